@@ -1,0 +1,47 @@
+"""Every error a user can meet: one sentence saying what was wrong, the value, and what to do next.
+
+`exit_code` is what the command line returns: 2 for wrong use, 1 for a failure while working.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EarthwordsError(Exception):
+    """Base of all errors raised on purpose. The message is meant to be read by a person."""
+
+    exit_code = 1
+
+
+class UsageError(EarthwordsError, ValueError):
+    """An argument is wrong: unknown name, empty vocabulary, impossible window, ..."""
+
+    exit_code = 2
+
+
+class SourceError(EarthwordsError):
+    """An input cannot be read: missing, truncated, not a raster, without any valid pixel."""
+
+
+class OutputError(EarthwordsError):
+    """An output cannot be written: exists, not writable, disk full, unknown suffix."""
+
+
+class WeightsError(EarthwordsError):
+    """A checkpoint is missing, of the wrong shape, incomplete, or unsafe to load."""
+
+
+def did_you_mean(value: str, known: Iterable[str]) -> str:
+    """`"Did you mean 'a'?"` for the closest known name, else the list of all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(value.lower(), names, n=1, cutoff=0.6)
+    if close:
+        return f"Did you mean {close[0]!r}?"
+    return "Known: " + ", ".join(names) + "."
+
+
+def unknown(kind: str, value: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that is in no table."""
+    return UsageError(f"Unknown {kind} {value!r}. {did_you_mean(value, known)}")

@@ -1,0 +1,252 @@
+"""The nouns that travel between the parts of earthwords.
+
+Said once, for all of them:
+
+* arrays are row-major `(row, col)`; coordinates in a CRS are `(x, y)`;
+* masks are True where a pixel is *valid* or *belongs to the object*;
+* tensors are NCHW float, images are 0..1 before mean and standard deviation;
+* nouns are frozen and keyword-only; they do no I/O and hold no models.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from pyproj import CRS, Geod
+
+from earthwords.errors import UsageError
+
+Tensor: TypeAlias = Any
+"""A `torch.Tensor`; named here without importing torch."""
+
+Colour: TypeAlias = tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """A rectangle of pixels: first row and column, height and width."""
+
+    row: int
+    col: int
+    height: int
+    width: int
+
+    @property
+    def row_stop(self) -> int:
+        return self.row + self.height
+
+    @property
+    def col_stop(self) -> int:
+        return self.col + self.width
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """`(rows, cols)`, to index a `(row, col)` array."""
+        return slice(self.row, self.row_stop), slice(self.col, self.col_stop)
+
+    def intersect(self, other: Window) -> Window | None:
+        """The common rectangle, or None when there is none."""
+        row, col = max(self.row, other.row), max(self.col, other.col)
+        height = min(self.row_stop, other.row_stop) - row
+        width = min(self.col_stop, other.col_stop) - col
+        return Window(row=row, col=col, height=height, width=width) if height > 0 and width > 0 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Where the pixels are, without the pixels."""
+
+    height: int
+    width: int
+    transform: Affine
+    """Maps `(col, row)` of a pixel corner to `(x, y)` in the CRS (GDAL's convention)."""
+    crs: CRS | None
+    """None: the raster carries no CRS, and x, y are pixels."""
+
+    def __post_init__(self) -> None:
+        if self.height <= 0 or self.width <= 0:
+            raise UsageError(f"A grid needs at least one pixel, got {self.height} x {self.width}.")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.height, self.width
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """`(west, south, east, north)` in CRS units, also for rotated or south-up grids."""
+        corners = [self.transform @ c for c in ((0, 0), (self.width, 0), (0, self.height), self.shape[::-1])]
+        xs, ys = zip(*corners, strict=True)
+        return min(xs), min(ys), max(xs), max(ys)
+
+    @property
+    def resolution(self) -> tuple[float, float]:
+        """Size of a pixel `(along columns, along rows)` in CRS units, positive."""
+        t = self.transform
+        return math.hypot(t.a, t.d), math.hypot(t.b, t.e)
+
+    @property
+    def gsd_m(self) -> float | None:
+        """Ground sample distance in metres at the grid's centre; None without a CRS.
+
+        Projected CRS: the mean side of a pixel times the unit's length. Geographic CRS: geodesic
+        lengths on the CRS's ellipsoid, so a degree of longitude shrinks towards the poles.
+        """
+        if self.crs is None:
+            return None
+        if not self.crs.is_geographic:
+            return math.sqrt(math.prod(self.resolution)) * _metres_per_unit(self.crs)
+        geod = self.crs.get_geod() or Geod(ellps="WGS84")
+        degrees = math.degrees(self.crs.axis_info[0].unit_conversion_factor)
+        c, r = self.width / 2, self.height / 2
+        corners = [(c - 0.5, r), (c + 0.5, r), (c, r - 0.5), (c, r + 0.5)]
+        (x0, y0), (x1, y1), (x2, y2), (x3, y3) = (
+            tuple(v * degrees for v in self.transform @ corner) for corner in corners
+        )
+        side_x = geod.inv(x0, y0, x1, y1)[2]
+        side_y = geod.inv(x2, y2, x3, y3)[2]
+        return math.sqrt(abs(side_x * side_y))
+
+    def window(self, window: Window) -> Grid:
+        """The grid of a part of this one."""
+        return Grid(
+            height=window.height,
+            width=window.width,
+            transform=self.transform @ Affine.translation(window.col, window.row),
+            crs=self.crs,
+        )
+
+    def resized(self, height: int, width: int) -> Grid:
+        """The same ground cut into `height x width` pixels."""
+        scale = Affine.scale(self.width / width, self.height / height)
+        return Grid(height=height, width=width, transform=self.transform @ scale, crs=self.crs)
+
+
+def _metres_per_unit(crs: CRS) -> float:
+    axes = crs.axis_info
+    return float(axes[0].unit_conversion_factor) if axes else 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raster:
+    """Pixels of a scene, in memory."""
+
+    data: NDArray[np.generic]
+    """`(band, row, col)`, any dtype."""
+    valid: NDArray[np.bool_]
+    """`(row, col)`, True where all bands hold an observation."""
+    grid: Grid
+    bands: tuple[str, ...] = ()
+    """A name per band, such as `("red", "green", "blue")`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassName:
+    """One class that the user asked for."""
+
+    names: tuple[str, ...]
+    """Synonyms; the first one is the class's title."""
+    colour: Colour
+    """RGB, 0..255."""
+
+    @property
+    def title(self) -> str:
+        return self.names[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """The classes asked for, in label order: class `i` has label `i`."""
+
+    classes: tuple[ClassName, ...]
+    background: int | None = None
+    """Label given to pixels below the probability threshold; None: they become nodata."""
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        return tuple(c.title for c in self.classes)
+
+    @property
+    def queries(self) -> tuple[str, ...]:
+        """All synonyms of all classes, class after class."""
+        return tuple(name for c in self.classes for name in c.names)
+
+    @property
+    def query_class(self) -> NDArray[np.int64]:
+        """`(query,)`: the class each query belongs to."""
+        return np.repeat(np.arange(len(self.classes)), [len(c.names) for c in self.classes])
+
+    @property
+    def nodata(self) -> int:
+        """The label of pixels without an observation: 255, or 65535 beyond 255 classes."""
+        return 255 if len(self.classes) <= 255 else 65535
+
+    @property
+    def label_dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.uint8 if self.nodata == 255 else np.uint16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextBank:
+    """The words as vectors."""
+
+    vectors: NDArray[np.float32]
+    """`(query, dim)`, each of unit length."""
+    query_class: NDArray[np.int64]
+    """`(query,)`, the class of each query."""
+    vocabulary: Vocabulary
+    weights_id: str
+    """Identity of the text tower that made them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureMap:
+    """Dense features of a batch of images, as the backbone gives them (not normalised)."""
+
+    values: Tensor
+    """`(batch, dim, h, w)` float."""
+    cls: Tensor | None
+    """`(batch, dim)` float: the global token of the same block; None where a method has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segmentation:
+    """A labelled grid."""
+
+    labels: NDArray[np.unsignedinteger[Any]]
+    """`(row, col)`, class index, `vocabulary.nodata` where nothing was observed."""
+    score: NDArray[np.float32]
+    """`(row, col)`, probability of the chosen class, 0..1, 0 where nothing was observed."""
+    grid: Grid
+    vocabulary: Vocabulary
+    probabilities: NDArray[np.float32] | None = None
+    """`(class, row, col)`, only when asked for."""
+    tags: dict[str, str] = field(default_factory=dict)
+    """How it was made: preset, weights, stretch, version, ..."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorLayer:
+    """Polygons with attributes."""
+
+    geometries: NDArray[np.object_]
+    """`(n,)` shapely geometries in `crs` coordinates."""
+    columns: dict[str, NDArray[Any]]
+    """Attribute name -> `(n,)` array."""
+    crs: CRS | None
+
+    def __len__(self) -> int:
+        return len(self.geometries)
+
+
+def unique_windows(windows: Iterable[Window]) -> tuple[Window, ...]:
+    """The windows, in order, without repetitions."""
+    return tuple(dict.fromkeys(windows))

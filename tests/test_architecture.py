@@ -1,0 +1,92 @@
+"""Imports point down, torch and GDAL stay where they belong, files say what they hold."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[1] / "src" / "earthwords"
+
+LEVEL = {
+    "errors": 0,
+    "types": 1,
+    "plugins": 1,
+    "presets": 2,
+    "kernels": 3,
+    "text": 3,
+    "geo": 3,
+    "models": 4,
+    "data": 4,
+    "inference": 5,
+    "training": 5,
+    "evaluation": 5,
+    "tasks": 6,
+    "cli": 7,
+    "serve": 7,
+}
+TORCH_ALLOWED = {"kernels", "models", "inference", "training", "evaluation", "tasks"}
+RASTER_ALLOWED = {"geo"}
+RASTER_LIBRARIES = {"rasterio", "pyogrio", "fiona", "osgeo"}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(SRC).parts[0].removesuffix(".py")
+
+
+def files() -> list[Path]:
+    return [p for p in sorted(SRC.rglob("*.py")) if p != SRC / "__init__.py"]
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every imported module, at any depth of the file, except under `if TYPE_CHECKING`."""
+    stack: list[ast.AST] = [ast.parse(path.read_text())]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            stack.extend(node.orelse)
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        stack.extend(ast.iter_child_nodes(node))
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(SRC)))
+def test_imports_point_down(path: Path) -> None:
+    here = room(path)
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] != "earthwords" or len(parts) < 2 or parts[1] not in LEVEL:
+            continue
+        there = parts[1]
+        assert there == here or LEVEL[there] < LEVEL[here], f"{here} imports {name}"
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(SRC)))
+def test_heavy_libraries_stay_in_their_rooms(path: Path) -> None:
+    roots = {name.split(".")[0] for name in imports(path)}
+    if room(path) not in TORCH_ALLOWED:
+        assert not roots & {"torch", "transformers"}, f"{path} imports torch"
+    if room(path) not in RASTER_ALLOWED:
+        assert not roots & RASTER_LIBRARIES, f"{path} imports {roots & RASTER_LIBRARIES}"
+
+
+def test_every_room_has_a_level() -> None:
+    assert {room(p) for p in files()} - {"__main__", "assets"} <= LEVEL.keys()
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(SRC)))
+def test_no_function_is_longer_than_80_lines(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            docstring = ast.get_docstring(node, clean=False)
+            length -= len(docstring.splitlines()) if docstring else 0
+            assert length <= 80, f"{path.name}:{node.name} has {length} lines"
