@@ -1,0 +1,173 @@
+"""Overlapping windows over an image of any size: the windows, padding and stitching of SegEarth-OV.
+
+Window logits are summed and divided by the number of windows that saw a pixel; the last window of an
+axis is shifted back to end at the border. Rows leave as soon as no later window can touch them, so
+the memory is one row of windows, whatever the height of the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from earthwords.geo.tiling import axis_starts
+from earthwords.models.backbones.clip import ClipBackbone, DenseMethod
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """Pixels of windows to logits of queries."""
+
+    backbone: ClipBackbone
+    method: DenseMethod
+    upsampler: torch.nn.Module | None
+    """None: logits of tokens are interpolated bilinearly."""
+    cls_weight: float = 0.0
+    """Weight of the class token's cosine, added to every pixel; negative to subtract the global bias."""
+
+    @torch.inference_mode()
+    def logits(self, pixels: Tensor, queries: Tensor, *, size: tuple[int, int] | None = None) -> Tensor:
+        """Cosine of every pixel and query.
+
+        Args:
+            pixels: `(batch, 3, H, W)`, normalised, any size: padded with zeros to whole patches,
+                half of the padding (rounded down) on the left and on the top, and cut back.
+            queries: `(query, dim)` unit vectors.
+            size: resize the logits of the whole input straight to this size, without padding; an
+                incomplete last patch is not seen (SegEarth-OV without windows).
+
+        Returns:
+            `(batch, query, H, W)`, or `(batch, query, *size)`.
+        """
+        if size is not None:
+            return _resize(self._cosines(pixels, queries), size)
+        height, width = pixels.shape[-2:]
+        top, left, padded = _pad(pixels, self.backbone.patch)
+        logits = _resize(self._cosines(padded, queries), tuple(padded.shape[-2:]))
+        return logits[:, :, top : top + height, left : left + width]
+
+    def _cosines(self, padded: Tensor, queries: Tensor) -> Tensor:
+        """`(batch, query, h, w)` at the resolution of the upsampled features, or of the tokens."""
+        features = self.backbone.encode_dense(padded, self.method)
+        values = features.values
+        if self.upsampler is not None:
+            values = self.upsampler(values, padded, tuple(padded.shape[-2:]))
+        logits = torch.einsum("bdhw,qd->bqhw", values / values.norm(dim=1, keepdim=True), queries)
+        if self.cls_weight != 0 and features.cls is not None:
+            cls = features.cls / features.cls.norm(dim=-1, keepdim=True)
+            logits = logits + self.cls_weight * (cls @ queries.T)[:, :, None, None]
+        return logits
+
+
+def _resize(logits: Tensor, size: tuple[int, ...]) -> Tensor:
+    if tuple(logits.shape[-2:]) == size:
+        return logits
+    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+
+
+def _pad(pixels: Tensor, patch: int) -> tuple[int, int, Tensor]:
+    rows, cols = (-pixels.shape[-2] % patch, -pixels.shape[-1] % patch)
+    if rows == cols == 0:
+        return 0, 0, pixels
+    top, left = rows // 2, cols // 2
+    return top, left, F.pad(pixels, (left, cols - left, top, rows - top))
+
+
+ReadRows = Callable[[int, int], tuple[Tensor, Tensor]]
+"""`(row, height)` to pixels `(3, height, width)` and valid `(height, width)` bool."""
+
+RunWindows = Callable[[Tensor], Tensor]
+"""Windows `(batch, 3, h, w)` to logits `(batch, query, h, w)`."""
+
+
+@torch.inference_mode()
+def slide_rows(
+    read: ReadRows,
+    run: RunWindows,
+    *,
+    height: int,
+    width: int,
+    queries: int,
+    tile: int,
+    stride: int,
+    batch: int = 8,
+    rows: tuple[int, int] | None = None,
+    tick: Callable[[int], None] = lambda windows: None,
+) -> Iterator[tuple[int, Tensor]]:
+    """Stitched logits of an image, strip by strip.
+
+    Args:
+        read: gives full-width rows of the image.
+        run: gives the logits of a batch of windows.
+        height, width: of the image; windows are anchored to its upper left corner.
+        queries: number of logits a pixel.
+        tile, stride: side and distance of the windows, pixels.
+        batch: windows a call of `run`.
+        rows: first and last (exclusive) row wanted; the windows stay those of the whole image.
+        tick: called with the number of windows done.
+
+    Yields:
+        `(row, logits (query, h, width))`, consecutive strips; 0 where no window held a valid pixel.
+    """
+    first, stop = rows or (0, height)
+    row_starts = [r for r in axis_starts(height, tile, stride) if r < stop and r + min(tile, height) > first]
+    col_starts = axis_starts(width, tile, stride)
+    size = min(tile, height), min(tile, width)
+    pending = count = torch.zeros(0)
+    for i, top in enumerate(row_starts):
+        pixels, valid = read(top, size[0])
+        total = pixels.new_zeros((queries, size[0], width))
+        seen = pixels.new_zeros((size[0], width))
+        if i > 0:
+            total[:, : len(count)] = pending
+            seen[: len(count)] = count
+        _add_windows(total, seen, pixels, valid, run, col_starts, batch, tick)
+        done = row_starts[i + 1] - top if i + 1 < len(row_starts) else size[0]
+        begin, end = max(first - top, 0), min(done, stop - top)
+        if begin < end:
+            yield top + begin, total[:, begin:end] / seen[begin:end].clamp(min=1)
+        pending, count = total[:, done:].clone(), seen[done:].clone()
+
+
+def _add_windows(
+    total: Tensor,
+    seen: Tensor,
+    pixels: Tensor,
+    valid: Tensor,
+    run: RunWindows,
+    starts: Sequence[int],
+    batch: int,
+    tick: Callable[[int], None],
+) -> None:
+    """Add the logits of one row of windows to `total` `(query, h, width)` and count them in `seen`."""
+    side = min(pixels.shape[-1] - starts[-1], pixels.shape[-1])
+    wanted = [c for c in starts if bool(valid[:, c : c + side].any())]
+    tick(len(starts) - len(wanted))
+    for i in range(0, len(wanted), batch):
+        cols = wanted[i : i + batch]
+        logits = run(torch.stack([pixels[:, :, c : c + side] for c in cols]))
+        for col, part in zip(cols, logits, strict=True):
+            total[:, :, col : col + side] += part
+            seen[:, col : col + side] += 1
+        tick(len(cols))
+
+
+def slide(pixels: Tensor, run: RunWindows, *, queries: int, tile: int, stride: int, batch: int = 8) -> Tensor:
+    """Stitched logits `(query, H, W)` of an image `(3, H, W)` in memory."""
+    height, width = pixels.shape[-2:]
+    valid = torch.ones(height, width, dtype=torch.bool)
+    strips = slide_rows(
+        lambda row, rows: (pixels[:, row : row + rows], valid[row : row + rows]),
+        run,
+        height=height,
+        width=width,
+        queries=queries,
+        tile=tile,
+        stride=stride,
+        batch=batch,
+    )
+    return torch.cat([logits for _, logits in strips], dim=1)

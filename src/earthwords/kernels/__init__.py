@@ -1,0 +1,1 @@
+"""Pure tensor functions: a plain `reference` and a fast path of each."""

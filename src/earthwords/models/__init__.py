@@ -1,0 +1,1 @@
+"""Neural networks: they know tensors and nouns, not files of pixels."""

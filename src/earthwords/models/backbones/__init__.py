@@ -1,0 +1,1 @@
+"""Backbones: from pixels, and words, to features. One file a family."""

@@ -1,0 +1,168 @@
+"""OpenAI / open_clip state dicts to transformers' CLIP, by name.
+
+Accepts bare state dicts (RemoteCLIP, GeoRSCLIP), training files `{"state_dict": ...}` with or without
+`module.` prefixes (open_clip, SkyCLIP), and vision towers alone. Whether a model was trained with QuickGELU
+or exact GELU is not in the weights: the caller must say.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from earthwords.errors import WeightsError
+from earthwords.models.backbones.clip import build_clip
+
+ACTIVATION = {"quickgelu": "quick_gelu", "gelu": "gelu"}
+_SCALARS = {"input_resolution", "context_length", "vocab_size", "attn_mask"}
+_BLOCK = re.compile(r"(.*?)transformer\.resblocks\.(\d+)\.(.+)")
+_IN_BLOCK = {
+    "ln_1": "layer_norm1",
+    "ln_2": "layer_norm2",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+    "attn.out_proj": "self_attn.out_proj",
+}
+_TOP = {
+    "visual.class_embedding": "vision_model.embeddings.class_embedding",
+    "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
+    "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
+    "visual.ln_pre.weight": "vision_model.pre_layrnorm.weight",
+    "visual.ln_pre.bias": "vision_model.pre_layrnorm.bias",
+    "visual.ln_post.weight": "vision_model.post_layernorm.weight",
+    "visual.ln_post.bias": "vision_model.post_layernorm.bias",
+    "visual.proj": "visual_projection.weight",
+    "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
+    "positional_embedding": "text_model.embeddings.position_embedding.weight",
+    "ln_final.weight": "text_model.final_layer_norm.weight",
+    "ln_final.bias": "text_model.final_layer_norm.bias",
+    "text_projection": "text_projection.weight",
+    "logit_scale": "logit_scale",
+}
+
+
+def unwrap(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of a checkpoint file, without wrappers, `module.` prefixes and stored scalars."""
+    state = checkpoint
+    for key in ("state_dict", "model"):
+        if isinstance(state.get(key), Mapping):
+            state = state[key]
+    return {
+        name.removeprefix("module."): value
+        for name, value in state.items()
+        if isinstance(value, Tensor) and name.removeprefix("module.") not in _SCALARS
+    }
+
+
+def is_openai(state: Mapping[str, Tensor]) -> bool:
+    """Whether the names are those of OpenAI's CLIP or open_clip."""
+    return "visual.conv1.weight" in state
+
+
+def openai_config(state: Mapping[str, Tensor], *, activation: str, heads: tuple[int, int] | None = None) -> CLIPConfig:
+    """The configuration that the shapes tell.
+
+    `heads` of the vision and the text tower default to width / 64, as OpenAI's converter has it.
+    """
+    act = ACTIVATION[activation]
+    conv, positions = state["visual.conv1.weight"], state["visual.positional_embedding"]
+    width, patch = conv.shape[0], conv.shape[-1]
+    dim = state["visual.proj"].shape[1]
+    vision = {
+        "hidden_size": width,
+        "intermediate_size": state["visual.transformer.resblocks.0.mlp.c_fc.weight"].shape[0],
+        "num_hidden_layers": _depth(state, "visual."),
+        "num_attention_heads": heads[0] if heads else max(1, width // 64),
+        "patch_size": patch,
+        "image_size": patch * math.isqrt(len(positions) - 1),
+        "hidden_act": act,
+        "projection_dim": dim,
+    }
+    if "token_embedding.weight" not in state:
+        return CLIPConfig(vision_config=vision, projection_dim=dim)
+    tokens = state["token_embedding.weight"]
+    text = {
+        "hidden_size": tokens.shape[1],
+        "intermediate_size": state["transformer.resblocks.0.mlp.c_fc.weight"].shape[0],
+        "num_hidden_layers": _depth(state, ""),
+        "num_attention_heads": heads[1] if heads else max(1, tokens.shape[1] // 64),
+        "vocab_size": len(tokens),
+        "max_position_embeddings": len(state["positional_embedding"]),
+        "hidden_act": act,
+        "projection_dim": dim,
+        "bos_token_id": len(tokens) - 2,
+        "eos_token_id": len(tokens) - 1,
+        "pad_token_id": 0,
+    }
+    return CLIPConfig(vision_config=vision, text_config=text, projection_dim=dim)
+
+
+def openai_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, in float32, under transformers' names."""
+    out: dict[str, Tensor] = {}
+    for name, value in state.items():
+        for new, part in _rename(name, value.float()):
+            out[new] = part
+    return out
+
+
+def from_openai(
+    state: Mapping[str, Tensor], *, activation: str, heads: tuple[int, int] | None = None
+) -> CLIPModel | CLIPVisionModelWithProjection:
+    """A transformers model with these weights; the vision tower alone if there is no text tower.
+
+    Raises:
+        WeightsError: not a ViT CLIP, or names are missing, unknown or of the wrong shape.
+    """
+    if activation not in ACTIVATION:
+        raise WeightsError(f"Activation {activation!r} is unknown; CLIP models use quickgelu or gelu.")
+    needed = ("visual.conv1.weight", "visual.positional_embedding", "visual.proj")
+    missing = [n for n in (*needed, "visual.transformer.resblocks.0.mlp.c_fc.weight") if n not in state]
+    if missing:
+        raise WeightsError(f"Not a ViT CLIP state dict; missing: {', '.join(missing[:3])}.")
+    config = openai_config(state, activation=activation, heads=heads)
+    if "token_embedding.weight" in state:
+        model = build_clip(config)
+    else:
+        vision: CLIPVisionConfig = config.vision_config
+        model = CLIPVisionModelWithProjection(vision)
+    load_strict(model, openai_state(state))
+    return model.eval()
+
+
+def load_strict(model: Any, state: Mapping[str, Tensor]) -> None:
+    """`load_state_dict` with one sentence naming the first three names that do not fit."""
+    own = model.state_dict()
+    missing = [n for n in own if n not in state]
+    extra = [n for n in state if n not in own and not n.endswith("position_ids")]
+    shapes = [n for n in own if n in state and own[n].shape != state[n].shape]
+    for what, names in (("missing", missing), ("of another shape", shapes), ("unknown", extra)):
+        if names:
+            raise WeightsError(f"The checkpoint does not fit: {len(names)} names {what}, first {', '.join(names[:3])}.")
+    model.load_state_dict({n: state[n] for n in own})
+
+
+def _depth(state: Mapping[str, Tensor], prefix: str) -> int:
+    blocks = (_BLOCK.fullmatch(name) for name in state)
+    return 1 + max(int(m[2]) for m in blocks if m and m[1] == prefix)
+
+
+def _rename(name: str, value: Tensor) -> list[tuple[str, Tensor]]:
+    if name in _TOP:
+        transposed = name in ("visual.proj", "text_projection")
+        return [(_TOP[name], value.T.contiguous() if transposed else value)]
+    match = _BLOCK.fullmatch(name)
+    if match is None:
+        return [(name, value)]
+    tower = "vision_model" if match[1] == "visual." else "text_model"
+    base = f"{tower}.encoder.layers.{match[2]}."
+    if match[3].startswith("attn.in_proj_"):
+        kind = match[3].removeprefix("attn.in_proj_")
+        return [(f"{base}self_attn.{p}_proj.{kind}", part) for p, part in zip("qkv", value.chunk(3), strict=True)]
+    stem, _, kind = match[3].rpartition(".")
+    return [(f"{base}{_IN_BLOCK.get(stem, stem)}.{kind}", value)]

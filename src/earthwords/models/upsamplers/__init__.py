@@ -1,0 +1,5 @@
+"""Feature upsamplers, one file each: the file's name is the name users type.
+
+Contract: `build(dim, state_dict) -> module`, and `module(features, image, size) -> features` with
+features `(batch, dim, h, w)`, image `(batch, 3, H, W)` normalised as for the backbone, size `(rows, cols)`.
+"""

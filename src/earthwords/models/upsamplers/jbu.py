@@ -1,0 +1,130 @@
+"""FeatUp's joint bilateral upsampler: a stack of four x2 stages with weights of their own.
+
+Paper: https://arxiv.org/abs/2403.10516. State-dict names are those of the authors' `JBUStack`.
+`simfeatup.py` is built from the same stage.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from earthwords.errors import WeightsError
+from earthwords.kernels.adaptive_conv import adaptive_conv
+from earthwords.kernels.range_kernel import range_kernel
+
+KEY_DIM = 32
+FIXUP = 0.1
+"""Weight of the learned corrections, of the kernel and of the features."""
+
+
+class JbuStage(nn.Module):
+    """One x2 step: bicubic enlargement, then a learned joint bilateral filter guided by the image."""
+
+    def __init__(self, radius: int, *, guidance_dim: int = 3, key_dim: int = KEY_DIM) -> None:
+        super().__init__()
+        self.radius = radius
+        offsets = (2 * radius + 1) ** 2
+        self.range_temp = nn.Parameter(torch.tensor(0.0))
+        self.sigma_spatial = nn.Parameter(torch.tensor(1.0))
+        self.range_proj = nn.Sequential(
+            nn.Conv2d(guidance_dim, key_dim, 1), nn.GELU(), nn.Dropout2d(0.1), nn.Conv2d(key_dim, key_dim, 1)
+        )
+        self.fixup_proj = nn.Sequential(
+            nn.Conv2d(offsets + guidance_dim, offsets, 1),
+            nn.GELU(),
+            nn.Dropout2d(0.1),
+            nn.Conv2d(offsets, offsets, 1),
+        )
+
+    def spatial_kernel(self) -> Tensor:
+        """`(1, offsets, 1, 1)`: Gaussian over window coordinates in [-1, 1]."""
+        axis = torch.linspace(-1, 1, 2 * self.radius + 1, device=self.sigma_spatial.device)
+        distance = axis[:, None] ** 2 + axis[None, :] ** 2
+        return torch.exp(-distance / (2 * self.sigma_spatial**2)).reshape(1, -1, 1, 1)
+
+    def kernels(self, guidance: Tensor) -> Tensor:
+        """`(batch, offsets, h, w)` for guidance `(batch, 3, h, w)`; the sum is near, not exactly, one."""
+        temperature = self.range_temp.exp().clamp(1e-4, 1e4)
+        combined = range_kernel(self.range_proj(guidance), temperature, self.radius) * self.spatial_kernel()
+        combined = combined / combined.sum(dim=1, keepdim=True).clamp(min=1e-7)
+        return combined + FIXUP * self.fixup_proj(torch.cat([combined, guidance], dim=1))
+
+    def forward(self, source: Tensor, guidance: Tensor) -> Tensor:
+        """`(batch, dim, h, w)` to the size of `guidance`, which is `(batch, 3, 2h, 2w)`."""
+        large = F.interpolate(source, size=guidance.shape[-2:], mode="bicubic", align_corners=False)
+        padded = F.pad(large, [self.radius] * 4, mode="reflect")
+        return adaptive_conv(padded, self.kernels(guidance))
+
+
+class Jbu(nn.Module):
+    """x2 stages until the size is reached, then the final residual correction.
+
+    The authors' ratio is x16. Any other is served by as many x2 steps as reach the size and one exact
+    bilinear resize; beyond the fourth step the last stage is applied again.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.fixup_proj = nn.Sequential(nn.Dropout2d(0.2), nn.Conv2d(dim, dim, 1))
+
+    def stages(self, steps: int) -> list[JbuStage]:
+        """The stage of every step."""
+        raise NotImplementedError
+
+    def forward(self, features: Tensor, image: Tensor, size: tuple[int, int]) -> Tensor:
+        """`(batch, dim, h, w)` to `(batch, dim, *size)`, guided by `image` `(batch, 3, H, W)`."""
+        for stage in self.stages(steps_needed(features.shape[-2:], size)):
+            height, width = features.shape[-2:]
+            if min(2 * height, 2 * width) <= stage.radius:
+                raise WeightsError(
+                    f"This upsampler needs more than {stage.radius // 2} tokens a side, got {height} x {width}; "
+                    "use larger windows (--tile-size) or --upsampler bilinear."
+                )
+            guidance = F.adaptive_avg_pool2d(image, (2 * height, 2 * width))
+            features = stage(features, guidance)
+        features = features + FIXUP * self.fixup_proj(features)
+        if features.shape[-2:] != torch.Size(size):
+            features = F.interpolate(features, size=size, mode="bilinear", align_corners=False)
+        return features
+
+
+class JbuStack(Jbu):
+    """FeatUp's `JBUStack`: radius 3, stages `up1` to `up4`."""
+
+    def __init__(self, dim: int, *, radius: int = 3) -> None:
+        super().__init__(dim)
+        self.up1, self.up2, self.up3, self.up4 = (JbuStage(radius) for _ in range(4))
+
+    def stages(self, steps: int) -> list[JbuStage]:
+        own = [self.up1, self.up2, self.up3, self.up4]
+        return [own[min(i, 3)] for i in range(steps)]
+
+
+def steps_needed(source: tuple[int, ...], size: tuple[int, int]) -> int:
+    """How many doublings take `source` to at least `size` on both axes."""
+    ratio = max(size[0] / source[0], size[1] / source[1])
+    return max(0, math.ceil(math.log2(ratio) - 1e-9))
+
+
+def load_jbu(module: Jbu, state: Mapping[str, Tensor] | None, *, name: str) -> Jbu:
+    """Strict load by the authors' names, with or without their `upsampler.` prefix."""
+    if state is None:
+        raise WeightsError(f"Upsampler {name!r} needs trained weights; name a checkpoint with --upsampler-weights.")
+    own = {k.removeprefix("upsampler."): v for k, v in state.items() if k.startswith("upsampler.")} or dict(state)
+    expected = module.state_dict()
+    wrong = [k for k in expected if k not in own or own[k].shape != expected[k].shape]
+    if wrong or own.keys() - expected.keys():
+        listed = ", ".join([*wrong, *sorted(own.keys() - expected.keys())][:3])
+        raise WeightsError(f"The checkpoint does not fit upsampler {name!r}; first names that differ: {listed}.")
+    module.load_state_dict(own)
+    return module.eval()
+
+
+def build(dim: int, state: Mapping[str, Tensor] | None = None) -> Jbu:
+    """A `JbuStack` for `dim` channels with the weights in `state` (required)."""
+    return load_jbu(JbuStack(dim), state, name="jbu")

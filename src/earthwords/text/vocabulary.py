@@ -1,0 +1,142 @@
+"""From what the user typed to a `Vocabulary`.
+
+A class is a comma-separated list of synonyms, the first of which is its title. Class files are those
+of SegEarth-OV: one class a line (https://github.com/likyoo/SegEarth-OV).
+"""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from pathlib import Path
+
+from earthwords.errors import UsageError
+from earthwords.types import ClassName, Colour, Vocabulary
+
+MAX_QUERIES = 1000
+BACKGROUND_WORDS = {"background", "clutter", "other", "others"}
+
+COLOURS: dict[str, Colour] = {
+    "background": (60, 60, 60),
+    "water": (36, 113, 190),
+    "river": (36, 113, 190),
+    "lake": (58, 136, 209),
+    "sea": (20, 82, 150),
+    "building": (222, 66, 52),
+    "roof": (222, 66, 52),
+    "house": (238, 106, 80),
+    "road": (250, 214, 86),
+    "street": (250, 214, 86),
+    "runway": (214, 170, 60),
+    "railway": (140, 96, 60),
+    "trees": (31, 122, 56),
+    "tree": (31, 122, 56),
+    "forest": (18, 92, 42),
+    "vegetation": (74, 156, 74),
+    "grass": (140, 202, 96),
+    "meadow": (140, 202, 96),
+    "cropland": (196, 206, 92),
+    "field": (196, 206, 92),
+    "farmland": (196, 206, 92),
+    "agriculture": (196, 206, 92),
+    "land": (198, 160, 112),
+    "bare land": (198, 160, 112),
+    "bareland": (198, 160, 112),
+    "barren": (198, 160, 112),
+    "soil": (176, 132, 88),
+    "sand": (232, 208, 152),
+    "desert": (232, 208, 152),
+    "pavement": (150, 150, 160),
+    "parking lot": (128, 132, 150),
+    "ship": (236, 72, 180),
+    "boat": (236, 72, 180),
+    "plane": (150, 80, 220),
+    "airplane": (150, 80, 220),
+    "car": (255, 140, 0),
+    "vehicle": (255, 140, 0),
+    "swimming pool": (80, 220, 230),
+    "solar panel": (40, 40, 140),
+    "snow": (236, 244, 250),
+    "cloud": (220, 220, 226),
+}
+"""Colours that a reader of maps expects; other words get well separated hues."""
+
+
+def parse_classes(classes: Sequence[str], *, background: str | int | None = None) -> Vocabulary:
+    """A vocabulary from one string a class, such as `["building,roof,house", "road"]`.
+
+    Args:
+        classes: comma-separated synonyms of one class each; white space is trimmed.
+        background: title or index of the class that takes the pixels below the threshold; by default
+            the class one of whose names is "background", "clutter" or "other", if there is one.
+
+    Raises:
+        UsageError: no class, an empty class, a word given twice, or more than 1,000 words.
+    """
+    names = [tuple(word for word in map(_tidy, text.split(",")) if word) for text in classes]
+    _check(classes, names)
+    palette = _palette([n[0] for n in names])
+    return Vocabulary(
+        classes=tuple(ClassName(names=n, colour=c) for n, c in zip(names, palette, strict=True)),
+        background=_background(names, background),
+    )
+
+
+def read_class_file(path: str | Path, *, background: str | int | None = None) -> Vocabulary:
+    """A vocabulary from a SegEarth-OV class file: one class a line, commas between synonyms."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"Cannot read the class file {path}: {error}.") from error
+    return parse_classes([line for line in lines if line.strip()], background=background)
+
+
+def _tidy(word: str) -> str:
+    return " ".join(word.split())
+
+
+def _check(classes: Sequence[str], names: Sequence[tuple[str, ...]]) -> None:
+    if not classes:
+        raise UsageError('No words to look for: give at least one class, such as -t "building,roof" -t road.')
+    for text, words in zip(classes, names, strict=True):
+        if not words:
+            raise UsageError(f"The class {text!r} has no name; write words, commas between synonyms.")
+    queries = [word.lower() for words in names for word in words]
+    if len(queries) > MAX_QUERIES:
+        raise UsageError(
+            f"{len(queries):,} words are too many for one run (at most {MAX_QUERIES:,}); ask for fewer classes."
+        )
+    twice = next((q for i, q in enumerate(queries) if q in queries[:i]), None)
+    if twice is not None:
+        raise UsageError(f"The word {twice!r} is given twice; a word can belong to one class only, once.")
+
+
+def _background(names: Sequence[tuple[str, ...]], wanted: str | int | None) -> int | None:
+    if isinstance(wanted, int):
+        if not 0 <= wanted < len(names):
+            raise UsageError(f"Background index {wanted} is not a class; there are {len(names)}, counted from 0.")
+        return wanted
+    accepted = BACKGROUND_WORDS if wanted is None else {_tidy(wanted).lower()}
+    found = next((i for i, words in enumerate(names) if {w.lower() for w in words} & accepted), None)
+    if found is None and wanted is not None:
+        raise UsageError(f"The background {wanted!r} is not among the classes; name one of them.")
+    return found
+
+
+def _palette(titles: Sequence[str]) -> list[Colour]:
+    """A colour per title: the expected one where there is one, never the same twice."""
+    taken: list[Colour] = []
+    for title in titles:
+        colour = COLOURS.get(title.lower())
+        step = len(taken)
+        while colour is None or colour in taken:
+            colour = _hue(step)
+            step += 1
+        taken.append(colour)
+    return taken
+
+
+def _hue(step: int) -> Colour:
+    """Hues a golden angle apart, in three bands of lightness."""
+    red, green, blue = colorsys.hls_to_rgb(step * 0.381966 % 1, (0.5, 0.35, 0.68)[step % 3], 0.7)
+    return round(red * 255), round(green * 255), round(blue * 255)

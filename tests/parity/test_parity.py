@@ -1,0 +1,327 @@
+"""What the authors' own code computes, kind by kind. A new folder of a known kind is tested as it is."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from transformers import CLIPModel
+
+from earthwords.inference.decide import class_probabilities, decide
+from earthwords.inference.sliding import Encoder, slide
+from earthwords.kernels import adaptive_conv as adaptive_conv_kernel
+from earthwords.kernels import range_kernel as range_kernel_kernel
+from earthwords.models.backbones.clip import POSITION, ClipBackbone, DenseMethod
+from earthwords.models.convert import from_openai
+from earthwords.models.upsamplers import bilinear, jbu, simfeatup
+from earthwords.text.templates import TEMPLATES
+from earthwords.text.tokenizer import ClipTokenizer
+
+from .cases import GOLDEN, Case, agree, cases, same_labels
+
+ATTENTION_NAMES = {
+    "vanilla": "vanilla",
+    "MaskCLIP": "maskclip",
+    "SCLIP": "sclip",
+    "ClearCLIP": "clearclip",
+    "SegEarth": "segearth",
+    "NACLIP": "naclip",
+    "GEM": "gem",
+}
+
+
+HEAD_WIDTH = 16
+"""Of the small towers in the golden cases that do not say otherwise."""
+
+
+def vision_tower(case: Case, prefix: str = "w.") -> ClipBackbone:
+    """A tower from weights that stand with or without the prefix `visual.`."""
+    own = {k if k.startswith("visual.") else f"visual.{k}": v for k, v in case.part(prefix).items()}
+    heads = int(case.meta.get("heads", own["visual.proj"].shape[0] // HEAD_WIDTH))
+    return ClipBackbone(from_openai(own, activation="quickgelu", heads=(heads, heads)))
+
+
+def check_adaptive_conv(case: Case) -> None:
+    side = int(case.meta["k"])
+    for function in (adaptive_conv_kernel.reference, adaptive_conv_kernel.adaptive_conv):
+        source = case["in.input"].requires_grad_()
+        filters = case["in.filters"].requires_grad_()
+        out = function(source, filters.flatten(3).permute(0, 3, 1, 2))
+        assert filters.shape[-1] == side
+        agree(out.detach(), case["out"])
+        out.backward(case["in.grad_out"])
+        agree(source.grad, case["out.grad_input"])
+        agree(filters.grad, case["out.grad_filters"])
+        source.grad = filters.grad = None
+
+
+def jbu_stage(case: Case) -> jbu.JbuStage:
+    stage = jbu.JbuStage(int(case.meta["radius"]))
+    stage.load_state_dict(case.part("w."))
+    return stage.eval()
+
+
+def check_jbu_learned_range(case: Case) -> None:
+    if "in.grad_out" in case.tensors:
+        return check_jbu_gradients(case)
+    stage = jbu_stage(case)
+    with torch.no_grad():
+        guidance = case["in.guidance"]
+        temperature = stage.range_temp.exp().clamp(1e-4, 1e4)
+        for function in (range_kernel_kernel.reference, range_kernel_kernel.range_kernel):
+            agree(function(stage.range_proj(guidance), temperature, stage.radius), case["mid.range_kernel"])
+        agree(stage.spatial_kernel(), case["mid.spatial_kernel"])
+        agree(stage.kernels(guidance), case["mid.combined_kernel"])
+        agree(stage(case["in.source"], guidance), case["out"])
+    return None
+
+
+def check_jbu_gradients(case: Case) -> None:
+    stage = jbu_stage(case)
+    source = case["in.source"].requires_grad_()
+    out = stage(source, case["in.guidance"])
+    agree(out.detach(), case["out"])
+    out.backward(case["in.grad_out"])
+    agree(source.grad, case["grad.source"])
+    for name, parameter in stage.named_parameters():
+        agree(parameter.grad, case[f"grad.{name}"])
+
+
+def check_jbu_whole(case: Case, build: Callable[..., jbu.Jbu]) -> None:
+    if "ckpt" in case.meta:
+        return check_jbu_real(case)
+    source, guidance = case["in.source"], case["in.guidance"]
+    upsampler = build(source.shape[1], case.part("w."))
+    with torch.no_grad():
+        agree(upsampler(source, guidance, tuple(guidance.shape[-2:])), case["out"])
+        twice = upsampler(source.repeat(2, 1, 1, 1), guidance.repeat(2, 1, 1, 1), tuple(guidance.shape[-2:]))
+        agree(twice[1:], case["out"])
+    return None
+
+
+def check_jbu_real(case: Case) -> None:
+    path = GOLDEN.parent / "weights" / "featup" / case.meta["ckpt"].rsplit("/")[-1]
+    if not path.exists():
+        pytest.skip(f"the real checkpoint {path.name} is not here")
+    state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
+    upsampler = jbu.build(512, state)
+    with torch.no_grad():
+        out = upsampler(case["in.source"], case["in.guidance"], tuple(case["in.guidance"].shape[-2:]))
+    agree(out[:, ::8], case["out.every_8th_channel"])
+
+
+def check_upsampler_bilinear(case: Case) -> None:
+    size = tuple(case["in.guidance"].shape[-2:])
+    agree(bilinear.build(8)(case["in.source"], case["in.guidance"], size), case["out"])
+
+
+def check_attention_variants(case: Case) -> None:
+    tower = vision_tower(case)
+    checked = 0
+    for name in case.tensors:
+        parts = name.split(".")
+        if parts[0] == "out" and parts[-1] == "tokens":
+            check_variant(case, tower, parts[1:-1])
+            checked += 1
+    assert checked >= 10
+    table = tower.model.vision_model.embeddings.position_embedding.weight
+    patch = int(case.meta["patch"])
+    for name, expected in case.part("mid.").items():
+        rule = "exact" if name.startswith("gem_pos_embed_") else "scaled"
+        size = name.removeprefix("gem_").removeprefix("pos_embed_")
+        grid = tuple(int(side) // patch for side in size.split("x"))
+        agree(POSITION[rule](table, grid)[None].detach(), expected)
+
+
+def check_variant(case: Case, tower: ClipBackbone, parts: list[str]) -> None:
+    """`parts` are such as SegEarth.ir1.64, SegEarth.last2.64, GEM.depth4.ir0.96x80."""
+    depth = next((int(p[5:]) - 1 for p in parts if p.startswith("depth")), None)
+    last = next((int(p[4:]) for p in parts if p.startswith("last")), 1)
+    method = DenseMethod(attention=ATTENTION_NAMES[parts[0]], keep_residual="ir0" in parts, last_n=depth or last)
+    size = parts[-1]
+    pixels = case[f"in.x{size.removesuffix('b1')}"]
+    if size.endswith("b1"):
+        pixels = pixels[:1]
+    with torch.no_grad():
+        features = tower.encode_dense(pixels, method)
+    name = "out." + ".".join(parts)
+    agree(features.values.flatten(2).transpose(1, 2), case[f"{name}.tokens"])
+    if f"{name}.cls" in case.tensors:
+        agree(features.cls, case[f"{name}.cls"])
+
+
+def check_clip_tiny_text(case: Case) -> None:
+    text = int(case.meta["text"].split("heads")[1].split()[0])
+    vision = case["w.visual.proj"].shape[0] // int(case.meta["vision"].split("head_width")[1].split()[0])
+    backbone = ClipBackbone(from_openai(case.part("w."), activation="quickgelu", heads=(vision, text)))
+    ids = case["in.tokens"]
+    longest = int((ids == int(case.meta["eot"])).int().argmax(dim=1).max()) + 1
+    with torch.no_grad():
+        agree(backbone.encode_tokens(ids), case["out.text"])
+        agree(backbone.encode_tokens(ids[:, :longest]), case["out.text"])
+        method = DenseMethod(attention="vanilla", keep_residual=True)
+        features = backbone.encode_dense(case["in.image"], method)
+        agree(features.values.flatten(2).transpose(1, 2), case["out.image_vanilla_ir0_tokens"])
+        agree(features.cls, case["out.cls_vanilla_ir0"])
+        agree(backbone.encode_image(case["in.image"]), case["out.cls_vanilla_ir0"])
+
+
+def check_clip_convert(case: Case) -> None:
+    for activation in ("quickgelu", "gelu"):
+        model = from_openai(case.part("openai."), activation=activation)
+        assert isinstance(model, CLIPModel)
+        backbone = ClipBackbone(model)
+        with torch.no_grad():
+            image, text = case["in.pixel_values"], case["in.input_ids"]
+            agree(backbone.encode_image(image), case[f"{activation}.image_features"])
+            agree(backbone.encode_tokens(text), case[f"{activation}.text_features"])
+            logits = model(pixel_values=image, input_ids=text).logits_per_image
+            agree(logits, case[f"{activation}.logits_per_image"])
+
+
+def check_global_bias(case: Case) -> None:
+    tower = vision_tower(case)
+    for name in case.part("out."):
+        attention, weight = name.split(".lam")
+        method = DenseMethod(attention=ATTENTION_NAMES[attention])
+        encoder = Encoder(backbone=tower, method=method, upsampler=None, cls_weight=float(weight))
+        agree(encoder.logits(case["in.x64"], case["in.q"]), case[f"out.{name}"])
+
+
+def check_sliding_window(case: Case) -> None:
+    tower = vision_tower(case)
+    method = DenseMethod(attention=ATTENTION_NAMES[case.meta["mode"]])
+    encoder = Encoder(backbone=tower, method=method, upsampler=None, cls_weight=float(case.meta["lam"]))
+    for name in sorted(case.part("out.")):
+        setting, what = name.rsplit(".", 1)
+        if what == "logits":
+            check_sliding_setting(case, encoder, setting)
+
+
+def check_sliding_setting(case: Case, encoder: Encoder, setting: str) -> None:
+    image = setting.split("_")[0] if setting.startswith(("small", "noslide")) else "img"
+    tile, stride = 0, 0
+    for part in setting.split("_"):
+        tile = int(part[4:]) if part.startswith("crop") else tile
+        stride = int(part[6:]) if part.startswith("stride") else stride
+    if image == "noslide":
+        expected = case[f"out.{setting}.logits"]
+        size = (expected.shape[-2], expected.shape[-1])
+        agree(encoder.logits(case["in.noslide"], case["in.q"], size=size), expected)
+        return
+    for batch in (1, 5):
+        logits = slide(
+            case[f"in.{image}"][0],
+            lambda pixels: encoder.logits(pixels, case["in.q"]),
+            queries=len(case["in.q"]),
+            tile=tile,
+            stride=stride,
+            batch=batch,
+        )
+        expected = case[f"out.{setting}.logits"]
+        if logits.shape[-2:] != expected.shape[-2:]:
+            logits = torch.nn.functional.interpolate(logits[None], size=expected.shape[-2:], mode="bilinear")[0]
+        agree(logits[None], expected)
+        check_decision(case, logits, f"out.{setting}")
+
+
+def check_decision(case: Case, logits: Tensor, prefix: str) -> None:
+    if f"{prefix}.probs" not in case.tensors:
+        return
+    scale = float(case.meta.get("logit_scale", 50))
+    probabilities = class_probabilities(logits, case["in.qi"], logit_scale=scale)
+    agree(probabilities, case[f"{prefix}.probs"], 5e-5)
+    threshold = float(case.meta.get("prob_thd", 0))
+    labels, _ = decide(probabilities, threshold=threshold, background=int(case.meta.get("bg_idx", 0)))
+    same_labels(labels, case[f"{prefix}.pred"][0], probabilities)
+
+
+def check_postprocess(case: Case) -> None:
+    for name in case.part("out."):
+        setting, _, what = name.rpartition(".")
+        if what != "pred":
+            continue
+        threshold, background = setting.removeprefix("thd").split(".bg")
+        scale = float(case.meta["logit_scale"])
+        probabilities = class_probabilities(case["in.logits"][0], case["in.qi"], logit_scale=scale)
+        agree(probabilities, case[f"out.{setting}.probs"])
+        labels, _ = decide(probabilities, threshold=float(threshold), background=int(background))
+        same_labels(labels, case[f"out.{name}"][0], probabilities)
+
+
+def check_e2e(case: Case) -> None:
+    build = simfeatup.build if "w.upsampler.up.range_temp" in case.tensors else jbu.build
+    tower = vision_tower(case, "w.visual.")
+    upsampler = build(tower.dim, case.part("w.upsampler."))
+    method = DenseMethod(attention=ATTENTION_NAMES[case.meta["mode"]])
+    weight = float(case.meta["lam"])
+    encoder = Encoder(backbone=tower, method=method, upsampler=upsampler, cls_weight=weight)
+    logits = slide(
+        case["in.img"][0],
+        lambda pixels: encoder.logits(pixels, case["in.q"]),
+        queries=len(case["in.q"]),
+        tile=int(case.meta["crop"]),
+        stride=int(case.meta["stride"]),
+        batch=4,
+    )
+    agree(logits[None], case["out.logits"])
+    check_decision(case, logits, "out")
+
+
+def check_tokenizer(case: Case) -> None:
+    strings = case.meta["strings"]
+    strings = json.loads(strings) if strings.startswith("[") else ast.literal_eval(strings)
+    tokenizer = ClipTokenizer.openai()
+    expected = case["out.ids"].numpy()
+    assert np.array_equal(tokenizer(strings, truncate=False), expected)
+    short = tokenizer(strings)
+    assert np.array_equal(short, expected[:, : short.shape[1]])
+    prompts = case.folder / "prompts.json"
+    if prompts.exists():
+        facts = json.loads(prompts.read_text())
+        rendered = "\n".join(t.replace("{}", "X") for t in TEMPLATES["openai80"])
+        assert hashlib.sha256(rendered.encode()).hexdigest() == facts["sha256_of_rendered_openai_with_X"]
+        assert len(TEMPLATES["openai7"]) == facts["n_sub"]
+
+
+CHECKS: dict[str, Callable[[Case], None]] = {
+    "adaptive_conv": check_adaptive_conv,
+    "jbu_learned_range": check_jbu_learned_range,
+    "jbu_one": lambda case: check_jbu_whole(case, simfeatup.build),
+    "jbu_stack": lambda case: check_jbu_whole(case, jbu.build),
+    "attention_variants": check_attention_variants,
+    "clip_tiny_text": check_clip_tiny_text,
+    "clip_convert": check_clip_convert,
+    "global_bias": check_global_bias,
+    "sliding_window": check_sliding_window,
+    "postprocess": check_postprocess,
+    "tokenizer": check_tokenizer,
+    "upsampler_bilinear": check_upsampler_bilinear,
+    "e2e_jbu": check_e2e,
+}
+
+
+def kind(case: Case) -> str | None:
+    """The longest known kind that begins the folder's name."""
+    name = case.folder.name
+    known = [k for k in CHECKS if name == k or name.startswith(f"{k}_")]
+    return max(known, key=len, default=None)
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda c: c.folder.name)
+def test_case(case: Case) -> None:
+    found = kind(case)
+    if found is None:
+        pytest.skip(f"nothing here computes {case.folder.name} yet")
+    CHECKS[found](case)
+
+
+def test_there_are_cases() -> None:
+    found = {kind(case) for case in cases()}
+    assert {"adaptive_conv", "attention_variants", "jbu_one", "sliding_window", "tokenizer"} <= found
