@@ -11,8 +11,8 @@ Said once, for all of them:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -247,6 +247,38 @@ class VectorLayer:
         return len(self.geometries)
 
 
-def unique_windows(windows: Iterable[Window]) -> tuple[Window, ...]:
-    """The windows, in order, without repetitions."""
-    return tuple(dict.fromkeys(windows))
+@dataclass(frozen=True, kw_only=True)
+class ClassReport:
+    """What was found of one class."""
+
+    label: int
+    name: str
+    pixels: int
+    share: float
+    """Of the pixels with an observation, 0..1."""
+    area_m2: float | None
+    """None without a CRS."""
+    mean_score: float | None
+    """Mean probability where this class was chosen; None where it was nowhere."""
+    polygons: int | None
+    """None when no polygons were made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneReport:
+    """What became of a scene."""
+
+    source: str
+    outputs: dict[str, Path]
+    """Kind, such as `labels` or `polygons`, to path."""
+    classes: tuple[ClassReport, ...]
+    nodata_share: float
+    """Of all pixels, 0..1."""
+    settings: dict[str, str]
+    notes: tuple[str, ...]
+    seconds: dict[str, float]
+    """Wall time: loading, segmenting, finishing, total."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, for `report.json` and `--json`."""
+        return {**asdict(self), "outputs": {kind: str(path) for kind, path in self.outputs.items()}}

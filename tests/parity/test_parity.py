@@ -324,4 +324,4 @@ def test_case(case: Case) -> None:
 
 def test_there_are_cases() -> None:
     found = {kind(case) for case in cases()}
-    assert {"adaptive_conv", "attention_variants", "jbu_one", "sliding_window", "tokenizer"} <= found
+    assert {"adaptive_conv", "attention_variants", "jbu_one", "e2e_jbu", "tokenizer"} <= found

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from earthwords.geo.tiling import axis_starts
 from earthwords.models.backbones.clip import ClipBackbone, DenseMethod
+from earthwords.types import Window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +78,8 @@ def _pad(pixels: Tensor, patch: int) -> tuple[int, int, Tensor]:
     return top, left, F.pad(pixels, (left, cols - left, top, rows - top))
 
 
-ReadRows = Callable[[int, int], tuple[Tensor, Tensor]]
-"""`(row, height)` to pixels `(3, height, width)` and valid `(height, width)` bool."""
+Read = Callable[[Window], tuple[Tensor, Tensor]]
+"""A window to its normalised pixels `(3, h, w)` and valid mask `(h, w)` bool."""
 
 RunWindows = Callable[[Tensor], Tensor]
 """Windows `(batch, 3, h, w)` to logits `(batch, query, h, w)`."""
@@ -86,51 +87,87 @@ RunWindows = Callable[[Tensor], Tensor]
 
 @torch.inference_mode()
 def slide_rows(
-    read: ReadRows,
+    read: Read,
     run: RunWindows,
     *,
-    height: int,
-    width: int,
+    shape: tuple[int, int],
     queries: int,
     tile: int,
     stride: int,
     batch: int = 8,
-    rows: tuple[int, int] | None = None,
+    region: Window | None = None,
     tick: Callable[[int], None] = lambda windows: None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Stitched logits of an image, strip by strip.
 
     Args:
-        read: gives full-width rows of the image.
+        read: gives the pixels and the valid mask of a window of the image.
         run: gives the logits of a batch of windows.
-        height, width: of the image; windows are anchored to its upper left corner.
+        shape: `(rows, cols)` of the image; windows are anchored to its upper left corner.
         queries: number of logits a pixel.
         tile, stride: side and distance of the windows, pixels.
         batch: windows a call of `run`.
-        rows: first and last (exclusive) row wanted; the windows stay those of the whole image.
+        region: the part wanted; the windows stay those of the whole image, so that a part has the same
+            logits as the whole.
         tick: called with the number of windows done.
 
     Yields:
-        `(row, logits (query, h, width))`, consecutive strips; 0 where no window held a valid pixel.
+        `(row, logits (query, h, region.width))`, consecutive strips; 0 where no window held a valid pixel.
     """
-    first, stop = rows or (0, height)
-    row_starts = [r for r in axis_starts(height, tile, stride) if r < stop and r + min(tile, height) > first]
-    col_starts = axis_starts(width, tile, stride)
-    size = min(tile, height), min(tile, width)
+    plan = WindowPlan(shape, tile, stride, region)
+    part, (height, width) = plan.region, plan.size
+    left, right = plan.cols[0], plan.cols[-1] + width
+    crop = slice(part.col - left, part.col_stop - left)
     pending = count = torch.zeros(0)
-    for i, top in enumerate(row_starts):
-        pixels, valid = read(top, size[0])
-        total = pixels.new_zeros((queries, size[0], width))
-        seen = pixels.new_zeros((size[0], width))
+    for i, top in enumerate(plan.rows):
+        pixels, valid = read(Window(row=top, col=left, height=height, width=right - left))
+        total = pixels.new_zeros((queries, *valid.shape))
+        seen = pixels.new_zeros(valid.shape)
         if i > 0:
             total[:, : len(count)] = pending
             seen[: len(count)] = count
-        _add_windows(total, seen, pixels, valid, run, col_starts, batch, tick)
-        done = row_starts[i + 1] - top if i + 1 < len(row_starts) else size[0]
-        begin, end = max(first - top, 0), min(done, stop - top)
+        _add_windows(total, seen, pixels, valid, run, [c - left for c in plan.cols], width, batch, tick)
+        done = plan.rows[i + 1] - top if i + 1 < len(plan.rows) else height
+        begin, end = max(part.row - top, 0), min(done, part.row_stop - top)
         if begin < end:
-            yield top + begin, total[:, begin:end] / seen[begin:end].clamp(min=1)
+            yield top + begin, total[:, begin:end, crop] / seen[begin:end, crop].clamp(min=1)
         pending, count = total[:, done:].clone(), seen[done:].clone()
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """The windows of an image that touch a region."""
+
+    shape: tuple[int, int]
+    tile: int
+    stride: int
+    wanted: Window | None = None
+
+    @property
+    def region(self) -> Window:
+        return self.wanted or Window(row=0, col=0, height=self.shape[0], width=self.shape[1])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """`(height, width)` of every window."""
+        return min(self.tile, self.shape[0]), min(self.tile, self.shape[1])
+
+    @property
+    def rows(self) -> list[int]:
+        """First rows of the windows."""
+        return _touching(self.shape[0], self.tile, self.stride, self.region.row, self.region.row_stop)
+
+    @property
+    def cols(self) -> list[int]:
+        """First columns of the windows."""
+        return _touching(self.shape[1], self.tile, self.stride, self.region.col, self.region.col_stop)
+
+    def __len__(self) -> int:
+        return len(self.rows) * len(self.cols)
+
+
+def _touching(length: int, tile: int, stride: int, first: int, stop: int) -> list[int]:
+    return [s for s in axis_starts(length, tile, stride) if s < stop and s + min(tile, length) > first]
 
 
 def _add_windows(
@@ -140,11 +177,11 @@ def _add_windows(
     valid: Tensor,
     run: RunWindows,
     starts: Sequence[int],
+    side: int,
     batch: int,
     tick: Callable[[int], None],
 ) -> None:
     """Add the logits of one row of windows to `total` `(query, h, width)` and count them in `seen`."""
-    side = min(pixels.shape[-1] - starts[-1], pixels.shape[-1])
     wanted = [c for c in starts if bool(valid[:, c : c + side].any())]
     tick(len(starts) - len(wanted))
     for i in range(0, len(wanted), batch):
@@ -158,16 +195,12 @@ def _add_windows(
 
 def slide(pixels: Tensor, run: RunWindows, *, queries: int, tile: int, stride: int, batch: int = 8) -> Tensor:
     """Stitched logits `(query, H, W)` of an image `(3, H, W)` in memory."""
-    height, width = pixels.shape[-2:]
-    valid = torch.ones(height, width, dtype=torch.bool)
-    strips = slide_rows(
-        lambda row, rows: (pixels[:, row : row + rows], valid[row : row + rows]),
-        run,
-        height=height,
-        width=width,
-        queries=queries,
-        tile=tile,
-        stride=stride,
-        batch=batch,
-    )
+    valid = torch.ones(pixels.shape[-2:], dtype=torch.bool)
+
+    def read(window: Window) -> tuple[Tensor, Tensor]:
+        rows, cols = window.slices
+        return pixels[:, rows, cols], valid[rows, cols]
+
+    shape = (pixels.shape[-2], pixels.shape[-1])
+    strips = slide_rows(read, run, shape=shape, queries=queries, tile=tile, stride=stride, batch=batch)
     return torch.cat([logits for _, logits in strips], dim=1)

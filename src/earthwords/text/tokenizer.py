@@ -11,7 +11,7 @@ import gzip
 import html
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
 
 from earthwords.errors import WeightsError
 
@@ -43,12 +44,7 @@ class ClipTokenizer:
         self._bpe = Tokenizer(
             BPE(vocab=vocab, merges=list(merges), end_of_word_suffix=WORD_END, unk_token=END, fuse_unk=False)
         )
-        self._bpe.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Split(Regex(_PATTERN), behavior="removed", invert=True),
-                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-            ]
-        )
+        self._bpe.pre_tokenizer = _split()
         self._bpe.decoder = decoders.ByteLevel()
 
     @property
@@ -89,6 +85,25 @@ class ClipTokenizer:
         return cls({s: i for i, s in enumerate(symbols)}, merges, context=context)
 
     @classmethod
+    def train(cls, texts: Iterable[str], *, vocab_size: int, context: int) -> ClipTokenizer:
+        """A byte-pair vocabulary of this size learned from sentences; any string can be encoded."""
+        learner = Tokenizer(BPE(end_of_word_suffix=WORD_END, unk_token=END))
+        learner.pre_tokenizer = _split()
+        alphabet = _byte_symbols()
+        trainer = BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=[START, END],
+            initial_alphabet=alphabet,
+            end_of_word_suffix=WORD_END,
+            show_progress=False,
+        )
+        learner.train_from_iterator(map(clean, texts), trainer)
+        model = json.loads(learner.to_str())["model"]
+        merges = [_pair(m) if isinstance(m, str) else (m[0], m[1]) for m in model["merges"]]
+        symbols = dict.fromkeys([*alphabet, *(s + WORD_END for s in alphabet), *map("".join, merges)])
+        return cls({s: i for i, s in enumerate([*symbols, START, END])}, merges, context=context)
+
+    @classmethod
     def from_folder(cls, folder: Path, *, context: int = 77) -> ClipTokenizer:
         """Read `vocab.json` and `merges.txt`, or `tokenizer.json`, of a Hugging Face folder."""
         if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
@@ -100,6 +115,11 @@ class ClipTokenizer:
             merges = [_pair(m) if isinstance(m, str) else tuple(m) for m in model["merges"]]
             return cls(model["vocab"], merges, context=context)
         raise WeightsError(f"No tokenizer in {folder}: expected vocab.json and merges.txt, or tokenizer.json.")
+
+
+def _split() -> pre_tokenizers.PreTokenizer:
+    words = pre_tokenizers.Split(Regex(_PATTERN), behavior="removed", invert=True)
+    return pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
 def _pair(line: str) -> tuple[str, str]:

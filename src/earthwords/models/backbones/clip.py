@@ -88,9 +88,9 @@ class ClipBackbone(nn.Module):
     def encode_image(self, pixels: Tensor) -> Tensor:
         """CLIP's image embedding `(batch, dim)`, not normalised, of normalised `pixels` `(batch, 3, H, W)`."""
         x, _ = self._embed(pixels)
-        for layer in self._layers:
+        for layer in self._layers[:-1]:
             x = layer(x, None)
-        return self._project(x[:, 0])
+        return self._project(_class_token(self._layers[-1], x))
 
     def encode_dense(self, pixels: Tensor, method: DenseMethod) -> FeatureMap:
         """Dense features of a batch.
@@ -109,15 +109,18 @@ class ClipBackbone(nn.Module):
         values = tokens[:, 1:].transpose(1, 2).unflatten(2, grid)
         return FeatureMap(values=values, cls=None if method.attention == "gem" else tokens[:, 0])
 
-    def encode_dense_and_image(self, pixels: Tensor, method: DenseMethod) -> tuple[FeatureMap, Tensor]:
-        """`encode_dense` and `encode_image` of the same pixels, the first blocks run once (for training)."""
+    def encode_mixed(self, pixels: Tensor, method: DenseMethod, *, images: int) -> tuple[Tensor, FeatureMap]:
+        """Image embeddings of the first `images` inputs and dense features of the others.
+
+        As `encode_image` and `encode_dense`, with one pass through the common blocks (for training).
+        """
         x, grid = self._embed(pixels)
         for layer in self._layers[:-1]:
             x = layer(x, None)
-        dense = self._project(_last_blocks(self._layers[-1:], x, grid, method))
+        pooled = self._project(_class_token(self._layers[-1], x[:images]))
+        dense = self._project(_last_blocks(self._layers[-1:], x[images:], grid, method))
         values = dense[:, 1:].transpose(1, 2).unflatten(2, grid)
-        pooled = self._project(self._layers[-1](x, None)[:, 0])
-        return FeatureMap(values=values, cls=dense[:, 0]), pooled
+        return pooled, FeatureMap(values=values, cls=dense[:, 0])
 
     def encode_tokens(self, ids: Tensor) -> Tensor:
         """Text embedding `(text, dim)`, not normalised, of token ids `(text, length)`."""
@@ -193,6 +196,16 @@ def _attend(layer: CLIPEncoderLayer, x: Tensor, grid: tuple[int, int], attention
     )
     context = ATTENTION[attention](Heads(q=q, k=k, v=v, x=normed, grid=grid))
     return block.out_proj(context.transpose(1, 2).flatten(2))
+
+
+def _class_token(layer: CLIPEncoderLayer, x: Tensor) -> Tensor:
+    """The block's output for token 0 alone, `(batch, dim)`: the other tokens are read, not computed."""
+    block, normed = layer.self_attn, layer.layer_norm1(x)
+    q = block.q_proj(normed[:, :1]).unflatten(-1, (block.num_heads, -1)).transpose(1, 2)
+    k, v = (proj(normed).unflatten(-1, (block.num_heads, -1)).transpose(1, 2) for proj in (block.k_proj, block.v_proj))
+    context = (q @ k.transpose(-2, -1) * block.scale).softmax(dim=-1) @ v
+    token = x[:, 0] + block.out_proj(context.transpose(1, 2).flatten(1))
+    return token + layer.mlp(layer.layer_norm2(token))
 
 
 def _last_blocks(layers: nn.ModuleList, x: Tensor, grid: tuple[int, int], method: DenseMethod) -> Tensor:

@@ -1,0 +1,202 @@
+"""Lists the training images of the embedded model `tiny` as a manifest, and renders its synthetic scenes.
+
+    python recipes/tiny_data.py DATA OUT [--validation] [--scenes 320]
+
+DATA holds the folders aid30, rsicd_captions, ucmerced21, ucm_captions, rsscn7, dubai_mbrsc and
+massachusetts_roads_tiles (see docs/models/tiny.md for what they are). Only training splits are listed:
+RSICD's for AID, the captions' for UC Merced, tiles 1-5 of Dubai, and the Massachusetts sheets
+that do not end the sorted list. `--validation` also leaves out every tenth AID image and Dubai tile 4.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from earthwords.data.synthetic import CLASSES, THEMES, render_scene
+
+Line = dict[str, Any]
+
+DUBAI = {
+    "0": "building,roof,house",
+    "1": "land,bare land,unpaved area,sand,desert,soil,barren",
+    "2": "road,street,highway,asphalt",
+    "3": "vegetation,trees,tree,grass,plants,greenery",
+    "4": "water,lake,sea,river,pool",
+}
+ROADS = {"0": "", "1": "road,street,highway"}
+HELD_OUT_SHEETS = 6
+
+AID = {
+    "BareLand": "bare land,bare soil",
+    "BaseballField": "baseball field,baseball diamond",
+    "Center": "center,convention center,big round building",
+    "Commercial": "commercial area,business district",
+    "DenseResidential": "dense residential area,dense houses",
+    "Farmland": "farmland,cropland,fields",
+    "Forest": "forest,trees,woodland",
+    "Industrial": "industrial area,factories",
+    "MediumResidential": "medium residential area,residential area",
+    "Parking": "parking lot,parking",
+    "Port": "port,harbor,harbour",
+    "RailwayStation": "railway station,train station",
+    "SparseResidential": "sparse residential area,scattered houses",
+    "StorageTanks": "storage tanks,storage tank",
+    "Viaduct": "viaduct,overpass",
+    "Airport": "airport,planes",
+    "Bridge": "bridge",
+    "Desert": "desert,sand",
+    "Meadow": "meadow,grass,grassland",
+    "Mountain": "mountain,mountains",
+    "Pond": "pond,lake,water",
+    "River": "river,water",
+}
+UCM = {
+    "agricultural": "agricultural,farmland,cropland",
+    "airplane": "airplane,plane,aircraft",
+    "baseballdiamond": "baseball diamond,baseball field",
+    "buildings": "buildings,building",
+    "chaparral": "chaparral,shrubs",
+    "denseresidential": "dense residential area,dense residential",
+    "freeway": "freeway,highway",
+    "golfcourse": "golf course",
+    "harbor": "harbor,harbour,boats",
+    "intersection": "intersection,crossroads",
+    "mediumresidential": "medium residential area,medium residential",
+    "mobilehomepark": "mobile home park",
+    "parkinglot": "parking lot,cars",
+    "sparseresidential": "sparse residential area,sparse residential",
+    "storagetanks": "storage tanks,storage tank",
+    "tenniscourt": "tennis court",
+}
+COARSE = {
+    "building": DUBAI["0"],
+    "bare land": DUBAI["1"],
+    "road": DUBAI["2"],
+    "pavement": DUBAI["2"],
+    "runway": DUBAI["2"],
+    "trees": DUBAI["3"],
+    "grass": DUBAI["3"],
+    "cropland": DUBAI["3"],
+    "water": DUBAI["4"],
+    "swimming pool": DUBAI["4"],
+}
+"""Rendered classes as the five of Dubai; the others are left out."""
+
+RSSCN7 = {
+    "grass": "grass,grassland,meadow",
+    "field": "field,farmland,cropland",
+    "industry": "industrial area,industry,factories",
+    "river_lake": "river or lake,water,lake,river",
+    "forest": "forest,trees",
+    "resident": "residential area,houses",
+    "parking": "parking lot,parking",
+}
+
+
+def captioned(data: Path, out: Path, *, captions: str, images: str, name: str, names: dict[str, str]) -> Iterator[Line]:
+    """The training split of a captioned scene set."""
+    for record in json.loads((data / captions).read_text())["images"]:
+        if record["split"] == "train":
+            yield {
+                "image": os.path.relpath(data / images / record["filename"], out),
+                "set": name,
+                "captions": list(dict.fromkeys(record["captions"])),
+                "label": names.get(record["cls"], record["cls"].lower()),
+            }
+
+
+def folders(data: Path, out: Path, *, images: str, name: str, names: dict[str, str]) -> Iterator[Line]:
+    """A set with a folder a class."""
+    for path in sorted((data / images).glob("*/*.jpg")):
+        label = names.get(path.parent.name, path.parent.name)
+        yield {"image": os.path.relpath(path, out), "set": name, "label": label}
+
+
+def dubai(data: Path, out: Path, tiles: str) -> Iterator[Line]:
+    """Images and masks of some tiles, such as "12345"."""
+    for path in sorted((data / "dubai_mbrsc/images").glob(f"tile[{tiles}]_*.jpg")):
+        mask = data / "dubai_mbrsc/masks" / f"{path.stem}.png"
+        yield {
+            "image": os.path.relpath(path, out),
+            "set": "dubai",
+            "mask": os.path.relpath(mask, out),
+            "classes": DUBAI,
+        }
+
+
+def roads(data: Path, out: Path) -> Iterator[Line]:
+    """Road masks of all sheets but the last ones."""
+    paths = sorted((data / "massachusetts_roads_tiles/images").glob("*.jpg"))
+    sheets = sorted({path.name[:11] for path in paths})
+    for path in paths:
+        if path.name[:11] in sheets[:-HELD_OUT_SHEETS]:
+            mask = next((data / "massachusetts_roads_tiles/masks").glob(f"{path.stem}.*"))
+            yield {
+                "image": os.path.relpath(path, out),
+                "set": "roads",
+                "mask": os.path.relpath(mask, out),
+                "classes": ROADS,
+            }
+
+
+def scenes(out: Path, count: int) -> Iterator[Line]:
+    """Rendered scenes of all themes, 0.25 to 2 m a pixel, each with fine and with coarse classes."""
+    folder = out / "scenes"
+    folder.mkdir(exist_ok=True)
+    fine = {str(label): ",".join(row.names) for label, row in enumerate(CLASSES)}
+    coarse = {label: COARSE[names.split(",")[0]] for label, names in fine.items() if names.split(",")[0] in COARSE}
+    for seed in range(count):
+        image, mask = folder / f"{seed:05d}.jpg", folder / f"{seed:05d}.png"
+        if not mask.exists():
+            rng = np.random.default_rng((seed, 2026))
+            gsd = float(np.exp(rng.uniform(np.log(0.25), np.log(2.0))))
+            scene = render_scene(height=448, width=512, gsd=gsd, theme=THEMES[seed % len(THEMES)], seed=10_000 + seed)
+            Image.fromarray(scene.image).save(image, quality=92)
+            Image.fromarray(scene.labels).save(mask)
+        for name, classes in (("scenes", fine), ("scenes-coarse", coarse)):
+            yield {
+                "image": os.path.relpath(image, out),
+                "set": name,
+                "mask": os.path.relpath(mask, out),
+                "classes": classes,
+            }
+
+
+def lines(data: Path, out: Path, *, validation: bool) -> Iterator[Line]:
+    """All real images."""
+    aid = captioned(
+        data, out, captions="rsicd_captions/rsicd_on_aid.json", images="aid30/images", name="aid", names=AID
+    )
+    yield from (line for i, line in enumerate(aid) if not (validation and i % 10 == 0))
+    yield from captioned(
+        data, out, captions="ucm_captions/ucm_captions.json", images="ucmerced21/images", name="ucm", names=UCM
+    )
+    yield from folders(data, out, images="rsscn7/images", name="rsscn7", names=RSSCN7)
+    yield from dubai(data, out, "1235" if validation else "12345")
+    yield from roads(data, out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--validation", action="store_true")
+    parser.add_argument("--scenes", type=int, default=440)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    data, out = args.data.resolve(), args.out.resolve()
+    listed = [*lines(data, out, validation=args.validation), *scenes(out, args.scenes)]
+    (out / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in listed))
+    print(f"{len(listed)} images listed in {out / 'train.jsonl'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""`python -m earthwords`."""
+
+from earthwords.cli import main
+
+main()

@@ -1,0 +1,46 @@
+"""Results as tables on the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from earthwords.types import SceneReport
+
+
+def show(result: Any) -> None:
+    """Print a result: `SceneReport` as a table of classes, others by their own `rows()`."""
+    console = Console()
+    if isinstance(result, SceneReport):
+        console.print(_scene_table(result))
+        return
+    title, columns, rows = result.table()
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*map(str, row))
+    console.print(table)
+
+
+def _scene_table(report: SceneReport) -> Table:
+    measured = any(c.area_m2 is not None for c in report.classes)
+    columns = ["class", "share", "area" if measured else "pixels", "mean score", "polygons"]
+    table = Table(*columns, title=f"{report.source}: {report.seconds['total']:.1f} s", title_justify="left")
+    for row in report.classes:
+        table.add_row(
+            row.name,
+            f"{row.share:.1%}",
+            _area(row.area_m2) if row.area_m2 is not None else f"{row.pixels:,}",
+            "-" if row.mean_score is None else f"{row.mean_score:.2f}",
+            "-" if row.polygons is None else f"{row.polygons:,}",
+        )
+    return table
+
+
+def _area(square_metres: float) -> str:
+    if square_metres >= 1e6:
+        return f"{square_metres / 1e6:,.2f} km2"
+    if square_metres >= 1e4:
+        return f"{square_metres / 1e4:,.2f} ha"
+    return f"{square_metres:,.0f} m2"

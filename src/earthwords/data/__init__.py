@@ -1,0 +1,1 @@
+"""Examples in: data sets, their samples, and synthetic scenes with known truth."""

@@ -1,0 +1,134 @@
+"""Training examples listed in a JSON-lines file: one image a line, with captions, a label, or a mask.
+
+    {"image": "a.jpg", "set": "aid", "captions": ["two planes ..."], "label": "airport"}
+    {"image": "b.jpg", "set": "town", "mask": "b.png", "classes": {"0": "building,roof", "1": "road"}}
+
+Paths are relative to the file. `set` names the group whose labels, or classes, belong together:
+a picture is told apart from the labels of its own set only. In `classes` a mask value whose names
+are empty stands for "none of the others", values with the same names are one class, and a value that is
+not listed is ignored. All images of a set have the same `classes`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from earthwords.errors import SourceError, UsageError
+
+IGNORE = 255
+"""Index of a pixel that no loss looks at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One line of a manifest, with the pixels in memory."""
+
+    image: NDArray[np.uint8]
+    """`(row, col, 3)` RGB."""
+    set: str
+    captions: tuple[str, ...] = ()
+    label: int | None = None
+    """Index in `Manifest.labels[set]`."""
+    mask: NDArray[np.uint8] | None = None
+    """`(row, col)`: index in `Manifest.classes[set]`, or `IGNORE`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """All examples and the words of their sets."""
+
+    examples: tuple[Example, ...]
+    labels: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    """Set -> the synonyms of each scene label."""
+    classes: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    """Set -> the synonyms of each mask class; an empty tuple means "none of the others"."""
+
+    @property
+    def sentences(self) -> list[str]:
+        """Every caption and every name, for a tokenizer to learn from."""
+        names = [n for table in (self.labels, self.classes) for groups in table.values() for g in groups for n in g]
+        return [c for e in self.examples for c in e.captions] + names
+
+
+def read_manifest(path: str | Path) -> Manifest:
+    """Read a manifest and all of its images into memory.
+
+    Raises:
+        SourceError: the file or an image cannot be read.
+        UsageError: a line lacks a field, or a mask does not fit its image.
+    """
+    path = Path(path)
+    lines = _lines(path)
+    labels = _labels(lines)
+    classes = {str(line["set"]): _classes(line) for line in lines if "mask" in line}
+    examples = tuple(_example(path.parent, line, labels, i + 1) for i, line in enumerate(lines))
+    return Manifest(examples=examples, labels=labels, classes=classes)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"Cannot read the list of training images {path}: {error}.") from error
+    try:
+        lines = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path} is not JSON lines: {error}.") from error
+    for number, line in enumerate(lines, 1):
+        if "image" not in line or "set" not in line:
+            raise UsageError(f'{path}, line {number}: an example needs "image" and "set".')
+    if not lines:
+        raise UsageError(f"{path} lists no images.")
+    return lines
+
+
+def _labels(lines: Sequence[dict[str, Any]]) -> dict[str, tuple[tuple[str, ...], ...]]:
+    found: dict[str, dict[str, None]] = {}
+    for line in lines:
+        if "label" in line:
+            found.setdefault(str(line["set"]), {})[str(line["label"])] = None
+    return {name: tuple(_names(label) for label in sorted(labels)) for name, labels in found.items()}
+
+
+def _classes(line: dict[str, Any]) -> tuple[tuple[str, ...], ...]:
+    """The classes of a mask; values with the same names are one class."""
+    return tuple(dict.fromkeys(_names(text) for text in line["classes"].values()))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _example(
+    folder: Path, line: dict[str, Any], labels: dict[str, tuple[tuple[str, ...], ...]], number: int
+) -> Example:
+    image = _pixels(folder / line["image"], "RGB")
+    mask = None
+    if "mask" in line:
+        raw = _pixels(folder / line["mask"], None)
+        if raw.shape != image.shape[:2]:
+            raise UsageError(f"Line {number}: mask {line['mask']} is {raw.shape}, its image {image.shape[:2]}.")
+        table = np.full(256, IGNORE, dtype=np.uint8)
+        classes = _classes(line)
+        for value, text in line["classes"].items():
+            table[int(value)] = classes.index(_names(text))
+        mask = table[raw]
+    name = str(line["set"])
+    label = labels[name].index(_names(str(line["label"]))) if "label" in line else None
+    return Example(image=image, set=name, captions=tuple(line.get("captions", ())), label=label, mask=mask)
+
+
+def _pixels(path: Path, mode: str | None) -> NDArray[np.uint8]:
+    try:
+        with Image.open(path) as image:
+            return np.array(image.convert(mode) if mode else image, dtype=np.uint8)
+    except OSError as error:
+        raise SourceError(f"Cannot read the training image {path}: {error}.") from error

@@ -1,0 +1,107 @@
+"""From GDAL's georeference to a `Grid` and back, and from bounds to pixels."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from numpy.typing import NDArray
+from pyproj import CRS
+from pyproj.exceptions import CRSError
+from rasterio.crs import CRS as RasterioCRS
+from rasterio.io import DatasetReader
+
+from earthwords.errors import UsageError
+from earthwords.types import Grid, Window
+
+Bounds = tuple[float, float, float, float]
+"""`(west, south, east, north)` in CRS units."""
+
+_SNAP = 1e-6
+"""In pixels: bounds this close to a pixel's edge mean that edge."""
+
+
+def grid_of(dataset: DatasetReader) -> tuple[Grid, tuple[str, ...]]:
+    """The grid of an open dataset, and sentences on what is missing.
+
+    A CRS without a geotransform counts as no CRS, as do ground control points and RPCs: the place of a
+    pixel is then not known exactly. A geotransform without a CRS is kept, so outputs overlay the source.
+    """
+    crs, notes = _crs_of(dataset)
+    grid = Grid(height=dataset.height, width=dataset.width, transform=dataset.transform, crs=crs)
+    return grid, notes
+
+
+def to_rasterio_crs(crs: CRS | None) -> RasterioCRS | None:
+    """The same CRS for rasterio."""
+    return None if crs is None else RasterioCRS.from_wkt(crs.to_wkt())
+
+
+def window_of_bounds(grid: Grid, bounds: Bounds) -> Window:
+    """The pixels of `grid` touched by `bounds` (its CRS), snapped outwards and clipped to the grid.
+
+    Raises:
+        UsageError: `bounds` are not `west < east`, `south < north`, or do not touch the grid.
+    """
+    west, south, east, north = bounds
+    if not all(map(math.isfinite, bounds)) or west >= east or south >= north:
+        raise UsageError(f"Bounds {_show(bounds)} are not WEST SOUTH EAST NORTH with west < east, south < north.")
+    corners = [~grid.transform @ corner for corner in ((west, south), (west, north), (east, south), (east, north))]
+    cols, rows = zip(*corners, strict=True)
+    col, col_stop = _snap(cols, grid.width)
+    row, row_stop = _snap(rows, grid.height)
+    if col >= col_stop or row >= row_stop:
+        raise UsageError(
+            f"Bounds {_show(bounds)} do not touch the scene, whose bounds are {_show(grid.bounds)} "
+            f"in {_name(grid.crs)}."
+        )
+    return Window(row=row, col=col, height=row_stop - row, width=col_stop - col)
+
+
+def pixel_to_crs(grid: Grid, cols: NDArray[Any], rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """`(x, y)` in the CRS of places in pixels (corners are whole numbers), arrays of one shape."""
+    t = grid.transform
+    return t.a * cols + t.b * rows + t.c, t.d * cols + t.e * rows + t.f
+
+
+def rescale_window(window: Window, *, source: Grid, target: Grid) -> Window:
+    """The pixels of `target` touched by `window` of `source`; both grids cover the same ground."""
+    down, right = target.height / source.height, target.width / source.width
+    row, row_stop = _snap((window.row * down, window.row_stop * down), target.height)
+    col, col_stop = _snap((window.col * right, window.col_stop * right), target.width)
+    return Window(row=row, col=col, height=row_stop - row, width=col_stop - col)
+
+
+def _crs_of(dataset: DatasetReader) -> tuple[CRS | None, tuple[str, ...]]:
+    has_transform = not dataset.transform.is_identity
+    if dataset.crs is not None and dataset.crs.wkt and has_transform:
+        try:
+            return CRS.from_wkt(dataset.crs.to_wkt()), ()
+        except CRSError:
+            return None, ("The CRS is not understood by PROJ: areas are in pixels.",)
+    if not has_transform and dataset.gcps[0]:
+        why = "Only ground control points, no geotransform (warp it first, for example with gdalwarp)"
+    elif not has_transform and dataset.rpcs is not None:
+        why = "Only rational polynomial coefficients (RPC), no geotransform (orthorectify it first)"
+    elif dataset.crs is not None and dataset.crs.wkt:
+        why = "A CRS but no geotransform"
+    else:
+        why = "No CRS"
+    return None, (f"{why}: working in pixels, areas in pixels.",)
+
+
+def _snap(values: tuple[float, ...], length: int) -> tuple[int, int]:
+    start = math.floor(min(values) + _SNAP)
+    stop = math.ceil(max(values) - _SNAP)
+    return max(start, 0), min(stop, length)
+
+
+def _show(bounds: Bounds) -> str:
+    return "(" + ", ".join(f"{value:.10g}" for value in bounds) + ")"
+
+
+def _name(crs: CRS | None) -> str:
+    if crs is None:
+        return "pixels"
+    authority = crs.to_authority()
+    return ":".join(authority) if authority else crs.name

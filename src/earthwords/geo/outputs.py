@@ -1,0 +1,130 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from earthwords.errors import OutputError, UsageError
+
+SIDECARS = (".aux.xml", ".ovr", ".msk")
+"""What GDAL reads beside a raster; left over from an older file they would spoil the new one."""
+
+_HIDDEN = ".part"
+
+
+def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
+    """Make sure that `path` can be written, before any work is done; makes its folder.
+
+    Raises:
+        UsageError: it exists and `overwrite` is False, it is a folder, or it is a URL.
+        OutputError: its folder cannot be made or written to.
+    """
+    if "://" in str(path) or str(path).startswith("/vsi"):
+        raise UsageError(f"{path} is not a local path; write to a local file and upload that.")
+    target = Path(path)
+    if target.is_dir():
+        raise UsageError(f"{target} is a folder; name a file inside it.")
+    if target.exists() and not overwrite:
+        raise UsageError(f"{target} exists; pass --overwrite (overwrite=True) to replace it.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"Cannot make the folder {target.parent} ({_reason(error)}).") from error
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"The folder {target.parent} is not writable; choose another one.")
+    return target
+
+
+@contextmanager
+def staging(target: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a hidden folder beside `target`; on success `target` and its sidecars move out of it.
+
+    `target` itself moves last and atomically, so that once it is there everything is; other files in the
+    folder are scratch. On any exception, `KeyboardInterrupt` included, the folder goes and an existing
+    `target` stays as it was.
+
+    Raises:
+        UsageError, OutputError: as `check_output`; `OutputError` also if the block left no such file.
+    """
+    target = check_output(target, overwrite=overwrite)
+    with writing(target):
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_HIDDEN, dir=target.parent))
+    try:
+        yield folder
+        with writing(target):
+            _commit(folder, check_output(target, overwrite=overwrite))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def staging_all(targets: Mapping[str, str | Path], *, overwrite: bool = False) -> Iterator[dict[str, Path]]:
+    """`staging` for several files at once: yields a temporary path for each key of `targets`.
+
+    They appear one after another in the order of `targets`, once the block has written all of them; after
+    an exception none does.
+
+    Raises:
+        UsageError, OutputError: as `staging`, before the block for all that can be known then.
+    """
+    with ExitStack() as stack:
+        folders = {
+            key: stack.enter_context(staging(target, overwrite=overwrite))
+            for key, target in reversed(list(targets.items()))
+        }
+        places = {key: folders[key] / Path(target).name for key, target in targets.items()}
+        yield places
+        for path in places.values():
+            _check_written(path)
+
+
+@contextmanager
+def atomic_path(target: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary path with the name of `target`, which it replaces on success; see `staging`.
+
+    Raises:
+        UsageError, OutputError: as `check_output`; `OutputError` also if writing fails in the block.
+    """
+    with staging(target, overwrite=overwrite) as folder, writing(target):
+        yield folder / Path(target).name
+
+
+@contextmanager
+def writing(target: str | Path) -> Iterator[None]:
+    """Turn an `OSError` inside the block, such as a full disk, into an `OutputError` naming `target`."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {shown(target)} ({_reason(error)}); free some space or choose another place."
+        ) from error
+
+
+def _commit(folder: Path, target: Path) -> None:
+    _check_written(folder / target.name)
+    for sidecar in (target.name + suffix for suffix in SIDECARS):
+        if (folder / sidecar).exists():
+            os.replace(folder / sidecar, target.with_name(sidecar))
+        else:
+            target.with_name(sidecar).unlink(missing_ok=True)
+    os.replace(folder / target.name, target)
+
+
+def _check_written(staged: Path) -> None:
+    if not staged.is_file():
+        raise OutputError(f"{shown(staged)} was not written.")
+
+
+def shown(path: str | Path) -> Path:
+    """`path` for the eyes of the user: without the hidden folders of `staging`."""
+    kept = [part for part in Path(path).parts if not (part.startswith(".") and part.endswith(_HIDDEN))]
+    return Path(*kept)
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or " ".join(str(error).split())

@@ -1,0 +1,303 @@
+"""An open raster, read in windows of stretched red, green and blue."""
+
+from __future__ import annotations
+
+import copy
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+
+from earthwords.errors import SourceError, UsageError
+from earthwords.geo.arrays import ArrayPixels, pixels_of_array
+from earthwords.geo.bands import bands_of, choose_bands
+from earthwords.geo.georeference import Bounds, grid_of, rescale_window, window_of_bounds
+from earthwords.geo.pixels import PixelSource, check_dtypes, nodata_of
+from earthwords.geo.resample import resample, source_window
+from earthwords.geo.source import open_dataset
+from earthwords.geo.stretch import Stretch, make_stretch
+from earthwords.types import Grid, Raster, Window
+
+MAX_SHRINK = 512
+"""Most native pixels along the side of a working pixel."""
+
+_CHUNK_PIXELS = 2**21
+"""At most about so many native pixels are resampled at once."""
+
+
+class Scene:
+    """An open source. A context manager; make one with `open_scene`.
+
+    `grid` is `native` cut into pixels of another size: both cover exactly the same ground. Reads are
+    serialised by a lock, so threads may share a scene.
+    """
+
+    source: str
+    native: Grid
+    """The grid of the whole source file."""
+    grid: Grid
+    """The working grid, of the ground sample distance asked for; `native` by default."""
+    region: Window
+    """The part asked for, in native pixels."""
+    bands: tuple[str, ...]
+    stretch: Stretch
+    notes: tuple[str, ...]
+    """Sentences for the user: what was assumed about bands and georeference."""
+
+    def __init__(
+        self,
+        pixels: PixelSource | ArrayPixels,
+        *,
+        native: Grid,
+        grid: Grid,
+        region: Window,
+        stretch: Stretch,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self.source = pixels.source
+        self.native = native
+        self.grid = grid
+        self.region = region
+        self.bands = pixels.choice.names
+        self.stretch = stretch
+        self.notes = notes
+        self._pixels = pixels
+        self._lock = threading.Lock()
+
+    @property
+    def working_region(self) -> Window:
+        """`region` in pixels of the working grid, snapped outwards."""
+        return rescale_window(self.region, source=self.native, target=self.grid)
+
+    def at(self, gsd: float | None) -> Scene:
+        """The same open source with a working grid of `gsd` metres (None: its own pixels).
+
+        Both share the file, so closing one closes the other.
+
+        Raises:
+            UsageError: as `working_grid`.
+        """
+        twin = copy.copy(self)
+        twin.grid = working_grid(self.native, gsd)
+        return twin
+
+    def read(self, window: Window) -> Raster:
+        """A window of the working grid: float32 `(3, row, col)`, 0..1 after the stretch, invalid pixels 0.
+
+        A pixel has the same value, to the bit, in whichever window it is read. Shrinking averages with a
+        triangle filter over valid pixels only; memory stays bounded by the window, however fine the source.
+
+        Raises:
+            UsageError: the window leaves the grid.
+            SourceError: the file is damaged there.
+        """
+        _check_inside(window, self.grid)
+        if self.grid.shape == self.native.shape:
+            return self.read_rgb(window)
+        data = np.zeros((3, window.height, window.width), np.float32)
+        valid = np.zeros((window.height, window.width), bool)
+        for part in _chunks(window, source=self.native.shape, target=self.grid.shape):
+            rows, cols = _inside(part, window)
+            data[:, rows, cols], valid[rows, cols] = self._resampled(part)
+        return Raster(data=data, valid=valid, grid=self.grid.window(window), bands=self.bands)
+
+    def read_rgb(self, window: Window) -> Raster:
+        """A window of the native grid, otherwise as `read`."""
+        data, valid = self._stretched(window)
+        return Raster(data=data, valid=valid, grid=self.native.window(window), bands=self.bands)
+
+    def read_native(self, window: Window) -> Raster:
+        """A window of the native grid in the sensor's values: `(3, row, col)` in the file's own data type.
+
+        Scale and offset, where the file gives any, are applied and make it float32; a colour table is
+        applied too. Invalid pixels keep what the file holds.
+        """
+        _check_inside(window, self.native)
+        with self._lock:
+            if self._pixels.closed:
+                raise SourceError(f"{self.source} was closed; open it again with open_scene.")
+            data, valid = self._pixels.read(window)
+        return Raster(data=data, valid=valid, grid=self.native.window(window), bands=self.bands)
+
+    def tags(self) -> dict[str, str]:
+        """What outputs record about how the scene was read."""
+        numbers = ",".join(str(number) for number in self._pixels.choice.numbers)
+        tags = {
+            "EARTHWORDS_SOURCE": _public(self.source),
+            "EARTHWORDS_BANDS": f"{numbers} ({', '.join(self.bands)})",
+            "EARTHWORDS_STRETCH": self.stretch.describe(self.bands),
+        }
+        gsd = self.grid.gsd_m
+        return tags if gsd is None else {**tags, "EARTHWORDS_GSD": f"{gsd:.6g} m"}
+
+    def close(self) -> None:
+        """Close the file; reading afterwards is an error."""
+        with self._lock:
+            self._pixels.close()
+
+    def __enter__(self) -> Scene:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        height, width = self.grid.shape
+        return f"Scene({self.source!r}, {height} x {width} pixels, bands {', '.join(self.bands)})"
+
+    def _resampled(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        shapes = {"source": self.native.shape, "target": self.grid.shape}
+        data, valid = self._stretched(source_window(window, **shapes))
+        return resample(data, valid, window, **shapes)
+
+    def _stretched(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        raster = self.read_native(window)
+        return np.where(raster.valid, self.stretch.apply(raster.data), np.float32(0)), raster.valid
+
+
+def open_scene(
+    source: str | Path,
+    *,
+    bands: Sequence[int | str] | None = None,
+    gsd: float | None = None,
+    bounds: Bounds | None = None,
+    nodata: float | None = None,
+    stretch: str = "auto",
+) -> Scene:
+    """Open any raster GDAL can read: a path, a URL (http, https, s3, ...) or a `/vsi...` path.
+
+    Args:
+        source: the raster.
+        bands: three numbers (1-based) or names (a band's description or colour), such as `[4, 3, 2]`; one
+            may be repeated. Default: red, green and blue as far as the file tells, else the first three.
+        gsd: ground sample distance in metres of the working grid. Default: the source's own pixels.
+        bounds: `(west, south, east, north)` in the scene's CRS; sets `Scene.region`, nothing else.
+        nodata: value meaning "nothing here", instead of the file's own.
+        stretch: `"auto"`, `"percentile"`, `"none"` or `"LOW,HIGH"`, see `make_stretch`. Found once, from the
+            whole scene, whatever the bounds.
+
+    Raises:
+        SourceError: missing, not a raster, damaged, without bands or without any valid pixel.
+        UsageError: an argument does not fit the raster.
+    """
+    source = str(source)
+    dataset = open_dataset(source)
+    try:
+        choice = choose_bands(bands_of(dataset), bands)
+        check_dtypes(source, dataset, choice)
+        native, notes = grid_of(dataset)
+        pixels = PixelSource(source=source, dataset=dataset, choice=choice, nodata=nodata_of(dataset, choice, nodata))
+        return Scene(
+            pixels,
+            native=native,
+            grid=working_grid(native, gsd),
+            region=_region(native, bounds),
+            stretch=_stretch(pixels, stretch),
+            notes=(*notes, *choice.notes),
+        )
+    except BaseException:
+        dataset.close()
+        raise
+
+
+def scene_from_array(image: NDArray[np.generic], *, stretch: str = "auto") -> Scene:
+    """An image in memory as a scene without CRS, in pixels.
+
+    Args:
+        image: `(row, col, 3)`, `(row, col, 4)` with alpha or `(row, col)` grey; uint8 stays as it is, other
+            types are stretched. NaN, infinite and transparent pixels are invalid.
+        stretch: as for `open_scene`.
+
+    Raises:
+        UsageError: another shape or type.
+        SourceError: no pixel is valid.
+    """
+    pixels = pixels_of_array(image)
+    height, width = pixels.valid.shape
+    native = Grid(height=height, width=width, transform=Affine.identity(), crs=None)
+    return Scene(pixels, native=native, grid=native, region=_region(native, None), stretch=_stretch(pixels, stretch))
+
+
+def working_grid(native: Grid, gsd: float | None) -> Grid:
+    """`native` cut into pixels of about `gsd` metres, at least one; both cover the same ground.
+
+    Raises:
+        UsageError: `gsd` is not positive, or the grid has no CRS to measure metres with.
+    """
+    if gsd is None:
+        return native
+    if not (math.isfinite(gsd) and gsd > 0):
+        raise UsageError(f"The ground sample distance must be a positive number of metres, got {gsd:g}.")
+    if native.gsd_m is None:
+        raise UsageError(
+            f"A ground sample distance of {gsd:g} m was asked for, but without a CRS the size of a pixel in "
+            "metres is unknown; leave --gsd away."
+        )
+    factor = native.gsd_m / gsd
+    if factor * MAX_SHRINK < 1:
+        raise UsageError(
+            f"A ground sample distance of {gsd:g} m is more than {MAX_SHRINK} times coarser than the scene's "
+            f"{native.gsd_m:.3g} m; ask for a finer one."
+        )
+    height, width = (max(1, round(length * factor)) for length in native.shape)
+    return native if (height, width) == native.shape else native.resized(height, width)
+
+
+def _region(native: Grid, bounds: Bounds | None) -> Window:
+    if bounds is None:
+        return Window(row=0, col=0, height=native.height, width=native.width)
+    return window_of_bounds(native, bounds)
+
+
+def _stretch(pixels: PixelSource | ArrayPixels, how: str) -> Stretch:
+    """The scene's stretch; takes the sample even if not needed where the scene might be empty."""
+    sample = pixels.sample() if pixels.may_hide_pixels else None
+    return make_stretch(how, dtype=pixels.dtype, sample=lambda: pixels.sample() if sample is None else sample)
+
+
+def _check_inside(window: Window, grid: Grid) -> None:
+    if (
+        window.row < 0
+        or window.col < 0
+        or window.row_stop > grid.height
+        or window.col_stop > grid.width
+        or window.height < 1
+        or window.width < 1
+    ):
+        raise UsageError(f"{window} leaves the grid of {grid.height} x {grid.width} pixels.")
+
+
+def _inside(part: Window, window: Window) -> tuple[slice, slice]:
+    row, col = part.row - window.row, part.col - window.col
+    return slice(row, row + part.height), slice(col, col + part.width)
+
+
+def _chunks(window: Window, *, source: tuple[int, int], target: tuple[int, int]) -> Iterator[Window]:
+    """Parts of `window` (target grid) small enough that their source pixels fit in memory."""
+    needed = source_window(window, source=source, target=target)
+    if needed.height * needed.width <= _CHUNK_PIXELS or window.height * window.width == 1:
+        yield window
+        return
+    for half in _halves(window, across_rows=needed.height >= needed.width and window.height > 1):
+        yield from _chunks(half, source=source, target=target)
+
+
+def _halves(window: Window, *, across_rows: bool) -> tuple[Window, Window]:
+    if across_rows or window.width == 1:
+        top = window.height // 2
+        return replace(window, height=top), replace(window, row=window.row + top, height=window.height - top)
+    left = window.width // 2
+    return replace(window, width=left), replace(window, col=window.col + left, width=window.width - left)
+
+
+def _public(source: str) -> str:
+    """`source` without what follows a question mark in a URL: signatures do not belong into outputs."""
+    return source.partition("?")[0] if "://" in source else source

@@ -1,0 +1,147 @@
+"""Opening rasters: the GDAL settings, and every way in which a source can refuse."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader
+
+from earthwords.errors import SourceError
+
+LOCAL_OPTIONS: dict[str, str] = {"GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE"}
+"""A JPEG that ends early is an error, not a grey half image."""
+
+REMOTE_OPTIONS: dict[str, str] = {
+    **LOCAL_OPTIONS,
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+    "GDAL_HTTP_MULTIPLEX": "YES",
+    "GDAL_HTTP_VERSION": "2",
+    "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_RETRY_DELAY": "1",
+    "VSI_CACHE": "TRUE",
+}
+"""https://developmentseed.org/titiler/advanced/performance_tuning/"""
+
+_PNG_TAIL = 4096
+
+
+def is_remote(source: str) -> bool:
+    """Whether `source` is read over a network: a URL with a scheme, or a GDAL network file system."""
+    networks = ("/vsicurl", "/vsis3", "/vsigs", "/vsiaz", "/vsiadls", "/vsioss", "/vsiswift", "/vsiwebhdfs")
+    scheme, _, rest = source.partition("://")
+    return source.startswith(networks) or (bool(rest) and "file" not in scheme.lower())
+
+
+def is_local_path(source: str) -> bool:
+    """Whether `source` is a plain path: no URL, no `/vsi...`, no GDAL prefix such as `NETCDF:...`."""
+    prefix = source.partition(":")[0] if ":" in source else ""
+    return not source.startswith("/vsi") and (len(prefix) <= 1 or Path(source).exists())
+
+
+def gdal_environment(source: str) -> rasterio.Env:
+    """The GDAL settings to open and read `source` with; what the user's environment sets is left alone."""
+    options = REMOTE_OPTIONS if is_remote(source) else LOCAL_OPTIONS
+    return rasterio.Env(**{key: value for key, value in options.items() if key not in os.environ})
+
+
+def open_dataset(source: str) -> DatasetReader:
+    """Open a raster with at least one band.
+
+    Raises:
+        SourceError: `source` is missing, is no raster, or holds no band.
+    """
+    if is_local_path(source):
+        _check_local(Path(source))
+    try:
+        with gdal_environment(source), warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            dataset = rasterio.open(source)
+    except (RasterioError, OSError) as error:
+        raise SourceError(_cannot_open(source, error)) from error
+    _check_bands(source, dataset)
+    return dataset
+
+
+def read_band(source: str | Path, band: int = 1) -> NDArray[Any]:
+    """A whole band as it is in the file, `(row, col)`; for label rasters that fit in memory.
+
+    Raises:
+        SourceError: as `open_dataset`, or the file is damaged.
+    """
+    with open_dataset(str(source)) as dataset, reading(str(source), f"band {band}"):
+        return np.asarray(dataset.read(band))
+
+
+@contextmanager
+def reading(source: str, what: str) -> Iterator[None]:
+    """Turn any failure of GDAL inside the block into a `SourceError` naming `source` and `what`."""
+    try:
+        with gdal_environment(source):
+            yield
+    except RasterioError as error:
+        cause = error.__cause__ or error
+        raise SourceError(
+            f"Cannot read {what} of {source}: the file seems truncated or damaged ({one_line(cause)}); "
+            "copy or download it again."
+        ) from error
+
+
+def one_line(error: BaseException) -> str:
+    """GDAL's own words, on one line and without the final full stop."""
+    text = getattr(error, "errmsg", "") or str(error)
+    return " ".join(str(text).split()).rstrip(".")
+
+
+def _check_local(path: Path) -> None:
+    if path.is_dir():
+        raise SourceError(f"{path} is a folder, not a raster; name a file inside it.")
+    if not path.exists():
+        raise SourceError(f"{path} does not exist. {_similar(path)}")
+    if path.stat().st_size == 0:
+        raise SourceError(f"{path} is empty (0 bytes); copy or download it again.")
+    _check_png(path)
+
+
+def _similar(path: Path) -> str:
+    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, siblings, n=1)
+    return f"Did you mean {str(path.with_name(close[0]))!r}?" if close else "Check the path."
+
+
+def _check_png(path: Path) -> None:
+    """GDAL reads a PNG that ends early as zeros without a word, so look for the end ourselves."""
+    with path.open("rb") as file:
+        if file.read(8) != b"\x89PNG\r\n\x1a\n":
+            return
+        file.seek(max(path.stat().st_size - _PNG_TAIL, 0))
+        if b"IEND" not in file.read():
+            raise SourceError(f"{path} is a PNG that ends too early; copy or download it again.")
+
+
+def _cannot_open(source: str, error: BaseException) -> str:
+    if is_remote(source):
+        return f"Cannot open {source} ({one_line(error)}); check the address and your connection."
+    return f"{source} is not a raster that GDAL can read ({one_line(error)})."
+
+
+def _check_bands(source: str, dataset: DatasetReader) -> None:
+    if dataset.count:
+        return
+    parts = dataset.subdatasets
+    dataset.close()
+    if parts:
+        listed = ", ".join(parts[:8]) + (", ..." if len(parts) > 8 else "")
+        raise SourceError(f"{source} holds several rasters; name one of them: {listed}.")
+    raise SourceError(f"{source} has no bands, so there is nothing to read.")

@@ -1,0 +1,83 @@
+"""From the values of a sensor to 0..1, once for a whole scene."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthwords.errors import UsageError, did_you_mean
+
+PERCENTILES = (2.0, 98.0)
+NAMES = ("auto", "percentile", "none")
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Per band, the value that becomes 0 and the value that becomes 1; beyond them is clipped."""
+
+    name: str
+    """How the limits were found: `"none"`, `"percentile 2-98"` or `"fixed"`."""
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def apply(self, data: NDArray[Any]) -> NDArray[np.float32]:
+        """`(band, row, col)` in the sensor's values to float32 0..1; NaN becomes 0."""
+        result = np.empty(data.shape, np.float32)
+        for values, low, high, out in zip(data, self.low, self.high, result, strict=True):
+            scaled = (values.astype(np.float64) - low) / (high - low)
+            out[...] = np.nan_to_num(np.clip(scaled, 0, 1), nan=0.0)
+        return result
+
+    def describe(self, bands: Sequence[str]) -> str:
+        """Such as `"percentile 2-98: red 120..3000, green 98..2510, blue 77..2204"`."""
+        limits = zip(bands, self.low, self.high, strict=True)
+        return f"{self.name}: " + ", ".join(f"{band} {low:.9g}..{high:.9g}" for band, low, high in limits)
+
+
+def make_stretch(how: str, *, dtype: np.dtype[Any], sample: Callable[[], Sequence[NDArray[Any]]]) -> Stretch:
+    """The stretch of a scene.
+
+    Args:
+        how: `"auto"` (8-bit stays as it is, all else `"percentile"`), `"percentile"` (2 and 98, per band),
+            `"none"` (integers by their type's largest value, floats taken as 0..1) or `"LOW,HIGH"`.
+        dtype: of the scene's pixels, after scale and offset.
+        sample: gives valid values `(n,)` of each band, from all over the scene; called only if needed.
+
+    Raises:
+        UsageError: `how` is none of these, or HIGH does not exceed LOW.
+    """
+    if how == "auto":
+        how = "none" if dtype == np.uint8 else "percentile"
+    if how == "none":
+        top = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
+        return Stretch("none", (0.0,) * 3, (top,) * 3)
+    if how == "percentile":
+        limits = [_limits(values) for values in sample()]
+        low, high = zip(*limits, strict=True)
+        return Stretch("percentile {:g}-{:g}".format(*PERCENTILES), low, high)
+    low_high = parse_limits(how)
+    return Stretch("fixed", (low_high[0],) * 3, (low_high[1],) * 3)
+
+
+def parse_limits(text: str) -> tuple[float, float]:
+    """`"LOW,HIGH"` as two numbers; see `make_stretch` for the error."""
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"Unknown stretch {text!r}. {did_you_mean(text, (*NAMES, 'LOW,HIGH'))}") from None
+    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        raise UsageError(f"The stretch {text!r} needs LOW below HIGH, for example 0,3000.")
+    return low, high
+
+
+def _limits(values: NDArray[Any]) -> tuple[float, float]:
+    """Percentiles, else the extremes, else one unit: never two equal numbers."""
+    values = values.astype(np.float64)
+    low, high = (float(v) for v in np.percentile(values, PERCENTILES))
+    if low == high:
+        low, high = float(values.min()), float(values.max())
+    return (low, high) if low < high else (low, low + max(1.0, abs(low)))

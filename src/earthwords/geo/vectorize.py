@@ -1,0 +1,335 @@
+"""Labels to polygons, strip by strip.
+
+A strip of rows is cut into 4-connected components of equal label; components that meet across the border of
+two strips are joined; those that no longer touch the open border are finished and handed out. Strips are
+anchored at row 0 and of one height, however many rows the caller adds at a time, so the result does not
+depend on that; and the polygons are those of the whole array in one shot, seams leave no vertex behind.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from rasterio.features import shapes
+from scipy.sparse import coo_array, csgraph
+
+from earthwords.errors import UsageError
+from earthwords.geo.area import PixelAreas
+from earthwords.geo.georeference import pixel_to_crs
+from earthwords.types import Grid, VectorLayer, Vocabulary
+
+Array: TypeAlias = NDArray[Any]
+
+_STRIP_PIXELS = 2**22
+_STRIP_ROWS = 1024
+
+
+def polygon_schema(grid: Grid) -> dict[str, str]:
+    """Names and numpy types of the columns of the polygons of `grid`; `area_px` stands in without a CRS."""
+    area = "area_px" if grid.crs is None else "area_m2"
+    return {"id": "int64", "class": "str", "label": "int32", "score": "float32", area: "float64"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """Components, each field `(n,)`."""
+
+    label: Array
+    pixels: Array
+    score: Array
+    """Sum over the pixels."""
+    area: Array
+    """Square metres, or pixels without a CRS."""
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def grouped(self, group: Array, count: int) -> _Table:
+        """Components of equal `group` become one; they have the same label."""
+        label = np.zeros(count, self.label.dtype)
+        label[group] = self.label
+        pixels, score, area = (
+            np.bincount(group, weights=values, minlength=count) for values in (self.pixels, self.score, self.area)
+        )
+        return _Table(label=label, pixels=pixels, score=score, area=area)
+
+    def take(self, index: Array) -> _Table:
+        return _Table(
+            label=self.label[index], pixels=self.pixels[index], score=self.score[index], area=self.area[index]
+        )
+
+    def join(self, other: _Table) -> _Table:
+        return _Table(
+            label=np.concatenate([self.label, other.label]),
+            pixels=np.concatenate([self.pixels, other.pixels]),
+            score=np.concatenate([self.score, other.score]),
+            area=np.concatenate([self.area, other.area]),
+        )
+
+
+_NO_COMPONENTS = _Table(label=np.zeros(0, np.int32), pixels=np.zeros(0), score=np.zeros(0), area=np.zeros(0))
+
+
+class PolygonCollector:
+    """Takes rows of labels and gives polygons with class, score and area.
+
+    Memory holds one strip of at most about four million pixels, and the polygons that are still open.
+    """
+
+    def __init__(
+        self,
+        *,
+        grid: Grid,
+        vocabulary: Vocabulary,
+        min_area: float = 0.0,
+        simplify: float = 0.0,
+        skip: Collection[int] = (),
+        strip_rows: int | None = None,
+    ) -> None:
+        """
+        Args:
+            grid: of the labels; polygons come out in its CRS.
+            vocabulary: titles of the labels; its nodata label makes no polygons.
+            min_area: smaller polygons are left out, in square metres (pixels without a CRS).
+            simplify: tolerance of the outline in metres (pixels without a CRS); 0 keeps every corner.
+            skip: further labels that make no polygons, such as the background.
+            strip_rows: rows worked on at once; found from the width by default.
+
+        Raises:
+            UsageError: a negative `min_area` or `simplify`.
+        """
+        if min_area < 0 or simplify < 0:
+            raise UsageError(f"Areas and tolerances cannot be negative, got {min_area:g} and {simplify:g}.")
+        self.grid = grid
+        self.vocabulary = vocabulary
+        self._min_area = min_area
+        self._tolerance = simplify / (grid.gsd_m or 1.0)
+        self._silent = np.array(sorted({*skip, vocabulary.nodata}))
+        self._areas = PixelAreas(grid)
+        self._strip_rows = strip_rows or max(1, min(_STRIP_ROWS, _STRIP_PIXELS // grid.width))
+        self._pending: list[tuple[Array, Array]] = []
+        self._received = self._done = self._count = 0
+        self._ready: list[VectorLayer] = []
+        self._open, self._parts = _NO_COMPONENTS, list[list[Any]]()
+        self._border = np.full(grid.width, -1)
+        """`(col,)`: which open component the last finished row belongs to, -1 for none."""
+
+    def add(self, row: int, labels: Array, score: Array) -> None:
+        """The next full-width rows, the first of them being `row`.
+
+        Args:
+            row: must be where the last call ended.
+            labels: `(row, col)` class index, or the vocabulary's nodata.
+            score: `(row, col)` float, averaged over each polygon.
+
+        Raises:
+            UsageError: rows out of order, a wrong shape, or a label without a class.
+        """
+        self._check(row, labels, score)
+        self._pending.append((np.array(labels, np.int32), np.array(score, np.float32)))
+        self._received += len(labels)
+        while self._received - self._done >= self._strip_rows:
+            self._work()
+
+    def drain(self) -> Iterator[VectorLayer]:
+        """The polygons finished since the last call; their `id` goes up from 1."""
+        while self._ready:
+            yield self._ready.pop(0)
+
+    def finish(self) -> Iterator[VectorLayer]:
+        """The rest, after the last row was added.
+
+        Raises:
+            UsageError: rows are missing.
+        """
+        if self._received != self.grid.height:
+            raise UsageError(f"Only {self._received} of {self.grid.height} rows were added.")
+        while self._done < self._received:
+            self._work()
+        return self.drain()
+
+    def _check(self, row: int, labels: Array, score: Array) -> None:
+        stop = row + len(labels)
+        if row != self._received or stop > self.grid.height:
+            raise UsageError(
+                f"Rows must come in order: expected row {self._received} of {self.grid.height}, got rows {row}..{stop}."
+            )
+        if labels.shape != (len(labels), self.grid.width) or score.shape != labels.shape:
+            raise UsageError(
+                f"Labels and score must be (rows, {self.grid.width}), got {labels.shape} and {score.shape}."
+            )
+        used = np.setdiff1d(labels, self._silent)
+        if used.size and used[-1] >= len(self.vocabulary):
+            raise UsageError(f"Label {used[-1]} belongs to none of the {len(self.vocabulary)} classes.")
+
+    def _work(self) -> None:
+        """Cut the next strip into components, join them to the open ones, finish those that end here."""
+        row, (labels, score) = self._done, self._next_strip()
+        self._done += len(labels)
+        ids, local = _components(labels, score, self._areas.block(row, len(labels)))
+        group, merged = self._merge(ids[0], local)
+        before, here = group[: len(self._open)], group[len(self._open) :]
+        loud = ~np.isin(merged.label, self._silent)
+        still_open = np.zeros(len(merged), bool)
+        if self._done < self.grid.height:
+            still_open[here[ids[-1]]] = True
+            still_open &= loud
+        wanted = loud & (still_open | (merged.area >= self._min_area))
+        polygons = _polygonize(ids, wanted[here], row)
+        parts = self._gather(before, here, polygons, still_open)
+        ended = np.flatnonzero(wanted & ~still_open)
+        self._emit(merged.take(ended), _whole(ended, here, polygons, parts))
+        self._reopen(np.flatnonzero(still_open), merged, parts, here[ids[-1]])
+
+    def _next_strip(self) -> tuple[Array, Array]:
+        """`(labels, score)` of the next rows, at most a strip of them."""
+        labels, score = (np.concatenate(blocks) for blocks in zip(*self._pending, strict=True))
+        rest = self._strip_rows
+        self._pending = [(labels[rest:], score[rest:])] if len(labels) > rest else []
+        return labels[:rest], score[:rest]
+
+    def _merge(self, top: Array, local: _Table) -> tuple[Array, _Table]:
+        """Join open and new components that touch across the border with equal labels.
+
+        Returns the group of each open, then of each new component, and the table of groups.
+        """
+        both = self._open.join(local)
+        known = np.flatnonzero(self._border >= 0)
+        pairs = np.stack([self._border[known], top[known] + len(self._open)])
+        pairs = pairs[:, both.label[pairs[0]] == both.label[pairs[1]]]
+        count, group = _connected(pairs, len(both))
+        return group, both.grouped(group, count)
+
+    def _gather(self, before: Array, here: Array, polygons: Array, still_open: Array) -> defaultdict[int, list[Any]]:
+        """Polygons of the groups that reach beyond this strip."""
+        parts: defaultdict[int, list[Any]] = defaultdict(list)
+        for group, older in zip(before.tolist(), self._parts, strict=True):
+            parts[group] += older
+        crossing = still_open.copy()
+        crossing[before] = True
+        for index in np.flatnonzero(crossing[here] & ~shapely.is_missing(polygons)).tolist():
+            parts[int(here[index])].append(polygons[index])
+        return parts
+
+    def _reopen(self, groups: Array, merged: _Table, parts: dict[int, list[Any]], last_row: Array) -> None:
+        """Remember the groups that touch the last row."""
+        place = np.full(len(merged), -1)
+        place[groups] = np.arange(len(groups))
+        self._border = place[last_row]
+        self._open = merged.take(groups)
+        self._parts = [parts[group] for group in groups.tolist()]
+
+    def _emit(self, table: _Table, geometries: Array) -> None:
+        if not len(table):
+            return
+        if self._tolerance:
+            geometries = _simplified(geometries, self._tolerance)
+        geometries = shapely.transform(
+            geometries, lambda xy: np.stack(pixel_to_crs(self.grid, xy[:, 0], xy[:, 1]), axis=1)
+        )
+        schema = polygon_schema(self.grid)
+        values = {
+            "id": self._count + 1 + np.arange(len(table)),
+            "class": np.array(self.vocabulary.titles, object)[table.label],
+            "label": table.label,
+            "score": table.score / table.pixels,
+            f"area_{self._areas.unit}": table.area,
+        }
+        columns = {
+            name: value if schema[name] == "str" else value.astype(schema[name]) for name, value in values.items()
+        }
+        self._count += len(table)
+        self._ready.append(VectorLayer(geometries=geometries, columns=columns, crs=self.grid.crs))
+
+
+def _connected(pairs: Array, count: int) -> tuple[int, Array]:
+    """Number of groups and the group of each of `count` nodes, given `(2, pair)` links."""
+    links = coo_array((np.ones(pairs.shape[1], np.int8), (pairs[0], pairs[1])), shape=(count, count))
+    groups, group = csgraph.connected_components(links, directed=False)
+    return int(groups), group
+
+
+def _components(labels: Array, score: Array, areas: Array) -> tuple[Array, _Table]:
+    """4-connected components of equal label.
+
+    Works on runs of equal labels in a row, far fewer than pixels: runs overlapping in adjacent rows are
+    linked. Returns the component of each pixel `(row, col)` int32, and the table of components.
+    """
+    starts = np.ones(labels.shape, bool)
+    starts[:, 1:] = labels[:, 1:] != labels[:, :-1]
+    run = np.cumsum(starts, dtype=np.int32).reshape(labels.shape) - 1
+    meet = (labels[1:] == labels[:-1]) & (starts[1:] | starts[:-1])
+    first = np.flatnonzero(starts)
+    count, component = _connected(np.stack([run[:-1][meet], run[1:][meet]]), len(first))
+    runs = _Table(
+        label=labels.ravel()[first],
+        pixels=np.diff(first, append=labels.size),
+        score=np.add.reduceat(score.ravel(), first, dtype=np.float64),
+        area=np.add.reduceat(np.broadcast_to(areas, labels.shape).ravel(), first),
+    )
+    return component.astype(np.int32)[run], runs.grouped(component, count)
+
+
+def _polygonize(ids: Array, wanted: Array, row: int) -> Array:
+    """`(component,)` polygons in pixels of the grid, None where not wanted."""
+    result = np.full(len(wanted), None, object)
+    corners: list[tuple[float, float]] = []
+    ring_sizes: list[int] = []
+    ring_counts: list[int] = []
+    values: list[int] = []
+    for polygon, value in shapes(ids, mask=wanted[ids], connectivity=4):
+        rings = polygon["coordinates"]
+        ring_counts.append(len(rings))
+        values.append(int(value))
+        for ring in rings:
+            ring_sizes.append(len(ring))
+            corners += ring
+    if values:
+        places = np.array(corners) + np.array([0, row])
+        result[values] = _assemble(places, np.array(ring_sizes), np.array(ring_counts))
+    return result
+
+
+def _assemble(places: Array, ring_sizes: Array, ring_counts: Array) -> Array:
+    """Polygons from the corners of all rings, their lengths, and the number of rings of each polygon."""
+    rings = shapely.linearrings(places, indices=np.repeat(np.arange(len(ring_sizes)), ring_sizes))
+    return shapely.polygons(rings, indices=np.repeat(np.arange(len(ring_counts)), ring_counts))
+
+
+def _whole(groups: Array, here: Array, polygons: Array, parts: dict[int, list[Any]]) -> Array:
+    """The finished polygon of each of `groups`: the only one of this strip, or the union of its parts."""
+    single = np.full(max(here.max(initial=-1), groups.max(initial=-1)) + 1, None, object)
+    single[here] = polygons
+    result = single[groups]
+    crossing = [index for index, group in enumerate(groups.tolist()) if group in parts]
+    if crossing:
+        unions = [shapely.union_all(parts[group]) for group in groups[crossing].tolist()]
+        result[crossing] = _without_seams(np.array(unions, object))
+    return result
+
+
+def _without_seams(polygons: Array) -> Array:
+    """Drop the vertices in the middle of straight sides, which the cuts between strips left."""
+    _, places, (ring_ends, polygon_ends) = shapely.to_ragged_array(polygons)
+    start, stop = ring_ends[:-1], ring_ends[1:] - 1
+    opened = np.ones(len(places), bool)
+    opened[stop] = False
+    before, after = np.arange(len(places)) - 1, np.arange(len(places)) + 1
+    before[start], after[stop - 1] = stop - 1, start
+    into, out = places - places[before], places[after % len(places)] - places
+    kept = opened & (into[:, 0] * out[:, 1] != into[:, 1] * out[:, 0])
+    sizes = np.add.reduceat(kept, start, dtype=np.int64)
+    return _assemble(places[kept], sizes, np.diff(polygon_ends))
+
+
+def _simplified(polygons: Array, tolerance: float) -> Array:
+    """Outlines with fewer corners; a polygon that would become invalid stays as it is."""
+    simple = shapely.simplify(polygons, tolerance, preserve_topology=True)
+    fine = shapely.is_valid(simple) & ~shapely.is_empty(simple) & (shapely.get_type_id(simple) == 3)
+    return np.where(fine, simple, polygons)

@@ -1,0 +1,310 @@
+"""Vector layers to GeoPackage, GeoJSON, FlatGeobuf or GeoParquet, batch by batch."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import geopandas
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyogrio
+import shapely
+from pyproj import CRS
+
+from earthwords.errors import EarthwordsError, OutputError, UsageError, unknown
+from earthwords.geo.outputs import shown, staging
+from earthwords.types import VectorLayer
+
+GEOMETRY = "geometry"
+
+_BATCH_FEATURES = 20_000
+"""Features collected before a file is touched."""
+
+
+def to_geodataframe(layer: VectorLayer) -> geopandas.GeoDataFrame:
+    """The same features for geopandas."""
+    return geopandas.GeoDataFrame(dict(layer.columns), geometry=layer.geometries, crs=layer.crs)
+
+
+def write_vectors(
+    path: str | Path,
+    layers: Iterable[VectorLayer],
+    *,
+    crs: CRS | None,
+    schema: Mapping[str, str],
+    layer_name: str = "polygons",
+    geometry_type: str = "Polygon",
+    overwrite: bool = False,
+) -> int:
+    """Write all `layers` into one file and return the number of features; see `VectorWriter`."""
+    with VectorWriter(
+        path, crs=crs, schema=schema, layer_name=layer_name, geometry_type=geometry_type, overwrite=overwrite
+    ) as writer:
+        for layer in layers:
+            writer.write(layer)
+    return writer.count
+
+
+class VectorWriter:
+    """Writes batches of features; a context manager.
+
+    The suffix decides: `.gpkg`, `.geojson` (in longitude and latitude, as RFC 7946 has it), `.fgb` or
+    `.parquet`. The file appears when the block ends; after an exception nothing is left and an older file
+    stays as it was. Without any feature the file still has its columns (GeoJSON has no place for them).
+    """
+
+    count: int
+    """Features written so far."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        crs: CRS | None,
+        schema: Mapping[str, str],
+        layer_name: str = "polygons",
+        geometry_type: str = "Polygon",
+        overwrite: bool = False,
+    ) -> None:
+        """
+        Args:
+            path: the file.
+            crs: of the geometries; None writes a file without CRS.
+            schema: column names and numpy types (`"str"` for text), which every batch must have.
+            layer_name: for GeoPackage.
+            geometry_type: such as `"Polygon"` or `"Point"`, of all features.
+            overwrite: replace an existing file.
+
+        Raises:
+            UsageError: the suffix is unknown, or the file exists.
+        """
+        self.path = Path(path)
+        self.count = 0
+        self._sink = sink_of(self.path)
+        self._how = _How(crs=crs, schema=_arrow_schema(schema), layer=layer_name, geometry_type=geometry_type)
+        self._overwrite = overwrite
+        self._pending: list[pa.Table] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> VectorWriter:
+        with ExitStack() as stack:
+            folder = stack.enter_context(staging(self.path, overwrite=self._overwrite))
+            self._file = self._sink(folder / self.path.name, self._how)
+            stack.callback(self._file.abandon)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if kind is not None:
+            return self._stack.__exit__(kind, error, trace)
+        with self._stack, _vector_writes(self.path):
+            self._flush()
+            self._file.finish()
+        return None
+
+    def write(self, layer: VectorLayer) -> None:
+        """Add features.
+
+        Raises:
+            UsageError: the columns are not those of the schema.
+            OutputError: the disk is full.
+        """
+        self._pending.append(_to_table(layer, self._how.schema))
+        self.count += len(layer)
+        if sum(len(table) for table in self._pending) >= _BATCH_FEATURES:
+            with _vector_writes(self.path):
+                self._flush()
+
+    def _flush(self) -> None:
+        table = pa.concat_tables([self._how.schema.empty_table(), *self._pending])
+        self._pending = []
+        self._file.append(table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _How:
+    """What every sink needs to know."""
+
+    crs: CRS | None
+    schema: pa.Schema
+    layer: str
+    geometry_type: str
+
+
+class _Sink(Protocol):
+    """A file under construction."""
+
+    def append(self, table: pa.Table) -> None: ...
+
+    def finish(self) -> None:
+        """Complete the file."""
+
+    def abandon(self) -> None:
+        """Let go of the file, finished or not."""
+
+
+class _GeoPackage:
+    """Appends to a GeoPackage, the one vector format that streams well."""
+
+    def __init__(self, path: Path, how: _How) -> None:
+        self.path = path
+        self.how = how
+
+    def append(self, table: pa.Table) -> None:
+        exists = self.path.exists()
+        _write_arrow(table, self.path, how=self.how, driver="GPKG", append=exists)
+
+    def finish(self) -> None:
+        pass
+
+    def abandon(self) -> None:
+        pass
+
+
+class _Converted:
+    """Collects in a GeoPackage and streams it into a format that is written in one go."""
+
+    driver: str
+
+    def __init__(self, path: Path, how: _How) -> None:
+        self.path = path
+        self.how = how
+        self.scratch = _GeoPackage(path.with_name(f"scratch-{path.name}.gpkg"), how)
+
+    def append(self, table: pa.Table) -> None:
+        self.scratch.append(table)
+
+    def finish(self) -> None:
+        with pyogrio.open_arrow(self.scratch.path, layer=self.how.layer) as (_, stream):
+            _write_arrow(stream, self.path, how=self.how, driver=self.driver, options=self.options())
+
+    def abandon(self) -> None:
+        pass
+
+    def options(self) -> dict[str, str]:
+        return {}
+
+
+class _FlatGeobuf(_Converted):
+    driver = "FlatGeobuf"
+
+
+class _GeoJson(_Converted):
+    driver = "GeoJSON"
+
+    def finish(self) -> None:
+        super().finish()
+        _check_closed(self.path)
+
+    def options(self) -> dict[str, str]:
+        """Nine decimals are 0.1 mm, since seven (1 cm) spoil the pixels of drones."""
+        return {"COORDINATE_PRECISION": "9", **({"RFC7946": "YES"} if self.how.crs else {})}
+
+
+class _GeoParquet:
+    """https://geoparquet.org/releases/v1.0.0/"""
+
+    def __init__(self, path: Path, how: _How) -> None:
+        column = {
+            "encoding": "WKB",
+            "geometry_types": [how.geometry_type],
+            "crs": how.crs.to_json_dict() if how.crs else None,
+        }
+        about = {"version": "1.0.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}
+        self._writer = pq.ParquetWriter(path, how.schema.with_metadata({"geo": json.dumps(about)}))
+
+    def append(self, table: pa.Table) -> None:
+        self._writer.write_table(table)
+
+    def finish(self) -> None:
+        self._writer.close()
+
+    def abandon(self) -> None:
+        with suppress(Exception):
+            self._writer.close()
+
+
+FORMATS: dict[str, Callable[[Path, _How], _Sink]] = {
+    ".gpkg": _GeoPackage,
+    ".geojson": _GeoJson,
+    ".fgb": _FlatGeobuf,
+    ".parquet": _GeoParquet,
+}
+
+
+def sink_of(path: Path) -> Callable[[Path, _How], _Sink]:
+    """The format for a suffix, or the error that names those there are."""
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise unknown("vector format", suffix or path.name, FORMATS)
+    return FORMATS[suffix]
+
+
+def _check_closed(path: Path) -> None:
+    """GDAL does not notice when only the last bracket of a GeoJSON meets a full disk."""
+    with path.open("rb") as file:
+        file.seek(-min(64, path.stat().st_size), os.SEEK_END)
+        if not b"".join(file.read().split()).endswith(b"]}"):
+            raise OSError("the end is missing")
+
+
+def _arrow_schema(schema: Mapping[str, str]) -> pa.Schema:
+    fields = [
+        (name, pa.string() if kind == "str" else pa.from_numpy_dtype(np.dtype(kind))) for name, kind in schema.items()
+    ]
+    return pa.schema([*fields, (GEOMETRY, pa.binary())])
+
+
+def _to_table(layer: VectorLayer, schema: pa.Schema) -> pa.Table:
+    names = [name for name in schema.names if name != GEOMETRY]
+    if set(names) != set(layer.columns):
+        raise UsageError(f"Expected the columns {', '.join(names)}, got {', '.join(layer.columns)}.")
+    columns = [pa.array(layer.columns[name], schema.field(name).type) for name in names]
+    return pa.table([*columns, pa.array(shapely.to_wkb(layer.geometries), pa.binary())], schema=schema)
+
+
+def _write_arrow(
+    stream: object,
+    path: Path,
+    *,
+    how: _How,
+    driver: str,
+    append: bool = False,
+    options: Mapping[str, str] | None = None,
+) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*(crs|SRS|projection).*")
+        pyogrio.write_arrow(
+            stream,
+            path,
+            driver=driver,
+            layer=how.layer,
+            geometry_name=GEOMETRY,
+            geometry_type=how.geometry_type,
+            crs=how.crs.to_wkt() if how.crs else None,
+            append=append,
+            **(options or {}),
+        )
+
+
+@contextmanager
+def _vector_writes(path: Path) -> Iterator[None]:
+    """Turn any failure of OGR or Arrow inside the block into an `OutputError`."""
+    try:
+        yield
+    except EarthwordsError:
+        raise
+    except Exception as error:  # OGR's errors have several bases, Arrow's yet another
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise OutputError(f"Cannot write {shown(path)} ({reason}); is the disk full?") from error

@@ -1,0 +1,91 @@
+"""Words to unit vectors, remembered on disk.
+
+Each word's vector is a file of its own, named by the text tower, the templates and the word: asking for
+one more class encodes that one only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from earthwords.models.backbones.clip import ClipBackbone
+from earthwords.models.weights import cache_folder
+from earthwords.text.templates import fill
+from earthwords.types import TextBank, Vocabulary
+
+
+def build_text_bank(
+    backbone: ClipBackbone, vocabulary: Vocabulary, templates: Sequence[str], *, cache: Path | None = None
+) -> TextBank:
+    """Encode every word of a vocabulary: mean of the normalised template embeddings, normalised.
+
+    Args:
+        cache: folder of remembered vectors; by default in `models.weights.cache_folder()`.
+    """
+    folder = (cache or cache_folder() / "text") / _tower_id(backbone)
+    words = vocabulary.queries
+    paths = {word: folder / f"{_key(templates, word)}.npy" for word in words}
+    known = {word: vector for word, path in paths.items() if (vector := _recall(path, backbone.dim)) is not None}
+    missing = [word for word in words if word not in known]
+    if missing:
+        for word, vector in zip(missing, encode_words(backbone, missing, templates), strict=True):
+            known[word] = vector.cpu().numpy()
+            _remember(paths[word], known[word])
+    return TextBank(
+        vectors=np.stack([known[word] for word in words]),
+        query_class=vocabulary.query_class,
+        vocabulary=vocabulary,
+        weights_id=backbone.weights_id,
+    )
+
+
+@torch.inference_mode()
+def encode_words(backbone: ClipBackbone, words: Sequence[str], templates: Sequence[str]) -> Tensor:
+    """`(word, dim)` unit vectors."""
+    prompts = [prompt for word in words for prompt in fill(templates, word)]
+    embeddings = F.normalize(backbone.encode_text(prompts), dim=-1)
+    return F.normalize(embeddings.unflatten(0, (len(words), len(templates))).mean(dim=1), dim=-1)
+
+
+def _tower_id(backbone: ClipBackbone) -> str:
+    """Hash of the text tower's weights: the vectors of retrained weights are never mistaken for the old ones."""
+    digest = hashlib.sha256()
+    for name, value in sorted(backbone.model.state_dict().items()):
+        if name.startswith(("text_model.", "text_projection.")):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()[:24]
+
+
+def _key(templates: Sequence[str], word: str) -> str:
+    return hashlib.sha256("\n".join([*templates, "", word]).encode()).hexdigest()[:32]
+
+
+def _recall(path: Path, dim: int) -> NDArray[np.float32] | None:
+    try:
+        vector = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return vector if vector.shape == (dim,) and vector.dtype == np.float32 else None
+
+
+def _remember(path: Path, vector: NDArray[np.float32]) -> None:
+    """Best effort: a cache that cannot be written costs time, not the result."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, vector, allow_pickle=False)
+        os.replace(part, path)
+    except OSError:
+        return

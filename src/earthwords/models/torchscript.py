@@ -1,0 +1,85 @@
+"""Tensors of a TorchScript archive, without running any of its code.
+
+OpenAI published CLIP as TorchScript, which `torch.load(weights_only=True)` refuses. The archive is a zip
+with a pickle of the module tree; here the classes of the tree become plain attribute holders, only tensors
+are rebuilt, and every other global is refused.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from earthwords.errors import WeightsError
+
+
+class _Node:
+    """A module of the archive: its state, nothing else."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
+        super().__init__(archive.open(f"{root}data.pkl"))
+        self._archive, self._root = archive, root
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.startswith("__torch__"):
+            return _Node
+        if module == "torch" and name.endswith("Storage"):
+            return getattr(torch, name)
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return torch._utils._rebuild_tensor_v2
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if module == "torch.jit._pickle" and name.startswith(("build_", "restore_type_tag")):
+            return lambda value, *_: value
+        raise pickle.UnpicklingError(f"the archive asks for {module}.{name}")
+
+    def persistent_load(self, pid: Any) -> Any:
+        _, kind, key, _, size = pid
+        dtype = kind.dtype
+        data = bytearray(self._archive.read(f"{self._root}data/{key}"))
+        tensor = torch.frombuffer(data, dtype=dtype, count=size) if size else torch.empty(0, dtype=dtype)
+        return torch.storage.TypedStorage(wrap_storage=tensor.untyped_storage(), dtype=dtype, _internal=True)
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether the file is a zip that holds TorchScript code."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.split("/", 1)[-1] == "constants.pkl" for name in archive.namelist())
+
+
+def read_torchscript(path: Path) -> dict[str, Tensor]:
+    """Parameters and buffers by name.
+
+    Raises:
+        WeightsError: the archive is damaged or holds more than modules and tensors.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            pickled = next(n for n in archive.namelist() if n.split("/", 1)[-1] == "data.pkl")
+            tree = _Unpickler(archive, pickled.removesuffix("data.pkl")).load()
+    except (pickle.UnpicklingError, zipfile.BadZipFile, StopIteration, KeyError, EOFError) as error:
+        raise WeightsError(f"Cannot read the TorchScript archive {path}: {error}.") from error
+    return dict(_tensors(tree, ""))
+
+
+def _tensors(node: Any, prefix: str) -> list[tuple[str, Tensor]]:
+    found: list[tuple[str, Tensor]] = []
+    for name, value in vars(node).items():
+        if isinstance(value, Tensor):
+            found.append((prefix + name, value))
+        elif isinstance(value, _Node):
+            found += _tensors(value, f"{prefix}{name}.")
+    return found

@@ -1,0 +1,383 @@
+"""Where weights come from: a table of published ones, the cache, and safe loading.
+
+Nothing here unpickles code: files are safetensors, or read with `weights_only=True`, or TorchScript archives
+read tensor by tensor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import CLIPConfig, CLIPModel
+
+from earthwords.errors import WeightsError, unknown
+from earthwords.models.backbones.clip import CLIP_MEAN, CLIP_STD, ClipBackbone, build_clip
+from earthwords.models.convert import from_openai, is_openai, load_strict, unwrap
+from earthwords.models.torchscript import is_torchscript, read_torchscript
+from earthwords.text.tokenizer import ClipTokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightSpec:
+    """Published weights."""
+
+    name: str
+    source: str
+    """A Hugging Face id, a URL, or `package` for weights that come with earthwords."""
+    licence: str
+    paper: str
+    file: str | None = None
+    """File in a Hugging Face repository, or in a zip; None: the whole folder in transformers' layout."""
+    activation: str | None = None
+    """`quickgelu` or `gelu` for OpenAI / open_clip state dicts, which do not say; None: not needed."""
+    sha256: str | None = None
+    megabytes: int = 0
+    kind: str = "clip"
+    """`clip` or `upsampler`."""
+    note: str = ""
+
+
+_FEATUP = "https://marhamilresearch4.blob.core.windows.net/feature-upsampling-public/pretrained"
+_SKY = "https://opendatasharing.s3.us-west-2.amazonaws.com/SkyScript/ckpt"
+_CLIP_PAPER = "https://arxiv.org/abs/2103.00020"
+_REMOTECLIP = {"source": "chendelong/RemoteCLIP", "paper": "https://arxiv.org/abs/2306.11029"}
+_GEORSCLIP = {"source": "Zilun/GeoRSCLIP", "paper": "https://arxiv.org/abs/2306.11300", "licence": "CC BY 4.0"}
+_OPENAI = {"paper": _CLIP_PAPER, "licence": "MIT"}
+
+WEIGHTS: dict[str, WeightSpec] = {
+    spec.name: spec
+    for spec in (
+        WeightSpec(
+            name="tiny",
+            source="package",
+            file="tiny",
+            licence="research use (see docs/models/tiny.md)",
+            paper="",
+            note="embedded; trained by us from scratch",
+        ),
+        WeightSpec(name="openai-vit-b-16", source="openai/clip-vit-base-patch16", megabytes=599, **_OPENAI),
+        WeightSpec(name="openai-vit-b-32", source="openai/clip-vit-base-patch32", megabytes=605, **_OPENAI),
+        WeightSpec(name="openai-vit-l-14", source="openai/clip-vit-large-patch14", megabytes=1711, **_OPENAI),
+        WeightSpec(
+            name="laion-vit-b-16",
+            source="laion/CLIP-ViT-B-16-laion2B-s34B-b88K",
+            file="open_clip_pytorch_model.bin",
+            activation="gelu",
+            licence="MIT",
+            paper="https://arxiv.org/abs/2212.07143",
+            megabytes=599,
+        ),
+        WeightSpec(
+            name="metaclip-vit-b-16",
+            source="facebook/metaclip-b16-fullcc2.5b",
+            licence="CC BY-NC 4.0",
+            paper="https://arxiv.org/abs/2309.16671",
+            megabytes=599,
+        ),
+        WeightSpec(
+            name="remoteclip-vit-b-32",
+            file="RemoteCLIP-ViT-B-32.pt",
+            activation="quickgelu",
+            licence="none stated for the weights",
+            megabytes=605,
+            **_REMOTECLIP,
+        ),
+        WeightSpec(
+            name="remoteclip-vit-l-14",
+            file="RemoteCLIP-ViT-L-14.pt",
+            activation="quickgelu",
+            licence="none stated for the weights",
+            megabytes=1711,
+            **_REMOTECLIP,
+        ),
+        WeightSpec(
+            name="georsclip-vit-b-32",
+            file="ckpt/RS5M_ViT-B-32.pt",
+            activation="quickgelu",
+            megabytes=605,
+            **_GEORSCLIP,
+        ),
+        WeightSpec(
+            name="georsclip-vit-l-14",
+            file="ckpt/RS5M_ViT-L-14.pt",
+            activation="quickgelu",
+            megabytes=1711,
+            **_GEORSCLIP,
+        ),
+        WeightSpec(
+            name="georsclip-vit-h-14",
+            file="ckpt/RS5M_ViT-H-14.pt",
+            activation="gelu",
+            megabytes=3944,
+            **_GEORSCLIP,
+        ),
+        WeightSpec(
+            name="skyclip-vit-b-32",
+            source=f"{_SKY}/SkyCLIP_ViT_B32_top50pct.zip",
+            activation="gelu",
+            licence="none stated for the weights",
+            paper="https://arxiv.org/abs/2312.12856",
+            note="began from LAION's ViT-B-32, hence GELU",
+        ),
+        WeightSpec(
+            name="skyclip-vit-l-14",
+            source=f"{_SKY}/SkyCLIP_ViT_L14_top50pct.zip",
+            activation="quickgelu",
+            licence="none stated for the weights",
+            paper="https://arxiv.org/abs/2312.12856",
+            note="began from OpenAI's ViT-L-14, hence QuickGELU",
+        ),
+        WeightSpec(
+            name="simfeatup-million-aid",
+            source="https://github.com/likyoo/SegEarth-OV/raw/main/simfeatup_dev/weights/xclip_jbu_one_million_aid.ckpt",
+            sha256="cabc594d0042535f3413ac89d5f0b8b3173aecf18e2e469fb91b015ea4de49d8",
+            licence="none stated for the weights",
+            paper="https://arxiv.org/abs/2410.01768",
+            kind="upsampler",
+        ),
+        WeightSpec(
+            name="featup-clip",
+            source=f"{_FEATUP}/clip_jbu_stack_cocostuff.ckpt",
+            sha256="38ce7487c648d01cf37beb005f464410c498008fea03e6a68a269d79e4e29622",
+            licence="MIT",
+            paper="https://arxiv.org/abs/2403.10516",
+            megabytes=4,
+            kind="upsampler",
+        ),
+        WeightSpec(
+            name="featup-maskclip",
+            source=f"{_FEATUP}/maskclip_jbu_stack_cocostuff.ckpt",
+            sha256="1412eba0a7d08ba0dbe140afdaf479ad819e00bacf5e229ea7446d948637d787",
+            licence="MIT",
+            paper="https://arxiv.org/abs/2403.10516",
+            megabytes=4,
+            kind="upsampler",
+        ),
+    )
+}
+
+Report = Callable[[int, int], None]
+"""Told `(bytes done, bytes in all)` while a file comes; all is 0 when the server does not say."""
+
+
+def cache_folder() -> Path:
+    """`$EARTHWORDS_CACHE`, else `~/.cache/earthwords`."""
+    return Path(os.environ.get("EARTHWORDS_CACHE") or Path.home() / ".cache" / "earthwords")
+
+
+def find(name: str) -> WeightSpec:
+    """The row of a known name; else a row for a local path or a Hugging Face id."""
+    if name in WEIGHTS:
+        return WEIGHTS[name]
+    if Path(name).exists():
+        return WeightSpec(name=name, source=str(Path(name).resolve()), licence="yours", paper="")
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).suffix:
+        return WeightSpec(name=name, source=name, licence="see its model card", paper="")
+    if "/" in name or Path(name).suffix:
+        raise WeightsError(f"No checkpoint at {name}: give a folder, a file, a Hugging Face id or a name of `models`.")
+    raise unknown("model", name, WEIGHTS)
+
+
+def fetch(spec: WeightSpec, *, offline: bool = False, report: Report = lambda done, total: None) -> Path:
+    """The local folder or file of these weights, downloaded once and verified.
+
+    Raises:
+        WeightsError: not in the cache and offline, unreachable, or of another sha256 than the row's.
+    """
+    if spec.source == "package":
+        return Path(str(files("earthwords").joinpath("assets", str(spec.file))))
+    if Path(spec.source).exists():
+        return Path(spec.source)
+    if spec.source.startswith(("http://", "https://", "file://")):
+        return _from_url(spec, offline=offline, report=report)
+    return _from_hub(spec, offline=offline)
+
+
+def _from_hub(spec: WeightSpec, *, offline: bool) -> Path:
+    import huggingface_hub as hub
+
+    only = {"local_files_only": True} if offline else {}
+    try:
+        if spec.file is not None:
+            return _verified(Path(hub.hf_hub_download(spec.source, spec.file, **only)), spec)
+        patterns = ["*.json", "*.txt", "model*.safetensors"]
+        folder = Path(hub.snapshot_download(spec.source, allow_patterns=patterns, **only))
+        if not list(folder.glob("*.safetensors")):
+            folder = Path(hub.snapshot_download(spec.source, allow_patterns=[*patterns, "pytorch_model*.bin"], **only))
+        return folder
+    except (OSError, ValueError) as error:
+        how = "is not in the cache; run once without --offline" if offline else f"cannot be fetched ({_brief(error)})"
+        raise WeightsError(
+            f"{spec.name} ({spec.source} on Hugging Face) {how}, or pass a local copy with --model PATH."
+        ) from error
+
+
+def _from_url(spec: WeightSpec, *, offline: bool, report: Report) -> Path:
+    target = cache_folder() / "weights" / spec.name / spec.source.rsplit("/", 1)[-1]
+    if target.exists():
+        return target
+    if offline:
+        raise WeightsError(
+            f"{spec.name} is not in {target.parent}; run once without --offline, or copy {spec.source} there."
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=target.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as out, urllib.request.urlopen(spec.source, timeout=60) as answer:
+            _copy(answer, out, int(answer.headers.get("Content-Length") or 0), report)
+        _verified(Path(part), spec)
+        os.replace(part, target)
+    except (OSError, urllib.error.URLError) as error:
+        raise WeightsError(f"{spec.name} cannot be fetched from {spec.source}: {_brief(error)}.") from error
+    finally:
+        Path(part).unlink(missing_ok=True)
+    return target
+
+
+def _copy(answer: Any, out: Any, total: int, report: Report) -> None:
+    done = 0
+    while block := answer.read(1 << 20):
+        out.write(block)
+        done += len(block)
+        report(done, total)
+
+
+def _verified(path: Path, spec: WeightSpec) -> Path:
+    if spec.sha256 is not None:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != spec.sha256:
+            raise WeightsError(
+                f"{spec.name}: sha256 of the file is {found}, expected {spec.sha256}; delete it and retry."
+            )
+    return path
+
+
+def _brief(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint file, by name.
+
+    Accepts safetensors, PyTorch files (read with `weights_only=True`, wrappers and `module.` taken off),
+    TorchScript archives, and a zip that holds one of these.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        if path.suffix == ".zip":
+            return _read_zipped(path)
+        if is_torchscript(path):
+            return unwrap(read_torchscript(path))
+        return unwrap(torch.load(path, weights_only=True, map_location="cpu", mmap=False))
+    except (OSError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise WeightsError(
+            f"Cannot read weights from {path}: {_brief(error)}. Expected safetensors or a PyTorch state dict; "
+            "files that carry code are not loaded."
+        ) from error
+
+
+def _read_zipped(path: Path) -> dict[str, Tensor]:
+    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
+        inside = [n for n in archive.namelist() if n.endswith((".pt", ".pth", ".bin", ".safetensors"))]
+        if len(inside) != 1:
+            raise WeightsError(f"{path} holds {len(inside)} checkpoints, expected one.")
+        target = Path(folder) / Path(inside[0]).name
+        with archive.open(inside[0]) as source, target.open("wb") as out:
+            shutil.copyfileobj(source, out)
+        return read_state(target)
+
+
+def load_clip(
+    name: str,
+    *,
+    activation: str | None = None,
+    offline: bool = False,
+    device: str | torch.device = "cpu",
+    report: Report = lambda done, total: None,
+) -> ClipBackbone:
+    """A CLIP from a name of the table, a Hugging Face id, a folder, or a checkpoint file.
+
+    Args:
+        activation: of an OpenAI / open_clip state dict outside the table; QuickGELU by default.
+
+    Raises:
+        WeightsError, UsageError: unknown, unreachable, unreadable or unfitting weights.
+    """
+    spec = find(name)
+    path = fetch(spec, offline=offline, report=report)
+    if path.is_dir():
+        backbone = load_folder(path, weights_id=spec.name)
+    else:
+        state = read_state(path)
+        if not is_openai(state):
+            raise WeightsError(f"{path} is not a CLIP with a ViT; first names: {', '.join(sorted(state)[:3])}.")
+        model = from_openai(state, activation=activation or spec.activation or "quickgelu")
+        tokenizer = ClipTokenizer.openai(context=model.config.text_config.max_position_embeddings)
+        backbone = ClipBackbone(model, tokenizer=tokenizer, weights_id=spec.name)
+    return backbone.to(device)
+
+
+def load_folder(path: Path, *, weights_id: str) -> ClipBackbone:
+    """A CLIP in transformers' layout: `config.json`, weights, tokenizer files, image statistics."""
+    try:
+        config = CLIPConfig.from_pretrained(path, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} is not a CLIP folder of transformers: {_brief(error)}.") from error
+    if (path / "model.safetensors").exists():
+        model = build_clip(config)
+        load_strict(model, {k: v.float() for k, v in read_state(path / "model.safetensors").items()})
+    else:
+        model = _sharded(path)
+    tokenizer = ClipTokenizer.from_folder(path, context=config.text_config.max_position_embeddings)
+    mean, std = _statistics(path)
+    return ClipBackbone(model, tokenizer=tokenizer, weights_id=weights_id, mean=mean, std=std)
+
+
+def _sharded(path: Path) -> CLIPModel:
+    """transformers' own loading, for shards and for `pytorch_model.bin`; incomplete files are refused."""
+    try:
+        model, report = CLIPModel.from_pretrained(
+            path, local_files_only=True, output_loading_info=True, dtype=torch.float32
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"Cannot read weights from {path}: {_brief(error)}.") from error
+    wrong = [*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])]
+    if wrong:
+        raise WeightsError(f"The checkpoint in {path} does not fit; first names: {', '.join(map(str, wrong[:3]))}.")
+    return model
+
+
+def _statistics(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    import json
+
+    file = path / "preprocessor_config.json"
+    if not file.exists():
+        return CLIP_MEAN, CLIP_STD
+    table: Mapping[str, Any] = json.loads(file.read_text())
+    return tuple(table.get("image_mean", CLIP_MEAN)), tuple(table.get("image_std", CLIP_STD))
+
+
+def load_upsampler_state(
+    name: str, *, offline: bool = False, report: Report = lambda done, total: None
+) -> dict[str, Tensor]:
+    """The tensors of an upsampler checkpoint, by a name of the table or a path."""
+    spec = find(name)
+    return read_state(fetch(spec, offline=offline, report=report))

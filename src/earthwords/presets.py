@@ -1,0 +1,212 @@
+"""Every preset: how a published system is put together, one frozen row each.
+
+Rows show descent: `SEGEARTH_OV = replace(CLEARCLIP, ...)`. Users write rows of their own as TOML files, see
+`load_preset`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from earthwords.errors import UsageError, did_you_mean, unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentPreset:
+    """An open-vocabulary segmenter."""
+
+    name: str
+    weights: str
+    """A row of `models.weights.WEIGHTS`, a Hugging Face id, a folder or a checkpoint file."""
+    attention: str = "vanilla"
+    """A name of `models.attention.ATTENTION`."""
+    keep_residual: bool = False
+    """Keep the residual connection and the feed-forward network of the last block."""
+    last_n: int = 1
+    """Sum the attention output of the last n blocks."""
+    upsampler: str | None = None
+    """A file of `models.upsamplers`; None interpolates the logits of the tokens bilinearly."""
+    upsampler_weights: str | None = None
+    """A row of `models.weights.WEIGHTS` or a checkpoint file."""
+    cls_weight: float = 0.0
+    """Weight of the class token's cosine added to every pixel; negative takes the global bias away."""
+    logit_scale: float = 50.0
+    threshold: float = 0.0
+    """Pixels whose best probability is lower become background (or nodata without one)."""
+    templates: str = "openai80"
+    """A set of `text.templates.TEMPLATES` or a file."""
+    tile_size: int = 224
+    """Side of the windows, pixels of the working resolution."""
+    overlap: int = 112
+    """Pixels that neighbouring windows share."""
+    gsd: tuple[float, float] | None = None
+    """Ground sample distances (finest, coarsest), metres, the weights were trained on. A finer scene is
+    worked on at the finest, unless `--gsd` says otherwise; None works at the scene's own."""
+    zoom: float = 1.0
+    """Work at this many pixels a scene pixel when no ground sample distance decides."""
+    activation: str | None = None
+    """`quickgelu` or `gelu`, for a checkpoint file that does not say; None: as its row, else quickgelu."""
+    paper: str = ""
+    note: str = ""
+
+
+_CLIP = "openai-vit-b-16"
+
+CLIP = SegmentPreset(
+    name="clip",
+    weights=_CLIP,
+    attention="vanilla",
+    keep_residual=True,
+    paper="https://arxiv.org/abs/2103.00020",
+    note="CLIP as it was trained: weak at segmentation, the point of departure",
+)
+MASKCLIP = replace(
+    CLIP,
+    name="maskclip",
+    attention="maskclip",
+    keep_residual=False,
+    paper="https://arxiv.org/abs/2112.01071",
+    note="values of the last block",
+)
+SCLIP = replace(
+    MASKCLIP,
+    name="sclip",
+    attention="sclip",
+    paper="https://arxiv.org/abs/2312.01597",
+    note="q-q and k-k attention",
+)
+GEM = replace(
+    MASKCLIP,
+    name="gem",
+    attention="gem",
+    paper="https://arxiv.org/abs/2312.00878",
+    note="normalised q-q, k-k and v-v attention, iterated",
+)
+CLEARCLIP = replace(
+    MASKCLIP,
+    name="clearclip",
+    attention="clearclip",
+    paper="https://arxiv.org/abs/2407.12442",
+    note="q-q attention",
+)
+NACLIP = replace(
+    MASKCLIP,
+    name="naclip",
+    attention="naclip",
+    paper="https://arxiv.org/abs/2404.08181",
+    note="k-k attention with a Gaussian neighbourhood",
+)
+SEGEARTH_OV = replace(
+    CLEARCLIP,
+    name="segearth-ov",
+    attention="segearth",
+    upsampler="simfeatup",
+    upsampler_weights="simfeatup-million-aid",
+    cls_weight=-0.3,
+    paper="https://arxiv.org/abs/2410.01768",
+    note="q-q, k-k and v-v attention, SimFeatUp, global bias subtracted",
+)
+REMOTECLIP_B32 = replace(
+    SEGEARTH_OV,
+    name="remoteclip-b-32",
+    weights="remoteclip-vit-b-32",
+    upsampler=None,
+    upsampler_weights=None,
+    paper="https://arxiv.org/abs/2306.11029",
+    note="SegEarth-OV's attention and bias on RemoteCLIP; logits interpolated",
+)
+REMOTECLIP_L14 = replace(REMOTECLIP_B32, name="remoteclip-l-14", weights="remoteclip-vit-l-14")
+GEORSCLIP_B32 = replace(
+    REMOTECLIP_B32,
+    name="georsclip-b-32",
+    weights="georsclip-vit-b-32",
+    paper="https://arxiv.org/abs/2306.11300",
+    note="SegEarth-OV's attention and bias on GeoRSCLIP; logits interpolated",
+)
+GEORSCLIP_L14 = replace(GEORSCLIP_B32, name="georsclip-l-14", weights="georsclip-vit-l-14")
+SKYCLIP_B32 = replace(
+    REMOTECLIP_B32,
+    name="skyclip-b-32",
+    weights="skyclip-vit-b-32",
+    paper="https://arxiv.org/abs/2312.12856",
+    note="SegEarth-OV's attention and bias on SkyCLIP; logits interpolated",
+)
+TINY = SegmentPreset(
+    name="tiny",
+    weights="tiny",
+    attention="segearth",
+    templates="aerial",
+    note="embedded in the package, works offline; see docs/models/tiny.md",
+)
+
+SEGMENT_PRESETS: dict[str, SegmentPreset] = {
+    p.name: p
+    for p in (
+        TINY,
+        SEGEARTH_OV,
+        CLEARCLIP,
+        SCLIP,
+        MASKCLIP,
+        GEM,
+        NACLIP,
+        CLIP,
+        REMOTECLIP_B32,
+        REMOTECLIP_L14,
+        GEORSCLIP_B32,
+        GEORSCLIP_L14,
+        SKYCLIP_B32,
+    )
+}
+DEFAULT_PRESET = "tiny"
+
+
+def load_preset(name: str) -> SegmentPreset:
+    """A preset by name, or from a TOML file whose keys are the fields of `SegmentPreset`.
+
+    A file may begin from another preset with `base = "segearth-ov"`; its name is the file's stem unless
+    it gives one.
+
+    Raises:
+        UsageError: unknown preset, unreadable file, unknown key or a value of the wrong type.
+    """
+    if name in SEGMENT_PRESETS:
+        return SEGMENT_PRESETS[name]
+    path = Path(name)
+    if path.suffix != ".toml":
+        raise unknown("preset", name, SEGMENT_PRESETS)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"Cannot read the preset {name}: {error}.") from error
+    base = load_preset(str(table.pop("base"))) if "base" in table else None
+    return _from_table(path, base, table)
+
+
+def _from_table(path: Path, base: SegmentPreset | None, table: dict[str, Any]) -> SegmentPreset:
+    known = {f.name: str(f.type) for f in fields(SegmentPreset)}
+    for key, value in table.items():
+        if key not in known:
+            raise UsageError(f"{path}: unknown key {key!r}. {did_you_mean(key, known)}")
+        if not _fits(value, known[key]):
+            raise UsageError(f"{path}: {key} must be {known[key]}, got {value!r}.")
+        if isinstance(value, list):
+            table[key] = tuple(value)
+    table.setdefault("name", path.stem)
+    if base is None and "weights" not in table:
+        raise UsageError(f'{path}: name the weights, or a preset to begin from: base = "segearth-ov".')
+    return replace(base, **table) if base else SegmentPreset(**table)
+
+
+def _fits(value: Any, kind: str) -> bool:
+    if kind.startswith("tuple"):
+        return isinstance(value, list) and len(value) == 2 and all(isinstance(v, (int, float)) for v in value)
+    accepted: tuple[type, ...] = {
+        "str": (str,),
+        "bool": (bool,),
+        "int": (int,),
+        "float": (int, float),
+    }[kind.removesuffix(" | None")]
+    return isinstance(value, accepted) and (isinstance(value, bool) == (kind == "bool"))

@@ -1,0 +1,128 @@
+"""The main job on a scene that is rendered on the spot, so that the truth is known and no network needed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from cyclopts import Parameter
+from numpy.typing import NDArray
+
+from earthwords.tasks._progress import Talk
+from earthwords.types import SceneReport
+
+WORDS = (
+    "building,roof,house",
+    "road,street",
+    "water,river,lake",
+    "trees,forest",
+    "grass,meadow,lawn",
+    "cropland,field",
+)
+"""What the demo asks for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoResult:
+    """How well the map agrees with what was rendered."""
+
+    folder: Path
+    iou: dict[str, float]
+    """Class title to intersection over union, 0..1; classes that are not in the scene are left out."""
+    miou: float
+    seconds: float
+    """Wall time of everything: rendering, loading, segmenting, writing."""
+    report: SceneReport
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "folder": str(self.folder), "report": self.report.as_json()}
+
+    def table(self) -> tuple[str, Sequence[str], list[list[str]]]:
+        """Title, columns, rows."""
+        rows = [[name, f"{value:.1%}"] for name, value in self.iou.items()]
+        rows.append(["mean", f"{self.miou:.1%}"])
+        return f"Agreement with the truth; {self.seconds:.1f} s in all; see {self.folder}", ["class", "IoU"], rows
+
+
+def demo(
+    folder: Path = Path("earthwords-demo"),
+    *,
+    size: int = 1024,
+    seed: int = 7,
+    preset: str = "tiny",
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> DemoResult:
+    """Render a scene, segment it by words, and compare with the truth; needs no network and no data.
+
+    Parameters
+    ----------
+    folder
+        Where scene.tif, truth.tif and the outputs of `segment` go.
+    size
+        Height of the scene in pixels of 0.5 m; it is a quarter wider.
+    seed
+        Another one renders another scene.
+    preset
+        What to segment with.
+    overwrite
+        Replace an earlier demo.
+    quiet
+        No progress, no notices.
+    """
+    from earthwords.data.synthetic import CLASSES, render_scene
+    from earthwords.geo.geotiff import RasterWriter
+    from earthwords.tasks.segment import segment
+
+    talk = Talk(quiet=quiet)
+    began = time.perf_counter()
+    folder = Path(folder)
+    scene = render_scene(height=size, width=size * 5 // 4, gsd=0.5, theme="river", seed=seed)
+    with RasterWriter(folder / "scene.tif", grid=scene.grid, count=3, dtype="uint8", overwrite=overwrite) as writer:
+        writer.write(0, np.moveaxis(scene.image, -1, 0))
+    with RasterWriter(
+        folder / "truth.tif",
+        grid=scene.grid,
+        dtype="uint8",
+        nodata=255,
+        colours=[c.colour for c in CLASSES],
+        categories=[c.title for c in CLASSES],
+        overwrite=overwrite,
+    ) as writer:
+        writer.write(0, scene.labels)
+    talk.say(f"Rendered {size} x {size * 5 // 4} pixels of 0.5 m with known truth.")
+    report = segment(
+        str(folder / "scene.tif"), folder, text=WORDS, preset=preset, overwrite=overwrite, offline=True, quiet=quiet
+    )
+    iou = _agreement(scene.labels, read_labels(folder / "labels.tif"), [c.title for c in CLASSES])
+    seconds = round(time.perf_counter() - began, 1)
+    miou = float(np.mean(list(iou.values())))
+    return DemoResult(folder=folder, iou=iou, miou=round(miou, 4), seconds=seconds, report=report)
+
+
+def read_labels(path: Path) -> NDArray[np.generic]:
+    """The first band of a raster, `(row, col)`."""
+    from earthwords.geo.source import read_band
+
+    return read_band(path)
+
+
+def _agreement(truth: NDArray[np.uint8], found: NDArray[np.generic], titles: Sequence[str]) -> dict[str, float]:
+    """IoU of every asked class that was rendered; pixels of other things do not count."""
+    from earthwords.evaluation.segmentation import Confusion
+
+    asked = [words.split(",")[0] for words in WORDS]
+    table = np.full(256, 255, np.uint8)
+    for label, title in enumerate(titles):
+        if title in asked:
+            table[label] = asked.index(title)
+    confusion = Confusion(len(asked))
+    confusion.add(table[truth], found.astype(np.int64))
+    present = confusion.counts.sum(axis=1) > 0
+    scores = confusion.scores().iou
+    return {title: round(float(scores[i]), 4) for i, title in enumerate(asked) if present[i]}

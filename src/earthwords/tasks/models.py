@@ -1,0 +1,95 @@
+"""Presets and weights: what there is, and downloading it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from earthwords.tasks._progress import Talk
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelList:
+    """Presets with the weights they use, and all known weights."""
+
+    presets: tuple[dict[str, str], ...]
+    weights: tuple[dict[str, str], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    def table(self) -> tuple[str, Sequence[str], list[list[str]]]:
+        """Title, columns, rows."""
+        columns = ["name", "kind", "weights or size", "licence", "source or note"]
+        rows = [[p["name"], "preset", p["weights"], "", p["note"]] for p in self.presets]
+        rows += [[w["name"], w["kind"], w["size"], w["licence"], w["source"]] for w in self.weights]
+        return "Presets and weights", columns, rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pulled:
+    """Weights that are on this machine now."""
+
+    name: str
+    path: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    def table(self) -> tuple[str, Sequence[str], list[list[str]]]:
+        """Title, columns, rows."""
+        return "Ready", ["name", "path"], [[self.name, self.path]]
+
+
+def models() -> ModelList:
+    """List presets and weights with size, licence and source."""
+    from earthwords.models.weights import WEIGHTS
+    from earthwords.presets import SEGMENT_PRESETS
+
+    return ModelList(
+        presets=tuple(
+            {"name": p.name, "weights": p.weights, "note": p.note, "paper": p.paper} for p in SEGMENT_PRESETS.values()
+        ),
+        weights=tuple(
+            {
+                "name": w.name,
+                "kind": w.kind,
+                "size": f"{w.megabytes:,} MB" if w.megabytes else "small" if w.kind == "upsampler" else "-",
+                "licence": w.licence,
+                "source": w.source,
+                "sha256": w.sha256 or "",
+                "paper": w.paper,
+                "note": w.note,
+            }
+            for w in WEIGHTS.values()
+        ),
+    )
+
+
+def pull(name: str, *, quiet: Annotated[bool, Parameter(negative="")] = False) -> Pulled:
+    """Download weights into the cache and verify their sha256 where it is known.
+
+    Parameters
+    ----------
+    name
+        Weights, a preset (then all it needs), or a Hugging Face id.
+    quiet
+        No progress.
+    """
+    from earthwords.models.weights import fetch, find
+    from earthwords.presets import SEGMENT_PRESETS
+    from earthwords.tasks.segment import loading
+
+    talk = Talk(quiet=quiet)
+    preset = SEGMENT_PRESETS.get(name)
+    needed = [name] if preset is None else [n for n in (preset.weights, preset.upsampler_weights) if n]
+    paths = []
+    for each in needed:
+        with loading(talk, each, None) as report:
+            paths.append(str(fetch(find(each), report=report)))
+    return Pulled(name=name, path=", ".join(paths))

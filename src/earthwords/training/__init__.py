@@ -1,0 +1,1 @@
+"""Training loops; what to validate is passed in as a function."""

@@ -1,0 +1,122 @@
+"""Random crops of images and masks, and random sensors: colour, haze, blur and noise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from earthwords.data.manifest import IGNORE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crop:
+    """A square view of an image: `zoom` source pixels a target pixel, turned by `angle`."""
+
+    row: float
+    col: float
+    """Centre in the source image, pixels."""
+    zoom: float
+    angle: float
+    """Radians."""
+    mirrored: bool
+
+
+def take(image: NDArray[np.uint8], crop: Crop, side: int) -> Tensor:
+    """The crop of an image `(row, col, 3)` as `(3, side, side)` in 0..1; the border is reflected."""
+    pixels, grid = _source(image, crop, side)
+    sampled = F.grid_sample(pixels[None], grid[None], padding_mode="reflection", align_corners=False)
+    return sampled[0] / 255
+
+
+def take_mask(mask: NDArray[np.uint8], crop: Crop, side: int, *, step: int) -> Tensor:
+    """The crop of a mask `(row, col)`, every `step`-th pixel: `(side / step, side / step)` int64.
+
+    Outside the source it is `IGNORE`.
+    """
+    cells = side // step
+    x, y = _coordinates(crop, cells, step)
+    col, row = torch.floor(x).long(), torch.floor(y).long()
+    inside = (row >= 0) & (col >= 0) & (row < mask.shape[0]) & (col < mask.shape[1])
+    values = torch.from_numpy(mask)[row.clamp(0, mask.shape[0] - 1), col.clamp(0, mask.shape[1] - 1)]
+    return torch.where(inside, values.long(), IGNORE)
+
+
+def _coordinates(crop: Crop, cells: int, step: float) -> tuple[Tensor, Tensor]:
+    """Source `(x, y)` of the centres of `cells x cells` target cells of `step` pixels."""
+    axis = (torch.arange(cells) + 0.5 - cells / 2) * step * crop.zoom
+    v, u = torch.meshgrid(axis, -axis if crop.mirrored else axis, indexing="ij")
+    cos, sin = math.cos(crop.angle), math.sin(crop.angle)
+    return crop.col + cos * u - sin * v, crop.row + sin * u + cos * v
+
+
+def _source(image: NDArray[np.uint8], crop: Crop, side: int) -> tuple[Tensor, Tensor]:
+    """The part of the image that a crop needs, averaged down when it shrinks, and the sampling grid."""
+    x, y = _coordinates(crop, side, 1)
+    factor = max(1, int(crop.zoom + 0.25))
+    height, width = image.shape[:2]
+    top, bottom = max(0, int(y.min()) - 2 * factor), min(height, int(y.max()) + 2 * factor + 1)
+    left, right = max(0, int(x.min()) - 2 * factor), min(width, int(x.max()) + 2 * factor + 1)
+    bottom -= (bottom - top) % factor if bottom - top > factor else 0
+    right -= (right - left) % factor if right - left > factor else 0
+    pixels = torch.from_numpy(image[top:bottom, left:right]).permute(2, 0, 1).float()
+    if factor > 1:
+        pixels = F.avg_pool2d(pixels, factor, ceil_mode=True)
+    shrunk = pixels.shape[-2] * factor, pixels.shape[-1] * factor
+    grid = torch.stack([2 * (x - left) / shrunk[1] - 1, 2 * (y - top) / shrunk[0] - 1], dim=-1)
+    return pixels, grid
+
+
+def random_view(shape: tuple[int, int], side: int, rng: np.random.Generator, *, cover: tuple[float, float]) -> Crop:
+    """A crop that shows between `cover[0]` and `cover[1]` of the shorter side, in one of eight orientations."""
+    height, width = shape
+    extent = min(height, width) * rng.uniform(*cover)
+    return Crop(
+        row=rng.uniform(extent / 2, height - extent / 2),
+        col=rng.uniform(extent / 2, width - extent / 2),
+        zoom=extent / side,
+        angle=math.pi / 2 * int(rng.integers(4)),
+        mirrored=bool(rng.integers(2)),
+    )
+
+
+def random_crop_at(
+    centre: tuple[float, float],
+    shape: tuple[int, int],
+    side: int,
+    rng: np.random.Generator,
+    *,
+    zoom: tuple[float, float],
+) -> Crop:
+    """A crop near a point, log-uniformly zoomed, turned freely."""
+    factor = math.exp(rng.uniform(math.log(zoom[0]), math.log(zoom[1])))
+    factor = min(factor, 1.25 * min(shape) / side)
+    shift = rng.uniform(-0.35, 0.35, 2) * side * factor
+    angle = math.pi / 2 * int(rng.integers(4)) + (rng.uniform(-0.5, 0.5) if rng.random() < 0.5 else 0.0)
+    row, col = centre[0] + shift[0], centre[1] + shift[1]
+    return Crop(row=row, col=col, zoom=factor, angle=angle, mirrored=bool(rng.integers(2)))
+
+
+def random_sensor(pixels: Tensor, rng: np.random.Generator) -> Tensor:
+    """Each image of `(batch, 3, H, W)` in 0..1 as another sensor, sun and air would give it, clipped to 0..1."""
+    count = len(pixels)
+    gamma, contrast = np.exp(rng.uniform(-0.35, 0.35, (2, count, 1, 1)))
+    gain = contrast * np.exp(rng.uniform(-0.25, 0.25, (count, 1, 1)) + rng.uniform(-0.1, 0.1, (count, 3, 1)))
+    colour = np.exp(rng.uniform(-0.7, 0.3, (count, 1, 1)))
+    matrix = torch.from_numpy((gain * (colour * np.eye(3) + (1 - colour) / 3)).astype(np.float32))
+    shift = torch.from_numpy(rng.uniform(-0.1, 0.1, (count, 1, 1)).astype(np.float32))
+    power = torch.from_numpy(gamma.astype(np.float32))
+    flat = pixels.flatten(2).clamp(min=1e-3) ** power
+    centre = flat.mean(dim=(1, 2), keepdim=True) * (1 - torch.from_numpy(contrast.astype(np.float32)))
+    pixels = torch.baddbmm(centre + shift, matrix, flat).view_as(pixels)
+    soft = torch.from_numpy(np.flatnonzero(rng.random(count) < 0.2))
+    pixels[soft] = F.avg_pool2d(F.pad(pixels[soft], [1] * 4, mode="reflect"), 3, 1)
+    noisy = torch.from_numpy(np.flatnonzero(rng.random(count) < 0.25))
+    noise = torch.from_numpy(rng.standard_normal(pixels.shape[1:], dtype=np.float32))
+    pixels[noisy] += noise * torch.from_numpy(rng.uniform(0, 0.03, (len(noisy), 1, 1, 1)).astype(np.float32))
+    return pixels.clamp_(0, 1)

@@ -1,0 +1,127 @@
+"""What one step of contrastive training sees: pictures with sentences and labels, and regions with classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from earthwords.data.manifest import IGNORE, Example, Manifest
+from earthwords.training import augment
+
+PLACES = 400
+"""Positions remembered for every class of a mask, as centres of crops."""
+CELL = 4
+"""Pixels a side of one target cell of a region."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Whole pictures. A picture may have a sentence, a label, or both."""
+
+    pixels: Tensor
+    """`(batch, 3, side, side)`, 0..1."""
+    sentences: tuple[str | None, ...]
+    labels: dict[str, tuple[list[int], list[int]]]
+    """Set -> positions in the batch, and the label of each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regions:
+    """Crops with a class for every cell."""
+
+    pixels: Tensor
+    """`(batch, 3, side, side)`, 0..1."""
+    target: Tensor
+    """`(batch, side / CELL, side / CELL)` int64."""
+    sets: dict[str, list[int]]
+    """Set -> positions in the batch."""
+
+
+class Sampler:
+    """Draws batches from a manifest; the same random generator gives the same batch."""
+
+    def __init__(self, manifest: Manifest, *, zoom: tuple[float, float], mix: dict[str, float] | None = None) -> None:
+        self.manifest = manifest
+        self.zoom = zoom
+        self.pictures = [e for e in manifest.examples if e.captions or e.label is not None]
+        self.masked: dict[str, list[Example]] = {}
+        for example in manifest.examples:
+            if example.mask is not None:
+                self.masked.setdefault(example.set, []).append(example)
+        self.places = {name: _places(examples) for name, examples in self.masked.items()}
+        share = np.array([(mix or {}).get(name, 1.0) for name in self.masked])
+        self.share = share / share.sum() if len(share) else share
+        self.weights = {name: _class_weights(manifest, name, examples) for name, examples in self.masked.items()}
+
+    def draw_pictures(self, rng: np.random.Generator, count: int, side: int) -> Pictures:
+        """Random pictures, cropped to half or more of their width, in one of eight orientations."""
+        chosen = [self.pictures[i] for i in rng.choice(len(self.pictures), count, replace=len(self.pictures) < count)]
+        views = [_view(e, side, rng) for e in chosen]
+        labels: dict[str, tuple[list[int], list[int]]] = {}
+        for i, example in enumerate(chosen):
+            if example.label is not None:
+                places, values = labels.setdefault(example.set, ([], []))
+                places.append(i)
+                values.append(example.label)
+        return Pictures(
+            pixels=augment.random_sensor(torch.stack(views), rng),
+            sentences=tuple(str(rng.choice(e.captions)) if e.captions else None for e in chosen),
+            labels=labels,
+        )
+
+    def draw_regions(self, rng: np.random.Generator, count: int, side: int) -> Regions:
+        """Random crops of masked images, each centred near a pixel of a class drawn uniformly from its set."""
+        names = list(self.masked)
+        pixels, targets = [], []
+        sets: dict[str, list[int]] = {}
+        for i in range(count):
+            name = names[rng.choice(len(names), p=self.share)]
+            example, centre = self._place(name, rng)
+            crop = augment.random_crop_at(centre, example.image.shape[:2], side, rng, zoom=self.zoom)
+            assert example.mask is not None
+            pixels.append(augment.take(example.image, crop, side))
+            targets.append(augment.take_mask(example.mask, crop, side, step=CELL))
+            sets.setdefault(name, []).append(i)
+        return Regions(pixels=augment.random_sensor(torch.stack(pixels), rng), target=torch.stack(targets), sets=sets)
+
+    def _place(self, name: str, rng: np.random.Generator) -> tuple[Example, tuple[float, float]]:
+        by_class = self.places[name]
+        found = by_class[rng.integers(len(by_class))]
+        index, points = found[rng.integers(len(found))]
+        row, col = points[rng.integers(len(points))]
+        return self.masked[name][index], (float(row), float(col))
+
+
+def _view(example: Example, side: int, rng: np.random.Generator) -> Tensor:
+    height, width = example.image.shape[:2]
+    crop = augment.random_view((height, width), side, rng, cover=(0.5, 1.0))
+    return augment.take(example.image, crop, side)
+
+
+def _places(examples: Sequence[Example]) -> list[list[tuple[int, np.ndarray]]]:
+    """For every class that occurs: the images that show it, with some of its pixels `(k, 2)`."""
+    rng = np.random.default_rng(0)
+    found: dict[int, list[tuple[int, np.ndarray]]] = {}
+    for index, example in enumerate(examples):
+        assert example.mask is not None
+        for value in np.unique(example.mask):
+            if value != IGNORE:
+                flat = np.flatnonzero(example.mask == value)
+                flat = rng.choice(flat, min(PLACES, len(flat)), replace=False)
+                rows, cols = np.unravel_index(flat, example.mask.shape)
+                found.setdefault(int(value), []).append((index, np.stack([rows, cols], axis=1)))
+    return [found[value] for value in sorted(found)]
+
+
+def _class_weights(manifest: Manifest, name: str, examples: Sequence[Example]) -> Tensor:
+    """`(class,)`: inverse square root of the class's share of pixels, mean 1."""
+    counts = np.zeros(len(manifest.classes[name]))
+    for example in examples:
+        assert example.mask is not None
+        counts += np.bincount(example.mask.ravel(), minlength=256)[: len(counts)]
+    weights = np.where(counts > 0, (counts.sum() / np.maximum(counts, 1)) ** 0.5, 0)
+    return torch.from_numpy((weights / weights[weights > 0].mean()).astype(np.float32))

@@ -1,0 +1,167 @@
+"""Contrastive training of a dual encoder on pictures with sentences and on regions with class words.
+
+Three losses, each a comparison of pictures with words: InfoNCE over the sentences of a batch
+(https://arxiv.org/abs/2103.00020), cross-entropy of pictures over the labels of their set, and
+cross-entropy of dense features over the classes of their set, balanced over classes. The dense features
+are those that segmentation reads at inference: the last block's attention by a method of the
+`ATTENTION` table, without residual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from earthwords.models.backbones.clip import ClipBackbone, DenseMethod
+from earthwords.text.templates import TEMPLATES
+from earthwords.training.batches import Pictures, Regions, Sampler
+from earthwords.training.losses import info_nce, region_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What a step draws and how its losses are weighed."""
+
+    batch_size: int = 96
+    """Pictures a step."""
+    region_batch: int = 48
+    """Crops with masks a step; 0 trains on pictures alone."""
+    sides: tuple[int, ...] = (128,)
+    """Side of the images, pixels; one is drawn a step."""
+    caption_weight: float = 1.0
+    label_weight: float = 0.5
+    region_weight: float = 1.0
+    attention: tuple[str, ...] = ("segearth",)
+    """Dense methods; one is drawn a step."""
+    templates: str = "aerial"
+    """Template set; one of its sentences, or the bare word, is drawn for every name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Everything a step looks at."""
+
+    pictures: Pictures
+    regions: Regions | None
+    label_words: dict[str, list[str]]
+    """Set -> a prompt for each scene label."""
+    class_words: dict[str, list[str]]
+    """Set -> a prompt for each mask class."""
+    method: DenseMethod
+
+
+class Contrastive:
+    """Draws the batch of a step and computes its losses."""
+
+    def __init__(self, sampler: Sampler, objective: Objective) -> None:
+        self.sampler = sampler
+        self.objective = objective
+        self.templates = [*TEMPLATES[objective.templates], "{}"]
+
+    def draw(self, rng: np.random.Generator) -> Batch:
+        """The batch that this random generator stands for."""
+        aim = self.objective
+        side = int(rng.choice(aim.sides))
+        pictures = self.sampler.draw_pictures(rng, aim.batch_size, side)
+        regions = self.sampler.draw_regions(rng, aim.region_batch, side) if aim.region_batch else None
+        manifest = self.sampler.manifest
+        return Batch(
+            pictures=pictures,
+            regions=regions,
+            label_words={name: self._prompts(manifest.labels[name], rng) for name in pictures.labels},
+            class_words={
+                name: self._prompts(manifest.classes[name], rng) for name in (regions.sets if regions else ())
+            },
+            method=DenseMethod(attention=str(rng.choice(aim.attention))),
+        )
+
+    def losses(self, backbone: ClipBackbone, batch: Batch) -> dict[str, Tensor]:
+        """Losses by name, already weighted; their sum is to be minimised."""
+        parts = [batch.pictures.pixels] + ([batch.regions.pixels] if batch.regions else [])
+        pixels = _normalised(torch.cat(parts), backbone)
+        pooled, dense = backbone.encode_mixed(pixels, batch.method, images=len(parts[0]))
+        words = _WordVectors(backbone, batch)
+        images = F.normalize(pooled.float(), dim=-1)
+        losses = {
+            "caption": self.objective.caption_weight * _caption_loss(images, batch.pictures, words),
+            "label": self.objective.label_weight * _label_loss(images, batch.pictures, words),
+        }
+        if batch.regions is not None:
+            region = _region_loss(dense.values.float(), batch.regions, words, self.sampler)
+            losses["region"] = self.objective.region_weight * region
+        return losses
+
+    def _prompts(self, groups: Sequence[Sequence[str]], rng: np.random.Generator) -> list[str]:
+        """One synonym of every group, all in one random template."""
+        template = self.templates[rng.integers(len(self.templates))]
+        return [
+            template.replace("{}", word)
+            for word in (names[_skewed(rng, len(names))] if names else "nothing" for names in groups)
+        ]
+
+
+class _WordVectors:
+    """The sentences and prompts of a batch as unit vectors, encoded in one go."""
+
+    def __init__(self, backbone: ClipBackbone, batch: Batch) -> None:
+        self.scale: Tensor = backbone.model.logit_scale.exp().clamp(max=100)
+        told = [s for s in batch.pictures.sentences if s is not None]
+        groups = {("caption", ""): told}
+        groups |= {("label", name): words for name, words in batch.label_words.items()}
+        groups |= {("class", name): words for name, words in batch.class_words.items()}
+        sentences = list(dict.fromkeys(s for group in groups.values() for s in group))
+        vectors = F.normalize(backbone.encode_text(sentences, batch=len(sentences)).float(), dim=-1)
+        place = {s: i for i, s in enumerate(sentences)}
+        self._vectors = {key: vectors[[place[s] for s in group]] for key, group in groups.items()}
+
+    def __getitem__(self, key: tuple[str, str]) -> Tensor:
+        return self._vectors[key]
+
+
+def _caption_loss(images: Tensor, pictures: Pictures, words: _WordVectors) -> Tensor:
+    told = [i for i, s in enumerate(pictures.sentences) if s is not None]
+    if len(told) < 2:
+        return images.new_zeros(())
+    sentences = [pictures.sentences[i] for i in told]
+    same = torch.tensor([[a == b for b in sentences] for a in sentences])
+    return info_nce(images[told], words["caption", ""], words.scale, same=same)
+
+
+def _label_loss(images: Tensor, pictures: Pictures, words: _WordVectors) -> Tensor:
+    total, count = images.new_zeros(()), 0
+    for name, (places, values) in pictures.labels.items():
+        logits = words.scale * images[places] @ words["label", name].T
+        total = total + F.cross_entropy(logits, torch.tensor(values), reduction="sum")
+        count += len(places)
+    return total / max(1, count)
+
+
+def _region_loss(features: Tensor, regions: Regions, words: _WordVectors, sampler: Sampler) -> Tensor:
+    total = features.new_zeros(())
+    for name, places in regions.sets.items():
+        rest = next((i for i, names in enumerate(sampler.manifest.classes[name]) if not names), None)
+        loss = region_text(
+            features[places],
+            words["class", name],
+            regions.target[places],
+            words.scale,
+            weight=sampler.weights[name],
+            rest=rest,
+        )
+        total = total + loss * len(places) / len(features)
+    return total
+
+
+def _skewed(rng: np.random.Generator, count: int) -> int:
+    """The first name half of the time, else any."""
+    return 0 if rng.random() < 0.5 else int(rng.integers(count))
+
+
+def _normalised(pixels: Tensor, backbone: ClipBackbone) -> Tensor:
+    mean, std = (torch.tensor(v)[None, :, None, None] for v in (backbone.mean, backbone.std))
+    return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)

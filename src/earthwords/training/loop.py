@@ -1,0 +1,229 @@
+"""The loop around a loss: schedule, averaging, log, checkpoints and resuming.
+
+Everything random in a step comes from a generator seeded with `(seed, step)`, so a run that was
+interrupted and resumed computes what an uninterrupted one does, bit for bit on the same machine.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from earthwords.errors import UsageError
+
+PRECISIONS = ("fp32", "amp_bf16")
+CHECKPOINT = "checkpoint.pt"
+LOG = "log.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """AdamW with linear warm-up and cosine decay to zero."""
+
+    steps: int
+    lr: float = 1e-3
+    warmup: int = 500
+    weight_decay: float = 0.05
+    beta2: float = 0.98
+    clip_norm: float = 1.0
+    ema: float = 0.999
+    """Decay of the average of the weights that is kept, and delivered in the end."""
+    precision: str = "fp32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"Precision {self.precision!r} is unknown; use one of {', '.join(PRECISIONS)}.")
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+class Task(Protocol):
+    """What is learned."""
+
+    def draw(self, rng: np.random.Generator) -> Any:
+        """The batch of a step."""
+
+    def losses(self, model: Any, batch: Any) -> dict[str, Tensor]:
+        """Losses by name; their sum is minimised."""
+
+
+Validate = Callable[[Any], dict[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What is told after every logged step."""
+
+    step: int
+    steps: int
+    values: dict[str, float]
+    """Mean losses since the last report, learning rate, validation figures."""
+
+
+def train(
+    model: nn.Module,
+    task: Task,
+    schedule: Schedule,
+    *,
+    folder: Path,
+    validate: Validate | None = None,
+    validate_every: int = 0,
+    save_every: int = 500,
+    log_every: int = 50,
+    resume: bool = True,
+    stop_at: int | None = None,
+) -> Iterator[Progress]:
+    """Train `model` in place and report as it goes; at the end it holds the averaged weights.
+
+    Args:
+        folder: where `checkpoint.pt` and `log.csv` stand; a checkpoint found there is continued.
+        validate: figures of the averaged model, computed every `validate_every` steps and at the end.
+        stop_at: leave after this step, with a checkpoint, as an interruption would.
+
+    Raises:
+        UsageError: the checkpoint in `folder` was made with other settings.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    optimizer = torch.optim.AdamW(_groups(model, schedule.weight_decay), lr=schedule.lr, betas=(0.9, schedule.beta2))
+    average = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    start, spent = 0, 0.0
+    if resume and (folder / CHECKPOINT).exists():
+        start, spent = _restore(folder / CHECKPOINT, model, optimizer, average, schedule)
+    began = time.process_time() - spent
+    sums: dict[str, list[float]] = {}
+    for step in range(start, schedule.steps):
+        losses = _step(model, task, optimizer, schedule, step)
+        _update(average, model, min(schedule.ema, (1 + step) / (10 + step)))
+        for name, value in losses.items():
+            sums.setdefault(name, []).append(value)
+        done = step + 1
+        last = done == schedule.steps or done == stop_at
+        values = {}
+        if done % log_every == 0 or last:
+            values = {name: sum(parts) / len(parts) for name, parts in sums.items()}
+            values |= {"lr": schedule.rate(step), "cpu_seconds": time.process_time() - began}
+            sums = {}
+        if validate is not None and ((validate_every and done % validate_every == 0) or done == schedule.steps):
+            values |= _validated(model, average, validate)
+        if done % save_every == 0 or last:
+            _save(folder / CHECKPOINT, done, time.process_time() - began, model, optimizer, average, schedule)
+        if values:
+            _log(folder / LOG, done, values)
+            yield Progress(step=done, steps=schedule.steps, values=values)
+        if done == stop_at:
+            return
+    model.load_state_dict(average)
+
+
+def _step(
+    model: nn.Module, task: Task, optimizer: torch.optim.Optimizer, schedule: Schedule, step: int
+) -> dict[str, float]:
+    model.train()
+    for group in optimizer.param_groups:
+        group["lr"] = schedule.rate(step)
+    batch = task.draw(np.random.default_rng((schedule.seed, step)))
+    with _autocast(schedule.precision, model):
+        losses = task.losses(model, batch)
+    total = torch.stack(list(losses.values())).sum()
+    optimizer.zero_grad(set_to_none=True)
+    total.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), schedule.clip_norm)
+    optimizer.step()
+    return {name: float(value.detach()) for name, value in losses.items()}
+
+
+def _autocast(precision: str, model: nn.Module) -> AbstractContextManager[Any]:
+    device = next(model.parameters()).device.type
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "amp_bf16")
+
+
+def _groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Weight decay for matrices and filters only."""
+    flat = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
+    rest = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
+    return [{"params": rest, "weight_decay": decay}, {"params": flat, "weight_decay": 0.0}]
+
+
+@torch.no_grad()
+def _update(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
+    for name, value in model.state_dict().items():
+        if value.is_floating_point():
+            average[name].lerp_(value, 1 - decay)
+        else:
+            average[name].copy_(value)
+
+
+def _validated(model: nn.Module, average: dict[str, Tensor], validate: Validate) -> dict[str, float]:
+    """Figures of the averaged weights; the model gets its own back."""
+    own = {name: value.clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(average)
+    model.eval()
+    try:
+        with torch.inference_mode():
+            return validate(model)
+    finally:
+        model.load_state_dict(own)
+
+
+def _save(
+    path: Path,
+    step: int,
+    spent: float,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: dict[str, Tensor],
+    schedule: Schedule,
+) -> None:
+    part = path.with_suffix(".part")
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
+    torch.save({**state, "step": step, "spent": spent, "schedule": asdict(schedule)}, part)
+    os.replace(part, path)
+
+
+def _restore(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: dict[str, Tensor],
+    schedule: Schedule,
+) -> tuple[int, float]:
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    changed = [k for k, v in asdict(schedule).items() if state["schedule"].get(k) != v]
+    if changed:
+        name = changed[0]
+        raise UsageError(
+            f"{path} was trained with {name} {state['schedule'].get(name)}, not {asdict(schedule)[name]}; "
+            "use the same settings, another --out, or --no-resume."
+        )
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    for name, value in state["average"].items():
+        average[name].copy_(value)
+    return int(state["step"]), float(state["spent"])
+
+
+def _log(path: Path, step: int, values: dict[str, float]) -> None:
+    """One row `step, name, value` a figure: columns stay the same whatever is reported."""
+    fresh = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if fresh:
+            writer.writerow(["step", "name", "value"])
+        writer.writerows([step, name, f"{value:.6g}"] for name, value in values.items())

@@ -1,0 +1,60 @@
+"""The beginning and the end of a training: a fresh or loaded model, and the folder it is delivered in."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from earthwords.data.manifest import Manifest
+from earthwords.errors import unknown
+from earthwords.models.architectures import ARCHITECTURES, clip_config
+from earthwords.models.backbones.clip import ClipBackbone, build_clip
+from earthwords.models.weights import load_clip
+from earthwords.text.tokenizer import ClipTokenizer
+
+
+def start(manifest: Manifest, *, architecture: str, model: str | None, seed: int) -> ClipBackbone:
+    """The model to train: `model`'s weights, or a fresh `architecture` with a vocabulary learned from the words."""
+    if model is not None:
+        return load_clip(model)
+    if architecture not in ARCHITECTURES:
+        raise unknown("architecture", architecture, ARCHITECTURES)
+    row = ARCHITECTURES[architecture]
+    context = row["text"]["max_position_embeddings"]
+    tokenizer = ClipTokenizer.train(manifest.sentences, vocab_size=row["vocab_size"], context=context)
+    torch.manual_seed(seed)
+    clip = build_clip(clip_config(architecture, vocab_size=tokenizer.vocab_size))
+    for tower in (clip.vision_model, clip.text_model):
+        tower.config._attn_implementation = "eager"  # on short sequences faster than the fused kernel
+    clip = clip.to(memory_format=torch.channels_last)
+    return ClipBackbone(clip, tokenizer=tokenizer, weights_id=architecture)
+
+
+def store(backbone: ClipBackbone, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
+    """Write a folder in transformers' layout: config, safetensors, tokenizer, image statistics.
+
+    `dtype` is that of the file: float16 halves it, and is read back as float32.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=folder, suffix=".part"))
+    try:
+        backbone.model.config.save_pretrained(part)
+        state = {
+            name: (value.to(dtype) if value.is_floating_point() else value).contiguous()
+            for name, value in backbone.model.state_dict().items()
+        }
+        save_file(state, part / "model.safetensors", metadata={"format": "pt"})
+        statistics = {"image_mean": list(backbone.mean), "image_std": list(backbone.std)}
+        (part / "preprocessor_config.json").write_text(json.dumps(statistics, indent=2) + "\n")
+        if backbone.tokenizer is not None:
+            backbone.tokenizer.save(part)
+        for path in part.iterdir():
+            os.replace(path, folder / path.name)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

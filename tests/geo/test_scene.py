@@ -1,0 +1,573 @@
+"""Opening rasters and reading windows of them."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import re
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pyproj import CRS
+from rasterio.control import GroundControlPoint
+from rasterio.enums import ColorInterp
+
+from earthwords.errors import SourceError, UsageError
+from earthwords.geo.scene import Scene, open_scene, working_grid
+from earthwords.geo.source import read_band
+from earthwords.types import Grid, Window
+
+Make = Callable[..., Path]
+SHAPE = (3, 37, 53)
+
+
+def whole(scene: Scene) -> Window:
+    return Window(row=0, col=0, height=scene.grid.height, width=scene.grid.width)
+
+
+def distinct(rng: np.random.Generator, dtype: str, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
+    """Bands with different ranges."""
+    top = 250 if dtype == "uint8" else 4000
+    steps = np.arange(1, shape[0] + 1)[:, None, None] / shape[0]
+    return (rng.random(shape) * top * steps + 1).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "uint32", "float32", "float64"])
+def test_native_pixels_are_the_files(make_raster: Make, rng: np.random.Generator, dtype: str) -> None:
+    data = distinct(rng, dtype, (4, 37, 53))
+    with open_scene(make_raster(data), bands=[4, 2, 1]) as scene:
+        raster = scene.read_native(Window(row=5, col=11, height=20, width=13))
+    assert raster.data.dtype == data.dtype
+    np.testing.assert_array_equal(raster.data, data[[3, 1, 0], 5:25, 11:24])
+    assert raster.valid.all()
+    assert raster.grid.transform == scene.native.transform @ Affine.translation(11, 5)
+    assert raster.grid.shape == (20, 13)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "float32"])
+def test_wide_types_are_stretched_by_percentiles(make_raster: Make, rng: np.random.Generator, dtype: str) -> None:
+    data = distinct(rng, dtype)
+    with open_scene(make_raster(data)) as scene:
+        raster = scene.read(whole(scene))
+    limits = np.percentile(data.reshape(3, -1), (2, 98), axis=1)
+    np.testing.assert_allclose([scene.stretch.low, scene.stretch.high], limits)
+    low, high = limits[:, :, None, None]
+    np.testing.assert_allclose(raster.data, np.clip((data - low) / (high - low), 0, 1), atol=1e-6)
+    assert raster.data.dtype == np.float32
+
+
+def test_eight_bits_pass_unchanged(make_raster: Make, rng: np.random.Generator) -> None:
+    data = distinct(rng, "uint8")
+    with open_scene(make_raster(data)) as scene:
+        np.testing.assert_array_equal(scene.read(whole(scene)).data, (data / 255).astype(np.float32))
+    assert scene.tags()["EARTHWORDS_STRETCH"] == "none: red 0..255, green 0..255, blue 0..255"
+
+
+def test_tags_record_bands_and_stretch(make_raster: Make, rng: np.random.Generator) -> None:
+    path = make_raster(distinct(rng, "uint16", (4, 37, 53)), names=("blue", "green", "red", "nir"))
+    with open_scene(path, stretch="0,3000", gsd=4) as scene:
+        assert scene.tags() == {
+            "EARTHWORDS_SOURCE": str(path),
+            "EARTHWORDS_BANDS": "3,2,1 (red, green, blue)",
+            "EARTHWORDS_STRETCH": "fixed: red 0..3000, green 0..3000, blue 0..3000",
+            "EARTHWORDS_GSD": f"{scene.grid.gsd_m:.6g} m",
+        }
+
+
+def test_the_stretch_does_not_depend_on_bounds(make_raster: Make) -> None:
+    ramp = np.linspace(0, 9000, 37 * 53).reshape(1, 37, 53) * [[[1]], [[2]], [[3]]]
+    path = make_raster(ramp.astype("uint16"))
+    with open_scene(path) as scene, open_scene(path, bounds=(404220, 3285100, 404230, 3285110)) as part:
+        assert part.stretch == scene.stretch
+        assert part.region != scene.region
+        assert part.grid == scene.grid
+
+
+def test_the_stretch_leaves_nodata_out(make_raster: Make, rng: np.random.Generator) -> None:
+    data = distinct(rng, "uint16")
+    data[:, :20] = 65535
+    with open_scene(make_raster(data, nodata=65535)) as scene:
+        np.testing.assert_allclose(scene.stretch.high, np.percentile(data[:, 20:].reshape(3, -1), 98, axis=1))
+
+
+def test_a_constant_scene_can_be_read(make_raster: Make) -> None:
+    with open_scene(make_raster(np.full(SHAPE, 700, "uint16"))) as scene:
+        assert np.isfinite(scene.read(whole(scene)).data).all()
+
+
+# Which pixels are valid
+
+
+def test_a_pixel_is_nodata_only_if_all_bands_are(make_raster: Make, rng: np.random.Generator) -> None:
+    data = distinct(rng, "uint8")
+    data[0, 3, 4] = 0
+    data[:, 5, 6] = 0
+    with open_scene(make_raster(data, nodata=0)) as scene:
+        raster = scene.read(whole(scene))
+    assert raster.valid[3, 4]
+    assert not raster.valid[5, 6]
+    assert raster.valid.sum() == raster.valid.size - 1
+    np.testing.assert_array_equal(raster.data[:, 5, 6], 0)
+
+
+@pytest.mark.parametrize("nodata", [None, -9999.0, float("nan")])
+def test_nan_in_any_band_is_invalid(make_raster: Make, rng: np.random.Generator, nodata: float | None) -> None:
+    data = distinct(rng, "float32")
+    data[1, 3, 4] = np.nan
+    data[2, 5, 6] = np.inf
+    data[:, 7, 8] = -9999
+    with open_scene(make_raster(data, nodata=nodata)) as scene:
+        raster = scene.read(whole(scene))
+    expected = np.ones(data.shape[1:], bool)
+    expected[[3, 5], [4, 6]] = False
+    expected[7, 8] = nodata != -9999
+    np.testing.assert_array_equal(raster.valid, expected)
+    np.testing.assert_array_equal(raster.data[:, ~expected], 0)
+    assert np.isfinite(raster.data).all()
+
+
+def test_a_float32_nodata_of_many_digits_is_found(make_raster: Make, rng: np.random.Generator) -> None:
+    lowest = float(np.finfo("float32").min)
+    data = distinct(rng, "float32")
+    data[:, 3, 4] = lowest
+    with open_scene(make_raster(data, nodata=lowest)) as scene:
+        valid = scene.read_native(whole(scene)).valid
+    assert not valid[3, 4]
+    assert valid.sum() == valid.size - 1
+
+
+def test_nodata_can_be_overridden(make_raster: Make, rng: np.random.Generator) -> None:
+    data = distinct(rng, "uint16")
+    data[:, 3, 4], data[:, 5, 6] = 0, 9
+    with open_scene(make_raster(data, nodata=0), nodata=9) as scene:
+        valid = scene.read_native(whole(scene)).valid
+    assert valid[3, 4]
+    assert not valid[5, 6]
+
+
+def test_alpha_hides_pixels_and_is_no_band(make_raster: Make, rng: np.random.Generator) -> None:
+    data = distinct(rng, "uint8", (4, 37, 53))
+    data[3] = 255
+    data[3, 10:20, 5:9] = 0
+    colours = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
+    with open_scene(make_raster(data, colours=colours)) as scene:
+        raster = scene.read(whole(scene))
+    np.testing.assert_array_equal(raster.valid, data[3] != 0)
+    np.testing.assert_allclose(raster.data[:, raster.valid], data[:3, raster.valid] / 255, atol=1e-7)
+
+
+@pytest.mark.parametrize("internal", ["YES", "NO"])
+def test_the_files_mask_hides_pixels(make_raster: Make, rng: np.random.Generator, internal: str) -> None:
+    mask = np.full((37, 53), 255, np.uint8)
+    mask[10:20, 5:9] = 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=internal):
+        path = make_raster(distinct(rng, "uint16"), mask=mask)
+    assert path.with_name("scene.tif.msk").exists() == (internal == "NO")
+    with open_scene(path) as scene:
+        np.testing.assert_array_equal(scene.read(whole(scene)).valid, mask != 0)
+
+
+def test_few_valid_pixels_between_the_samples_are_found(make_raster: Make) -> None:
+    data = np.zeros((3, 3001, 1100), "uint16")
+    data[:, 1501, 703] = (100, 200, 300)
+    with open_scene(make_raster(data, nodata=0, compress="deflate")) as scene:
+        assert scene.stretch.low == (100, 200, 300)
+        assert scene.read(Window(row=1500, col=700, height=3, width=9)).valid.sum() == 1
+
+
+def test_a_scene_without_any_valid_pixel_is_refused(make_raster: Make) -> None:
+    path = make_raster(np.zeros(SHAPE, "uint8"), nodata=0)
+    with pytest.raises(SourceError, match=r"scene.tif has no valid pixel in bands \(1, 2, 3\)"):
+        open_scene(path)
+
+
+# Scale, palette, formats
+
+
+def test_scale_and_offset_are_applied(make_raster: Make, rng: np.random.Generator) -> None:
+    data = distinct(rng, "uint16")
+    data[:, 3, 4] = 0
+    path = make_raster(data, nodata=0, scales=(1e-4, 2e-4, 3e-4), offsets=(-0.1, 0, 0.2))
+    with open_scene(path, stretch="none") as scene:
+        raster = scene.read_native(whole(scene))
+        stretched = scene.read(whole(scene)).data
+    scale, offset = np.array([[1e-4, 2e-4, 3e-4], [-0.1, 0, 0.2]])[:, :, None, None]
+    expected = data * scale + offset
+    assert raster.data.dtype == np.float32
+    assert not raster.valid[3, 4]
+    np.testing.assert_allclose(raster.data, expected, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(stretched, np.where(raster.valid, np.clip(expected, 0, 1), 0), atol=1e-6)
+
+
+def test_a_palette_is_read_as_its_colours(make_raster: Make, rng: np.random.Generator) -> None:
+    index = rng.integers(0, 3, (1, 37, 53)).astype("uint8")
+    colours = {0: (250, 10, 20, 255), 1: (30, 240, 50, 255), 2: (60, 70, 230, 255)}
+    with open_scene(make_raster(index, colormap=colours, photometric="palette")) as scene:
+        raster = scene.read_native(whole(scene))
+    table = np.array([colours[i][:3] for i in range(3)], np.uint8)
+    np.testing.assert_array_equal(raster.data, np.moveaxis(table[index[0]], -1, 0))
+    assert "colour table" in scene.notes[0]
+
+
+def test_a_palette_band_asked_for_by_number_is_read_as_numbers(make_raster: Make, rng: np.random.Generator) -> None:
+    index = rng.integers(0, 3, (1, 37, 53)).astype("uint8")
+    path = make_raster(index, colormap={0: (250, 10, 20)}, photometric="palette")
+    with open_scene(path, bands=[1, 1, 1]) as scene:
+        np.testing.assert_array_equal(scene.read_native(whole(scene)).data, index.repeat(3, 0))
+
+
+@pytest.mark.parametrize(("suffix", "tolerance"), [(".png", 0), (".jpg", 2)])
+@pytest.mark.filterwarnings("error")
+def test_pictures_without_a_crs_are_read_in_pixels(
+    tmp_path: Path, rng: np.random.Generator, suffix: str, tolerance: int
+) -> None:
+    path = tmp_path / f"picture{suffix}"
+    image = Image.fromarray(np.moveaxis(distinct(rng, "uint8"), 0, -1))
+    image.save(path, **({"subsampling": 0, "quality": 98} if suffix == ".jpg" else {}))
+    with open_scene(path) as scene:
+        raster = scene.read(whole(scene))
+    assert scene.grid.crs is None
+    assert scene.notes == ("No CRS: working in pixels, areas in pixels.",)
+    decoded = np.asarray(Image.open(path)).astype(float)
+    np.testing.assert_allclose(np.moveaxis(raster.data, 0, -1) * 255, decoded, atol=tolerance + 1e-3)
+    assert "EARTHWORDS_GSD" not in scene.tags()
+
+
+def test_a_world_file_without_a_crs_keeps_its_transform(make_raster: Make, rng: np.random.Generator) -> None:
+    with open_scene(make_raster(distinct(rng, "uint8"), crs=None)) as scene:
+        assert scene.grid.crs is None
+        assert scene.grid.transform.c == 404211.9
+
+
+def test_ground_control_points_count_as_no_crs(make_raster: Make, rng: np.random.Generator) -> None:
+    points = [GroundControlPoint(row, col, 10 + col / 99, 50 - row / 99) for row, col in ((0, 0), (0, 52), (36, 0))]
+    path = make_raster(distinct(rng, "uint8"), crs="EPSG:4326", transform=None, gcps=points)
+    with open_scene(path) as scene:
+        assert scene.grid.crs is None
+        assert "Only ground control points" in scene.notes[0]
+        assert "gdalwarp" in scene.notes[0]
+
+
+# Grids and windows
+
+
+def test_the_native_grid_is_the_files(make_raster: Make, rng: np.random.Generator) -> None:
+    with open_scene(make_raster(distinct(rng, "uint8"))) as scene:
+        assert scene.grid is scene.native
+        assert scene.native.crs == CRS.from_epsg(32617)
+        assert scene.native.shape == (37, 53)
+        assert scene.region == whole(scene)
+
+
+def test_the_working_grid_covers_the_same_ground() -> None:
+    native = Grid(height=37, width=53, transform=Affine(2, 0, 10, 0, -2, 20), crs=CRS.from_epsg(32617))
+    grid = working_grid(native, 5)
+    assert grid.shape == (round(37 * 0.4), round(53 * 0.4))
+    np.testing.assert_allclose(grid.bounds, native.bounds)
+    assert working_grid(native, 2.0) is native
+    assert working_grid(native, 400).shape == (1, 1)
+
+
+def test_the_working_grid_of_degrees_is_in_metres() -> None:
+    native = Grid(height=370, width=530, transform=Affine(1e-4, 0, -74, 0, -1e-4, 61), crs=CRS.from_epsg(4326))
+    grid = working_grid(native, 30)
+    assert grid.gsd_m == pytest.approx(30, rel=0.01)
+
+
+SCALES = {"coarser": 5.3, "finer": 0.9, "much coarser": 23.0}
+
+
+@pytest.mark.parametrize("gsd", SCALES.values(), ids=SCALES)
+def test_any_window_equals_the_cut_of_the_whole(
+    make_raster: Make, rng: np.random.Generator, gsd: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("earthwords.geo.scene._CHUNK_PIXELS", 700)  # so that windows are read in parts
+    data = distinct(rng, "uint16", (3, 137, 93))
+    data[:, rng.random((137, 93)) < 0.2] = 0
+    with open_scene(make_raster(data, nodata=0), gsd=gsd) as scene:
+        full = scene.read(whole(scene))
+
+        @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(st.data())
+        def check(draw: st.DataObject) -> None:
+            row, col = (draw.draw(st.integers(0, length - 1)) for length in scene.grid.shape)
+            height = draw.draw(st.integers(1, scene.grid.height - row))
+            width = draw.draw(st.integers(1, scene.grid.width - col))
+            window = Window(row=row, col=col, height=height, width=width)
+            part = scene.read(window)
+            np.testing.assert_array_equal(part.data, full.data[(slice(None), *window.slices)])
+            np.testing.assert_array_equal(part.valid, full.valid[window.slices])
+
+        check()
+
+
+def test_the_same_scene_at_another_resolution(make_raster: Make, rng: np.random.Generator) -> None:
+    path = make_raster(distinct(rng, "uint16"))
+    bounds = (404230, 3285100, 404240, 3285110)
+    with open_scene(path, bounds=bounds) as scene, open_scene(path, gsd=5, bounds=bounds) as expected:
+        coarse = scene.at(5)
+        assert (coarse.grid, coarse.region, coarse.stretch) == (expected.grid, expected.region, expected.stretch)
+        np.testing.assert_array_equal(coarse.read(whole(coarse)).data, expected.read(whole(expected)).data)
+        assert scene.grid == scene.native == coarse.at(None).grid
+
+
+def test_resampling_equals_pil(make_raster: Make, rng: np.random.Generator) -> None:
+    data = distinct(rng, "uint8")
+    with open_scene(make_raster(data), gsd=5) as scene:
+        out = scene.read(whole(scene)).data
+    for band, native in zip(out, data, strict=True):
+        image = Image.fromarray((native / 255).astype(np.float32))
+        expected = np.asarray(image.resize(scene.grid.shape[::-1], Image.Resampling.BILINEAR))
+        np.testing.assert_allclose(band, expected, atol=1e-6)
+
+
+def test_read_rgb_is_stretched_but_not_resampled(make_raster: Make, rng: np.random.Generator) -> None:
+    data = distinct(rng, "uint8")
+    with open_scene(make_raster(data), gsd=7) as scene:
+        raster = scene.read_rgb(scene.region)
+    np.testing.assert_array_equal(raster.data, (data / 255).astype(np.float32))
+    assert raster.grid == scene.native
+
+
+@pytest.mark.parametrize(
+    ("bounds", "expected"),
+    [
+        ((404211.9, 3285068.9, 404317.9, 3285142.9), Window(row=0, col=0, height=37, width=53)),
+        ((404213.9, 3285138.9, 404217.9, 3285140.9), Window(row=1, col=1, height=1, width=2)),
+        ((404213.0, 3285138.0, 404218.0, 3285141.0), Window(row=0, col=0, height=3, width=4)),
+        ((0.0, 3285130.0, 404213.0, 9e6), Window(row=0, col=0, height=7, width=1)),
+    ],
+)
+def test_bounds_snap_outwards(
+    make_raster: Make, rng: np.random.Generator, bounds: tuple[float, float, float, float], expected: Window
+) -> None:
+    with open_scene(make_raster(distinct(rng, "uint8")), bounds=bounds) as scene:
+        assert scene.region == expected
+
+
+def test_bounds_of_a_rotated_scene_hold_all_its_pixels(make_raster: Make, rng: np.random.Generator) -> None:
+    turned = Affine.translation(5e5, 4e6) @ Affine.rotation(30) @ Affine.scale(2, -2)
+    path = make_raster(distinct(rng, "uint8"), transform=turned)
+    x, y = turned @ (20.5, 10.5)
+    with open_scene(path, bounds=(x - 0.1, y - 0.1, x + 0.1, y + 0.1)) as scene:
+        assert scene.region == Window(row=10, col=20, height=1, width=1)
+
+
+def test_the_working_region_holds_the_region(make_raster: Make, rng: np.random.Generator) -> None:
+    path = make_raster(distinct(rng, "uint8"))
+    with open_scene(path, bounds=(404230, 3285100, 404240, 3285110), gsd=5) as scene:
+        small = scene.grid.window(scene.working_region).bounds
+        wanted = scene.native.window(scene.region).bounds
+    assert small[0] <= wanted[0] and small[1] <= wanted[1] and small[2] >= wanted[2] and small[3] >= wanted[3]
+    assert scene.working_region.height < scene.grid.height
+
+
+# Sources beyond plain files
+
+
+class _Ranges(http.server.SimpleHTTPRequestHandler):
+    """A file server that answers range requests, as every real one does."""
+
+    def do_GET(self) -> None:
+        path = Path(self.translate_path(self.path.partition("?")[0]))
+        found = re.match(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if not path.is_file():
+            return self.send_error(404)
+        data = path.read_bytes()
+        first, last = (int(part) for part in found.groups()) if found else (0, len(data) - 1)
+        body = data[first : last + 1]
+        self.send_response(206 if found else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Accept-Ranges", "bytes")
+        if found:
+            self.send_header("Content-Range", f"bytes {first}-{first + len(body) - 1}/{len(data)}")
+        self.end_headers()
+        return self.wfile.write(body) and None
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    handler = functools.partial(_Ranges, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+
+
+@pytest.mark.parametrize("prefix", ["", "/vsicurl/"])
+def test_addresses_are_read_over_the_network(
+    make_raster: Make, rng: np.random.Generator, server: str, prefix: str
+) -> None:
+    data = distinct(rng, "uint16")
+    make_raster(data)
+    with open_scene(f"{prefix}{server}/scene.tif?signature=secret") as scene:
+        np.testing.assert_array_equal(scene.read_native(whole(scene)).data, data)
+        assert "secret" not in str(scene.tags())
+
+
+def test_a_missing_address_is_named(server: str) -> None:
+    with pytest.raises(SourceError, match=r"Cannot open http.*/none.tif .*check the address"):
+        open_scene(f"{server}/none.tif")
+
+
+def test_files_inside_archives_are_read(make_raster: Make, rng: np.random.Generator, tmp_path: Path) -> None:
+    import zipfile
+
+    data = distinct(rng, "uint8")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(make_raster(data), "inner.tif")
+    with open_scene(f"/vsizip/{tmp_path}/a.zip/inner.tif") as scene:
+        np.testing.assert_array_equal(scene.read_native(whole(scene)).data, data)
+
+
+def test_threads_may_share_a_scene(make_raster: Make, rng: np.random.Generator) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    data = distinct(rng, "uint16", (3, 300, 411))
+    with open_scene(make_raster(data, tiled=True, blockxsize=16, blockysize=16), gsd=3) as scene:
+        full = scene.read(whole(scene)).data
+        parts = [Window(row=row, col=0, height=10, width=scene.grid.width) for row in range(0, 190, 10)]
+        with ThreadPoolExecutor(4) as pool:
+            for window, raster in zip(parts, pool.map(scene.read, parts), strict=True):
+                np.testing.assert_array_equal(raster.data, full[(slice(None), *window.slices)])
+
+
+def test_a_band_can_be_read_alone(make_raster: Make, rng: np.random.Generator) -> None:
+    data = distinct(rng, "uint16")
+    path = make_raster(data)
+    np.testing.assert_array_equal(read_band(path), data[0])
+    np.testing.assert_array_equal(read_band(str(path), 3), data[2])
+    with pytest.raises(SourceError, match="does not exist"):
+        read_band(path.with_name("none.tif"))
+
+
+# What users do wrong
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"bands": [1, 2, 9]}, "Band 9 does not exist: the raster has 3 bands"),
+        ({"bands": ["red", "green", "nir"]}, "Unknown band 'nir'"),
+        ({"gsd": 0}, "must be a positive number of metres, got 0"),
+        ({"gsd": 5000}, "more than 512 times coarser than the scene's 2 m"),
+        ({"stretch": "minmax"}, "Unknown stretch 'minmax'"),
+        ({"nodata": 300}, "nodata value 300 cannot occur in uint8 data"),
+        ({"nodata": 0.5}, "nodata value 0.5 cannot occur in uint8 data"),
+        ({"bounds": (10, 0, 5, 3)}, r"Bounds \(10, 0, 5, 3\) are not WEST SOUTH EAST NORTH"),
+        (
+            {"bounds": (0, 0, 5, 3)},
+            r"Bounds \(0, 0, 5, 3\) do not touch the scene, whose bounds are "
+            r"\(404211.9, 3285068.9, 404317.9, 3285142.9\) in EPSG:32617",
+        ),
+    ],
+)
+def test_wrong_arguments(make_raster: Make, rng: np.random.Generator, options: dict, words: str) -> None:
+    path = make_raster(distinct(rng, "uint8"))
+    with pytest.raises(UsageError, match=words):
+        open_scene(path, **options)
+
+
+def test_metres_need_a_crs(make_raster: Make, rng: np.random.Generator) -> None:
+    with pytest.raises(UsageError, match="without a CRS the size of a pixel in metres is unknown; leave --gsd away"):
+        open_scene(make_raster(distinct(rng, "uint8"), crs=None), gsd=1)
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        Window(row=-1, col=0, height=2, width=2),
+        Window(row=36, col=0, height=2, width=2),
+        Window(row=0, col=52, height=2, width=2),
+        Window(row=0, col=0, height=0, width=2),
+    ],
+)
+def test_windows_must_lie_inside(make_raster: Make, rng: np.random.Generator, window: Window) -> None:
+    with (
+        open_scene(make_raster(distinct(rng, "uint8"))) as scene,
+        pytest.raises(UsageError, match="leaves the grid of 37 x 53 pixels"),
+    ):
+        scene.read(window)
+
+
+def test_a_missing_file_gets_a_suggestion(make_raster: Make, rng: np.random.Generator) -> None:
+    path = make_raster(distinct(rng, "uint8"))
+    with pytest.raises(SourceError, match=r"scen.tif does not exist. Did you mean '.*scene.tif'\?"):
+        open_scene(path.with_name("scen.tif"))
+
+
+def test_files_that_are_no_rasters(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "empty.tif").touch()
+    with pytest.raises(SourceError, match=r"notes.txt is not a raster that GDAL can read"):
+        open_scene(tmp_path / "notes.txt")
+    with pytest.raises(SourceError, match=r"empty.tif is empty \(0 bytes\)"):
+        open_scene(tmp_path / "empty.tif")
+    with pytest.raises(SourceError, match=r"is a folder, not a raster"):
+        open_scene(tmp_path)
+
+
+def test_a_truncated_file_is_named_with_the_place(make_raster: Make, rng: np.random.Generator) -> None:
+    path = make_raster(distinct(rng, "uint16", (3, 400, 300)), photometric="rgb")
+    whole_file = path.read_bytes()
+    path.write_bytes(whole_file[: len(whole_file) // 2])
+    with (
+        open_scene(path, stretch="0,9000") as scene,
+        pytest.raises(SourceError, match=r"Cannot read rows 380..400, columns 7..300 of .*scene.tif: .*truncated"),
+    ):
+        scene.read(Window(row=380, col=7, height=20, width=293))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_truncated_pictures_are_no_grey_scenes(tmp_path: Path, rng: np.random.Generator, suffix: str) -> None:
+    path = tmp_path / f"picture{suffix}"
+    Image.fromarray(np.moveaxis(distinct(rng, "uint8", (3, 200, 300)), 0, -1)).save(path)
+    path.write_bytes(path.read_bytes()[:9000])
+    with pytest.raises(SourceError, match=r"truncated|ends too early"), open_scene(path) as scene:
+        scene.read(whole(scene))
+
+
+def test_several_rasters_in_one_file_are_listed(tmp_path: Path, make_raster: Make, rng: np.random.Generator) -> None:
+    path = tmp_path / "several.gpkg"
+    for name in ("first", "second"):
+        with rasterio.open(
+            path,
+            "w",
+            driver="GPKG",
+            height=37,
+            width=53,
+            count=3,
+            dtype="uint8",
+            crs="EPSG:32617",
+            transform=Affine(2, 0, 5e5, 0, -2, 4e6),
+            RASTER_TABLE=name,
+            APPEND_SUBDATASET="YES",
+        ) as dataset:
+            dataset.write(distinct(rng, "uint8"))
+    with pytest.raises(SourceError, match=r"holds several rasters; name one of them: GPKG:.*first, GPKG:.*second"):
+        open_scene(path)
+    with open_scene(f"GPKG:{path}:second") as scene:
+        assert scene.native.shape == (37, 53)
+
+
+def test_complex_numbers_are_refused(make_raster: Make) -> None:
+    with pytest.raises(SourceError, match="holds complex numbers"):
+        open_scene(make_raster(np.zeros(SHAPE, "complex64")))
+
+
+def test_a_closed_scene_says_so(make_raster: Make, rng: np.random.Generator) -> None:
+    with open_scene(make_raster(distinct(rng, "uint8"))) as scene:
+        pass
+    with pytest.raises(SourceError, match="was closed"):
+        scene.read(whole(scene))

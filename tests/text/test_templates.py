@@ -1,0 +1,35 @@
+"""Template sets by name or from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from earthwords.errors import UsageError
+from earthwords.text.templates import TEMPLATES, fill, load_templates
+
+
+def test_every_template_has_one_place() -> None:
+    assert all(t.count("{}") == 1 for templates in TEMPLATES.values() for t in templates)
+
+
+def test_fill_takes_words_literally() -> None:
+    assert fill(["a {} here.", "{}"], "{0}") == ["a {0} here.", "{0}"]
+
+
+def test_own_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("drone picture of {}\n\n{} from a plane\n")
+    assert load_templates(str(tmp_path / "mine.txt")) == ("drone picture of {}", "{} from a plane")
+
+
+@pytest.mark.parametrize("text", ["no place\n", "{} and {}\n", "\n"])
+def test_bad_file(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bad.txt").write_text(text)
+    with pytest.raises(UsageError, match="exactly one"):
+        load_templates(str(tmp_path / "bad.txt"))
+
+
+def test_unknown_set() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'openai80'"):
+        load_templates("openai8")

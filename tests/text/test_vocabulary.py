@@ -1,0 +1,81 @@
+"""What users type becomes classes; what cannot be meant gets one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from earthwords.errors import UsageError
+from earthwords.text.vocabulary import parse_classes, read_class_file
+
+
+def test_synonyms_stay_with_their_class_in_order() -> None:
+    found = parse_classes(["road", " building, roof ,house", "open  water"])
+    assert [c.names for c in found.classes] == [("road",), ("building", "roof", "house"), ("open water",)]
+    assert found.queries == ("road", "building", "roof", "house", "open water")
+    assert found.query_class.tolist() == [0, 1, 1, 1, 2]
+    assert found.titles == ("road", "building", "open water")
+    assert found.background is None
+
+
+def test_colours_differ_and_water_is_blue() -> None:
+    found = parse_classes(["water", "river", "lake", *(f"thing {i}" for i in range(60))])
+    colours = [c.colour for c in found.classes]
+    assert len(set(colours)) == len(colours)
+    assert colours[0][2] > max(colours[0][:2])
+
+
+@pytest.mark.parametrize(
+    ("classes", "background", "expected"),
+    [
+        (["background", "building"], None, 0),
+        (["road", "clutter,background"], None, 1),
+        (["road", "building"], None, None),
+        (["road", "building"], "Building", 1),
+        (["road", "building"], 0, 0),
+    ],
+)
+def test_background(classes: list[str], background: str | int | None, expected: int | None) -> None:
+    assert parse_classes(classes, background=background).background == expected
+
+
+@pytest.mark.parametrize(
+    ("classes", "sentence"),
+    [
+        ([], "at least one class"),
+        ([" , "], "has no name"),
+        (["road", ""], "has no name"),
+        (["road", "Road"], "'road' is given twice"),
+        (["building,roof", "roof"], "'roof' is given twice"),
+        ([f"word{i}" for i in range(5000)], "5,000 words are too many"),
+    ],
+)
+def test_impossible_words(classes: list[str], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        parse_classes(classes)
+
+
+@pytest.mark.parametrize("background", ["sky", 2, -1])
+def test_unknown_background(background: str | int) -> None:
+    with pytest.raises(UsageError, match="ackground"):
+        parse_classes(["road", "building"], background=background)
+
+
+def test_class_file(tmp_path: Path) -> None:
+    path = tmp_path / "cls_openearthmap.txt"
+    path.write_text("background\nbareland,barren\ngrass\n\nbuilding,roof,house\n")
+    found = read_class_file(path)
+    assert found.titles == ("background", "bareland", "grass", "building")
+    assert found.background == 0
+
+
+def test_class_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"Cannot read the class file .*none\.txt"):
+        read_class_file(tmp_path / "none.txt")
+
+
+def test_class_file_that_is_not_text(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_bytes(b"\xff\xfe\x00\xd8")
+    with pytest.raises(UsageError, match="Cannot read the class file"):
+        read_class_file(tmp_path / "x.txt")
