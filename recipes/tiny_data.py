@@ -90,6 +90,23 @@ COARSE = {
 }
 """Rendered classes as the five of Dubai; the others are left out."""
 
+FINE = {str(label): ",".join(row.names) for label, row in enumerate(CLASSES)}
+"""The rendered classes."""
+
+TEXTURES = {
+    ("aid", "forest"): "trees",
+    ("aid", "farmland"): "cropland",
+    ("aid", "meadow"): "grass",
+    ("aid", "desert"): "bare land",
+    ("aid", "bare land"): "bare land",
+    ("ucm", "agricultural"): "cropland",
+    ("ucm", "forest"): "trees",
+    ("rsscn7", "forest"): "trees",
+    ("rsscn7", "field"): "cropland",
+    ("rsscn7", "grass"): "grass",
+}
+"""Set and label of pictures that are one material, nearly, and its rendered class."""
+
 RSSCN7 = {
     "grass": "grass,grassland,meadow",
     "field": "field,farmland,cropland",
@@ -147,12 +164,28 @@ def roads(data: Path, out: Path) -> Iterator[Line]:
             }
 
 
+def textures(out: Path, listed: list[Line]) -> Iterator[Line]:
+    """Pictures that show one material all over, as masks of that class among the rendered ones."""
+    titles = list(FINE.values())
+    for line in listed:
+        material = TEXTURES.get((line["set"], line.get("label", "").split(",")[0]))
+        if material is None:
+            continue
+        label = next(i for i, names in enumerate(titles) if names.split(",")[0] == material)
+        with Image.open(out / line["image"]) as image:
+            size = image.size
+        mask = out / "textures" / f"{label}-{size[0]}x{size[1]}.png"
+        if not mask.exists():
+            mask.parent.mkdir(exist_ok=True)
+            Image.new("L", size, label).save(mask)
+        yield {"image": line["image"], "set": "scenes", "mask": os.path.relpath(mask, out), "classes": FINE}
+
+
 def scenes(out: Path, count: int) -> Iterator[Line]:
     """Rendered scenes of all themes, 0.25 to 2 m a pixel, each with fine and with coarse classes."""
     folder = out / "scenes"
     folder.mkdir(exist_ok=True)
-    fine = {str(label): ",".join(row.names) for label, row in enumerate(CLASSES)}
-    coarse = {label: COARSE[names.split(",")[0]] for label, names in fine.items() if names.split(",")[0] in COARSE}
+    coarse = {label: COARSE[names.split(",")[0]] for label, names in FINE.items() if names.split(",")[0] in COARSE}
     for seed in range(count):
         image, mask = folder / f"{seed:05d}.jpg", folder / f"{seed:05d}.png"
         if not mask.exists():
@@ -161,7 +194,7 @@ def scenes(out: Path, count: int) -> Iterator[Line]:
             scene = render_scene(height=448, width=512, gsd=gsd, theme=THEMES[seed % len(THEMES)], seed=10_000 + seed)
             Image.fromarray(scene.image).save(image, quality=92)
             Image.fromarray(scene.labels).save(mask)
-        for name, classes in (("scenes", fine), ("scenes-coarse", coarse)):
+        for name, classes in (("scenes", FINE), ("scenes-coarse", coarse)):
             yield {
                 "image": os.path.relpath(image, out),
                 "set": name,
@@ -193,7 +226,8 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     data, out = args.data.resolve(), args.out.resolve()
-    listed = [*lines(data, out, validation=args.validation), *scenes(out, args.scenes)]
+    listed = list(lines(data, out, validation=args.validation))
+    listed += [*textures(out, listed), *scenes(out, args.scenes)]
     (out / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in listed))
     print(f"{len(listed)} images listed in {out / 'train.jsonl'}")
 

@@ -23,6 +23,7 @@ app = App(
     help_epilogue="Every command also takes --json (result as JSON on stdout) and --debug (tracebacks).",
     exit_on_error=False,
     print_error=False,
+    result_action="return_value",
 )
 app.command("earthwords.tasks.segment:segment", name="segment", help="Segment a georeferenced raster by words.")
 app.command("earthwords.tasks.demo:demo", name="demo", help="The main job on a scene rendered here; no network.")

@@ -12,8 +12,9 @@ not listed is ignored. All images of a set have the same `classes`.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,8 @@ def read_manifest(path: str | Path) -> Manifest:
     lines = _lines(path)
     labels = _labels(lines)
     classes = {str(line["set"]): _classes(line) for line in lines if "mask" in line}
-    examples = tuple(_example(path.parent, line, labels, i + 1) for i, line in enumerate(lines))
+    load = cache(_pixels)
+    examples = tuple(_example(path.parent, line, labels, i + 1, load) for i, line in enumerate(lines))
     return Manifest(examples=examples, labels=labels, classes=classes)
 
 
@@ -108,12 +110,16 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _example(
-    folder: Path, line: dict[str, Any], labels: dict[str, tuple[tuple[str, ...], ...]], number: int
+    folder: Path,
+    line: dict[str, Any],
+    labels: dict[str, tuple[tuple[str, ...], ...]],
+    number: int,
+    load: Callable[[Path, str | None], NDArray[np.uint8]],
 ) -> Example:
-    image = _pixels(folder / line["image"], "RGB")
+    image = load(folder / line["image"], "RGB")
     mask = None
     if "mask" in line:
-        raw = _pixels(folder / line["mask"], None)
+        raw = load(folder / line["mask"], None)
         if raw.shape != image.shape[:2]:
             raise UsageError(f"Line {number}: mask {line['mask']} is {raw.shape}, its image {image.shape[:2]}.")
         table = np.full(256, IGNORE, dtype=np.uint8)

@@ -121,11 +121,10 @@ def from_openai(
     """
     if activation not in ACTIVATION:
         raise WeightsError(f"Activation {activation!r} is unknown; CLIP models use quickgelu or gelu.")
-    needed = ("visual.conv1.weight", "visual.positional_embedding", "visual.proj")
-    missing = [n for n in (*needed, "visual.transformer.resblocks.0.mlp.c_fc.weight") if n not in state]
-    if missing:
-        raise WeightsError(f"Not a ViT CLIP state dict; missing: {', '.join(missing[:3])}.")
-    config = openai_config(state, activation=activation, heads=heads)
+    try:
+        config = openai_config(state, activation=activation, heads=heads)
+    except KeyError as error:
+        raise WeightsError(f"Not a complete CLIP with a ViT: {error.args[0]} is missing.") from error
     if "token_embedding.weight" in state:
         model = build_clip(config)
     else:

@@ -19,6 +19,18 @@ from torch import Tensor
 from earthwords.errors import WeightsError
 
 
+_DTYPES = {
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "DoubleStorage": torch.float64,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+
+
 class _Node:
     """A module of the archive: its state, nothing else."""
 
@@ -34,10 +46,10 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module.startswith("__torch__"):
             return _Node
-        if module == "torch" and name.endswith("Storage"):
-            return getattr(torch, name)
+        if module == "torch" and name in _DTYPES:
+            return _DTYPES[name]
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return torch._utils._rebuild_tensor_v2
+            return _rebuild
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if module == "torch.jit._pickle" and name.startswith(("build_", "restore_type_tag")):
@@ -45,11 +57,13 @@ class _Unpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"the archive asks for {module}.{name}")
 
     def persistent_load(self, pid: Any) -> Any:
-        _, kind, key, _, size = pid
-        dtype = kind.dtype
+        _, dtype, key, _, size = pid
         data = bytearray(self._archive.read(f"{self._root}data/{key}"))
-        tensor = torch.frombuffer(data, dtype=dtype, count=size) if size else torch.empty(0, dtype=dtype)
-        return torch.storage.TypedStorage(wrap_storage=tensor.untyped_storage(), dtype=dtype, _internal=True)
+        return torch.frombuffer(data, dtype=dtype, count=size) if size else torch.empty(0, dtype=dtype)
+
+
+def _rebuild(values: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
+    return values.as_strided(size, stride, offset)
 
 
 def is_torchscript(path: Path) -> bool:

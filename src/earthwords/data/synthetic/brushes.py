@@ -1,4 +1,4 @@
-"""What a brush is given, and helpers all brushes share."""
+"""What a brush is given, and the geometry and colour sums all brushes share."""
 
 from __future__ import annotations
 

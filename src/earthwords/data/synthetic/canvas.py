@@ -86,6 +86,8 @@ class Canvas:
     """A second, independent set: where a material shows its second colour."""
     terrain: Plane | None = None
     """Height of mountains in metres, which cast shadows too; None: the ground is flat."""
+    decks: Plane | None = None
+    """Height of bridges in metres; None: there is none. Only shadows heed it, so that cars can drive on them."""
     slope_shade: Plane | None = None
     """Shade of the bare ground of mountains, which things on it share."""
 

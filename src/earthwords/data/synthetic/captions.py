@@ -216,6 +216,8 @@ _SIGNS: Mapping[str, str] = {
     "railway station": "a railway station",
     "beach": "a beach",
     "terminal": "an airport terminal",
+    "interchange": "a highway interchange",
+    "bridge": "a bridge",
 }
 
 

@@ -12,7 +12,7 @@ from earthwords.data.synthetic.look import Look
 from earthwords.data.synthetic.materials import BUILT, MATERIAL_LABEL, TEXTURES, ground_colours
 from earthwords.data.synthetic.noise import Plane, View, fractal, resize, turned_octave
 from earthwords.data.synthetic.plan import Area, Plan
-from earthwords.data.synthetic.ribbons import Track, lay_ribbons, line_cover, ribbon_areas
+from earthwords.data.synthetic.ribbons import Track, lay_ribbons, line_cover, raise_decks, ribbon_areas
 from earthwords.data.synthetic.scene import LABEL
 from earthwords.data.synthetic.water import shore_distance
 
@@ -39,6 +39,7 @@ def paint_ground(canvas: Canvas, plan: Plan, look: Look) -> Track:
     labels = np.array([MATERIAL_LABEL[a.material] for a in areas], dtype=np.uint8)
     water = labels[index] == LABEL["water"]
     track = lay_ribbons(canvas.view, plan.ribbons, index, first=len(plan.areas), water=water)
+    raise_decks(canvas, plan.ribbons, track, water)
     canvas.labels[:] = labels[index]
     table = _Table.of(areas, look)
     for row in range(0, canvas.view.height, _STRIP):

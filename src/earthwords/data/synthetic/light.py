@@ -9,19 +9,22 @@ from earthwords.data.synthetic.canvas import Sun
 from earthwords.data.synthetic.noise import Plane
 
 
-def shadow(height: Plane, sun: Sun, *, gsd: float) -> Plane:
+def shadow(height: Plane, sun: Sun, *, gsd: float, tilt: tuple[float, float] = (0.0, 0.0)) -> Plane:
     """How much of the direct light is blocked, `(row, col)` 0..1.
 
     The shadow's ceiling at a pixel is the highest `height - distance * tan(elevation)` towards
     the sun. A running maximum over 1, 2, 4, ... pixels finds it in log2(longest shadow) passes;
-    the surface is in shadow where the ceiling is above it.
+    the surface is in shadow where the ceiling is above it. With a `tilt` the picture of a point
+    moves by so many metres `(x, y)` per metre of height, and the shadow's direction with it.
     """
-    drop = float(np.tan(sun.elevation) * gsd)
+    cotangent = 1 / np.tan(sun.elevation)
+    per_metre = np.array(sun.towards) * cotangent + np.array(tilt)
+    dx, dy = per_metre / np.hypot(*per_metre)
+    drop = float(gsd / np.hypot(*per_metre))
     longest = min(float(height.max()) / drop, float(np.hypot(*height.shape)))
     ceiling = height.copy()
     step = 1
     while step <= max(1.0, longest):
-        dx, dy = sun.towards
         row, col = round(dy * step), round(dx * step)
         np.maximum(ceiling, _moved(ceiling, row, col) - np.float32(step * drop), out=ceiling)
         step *= 2

@@ -59,7 +59,7 @@ def draw_sun(rng: np.random.Generator) -> Sun:
     south = np.pi / 2 if rng.random() < 0.85 else -np.pi / 2
     return Sun(
         azimuth=float(south + rng.normal(0, 0.7)),
-        elevation=float(np.radians(rng.uniform(28, 68))),
+        elevation=float(np.radians(rng.uniform(32, 68))),
     )
 
 
@@ -93,11 +93,11 @@ def draw_look(*, region: str, seed: int, salt: int = 0) -> Look:
         region=chosen,
         season=draw_season(chosen, rng),
         sun=draw_sun(rng),
-        ambient=float(rng.uniform(0.10, 0.28)),
+        ambient=float(rng.uniform(0.12, 0.30)),
         haze=float(rng.choice([rng.uniform(0, 0.04), rng.uniform(0.04, 0.2)], p=[0.6, 0.4])),
         exposure=float(gain * np.exp(rng.normal(-0.12, 0.26))),
         contrast=float(rng.uniform(1.1, 1.7)),
-        saturation=float(rng.uniform(0.6, 1.2)),
+        saturation=float(rng.uniform(0.65, 1.35)),
         cast=(float(1 + warm), float(1 + rng.normal(0, 0.025)), float(1 - warm)),
         sensor=draw_sensor(rng),
         seed=seed,

@@ -10,6 +10,7 @@ from earthwords.data.synthetic.canvas import Canvas
 from earthwords.data.synthetic.painting import PAINTERS
 from earthwords.data.synthetic.plan import Plan, Stamps
 from earthwords.data.synthetic.scene import SceneObject
+from earthwords.data.synthetic.walls import LEANING, Tilt
 
 SIZES: dict[str, tuple[float, float]] = {
     "roof": (90.0, 400.0),
@@ -61,14 +62,14 @@ def thing_outlines(plan: Plan, wanted: NDArray[np.int32]) -> dict[int, tuple[str
         stamps = Stamps.join(tables)
         stamps = stamps.take(np.isin(stamps.thing, wanted) & (stamps.thing > 0))
         if len(stamps):
-            for thing, (outline, area) in _outlines(stamps).items():
+            for thing, (outline, area) in _outlines(stamps, lean=plan.tilt if kind in LEANING else (0.0, 0.0)).items():
                 if thing not in found or area > found[thing][2]:
                     found[thing] = (kind, outline, area)
     return found
 
 
-def _outlines(stamps: Stamps) -> dict[int, tuple[NDArray[np.float64], float]]:
-    """Per thing: the rectangle around its parts in the frame of its first part, and its area."""
+def _outlines(stamps: Stamps, *, lean: Tilt) -> dict[int, tuple[NDArray[np.float64], float]]:
+    """Per thing: the rectangle around its parts, from foot to top, in the frame of its first part, and its area."""
     things, first, group = np.unique(stamps.thing, return_index=True, return_inverse=True)
     angle = stamps.angle[first][group]
     dx, dy = stamps.x - stamps.x[first][group], stamps.y - stamps.y[first][group]
@@ -78,10 +79,13 @@ def _outlines(stamps: Stamps) -> dict[int, tuple[NDArray[np.float64], float]]:
     half_u = (np.abs(np.cos(turn)) * stamps.length + np.abs(np.sin(turn)) * stamps.width) / 2
     half_v = (np.abs(np.sin(turn)) * stamps.length + np.abs(np.cos(turn)) * stamps.width) / 2
     low_u, high_u, low_v, high_v = (np.full(len(things), np.inf) * sign for sign in (1, -1, 1, -1))
-    np.minimum.at(low_u, group, u - half_u)
-    np.maximum.at(high_u, group, u + half_u)
-    np.minimum.at(low_v, group, v - half_v)
-    np.maximum.at(high_v, group, v + half_v)
+    top = stamps.base + stamps.height
+    lean_u = top * (lean[0] * np.cos(angle) + lean[1] * np.sin(angle))
+    lean_v = top * (lean[1] * np.cos(angle) - lean[0] * np.sin(angle))
+    np.minimum.at(low_u, group, u - half_u + np.minimum(lean_u, 0))
+    np.maximum.at(high_u, group, u + half_u + np.maximum(lean_u, 0))
+    np.minimum.at(low_v, group, v - half_v + np.minimum(lean_v, 0))
+    np.maximum.at(high_v, group, v + half_v + np.maximum(lean_v, 0))
     area = np.bincount(group, stamps.length * stamps.width * (stamps.base == 0))
     cos, sin = np.cos(stamps.angle[first]), np.sin(stamps.angle[first])
     corner_u = np.stack([low_u, high_u, high_u, low_u], axis=1)

@@ -14,6 +14,7 @@ from earthwords.data.synthetic.canvas import Canvas, splat
 from earthwords.data.synthetic.look import Look
 from earthwords.data.synthetic.plan import Plan, Stamps
 from earthwords.data.synthetic.scene import LABEL, NONE
+from earthwords.data.synthetic.walls import LEANING, leaned, paint_walls
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,18 +70,23 @@ def paint_stamps(canvas: Canvas, plan: Plan, look: Look) -> None:
         tables = plan.stamps.get(kind)
         if not tables:
             continue
-        stamps = _near(Stamps.join(tables), canvas)
+        stamps = _near(Stamps.join(tables), canvas, lean=float(np.hypot(*plan.tilt)))
         stamps = stamps.take(may_stand(canvas, stamps, painter, extent=plan.extent))
         plan.stamps[kind] = [stamps]
-        if len(stamps):
-            _paint(canvas, stamps, painter, look)
+        if len(stamps) == 0:
+            continue
+        if any(plan.tilt) and kind in LEANING:
+            if kind == "roof":
+                paint_walls(canvas, stamps, plan.tilt)
+            stamps = leaned(stamps, plan.tilt, share=LEANING[kind])
+        _paint(canvas, stamps, painter, look)
 
 
-def _near(stamps: Stamps, canvas: Canvas) -> Stamps:
-    """The stamps that can touch the view."""
+def _near(stamps: Stamps, canvas: Canvas, *, lean: float) -> Stamps:
+    """The stamps that can touch the view, if their tops move by `lean` metres per metre of height."""
     view = canvas.view
     width, height = view.extent
-    reach = (stamps.length + stamps.width) / 2 + view.gsd
+    reach = (stamps.length + stamps.width) / 2 + view.gsd + (stamps.base + stamps.height) * np.float32(lean)
     dx = np.abs(stamps.x - (view.x0 + width / 2)) - width / 2
     dy = np.abs(stamps.y - (view.y0 + height / 2)) - height / 2
     touching = (dx < reach) & (dy < reach)

@@ -134,6 +134,8 @@ class Plan:
     """Layout words for captions, such as "roundabout", and where they hold."""
     extent: tuple[float, float] = (np.inf, np.inf)
     """Width and height of the whole scene, metres."""
+    tilt: tuple[float, float] = (0.0, 0.0)
+    """Metres `(x, y)` by which tops lean in the picture per metre of height: the sensor looks aslant."""
     relief: float = 0.0
     """Height of the hills in metres."""
     ripples: float = 0.0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from affine import Affine
+from numpy.typing import NDArray
 from pyproj import CRS
 
 from earthwords.data.synthetic.canvas import Canvas
@@ -47,6 +49,29 @@ class Landscape:
         look = draw_look(region=region, seed=seed, salt=THEMES.index(theme))
         return Landscape(plan=plan, view=view, look=look, seed=seed)
 
+    @cached_property
+    def _boxes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """`(n, 4)` left, top, right, bottom in metres of the areas and of the ribbons."""
+        areas = [np.concatenate([a.outline.min(axis=0), a.outline.max(axis=0)]) for a in self.plan.areas]
+        reach = np.array([-1.0, -1.0, 1.0, 1.0])
+        ribbons = [
+            np.concatenate([r.line.min(axis=0), r.line.max(axis=0)]) + reach * (r.width / 2 + 6)
+            for r in self.plan.ribbons
+        ]
+        return np.array(areas).reshape(-1, 4), np.array(ribbons).reshape(-1, 4)
+
+    def _part(self, view: View) -> Plan:
+        """The plan without the areas and ribbons that do not come near the view."""
+        part = self.plan.copy()
+        right, bottom = view.x0 + view.extent[0], view.y0 + view.extent[1]
+        near = [
+            (b[:, 0] < right + 2) & (b[:, 1] < bottom + 2) & (b[:, 2] > view.x0 - 2) & (b[:, 3] > view.y0 - 2)
+            for b in self._boxes
+        ]
+        part.areas = [self.plan.areas[i] for i in np.flatnonzero(near[0])]
+        part.ribbons = [self.plan.ribbons[i] for i in np.flatnonzero(near[1])]
+        return part
+
     def render(self, window: Window | None = None) -> RenderedScene:
         """Draw all of it, or a window of it.
 
@@ -67,25 +92,27 @@ class Landscape:
             )
         )  # fmt: skip
         assert grown is not None
-        canvas = paint(self.plan.copy(), self.view.window(grown), self.look, seed=self.seed)
+        view = self.view.window(grown)
+        plan = self.plan.copy() if wanted == whole else self._part(view)
+        canvas = paint(plan, view, self.look, seed=self.seed)
         inner = Window(row=wanted.row - grown.row, col=wanted.col - grown.col, height=wanted.height, width=wanted.width)
-        return finish(self, canvas, wanted, inner)
+        return finish(self, plan, canvas, wanted, inner)
 
 
-def finish(landscape: Landscape, canvas: Canvas, window: Window, inner: Window) -> RenderedScene:
+def finish(landscape: Landscape, plan: Plan, canvas: Canvas, window: Window, inner: Window) -> RenderedScene:
     """The picture and the truth of a painted canvas; `inner` is the part of it to keep."""
-    image = expose(canvas, landscape.look)[inner.slices]
+    image = expose(canvas, landscape.look, tilt=plan.tilt)[inner.slices]
     kept = canvas.cropped(inner)
-    instances, objects = collect_objects(kept, landscape.plan)
+    instances, objects = collect_objects(kept, plan)
     return RenderedScene(
         image=np.ascontiguousarray(image),
         labels=kept.labels,
         objects=objects,
         instances=instances,
-        captions=captions_of(landscape.plan, kept, objects, seed=landscape.look.seed),
+        captions=captions_of(plan, kept, objects, seed=landscape.look.seed),
         grid=grid_of(landscape.view, seed=landscape.seed).window(window),
         gsd_m=landscape.view.gsd,
-        theme=landscape.plan.theme,
+        theme=plan.theme,
     )
 
 

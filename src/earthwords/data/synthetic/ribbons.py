@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from earthwords.data.synthetic.canvas import Canvas, Ints, splat
 from earthwords.data.synthetic.materials import MATERIAL_LABEL
-from earthwords.data.synthetic.noise import Plane, View
+from earthwords.data.synthetic.noise import Plane, View, resize
 from earthwords.data.synthetic.plan import Area, Ribbon, Stamps
 
 
@@ -28,17 +29,23 @@ class Kind:
     """A row of `MARKS`; empty: nothing is painted on it."""
     bridged: bool = True
     """Whether it goes on over water."""
+    deck: float = 0.0
+    """Height in metres at which it runs; over water it is at least that of a bridge."""
 
+
+_BRIDGE = 6.0
+"""Height of bridges in metres."""
 
 KINDS: dict[str, Kind] = {
     "street": Kind(surface="asphalt", shoulder="paving", shoulder_width=1.6, marks="centre"),
     "lane": Kind(surface="asphalt"),
     "avenue": Kind(surface="asphalt", shoulder="paving", shoulder_width=2.5, marks="lanes"),
     "country road": Kind(surface="asphalt", shoulder="soil", shoulder_width=1.0, marks="centre"),
+    "viaduct": Kind(surface="asphalt", marks="highway", deck=8.0),
     "highway": Kind(surface="asphalt", shoulder="soil", shoulder_width=3.0, marks="highway"),
     "track": Kind(surface="dirt", marks="ruts", bridged=False),
     "path": Kind(surface="paving", bridged=False),
-    "pier": Kind(surface="concrete"),
+    "pier": Kind(surface="concrete", deck=1.0),
     "taxiway": Kind(surface="concrete", shoulder="lot", shoulder_width=4.0, marks="taxi line"),
     "runway": Kind(surface="runway", shoulder="lot", shoulder_width=5.0, marks="runway"),
     "circus": Kind(surface="asphalt", shoulder="paving", shoulder_width=2.0),
@@ -105,6 +112,24 @@ def lay_ribbons(
     flat[pixel[wins]] = first + 2 * ribbon[wins] + np.where(surface[wins], 0, 1)
     wins &= surface
     return Track(pixel=pixel[wins], ribbon=ribbon[wins], across=across[wins], along=along[wins])
+
+
+def raise_decks(canvas: Canvas, ribbons: list[Ribbon], track: Track, water: NDArray[np.bool_]) -> None:
+    """Note the height of bridges, of their ramps and of viaducts, which cast shadows."""
+    if not len(track.pixel):
+        return
+    decks = np.array([KINDS[r.kind].deck for r in ribbons], dtype=np.float32)
+    over_water = np.where(decks > 0, decks, np.float32(_BRIDGE))
+    height = np.where(water.reshape(-1)[track.pixel], over_water[track.ribbon], decks[track.ribbon])
+    if not height.any():
+        return
+    raised = np.zeros(canvas.view.shape, dtype=np.float32)
+    raised.reshape(-1)[track.pixel] = height
+    step = max(1, round(2.0 / canvas.view.gsd))
+    away = ndimage.distance_transform_edt(raised[::step, ::step] == 0).astype(np.float32) * (step * canvas.view.gsd)
+    ramp = np.float32(_BRIDGE) - np.float32(0.2) * resize(away, *canvas.view.shape)
+    canvas.decks = np.zeros_like(raised)
+    canvas.decks.reshape(-1)[track.pixel] = np.maximum(height, np.clip(ramp.reshape(-1)[track.pixel], 0, height.max()))
 
 
 def _none() -> Plane:

@@ -12,7 +12,7 @@ from scipy import ndimage
 from earthwords.data.synthetic.canvas import Canvas
 from earthwords.data.synthetic.light import shadow
 from earthwords.data.synthetic.look import Look, Sensor
-from earthwords.data.synthetic.noise import Plane, fractal
+from earthwords.data.synthetic.noise import Plane, View, fractal
 
 _SKY = np.array([0.82, 0.95, 1.25], dtype=np.float32)
 """Colour of the light that reaches shadows."""
@@ -20,10 +20,12 @@ _AIR = np.array([0.62, 0.70, 0.80], dtype=np.float32)
 """Colour of haze."""
 
 
-def expose(canvas: Canvas, look: Look) -> NDArray[np.uint8]:
+def expose(canvas: Canvas, look: Look, *, tilt: tuple[float, float]) -> NDArray[np.uint8]:
     """`(row, col, 3)` RGB image of the canvas under the look's sky, through its sensor."""
-    surface = canvas.height if canvas.terrain is None else canvas.height + (canvas.terrain - canvas.terrain.min())
-    direct = canvas.shade * (1 - shadow(surface, look.sun, gsd=canvas.view.gsd))
+    surface = canvas.height if canvas.decks is None else np.maximum(canvas.height, canvas.decks)
+    if canvas.terrain is not None:
+        surface = surface + (canvas.terrain - canvas.terrain.min())
+    direct = canvas.shade * (1 - shadow(surface, look.sun, gsd=canvas.view.gsd, tilt=tilt))
     air = look.haze * (1 + np.float32(0.25) * fractal(canvas.view, longest=2000.0, shortest=300.0, seed=look.seed))
     bands = []
     for band in range(3):
@@ -33,7 +35,7 @@ def expose(canvas: Canvas, look: Look) -> NDArray[np.uint8]:
         tone = np.sqrt(np.maximum(seen * np.float32(look.exposure * look.cast[band]), 0))
         bands.append(_shoulder((tone - np.float32(0.38)) * np.float32(look.contrast) + np.float32(0.38)))
     image = _optics(np.stack(bands), look)
-    return _compress(_digitise(image, look), look.sensor)
+    return _compress(_digitise(image, look, canvas.view), look.sensor)
 
 
 def _shoulder(tone: Plane) -> Plane:
@@ -46,7 +48,7 @@ def _optics(image: Plane, look: Look) -> Plane:
     """`(3, row, col)`: blur brightness and colour apart, sharpen, set the saturation."""
     sensor = look.sensor
     grey = image.mean(axis=0)
-    colour = (image - grey) * np.float32(look.saturation)
+    colour = (image - grey) * np.float32(look.saturation / np.sqrt(look.contrast))
     spread = float(np.hypot(sensor.blur, sensor.chroma_blur))
     colour = np.stack([ndimage.gaussian_filter(band, spread, truncate=2.5) for band in colour])
     grey = ndimage.gaussian_filter(grey, sensor.blur, truncate=3.0)
@@ -56,9 +58,10 @@ def _optics(image: Plane, look: Look) -> Plane:
     return colour + grey
 
 
-def _digitise(image: Plane, look: Look) -> NDArray[np.uint8]:
+def _digitise(image: Plane, look: Look, view: View) -> NDArray[np.uint8]:
     """`(3, row, col)` 0..1 -> `(row, col, 3)` bytes with noise that grows with the light."""
-    rng = np.random.default_rng([look.seed, 0x5E])
+    corner = (abs(round(view.x0 / view.gsd)), abs(round(view.y0 / view.gsd)))
+    rng = np.random.default_rng([look.seed, 0x5E, *corner])
     noise = rng.standard_normal(image.shape[1:], dtype=np.float32)
     level = np.float32(look.sensor.noise) * (np.float32(0.6) + np.float32(0.8) * image.mean(axis=0))
     common = noise * level

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from earthwords.data.synthetic.corridors import across, clear, crossings, highway, railway, roundabouts
+from earthwords.data.synthetic.corridors import across, clear, crossings, highway, interchange, railway, roundabouts
 from earthwords.data.synthetic.layout import Frame, Rect, blob, offset, resample, smooth_line, split, wiggle
 from earthwords.data.synthetic.materials import REGION
 from earthwords.data.synthetic.noise import View
-from earthwords.data.synthetic.plan import Plan
+from earthwords.data.synthetic.plan import Plan, Stamps
 from earthwords.data.synthetic.zones_leisure import golf, lake_park, park, sports_ground, stadium
 from earthwords.data.synthetic.zones_open import desert, fields, forest, hedge, village
 from earthwords.data.synthetic.zones_town import Site, plants_at, residential, street_cars, villas
@@ -23,6 +23,7 @@ from earthwords.data.synthetic.zones_work import (
     parking,
     slabs,
     solar_farm,
+    tank_farm,
     waste,
 )
 
@@ -244,6 +245,41 @@ def river(site: Site, rect: Rect) -> None:
         sea_traffic(site, along_river, count=int(rng.integers(0, 12)), largest=width * 0.6)
 
 
+def bridge(site: Site, rect: Rect) -> None:
+    """A wide river between built-up banks, crossed by a highway or a railway."""
+    rng = site.rng
+    half = float(np.clip(min(site.extent) * rng.uniform(0.12, 0.3), 12, 220))
+    fill: Fill = [town, industry, farmland, flats][rng.integers(4)]
+    fill(site, rect)
+    middle = site.frame.line((rect.s0, 0.0), (rect.s1, 0.0), step=10.0)
+    middle = resample(middle, step=10.0)
+    clear(site.plan, middle, reach=half + 14)
+    shores = [wiggle(offset(middle, side * half), rng, rough=0.03, detail=max(1.5, site.coarse)) for side in (-1, 1)]
+    bank = np.concatenate([offset(middle, -half - 14), offset(middle, half + 14)[::-1]])
+    site.plan.area(bank, str(rng.choice(["meadow", "soil", "garden", "concrete"])))
+    site.plan.area(np.concatenate([shores[0], shores[1][::-1]]), "water")
+    sea_traffic(site, Rect(rect.s0, -half, rect.s1, half), count=int(rng.integers(0, 8)), largest=half)
+    place_s = rng.uniform(-0.15, 0.15) * min(site.extent)
+    crossing = site.frame.line((place_s, rect.t0), (place_s + rng.uniform(-60, 60), rect.t1))
+    if rng.random() < 0.75:
+        highway(site, crossing, ground="")
+    else:
+        railway(site, crossing, tracks=2, ground="")
+    site.plan.sign("river", middle)
+    site.plan.sign("bridge", site.frame.ground(place_s, 0.0))
+
+
+def junction(site: Site, rect: Rect) -> None:
+    """A highway interchange in a town or in dry land."""
+    fill: Fill = [town, industry, desert, farmland][site.rng.integers(4)]
+    fill(site, rect)
+    interchange(site, rect, ground="sand" if fill is desert else str(site.rng.choice(["grass", "meadow", "soil"])))
+
+
+def tanks(site: Site, rect: Rect) -> None:
+    mosaic(site, rect, {tank_farm: 0.75, industrial: 0.25}, size=site.rng.uniform(110, 220), width=9)
+
+
 def dunes(site: Site, rect: Rect) -> None:
     desert(site, rect)
     site.plan.ripples = float(site.rng.choice([0.0, site.rng.uniform(0.2, 1.2)]))
@@ -280,6 +316,9 @@ THEMES_TABLE: dict[str, Theme] = {
     "sports": Theme(lay=sports, regions=_GREEN, bend=0.0, word="a sports ground", needs=("sports field",)),
     "solar-farm": Theme(lay=solar, regions=_ALL, bend=0.0, word="a solar farm", needs=("solar panel",)),
     "parking": Theme(lay=car_park, regions=_ALL, bend=0.0, word="a parking lot", needs=("pavement", "car")),
+    "bridge": Theme(lay=bridge, regions=_ALL, bend=0.01, word="a river", needs=("water",)),
+    "interchange": Theme(lay=junction, regions=_ALL, bend=0.0, word="a highway", needs=("road", "car")),
+    "storage-tanks": Theme(lay=tanks, regions=_ALL, bend=0.0, word="an industrial area", needs=("storage tank",)),
     "village": Theme(lay=village_land, regions=_GREEN, word="a village", needs=("building",)),
     "railway": Theme(lay=rail_town, regions=_ALL, bend=0.0, word="a railway line", needs=("railway",)),
     "golf": Theme(lay=golf, regions=_GREEN, word="a golf course", needs=("grass", "bare land")),
@@ -308,7 +347,10 @@ def plan_scene(view: View, *, theme: str, seed: int) -> tuple[Plan, str]:
     plan.water_variant, plan.wave_seed = float(rng.random()), int(rng.integers(2**31))
     plan.swell, plan.shelf = float(rng.uniform(0.01, 0.06)), float(rng.uniform(3, 20))
     plan.wind, plan.glitter = float(rng.uniform(0, 6.28)), float(rng.choice([0.0, 0.0, 0.1]))
+    lean, azimuth = float(rng.choice([0.0, rng.uniform(0.02, 0.15), rng.uniform(0.15, 0.45)])), rng.uniform(0, 6.28)
+    plan.tilt = (lean * float(np.cos(azimuth)), lean * float(np.sin(azimuth)))
     base = "grass" if rng.random() < REGION[region].lush else str(rng.choice(["soil", "meadow"]))
     plan.area([(-99, -99), (width + 99, -99), (width + 99, height + 99), (-99, height + 99)], base)
     row.lay(site, Rect(-reach, -reach, reach, reach))
+    plan.stamps = {kind: [Stamps.join(tables)] for kind, tables in plan.stamps.items() if tables}
     return plan, region

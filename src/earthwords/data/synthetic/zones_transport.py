@@ -240,7 +240,8 @@ def airport(site: Site, rect: Rect) -> None:
         rows_spacing=float(rng.choice([4.0, 9.0, 20.0])), rows_depth=float(rng.uniform(0, 0.06)),
     )  # fmt: skip
     size = min(site.extent)
-    taxi = runway(site, rect, float(rng.uniform(-0.45, -0.1) * size) if size > 350 else float(rng.uniform(-250, -90)))
+    focus = rng.uniform(-0.2, 0.2) * size - rng.choice([0.0, 110.0, 200.0, 240.0], p=[0.25, 0.1, 0.45, 0.2])
+    taxi = runway(site, rect, float(focus))
     start = rng.uniform(-0.9, -0.3) * max(size, 300)
     for k in range(3):
         zone = Rect(start + k * 420, taxi + 30, start + k * 420 + 390, rect.t1)
@@ -281,7 +282,7 @@ def station(site: Site, rect: Rect) -> None:
     half = tracks * 4.7 / 2
     clear(site.plan, line, reach=half + 14)
     front = Rect(-150, half + 12, 150, half + 85)
-    clear(site.plan, site.frame.ground(*front.lattice(rng, spacing=12, jitter=0)), reach=10, roads=False)
+    clear(site.plan, site.frame.ground(*front.lattice(rng, spacing=12, jitter=0)), reach=10, roads="keep")
     site.cover(Rect(rect.s0, -half - 12, rect.s1, half + 12), "soil")
     site.plan.ribbon(line, "railway", width=tracks * 4.7)
     square = Rect(-150, half + 12, 150, half + 85)

@@ -27,6 +27,7 @@ from earthwords.data.synthetic.zones_town import (
     place,
     plants_at,
     roof_boxes,
+    street_cars,
     streets,
     trucks_at,
     turned,
@@ -34,26 +35,31 @@ from earthwords.data.synthetic.zones_town import (
 
 
 def block_building(
-    site: Site, rect: Rect, *, style: int, height: float, rows: Rows = FLAT_COLOURS, kind: str = "hall", boxes: int = 0
-) -> None:
-    """One building that covers a rectangle, with boxes on its roof."""
+    site: Site, rect: Rect, *, style: int, height: float, rows: Rows = FLAT_COLOURS, kind: str = "hall", boxes: int = 0,
+    thing: NDArray[np.int32] | None = None,
+) -> NDArray[np.int32] | None:  # fmt: skip
+    """A building that covers a rectangle, with boxes on its roof; a part of `thing` if that is given.
+
+    Returns its thing number, None where there is no room.
+    """
     if min(rect.length, rect.depth) < 4:
-        return
+        return thing
     site, rect = turned(site, rect)
     x, y, angle = place(site, *(np.array([m]) for m in rect.middle))
     colour, names = pick(site.rng, rows, 1)
-    thing = site.plan.new_things(1)
+    if thing is None:
+        thing = site.plan.new_things(1)
+        site.plan.facts[int(thing[0])] = {"colour": names[0], "kind": kind}
     site.plan.stamp(
         "roof", x=x, y=y, angle=angle, length=rect.length, width=rect.depth, height=height, colour=colour,
         style=style, thing=thing,
     )  # fmt: skip
-    site.plan.facts[int(thing[0])] = {"colour": names[0], "kind": kind}
-    size = np.array([rect.length]), np.array([rect.depth])
     if boxes:
         roof_boxes(
-            site, x, y, angle, *size, np.array([height]), colour, thing, share=0.8, per_roof=boxes,
-            size=min(5.0, rect.depth / 6),
+            site, x, y, angle, np.array([rect.length]), np.array([rect.depth]), np.array([height]), colour, thing,
+            share=0.8, per_roof=boxes, size=min(5.0, rect.depth / 6),
         )  # fmt: skip
+    return thing
 
 
 def parking(site: Site, rect: Rect, *, full: float | None = None) -> None:
@@ -222,7 +228,11 @@ def commercial(site: Site, rect: Rect) -> None:
     """Dense blocks of flat roofs and towers."""
     rng = site.rng
     tall = rng.choice([12.0, 25.0, 60.0])
-    for block in streets(site, rect, kind="avenue", width=rng.uniform(10, 16), size=rng.uniform(70, 130)):
+    first, width = len(site.plan.ribbons), rng.uniform(10, 16)
+    blocks = streets(site, rect, kind="avenue", width=width, size=rng.uniform(70, 130))
+    for road in site.plan.ribbons[first:]:
+        street_cars(site, road.line, width=width, spacing=rng.uniform(18, 50))
+    for block in blocks:
         draw = rng.random()
         if draw < 0.12:
             parking(site, block)
@@ -255,9 +265,38 @@ def city_block(site: Site, block: Rect, *, tall: float) -> None:
 
 
 def _tower(site: Site, plot: Rect, *, height: float) -> None:
+    """A block, a block around a court, or a tower on a low base."""
     rng = site.rng
-    boxes = int(rng.integers(2, 9))
-    block_building(site, plot, style=roofs.FLAT, height=height, kind="tower" if height > 25 else "block", boxes=boxes)
+    boxes, draw = int(rng.integers(2, 9)), rng.random()
+    kind = "tower" if height > 25 else "block"
+    small = min(plot.length, plot.depth) < 22
+    if draw < 0.3 and height > 18 and not small:
+        thing = block_building(site, plot, style=roofs.FLAT, height=float(rng.uniform(5, 12)), kind=kind, boxes=2)
+        inner = plot.inset(min(plot.length, plot.depth) * rng.uniform(0.15, 0.3))
+        block_building(site, inner, style=roofs.FLAT, height=height, boxes=boxes, thing=thing, kind=kind)
+    elif draw < 0.5 and not small:
+        _court(site, plot, height=min(height, 28.0), kind=kind)
+    else:
+        old = height < 14 and rng.random() < 0.4
+        style = int(rng.choice([roofs.HIP, roofs.GABLE])) if old and small else roofs.FLAT
+        block_building(site, plot, style=style, height=height, kind=kind, boxes=boxes if style == roofs.FLAT else 0)
+
+
+def _court(site: Site, plot: Rect, *, height: float, kind: str) -> None:
+    """Three or four wings around a court."""
+    rng = site.rng
+    deep = min(plot.length, plot.depth) * rng.uniform(0.25, 0.36)
+    style = int(rng.choice([roofs.FLAT, roofs.HIP]))
+    wings = [
+        Rect(plot.s0, plot.t0, plot.s1, plot.t0 + deep),
+        Rect(plot.s0, plot.t0, plot.s0 + deep, plot.t1),
+        Rect(plot.s1 - deep, plot.t0, plot.s1, plot.t1),
+        Rect(plot.s0, plot.t1 - deep, plot.s1, plot.t1),
+    ]
+    thing: NDArray[np.int32] | None = None
+    colours = (FLAT_COLOURS[rng.integers(len(FLAT_COLOURS))],)
+    for wing in wings[: 3 + (rng.random() < 0.6)]:
+        thing = block_building(site, wing, style=style, height=height, rows=colours, kind=kind, boxes=2, thing=thing)
 
 
 def slabs(site: Site, rect: Rect) -> None:

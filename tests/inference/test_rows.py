@@ -1,0 +1,46 @@
+"""Streamed resizing equals torch's interpolate on the whole image, however the strips are cut."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from earthwords.inference.rows import RowResizer
+from earthwords.types import Window
+
+sizes = st.integers(1, 40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), sizes, sizes, sizes, sizes)
+def test_strips_equal_the_whole(data: st.DataObject, h: int, w: int, height: int, width: int) -> None:
+    image = torch.randn(3, h, w, generator=torch.Generator().manual_seed(h * 100 + w))
+    row = data.draw(st.integers(0, height - 1))
+    col = data.draw(st.integers(0, width - 1))
+    region = Window(
+        row=row,
+        col=col,
+        height=data.draw(st.integers(1, height - row)),
+        width=data.draw(st.integers(1, width - col)),
+    )
+    resizer = RowResizer(source=(h, w), target=(height, width), region=region)
+    needed = resizer.needed
+    rows, cols = needed.slices
+    part = image[:, rows, cols]
+    cuts = sorted({0, needed.height, *data.draw(st.lists(st.integers(0, needed.height), max_size=4))})
+    strips = [(needed.row + a, part[:, a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    out = list(resizer.resize(strips))
+    assert [r for r, _ in out] == [region.row + sum(x.shape[1] for _, x in out[:i]) for i in range(len(out))]
+    whole = F.interpolate(image[None], size=(height, width), mode="bilinear", align_corners=False)[0]
+    wanted = whole[:, region.row : region.row_stop, region.col : region.col_stop]
+    torch.testing.assert_close(torch.cat([x for _, x in out], dim=1), wanted, atol=2e-5, rtol=1e-5)
+
+
+def test_same_size_passes_through() -> None:
+    region = Window(row=2, col=1, height=5, width=3)
+    resizer = RowResizer(source=(9, 7), target=(9, 7), region=region)
+    strip = torch.randn(2, 5, 3)
+    assert resizer.needed == region
+    assert [(r, x is strip) for r, x in resizer.resize([(2, strip)])] == [(2, True)]
