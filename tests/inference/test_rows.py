@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,7 +32,7 @@ def test_strips_equal_the_whole(data: st.DataObject, h: int, w: int, height: int
     rows, cols = needed.slices
     part = image[:, rows, cols]
     cuts = sorted({0, needed.height, *data.draw(st.lists(st.integers(0, needed.height), max_size=4))})
-    strips = [(needed.row + a, part[:, a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    strips = [(needed.row + a, part[:, a:b]) for a, b in itertools.pairwise(cuts)]
     out = list(resizer.resize(strips))
     assert [r for r, _ in out] == [region.row + sum(x.shape[1] for _, x in out[:i]) for i in range(len(out))]
     whole = F.interpolate(image[None], size=(height, width), mode="bilinear", align_corners=False)[0]

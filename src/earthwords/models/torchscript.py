@@ -18,7 +18,6 @@ from torch import Tensor
 
 from earthwords.errors import WeightsError
 
-
 _DTYPES = {
     "FloatStorage": torch.float32,
     "HalfStorage": torch.float16,

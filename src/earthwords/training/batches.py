@@ -59,6 +59,8 @@ class Sampler:
 
     def draw_pictures(self, rng: np.random.Generator, count: int, side: int) -> Pictures:
         """Random pictures, cropped to half or more of their width, in one of eight orientations."""
+        if count == 0:
+            return Pictures(pixels=torch.zeros(0, 3, side, side), sentences=(), labels={})
         chosen = [self.pictures[i] for i in rng.choice(len(self.pictures), count, replace=len(self.pictures) < count)]
         views = [_view(e, side, rng) for e in chosen]
         labels: dict[str, tuple[list[int], list[int]]] = {}

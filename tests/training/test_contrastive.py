@@ -1,0 +1,162 @@
+"""A small dual encoder learns words of pictures and of regions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from earthwords.data.manifest import IGNORE, read_manifest
+from earthwords.errors import SourceError, UsageError
+from earthwords.models.backbones.clip import DenseMethod
+from earthwords.models.weights import load_clip
+from earthwords.tasks.train_clip import train_clip
+from earthwords.training.batches import Sampler
+from earthwords.training.contrastive import Contrastive, Objective
+from earthwords.training.start import start
+
+COLOURS = {"water": (20, 60, 160), "trees": (20, 110, 30), "sand": (220, 200, 150)}
+
+
+@pytest.fixture(scope="module")
+def listing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Plain pictures with sentences and labels, and two-coloured ones with masks; H != W."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    lines = []
+    for i in range(18):
+        name = list(COLOURS)[i % 3]
+        noise = rng.normal(0, 8, (70, 90, 3))
+        pixels = np.clip(np.array(COLOURS[name]) + noise, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"p{i}.png")
+        lines.append(
+            {"image": f"p{i}.png", "set": "plain", "captions": [f"only {name} here", f"much {name}"], "label": name}
+        )
+    table = np.array(list(COLOURS.values()))
+    for i in range(9):
+        mask = np.full((80, 110), i % 3, np.uint8)
+        mask[:, 30 + 3 * i :] = (i + 1) % 3
+        pixels = np.clip(table[mask] + rng.normal(0, 8, (80, 110, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"m{i}.png")
+        mask[:5] = 77
+        Image.fromarray(mask).save(folder / f"m{i}_mask.png")
+        classes = {str(k): f"{name},{name} area" for k, name in enumerate(COLOURS)}
+        lines.append({"image": f"m{i}.png", "set": "masks", "mask": f"m{i}_mask.png", "classes": classes})
+    path = folder / "train.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_manifest(listing: Path) -> None:
+    manifest = read_manifest(listing)
+    assert manifest.labels == {"plain": (("sand",), ("trees",), ("water",))}
+    assert manifest.classes["masks"][1] == ("trees", "trees area")
+    example = next(e for e in manifest.examples if e.mask is not None)
+    assert example.image.shape == (80, 110, 3) and example.mask is not None
+    assert (example.mask[:5] == IGNORE).all() and set(np.unique(example.mask[5:])) == {0, 1}
+    assert "only sand here" in manifest.sentences and "water area" in manifest.sentences
+
+
+def test_batches_are_the_generators(listing: Path) -> None:
+    sampler = Sampler(read_manifest(listing), zoom=(0.5, 1.0))
+    task = Contrastive(sampler, Objective(batch_size=6, region_batch=4, sides=(32, 48)))
+    first, again, other = (task.draw(np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first.pictures.pixels, again.pictures.pixels)
+    assert first.regions is not None and again.regions is not None
+    assert torch.equal(first.regions.target, again.regions.target)
+    assert first.class_words == again.class_words
+    assert first.pictures.pixels.shape != other.pictures.pixels.shape or not torch.equal(
+        first.pictures.pixels, other.pictures.pixels
+    )
+    assert first.regions.target.shape[-1] * 4 == first.regions.pixels.shape[-1]
+
+
+def test_training_teaches_words_and_regions(listing: Path, tmp_path: Path) -> None:
+    result = train_clip(
+        listing,
+        tmp_path / "model",
+        architecture="micro",
+        steps=150,
+        batch_size=12,
+        region_batch=6,
+        image_size=(48, 64),
+        lr=3e-3,
+        warmup=10,
+        attention=("segearth", "vanilla"),
+        device="cpu",
+        quiet=True,
+    )
+    assert result.losses["region"] < 0.5 and result.losses["label"] < 0.3
+    backbone = load_clip(str(tmp_path / "model"))
+    mean, std = (torch.tensor(v)[None, :, None, None] for v in (backbone.mean, backbone.std))
+    pixels = torch.tensor(list(COLOURS.values()), dtype=torch.float32)[:, :, None, None].expand(3, 3, 64, 64) / 255
+    half = torch.cat([pixels[0, :, :, :32], pixels[2, :, :, 32:]], dim=-1)[None]
+    with torch.inference_mode():
+        words = F.normalize(backbone.encode_text(list(COLOURS)), dim=-1)
+        images = F.normalize(backbone.encode_image((pixels - mean) / std), dim=-1)
+        assert (images @ words.T).argmax(dim=1).tolist() == [0, 1, 2]
+        dense = F.normalize(backbone.encode_dense((half - mean) / std, DenseMethod()).values, dim=1)
+        labels = torch.einsum("bdhw,cd->bchw", dense, words).argmax(dim=1)[0]
+    assert (labels[:, 0] == 0).all() and (labels[:, -1] == 2).all()
+
+
+def test_pictures_alone_and_regions_alone(listing: Path, tmp_path: Path) -> None:
+    lines = listing.read_text().splitlines()
+    for name, wanted, absent in (("pictures", '"label"', "region"), ("regions", '"mask"', "caption")):
+        part = listing.with_name(f"{name}.jsonl")
+        part.write_text("\n".join(line for line in lines if wanted in line))
+        losses = train_clip(
+            part, tmp_path / name, architecture="micro", steps=2, batch_size=4, region_batch=2, quiet=True, device="cpu"
+        ).losses
+        assert losses.get(absent, 0.0) == 0.0 and sum(losses.values()) > 0
+
+
+def test_training_goes_on_from_weights(listing: Path, tmp_path: Path) -> None:
+    options = {"steps": 3, "batch_size": 4, "region_batch": 2, "quiet": True, "device": "cpu"}
+    train_clip(listing, tmp_path / "a", architecture="micro", **options)  # type: ignore[arg-type]
+    train_clip(listing, tmp_path / "b", model=str(tmp_path / "a"), lr=1e-9, **options)  # type: ignore[arg-type]
+    a, b = (load_clip(str(tmp_path / n)).encode_text(["water"]) for n in "ab")
+    torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_seeds(listing: Path) -> None:
+    manifest = read_manifest(listing)
+    same = [start(manifest, architecture="micro", model=None, seed=s).model.state_dict() for s in (1, 1, 2)]
+    name = "visual_projection.weight"
+    assert torch.equal(same[0][name], same[1][name]) and not torch.equal(same[0][name], same[2][name])
+
+
+@pytest.mark.parametrize(
+    ("line", "error", "sentence"),
+    [
+        ("{", UsageError, "not JSON lines"),
+        ('{"image": "p0.png"}', UsageError, 'needs "image" and "set"'),
+        ('{"image": "gone.png", "set": "a", "label": "x"}', SourceError, "Cannot read the training image"),
+        ('{"image": "p0.png", "set": "a", "mask": "m0_mask.png", "classes": {"0": "x"}}', UsageError, "its image"),
+        ("", UsageError, "lists no images"),
+        ('{"image": "p0.png", "set": "a"}', UsageError, "nothing to learn from"),
+    ],
+)
+def test_bad_listings(line: str, error: type[Exception], sentence: str, listing: Path, tmp_path: Path) -> None:
+    path = listing.with_name("bad.jsonl")
+    path.write_text(line)
+    with pytest.raises(error, match=sentence):
+        train_clip(path, tmp_path / "model", architecture="micro", steps=1, quiet=True, device="cpu")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_missing_listing(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="Cannot read the list"):
+        train_clip(tmp_path / "none.jsonl", tmp_path / "model", quiet=True)
+
+
+def test_bad_options(listing: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Did you mean 'tiny'"):
+        train_clip(listing, tmp_path, architecture="tinny", quiet=True, device="cpu")
+    with pytest.raises(UsageError, match="not SET=WEIGHT"):
+        train_clip(listing, tmp_path, architecture="micro", mix=["masks"], quiet=True, device="cpu")

@@ -1,0 +1,111 @@
+"""The loop: resuming is exact, settings are guarded, learning happens."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from earthwords.errors import UsageError
+from earthwords.training.loop import Progress, Schedule, train
+
+
+class Line:
+    """Fits y = A x with batches from the generator."""
+
+    target = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]])
+
+    def draw(self, rng: np.random.Generator) -> Tensor:
+        return torch.from_numpy(rng.standard_normal((16, 3)).astype(np.float32))
+
+    def losses(self, model: nn.Module, batch: Tensor) -> dict[str, Tensor]:
+        return {"fit": F.mse_loss(model(batch), batch @ self.target.T)}
+
+
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.0), nn.Linear(8, 2))
+
+
+SCHEDULE = Schedule(steps=40, lr=1e-2, warmup=5, ema=0.9, seed=3)
+
+
+def run(net: nn.Module, folder: Path, schedule: Schedule = SCHEDULE, **options: object) -> list[Progress]:
+    return list(train(net, Line(), schedule, folder=folder, log_every=10, save_every=7, **options))  # type: ignore[arg-type]
+
+
+def test_resuming_equals_an_uninterrupted_run_bit_for_bit(tmp_path: Path) -> None:
+    whole, parts = model(), model()
+    run(whole, tmp_path / "whole")
+    run(parts, tmp_path / "parts", stop_at=9)
+    fresh = model()
+    run(fresh, tmp_path / "parts", stop_at=26)
+    last = model()
+    run(last, tmp_path / "parts")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, last.state_dict()[name]), name
+
+
+def test_a_crash_between_checkpoints_is_exact_too(tmp_path: Path) -> None:
+    whole, parts = model(), model()
+    run(whole, tmp_path / "whole")
+    for progress in train(parts, Line(), SCHEDULE, folder=tmp_path / "parts", log_every=1, save_every=7):
+        if progress.step == 18:
+            break  # the last checkpoint stands at 14
+    last = model()
+    run(last, tmp_path / "parts")
+    assert all(torch.equal(v, last.state_dict()[n]) for n, v in whole.state_dict().items())
+
+
+def test_it_learns_and_reports(tmp_path: Path) -> None:
+    net = model()
+    seen = run(net, tmp_path, replace(SCHEDULE, steps=300), validate=lambda m: {"norm": 1.0}, validate_every=100)
+    assert seen[-1].values["fit"] < 0.2 * seen[0].values["fit"]
+    assert [p.step for p in seen if "norm" in p.values] == [100, 200, 300]
+    rows = list(csv.DictReader((tmp_path / "log.csv").open()))
+    assert {r["name"] for r in rows} >= {"fit", "lr", "norm", "cpu_seconds"}
+    lr = [float(r["value"]) for r in rows if r["name"] == "lr"]
+    assert lr[-1] < 1e-4 < max(lr) <= 1e-2
+
+
+def test_validation_sees_the_average_and_leaves_the_weights_alone(tmp_path: Path) -> None:
+    inside: list[Tensor] = []
+
+    def validate(net: nn.Module) -> dict[str, float]:
+        assert not net.training
+        inside.append(net[0].weight.detach().clone())  # type: ignore[index]
+        return {}
+
+    watched, plain = model(), model()
+    run(watched, tmp_path / "a", validate=validate, validate_every=10)
+    run(plain, tmp_path / "b")
+    assert torch.equal(watched[0].weight, plain[0].weight)  # type: ignore[index]
+    assert torch.equal(inside[-1], watched[0].weight), "what is delivered is the average"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("change", [{"lr": 2e-2}, {"seed": 4}, {"steps": 50}])
+def test_other_settings_are_refused(change: dict[str, float], tmp_path: Path) -> None:
+    run(model(), tmp_path, stop_at=9)
+    with pytest.raises(UsageError, match=f"was trained with {next(iter(change))}"):
+        run(model(), tmp_path, replace(SCHEDULE, **change))
+
+
+def test_no_resume_begins_again(tmp_path: Path) -> None:
+    run(model(), tmp_path, stop_at=9)
+    assert run(model(), tmp_path, resume=False)[0].step == 10
+
+
+def test_unknown_precision() -> None:
+    with pytest.raises(UsageError, match=r"fp8.*fp32, amp_bf16"):
+        Schedule(steps=1, precision="fp8")
+
+
+def test_bfloat16_trains(tmp_path: Path) -> None:
+    seen = run(model(), tmp_path, replace(SCHEDULE, steps=200, precision="amp_bf16"))
+    assert seen[-1].values["fit"] < 0.5 * seen[0].values["fit"]

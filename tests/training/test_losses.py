@@ -1,0 +1,78 @@
+"""Losses against plain formulas."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+from earthwords.training.losses import info_nce, region_text
+
+
+def unit(*shape: int, seed: int = 0) -> torch.Tensor:
+    return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+def test_info_nce_is_two_cross_entropies() -> None:
+    image, text, scale = unit(7, 5), unit(7, 5, seed=1), torch.tensor(13.0)
+    logits = 13 * image @ text.T
+    expected = (F.cross_entropy(logits, torch.arange(7)) + F.cross_entropy(logits.T, torch.arange(7))) / 2
+    torch.testing.assert_close(info_nce(image, text, scale), expected)
+
+
+def test_the_same_sentence_twice_shares_its_target() -> None:
+    """Two images with one sentence: each is pulled to it, none is pushed away from it."""
+    image, text = unit(4, 8), unit(4, 8, seed=2)
+    text[3] = text[1]
+    same = torch.eye(4, dtype=torch.bool)
+    same[1, 3] = same[3, 1] = True
+    logits = 5 * image @ text.T
+    target = same / same.sum(dim=1, keepdim=True)
+    expected = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    torch.testing.assert_close(info_nce(image, text, torch.tensor(5.0), same=same), expected)
+    pulls = []
+    for given in (None, same):
+        moving = image.clone().requires_grad_()
+        info_nce(moving, text, torch.tensor(5.0), same=given).backward()
+        assert moving.grad is not None
+        pulls.append(-(moving.grad[3] @ text[1] + moving.grad[1] @ text[1]))
+    assert pulls[1] > pulls[0]
+
+
+def test_region_text_equals_weighted_cross_entropy_at_the_same_resolution() -> None:
+    features, words = torch.randn(2, 5, 3, 4), unit(3, 5)
+    target = torch.randint(0, 3, (2, 3, 4))
+    target[0, 0, :2] = 255
+    weight = torch.tensor([1.0, 0.25, 3.0])
+    logits = 20 * torch.einsum("bdhw,cd->bchw", F.normalize(features, dim=1), words)
+    expected = F.cross_entropy(logits, target, weight=weight, ignore_index=255)
+    torch.testing.assert_close(region_text(features, words, target, torch.tensor(20.0), weight=weight), expected)
+
+
+def test_region_text_sees_borders_inside_a_token() -> None:
+    """Two tokens, the border between their classes right in the middle: perfect only with finer targets."""
+    features = torch.tensor([[[[1.0, -1.0]], [[0.0, 0.0]]]])
+    words = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    middle = torch.tensor([[[0, 0, 0, 0, 1, 1, 1, 1]] * 4])
+    shifted = torch.tensor([[[0, 0, 1, 1, 1, 1, 1, 1]] * 4])
+    loss = [region_text(features, words, t, torch.tensor(10.0), weight=torch.ones(2)) for t in (middle, shifted)]
+    assert loss[0] < loss[1]
+
+
+def test_rest_is_any_word_but_the_others() -> None:
+    words = torch.eye(3)[:2]
+    road, other = torch.tensor([1.0, 0, 0]), torch.tensor([-1.0, 0, 0])
+    target = torch.zeros(1, 2, 2, dtype=torch.long)
+    target[0, 0] = 1
+    names = torch.stack([words[1], words[0]])  # class 0 is the rest, class 1 the road
+    right = torch.stack([road, other]).T[None, :, :, None].expand(1, 3, 2, 2)
+    wrong = torch.stack([other, road]).T[None, :, :, None].expand(1, 3, 2, 2)
+    losses = [region_text(f, names, target, torch.tensor(9.0), weight=torch.ones(2), rest=0) for f in (right, wrong)]
+    assert losses[0] < 0.01 < 5 < losses[1]
+
+
+def test_nothing_to_see_costs_nothing() -> None:
+    target = torch.full((1, 4, 4), 255)
+    features = torch.randn(1, 5, 2, 2, requires_grad=True)
+    loss = region_text(features, unit(3, 5), target, torch.tensor(20.0), weight=torch.ones(3))
+    loss.backward()
+    assert loss == 0 and features.grad is not None and not features.grad.isnan().any()
