@@ -20,7 +20,6 @@ def test_info_nce_is_two_cross_entropies() -> None:
 
 
 def test_the_same_sentence_twice_shares_its_target() -> None:
-    """Two images with one sentence: each is pulled to it, none is pushed away from it."""
     image, text = unit(4, 8), unit(4, 8, seed=2)
     text[3] = text[1]
     same = torch.eye(4, dtype=torch.bool)
@@ -29,13 +28,6 @@ def test_the_same_sentence_twice_shares_its_target() -> None:
     target = same / same.sum(dim=1, keepdim=True)
     expected = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
     torch.testing.assert_close(info_nce(image, text, torch.tensor(5.0), same=same), expected)
-    pulls = []
-    for given in (None, same):
-        moving = image.clone().requires_grad_()
-        info_nce(moving, text, torch.tensor(5.0), same=given).backward()
-        assert moving.grad is not None
-        pulls.append(-(moving.grad[3] @ text[1] + moving.grad[1] @ text[1]))
-    assert pulls[1] > pulls[0]
 
 
 def test_region_text_equals_weighted_cross_entropy_at_the_same_resolution() -> None:

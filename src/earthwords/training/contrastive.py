@@ -106,7 +106,7 @@ class Contrastive:
 
 
 class _WordVectors:
-    """The sentences and prompts of a batch as unit vectors, encoded in one go."""
+    """The sentences and prompts of a batch as unit vectors; each is encoded once, among ones as long."""
 
     def __init__(self, backbone: ClipBackbone, batch: Batch) -> None:
         self.scale: Tensor = backbone.model.logit_scale.exp().clamp(max=100)
@@ -114,8 +114,8 @@ class _WordVectors:
         groups = {("caption", ""): told}
         groups |= {("label", name): words for name, words in batch.label_words.items()}
         groups |= {("class", name): words for name, words in batch.class_words.items()}
-        sentences = list(dict.fromkeys(s for group in groups.values() for s in group))
-        vectors = F.normalize(backbone.encode_text(sentences, batch=len(sentences)).float(), dim=-1)
+        sentences = sorted({s for group in groups.values() for s in group}, key=lambda s: (len(s), s))
+        vectors = F.normalize(backbone.encode_text(sentences, batch=64).float(), dim=-1)
         place = {s: i for i, s in enumerate(sentences)}
         self._vectors = {key: vectors[[place[s] for s in group]] for key, group in groups.items()}
 
