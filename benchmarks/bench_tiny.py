@@ -1,0 +1,98 @@
+"""Held-out figures of the embedded model `tiny`, every attention method and upsampler.
+
+    python benchmarks/bench_tiny.py DATA [--model FOLDER] [--json FILE]
+
+Dubai tiles 7 and 8 (5 classes, never seen in training) against the map that says "land" everywhere; UC Merced
+test, zero-shot over 21 classes (the training split was used in training); AID test, zero-shot over 30
+classes; RSICD test, retrieval. One row a setting, in percent; `ratio` is the row against the reference of
+its group, measured in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import heldout
+from earthwords.inference.segmenter import Segmenter
+from earthwords.models.attention import ATTENTION
+from earthwords.models.weights import load_clip
+from earthwords.presets import TINY, SegmentPreset
+
+WORDS = {
+    "single words": heldout.DUBAI,
+    "synonyms": (
+        "building,roof,house",
+        "land,bare land,sand,soil",
+        "road,street",
+        "vegetation,trees,grass",
+        "water,lake,sea",
+    ),
+}
+
+
+def segmentation(data: Path, model: str | None) -> list[dict[str, Any]]:
+    """Dubai: the baseline, attention methods, upsamplers, words and windows."""
+    base = heldout.always(data, "78", 1)
+    rows = [_row("always land", base.iou, base.miou, base.miou, 0.0)]
+    settings: list[tuple[str, SegmentPreset, tuple[str, ...]]] = [("tiny", TINY, heldout.DUBAI)]
+    settings += [(f"attention {a}", replace(TINY, attention=a, cls_weight=0.0), heldout.DUBAI) for a in ATTENTION]
+    settings += [("upsampler bilinear", replace(TINY, upsampler="bilinear"), heldout.DUBAI)]
+    settings += [(f"words: {name}", TINY, words) for name, words in WORDS.items()]
+    settings += [
+        (f"windows {tile}/{overlap}", replace(TINY, tile_size=tile, overlap=overlap), heldout.DUBAI)
+        for tile, overlap in ((128, 64), (160, 80), (224, 112))
+    ]
+    for name, preset, words in settings:
+        began = time.perf_counter()
+        scores = heldout.dubai(Segmenter.from_preset(preset, model=model, batch=16), data, "78", words=words)
+        rows.append(_row(name, scores.iou, scores.miou, base.miou, time.perf_counter() - began))
+        print(_line(rows[-1]), flush=True)
+    return rows
+
+
+def _row(name: str, iou: Any, miou: float, reference: float, seconds: float) -> dict[str, Any]:
+    classes = {title: round(100 * float(v), 1) for title, v in zip(heldout.DUBAI, iou, strict=True)}
+    return {
+        "setting": name,
+        "mIoU": round(100 * miou, 1),
+        **classes,
+        "ratio": round(miou / reference, 2),
+        "seconds": round(seconds, 1),
+    }
+
+
+def _line(row: dict[str, Any]) -> str:
+    values = [f"{row[k]:>10}" for k in ("mIoU", *heldout.DUBAI, "ratio", "seconds")]
+    return f"{row['setting']:<24}" + "".join(values)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--model", help="another model folder instead of the embedded one")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    head = "".join(f"{k:>10}" for k in ("mIoU", *heldout.DUBAI, "ratio", "seconds"))
+    print(f"{'Dubai tiles 7-8':<24}{head}")
+    rows = segmentation(args.data, args.model)
+    backbone = load_clip(args.model or "tiny")
+    recalls = heldout.rsicd(backbone, args.data, heldout.in_test)
+    others = {
+        "AID test, 30-way zero-shot": heldout.aid(backbone, args.data, heldout.in_test),
+        "UC Merced test, 21-way zero-shot (train split seen in training)": heldout.ucm(backbone, args.data),
+        **{f"RSICD test, {name}": value for name, value in recalls.items()},
+    }
+    for name, value in others.items():
+        print(f"{name:<66}{value:6.1f}")
+    if args.json:
+        table = [*rows, *({"setting": name, "value": round(value, 2), "ratio": None} for name, value in others.items())]
+        args.json.write_text(json.dumps(table, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
