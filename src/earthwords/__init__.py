@@ -11,15 +11,49 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_CONTENTS: dict[str, str] = {}
+_CONTENTS: dict[str, str] = {
+    # verbs: each is a command too
+    "segment": "earthwords.tasks.segment:segment",
+    "demo": "earthwords.tasks.demo:demo",
+    "doctor": "earthwords.tasks.doctor:doctor",
+    "list_models": "earthwords.tasks.models:models",
+    "pull": "earthwords.tasks.models:pull",
+    "train_clip": "earthwords.tasks.train_clip:train_clip",
+    # models
+    "Segmenter": "earthwords.inference.segmenter:Segmenter",
+    "SegmentPreset": "earthwords.presets:SegmentPreset",
+    "SEGMENT_PRESETS": "earthwords.presets:SEGMENT_PRESETS",
+    "load_preset": "earthwords.presets:load_preset",
+    # nouns
+    "ClassName": "earthwords.types:ClassName",
+    "Grid": "earthwords.types:Grid",
+    "Raster": "earthwords.types:Raster",
+    "Scene": "earthwords.geo.scene:Scene",
+    "SceneReport": "earthwords.types:SceneReport",
+    "Segmentation": "earthwords.types:Segmentation",
+    "SegmentationResult": "earthwords.inference.result:SegmentationResult",
+    "VectorLayer": "earthwords.types:VectorLayer",
+    "Vocabulary": "earthwords.types:Vocabulary",
+    "Window": "earthwords.types:Window",
+    "open_scene": "earthwords.geo.scene:open_scene",
+    "parse_classes": "earthwords.text.vocabulary:parse_classes",
+    # errors
+    "EarthwordsError": "earthwords.errors:EarthwordsError",
+    "OutputError": "earthwords.errors:OutputError",
+    "SourceError": "earthwords.errors:SourceError",
+    "UsageError": "earthwords.errors:UsageError",
+    "WeightsError": "earthwords.errors:WeightsError",
+}
+"""Name to where it lives, `module:name`. (`models` is a subpackage, so the verb is `list_models` here.)"""
 
-__all__ = ["__version__"]
+__all__ = ["__version__", *_CONTENTS]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _CONTENTS:
         raise AttributeError(f"module 'earthwords' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_CONTENTS[name]), name)
+    module, _, attribute = _CONTENTS[name].partition(":")
+    value = getattr(importlib.import_module(module), attribute)
     globals()[name] = value
     return value
 

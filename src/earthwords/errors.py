@@ -36,9 +36,10 @@ class WeightsError(EarthwordsError):
 def did_you_mean(value: str, known: Iterable[str]) -> str:
     """`"Did you mean 'a'?"` for the closest known name, else the list of all of them."""
     names = sorted(known)
-    close = difflib.get_close_matches(value.lower(), names, n=1, cutoff=0.6)
+    folded = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(value.lower(), folded, n=1, cutoff=0.6)
     if close:
-        return f"Did you mean {close[0]!r}?"
+        return f"Did you mean {folded[close[0]]!r}?"
     return "Known: " + ", ".join(names) + "."
 
 

@@ -45,8 +45,6 @@ class SegmentPreset:
     gsd: tuple[float, float] | None = None
     """Ground sample distances (finest, coarsest), metres, the weights were trained on. A finer scene is
     worked on at the finest, unless `--gsd` says otherwise; None works at the scene's own."""
-    zoom: float = 1.0
-    """Work at this many pixels a scene pixel when no ground sample distance decides."""
     activation: str | None = None
     """`quickgelu` or `gelu`, for a checkpoint file that does not say; None: as its row, else quickgelu."""
     paper: str = ""

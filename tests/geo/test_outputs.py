@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from earthwords.errors import OutputError, UsageError
-from earthwords.geo.outputs import atomic_path, check_output, staging, staging_all
+from earthwords.geo.outputs import atomic_path, check_output, staging, staging_all, without_hidden
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -143,3 +143,26 @@ def test_errors_name_the_file_and_not_the_hidden_folder(tmp_path: Path) -> None:
         atomic_path(places["a"]),
     ):
         raise OSError(28, "No space left on device")
+
+
+def test_folders_made_for_a_file_go_with_it(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    targets = {"a": tmp_path / "old" / "new" / "deep" / "a", "b": tmp_path / "old" / "other" / "b"}
+    with pytest.raises(KeyboardInterrupt), staging_all(targets) as places:
+        places["a"].write_text("new")
+        raise KeyboardInterrupt
+    assert list((tmp_path / "old").iterdir()) == []
+
+
+def test_folders_in_use_stay(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="x"), staging(tmp_path / "new" / "deep" / "a"):
+        (tmp_path / "new" / "notes.txt").write_text("somebody else's")
+        raise ValueError("x")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["notes.txt"]
+
+
+def test_hidden_folders_are_left_out_of_what_gdal_says(tmp_path: Path) -> None:
+    with staging(tmp_path / "a.tif") as outer, staging(outer / "a.tif") as inner:
+        words = f"'{inner / 'scratch-a.tif'}' not recognized; see {tmp_path / '.config' / 'x'}"
+        assert without_hidden(words) == f"'{tmp_path / 'scratch-a.tif'}' not recognized; see {tmp_path}/.config/x"
+        (inner / "a.tif").write_text("new")

@@ -232,6 +232,19 @@ def test_a_geojson_without_its_end_is_noticed(tmp_path: Path) -> None:
         _check_closed(path)
 
 
+def test_a_geopackage_without_its_index_is_noticed(tmp_path: Path) -> None:
+    script = FULL_DISK.replace("np.arange(9000)", "np.arange(9)")
+    path = tmp_path / "a.gpkg"
+    outcomes = set()
+    for limit in (88_000, 100_000, 200_000):
+        command = [sys.executable, "-c", script, str(path), str(limit)]
+        ran = subprocess.run(command, capture_output=True, text=True, check=True)
+        outcomes.add(ran.stdout.split("(")[-1].split(")")[0])
+        assert path.exists() == (ran.stdout == "")
+        path.unlink(missing_ok=True)
+    assert outcomes == {"", "the spatial index is missing"}
+
+
 def test_the_error_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("x")
     with pytest.raises(OutputError, match="Cannot make the folder"):

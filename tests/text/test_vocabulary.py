@@ -79,3 +79,14 @@ def test_class_file_that_is_not_text(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_bytes(b"\xff\xfe\x00\xd8")
     with pytest.raises(UsageError, match="Cannot read the class file"):
         read_class_file(tmp_path / "x.txt")
+
+
+def test_a_single_string_is_not_taken_letter_by_letter() -> None:
+    with pytest.raises(UsageError, match="Give a list of classes"):
+        parse_classes("road")
+
+
+def test_a_class_file_from_windows(tmp_path: Path) -> None:
+    path = tmp_path / "classes.txt"
+    path.write_bytes("\ufeffbuilding,roof\r\nroad\r\n".encode())
+    assert read_class_file(path).queries == ("building", "roof", "road")

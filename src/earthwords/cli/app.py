@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from earthwords import __version__
 from earthwords.errors import EarthwordsError
 from earthwords.tasks.models import models as list_models
 from earthwords.tasks.models import pull
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 
 app = App(
     name="earthwords",
@@ -24,6 +29,8 @@ app = App(
     exit_on_error=False,
     print_error=False,
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
+    default_parameter=Parameter(negative_iterable=()),
 )
 app.command("earthwords.tasks.segment:segment", name="segment", help="Segment a georeferenced raster by words.")
 app.command("earthwords.tasks.demo:demo", name="demo", help="The main job on a scene rendered here; no network.")
@@ -41,27 +48,62 @@ def run(argv: list[str]) -> int:
     """Run one command line, print its result, return the exit code."""
     debug, as_json = _take(argv, "--debug"), _take(argv, "--json")
     try:
-        result = app(argv)
-    except CycloptsError as error:
-        return _fail(f"{error}", 2)
-    except EarthwordsError as error:
-        if debug:
-            traceback.print_exc()
-        return _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _fail("Interrupted; nothing was written.", INTERRUPTED)
+        with _terminable():
+            result = app(argv)
+            if result is not None:
+                _print(result, as_json=as_json)
+            sys.stdout.flush()
+        return int(getattr(result, "exit_code", 0))
     except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except MemoryError:
-        return _fail("Out of memory; use a smaller --batch-size or --tile-size, fewer words or --bounds.", 1)
-    except Exception as error:
-        if debug:
+    except (Exception, KeyboardInterrupt, Terminated) as error:
+        if debug and not isinstance(error, CycloptsError):
             traceback.print_exc()
-        what = f"{type(error).__name__}: {error}".splitlines()[0]
-        return _fail(f"Unexpected failure ({what}); run again with --debug and report it.", 1)
-    if result is not None:
-        _print(result, as_json=as_json)
-    return int(getattr(result, "exit_code", 0))
+        return _fail(*explain(error))
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """One sentence and the exit code."""
+    if isinstance(error, CycloptsError):
+        return _usage(error), 2
+    if isinstance(error, EarthwordsError):
+        return str(error), error.exit_code
+    if isinstance(error, (KeyboardInterrupt, Terminated)):
+        return "Interrupted; unfinished outputs were removed.", TERMINATED if isinstance(
+            error, Terminated
+        ) else INTERRUPTED
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    if isinstance(error, MemoryError) or "OutOfMemory" in what or "allocate memory" in what or "enough memory" in what:
+        return "Out of memory; use a smaller --batch-size or --tile-size, fewer words or --bounds.", 1
+    return f"Unexpected failure ({what}); run again with --debug and report it.", 1
+
+
+def _usage(error: CycloptsError) -> str:
+    """cyclopts' own sentence, and where to look further."""
+    chain = " ".join(("earthwords", *(error.command_chain or ())))
+    return f"{' '.join(str(error).split())} See `{chain} --help`."
+
+
+class Terminated(BaseException):
+    """The process was asked to end (SIGTERM)."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM unwinds the stack as Ctrl-C does, so that unfinished outputs go."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: Any) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _take(argv: list[str], flag: str) -> bool:

@@ -11,8 +11,8 @@ from earthwords.types import SceneReport
 
 
 def show(result: Any) -> None:
-    """Print a result: `SceneReport` as a table of classes, others by their own `rows()`."""
-    console = Console()
+    """Print a result: `SceneReport` as a table of classes, others by their own `table()`."""
+    console = Console(markup=False, emoji=False)
     if isinstance(result, SceneReport):
         console.print(_scene_table(result))
         return

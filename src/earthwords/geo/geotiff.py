@@ -20,7 +20,7 @@ from rasterio.windows import Window
 
 from earthwords.errors import EarthwordsError, OutputError, UsageError, unknown
 from earthwords.geo.georeference import to_rasterio_crs
-from earthwords.geo.outputs import shown, staging
+from earthwords.geo.outputs import shown, staging, without_hidden
 from earthwords.geo.source import one_line
 from earthwords.types import Colour, Grid
 
@@ -265,13 +265,13 @@ def _gdal_writes(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # rasterio raises GDAL's own errors here, which have no public base class
         raise OutputError(
-            f"Cannot write {shown(path)} ({one_line(error.__cause__ or error)}); is the disk full?"
+            f"Cannot write {shown(path)} ({without_hidden(one_line(error.__cause__ or error))}); is the disk full?"
         ) from error
 
 
 def _close_quietly(dataset: DatasetWriter) -> None:
-    """Close what is to be deleted anyway; a full disk makes even that fail."""
-    with suppress(Exception):
+    """Close what is to be deleted anyway; a full disk makes even that fail, and GDAL would print it."""
+    with rasterio.Env(), suppress(Exception):
         dataset.close()
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from earthwords.errors import OutputError, UsageError
@@ -45,21 +46,35 @@ def staging(target: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a hidden folder beside `target`; on success `target` and its sidecars move out of it.
 
     `target` itself moves last and atomically, so that once it is there everything is; other files in the
-    folder are scratch. On any exception, `KeyboardInterrupt` included, the folder goes and an existing
-    `target` stays as it was.
+    folder are scratch. On any exception, `KeyboardInterrupt` included, the folder goes, as do the parents
+    that were made for it, and an existing `target` stays as it was.
 
     Raises:
         UsageError, OutputError: as `check_output`; `OutputError` also if the block left no such file.
     """
-    target = check_output(target, overwrite=overwrite)
-    with writing(target):
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_HIDDEN, dir=target.parent))
-    try:
-        yield folder
+    with _parents_made_for(Path(target)):
+        target = check_output(target, overwrite=overwrite)
         with writing(target):
-            _commit(folder, check_output(target, overwrite=overwrite))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+            folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_HIDDEN, dir=target.parent))
+        try:
+            yield folder
+            with writing(target):
+                _commit(folder, check_output(target, overwrite=overwrite))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _parents_made_for(target: Path) -> Iterator[None]:
+    """After an exception, remove the parents of `target` that were not there before and are empty."""
+    missing = [folder for folder in target.parents if not os.path.lexists(folder)]
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for folder in missing:
+                folder.rmdir()
+        raise
 
 
 @contextmanager
@@ -124,6 +139,11 @@ def shown(path: str | Path) -> Path:
     """`path` for the eyes of the user: without the hidden folders of `staging`."""
     kept = [part for part in Path(path).parts if not (part.startswith(".") and part.endswith(_HIDDEN))]
     return Path(*kept)
+
+
+def without_hidden(text: str) -> str:
+    """What GDAL says, without the hidden folders of `staging`."""
+    return re.sub(r"\.[^/\\]*" + re.escape(_HIDDEN) + r"[/\\]", "", text)
 
 
 def _reason(error: OSError) -> str:

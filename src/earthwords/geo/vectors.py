@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +22,7 @@ import shapely
 from pyproj import CRS
 
 from earthwords.errors import EarthwordsError, OutputError, UsageError, unknown
-from earthwords.geo.outputs import shown, staging
+from earthwords.geo.outputs import shown, staging, without_hidden
 from earthwords.types import VectorLayer
 
 GEOMETRY = "geometry"
@@ -166,7 +167,7 @@ class _GeoPackage:
         _write_arrow(table, self.path, how=self.how, driver="GPKG", append=exists)
 
     def finish(self) -> None:
-        pass
+        _check_indexed(self.path, self.how.layer)
 
     def abandon(self) -> None:
         pass
@@ -259,6 +260,18 @@ def _check_closed(path: Path) -> None:
             raise OSError("the end is missing")
 
 
+def _check_indexed(path: Path, layer: str) -> None:
+    """GDAL adds the spatial index of a GeoPackage at the very end, and does not say when the disk is full then."""
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+        listed = "gpkg_extensions" in tables and database.execute(
+            "SELECT count(*) FROM gpkg_extensions WHERE table_name = ? AND extension_name = 'gpkg_rtree_index'",
+            (layer,),
+        ).fetchone() == (1,)
+    if not listed:
+        raise OSError("the spatial index is missing")
+
+
 def _arrow_schema(schema: Mapping[str, str]) -> pa.Schema:
     fields = [
         (name, pa.string() if kind == "str" else pa.from_numpy_dtype(np.dtype(kind))) for name, kind in schema.items()
@@ -306,5 +319,5 @@ def _vector_writes(path: Path) -> Iterator[None]:
     except EarthwordsError:
         raise
     except Exception as error:  # OGR's errors have several bases, Arrow's yet another
-        reason = " ".join(str(error).split()).rstrip(".")
+        reason = without_hidden(" ".join(str(error).split()).rstrip("."))
         raise OutputError(f"Cannot write {shown(path)} ({reason}); is the disk full?") from error

@@ -17,14 +17,18 @@ class RowResizer:
     A pixel depends on its place in the whole image only, never on how the strips are cut.
     """
 
-    def __init__(self, *, source: tuple[int, int], target: tuple[int, int], region: Window) -> None:
+    def __init__(
+        self, *, source: tuple[int, int], target: tuple[int, int], region: Window, most_rows: int | None = None
+    ) -> None:
         """
         Args:
             source, target: `(rows, cols)` of the whole image before and after.
             region: the part of the target that is wanted.
+            most_rows: rows given at once at most, however many rows of the target a strip becomes.
         """
         self.same = source == target
         self.region = region
+        self._most_rows = most_rows or region.height
         self._rows = _taps(source[0], target[0], region.row, region.row_stop)
         self._cols = _taps(source[1], target[1], region.col, region.col_stop)
 
@@ -52,10 +56,12 @@ class RowResizer:
                 held = torch.cat([held, strip], dim=1)
             ready = int(np.searchsorted(bottom, row + strip.shape[1]))
             if ready > done:
-                part = slice(done, ready)
-                yield self.region.row + done, self._mix(held, top[part] - first, bottom[part] - first, weight[part])
+                for start in range(done, ready, self._most_rows):
+                    part = slice(start, min(start + self._most_rows, ready))
+                    mixed = self._mix(held, top[part] - first, bottom[part] - first, weight[part])
+                    yield self.region.row + start, mixed
                 done = ready
-                keep = int(top[done] - first) if done < len(top) else held.shape[1]
+                keep = min(int(top[done] - first), held.shape[1]) if done < len(top) else held.shape[1]
                 held, first = held[:, keep:], first + keep
 
     def _mix(self, held: Tensor, top: np.ndarray, bottom: np.ndarray, weight: np.ndarray) -> Tensor:

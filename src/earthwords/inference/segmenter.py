@@ -3,50 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from earthwords import plugins
 from earthwords.errors import UsageError
 from earthwords.geo.scene import Scene, open_scene, scene_from_array
 from earthwords.inference.decide import class_probabilities, decide
+from earthwords.inference.result import SegmentationResult
 from earthwords.inference.rows import RowResizer
 from earthwords.inference.sliding import Encoder, WindowPlan, slide_rows
+from earthwords.inference.strip import Strip
 from earthwords.inference.textbank import build_text_bank
 from earthwords.models.backbones.clip import DenseMethod
 from earthwords.models.weights import Report, load_clip, load_upsampler_state
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
 from earthwords.text.templates import load_templates
 from earthwords.text.vocabulary import parse_classes
-from earthwords.types import Segmentation, TextBank, Vocabulary, Window
+from earthwords.types import TextBank, Vocabulary, Window
 
-CHUNK_ROWS = 64
-"""Rows whose probabilities are held at once."""
+CHUNK_BYTES = 2**27
+"""Logits that are turned into labels at once, at most 64 rows of them."""
 BUFFER_LIMIT = 4 * 2**30
 """Bytes that the sums of overlapping windows may take."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Strip:
-    """Consecutive full-width rows of the region asked for, in the scene's own pixels."""
-
-    row: int
-    """First row, counted from the top of the region."""
-    labels: NDArray[np.unsignedinteger]
-    """`(row, col)`, `vocabulary.nodata` where nothing was observed."""
-    score: NDArray[np.float32]
-    """`(row, col)`, 0 where nothing was observed."""
-    rgb: NDArray[np.float32]
-    """`(3, row, col)`, 0..1."""
-    valid: NDArray[np.bool_]
-    """`(row, col)`."""
-    probabilities: NDArray[np.float32] | None = None
-    """`(class, row, col)`, when asked for; NaN where nothing was observed."""
 
 
 Tick = Callable[[int], None]
@@ -56,6 +40,8 @@ class Segmenter:
     """A preset with its weights loaded."""
 
     def __init__(self, preset: SegmentPreset, encoder: Encoder, *, batch: int = 8) -> None:
+        if batch < 1:
+            raise UsageError(f"At least one window must be encoded at once, got a batch of {batch}.")
         self.preset = preset
         self.encoder = encoder
         self.batch = batch
@@ -66,8 +52,8 @@ class Segmenter:
         cls,
         preset: str | SegmentPreset = DEFAULT_PRESET,
         *,
-        model: str | None = None,
-        upsampler_weights: str | None = None,
+        model: str | Path | None = None,
+        upsampler_weights: str | Path | None = None,
         device: str = "auto",
         batch: int = 8,
         offline: bool = False,
@@ -88,19 +74,22 @@ class Segmenter:
             UsageError, WeightsError: unknown names, unreachable or unfitting weights.
         """
         row = load_preset(preset) if isinstance(preset, str) else preset
-        row = replace(row, weights=model or row.weights, upsampler_weights=upsampler_weights or row.upsampler_weights)
+        row = replace(row, weights=str(model or row.weights))
+        if upsampler_weights is not None:
+            row = replace(row, upsampler_weights=str(upsampler_weights))
+        load_templates(row.templates)  # a wrong name is told before anything is downloaded
         method = DenseMethod(attention=row.attention, keep_residual=row.keep_residual, last_n=row.last_n)
         if row.attention == "gem" and row.cls_weight != 0:
             raise UsageError("Attention 'gem' has no class token, so its cls_weight must be 0.")
+        builder = row.upsampler and plugins.load("earthwords.models.upsamplers", row.upsampler, kind="upsampler")
         place = choose_device(device)
         backbone = load_clip(row.weights, activation=row.activation, offline=offline, device=place, report=report)
         upsampler = None
-        if row.upsampler is not None:
-            module = plugins.load("earthwords.models.upsamplers", row.upsampler, kind="upsampler")
+        if builder:
             state = None
             if row.upsampler_weights is not None:
                 state = load_upsampler_state(row.upsampler_weights, offline=offline, report=report)
-            upsampler = module.build(backbone.dim, state).to(place).eval()
+            upsampler = builder.build(backbone.dim, state).to(place).eval()
         encoder = Encoder(backbone=backbone.eval(), method=method, upsampler=upsampler, cls_weight=row.cls_weight)
         return cls(row, encoder, batch=batch)
 
@@ -109,7 +98,8 @@ class Segmenter:
         return build_text_bank(self.encoder.backbone, vocabulary, self.templates)
 
     def working_gsd(self, scene: Scene) -> float | None:
-        """The ground sample distance to work at when none is asked for: the finest the weights know."""
+        """The ground sample distance to work at when none is asked for: the finest the weights know, for a scene
+        that is finer; else None."""
         own, known = scene.native.gsd_m, self.preset.gsd
         return known[0] if known is not None and own is not None and own < known[0] * 0.99 else None
 
@@ -119,17 +109,17 @@ class Segmenter:
         Raises:
             UsageError: impossible windows, or more words than the memory for such a width allows.
         """
-        tile, overlap = self.preset.tile_size, self.preset.overlap
+        tile, overlap, queries = self.preset.tile_size, self.preset.overlap, len(vocabulary.queries)
         if tile < self.encoder.backbone.patch or not 0 <= overlap < tile:
             raise UsageError(
                 f"Windows of {tile} pixels with an overlap of {overlap} are impossible: the size must be at least "
                 f"{self.encoder.backbone.patch} and the overlap smaller than it."
             )
         plan = WindowPlan(scene.grid.shape, tile, tile - overlap, self._resizer(scene).needed)
-        needed = 4 * len(vocabulary.queries) * plan.size[0] * (plan.cols[-1] + plan.size[1] - plan.cols[0])
+        needed = 4 * queries * plan.size[0] * (plan.cols[-1] + plan.size[1] - plan.cols[0])
         if needed > BUFFER_LIMIT:
             raise UsageError(
-                f"{len(vocabulary.queries)} words on rows of {scene.grid.width:,} pixels need "
+                f"{queries} words on rows of {scene.grid.width:,} pixels need "
                 f"{needed / 2**30:.0f} GiB; ask for fewer words, a smaller part (--bounds) or a coarser --gsd."
             )
         return plan
@@ -149,7 +139,13 @@ class Segmenter:
             threshold: least probability, instead of the preset's.
             probabilities: give the probabilities of all classes too.
             tick: called with the number of windows done.
+
+        Raises:
+            UsageError: impossible windows or threshold, or too many words for the memory.
         """
+        least = self.preset.threshold if threshold is None else threshold
+        if not 0 <= least <= 1:
+            raise UsageError(f"The threshold is a probability between 0 and 1, got {least:g}.")
         plan = self.plan(scene, vocabulary)
         bank = self.text_bank(vocabulary)
         device = self.encoder.backbone.device
@@ -165,48 +161,63 @@ class Segmenter:
             region=plan.region,
             tick=tick,
         )
-        least = self.preset.threshold if threshold is None else threshold
-        for row, part in self._resizer(scene).resize(logits):
-            for offset in range(0, part.shape[1], CHUNK_ROWS):
-                chunk = part[:, offset : offset + CHUNK_ROWS]
+        most = min(64, max(1, CHUNK_BYTES // (4 * len(queries) * scene.region.width)))
+        for row, part in self._resizer(scene, most_rows=most).resize(logits):
+            for offset in range(0, part.shape[1], most):
+                chunk = part[:, offset : offset + most]
                 yield self._strip(scene, bank, row + offset, chunk, least, probabilities)
 
     def predict(
         self,
-        source: str | Path | NDArray[np.generic],
+        source: str | Path | ArrayLike,
         words: Sequence[str] | Vocabulary,
         *,
         bands: Sequence[int | str] | None = None,
         gsd: float | None = None,
         bounds: tuple[float, float, float, float] | None = None,
+        nodata: float | None = None,
+        stretch: str = "auto",
         threshold: float | None = None,
+        background: str | int | None = None,
         probabilities: bool = False,
-    ) -> Segmentation:
+    ) -> SegmentationResult:
         """Segment an image and keep the result in memory.
 
         Args:
-            source: a path, a URL, or an array `(row, col, 3)` (uint8, or any other dtype, stretched).
+            source: a path, a URL, or an array `(row, col, 3)` (uint8, or any other dtype, stretched), or what numpy
+                makes one of, such as a PIL image.
             words: one string a class, commas between synonyms; or a vocabulary.
-            bands, gsd, bounds: as for `open_scene`.
+            bands, gsd, bounds, nodata, stretch: as for `open_scene`; an array takes `stretch` only.
             threshold: least probability, instead of the preset's.
+            background: title or index of the class that takes the pixels below it, as for `parse_classes`.
             probabilities: keep the probabilities of all classes.
         """
-        vocabulary = words if isinstance(words, Vocabulary) else parse_classes(words)
-        with self.open(source, bands=bands, gsd=gsd, bounds=bounds) as scene:
-            strips = list(self.strips(scene, vocabulary, threshold=threshold, probabilities=probabilities))
-            kept = [s.probabilities for s in strips if s.probabilities is not None]
-            return Segmentation(
-                labels=np.concatenate([s.labels for s in strips]),
-                score=np.concatenate([s.score for s in strips]),
-                probabilities=np.concatenate(kept, axis=1) if kept else None,
-                grid=scene.native.window(scene.region),
+        vocabulary = words if isinstance(words, Vocabulary) else parse_classes(words, background=background)
+        with self.open(source, bands=bands, gsd=gsd, bounds=bounds, nodata=nodata, stretch=stretch) as scene:
+            grid = scene.native.window(scene.region)
+            result = SegmentationResult(
+                labels=np.empty(grid.shape, vocabulary.label_dtype),
+                score=np.empty(grid.shape, np.float32),
+                probabilities=np.empty((len(vocabulary), *grid.shape), np.float32) if probabilities else None,
+                image=np.empty((*grid.shape, 3), np.uint8),
+                valid=np.empty(grid.shape, bool),
+                grid=grid,
                 vocabulary=vocabulary,
-                tags={**scene.tags(), **self.tags(vocabulary)},
+                tags={**scene.tags(), **self.tags(vocabulary, threshold=threshold)},
+                source=scene.source,
+                notes=scene.notes,
             )
+            for strip in self.strips(scene, vocabulary, threshold=threshold, probabilities=probabilities):
+                rows = slice(strip.row, strip.row + len(strip.labels))
+                result.labels[rows], result.score[rows], result.valid[rows] = strip.labels, strip.score, strip.valid
+                result.image[rows] = np.rint(np.moveaxis(strip.rgb, 0, -1) * 255)
+                if result.probabilities is not None:
+                    result.probabilities[:, rows] = strip.probabilities
+        return result
 
     def open(
         self,
-        source: str | Path | NDArray[np.generic],
+        source: str | Path | ArrayLike,
         *,
         bands: Sequence[int | str] | None = None,
         gsd: float | None = None,
@@ -215,16 +226,23 @@ class Segmenter:
         stretch: str = "auto",
     ) -> Scene:
         """A scene at the resolution this preset works at."""
-        if isinstance(source, np.ndarray):
-            return scene_from_array(source, stretch=stretch)
-        scene = open_scene(source, bands=bands, gsd=gsd, bounds=bounds, nodata=nodata, stretch=stretch)
-        return scene.at(self.working_gsd(scene)) if gsd is None else scene
+        if isinstance(source, (str, Path)):
+            scene = open_scene(source, bands=bands, gsd=gsd, bounds=bounds, nodata=nodata, stretch=stretch)
+            return self.at_working_gsd(scene) if gsd is None else scene
+        if any(option is not None for option in (bands, gsd, bounds, nodata)):
+            raise UsageError("bands, gsd, bounds and nodata are for files; index or cut the array itself.")
+        return scene_from_array(np.asarray(source), stretch=stretch)
 
-    def tags(self, vocabulary: Vocabulary) -> dict[str, str]:
+    def at_working_gsd(self, scene: Scene) -> Scene:
+        """The same open scene at `working_gsd`."""
+        return scene.at(self.working_gsd(scene))
+
+    def tags(self, vocabulary: Vocabulary, *, threshold: float | None = None) -> dict[str, str]:
         """What outputs record about how they were made."""
         from earthwords import __version__
 
         preset = self.preset
+        least = preset.threshold if threshold is None else threshold
         return {
             "EARTHWORDS_VERSION": __version__,
             "EARTHWORDS_PRESET": preset.name,
@@ -233,11 +251,12 @@ class Segmenter:
             "EARTHWORDS_UPSAMPLER": preset.upsampler or "none",
             "EARTHWORDS_TEMPLATES": preset.templates,
             "EARTHWORDS_TILE": f"{preset.tile_size} overlap {preset.overlap}",
+            "EARTHWORDS_THRESHOLD": f"{least:g}",
             "EARTHWORDS_VOCABULARY": "; ".join(",".join(c.names) for c in vocabulary.classes),
         }
 
-    def _resizer(self, scene: Scene) -> RowResizer:
-        return RowResizer(source=scene.grid.shape, target=scene.native.shape, region=scene.region)
+    def _resizer(self, scene: Scene, *, most_rows: int | None = None) -> RowResizer:
+        return RowResizer(source=scene.grid.shape, target=scene.native.shape, region=scene.region, most_rows=most_rows)
 
     def _read(self, scene: Scene, window: Window) -> tuple[Tensor, Tensor]:
         """Normalised pixels, 0 (the mean colour) where nothing was observed, and the valid mask."""

@@ -57,9 +57,9 @@ class Encoder:
         values = features.values
         if self.upsampler is not None:
             values = self.upsampler(values, padded, tuple(padded.shape[-2:]))
-        logits = torch.einsum("bdhw,qd->bqhw", values / values.norm(dim=1, keepdim=True), queries)
+        logits = torch.einsum("bdhw,qd->bqhw", F.normalize(values, dim=1), queries)
         if self.cls_weight != 0 and features.cls is not None:
-            cls = features.cls / features.cls.norm(dim=-1, keepdim=True)
+            cls = F.normalize(features.cls, dim=-1)
             logits = logits + self.cls_weight * (cls @ queries.T)[:, :, None, None]
         return logits
 

@@ -7,8 +7,10 @@ one more class encodes that one only.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +24,9 @@ from earthwords.models.backbones.clip import ClipBackbone
 from earthwords.models.weights import cache_folder
 from earthwords.text.templates import fill
 from earthwords.types import TextBank, Vocabulary
+
+_TOWER_SETTINGS = ("hidden_act", "num_attention_heads", "eos_token_id", "layer_norm_eps")
+"""What changes a text tower's vectors without showing in its weights."""
 
 
 def build_text_bank(
@@ -58,8 +63,9 @@ def encode_words(backbone: ClipBackbone, words: Sequence[str], templates: Sequen
 
 
 def _tower_id(backbone: ClipBackbone) -> str:
-    """Hash of the text tower's weights: the vectors of retrained weights are never mistaken for the old ones."""
-    digest = hashlib.sha256()
+    """Hash of the text tower: the vectors of other weights or another activation are never mistaken for its own."""
+    config = getattr(backbone.model.config, "text_config", None)
+    digest = hashlib.sha256(json.dumps([getattr(config, name, None) for name in _TOWER_SETTINGS]).encode())
     for name, value in sorted(backbone.model.state_dict().items()):
         if name.startswith(("text_model.", "text_projection.")):
             digest.update(name.encode())
@@ -72,15 +78,19 @@ def _key(templates: Sequence[str], word: str) -> str:
 
 
 def _recall(path: Path, dim: int) -> NDArray[np.float32] | None:
+    """The vector in a file; None if there is none, or the file is damaged."""
     try:
         vector = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return None
-    return vector if vector.shape == (dim,) and vector.dtype == np.float32 else None
+    if not isinstance(vector, np.ndarray) or vector.shape != (dim,) or vector.dtype != np.float32:
+        return None
+    return vector if abs(float(np.linalg.norm(vector)) - 1) < 1e-3 else None
 
 
 def _remember(path: Path, vector: NDArray[np.float32]) -> None:
     """Best effort: a cache that cannot be written costs time, not the result."""
+    part = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
@@ -88,4 +98,7 @@ def _remember(path: Path, vector: NDArray[np.float32]) -> None:
             np.save(file, vector, allow_pickle=False)
         os.replace(part, path)
     except OSError:
-        return
+        pass
+    finally:
+        if part is not None:
+            Path(part).unlink(missing_ok=True)

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 Tick = Callable[[float], None]
+Report = Callable[[int, int], None]
+
+LINE_EVERY_S = 30.0
+"""Between the lines that stand in for a bar where nobody watches, such as in a log file."""
 
 
 class Talk:
@@ -25,31 +34,74 @@ class Talk:
         """A progress bar; the function it yields takes the number of units done since the last call."""
         if self.quiet:
             yield lambda done: None
+        elif not sys.stderr.isatty():
+            yield _Lines(self, what, total, unit).tick
+        else:
+            with _rich_bar(unit) as progress:
+                task = progress.add_task(what, total=max(1, total))
+                yield lambda done: progress.advance(task, done)
+
+    @contextmanager
+    def download(self, what: str) -> Iterator[Report]:
+        """A bar over megabytes; the function it yields takes the bytes done and the bytes in all, 0 if unknown."""
+        if self.quiet or not sys.stderr.isatty():
+            yield lambda done, total: None
             return
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            Progress,
-            ProgressColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-        from rich.text import Text
+        with _rich_bar("MB") as progress:
+            task = progress.add_task(what, total=None)
 
-        class Rate(ProgressColumn):
-            def render(self, task) -> Text:  # type: ignore[no-untyped-def]
-                return Text(f"{task.speed:,.1f} {unit}/s" if task.speed else "", style="progress.data.speed")
+            def report(done: int, total: int) -> None:
+                progress.update(task, completed=done / 1e6, total=total / 1e6 if total else None)
 
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            Rate(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            yield report
+
+
+class _Lines:
+    """Progress as a line every now and then."""
+
+    def __init__(self, talk: Talk, what: str, total: int, unit: str) -> None:
+        self.talk = talk
+        self.what, self.total, self.unit = what, max(1, total), unit
+        self.done = 0.0
+        self.began = self.told = time.monotonic()
+
+    def tick(self, done: float) -> None:
+        self.done += done
+        now = time.monotonic()
+        if now - self.told < LINE_EVERY_S or not self.done:
+            return
+        self.told = now
+        rate = self.done / (now - self.began)
+        left = (self.total - self.done) / rate
+        self.talk.say(
+            f"{self.what}: {self.done / self.total:.0%}, {rate:,.1f} {self.unit}/s, about {duration(left)} left"
         )
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task(what, total=max(1, total))
-            yield lambda done: progress.advance(task, done)
+
+
+def duration(seconds: float) -> str:
+    """Such as `45 s`, `12 min` or `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _rich_bar(unit: str) -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task) -> Text:  # type: ignore[no-untyped-def]
+            return Text(f"{task.speed:,.1f} {unit}/s" if task.speed else "", style="progress.data.speed")
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        Rate(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )

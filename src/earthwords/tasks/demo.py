@@ -53,7 +53,7 @@ def demo(
     folder: Path = Path("earthwords-demo"),
     *,
     size: int = 1024,
-    seed: int = 7,
+    seed: int = 5,
     preset: str = "tiny",
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
@@ -77,12 +77,17 @@ def demo(
     """
     from earthwords.data.synthetic import CLASSES, render_scene
     from earthwords.geo.geotiff import RasterWriter
+    from earthwords.geo.outputs import check_output
+    from earthwords.inference.outputs import plan_outputs
     from earthwords.tasks.segment import segment
 
     talk = Talk(quiet=quiet)
     began = time.perf_counter()
     folder = Path(folder)
-    scene = render_scene(height=size, width=size * 5 // 4, gsd=0.5, theme="river", seed=seed)
+    plan_outputs(folder, probabilities=False, overwrite=overwrite)
+    for name in ("scene.tif", "truth.tif"):
+        check_output(folder / name, overwrite=overwrite)
+    scene = render_scene(height=size, width=size * 5 // 4, gsd=0.5, theme="bridge", seed=seed)
     with RasterWriter(folder / "scene.tif", grid=scene.grid, count=3, dtype="uint8", overwrite=overwrite) as writer:
         writer.write(0, np.moveaxis(scene.image, -1, 0))
     with RasterWriter(

@@ -83,13 +83,12 @@ def pull(name: str, *, quiet: Annotated[bool, Parameter(negative="")] = False) -
     """
     from earthwords.models.weights import fetch, find
     from earthwords.presets import SEGMENT_PRESETS
-    from earthwords.tasks.segment import loading
 
     talk = Talk(quiet=quiet)
     preset = SEGMENT_PRESETS.get(name)
     needed = [name] if preset is None else [n for n in (preset.weights, preset.upsampler_weights) if n]
     paths = []
     for each in needed:
-        with loading(talk, each, None) as report:
+        with talk.download(f"loading {each}") as report:
             paths.append(str(fetch(find(each), report=report)))
     return Pulled(name=name, path=", ".join(paths))

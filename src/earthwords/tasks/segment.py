@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from cyclopts import Parameter
 
@@ -19,15 +18,10 @@ from earthwords.types import SceneReport, Vocabulary
 if TYPE_CHECKING:
     from earthwords.inference.segmenter import Segmenter
 
-BUNDLE = {
-    "labels": "labels.tif",
-    "style": "labels.qml",
-    "polygons": "polygons.gpkg",
-    "polygons_style": "polygons.qml",
-    "preview": "preview.png",
-    "report": "report.json",
-}
-VECTORS = (".gpkg", ".geojson", ".fgb", ".parquet")
+    Bands: TypeAlias = str | Sequence[int | str]
+else:
+    Bands = str  # what the command line shows
+
 TINY_NOTICE = (
     "Using the embedded model 'tiny' (small, offline). For SegEarth-OV as published: --preset segearth-ov "
     "(downloads CLIP ViT-B/16, 600 MB, once)."
@@ -38,7 +32,7 @@ def segment(
     src: str,
     dst: Path,
     *,
-    text: Annotated[Sequence[str], Parameter(name=["--text", "-t"], negative="")] = (),
+    text: Annotated[Sequence[str], Parameter(name=["--text", "-t"], show_default=False)] = (),
     classes: Path | None = None,
     preset: str = DEFAULT_PRESET,
     model: str | None = None,
@@ -48,7 +42,7 @@ def segment(
     templates: str | None = None,
     threshold: float | None = None,
     background: str | None = None,
-    bands: Annotated[str | None, Parameter(name=["--bands", "-b", "--bidx"])] = None,
+    bands: Annotated[Bands | None, Parameter(name=["--bands", "-b", "--bidx"])] = None,
     gsd: float | None = None,
     bounds: tuple[float, float, float, float] | None = None,
     nodata: float | None = None,
@@ -59,7 +53,7 @@ def segment(
     probabilities: Literal["no", "uint8", "float32"] = "no",
     min_area: float = 0.0,
     simplify: float = 0.0,
-    co: Annotated[Sequence[str], Parameter(negative="")] = (),
+    co: Annotated[Sequence[str], Parameter(show_default=False)] = (),
     device: str = "auto",
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     offline: Annotated[bool, Parameter(negative="")] = False,
@@ -129,29 +123,38 @@ def segment(
     quiet
         No progress, no notices.
     """
-    from earthwords.inference.scene_job import SceneJob, SceneOptions
+    from earthwords.geo.scene import open_scene
+    from earthwords.inference.outputs import OutputOptions, plan_outputs
+    from earthwords.inference.scene_job import SceneJob
 
     talk = Talk(quiet=quiet)
     began = time.perf_counter()
     vocabulary = make_vocabulary(text, classes, background)
     changes = {"attention": attention, "templates": templates, "tile_size": tile_size, "overlap": overlap}
     row = adapt_preset(load_preset(preset), upsampler=upsampler, **changes)
-    outputs = plan_outputs(Path(dst), probabilities=probabilities != "no", overwrite=overwrite)
-    options = SceneOptions(
-        threshold=threshold,
+    options = OutputOptions(
         probabilities=probabilities,
         min_area=min_area,
         simplify=simplify,
         creation_options=creation_options(co),
         overwrite=overwrite,
     )
-    segmenter = load_segmenter(
-        row, talk, model=model, weights=upsampler_weights, device=device, batch=batch_size, offline=offline
-    )
-    with segmenter.open(src, bands=split_bands(bands), gsd=gsd, bounds=bounds, nodata=nodata, stretch=stretch) as scene:
-        for note in scene.notes:
+    outputs = plan_outputs(Path(dst), probabilities=probabilities != "no", overwrite=overwrite, source=str(src))
+    with open_scene(src, bands=split_bands(bands), gsd=gsd, bounds=bounds, nodata=nodata, stretch=stretch) as opened:
+        for note in opened.notes:
             talk.say(f"Note: {note}")
-        job = SceneJob(segmenter=segmenter, scene=scene, vocabulary=vocabulary, outputs=outputs, options=options)
+        segmenter = load_segmenter(
+            row, talk, model=model, weights=upsampler_weights, device=device, batch=batch_size, offline=offline
+        )
+        scene = segmenter.at_working_gsd(opened) if gsd is None else opened
+        job = SceneJob(
+            segmenter=segmenter,
+            scene=scene,
+            vocabulary=vocabulary,
+            outputs=outputs,
+            threshold=threshold,
+            options=options,
+        )
         loaded = time.perf_counter() - began
         with talk.bar("segmenting", len(segmenter.plan(scene, vocabulary)), unit="windows") as tick:
             result = job.run(tick=tick, loading_s=loaded)
@@ -175,7 +178,7 @@ def load_segmenter(
 
     if row.name == DEFAULT_PRESET and model is None:
         talk.say(TINY_NOTICE)
-    with loading(talk, row.weights, model) as report:
+    with talk.download(f"loading {model or row.weights}") as report:
         return Segmenter.from_preset(
             row,
             model=model,
@@ -199,19 +202,22 @@ def make_vocabulary(text: Sequence[str], classes: Path | None, background: str |
 
 
 def adapt_preset(row: SegmentPreset, *, upsampler: str | None, **changes: Any) -> SegmentPreset:
-    """A preset with the options that were given; windows that were only resized keep half an overlap."""
+    """A preset with the options that were given.
+
+    Windows that were only resized overlap by half; another upsampler does not inherit the weights.
+    """
     given = {key: value for key, value in changes.items() if value is not None}
     if "tile_size" in given and "overlap" not in given:
         given["overlap"] = given["tile_size"] // 2
-    if upsampler is not None:
-        given["upsampler"] = None if upsampler == "none" else upsampler
+    if upsampler is not None and upsampler != row.upsampler:
+        given |= {"upsampler": None if upsampler == "none" else upsampler, "upsampler_weights": None}
     return replace(row, **given)
 
 
-def split_bands(bands: str | None) -> list[int | str] | None:
-    """`"4,3,2"` to numbers, names stay names."""
-    if bands is None:
-        return None
+def split_bands(bands: Bands | None) -> list[int | str] | None:
+    """`"4,3,2"` to numbers, names stay names; a list as it is."""
+    if bands is None or not isinstance(bands, str):
+        return None if bands is None else list(bands)
     return [int(part) if part.strip().isdigit() else part.strip() for part in bands.split(",")]
 
 
@@ -221,45 +227,3 @@ def creation_options(pairs: Sequence[str]) -> dict[str, str]:
         if "=" not in pair:
             raise UsageError(f"Creation option {pair!r} is not KEY=VAL, such as COMPRESS=ZSTD.")
     return {key.upper(): value for key, value in (pair.split("=", 1) for pair in pairs)}
-
-
-def plan_outputs(dst: Path, *, probabilities: bool, overwrite: bool) -> dict[str, Path]:
-    """Kind of output to path.
-
-    Raises:
-        UsageError: unknown suffix, or a file is there already and may not be overwritten.
-    """
-    suffix = dst.suffix.lower()
-    if dst.is_dir() or not suffix:
-        kinds = {kind: dst / name for kind, name in BUNDLE.items()}
-    elif suffix in (".tif", ".tiff"):
-        kinds = {"labels": dst}
-    elif suffix in VECTORS:
-        kinds = {"polygons": dst}
-    elif suffix == ".png":
-        kinds = {"preview": dst}
-    else:
-        known = ", ".join((".tif", *VECTORS, ".png"))
-        raise UsageError(f"Cannot write {dst.name}: the suffix must be one of {known}, or none for a folder.")
-    if probabilities:
-        bundle = "report" in kinds
-        kinds["probabilities"] = dst / "probabilities.tif" if bundle else dst.with_name(f"{dst.stem}_probabilities.tif")
-    there = next((path for path in kinds.values() if path.exists()), None)
-    if there is not None and not overwrite:
-        raise UsageError(f"{there} exists; pass --overwrite to replace it.")
-    return kinds
-
-
-@contextmanager
-def loading(talk: Talk, weights: str, model: str | None) -> Iterator[Any]:
-    """A bar while weights are downloaded; yields the function that downloads report to."""
-    seen = 0
-    with talk.bar(f"loading {model or weights}", 1, unit="MB") as tick:
-
-        def report(done: int, total: int) -> None:
-            nonlocal seen
-            if total:
-                tick((done - seen) / total)
-                seen = done
-
-        yield report

@@ -71,8 +71,11 @@ def parse_classes(classes: Sequence[str], *, background: str | int | None = None
             the class one of whose names is "background", "clutter" or "other", if there is one.
 
     Raises:
-        UsageError: no class, an empty class, a word given twice, or more than 1,000 words.
+        UsageError: one string instead of a list, no class, an empty class, a word given twice, or more than
+            1,000 words.
     """
+    if isinstance(classes, str):
+        raise UsageError(f'Give a list of classes, such as ["building,roof", "road"], not one string: {classes!r}.')
     names = [tuple(word for word in map(_tidy, text.split(",")) if word) for text in classes]
     _check(classes, names)
     palette = _palette([n[0] for n in names])
@@ -85,7 +88,7 @@ def parse_classes(classes: Sequence[str], *, background: str | int | None = None
 def read_class_file(path: str | Path, *, background: str | int | None = None) -> Vocabulary:
     """A vocabulary from a SegEarth-OV class file: one class a line, commas between synonyms."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"Cannot read the class file {path}: {error}.") from error
     return parse_classes([line for line in lines if line.strip()], background=background)

@@ -1,0 +1,287 @@
+"""From strips to files: labels, probabilities, polygons, picture, styles, figures, in one pass.
+
+All outputs are made in hidden folders and appear when everything is done: a run that fails or is interrupted
+leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthwords.errors import OutputError, UsageError
+from earthwords.geo.geotiff import RasterWriter, cog_options
+from earthwords.geo.outputs import staging_all, writing
+from earthwords.geo.picture import PreviewBuilder
+from earthwords.geo.styles import write_polygons_qml, write_qml
+from earthwords.geo.vectorize import PolygonCollector, polygon_schema
+from earthwords.geo.vectors import VectorWriter
+from earthwords.inference.figures import Figures
+from earthwords.inference.strip import Strip
+from earthwords.types import Grid, SceneReport, VectorLayer, Vocabulary
+
+UINT8_STEPS = 250
+"""A probability of 1 in a uint8 raster; 255 is nodata."""
+BUNDLE = {
+    "labels": "labels.tif",
+    "style": "labels.qml",
+    "polygons": "polygons.gpkg",
+    "polygons_style": "polygons.qml",
+    "preview": "preview.png",
+    "report": "report.json",
+}
+"""What a folder gets."""
+RASTERS = (".tif", ".tiff")
+VECTORS = (".gpkg", ".geojson", ".fgb", ".parquet")
+PICTURES = (".png",)
+PROBABILITIES = ("no", "uint8", "float32")
+
+_URL = re.compile(r"[A-Za-z][\w+.-]+:/")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """How outputs are written."""
+
+    probabilities: str = "no"
+    """`no`, `uint8` or `float32`."""
+    min_area: float = 0.0
+    """Smallest polygon kept, m2 (pixels without a CRS)."""
+    simplify: float = 0.0
+    """Tolerance of outlines, metres (pixels without a CRS)."""
+    creation_options: Mapping[str, str] = field(default_factory=dict)
+    """For GDAL's COG driver."""
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.min_area < float("inf") and 0 <= self.simplify < float("inf")):
+            raise UsageError(
+                f"Areas and tolerances cannot be negative or infinite, got {self.min_area:g} and {self.simplify:g}."
+            )
+        if self.probabilities not in PROBABILITIES:
+            raise UsageError(f"Probabilities are one of {', '.join(PROBABILITIES)}, not {self.probabilities!r}.")
+        cog_options("uint8", given=self.creation_options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What outputs tell of the segmentation they hold."""
+
+    source: str
+    grid: Grid
+    """Of all outputs."""
+    vocabulary: Vocabulary
+    tags: Mapping[str, str]
+    """`EARTHWORDS_...` to text."""
+    notes: tuple[str, ...] = ()
+    loading_s: float = 0.0
+    """Time already spent."""
+
+
+def plan_outputs(dst: Path, *, probabilities: bool, overwrite: bool, source: str = "") -> dict[str, Path]:
+    """Kind of output to path; the suffix of `dst` decides, a folder or no suffix gets the `BUNDLE`.
+
+    Raises:
+        UsageError: unknown suffix, a URL, the source itself, or a file is there and may not be overwritten.
+        OutputError: a file cannot be put there.
+    """
+    if _URL.match(str(dst)) or str(dst).startswith("/vsi"):
+        raise UsageError(f"{dst} is not a local path; write to a local file and upload that.")
+    kinds = _kinds(dst)
+    if probabilities:
+        bundle = "report" in kinds
+        kinds["probabilities"] = dst / "probabilities.tif" if bundle else dst.with_name(f"{dst.stem}_probabilities.tif")
+    for path in kinds.values():
+        if source and path.exists() and os.path.exists(source) and path.samefile(source):
+            raise UsageError(f"{path} is the source itself and would be lost; choose another DST.")
+    there = next((path for path in kinds.values() if path.exists()), None)
+    if there is not None and not overwrite:
+        raise UsageError(f"{there} exists; pass --overwrite (overwrite=True) to replace it.")
+    _check_place(next(iter(kinds.values())).parent)
+    return kinds
+
+
+def _kinds(dst: Path) -> dict[str, Path]:
+    suffix = dst.suffix.lower()
+    if dst.is_dir() or not suffix:
+        return {kind: dst / name for kind, name in BUNDLE.items()}
+    for kind, suffixes in (("labels", RASTERS), ("polygons", VECTORS), ("preview", PICTURES)):
+        if suffix in suffixes:
+            return {kind: dst}
+    known = ", ".join((".tif", *VECTORS, *PICTURES))
+    raise UsageError(f"Cannot write {dst.name}: the suffix must be one of {known}, or none for a folder.")
+
+
+def _check_place(folder: Path) -> None:
+    """Fail now rather than after the work; nothing is made yet."""
+    there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if not there.is_dir():
+        raise OutputError(f"Cannot make the folder {folder}: {there} is a file; choose another place.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OutputError(f"The folder {there} is not writable; choose another one.")
+
+
+def write_outputs(
+    paths: Mapping[str, Path], strips: Iterable[Strip], *, about: About, options: OutputOptions
+) -> SceneReport:
+    """Write all of a segmentation in one pass.
+
+    Args:
+        paths: kinds `labels`, `polygons`, `preview`, `style`, `polygons_style`, `probabilities`, `report`, each
+            with its path.
+        strips: from top to bottom, with probabilities if those are asked for.
+
+    Raises:
+        OutputError: an output cannot be written.
+    """
+    began = time.perf_counter()
+    with staging_all(paths, overwrite=options.overwrite) as places:
+        outputs = _Outputs(places, about, options)
+        with ExitStack() as stack:
+            sinks = outputs.open(stack)
+            for strip in strips:
+                for sink in sinks:
+                    sink(strip)
+            segmented = time.perf_counter()
+        done = time.perf_counter()
+        seconds = {
+            "loading": about.loading_s,
+            "segmenting": segmented - began,
+            "finishing": done - segmented,
+            "total": about.loading_s + done - began,
+        }
+        settings = {key.removeprefix("EARTHWORDS_").lower(): value for key, value in about.tags.items()}
+        report = SceneReport(
+            source=about.source,
+            outputs=dict(paths),
+            classes=outputs.figures.classes(polygons="polygons" in paths),
+            nodata_share=outputs.figures.nodata_share,
+            settings=settings | {"min_area": f"{options.min_area:g}", "simplify": f"{options.simplify:g}"},
+            notes=about.notes,
+            seconds={name: round(value, 3) for name, value in seconds.items()},
+        )
+        if "report" in places:
+            text = json.dumps(report.as_json(), indent=2, ensure_ascii=False)
+            with writing(places["report"]):
+                places["report"].write_text(text + "\n", encoding="utf-8")
+    return report
+
+
+Sink = Callable[[Strip], None]
+
+
+class _Outputs:
+    """A function for every output that takes strips, and the figures of them all."""
+
+    def __init__(self, places: Mapping[str, Path], about: About, options: OutputOptions) -> None:
+        self.places = places
+        self.about = about
+        self.options = options
+        self.figures = Figures(about.grid, about.vocabulary)
+
+    def open(self, stack: ExitStack) -> list[Sink]:
+        """`stack` completes the outputs; after an exception it abandons them."""
+        places, vocabulary = self.places, self.about.vocabulary
+        sinks: list[Sink] = [self.figures.add]
+        if "style" in places:
+            write_qml(places["style"], vocabulary)
+        if "polygons_style" in places:
+            write_polygons_qml(places["polygons_style"], vocabulary)
+        if "preview" in places:
+            sinks.append(self._preview_sink(stack, places["preview"]))
+        if "labels" in places:
+            labels = stack.enter_context(self._labels_writer(places["labels"]))
+            sinks.append(lambda strip: labels.write(strip.row, strip.labels))
+        if "probabilities" in places:
+            writer = stack.enter_context(self._probabilities_writer(places["probabilities"]))
+            sinks.append(
+                lambda strip: writer.write(strip.row, _packed(strip.probabilities, self.options.probabilities))
+            )
+        if "polygons" in places:
+            sinks.append(self._polygon_sink(stack, places["polygons"]))
+        return sinks
+
+    def _preview_sink(self, stack: ExitStack, path: Path) -> Sink:
+        preview = PreviewBuilder(self.about.grid, self.about.vocabulary)
+
+        def finish() -> None:
+            with writing(path):
+                preview.image().save(path)
+
+        _on_success(stack, finish)
+        return lambda strip: preview.add(strip.row, strip.rgb, strip.labels, strip.valid)
+
+    def _labels_writer(self, path: Path) -> RasterWriter:
+        vocabulary = self.about.vocabulary
+        return RasterWriter(
+            path,
+            grid=self.about.grid,
+            dtype=vocabulary.label_dtype,
+            nodata=vocabulary.nodata,
+            colours=[c.colour for c in vocabulary.classes],
+            categories=vocabulary.titles,
+            band_names=["class"],
+            tags=self.about.tags,
+            creation_options=self.options.creation_options,
+            resampling="mode",
+        )
+
+    def _probabilities_writer(self, path: Path) -> RasterWriter:
+        as_bytes = self.options.probabilities == "uint8"
+        scale = {"EARTHWORDS_SCALE": f"probability = value / {UINT8_STEPS}"} if as_bytes else {}
+        return RasterWriter(
+            path,
+            grid=self.about.grid,
+            count=len(self.about.vocabulary),
+            dtype="uint8" if as_bytes else "float32",
+            nodata=255 if as_bytes else float("nan"),
+            band_names=self.about.vocabulary.titles,
+            tags={**self.about.tags, **scale},
+            creation_options=self.options.creation_options,
+            resampling="average",
+        )
+
+    def _polygon_sink(self, stack: ExitStack, path: Path) -> Sink:
+        grid = self.about.grid
+        writer = stack.enter_context(VectorWriter(path, crs=grid.crs, schema=polygon_schema(grid)))
+        collector = PolygonCollector(
+            grid=grid,
+            vocabulary=self.about.vocabulary,
+            min_area=self.options.min_area,
+            simplify=self.options.simplify,
+        )
+
+        def write(layers: Iterator[VectorLayer]) -> None:
+            for layer in layers:
+                writer.write(layer)
+                self.figures.count_polygons(layer)
+
+        def sink(strip: Strip) -> None:
+            collector.add(strip.row, strip.labels, strip.score)
+            write(collector.drain())
+
+        _on_success(stack, lambda: write(collector.finish()))
+        return sink
+
+
+def _on_success(stack: ExitStack, finish: Callable[[], None]) -> None:
+    """Call `finish` when the stack unwinds, except after an exception."""
+    stack.push(lambda kind, error, trace: finish() if kind is None else None)
+
+
+def _packed(probabilities: NDArray[np.float32] | None, kind: str) -> NDArray[Any]:
+    """`(class, row, col)` as it is written."""
+    assert probabilities is not None
+    if kind == "float32":
+        return probabilities
+    return np.where(np.isnan(probabilities), 255, np.rint(probabilities * UINT8_STEPS)).astype(np.uint8)

@@ -1,0 +1,211 @@
+"""argv to verb: help, versions, mistakes, JSON, and what is printed where."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from cyclopts import App
+
+import earthwords
+from earthwords.cli.app import app, explain
+from earthwords.cli.show import show
+from earthwords.tasks.demo import demo
+from earthwords.tasks.segment import segment
+from earthwords.tasks.train_clip import train_clip
+from tests.conftest import TRANSFORM, Command, write_raster
+from tests.micro import patchwork
+
+HEAVY = ("torch", "transformers", "rasterio", "pyogrio", "geopandas", "scipy", "PIL")
+
+
+def commands(root: App, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every command and group, as it is typed."""
+    yield path
+    for name in root:
+        if not name.startswith("-"):
+            yield from commands(root[name], (*path, name))
+
+
+def loaded(code: str) -> list[str]:
+    """Heavy libraries that a fresh interpreter has loaded after `code`."""
+    script = f"import sys\n{code}\nprint('LOADED', *[m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return done.stdout.split("LOADED")[1].split()
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["segment", "--help"], ["models", "--version"], ["segment", "--nothing"]])
+def test_what_needs_no_model_loads_nothing_heavy(argv: list[str]) -> None:
+    assert loaded(f"from earthwords.cli import main; main({argv!r})") == []
+
+
+@pytest.mark.parametrize("path", list(commands(app)), ids=" ".join)
+def test_every_command_has_help(command: Command, path: tuple[str, ...]) -> None:
+    done = command(*path, "--help")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(" ".join(("Usage: earthwords", *path)))
+    assert "Traceback" not in done.out
+
+
+def test_the_commands() -> None:
+    assert {" ".join(path) for path in commands(app)} >= {
+        "", "segment", "demo", "doctor", "models", "models pull", "train", "train clip",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", [segment, demo, train_clip])
+def test_every_option_is_described(verb: object) -> None:
+    text = inspect.getdoc(verb) or ""
+    described = {line for line in text.splitlines() if line.isidentifier()} - {"Parameters"}
+    assert described == set(inspect.signature(verb).parameters)  # type: ignore[arg-type]
+
+
+def test_help_describes_the_options(command: Command) -> None:
+    text = " ".join(command("segment", "--help").out.replace("│", " ").split())
+    assert "--text -t" in text and "commas between synonyms" in text
+    assert "--bands --bidx -b STR Bands used as red, green, blue" in text
+    assert not any(ending in text for ending in ("--no-overwrite", "--no-text", "--empty-"))
+
+
+def test_the_version(command: Command) -> None:
+    assert command("--version").out.strip() == earthwords.__version__
+
+
+def test_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "earthwords", "sgment"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert 'Did you mean "segment"?' in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("argv", "fragments"),
+    [
+        (["segmnt", "a", "b"], ['Unknown command "segmnt"', 'Did you mean "segment"?']),
+        (["segment", "a", "b", "--treshold", "1"], ["Unknown option: --treshold", "Did you mean --threshold?"]),
+        (["segment", "a"], ["requires an argument", "See `earthwords segment --help`"]),
+        (["models", "list"], ["list", "See `earthwords models --help`"]),
+        (["models", "pull"], ["requires an argument"]),
+        (["segment", "a", "b", "--bounds", "1", "2"], ["--bounds"]),
+        (["segment", "a", "b", "--gsd", "fine"], ["--gsd", '"fine"']),
+    ],
+    ids=lambda value: " ".join(value),
+)
+@pytest.mark.parametrize("debug", [False, True])
+def test_mistakes(command: Command, argv: list[str], fragments: list[str], debug: bool) -> None:
+    command(*argv, *(["--debug"] if debug else [])).failed(2, *fragments)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    """Five bands in degrees, west of Greenwich: a name and a place for every number."""
+    data = np.random.default_rng(5).integers(1, 255, (5, 60, 100)).astype(np.uint8)
+    data[3] = data[3] // 4
+    transform = rasterio.Affine(0.001, 0, -115.1, 0, -0.001, 36.06)
+    return write_raster(tmp_path / "five.tif", data, crs="EPSG:4326", transform=transform)
+
+
+def test_json_alone_on_stdout(command: Command, scene: Path, micro: Path, tmp_path: Path) -> None:
+    argv = ["segment", scene, tmp_path / "out.tif", "-t", "road", "-t", "水", "--model", micro]
+    done = command(*argv, "--json")
+    report = json.loads(done.out)
+    assert done.code == 0 and [row["name"] for row in report["classes"]] == ["road", "水"]
+    assert "Bands 1,2,3 chosen" in done.err, "notices go to stderr"
+    quiet = command(*argv, "--json", "--quiet", "--overwrite")
+    assert (quiet.code, quiet.err) == (0, "")
+    again = json.loads(quiet.out)
+    assert again["classes"] == report["classes"]
+
+
+def test_numbers_below_zero(command: Command, scene: Path, micro: Path, tmp_path: Path) -> None:
+    done = command(
+        "segment", scene, tmp_path / "out.tif", "-t", "road", "--model", micro, "--quiet", "--json",
+        "--bounds", "-115.09", "36.01", "-115.04", "36.05",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    with rasterio.open(tmp_path / "out.tif") as written:
+        assert written.shape == (40, 50)
+        np.testing.assert_allclose(written.bounds, (-115.09, 36.01, -115.04, 36.05), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "classes"),
+    [
+        (["-t", "road", "-t", "water,river"], "road; water,river"),
+        (["--text", "bare land", "--text=sea"], "bare land; sea"),
+    ],
+)
+def test_words(command: Command, scene: Path, micro: Path, tmp_path: Path, options: list[str], classes: str) -> None:
+    done = command("segment", *options, scene, tmp_path / "out.tif", "--model", micro, "--quiet", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["settings"]["vocabulary"] == classes
+
+
+@pytest.mark.parametrize("option", [["-b", "4,3,2"], ["--bands=4,3,2"], ["--bidx", "4, 3, 2"]])
+def test_bands(command: Command, scene: Path, micro: Path, tmp_path: Path, option: list[str]) -> None:
+    done = command("segment", scene, tmp_path / "out.tif", *option, "-t", "a", "--model", micro, "--quiet", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["settings"]["bands"].startswith("4,3,2 (")
+
+
+def test_a_table_shows_what_was_typed(command: Command, scene: Path, micro: Path, tmp_path: Path) -> None:
+    odd = ["[red]roof[/red]", "[/x]", ":house:"]
+    words = [part for word in odd for part in ("-t", word)]
+    done = command("segment", scene, tmp_path / "out.gpkg", *words, "--model", micro, "--quiet")
+    assert (done.code, done.err) == (0, "")
+    assert all(word in done.out for word in odd)
+    assert "km2" in done.out or " ha" in done.out
+
+
+def test_areas_in_a_table_have_fitting_units(capsys: pytest.CaptureFixture[str]) -> None:
+    from earthwords.types import ClassReport, SceneReport
+
+    areas = {"pond": 730.0, "field": 52_000.0, "forest": 3_400_000.0}
+    rows = tuple(
+        ClassReport(label=i, name=name, pixels=9, share=0.3, area_m2=area, mean_score=None, polygons=None)
+        for i, (name, area) in enumerate(areas.items())
+    )
+    settings = {"source": "x.tif", "outputs": {}, "nodata_share": 0.0, "settings": {}, "notes": ()}
+    show(SceneReport(classes=rows, seconds={"total": 1.0}, **settings))  # type: ignore[arg-type]
+    text = capsys.readouterr().out
+    assert "730 m2" in text and "5.20 ha" in text and "3.40 km2" in text
+
+
+def test_without_a_crs_pixels_are_counted(command: Command, micro: Path, tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "plain.tif", np.moveaxis(patchwork(40, 70), -1, 0), crs=None, transform=TRANSFORM)
+    done = command("segment", path, tmp_path / "out.tif", "-t", "road", "--model", micro, "--quiet")
+    assert done.code == 0 and "pixels" in done.out and "2,800" in done.out and "m2" not in done.out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes differ")
+def test_a_reader_that_leaves_early(micro: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "earthwords", "models", "pull", str(micro), "--json"]
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False, env=buffered)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_out_of_memory_is_told_as_such() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**52, dtype=torch.uint8)
+    for error in (caught.value, MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")):
+        sentence, code = explain(error)
+        assert code == 1 and sentence.startswith("Out of memory; use a smaller --batch-size")
+
+
+def test_an_exit_code_of_a_result(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("earthwords.tasks.doctor._self_test", lambda: 1 / 0)
+    monkeypatch.setattr("earthwords.tasks.doctor._weights", lambda: "left out")
+    done = command("doctor")
+    assert done.code == 1 and "FAILED" in done.out and done.err == ""

@@ -1,0 +1,58 @@
+"""`earthwords demo`: a scene rendered on the spot, segmented, compared with its truth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+from earthwords.data.synthetic import CLASSES
+from earthwords.tasks.demo import WORDS, demo
+from tests.conftest import Command
+
+
+@pytest.fixture(scope="module")
+def preset(micro: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("presets") / "toy.toml"
+    file.write_text(f'base = "tiny"\nweights = "{micro.as_posix()}"\ntile_size = 64\noverlap = 32\n')
+    return file
+
+
+def test_with_any_preset(command: Command, preset: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    done = command("demo", folder, "--size", 160, "--preset", preset, "--quiet", "--json")
+    assert (done.code, done.err) == (0, "")
+    result = json.loads(done.out)
+    with rasterio.open(folder / "scene.tif") as scene, rasterio.open(folder / "truth.tif") as truth:
+        assert scene.shape == truth.shape == (160, 200) and scene.count == 3
+        assert scene.transform == truth.transform and scene.crs == truth.crs
+        expected = truth.read(1)
+        shape, crs = scene.shape, scene.crs
+    with rasterio.open(folder / "labels.tif") as labels:
+        assert (labels.shape, labels.crs) == (shape, crs)
+        found = labels.read(1)
+    titles = [c.title for c in CLASSES]
+    asked = [words.split(",")[0] for words in WORDS]
+    known = np.isin(expected, [titles.index(title) for title in asked])
+    for title, iou in result["iou"].items():
+        mine, is_it = (found == asked.index(title)) & known, expected == titles.index(title)
+        assert is_it.any()
+        assert iou == pytest.approx((mine & is_it).sum() / (mine | is_it).sum(), abs=1e-4)
+    assert result["miou"] == pytest.approx(np.mean(list(result["iou"].values())), abs=1e-3)
+    assert result["report"]["source"] == str(folder / "scene.tif")
+
+
+def test_an_older_demo_is_kept(command: Command, preset: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.tif").write_text("mine")
+    command("demo", tmp_path, "--size", 96, "--preset", preset, "--quiet").failed(2, "exists; pass --overwrite")
+    assert (tmp_path / "labels.tif").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.tif"], "told before anything is rendered"
+
+
+def test_with_the_embedded_model(tiny: Path, tmp_path: Path) -> None:
+    result = demo(tmp_path / "demo", size=384, quiet=True)
+    assert result.miou > 0.25 and result.seconds > 0
+    assert (tmp_path / "demo" / "preview.png").exists()

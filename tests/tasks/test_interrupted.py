@@ -1,0 +1,100 @@
+"""A full disk and a signal, in a process of its own: one sentence, the right exit code, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FULL_DISK = """
+import json, resource, signal, sys
+from pathlib import Path
+from earthwords.cli import main
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+folder, source, *options = sys.argv[1:]
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+outcomes = []
+for name, limit in json.loads(options.pop()):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit or hard, hard))
+    out = Path(folder) / "new" / name
+    code = main(["segment", source, str(out), *options, "--co", "COMPRESS=NONE"])
+    outcomes.append((code, sorted(path.name for path in Path(folder).rglob("*"))))
+    print("next", file=sys.stderr, flush=True)
+print("OUTCOMES", json.dumps(outcomes))
+"""
+FULL_AT = [
+    ("out", 100),
+    ("out", 2_500),
+    ("out", 3_000),
+    ("out", 30_000),
+    ("out", 200_000),
+    ("a.tif", 300),
+    ("a.tif", 4_000),
+    ("a.png", 2_000),
+    ("a.gpkg", 90_000),
+    ("a.geojson", 60_000),
+    ("a.fgb", 1_000),
+    ("a.parquet", 1_000),
+    ("out", None),
+]
+"""DST and the size that no file may exceed; the last one has room enough."""
+
+SIGNALLED = """
+import os, signal, sys
+from earthwords.cli import main
+from earthwords.inference.scene_job import SceneJob
+
+run = SceneJob.run
+
+def signal_when_ten_windows_are_done(self, *, tick, loading_s):
+    done = 0
+    def count(windows):
+        nonlocal done
+        done += windows
+        if done >= 10:
+            assert [path for path in os.listdir(os.environ["OUT"]) if path.endswith(".part")]
+            os.kill(os.getpid(), getattr(signal, os.environ["SIGNAL"]))
+    return run(self, tick=count, loading_s=loading_s)
+
+SceneJob.run = signal_when_ten_windows_are_done
+main()
+"""
+
+
+def python(code: str, *argv: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    import os
+
+    command = [sys.executable, "-c", code, *map(str, argv)]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=120)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file size limits are a POSIX thing")
+def test_a_full_disk(micro: Path, scene_file: Path, tmp_path: Path) -> None:
+    options = ["-t", "building", "-t", "road", "--model", micro, "--tile-size", 64, "--quiet"]
+    done = python(FULL_DISK, tmp_path, scene_file, *options, json.dumps(FULL_AT))
+    assert done.returncode == 0, done.stderr
+    *failures, (code, names) = json.loads(done.stdout.split("OUTCOMES", 1)[1])
+    assert code == 0 and {"new", "out", "labels.tif", "report.json"} <= set(names)
+    told = done.stderr.split("next\n")
+    for (dst, limit), outcome, words in zip(FULL_AT, failures, told, strict=False):
+        assert outcome == [1, []], f"{dst} at {limit}: exit code 1 and nothing left, not even the folder made for it"
+        lines = [line for line in words.splitlines() if not line.startswith("_tiff")]  # libtiff's own words
+        assert len(lines) == 1 and lines[0].startswith(f"earthwords: Cannot write {tmp_path / 'new' / dst}"), words
+        assert ".part" not in lines[0], "hidden folders are nobody's business"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are a POSIX thing")
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal(micro: Path, scene_file: Path, tmp_path: Path, name: str, code: int) -> None:
+    out = tmp_path / "new" / "out"
+    options = ["-t", "building", "-t", "road", "--model", micro, "--tile-size", 64, "--quiet"]
+    done = python(SIGNALLED, "segment", scene_file, out, *options, OUT=str(out), SIGNAL=name)
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert done.stderr == "earthwords: Interrupted; unfinished outputs were removed.\n"
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGINT) is not None
