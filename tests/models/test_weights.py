@@ -101,6 +101,8 @@ def test_what_we_store_transformers_reads(clip: CLIPModel, tmp_path: Path) -> No
     again = load_clip(str(tmp_path))
     assert again.tokenizer is not None
     assert again.tokenizer(["a road"]).tolist() == tokenizer(["a road"]).tolist()
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1, "whoever may read the configuration may read the weights"
 
 
 def test_image_statistics_come_from_the_folder(clip: CLIPModel, tmp_path: Path) -> None:
