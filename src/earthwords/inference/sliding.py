@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from earthwords.geo.tiling import axis_starts
+from earthwords.inference.lowrank import reduced_cosines
 from earthwords.models.backbones.clip import ClipBackbone, DenseMethod
 from earthwords.types import Window
 
@@ -29,6 +30,8 @@ class Encoder:
     """None: logits of tokens are interpolated bilinearly."""
     cls_weight: float = 0.0
     """Weight of the class token's cosine, added to every pixel; negative to subtract the global bias."""
+    energy: float | None = 1.0
+    """Share of the tokens' energy that a linear upsampler must keep; 1 is exact, None upsamples all channels."""
 
     @torch.inference_mode()
     def logits(self, pixels: Tensor, queries: Tensor, *, size: tuple[int, int] | None = None) -> Tensor:
@@ -54,10 +57,13 @@ class Encoder:
     def _cosines(self, padded: Tensor, queries: Tensor) -> Tensor:
         """`(batch, query, h, w)` at the resolution of the upsampled features, or of the tokens."""
         features = self.backbone.encode_dense(padded, self.method)
-        values = features.values
-        if self.upsampler is not None:
-            values = self.upsampler(values, padded, tuple(padded.shape[-2:]))
-        logits = torch.einsum("bdhw,qd->bqhw", F.normalize(values, dim=1), queries)
+        values, size = features.values, (padded.shape[-2], padded.shape[-1])
+        if self.energy is not None and hasattr(self.upsampler, "spread"):
+            logits = reduced_cosines(self.upsampler, values, padded, size, queries, energy=self.energy)
+        else:
+            if self.upsampler is not None:
+                values = self.upsampler(values, padded, size)
+            logits = torch.einsum("bdhw,qd->bqhw", F.normalize(values, dim=1), queries)
         if self.cls_weight != 0 and features.cls is not None:
             cls = F.normalize(features.cls, dim=-1)
             logits = logits + self.cls_weight * (cls @ queries.T)[:, :, None, None]

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from earthwords.errors import WeightsError
 from earthwords.kernels.adaptive_conv import adaptive_conv
+from earthwords.kernels.bilateral import BilateralWeights, Then, bilateral_double
 from earthwords.kernels.range_kernel import range_kernel
 
 KEY_DIM = 32
@@ -41,6 +42,11 @@ class JbuStage(nn.Module):
             nn.Conv2d(offsets, offsets, 1),
         )
 
+    @property
+    def temperature(self) -> Tensor:
+        """Factor of the dot products of keys."""
+        return self.range_temp.exp().clamp(1e-4, 1e4)
+
     def spatial_kernel(self) -> Tensor:
         """`(1, offsets, 1, 1)`: Gaussian over window coordinates in [-1, 1]."""
         axis = torch.linspace(-1, 1, 2 * self.radius + 1, device=self.sigma_spatial.device)
@@ -49,8 +55,7 @@ class JbuStage(nn.Module):
 
     def kernels(self, guidance: Tensor) -> Tensor:
         """`(batch, offsets, h, w)` for guidance `(batch, 3, h, w)`; the sum is near, not exactly, one."""
-        temperature = self.range_temp.exp().clamp(1e-4, 1e4)
-        combined = range_kernel(self.range_proj(guidance), temperature, self.radius) * self.spatial_kernel()
+        combined = range_kernel(self.range_proj(guidance), self.temperature, self.radius) * self.spatial_kernel()
         combined = combined / combined.sum(dim=1, keepdim=True).clamp(min=1e-7)
         return combined + FIXUP * self.fixup_proj(torch.cat([combined, guidance], dim=1))
 
@@ -59,6 +64,26 @@ class JbuStage(nn.Module):
         large = F.interpolate(source, size=guidance.shape[-2:], mode="bicubic", align_corners=False)
         padded = F.pad(large, [self.radius] * 4, mode="reflect")
         return adaptive_conv(padded, self.kernels(guidance))
+
+    def double(self, source: Tensor, guidance: Tensor, *, then: Then) -> Tensor:
+        """`forward` on `source` `(h, w, c)`, whose rows are handed to `then` as they come; not differentiable."""
+        if source.device.type != "cpu" or source.dtype != torch.float32:
+            return then(self(source.permute(2, 0, 1)[None], guidance)[0].permute(1, 2, 0))
+        return bilateral_double(source, self.range_proj(guidance)[0], guidance[0], self._matrices(), then=then)
+
+    def _matrices(self) -> BilateralWeights:
+        first, second = self.fixup_proj[0], self.fixup_proj[3]
+        offsets = (2 * self.radius + 1) ** 2
+        mix = first.weight.flatten(1)
+        return BilateralWeights(
+            temperature=self.temperature,
+            spatial=self.spatial_kernel().flatten(),
+            mix_kernel=mix[:, :offsets],
+            mix_guidance=mix[:, offsets:],
+            mix_bias=first.bias,
+            correct=FIXUP * second.weight.flatten(1),
+            correct_bias=FIXUP * second.bias,
+        )
 
 
 class Jbu(nn.Module):
@@ -79,18 +104,40 @@ class Jbu(nn.Module):
     def forward(self, features: Tensor, image: Tensor, size: tuple[int, int]) -> Tensor:
         """`(batch, dim, h, w)` to `(batch, dim, *size)`, guided by `image` `(batch, 3, H, W)`."""
         for stage in self.stages(steps_needed(features.shape[-2:], size)):
-            height, width = features.shape[-2:]
-            if min(2 * height, 2 * width) <= stage.radius:
-                raise WeightsError(
-                    f"This upsampler needs more than {stage.radius // 2} tokens a side, got {height} x {width}; "
-                    "use larger windows (--tile-size) or --upsampler bilinear."
-                )
-            guidance = F.adaptive_avg_pool2d(image, (2 * height, 2 * width))
-            features = stage(features, guidance)
+            features = stage(features, _guidance(stage, features.shape[-2:], image))
         features = features + FIXUP * self.fixup_proj(features)
         if features.shape[-2:] != torch.Size(size):
             features = F.interpolate(features, size=size, mode="bilinear", align_corners=False)
         return features
+
+    def fold(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """The final correction applied to tokens `(token, dim)`, and what it adds to every pixel, `(dim,)`.
+
+        `forward(tokens) == spread(folded) + added`: a stage treats all channels alike, so it commutes with
+        any matrix that mixes them.
+        """
+        correction = self.fixup_proj[1]
+        return torch.addmm(tokens, tokens, correction.weight.flatten(1).T, alpha=FIXUP), FIXUP * correction.bias
+
+    def spread(self, source: Tensor, image: Tensor, size: tuple[int, int], *, then: Then) -> Tensor:
+        """The stages alone, on any number of channels, in inference.
+
+        Args:
+            source: `(h, w, c)`.
+            image: `(1, 3, H, W)`.
+            then: what becomes of rows `(rows, size[1], c)` of the result.
+
+        Returns:
+            `(*size, *)`, whatever `then` makes of it.
+        """
+        stages = self.stages(steps_needed(source.shape[:2], size))
+        for i, stage in enumerate(stages):
+            rows, cols = source.shape[:2]
+            last = i + 1 == len(stages) and (2 * rows, 2 * cols) == size
+            source = stage.double(source, _guidance(stage, (rows, cols), image), then=then if last else _as_it_is)
+            if last:
+                return source
+        return then(_resized(source, size))
 
 
 class JbuStack(Jbu):
@@ -103,6 +150,29 @@ class JbuStack(Jbu):
     def stages(self, steps: int) -> list[JbuStage]:
         own = [self.up1, self.up2, self.up3, self.up4]
         return [own[min(i, 3)] for i in range(steps)]
+
+
+def _guidance(stage: JbuStage, shape: tuple[int, ...], image: Tensor) -> Tensor:
+    """The image at the size that a step leads to from tokens of `shape`."""
+    rows, cols = shape
+    if min(2 * rows, 2 * cols) <= stage.radius:
+        raise WeightsError(
+            f"This upsampler needs more than {stage.radius // 2} tokens a side, got {rows} x {cols}; "
+            "use larger windows (--tile-size) or --upsampler bilinear."
+        )
+    return F.adaptive_avg_pool2d(image, (2 * rows, 2 * cols))
+
+
+def _as_it_is(rows: Tensor) -> Tensor:
+    return rows
+
+
+def _resized(source: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, `(h, w, c)` to `(*size, c)`."""
+    if tuple(source.shape[:2]) == tuple(size):
+        return source
+    large = F.interpolate(source.permute(2, 0, 1)[None], size=size, mode="bilinear", align_corners=False)
+    return large[0].permute(1, 2, 0)
 
 
 def steps_needed(source: tuple[int, ...], size: tuple[int, int]) -> int:

@@ -1,0 +1,88 @@
+"""The loops of the fast CPU paths, compiled by numba at first use; float32, arrays `(row, col, channel)`.
+
+Channels are contiguous, so that every inner loop is a vector operation, and each pixel's kernel is read once
+for all channels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+_OPTIONS = {"parallel": True, "fastmath": True, "cache": True, "nogil": True, "error_model": "numpy"}
+
+
+@njit(**_OPTIONS)
+def filter_rows(source: Floats, kernels: Floats, out: Floats) -> None:
+    """`out[y, x] = sum_ij kernels[i d + j, y, x] * source[y + i, x + j]`.
+
+    source `(h + d - 1, w + d - 1, c)`, kernels `(d * d, h, w)`, out `(h, w, c)`.
+    """
+    height, width, channels = out.shape
+    side = source.shape[0] - height + 1
+    for y in prange(height):
+        for x in range(width):
+            sums = out[y, x]
+            sums[:] = 0
+            for i in range(side):
+                for j in range(side):
+                    weight, pixel = kernels[i * side + j, y, x], source[y + i, x + j]
+                    for c in range(channels):
+                        sums[c] += weight * pixel[c]
+
+
+@njit(**_OPTIONS)
+def window_products(keys: Floats, first: int, out: Floats) -> None:
+    """`out[i d + j, y, x] = <keys[:, y' , x + r], keys[:, y' - r + i, x + j]>`, `y' = first + y + r`.
+
+    keys `(dim, H + 2 r, w + 2 r)` with dim even, out `(d * d, h, w)`.
+    """
+    offsets, height, width = out.shape
+    side = keys.shape[2] - width + 1
+    radius = side // 2
+    for k in prange(offsets):
+        i, j = k // side, k % side
+        for y in range(height):
+            sums = out[k, y]
+            sums[:] = 0
+            for d in range(0, keys.shape[0], 2):
+                centre, other = keys[d, first + y + radius, radius:], keys[d, first + y + i, j:]
+                centre2, other2 = keys[d + 1, first + y + radius, radius:], keys[d + 1, first + y + i, j:]
+                for x in range(width):
+                    sums[x] += centre[x] * other[x] + centre2[x] * other2[x]
+
+
+@njit(**_OPTIONS)
+def double(source: Floats, weights: Floats, out: Floats, radius: int) -> None:
+    """Bicubic enlargement by 2 (torch's, align_corners False) with a border of `radius` mirrored pixels.
+
+    source `(h, w, c)`, weights `(2, 4)` of even and odd pixels, out `(2 h + 2 radius, 2 w + 2 radius, c)`.
+    """
+    height, width, channels = source.shape
+    for y in prange(2 * height):
+        rows = np.empty((width, channels), np.float32)
+        top = (y - 1) // 2 - 1 if y % 2 else y // 2 - 2
+        v = weights[y % 2]
+        r0, r1 = source[min(max(top, 0), height - 1)], source[min(max(top + 1, 0), height - 1)]
+        r2, r3 = source[min(max(top + 2, 0), height - 1)], source[min(max(top + 3, 0), height - 1)]
+        for x in range(width):
+            for c in range(channels):
+                rows[x, c] = v[0] * r0[x, c] + v[1] * r1[x, c] + v[2] * r2[x, c] + v[3] * r3[x, c]
+        line = out[y + radius]
+        for x in range(2 * width):
+            left = (x - 1) // 2 - 1 if x % 2 else x // 2 - 2
+            u = weights[x % 2]
+            c0, c1 = rows[min(max(left, 0), width - 1)], rows[min(max(left + 1, 0), width - 1)]
+            c2, c3 = rows[min(max(left + 2, 0), width - 1)], rows[min(max(left + 3, 0), width - 1)]
+            target = line[x + radius]
+            for c in range(channels):
+                target[c] = u[0] * c0[c] + u[1] * c1[c] + u[2] * c2[c] + u[3] * c3[c]
+        for x in range(radius):
+            line[radius - 1 - x] = line[radius + 1 + x]
+            line[radius + 2 * width + x] = line[radius + 2 * width - 2 - x]
+    for y in range(radius):
+        out[radius - 1 - y] = out[radius + 1 + y]
+        out[radius + 2 * height + y] = out[radius + 2 * height - 2 - y]

@@ -1,0 +1,45 @@
+"""The compiled loops equal the plain formulas, at odd sizes and with as many channels as you like."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from earthwords.kernels import adaptive_conv, range_kernel
+from earthwords.kernels._cpu import double, filter_rows, window_products
+from earthwords.kernels.bilateral import _cubic
+
+
+@pytest.mark.parametrize(("side", "height", "width", "channels"), [(7, 5, 9, 33), (11, 8, 3, 1), (3, 1, 17, 64)])
+def test_filter_rows(side: int, height: int, width: int, channels: int) -> None:
+    torch.manual_seed(side)
+    source = torch.randn(1, channels, height + side - 1, width + side - 1)
+    kernels = torch.randn(1, side * side, height, width)
+    out = np.full((height, width, channels), np.nan, np.float32)
+    filter_rows(source[0].permute(1, 2, 0).contiguous().numpy(), kernels[0].numpy(), out)
+    expected = adaptive_conv.reference(source, kernels)[0].permute(1, 2, 0)
+    torch.testing.assert_close(torch.from_numpy(out), expected, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("radius", "first", "rows"), [(3, 0, 9), (5, 2, 4), (1, 8, 1)])
+def test_window_products(radius: int, first: int, rows: int) -> None:
+    torch.manual_seed(radius)
+    keys = torch.randn(1, 32, 9, 13)
+    padded = F.pad(keys, [radius] * 4, mode="reflect")
+    out = np.full(((2 * radius + 1) ** 2, rows, 13), np.nan, np.float32)
+    window_products(padded[0].contiguous().numpy(), first, out)
+    found = (0.7 * torch.from_numpy(out)).softmax(dim=0)
+    expected = range_kernel.reference(keys, torch.tensor(0.7), radius)[0, :, first : first + rows]
+    torch.testing.assert_close(found, expected, atol=2e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("height", "width", "radius"), [(4, 7, 3), (3, 9, 5), (1, 2, 1)])
+def test_double(height: int, width: int, radius: int) -> None:
+    source = torch.randn(1, 6, height, width, generator=torch.Generator().manual_seed(height))
+    out = np.full((2 * height + 2 * radius, 2 * width + 2 * radius, 6), np.nan, np.float32)
+    double(source[0].permute(1, 2, 0).contiguous().numpy(), _cubic(), out, radius)
+    large = F.interpolate(source, scale_factor=2, mode="bicubic", align_corners=False)
+    expected = F.pad(large, [radius] * 4, mode="reflect")[0].permute(1, 2, 0)
+    torch.testing.assert_close(torch.from_numpy(out), expected, atol=1e-6, rtol=1e-5)
