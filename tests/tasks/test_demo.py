@@ -52,6 +52,18 @@ def test_an_older_demo_is_kept(command: Command, preset: Path, tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["labels.tif"], "told before anything is rendered"
 
 
+@pytest.mark.parametrize(
+    ("options", "code"), [(["--preset", "tinny"], 2), (["--size", 0], 2), (["--size", 96, "--preset", "x.toml"], 1)]
+)
+def test_a_demo_that_fails_leaves_nothing(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[object], code: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.toml").write_text('base = "tiny"\nweights = "./no/model.pt"\n')
+    command("demo", "new", "--quiet", *options).failed(code)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.toml"]
+
+
 def test_with_the_embedded_model(tiny: Path, tmp_path: Path) -> None:
     result = demo(tmp_path / "demo", size=384, quiet=True)
     assert result.miou > 0.25 and result.seconds > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -25,10 +26,14 @@ def grid_of(dataset: DatasetReader) -> tuple[Grid, tuple[str, ...]]:
     """The grid of an open dataset, and sentences on what is missing.
 
     A CRS without a geotransform counts as no CRS, as do ground control points and RPCs: the place of a
-    pixel is then not known exactly. A geotransform without a CRS is kept, so outputs overlay the source.
+    pixel is then not known exactly. So does a geographic CRS with latitudes that there are not. A geotransform
+    without a CRS is kept, so outputs overlay the source.
     """
     crs, notes = _crs_of(dataset)
     grid = Grid(height=dataset.height, width=dataset.width, transform=dataset.transform, crs=crs)
+    if crs is not None and crs.is_geographic and _leaves_the_globe(grid, crs):
+        why = f"The bounds {_show(grid.bounds)} cannot be degrees of {_name(crs)}"
+        return replace(grid, crs=None), (*notes, f"{why}: working in pixels, areas in pixels.")
     return grid, notes
 
 
@@ -88,6 +93,12 @@ def _crs_of(dataset: DatasetReader) -> tuple[CRS | None, tuple[str, ...]]:
     else:
         why = "No CRS"
     return None, (f"{why}: working in pixels, areas in pixels.",)
+
+
+def _leaves_the_globe(grid: Grid, crs: CRS) -> bool:
+    """Whether latitudes go beyond the poles by more than a degree, which grids of the whole earth may do."""
+    degrees = math.degrees(crs.axis_info[0].unit_conversion_factor)
+    return max(abs(grid.bounds[1]), abs(grid.bounds[3])) * degrees > 91
 
 
 def _snap(values: tuple[float, ...], length: int) -> tuple[int, int]:
