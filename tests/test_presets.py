@@ -36,9 +36,7 @@ def test_a_file_begins_from_another_one(tmp_path: Path) -> None:
         ('base = "own.toml"', "is its own base"),
     ],
 )
-def test_a_file_that_says_nonsense(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, sentence: str
-) -> None:
+def test_a_file_that_says_nonsense(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, sentence: str) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path, "own.toml", text)
     with pytest.raises(UsageError) as error:

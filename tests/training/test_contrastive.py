@@ -194,5 +194,11 @@ def test_a_missing_listing(tmp_path: Path) -> None:
 def test_bad_options(listing: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Did you mean 'tiny'"):
         train_clip(listing, tmp_path, architecture="tinny", quiet=True, device="cpu")
-    with pytest.raises(UsageError, match="not SET=WEIGHT"):
-        train_clip(listing, tmp_path, architecture="micro", mix=["masks"], quiet=True, device="cpu")
+    for mix, sentence in (
+        (["masks"], "not SET=WEIGHT"),
+        (["mask=2"], "Unknown set of masks 'mask'. Did you mean 'masks'"),
+        (["masks=-1"], "must be 0 or more, got -1"),
+        (["masks=0"], "No set of masks has a share above 0"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            train_clip(listing, tmp_path, architecture="micro", mix=mix, quiet=True, device="cpu")

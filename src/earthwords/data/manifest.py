@@ -11,6 +11,7 @@ not listed is ignored. All images of a set have the same `classes`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -57,6 +58,14 @@ class Manifest:
         """Every caption and every name, for a tokenizer to learn from."""
         names = [n for table in (self.labels, self.classes) for groups in table.values() for g in groups for n in g]
         return [c for e in self.examples for c in e.captions] + names
+
+    @property
+    def digest(self) -> str:
+        """Names the words and the sizes of the images, in order; the pixels are not read."""
+        told = hashlib.sha256(repr((self.labels, self.classes)).encode())
+        for e in self.examples:
+            told.update(repr((e.set, e.captions, e.label, e.image.shape, e.mask is not None)).encode())
+        return told.hexdigest()[:16]
 
 
 def read_manifest(path: str | Path) -> Manifest:

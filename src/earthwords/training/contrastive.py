@@ -10,7 +10,7 @@ are those that segmentation reads at inference: the last block's attention by a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -62,6 +62,7 @@ class Contrastive:
         self.sampler = sampler
         self.objective = objective
         self.templates = [*TEMPLATES[objective.templates], "{}"]
+        self.settings = {**{k: str(v) for k, v in asdict(objective).items()}, **sampler.settings}
 
     def draw(self, rng: np.random.Generator) -> Batch:
         """The batch that this random generator stands for."""
