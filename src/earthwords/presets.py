@@ -137,6 +137,8 @@ TINY = SegmentPreset(
     weights="tiny",
     attention="segearth",
     templates="aerial",
+    logit_scale=12.9,
+    gsd=(0.25, 4.0),
     note="embedded in the package, works offline; see docs/models/tiny.md",
 )
 

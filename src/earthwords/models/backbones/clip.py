@@ -83,7 +83,7 @@ class ClipBackbone(nn.Module):
     @property
     def logit_scale(self) -> float:
         """exp of the trained temperature; 100 for a vision tower alone."""
-        return float(self.model.logit_scale.exp()) if isinstance(self.model, CLIPModel) else 100.0
+        return float(self.model.logit_scale.detach().exp()) if isinstance(self.model, CLIPModel) else 100.0
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """CLIP's image embedding `(batch, dim)`, not normalised, of normalised `pixels` `(batch, 3, H, W)`."""
