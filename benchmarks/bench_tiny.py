@@ -38,7 +38,7 @@ def choices() -> list[Setting]:
     """What tile 6 decides between."""
     rows = [
         (f"windows {tile}/{overlap}", replace(TINY, tile_size=tile, overlap=overlap), heldout.DUBAI)
-        for tile, overlap in ((96, 48), (128, 64), (160, 80), (224, 112))
+        for tile, overlap in ((96, 48), (128, 64), (160, 80), (224, 112), (224, 168))
     ]
     return [*rows, ("bare words", replace(TINY, templates="none"), heldout.DUBAI), ("synonyms", TINY, SYNONYMS)]
 

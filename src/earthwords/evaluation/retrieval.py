@@ -39,7 +39,7 @@ def recalls(
     out = {f"t2i_r{k}": _recall(scores > own[:, None], scores == own[:, None], mine, k) for k in RANKS}
     best = np.full(len(images), -np.inf, scores.dtype)
     np.maximum.at(best, image_of_text, own)
-    mine = np.bincount(image_of_text, own == best[image_of_text], minlength=len(images))
+    mine = np.bincount(image_of_text[own == best[image_of_text]], minlength=len(images)).astype(float)
     out |= {f"i2t_r{k}": _recall((scores > best).T, (scores == best).T, mine, k) for k in RANKS}
     out["mean_recall"] = float(np.mean(list(out.values())))
     return out

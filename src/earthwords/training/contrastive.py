@@ -9,7 +9,7 @@ are those that segmentation reads at inference: the last block's attention by a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -62,7 +62,7 @@ class Contrastive:
         self.sampler = sampler
         self.objective = objective
         self.templates = [*TEMPLATES[objective.templates], "{}"]
-        self.settings = {**{k: str(v) for k, v in asdict(objective).items()}, **sampler.settings}
+        self.settings: Mapping[str, str] = {**{k: str(v) for k, v in asdict(objective).items()}, **sampler.settings}
 
     def draw(self, rng: np.random.Generator) -> Batch:
         """The batch that this random generator stands for."""
