@@ -19,8 +19,8 @@ from rasterio.io import DatasetReader
 from earthwords.errors import SourceError
 
 LOCAL_OPTIONS: dict[str, str | int] = {"GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE", "GDAL_CACHEMAX": 2**28}
-"""A JPEG that ends early is an error, not a grey half image. Decoded blocks take 2^28 bytes at most, enough for a row of
-blocks of a scene of 100,000 columns, instead of 5 % of the machine's memory."""
+"""A JPEG that ends early is an error, not a grey half image. Decoded blocks take 256 MiB at most (a row of blocks of
+80,000 columns, three 16-bit bands), not 5 % of the machine's memory."""
 
 REMOTE_OPTIONS: dict[str, str | int] = {
     **LOCAL_OPTIONS,
