@@ -22,6 +22,7 @@ from earthwords.inference.result import SegmentationResult
 from earthwords.inference.segmenter import Segmenter
 from earthwords.presets import SEGMENT_PRESETS, SegmentPreset
 from earthwords.text.vocabulary import parse_classes
+from earthwords.types import Window
 from tests.conftest import HEIGHT, TRANSFORM, WIDTH
 from tests.micro import patchwork
 
@@ -58,7 +59,8 @@ def by_hand(segmenter: Segmenter, pixels: np.ndarray, valid: np.ndarray, shape: 
         total[:, rows, cols] += segmenter.encoder.logits(normal[None, :, rows, cols], queries)[0]
         count[rows, cols] += 1
     logits = F.interpolate((total / count)[None], size=shape, mode="bilinear", align_corners=False)[0]
-    return class_probabilities(logits, torch.from_numpy(bank.query_class)).numpy()
+    index = torch.from_numpy(bank.query_class)
+    return class_probabilities(logits, index, logit_scale=preset.logit_scale).numpy()
 
 
 def test_it_equals_the_computation_by_hand(segmenter: Segmenter, whole: SegmentationResult, image: np.ndarray) -> None:
@@ -152,7 +154,7 @@ def test_working_in_other_pixels_gives_the_sources_own(
     assert found.labels.shape == (HEIGHT, WIDTH) and found.grid.transform == TRANSFORM
     with open_scene(scene_file, gsd=gsd) as scene:
         shape = scene.grid.shape
-        raster = scene.read(scene.working_region)
+        raster = scene.read(Window(row=0, col=0, height=shape[0], width=shape[1]))
     assert shape == (round(HEIGHT * 0.5 / gsd), round(WIDTH * 0.5 / gsd))
     wanted = by_hand(segmenter, raster.data, raster.valid, (HEIGHT, WIDTH))
     valid = valid_of(image)

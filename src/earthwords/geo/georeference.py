@@ -69,14 +69,6 @@ def pixel_to_crs(grid: Grid, cols: NDArray[Any], rows: NDArray[Any]) -> tuple[ND
     return t.a * cols + t.b * rows + t.c, t.d * cols + t.e * rows + t.f
 
 
-def rescale_window(window: Window, *, source: Grid, target: Grid) -> Window:
-    """The pixels of `target` touched by `window` of `source`; both grids cover the same ground."""
-    down, right = target.height / source.height, target.width / source.width
-    row, row_stop = _snap((window.row * down, window.row_stop * down), target.height)
-    col, col_stop = _snap((window.col * right, window.col_stop * right), target.width)
-    return Window(row=row, col=col, height=row_stop - row, width=col_stop - col)
-
-
 def _crs_of(dataset: DatasetReader) -> tuple[CRS | None, tuple[str, ...]]:
     has_transform = not dataset.transform.is_identity
     if dataset.crs is not None and dataset.crs.wkt and has_transform:
