@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -12,7 +13,7 @@ from earthwords.types import SceneReport
 
 def show(result: Any) -> None:
     """Print a result: `SceneReport` as a table of classes, others by their own `table()`."""
-    console = Console(markup=False, emoji=False)
+    console = Console(markup=False, emoji=False, width=None if sys.stdout.isatty() else 160)
     if isinstance(result, SceneReport):
         console.print(f"{result.source}: {result.seconds['total']:.1f} s", soft_wrap=True)
         console.print(_scene_table(result))
