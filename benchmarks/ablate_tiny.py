@@ -1,7 +1,7 @@
 """What decides the recipe of `tiny`: short trainings on the validation split, two seeds each.
 
     python recipes/tiny_data.py DATA LISTING --validation
-    python benchmarks/ablate_tiny.py DATA LISTING/train.jsonl --out RUNS [--steps 800] [--json FILE]
+    python benchmarks/ablate_tiny.py DATA LISTING/train.jsonl --out RUNS [--steps 800] [--only ROW ...] [--json FILE]
 
 Every row trains from scratch at 96 px and is measured on what the training list left out: Dubai tiles 4 and
 6, and every tenth AID training image. A run that is there already is not repeated.
@@ -61,12 +61,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--only", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     table = []
     for seed in range(args.seeds):
-        for name, changes in ROWS.items():
-            folder = args.out / f"{name.replace(' ', '-')}-{seed}"
+        for name in args.only:
+            changes, folder = ROWS[name], args.out / f"{name.replace(' ', '-')}-{seed}"
             if not (folder / "model.safetensors").exists():
                 train_clip(
                     args.listing,

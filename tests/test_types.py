@@ -6,7 +6,7 @@ import math
 
 import pytest
 from affine import Affine
-from pyproj import CRS, Geod
+from pyproj import CRS, Geod, Transformer
 from rasterio.transform import array_bounds
 
 from earthwords.errors import UsageError
@@ -52,8 +52,21 @@ def test_gsd_of_a_geographic_grid_is_geodesic() -> None:
     assert 20 < found < 22.5, "a second of arc at 60 degrees north: 15 m by 31 m"
 
 
+@pytest.mark.parametrize(("lat", "shrink"), [(0.0, 1.0), (60.0, 0.5)])
+def test_web_mercator_is_measured_on_the_ground(lat: float, shrink: float) -> None:
+    """Its metre is the cosine of the latitude long, nearly: a sphere's projection of an ellipsoid."""
+    x, y = Transformer.from_crs(4326, 3857, always_xy=True).transform(25.0, lat)
+    sides = grid("EPSG:3857", Affine(2.0, 0, x, 0, -3.0, y)).ground_pixel_m
+    assert sides == pytest.approx((2 * shrink, 3 * shrink), rel=0.01)
+
+
+def test_a_degree_is_shorter_along_the_parallel() -> None:
+    sides = grid("EPSG:4326", Affine(0.001, 0, 24.9, 0, -0.001, 60.0)).ground_pixel_m
+    assert sides == pytest.approx((55.8, 111.4), rel=0.01)
+
+
 def test_no_crs_no_metres() -> None:
-    assert grid(None, Affine.identity()).gsd_m is None
+    assert grid(None, Affine.identity()).gsd_m is None and grid(None, Affine.identity()).ground_pixel_m is None
 
 
 def test_window_of_a_grid_keeps_the_ground() -> None:

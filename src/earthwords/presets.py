@@ -137,6 +137,8 @@ TINY = SegmentPreset(
     weights="tiny",
     attention="segearth",
     templates="aerial",
+    logit_scale=12.9,
+    gsd=(0.25, 4.0),
     note="embedded in the package, works offline; see docs/models/tiny.md",
 )
 
@@ -161,11 +163,11 @@ SEGMENT_PRESETS: dict[str, SegmentPreset] = {
 DEFAULT_PRESET = "tiny"
 
 
-def load_preset(name: str) -> SegmentPreset:
+def load_preset(name: str, *, within: tuple[Path, ...] = ()) -> SegmentPreset:
     """A preset by name, or from a TOML file whose keys are the fields of `SegmentPreset`.
 
     A file may begin from another preset with `base = "segearth-ov"`; its name is the file's stem unless
-    it gives one.
+    it gives one. `within`: the files that are being read, one the base of the other.
 
     Raises:
         UsageError: unknown preset, unreadable file, unknown key or a value of the wrong type.
@@ -175,11 +177,13 @@ def load_preset(name: str) -> SegmentPreset:
     path = Path(name)
     if path.suffix != ".toml":
         raise unknown("preset", name, SEGMENT_PRESETS)
+    if path.resolve() in within:
+        raise UsageError(f"The preset {name} is its own base; begin from another one.")
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"Cannot read the preset {name}: {error}.") from error
-    base = load_preset(str(table.pop("base"))) if "base" in table else None
+    base = load_preset(str(table.pop("base")), within=(*within, path.resolve())) if "base" in table else None
     return _from_table(path, base, table)
 
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj import CRS, Geod
+from pyproj import CRS, Geod, Transformer
 
 from earthwords.errors import UsageError
 
@@ -26,6 +27,9 @@ Tensor: TypeAlias = Any
 """A `torch.Tensor`; named here without importing torch."""
 
 Colour: TypeAlias = tuple[int, int, int]
+
+_TRUE_ENOUGH = 0.02
+_BASELINE_M = 1000.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,26 +95,19 @@ class Grid:
         return math.hypot(t.a, t.d), math.hypot(t.b, t.e)
 
     @property
-    def gsd_m(self) -> float | None:
-        """Ground sample distance in metres at the grid's centre; None without a CRS.
+    def ground_pixel_m(self) -> tuple[float, float] | None:
+        """Metres on the ground of a pixel `(along columns, along rows)` at the grid's centre; None without a CRS.
 
-        Projected CRS: the mean side of a pixel times the unit's length. Geographic CRS: geodesic
-        lengths on the CRS's ellipsoid, so a degree of longitude shrinks towards the poles.
+        Geodesic lengths on the CRS's own ellipsoid, so a degree of longitude shrinks towards the poles and
+        a metre of Web Mercator too. A projection that is true to within 2 % (UTM) is taken at its word.
         """
-        if self.crs is None:
-            return None
-        if not self.crs.is_geographic:
-            return math.sqrt(math.prod(self.resolution)) * _metres_per_unit(self.crs)
-        geod = self.crs.get_geod() or Geod(ellps="WGS84")
-        degrees = math.degrees(self.crs.axis_info[0].unit_conversion_factor)
-        c, r = self.width / 2, self.height / 2
-        corners = [(c - 0.5, r), (c + 0.5, r), (c, r - 0.5), (c, r + 0.5)]
-        (x0, y0), (x1, y1), (x2, y2), (x3, y3) = (
-            tuple(v * degrees for v in self.transform @ corner) for corner in corners
-        )
-        side_x = geod.inv(x0, y0, x1, y1)[2]
-        side_y = geod.inv(x2, y2, x3, y3)[2]
-        return math.sqrt(abs(side_x * side_y))
+        return None if self.crs is None else _ground_pixel(self.crs, self.transform, self.height, self.width)
+
+    @property
+    def gsd_m(self) -> float | None:
+        """Ground sample distance in metres at the grid's centre, the mean of both axes; None without a CRS."""
+        sides = self.ground_pixel_m
+        return None if sides is None else math.sqrt(math.prod(sides))
 
     def window(self, window: Window) -> Grid:
         """The grid of a part of this one."""
@@ -127,9 +124,37 @@ class Grid:
         return Grid(height=height, width=width, transform=self.transform @ scale, crs=self.crs)
 
 
-def _metres_per_unit(crs: CRS) -> float:
+def metres_per_unit(crs: CRS) -> float:
+    """Length of the CRS's unit in metres; radians of a degree for a geographic one."""
     axes = crs.axis_info
     return float(axes[0].unit_conversion_factor) if axes else 1.0
+
+
+@lru_cache(maxsize=256)
+def _ground_pixel(crs: CRS, transform: Affine, height: int, width: int) -> tuple[float, float]:
+    """See `Grid.ground_pixel_m`."""
+    unit = metres_per_unit(crs)
+    planar = math.hypot(transform.a, transform.d) * unit, math.hypot(transform.b, transform.e) * unit
+    geodetic = crs if crs.is_geographic else crs.geodetic_crs
+    if geodetic is None:
+        return planar
+    to_degrees = math.degrees(metres_per_unit(geodetic))
+    inverse = None if crs.is_geographic else Transformer.from_crs(crs, geodetic, always_xy=True)
+    geod = crs.get_geod() or Geod(ellps="WGS84")
+    true = []
+    for axis in (0, 1):
+        # long enough that the rounding of inverse projections does not show
+        steps = 1.0 if inverse is None else max(1.0, _BASELINE_M / planar[axis])
+        ends = [(width / 2 + s * (axis == 0), height / 2 + s * (axis == 1)) for s in (-steps / 2, steps / 2)]
+        points = [transform @ end for end in ends]
+        lonlat = [inverse.transform(*p) if inverse else p for p in points]
+        if not all(math.isfinite(v) for p in lonlat for v in p):
+            return planar
+        (x0, y0), (x1, y1) = ((x * to_degrees, y * to_degrees) for x, y in lonlat)
+        true.append(float(geod.inv(x0, y0, x1, y1)[2]) / steps)
+    if inverse is not None and all(abs(t - p) <= _TRUE_ENOUGH * p for t, p in zip(true, planar, strict=True)):
+        return planar
+    return true[0], true[1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,7 +249,8 @@ class Segmentation:
     labels: NDArray[np.unsignedinteger[Any]]
     """`(row, col)`, class index, `vocabulary.nodata` where nothing was observed."""
     score: NDArray[np.float32]
-    """`(row, col)`, probability of the chosen class, 0..1, 0 where nothing was observed."""
+    """`(row, col)`, probability of the most probable class, 0..1, 0 where nothing was observed. Where it is below
+    the threshold the label is the background's or nodata."""
     grid: Grid
     vocabulary: Vocabulary
     probabilities: NDArray[np.float32] | None = None

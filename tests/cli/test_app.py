@@ -104,6 +104,13 @@ def test_mistakes(command: Command, argv: list[str], fragments: list[str], debug
     command(*argv, *(["--debug"] if debug else [])).failed(2, *fragments)
 
 
+@pytest.mark.parametrize("option", ["--batch-size", "--epochs", "--steps", "--lr", "--save-frequency", "--image-size"])
+def test_training_needs_positive_numbers(command: Command, tmp_path: Path, option: str) -> None:
+    done = command("train", "clip", tmp_path / "list.jsonl", tmp_path / "out", option, 0)
+    done.failed(2, f"{option} must be above 0, got 0")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture
 def scene(tmp_path: Path) -> Path:
     """Five bands in degrees, west of Greenwich: a name and a place for every number."""

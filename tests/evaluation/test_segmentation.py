@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, jaccard_score
 
+from earthwords.errors import UsageError
 from earthwords.evaluation.segmentation import Confusion
 
 
@@ -37,6 +38,14 @@ def test_a_pixel_predicted_as_nothing_is_missed() -> None:
     confusion = Confusion(2)
     confusion.add(np.array([[0, 0, 1, 1]]), np.array([[0, 255, 1, 1]]))
     np.testing.assert_allclose(confusion.scores().iou, [0.5, 1.0])
+    confusion = Confusion(2)
+    confusion.add(np.array([[0, 0, 1, 1]]), np.array([[0, 0, -1, 1]]))
+    np.testing.assert_allclose(confusion.scores().iou, [1.0, 0.5])
+
+
+def test_a_true_label_that_is_no_class() -> None:
+    with pytest.raises(UsageError, match=r"0\.\.1 or 255: 1\.\.7"):
+        Confusion(2).add(np.array([[7, 1]]), np.array([[1, 1]]))
 
 
 def test_absent_classes_leave_the_mean_alone() -> None:

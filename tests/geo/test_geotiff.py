@@ -182,6 +182,15 @@ def test_floats_get_their_predictor() -> None:
         ({"COMPRES": "LZW"}, r"Unknown creation option 'COMPRES'. "),
         ({"TARGET_SRS": "EPSG:3857"}, r"Unknown creation option 'TARGET_SRS'"),
         ({"COMPRESS": "DEFALTE"}, r"Unknown value for COMPRESS 'DEFALTE'. "),
+        ({"COMPRESS": "JPEG"}, r"Unknown value for COMPRESS 'JPEG'"),
+        ({"COMPRESS": "WEBP"}, r"Unknown value for COMPRESS 'WEBP'"),
+        ({"NBITS": "1"}, r"Unknown creation option 'NBITS'"),
+        ({"MAX_Z_ERROR": "1"}, r"Unknown creation option 'MAX_Z_ERROR'"),
+        ({"BLOCKSIZE": "large"}, r"BLOCKSIZE is a whole number, not 'large'"),
+        ({"BLOCKSIZE": "0"}, r"BLOCKSIZE is a multiple of 16 between 128 and 4096, not 0"),
+        ({"BLOCKSIZE": "200"}, r"BLOCKSIZE is a multiple of 16"),
+        ({"LEVEL": "-1"}, r"LEVEL is a whole number, not '-1'"),
+        ({"predictor": "floating_point"}, r"PREDICTOR=floating_point is for floating-point numbers, and uint8 is none"),
     ],
 )
 def test_wrong_creation_options_are_refused(given_options: dict[str, str], words: str) -> None:
@@ -194,10 +203,32 @@ def test_unknown_resampling_is_refused(tmp_path: Path, grid: Grid) -> None:
         RasterWriter(tmp_path / "a.tif", grid=grid, dtype="uint8", resampling="nearist")
 
 
-def test_a_value_gdal_refuses_leaves_nothing(tmp_path: Path, grid: Grid, rng: np.random.Generator) -> None:
-    with pytest.raises(OutputError, match=r"Cannot write .*a.tif \(.*TileWidth"):
-        write(tmp_path / "a.tif", grid, random_labels(rng, grid.shape), creation_options={"BLOCKSIZE": "17"})
+@pytest.mark.parametrize(
+    ("options", "words"), [({"BLOCKSIZE": "17"}, "TileWidth"), ({"COMPRESS": "WEBP"}, "truncated")]
+)
+def test_a_value_gdal_refuses_leaves_nothing(
+    tmp_path: Path,
+    grid: Grid,
+    rng: np.random.Generator,
+    options: dict[str, str],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With or without a word from GDAL: WEBP, for one, leaves all tiles out and calls it done."""
+    monkeypatch.setattr("earthwords.geo.geotiff._check_option", lambda key, value, dtype: None)
+    with pytest.raises(OutputError, match=rf"Cannot write .*a.tif \(.*{words}"):
+        write(tmp_path / "a.tif", grid, random_labels(rng, grid.shape), creation_options=options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_tiles_of_nodata_may_be_left_out(tmp_path: Path, grid: Grid) -> None:
+    empty = np.full(grid.shape, 255, np.uint8)
+    for sparse in ("YES", "NO"):
+        path = tmp_path / f"{sparse}.tif"
+        write(path, grid, empty, nodata=255, creation_options={"SPARSE_OK": sparse})
+        with rasterio.open(path) as dataset:
+            np.testing.assert_array_equal(dataset.read(1), empty)
+            assert (dataset.get_tag_item("BLOCK_OFFSET_0_0", "TIFF", bidx=1) is None) == (sparse == "YES")
 
 
 @pytest.mark.parametrize("error", [ValueError("stop"), KeyboardInterrupt()])

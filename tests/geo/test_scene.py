@@ -279,7 +279,8 @@ def test_the_working_grid_covers_the_same_ground() -> None:
 def test_the_working_grid_of_degrees_is_in_metres() -> None:
     native = Grid(height=370, width=530, transform=Affine(1e-4, 0, -74, 0, -1e-4, 61), crs=CRS.from_epsg(4326))
     grid = working_grid(native, 30)
-    assert grid.gsd_m == pytest.approx(30, rel=0.01)
+    assert grid.ground_pixel_m == pytest.approx((30, 30), rel=0.01), "square on the ground, though not in degrees"
+    np.testing.assert_allclose(grid.bounds, native.bounds)
 
 
 SCALES = {"coarser": 5.3, "finer": 0.9, "much coarser": 23.0}
@@ -359,15 +360,6 @@ def test_bounds_of_a_rotated_scene_hold_all_its_pixels(make_raster: Make, rng: n
     x, y = turned @ (20.5, 10.5)
     with open_scene(path, bounds=(x - 0.1, y - 0.1, x + 0.1, y + 0.1)) as scene:
         assert scene.region == Window(row=10, col=20, height=1, width=1)
-
-
-def test_the_working_region_holds_the_region(make_raster: Make, rng: np.random.Generator) -> None:
-    path = make_raster(distinct(rng, "uint8"))
-    with open_scene(path, bounds=(404230, 3285100, 404240, 3285110), gsd=5) as scene:
-        small = scene.grid.window(scene.working_region).bounds
-        wanted = scene.native.window(scene.region).bounds
-    assert small[0] <= wanted[0] and small[1] <= wanted[1] and small[2] >= wanted[2] and small[3] >= wanted[3]
-    assert scene.working_region.height < scene.grid.height
 
 
 # Sources beyond plain files
@@ -571,3 +563,40 @@ def test_a_closed_scene_says_so(make_raster: Make, rng: np.random.Generator) -> 
         pass
     with pytest.raises(SourceError, match="was closed"):
         scene.read(whole(scene))
+
+
+def test_bands_of_different_types_share_one(make_raster: Make, rng: np.random.Generator, tmp_path: Path) -> None:
+    data = distinct(rng, "uint8")
+    data[:, 3:6, 4:9] = 250
+    source = make_raster(data)
+    bands = "".join(
+        f'<VRTRasterBand dataType="{dtype}" band="{i}"><NoDataValue>250</NoDataValue><SimpleSource>'
+        f"<SourceFilename>{source}</SourceFilename><SourceBand>{i}</SourceBand></SimpleSource></VRTRasterBand>"
+        for i, dtype in enumerate(("Byte", "UInt16", "Float32"), start=1)
+    )
+    mixed = tmp_path / "mixed.vrt"
+    mixed.write_text(f'<VRTDataset rasterXSize="{SHAPE[2]}" rasterYSize="{SHAPE[1]}">{bands}</VRTDataset>')
+    with open_scene(mixed) as scene:
+        raster = scene.read_native(whole(scene))
+    assert raster.data.dtype == np.float32
+    np.testing.assert_array_equal(raster.data, data)
+    np.testing.assert_array_equal(raster.valid, (data != 250).any(axis=0))
+
+
+def test_latitudes_that_there_are_not_are_no_degrees(make_raster: Make, rng: np.random.Generator) -> None:
+    with open_scene(make_raster(distinct(rng, "uint8"), crs="EPSG:4326")) as scene:
+        assert scene.native.crs is None and scene.native.gsd_m is None
+        assert (
+            scene.notes[0].startswith("The bounds (404211.9, ") and "cannot be degrees of EPSG:4326" in scene.notes[0]
+        )
+    globe = Affine(360 / 53, 0, -180, 0, -181 / 37, 90.5)
+    with open_scene(make_raster(distinct(rng, "uint8"), crs="EPSG:4326", transform=globe, name="globe.tif")) as scene:
+        assert scene.native.crs is not None and not any("degrees" in note for note in scene.notes)
+
+
+def test_a_working_grid_far_finer_than_the_scene_is_refused(make_raster: Make, rng: np.random.Generator) -> None:
+    path = make_raster(distinct(rng, "uint8"))
+    with pytest.raises(UsageError, match=r"1e-05 m is more than 64 times finer than the scene's 2 m"):
+        open_scene(path, gsd=1e-5)
+    with open_scene(path, gsd=2 / 64) as scene:
+        assert scene.grid.shape == (37 * 64, 53 * 64)

@@ -249,3 +249,15 @@ def test_the_error_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("x")
     with pytest.raises(OutputError, match="Cannot make the folder"):
         write_vectors(tmp_path / "a" / "b.gpkg", [], crs=UTM, schema=SCHEMA)
+
+
+def test_geojson_needs_a_way_to_longitude_and_latitude(tmp_path: Path) -> None:
+    local = CRS.from_wkt('LOCAL_CS["site",UNIT["metre",1]]')
+    write_vectors(tmp_path / "a.gpkg", [layer(0, 3, local)], crs=local, schema=SCHEMA)
+    (tmp_path / "a.gpkg").unlink()
+    with (
+        pytest.raises(UsageError, match=r"GeoJSON holds longitudes and latitudes, which the CRS 'site' has no way to"),
+        VectorWriter(tmp_path / "a.geojson", crs=local, schema=SCHEMA),
+    ):
+        raise AssertionError("told before the work")
+    assert list(tmp_path.iterdir()) == []

@@ -186,6 +186,15 @@ def test_the_report_says_what_was_done(report: dict[str, Any], scene_file: Path)
     assert seconds["total"] == pytest.approx(0.5 + seconds["segmenting"] + seconds["finishing"], abs=0.01)
 
 
+def test_signatures_of_urls_stay_out_of_the_outputs(segmenter: Segmenter, scene_file: Path, tmp_path: Path) -> None:
+    outputs = plan_outputs(tmp_path / "out", probabilities=False, overwrite=False)
+    with segmenter.open(scene_file) as scene:
+        scene.source = "https://host/scene.tif?signature=secret"
+        found = SceneJob(segmenter=segmenter, scene=scene, vocabulary=parse_classes(WORDS), outputs=outputs).run()
+    assert found.source == "https://host/scene.tif"
+    assert not any(b"secret" in path.read_bytes() for path in outputs.values())
+
+
 def test_a_picture_and_styles(folder: Path, expected: SegmentationResult) -> None:
     with Image.open(folder / "preview.png") as preview:
         preview.load()

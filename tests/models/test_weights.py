@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 import warnings
 import zipfile
@@ -141,6 +142,55 @@ def test_unfitting_state_dicts(damage: object, sentence: str, openai_state: dict
         load_clip(str(tmp_path / "x.pt"))
 
 
+@pytest.mark.parametrize("content", [[1, 2], torch.zeros(3)], ids=["list", "tensor"])
+def test_files_without_names(content: object, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "x.pt")
+    with pytest.raises(WeightsError, match="expected tensors by name"):
+        load_clip(str(tmp_path / "x.pt"))
+
+
+def test_a_vision_tower_alone_loads(openai_state: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save({k: v for k, v in openai_state.items() if k.startswith("visual.")}, tmp_path / "vision.pt")
+    tower = load_clip(str(tmp_path / "vision.pt"))
+    assert tower.encode_dense(PIXELS, DenseMethod()).values.shape == (2, 16, 4, 4)
+    assert tower.tokenizer is None
+
+
+@pytest.mark.parametrize(("width", "heads"), [(768, 12), (1024, 16), (1280, 16), (1408, 16), (1664, 16)])
+def test_heads_of_the_published_vision_towers(width: int, heads: int, openai_state: dict[str, Tensor]) -> None:
+    """B, L, H, g and bigG: the wider ones have heads of 80, 88 and 104."""
+    from earthwords.models.convert import openai_config
+
+    conv = {"visual.conv1.weight": torch.empty(width, 3, 16, 16, device="meta")}
+    config = openai_config({**openai_state, **conv}, activation="gelu")
+    assert config.vision_config.num_attention_heads == heads
+    assert config.text_config.num_attention_heads == 2
+
+
+def test_an_archive_packed_on_a_mac(clip: CLIPModel, openai_state: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save(openai_state, tmp_path / "x.pt")
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.write(tmp_path / "x.pt", "SkyCLIP/epoch_20.pt")
+        archive.writestr("__MACOSX/SkyCLIP/._epoch_20.pt", b"resource fork")
+    agrees(load_clip(str(tmp_path / "x.zip")), clip)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "sentence"),
+    [
+        ("vocab.json", "{", "tokenizer in .* is damaged"),
+        ("vocab.json", '{"a": 0}', "tokenizer in .* is damaged"),
+        ("merges.txt", "a b c\n", "tokenizer in .* is damaged"),
+        ("preprocessor_config.json", "{", r"Cannot read .*preprocessor_config\.json"),
+    ],
+)
+def test_a_folder_with_a_damaged_file(file: str, content: str, sentence: str, clip: CLIPModel, tmp_path: Path) -> None:
+    store(ClipBackbone(clip, tokenizer=ClipTokenizer.train(["a road"], vocab_size=640, context=24)), tmp_path)
+    (tmp_path / file).write_text(content)
+    with pytest.raises(WeightsError, match=sentence):
+        load_clip(str(tmp_path))
+
+
 def test_an_incomplete_folder(clip: CLIPModel, tmp_path: Path) -> None:
     state = clip.state_dict()
     del state["visual_projection.weight"]
@@ -176,6 +226,15 @@ def test_pickled_code_in_a_torchscript_archive_does_not_run(tmp_path: Path) -> N
     assert not Path("/tmp/earthwords-was-here").exists()
 
 
+@pytest.mark.parametrize("tree", [pickle.dumps({"a": 1}), pickle.dumps([1])[:-3], b"\x80\x02Q"])
+def test_a_torchscript_archive_of_something_else(tree: bytes, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
+        archive.writestr("x/constants.pkl", b"")
+        archive.writestr("x/data.pkl", tree)
+    with pytest.raises(WeightsError, match="TorchScript archive"):
+        load_clip(str(tmp_path / "x.pt"))
+
+
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04broken"])
 def test_files_that_are_no_checkpoints(content: bytes, tmp_path: Path) -> None:
     for name in ("x.pt", "x.safetensors", "x.zip"):
@@ -196,9 +255,14 @@ def test_unknown_weights(name: str, error: type[Exception], sentence: str) -> No
         find(name)
 
 
+@pytest.mark.parametrize("name", ["facebook/metaclip-b16-fullcc2.5b", "somebody/model-v1.5", "somebody/model"])
+def test_hugging_face_ids_may_hold_dots(name: str) -> None:
+    assert find(name).source == name
+
+
 def test_offline_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EARTHWORDS_CACHE", str(tmp_path))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))  # read from the environment once
     for name in ("remoteclip-vit-b-32", "openai-vit-b-16", "featup-clip"):
         with pytest.raises(WeightsError, match=f"{name}.*without --offline"):
             fetch(WEIGHTS[name], offline=True)
@@ -231,6 +295,17 @@ class TestDownloads:
             fetch(replace(row, sha256="0" * 64))
         assert not [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
 
+    def test_a_cut_off_download_is_refused_and_not_kept(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Python's `read(amount)` ends like a whole file when the connection drops."""
+        answer = io.BytesIO(b"x" * 3000)
+        answer.headers = {"Content-Length": "1000000"}  # type: ignore[attr-defined]
+        monkeypatch.setenv("EARTHWORDS_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr("urllib.request.urlopen", lambda *args, **options: answer)
+        row = WeightSpec(name="cut", source="https://example.org/model.zip", licence="", paper="")
+        with pytest.raises(WeightsError, match="the connection ended after 3,000 of 1,000,000 bytes"):
+            fetch(row)
+        assert not [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
+
     def test_unreachable(self, row: WeightSpec, tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match="up cannot be fetched from"):
             fetch(replace(row, source=(tmp_path / "gone.pt").as_uri()))
@@ -242,7 +317,17 @@ def test_rows_are_complete() -> None:
         assert row.name == name and row.licence and row.kind in ("clip", "upsampler")
         if row.kind == "clip" and row.file and row.file.endswith((".pt", ".bin")):
             assert row.activation in ("quickgelu", "gelu"), f"{name}: a state dict does not say its activation"
-    assert WEIGHTS["remoteclip-vit-b-32"].activation == "quickgelu"
+    found = {name: row.activation for name, row in WEIGHTS.items() if row.activation}
+    assert found == {
+        "laion-vit-b-16": "gelu",
+        "remoteclip-vit-b-32": "quickgelu",
+        "remoteclip-vit-l-14": "quickgelu",
+        "georsclip-vit-b-32": "quickgelu",
+        "georsclip-vit-l-14": "quickgelu",
+        "georsclip-vit-h-14": "gelu",
+        "skyclip-vit-b-32": "gelu",
+        "skyclip-vit-l-14": "quickgelu",
+    }
 
 
 def test_a_vision_tower_has_no_words(openai_state: dict[str, Tensor]) -> None:

@@ -14,6 +14,17 @@ def test_every_template_has_one_place() -> None:
     assert all(t.count("{}") == 1 for templates in TEMPLATES.values() for t in templates)
 
 
+def test_the_sets_of_segearth_ov() -> None:
+    assert {name: len(TEMPLATES[name]) for name in ("openai80", "openai7", "maskclip5", "photo")} == {
+        "openai80": 80,
+        "openai7": 7,
+        "maskclip5": 5,
+        "photo": 1,
+    }
+    assert set(TEMPLATES["openai7"]) <= set(TEMPLATES["openai80"])
+    assert TEMPLATES["openai7"][1] == "a bad photo of a {}."
+
+
 def test_fill_takes_words_literally() -> None:
     assert fill(["a {} here.", "{}"], "{0}") == ["a {0} here.", "{0}"]
 

@@ -55,6 +55,15 @@ def test_files_make_the_same_tokenizer(learned: ClipTokenizer, tmp_path: Path) -
     assert (again.start, again.end) == (learned.start, learned.end)
 
 
+def test_training_gives_the_same_merges_every_time() -> None:
+    """Many pairs occur equally often; a resumed training must number the words as it did before."""
+    rng = np.random.default_rng(0)
+    letters = list("abcdefghijklmnopqrstuvwxyz0123456789")
+    texts = ["".join(rng.choice(letters, 5)) for _ in range(400)]
+    first, *others = [ClipTokenizer.train(texts, vocab_size=700, context=24)(texts) for _ in range(5)]
+    assert all(np.array_equal(first, other) for other in others)
+
+
 def test_frequent_words_are_one_token(learned: ClipTokenizer) -> None:
     assert learned(["trees"]).shape == (1, 3)
     assert learned(["xylophone"]).shape[1] > 5

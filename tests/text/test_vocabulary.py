@@ -90,3 +90,9 @@ def test_a_class_file_from_windows(tmp_path: Path) -> None:
     path = tmp_path / "classes.txt"
     path.write_bytes("\ufeffbuilding,roof\r\nroad\r\n".encode())
     assert read_class_file(path).queries == ("building", "roof", "road")
+
+
+def test_control_characters_are_dropped() -> None:
+    """A style or a vector file that holds one is broken."""
+    vocabulary = parse_classes(["road\x00\x1b,way\u200b", "water\n lake"])
+    assert [c.names for c in vocabulary.classes] == [("road", "way"), ("water lake",)]

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch._subclasses import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.nn import functional as F
 
 from earthwords.data.manifest import IGNORE, read_manifest
@@ -136,6 +138,11 @@ def test_seeds(listing: Path) -> None:
     [
         ("{", UsageError, "not JSON lines"),
         ('{"image": "p0.png"}', UsageError, 'needs "image" and "set"'),
+        ("5", UsageError, 'needs "image" and "set"'),
+        ('{"image": "p0.png", "set": "a", "captions": "a road"}', UsageError, "list of sentences, got 'a road'"),
+        ('{"image": "p0.png", "set": "a", "label": " , "}', UsageError, '"label" has no name'),
+        ('{"image": "m0.png", "set": "a", "mask": "m0_mask.png"}', UsageError, "must name the values"),
+        ('{"image": "m0.png", "set": "a", "mask": "m0_mask.png", "classes": {"300": "x"}}', UsageError, "values 0"),
         ('{"image": "gone.png", "set": "a", "label": "x"}', SourceError, "Cannot read the training image"),
         ('{"image": "p0.png", "set": "a", "mask": "m0_mask.png", "classes": {"0": "x"}}', UsageError, "its image"),
         ("", UsageError, "lists no images"),
@@ -150,6 +157,35 @@ def test_bad_listings(line: str, error: type[Exception], sentence: str, listing:
     assert not (tmp_path / "model").exists()
 
 
+def test_a_set_has_one_list_of_classes(listing: Path) -> None:
+    path = listing.with_name("two.jsonl")
+    row = {"image": "m0.png", "set": "a", "mask": "m0_mask.png"}
+    tables = ({"0": "road", "1": "water"}, {"0": "water", "1": "road"})
+    path.write_text("\n".join(json.dumps({**row, "classes": table}) for table in tables))
+    with pytest.raises(UsageError, match="line 2: other classes than before in the set 'a'"):
+        read_manifest(path)
+
+
+def test_a_label_written_in_two_ways_is_one(listing: Path) -> None:
+    path = listing.with_name("labels.jsonl")
+    labels = ("airport,planes", "airport, planes", "port")
+    path.write_text("\n".join(json.dumps({"image": "p0.png", "set": "a", "label": label}) for label in labels))
+    manifest = read_manifest(path)
+    assert manifest.labels["a"] == (("airport", "planes"), ("port",))
+    assert [example.label for example in manifest.examples] == [0, 0, 1]
+
+
+def test_all_tensors_of_a_step_follow_the_model(listing: Path) -> None:
+    """On the device `meta` (no data) as on a GPU: what stays behind on the CPU fails."""
+    manifest = read_manifest(listing)
+    task = Contrastive(Sampler(manifest, zoom=(0.5, 1.0)), Objective(batch_size=6, region_batch=4, sides=(32,)))
+    backbone = start(manifest, architecture="micro", model=None, seed=0)
+    batch = task.draw(np.random.default_rng(1))
+    with FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv()):
+        found = task.losses(backbone.to("meta"), batch)
+    assert {name: loss.device.type for name, loss in found.items()} == dict.fromkeys(found, "meta")
+
+
 def test_a_missing_listing(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="Cannot read the list"):
         train_clip(tmp_path / "none.jsonl", tmp_path / "model", quiet=True)
@@ -158,5 +194,11 @@ def test_a_missing_listing(tmp_path: Path) -> None:
 def test_bad_options(listing: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Did you mean 'tiny'"):
         train_clip(listing, tmp_path, architecture="tinny", quiet=True, device="cpu")
-    with pytest.raises(UsageError, match="not SET=WEIGHT"):
-        train_clip(listing, tmp_path, architecture="micro", mix=["masks"], quiet=True, device="cpu")
+    for mix, sentence in (
+        (["masks"], "not SET=WEIGHT"),
+        (["mask=2"], "Unknown set of masks 'mask'. Did you mean 'masks'"),
+        (["masks=-1"], "must be 0 or more, got -1"),
+        (["masks=0"], "No set of masks has a share above 0"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            train_clip(listing, tmp_path, architecture="micro", mix=mix, quiet=True, device="cpu")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ class Line:
     """Fits y = A x with batches from the generator."""
 
     target = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]])
+    settings: ClassVar[dict[str, str]] = {"line": "steep"}
 
     def draw(self, rng: np.random.Generator) -> Tensor:
         return torch.from_numpy(rng.standard_normal((16, 3)).astype(np.float32))
@@ -30,7 +32,7 @@ class Line:
 
 def model() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.0), nn.Linear(8, 2))
+    return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.2), nn.Linear(8, 2))
 
 
 SCHEDULE = Schedule(steps=40, lr=1e-2, warmup=5, ema=0.9, seed=3)
@@ -96,9 +98,48 @@ def test_other_settings_are_refused(change: dict[str, float], tmp_path: Path) ->
         run(model(), tmp_path, replace(SCHEDULE, **change))
 
 
+def test_another_task_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(model(), tmp_path, stop_at=9)
+    monkeypatch.setattr(Line, "settings", {"line": "flat"})
+    with pytest.raises(UsageError, match="was trained with line steep, not flat"):
+        run(model(), tmp_path)
+
+
+def test_another_architecture_is_refused(tmp_path: Path) -> None:
+    run(model(), tmp_path, stop_at=9)
+    with pytest.raises(UsageError, match="another architecture"):
+        run(nn.Linear(3, 2), tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "other"])
+def test_a_damaged_checkpoint_is_one_sentence(tmp_path: Path, damage: str) -> None:
+    run(model(), tmp_path, stop_at=9)
+    path = tmp_path / "checkpoint.pt"
+    whole = path.read_bytes()
+    if damage == "other":
+        torch.save({"weights": torch.ones(3)}, path)
+    else:
+        path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"not a checkpoint")
+    with pytest.raises(UsageError, match="not a checkpoint of this command, or is damaged"):
+        run(model(), tmp_path)
+
+
 def test_no_resume_begins_again(tmp_path: Path) -> None:
     run(model(), tmp_path, stop_at=9)
     assert run(model(), tmp_path, resume=False)[0].step == 10
+
+
+def test_the_log_tells_every_step_once(tmp_path: Path) -> None:
+    def steps() -> list[int]:
+        return [int(row["step"]) for row in csv.DictReader((tmp_path / "log.csv").open()) if row["name"] == "fit"]
+
+    for progress in train(model(), Line(), SCHEDULE, folder=tmp_path, log_every=1, save_every=7):
+        if progress.step == 18:
+            break
+    run(model(), tmp_path)
+    assert steps() == [*range(1, 15), 20, 30, 40], "the last checkpoint stood at 14"
+    run(model(), tmp_path, resume=False)
+    assert steps() == [10, 20, 30, 40]
 
 
 def test_unknown_precision() -> None:

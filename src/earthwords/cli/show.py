@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -12,12 +13,14 @@ from earthwords.types import SceneReport
 
 def show(result: Any) -> None:
     """Print a result: `SceneReport` as a table of classes, others by their own `table()`."""
-    console = Console(markup=False, emoji=False)
+    console = Console(markup=False, emoji=False, width=None if sys.stdout.isatty() else 160)
     if isinstance(result, SceneReport):
+        console.print(f"{result.source}: {result.seconds['total']:.1f} s", soft_wrap=True)
         console.print(_scene_table(result))
         return
     title, columns, rows = result.table()
-    table = Table(*columns, title=title, title_justify="left")
+    console.print(title, soft_wrap=True)
+    table = Table(*columns)
     for row in rows:
         table.add_row(*map(str, row))
     console.print(table)
@@ -26,7 +29,7 @@ def show(result: Any) -> None:
 def _scene_table(report: SceneReport) -> Table:
     measured = any(c.area_m2 is not None for c in report.classes)
     columns = ["class", "share", "area" if measured else "pixels", "mean score", "polygons"]
-    table = Table(*columns, title=f"{report.source}: {report.seconds['total']:.1f} s", title_justify="left")
+    table = Table(*columns)
     for row in report.classes:
         table.add_row(
             row.name,

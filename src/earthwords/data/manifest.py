@@ -11,6 +11,7 @@ not listed is ignored. All images of a set have the same `classes`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -58,18 +59,30 @@ class Manifest:
         names = [n for table in (self.labels, self.classes) for groups in table.values() for g in groups for n in g]
         return [c for e in self.examples for c in e.captions] + names
 
+    @property
+    def digest(self) -> str:
+        """Names the words and the sizes of the images, in order; the pixels are not read."""
+        told = hashlib.sha256(repr((self.labels, self.classes)).encode())
+        for e in self.examples:
+            told.update(repr((e.set, e.captions, e.label, e.image.shape, e.mask is not None)).encode())
+        return told.hexdigest()[:16]
+
 
 def read_manifest(path: str | Path) -> Manifest:
     """Read a manifest and all of its images into memory.
 
     Raises:
         SourceError: the file or an image cannot be read.
-        UsageError: a line lacks a field, or a mask does not fit its image.
+        UsageError: a line lacks a field or has one of the wrong kind, images of one set have different
+            classes, or a mask does not fit its image.
     """
     path = Path(path)
     lines = _lines(path)
     labels = _labels(lines)
-    classes = {str(line["set"]): _classes(line) for line in lines if "mask" in line}
+    classes: dict[str, tuple[tuple[str, ...], ...]] = {}
+    for number, line in enumerate(lines, 1):
+        if "mask" in line and classes.setdefault(str(line["set"]), _classes(line)) != _classes(line):
+            raise UsageError(f"{path}, line {number}: other classes than before in the set {line['set']!r}.")
     load = cache(_pixels)
     examples = tuple(_example(path.parent, line, labels, i + 1, load) for i, line in enumerate(lines))
     return Manifest(examples=examples, labels=labels, classes=classes)
@@ -85,11 +98,29 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     except json.JSONDecodeError as error:
         raise UsageError(f"{path} is not JSON lines: {error}.") from error
     for number, line in enumerate(lines, 1):
-        if "image" not in line or "set" not in line:
-            raise UsageError(f'{path}, line {number}: an example needs "image" and "set".')
+        wrong = _wrong(line)
+        if wrong:
+            raise UsageError(f"{path}, line {number}: {wrong}.")
     if not lines:
         raise UsageError(f"{path} lists no images.")
     return lines
+
+
+def _wrong(line: Any) -> str:
+    """What is wrong with the fields of a line; empty if nothing is."""
+    if not isinstance(line, dict) or "image" not in line or "set" not in line:
+        return 'an example needs "image" and "set"'
+    captions = line.get("captions", [])
+    if not isinstance(captions, list) or not all(isinstance(c, str) for c in captions):
+        return f'"captions" must be a list of sentences, got {captions!r}'
+    if "label" in line and not _names(str(line["label"])):
+        return '"label" has no name'
+    if "mask" in line:
+        classes = line.get("classes")
+        values = set(map(str, range(256)))
+        if not isinstance(classes, dict) or not classes or not classes.keys() <= values:
+            return f'"classes" must name the values 0..255 of the mask, got {classes!r}'
+    return ""
 
 
 def _labels(lines: Sequence[dict[str, Any]]) -> dict[str, tuple[tuple[str, ...], ...]]:
@@ -97,7 +128,7 @@ def _labels(lines: Sequence[dict[str, Any]]) -> dict[str, tuple[tuple[str, ...],
     for line in lines:
         if "label" in line:
             found.setdefault(str(line["set"]), {})[str(line["label"])] = None
-    return {name: tuple(_names(label) for label in sorted(labels)) for name, labels in found.items()}
+    return {name: tuple(dict.fromkeys(map(_names, sorted(labels)))) for name, labels in found.items()}
 
 
 def _classes(line: dict[str, Any]) -> tuple[tuple[str, ...], ...]:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from earthwords.errors import UsageError
+
 RANKS = (1, 5, 10)
 
 
@@ -15,7 +17,8 @@ def recalls(
     """Recalls in percent.
 
     Image to text hits when any sentence of the image is among the first K; text to image when the
-    sentence's image is.
+    sentence's image is. Where scores are tied, as those of a sentence that describes two images, the recall
+    is the one to be expected of a random order.
 
     Args:
         images: `(image, dim)` unit vectors.
@@ -24,14 +27,30 @@ def recalls(
 
     Returns:
         `i2t_r1 ... t2i_r10` and `mean_recall`.
+
+    Raises:
+        UsageError: a vector is not finite.
     """
     scores = texts @ images.T
+    if not np.isfinite(scores).all():
+        raise UsageError("Retrieval needs finite vectors, but some are NaN or infinite.")
     own = scores[np.arange(len(texts)), image_of_text]
-    text_rank = (scores > own[:, None]).sum(axis=1)
-    best = np.full(len(images), -np.inf)
+    mine = np.ones(len(texts))
+    out = {f"t2i_r{k}": _recall(scores > own[:, None], scores == own[:, None], mine, k) for k in RANKS}
+    best = np.full(len(images), -np.inf, scores.dtype)
     np.maximum.at(best, image_of_text, own)
-    image_rank = (scores > best[None, :]).sum(axis=0)
-    out = {f"i2t_r{k}": 100 * float((image_rank < k).mean()) for k in RANKS}
-    out |= {f"t2i_r{k}": 100 * float((text_rank < k).mean()) for k in RANKS}
+    mine = np.bincount(image_of_text[own == best[image_of_text]], minlength=len(images)).astype(float)
+    out |= {f"i2t_r{k}": _recall((scores > best).T, (scores == best).T, mine, k) for k in RANKS}
     out["mean_recall"] = float(np.mean(list(out.values())))
     return out
+
+
+def _recall(before: NDArray[np.bool_], level: NDArray[np.bool_], mine: NDArray[np.floating], first: int) -> float:
+    """Percent of rows with a right answer among the `first`: those ahead, those level, how many of these are right."""
+    places = first - before.sum(axis=1)
+    tied = level.sum(axis=1).astype(float)
+    missed = np.ones(len(before))
+    for drawn in range(first):
+        left = np.maximum(tied - drawn, 1)
+        missed *= np.where(drawn < places, np.clip(1 - mine / left, 0, 1), 1)
+    return 100 * float(1 - missed.mean())

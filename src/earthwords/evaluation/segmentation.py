@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from earthwords.errors import UsageError
+
 
 class Confusion:
     """Pixel counts of truth against prediction."""
@@ -22,11 +24,17 @@ class Confusion:
         """Count the pixels of two `(row, col)` label maps; truth `ignore` does not count.
 
         A prediction outside the classes (nodata) counts as missing its true class.
+
+        Raises:
+            UsageError: a true label is neither a class nor `ignore`.
         """
         size = len(self.counts)
         seen = truth != self.ignore
-        predicted = np.minimum(prediction[seen], size).astype(np.int64)
-        pairs = truth[seen].astype(np.int64) * (size + 1) + predicted
+        actual, predicted = truth[seen].astype(np.int64), prediction[seen].astype(np.int64)
+        if actual.size and not 0 <= actual.min() <= actual.max() < size:
+            raise UsageError(f"True labels must be 0..{size - 1} or {self.ignore}: {actual.min()}..{actual.max()}.")
+        predicted = np.where((predicted < 0) | (predicted >= size), size, predicted)
+        pairs = actual * (size + 1) + predicted
         counts = np.bincount(pairs, minlength=size * (size + 1)).reshape(size, size + 1)
         self.counts += counts[:, :size]
         self.missed += counts[:, size]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 
 from earthwords.geo.georeference import pixel_to_crs
-from earthwords.types import Grid
+from earthwords.types import Grid, metres_per_unit
 
 Array: TypeAlias = NDArray[Any]
 """float64."""
@@ -60,7 +60,7 @@ def _lattice(grid: Grid) -> tuple[Array, Array, Array]:
     if grid.crs is None:
         return rows, cols, np.ones((len(rows), len(cols)))
     cells = _cell_areas(grid, crs=grid.crs, rows=rows, cols=cols, steps=(row_step, col_step))
-    planar = abs(grid.transform.determinant) * _unit_m(grid.crs) ** 2
+    planar = abs(grid.transform.determinant) * metres_per_unit(grid.crs) ** 2
     return rows, cols, np.where(np.isfinite(cells), cells / (row_step * col_step), planar)
 
 
@@ -108,7 +108,3 @@ def _interpolate(values: Array, places: Array, at: Array, *, axis: int) -> Array
     shape = (-1, 1) if axis == 0 else (1, -1)
     lower, upper = np.take(values, left, axis=axis), np.take(values, left + 1, axis=axis)
     return lower + (upper - lower) * weight.reshape(shape)
-
-
-def _unit_m(crs: CRS) -> float:
-    return float(crs.axis_info[0].unit_conversion_factor) if crs.axis_info else 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -25,10 +26,14 @@ def grid_of(dataset: DatasetReader) -> tuple[Grid, tuple[str, ...]]:
     """The grid of an open dataset, and sentences on what is missing.
 
     A CRS without a geotransform counts as no CRS, as do ground control points and RPCs: the place of a
-    pixel is then not known exactly. A geotransform without a CRS is kept, so outputs overlay the source.
+    pixel is then not known exactly. So does a geographic CRS with latitudes that there are not. A geotransform
+    without a CRS is kept, so outputs overlay the source.
     """
     crs, notes = _crs_of(dataset)
     grid = Grid(height=dataset.height, width=dataset.width, transform=dataset.transform, crs=crs)
+    if crs is not None and crs.is_geographic and _leaves_the_globe(grid, crs):
+        why = f"The bounds {_show(grid.bounds)} cannot be degrees of {_name(crs)}"
+        return replace(grid, crs=None), (*notes, f"{why}: working in pixels, areas in pixels.")
     return grid, notes
 
 
@@ -64,14 +69,6 @@ def pixel_to_crs(grid: Grid, cols: NDArray[Any], rows: NDArray[Any]) -> tuple[ND
     return t.a * cols + t.b * rows + t.c, t.d * cols + t.e * rows + t.f
 
 
-def rescale_window(window: Window, *, source: Grid, target: Grid) -> Window:
-    """The pixels of `target` touched by `window` of `source`; both grids cover the same ground."""
-    down, right = target.height / source.height, target.width / source.width
-    row, row_stop = _snap((window.row * down, window.row_stop * down), target.height)
-    col, col_stop = _snap((window.col * right, window.col_stop * right), target.width)
-    return Window(row=row, col=col, height=row_stop - row, width=col_stop - col)
-
-
 def _crs_of(dataset: DatasetReader) -> tuple[CRS | None, tuple[str, ...]]:
     has_transform = not dataset.transform.is_identity
     if dataset.crs is not None and dataset.crs.wkt and has_transform:
@@ -88,6 +85,12 @@ def _crs_of(dataset: DatasetReader) -> tuple[CRS | None, tuple[str, ...]]:
     else:
         why = "No CRS"
     return None, (f"{why}: working in pixels, areas in pixels.",)
+
+
+def _leaves_the_globe(grid: Grid, crs: CRS) -> bool:
+    """Whether latitudes go beyond the poles by more than a degree, which grids of the whole earth may do."""
+    degrees = math.degrees(crs.axis_info[0].unit_conversion_factor)
+    return max(abs(grid.bounds[1]), abs(grid.bounds[3])) * degrees > 91
 
 
 def _snap(values: tuple[float, ...], length: int) -> tuple[int, int]:

@@ -24,36 +24,32 @@ from earthwords.geo.outputs import shown, staging, without_hidden
 from earthwords.geo.source import one_line
 from earthwords.types import Colour, Grid
 
-_ANY: tuple[str, ...] = ()
-_COMPRESSIONS = ("NONE", "LZW", "JPEG", "DEFLATE", "ZSTD", "WEBP", "LERC", "LERC_DEFLATE", "LERC_ZSTD", "LZMA")
+_NUMBER: tuple[str, ...] = ()
+"""Stands for any whole number from 0."""
+_COMPRESSIONS = ("NONE", "LZW", "DEFLATE", "ZSTD", "LERC", "LERC_DEFLATE", "LERC_ZSTD", "LZMA")
 _RESAMPLINGS = ("NEAREST", "AVERAGE", "BILINEAR", "CUBIC", "CUBICSPLINE", "LANCZOS", "MODE", "RMS")
 _PREDICTORS = ("YES", "NO", "STANDARD", "FLOATING_POINT", "1", "2", "3")
 
 CREATION_OPTIONS: dict[str, tuple[str, ...]] = {
     "COMPRESS": _COMPRESSIONS,
-    "LEVEL": _ANY,
-    "QUALITY": _ANY,
-    "MAX_Z_ERROR": _ANY,
-    "MAX_Z_ERROR_OVERVIEW": _ANY,
+    "LEVEL": _NUMBER,
     "PREDICTOR": _PREDICTORS,
-    "BLOCKSIZE": _ANY,
-    "NBITS": _ANY,
-    "NUM_THREADS": _ANY,
+    "BLOCKSIZE": _NUMBER,
+    "NUM_THREADS": _NUMBER,
     "BIGTIFF": ("YES", "NO", "IF_NEEDED", "IF_SAFER"),
     "GEOTIFF_VERSION": ("AUTO", "1.0", "1.1"),
     "RESAMPLING": _RESAMPLINGS,
     "OVERVIEW_RESAMPLING": _RESAMPLINGS,
     "OVERVIEWS": ("AUTO", "NONE"),
-    "OVERVIEW_COUNT": _ANY,
+    "OVERVIEW_COUNT": _NUMBER,
     "OVERVIEW_COMPRESS": ("AUTO", *_COMPRESSIONS),
-    "OVERVIEW_QUALITY": _ANY,
     "OVERVIEW_PREDICTOR": _PREDICTORS,
     "SPARSE_OK": ("YES", "NO", "TRUE", "FALSE"),
     "STATISTICS": ("AUTO", "YES", "NO"),
 }
 """Options of GDAL's COG driver and their values (https://gdal.org/en/stable/drivers/raster/cog.html).
 GDAL ignores unknown ones in silence, so they are checked here. Those that reproject are left out: an
-output lies exactly on its grid."""
+output lies exactly on its grid; and those that change values, such as JPEG, WEBP and NBITS."""
 
 _BUFFER_BYTES = 2**26
 _TILE = 512
@@ -178,7 +174,8 @@ class RasterWriter:
             if self._categories:
                 _write_categories(Path(f"{self._scratch}.aux.xml"), self._categories)
             rasterio.shutil.copy(str(self._scratch), str(self._result), driver="COG", **self._options)
-            _check_complete(self._result, self.path)
+            sparse = self._options.get("SPARSE_OK", "NO").upper() in ("YES", "TRUE")
+            _check_complete(self._result, self.path, sparse=sparse)
 
     def _open(self) -> DatasetWriter:
         identity = self.grid.transform.is_identity
@@ -230,15 +227,11 @@ def cog_options(
     """GDAL's options for a COG: our defaults, and over them those `given` (`--co KEY=VAL`).
 
     Raises:
-        UsageError: a key or a value that GDAL would ignore in silence.
+        UsageError: a key or a value that GDAL would ignore in silence, or refuse only at the end of the work.
     """
     chosen = {key.upper(): str(value) for key, value in (given or {}).items()}
     for key, value in chosen.items():
-        if key not in CREATION_OPTIONS:
-            raise unknown("creation option", key, CREATION_OPTIONS)
-        known = CREATION_OPTIONS[key]
-        if known and value.upper() not in known:
-            raise unknown(f"value for {key}", value, known)
+        _check_option(key, value, np.dtype(dtype))
     if resampling.upper() not in _RESAMPLINGS:
         raise unknown("resampling", resampling, [name.lower() for name in _RESAMPLINGS])
     options = {
@@ -252,6 +245,20 @@ def cog_options(
     if np.dtype(dtype).kind == "f" and options["COMPRESS"].upper() in ("DEFLATE", "LZW", "ZSTD"):
         options.setdefault("PREDICTOR", "FLOATING_POINT")
     return options
+
+
+def _check_option(key: str, value: str, dtype: np.dtype[Any]) -> None:
+    if key not in CREATION_OPTIONS:
+        raise unknown("creation option", key, CREATION_OPTIONS)
+    known = CREATION_OPTIONS[key]
+    if known and value.upper() not in known:
+        raise unknown(f"value for {key}", value, known)
+    if not known and not value.isdecimal() and (key, value.upper()) != ("NUM_THREADS", "ALL_CPUS"):
+        raise UsageError(f"The creation option {key} is a whole number, not {value!r}.")
+    if key == "BLOCKSIZE" and not (128 <= int(value) <= 4096 and int(value) % 16 == 0):
+        raise UsageError(f"BLOCKSIZE is a multiple of 16 between 128 and 4096, not {value}.")
+    if key.endswith("PREDICTOR") and value.upper() in ("3", "FLOATING_POINT") and dtype.kind != "f":
+        raise UsageError(f"{key}={value} is for floating-point numbers, and {dtype} is none; use YES.")
 
 
 @contextmanager
@@ -275,8 +282,11 @@ def _close_quietly(dataset: DatasetWriter) -> None:
         dataset.close()
 
 
-def _check_complete(file: Path, path: Path) -> None:
-    """Raise `OutputError` if a tile of `file` is missing: GDAL does not report every failed write."""
+def _check_complete(file: Path, path: Path, *, sparse: bool = False) -> None:
+    """Raise `OutputError` if a tile of `file` is missing: GDAL does not report every failed write.
+
+    In a sparse file empty tiles are left out on purpose.
+    """
     size = file.stat().st_size
     with rasterio.open(file) as dataset:
         for (row, col), _ in dataset.block_windows(1):
@@ -285,7 +295,7 @@ def _check_complete(file: Path, path: Path) -> None:
                     int(dataset.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=band) or 0)
                     for what in ("OFFSET", "SIZE")
                 )
-                if offset + length > size:
+                if offset + length > size or not (length or sparse):
                     raise OutputError(f"Cannot write {shown(path)} (it came out truncated); is the disk full?")
 
 

@@ -10,7 +10,6 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from pyproj import Geod
 
 from earthwords.errors import UsageError
 from earthwords.types import Colour, Grid, Vocabulary
@@ -123,9 +122,9 @@ class PreviewBuilder:
             _panel(_to_bytes(rgb), seen, zoom),
             _panel(overlay(_muted(rgb), self._labels, self.vocabulary), seen, zoom),
         ]
-        metres = _metres_per_column(self.grid)
-        if metres is not None:
-            _draw_scale(panels[0], metres * self.grid.width / (self.width * zoom))
+        sides = self.grid.ground_pixel_m
+        if sides is not None:
+            _draw_scale(panels[0], sides[0] * self.grid.width / (self.width * zoom))
         return _compose(panels, _legend(self.vocabulary, self.shares))
 
     def _binned(self, values: Array, row_starts: Array) -> Array:
@@ -260,19 +259,6 @@ def round_length(most: float) -> float:
     power = 10.0 ** math.floor(math.log10(most))
     digit = next(digit for digit in (5, 2, 1) if digit * power <= most * (1 + 1e-9))
     return float(f"{digit * power:g}")
-
-
-def _metres_per_column(grid: Grid) -> float | None:
-    """Width of a pixel on the ground at the centre; None without a CRS."""
-    if grid.crs is None or grid.gsd_m is None:
-        return None
-    if not grid.crs.is_geographic:
-        return grid.resolution[0] * grid.gsd_m / math.sqrt(math.prod(grid.resolution))
-    degrees = math.degrees(grid.crs.axis_info[0].unit_conversion_factor)
-    row, col = grid.height / 2, grid.width / 2
-    ends = [grid.transform @ (col + side, row) for side in (-0.5, 0.5)]
-    (x0, y0), (x1, y1) = ((x * degrees, y * degrees) for x, y in ends)
-    return float((grid.crs.get_geod() or Geod(ellps="WGS84")).inv(x0, y0, x1, y1)[2])
 
 
 def _font(texts: Sequence[str]) -> Font:

@@ -125,10 +125,16 @@ class PixelSource:
         unique = sorted(set(self.choice.numbers))
         where = f"rows {window.row}..{window.row_stop}, columns {window.col}..{window.col_stop}"
         with reading(self.source, where):
-            read = self.dataset.read(unique, out_shape=(len(unique), height, width), **how)
+            read = self._read_bands(unique, (height, width), how)
             raw = read[[unique.index(number) for number in self.choice.numbers]]
             valid = self._valid(raw, {"out_shape": (height, width), **how})
         return raw, valid
+
+    def _read_bands(self, numbers: list[int], shape: tuple[int, int], how: dict[str, Any]) -> Pixels:
+        """`(band, row, col)`, in a type that holds all of them where their own differ."""
+        if len({self.dataset.dtypes[number - 1] for number in numbers}) == 1:
+            return np.asarray(self.dataset.read(numbers, out_shape=(len(numbers), *shape), **how))
+        return np.stack([self.dataset.read(number, out_shape=shape, **how) for number in numbers])
 
     def _valid(self, raw: Pixels, how: dict[str, Any]) -> Mask:
         valid = ~np.logical_and.reduce(

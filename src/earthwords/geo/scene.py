@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from earthwords.errors import SourceError, UsageError
 from earthwords.geo.arrays import ArrayPixels, pixels_of_array
 from earthwords.geo.bands import bands_of, choose_bands
-from earthwords.geo.georeference import Bounds, grid_of, rescale_window, window_of_bounds
+from earthwords.geo.georeference import Bounds, grid_of, window_of_bounds
 from earthwords.geo.pixels import PixelSource, check_dtypes, nodata_of
 from earthwords.geo.resample import resample, source_window
 from earthwords.geo.source import open_dataset
@@ -26,6 +26,8 @@ from earthwords.types import Grid, Raster, Window
 
 MAX_SHRINK = 512
 """Most native pixels along the side of a working pixel."""
+MAX_ENLARGE = 64
+"""Most working pixels along the side of a native pixel."""
 
 _CHUNK_PIXELS = 2**21
 """At most about so many native pixels are resampled at once."""
@@ -69,11 +71,6 @@ class Scene:
         self.notes = notes
         self._pixels = pixels
         self._lock = threading.Lock()
-
-    @property
-    def working_region(self) -> Window:
-        """`region` in pixels of the working grid, snapped outwards."""
-        return rescale_window(self.region, source=self.native, target=self.grid)
 
     def at(self, gsd: float | None) -> Scene:
         """The same open source with a working grid of `gsd` metres (None: its own pixels).
@@ -227,27 +224,33 @@ def scene_from_array(image: NDArray[np.generic], *, stretch: str = "auto") -> Sc
 
 
 def working_grid(native: Grid, gsd: float | None) -> Grid:
-    """`native` cut into pixels of about `gsd` metres, at least one; both cover the same ground.
+    """`native` cut into pixels of about `gsd` metres on either axis, at least one; both cover the same ground.
 
     Raises:
-        UsageError: `gsd` is not positive, or the grid has no CRS to measure metres with.
+        UsageError: `gsd` is not positive or far from the grid's own, or the grid has no CRS to measure metres with.
     """
     if gsd is None:
         return native
     if not (math.isfinite(gsd) and gsd > 0):
         raise UsageError(f"The ground sample distance must be a positive number of metres, got {gsd:g}.")
-    if native.gsd_m is None:
+    own, sides = native.gsd_m, native.ground_pixel_m
+    if own is None or sides is None:
         raise UsageError(
             f"A ground sample distance of {gsd:g} m was asked for, but without a CRS the size of a pixel in "
             "metres is unknown; leave --gsd away."
         )
-    factor = native.gsd_m / gsd
-    if factor * MAX_SHRINK < 1:
+    if gsd > own * MAX_SHRINK:
         raise UsageError(
             f"A ground sample distance of {gsd:g} m is more than {MAX_SHRINK} times coarser than the scene's "
-            f"{native.gsd_m:.3g} m; ask for a finer one."
+            f"{own:.3g} m; ask for a finer one."
         )
-    height, width = (max(1, round(length * factor)) for length in native.shape)
+    if gsd * MAX_ENLARGE < own:
+        raise UsageError(
+            f"A ground sample distance of {gsd:g} m is more than {MAX_ENLARGE} times finer than the scene's "
+            f"{own:.3g} m; ask for a coarser one (metres, not degrees)."
+        )
+    across, down = sides
+    height, width = max(1, round(native.height * down / gsd)), max(1, round(native.width * across / gsd))
     return native if (height, width) == native.shape else native.resized(height, width)
 
 

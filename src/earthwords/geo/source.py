@@ -18,10 +18,11 @@ from rasterio.io import DatasetReader
 
 from earthwords.errors import SourceError
 
-LOCAL_OPTIONS: dict[str, str] = {"GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE"}
-"""A JPEG that ends early is an error, not a grey half image."""
+LOCAL_OPTIONS: dict[str, str | int] = {"GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE", "GDAL_CACHEMAX": 2**28}
+"""A JPEG that ends early is an error, not a grey half image. Decoded blocks take 256 MiB at most (a row of blocks of
+80,000 columns, three 16-bit bands), not 5 % of the machine's memory."""
 
-REMOTE_OPTIONS: dict[str, str] = {
+REMOTE_OPTIONS: dict[str, str | int] = {
     **LOCAL_OPTIONS,
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",

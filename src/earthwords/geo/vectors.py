@@ -86,7 +86,7 @@ class VectorWriter:
             overwrite: replace an existing file.
 
         Raises:
-            UsageError: the suffix is unknown, or the file exists.
+            UsageError: the suffix is unknown, or the file exists. `with` adds: a GeoJSON cannot be in this CRS.
         """
         self.path = Path(path)
         self.count = 0
@@ -203,6 +203,14 @@ class _FlatGeobuf(_Converted):
 
 class _GeoJson(_Converted):
     driver = "GeoJSON"
+
+    def __init__(self, path: Path, how: _How) -> None:
+        if how.crs is not None and how.crs.geodetic_crs is None:
+            raise UsageError(
+                f"GeoJSON holds longitudes and latitudes, which the CRS {how.crs.name!r} has no way to; "
+                "write a .gpkg, .fgb or .parquet."
+            )
+        super().__init__(path, how)
 
     def finish(self) -> None:
         super().finish()

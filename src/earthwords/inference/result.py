@@ -74,13 +74,15 @@ class SegmentationResult(Segmentation):
         if wanted and self.probabilities is None:
             raise UsageError("The probabilities were not kept; call predict with probabilities=True.")
         paths = plan_outputs(Path(path), probabilities=wanted, overwrite=overwrite, source=self.source)
-        about = About(source=self.source, grid=self.grid, vocabulary=self.vocabulary, tags=self.tags, notes=self.notes)
+        shown = self.tags.get("EARTHWORDS_SOURCE", self.source)
+        about = About(source=shown, grid=self.grid, vocabulary=self.vocabulary, tags=self.tags, notes=self.notes)
         return write_outputs(paths, self._strips(), about=about, options=options)
 
     def polygons(self, *, min_area: float = 0.0, simplify: float = 0.0) -> VectorLayer:
         """Polygons with class, label, score and area, in the CRS of the source; arguments as for `save`."""
         collector = PolygonCollector(grid=self.grid, vocabulary=self.vocabulary, min_area=min_area, simplify=simplify)
-        collector.add(0, self.labels, self.score)
+        for strip in self._strips():
+            collector.add(strip.row, strip.labels, strip.score)
         layers = list(collector.finish())
         schema = {name: object if kind == "str" else kind for name, kind in polygon_schema(self.grid).items()}
         return VectorLayer(

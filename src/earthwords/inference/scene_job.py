@@ -49,11 +49,12 @@ class SceneJob:
             probabilities=self.options.probabilities != "no",
             tick=tick,
         )
+        tags = self.scene.tags()
         about = About(
-            source=self.scene.source,
+            source=tags["EARTHWORDS_SOURCE"],
             grid=self.grid,
             vocabulary=self.vocabulary,
-            tags={**self.scene.tags(), **self.segmenter.tags(self.vocabulary, threshold=self.threshold)},
+            tags={**tags, **self.segmenter.tags(self.vocabulary, threshold=self.threshold)},
             notes=self.scene.notes,
             loading_s=loading_s,
         )

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from earthwords import plugins
-from earthwords.errors import UsageError
+from earthwords.errors import SourceError, UsageError
 from earthwords.geo.scene import Scene, open_scene, scene_from_array
 from earthwords.inference.decide import class_probabilities, decide
 from earthwords.inference.result import SegmentationResult
@@ -40,8 +40,7 @@ class Segmenter:
     """A preset with its weights loaded."""
 
     def __init__(self, preset: SegmentPreset, encoder: Encoder, *, batch: int = 8) -> None:
-        if batch < 1:
-            raise UsageError(f"At least one window must be encoded at once, got a batch of {batch}.")
+        check_numbers(threshold=preset.threshold, batch=batch)
         self.preset = preset
         self.encoder = encoder
         self.batch = batch
@@ -81,6 +80,8 @@ class Segmenter:
         method = DenseMethod(attention=row.attention, keep_residual=row.keep_residual, last_n=row.last_n)
         if row.attention == "gem" and row.cls_weight != 0:
             raise UsageError("Attention 'gem' has no class token, so its cls_weight must be 0.")
+        if row.upsampler is None and row.upsampler_weights is not None:
+            raise UsageError(f"Upsampler weights {row.upsampler_weights!r} need an upsampler; name one, such as jbu.")
         builder = row.upsampler and plugins.load("earthwords.models.upsamplers", row.upsampler, kind="upsampler")
         place = choose_device(device)
         backbone = load_clip(row.weights, activation=row.activation, offline=offline, device=place, report=report)
@@ -142,10 +143,10 @@ class Segmenter:
 
         Raises:
             UsageError: impossible windows or threshold, or too many words for the memory.
+            SourceError: no pixel of the part asked for is valid.
         """
         least = self.preset.threshold if threshold is None else threshold
-        if not 0 <= least <= 1:
-            raise UsageError(f"The threshold is a probability between 0 and 1, got {least:g}.")
+        check_numbers(threshold=least, batch=self.batch)
         plan = self.plan(scene, vocabulary)
         bank = self.text_bank(vocabulary)
         device = self.encoder.backbone.device
@@ -162,10 +163,15 @@ class Segmenter:
             tick=tick,
         )
         most = min(64, max(1, CHUNK_BYTES // (4 * len(queries) * scene.region.width)))
+        observed = False
         for row, part in self._resizer(scene, most_rows=most).resize(logits):
             for offset in range(0, part.shape[1], most):
                 chunk = part[:, offset : offset + most]
-                yield self._strip(scene, bank, row + offset, chunk, least, probabilities)
+                strip = self._strip(scene, bank, row + offset, chunk, least, probabilities)
+                observed |= bool(strip.valid.any())
+                yield strip
+        if not observed:
+            raise SourceError(f"{scene.source} has no valid pixel in the part asked for; choose other bounds.")
 
     def predict(
         self,
@@ -248,7 +254,10 @@ class Segmenter:
             "EARTHWORDS_PRESET": preset.name,
             "EARTHWORDS_WEIGHTS": preset.weights,
             "EARTHWORDS_ATTENTION": preset.attention,
-            "EARTHWORDS_UPSAMPLER": preset.upsampler or "none",
+            "EARTHWORDS_UPSAMPLER": " ".join(filter(None, (preset.upsampler or "none", preset.upsampler_weights))),
+            "EARTHWORDS_LAST_BLOCK": f"last {preset.last_n}, residual {'kept' if preset.keep_residual else 'dropped'}",
+            "EARTHWORDS_CLS_WEIGHT": f"{preset.cls_weight:g}",
+            "EARTHWORDS_LOGIT_SCALE": f"{preset.logit_scale:g}",
             "EARTHWORDS_TEMPLATES": preset.templates,
             "EARTHWORDS_TILE": f"{preset.tile_size} overlap {preset.overlap}",
             "EARTHWORDS_THRESHOLD": f"{least:g}",
@@ -276,7 +285,8 @@ class Segmenter:
         values = class_probabilities(logits, index, logit_scale=self.preset.logit_scale)
         below = vocabulary.nodata if vocabulary.background is None else vocabulary.background
         labels, score = decide(values, threshold=threshold, background=below)
-        hidden = ~raster.valid
+        unseen = (logits == 0).all(dim=0).cpu().numpy()  # too small a spot for any pixel of the working grid
+        hidden = ~raster.valid | unseen
         labels_np = labels.cpu().numpy().astype(vocabulary.label_dtype)
         labels_np[hidden] = vocabulary.nodata
         score_np = score.cpu().numpy()
@@ -293,6 +303,18 @@ class Segmenter:
             valid=raster.valid,
             probabilities=kept,
         )
+
+
+def check_numbers(*, threshold: float, batch: int) -> None:
+    """Refuse impossible numbers, before anything is downloaded.
+
+    Raises:
+        UsageError: no probability, or an empty batch.
+    """
+    if not 0 <= threshold <= 1:
+        raise UsageError(f"The threshold is a probability between 0 and 1, got {threshold:g}.")
+    if batch < 1:
+        raise UsageError(f"At least one window must be encoded at once, got a batch of {batch}.")
 
 
 def choose_device(name: str) -> torch.device:

@@ -19,6 +19,9 @@ from earthwords.errors import WeightsError
 from earthwords.models.backbones.clip import build_clip
 
 ACTIVATION = {"quickgelu": "quick_gelu", "gelu": "gelu"}
+_HEAD_WIDTH = {1280: 80, 1408: 88, 1664: 104}
+"""Dimensions of a head by the width of a vision tower (ViT-H, -g and -bigG in
+https://github.com/mlfoundations/open_clip/tree/main/src/open_clip/model_configs); 64 in all others."""
 _SCALARS = {"input_resolution", "context_length", "vocab_size", "attn_mask"}
 _BLOCK = re.compile(r"(.*?)transformer\.resblocks\.(\d+)\.(.+)")
 _IN_BLOCK = {
@@ -47,7 +50,13 @@ _TOP = {
 
 
 def unwrap(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint file, without wrappers, `module.` prefixes and stored scalars."""
+    """The tensors of a checkpoint file, without wrappers, `module.` prefixes and stored scalars.
+
+    Raises:
+        WeightsError: the file holds something else than tensors by name.
+    """
+    if not isinstance(checkpoint, Mapping):
+        raise WeightsError(f"The file holds a {type(checkpoint).__name__}; expected tensors by name (a state dict).")
     state = checkpoint
     for key in ("state_dict", "model"):
         if isinstance(state.get(key), Mapping):
@@ -55,7 +64,7 @@ def unwrap(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     return {
         name.removeprefix("module."): value
         for name, value in state.items()
-        if isinstance(value, Tensor) and name.removeprefix("module.") not in _SCALARS
+        if isinstance(name, str) and isinstance(value, Tensor) and name.removeprefix("module.") not in _SCALARS
     }
 
 
@@ -67,7 +76,8 @@ def is_openai(state: Mapping[str, Tensor]) -> bool:
 def openai_config(state: Mapping[str, Tensor], *, activation: str, heads: tuple[int, int] | None = None) -> CLIPConfig:
     """The configuration that the shapes tell.
 
-    `heads` of the vision and the text tower default to width / 64, as OpenAI's converter has it.
+    `heads` of the vision and the text tower cannot be seen in the shapes; they default to those of OpenAI's and
+    open_clip's models: 64 dimensions a head, but in vision towers wider than 1,024.
     """
     act = ACTIVATION[activation]
     conv, positions = state["visual.conv1.weight"], state["visual.positional_embedding"]
@@ -77,7 +87,7 @@ def openai_config(state: Mapping[str, Tensor], *, activation: str, heads: tuple[
         "hidden_size": width,
         "intermediate_size": state["visual.transformer.resblocks.0.mlp.c_fc.weight"].shape[0],
         "num_hidden_layers": _depth(state, "visual."),
-        "num_attention_heads": heads[0] if heads else max(1, width // 64),
+        "num_attention_heads": heads[0] if heads else max(1, width // _HEAD_WIDTH.get(width, 64)),
         "patch_size": patch,
         "image_size": patch * math.isqrt(len(positions) - 1),
         "hidden_act": act,

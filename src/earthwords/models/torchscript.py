@@ -29,6 +29,9 @@ _DTYPES = {
     "BoolStorage": torch.bool,
 }
 
+_DAMAGED = (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError)
+"""What a pickle that is cut or altered makes the unpickler raise."""
+
 
 class _Node:
     """A module of the archive: its state, nothing else."""
@@ -83,8 +86,10 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
         with zipfile.ZipFile(path) as archive:
             pickled = next(n for n in archive.namelist() if n.split("/", 1)[-1] == "data.pkl")
             tree = _Unpickler(archive, pickled.removesuffix("data.pkl")).load()
-    except (pickle.UnpicklingError, zipfile.BadZipFile, StopIteration, KeyError, EOFError) as error:
+    except (*_DAMAGED, StopIteration, zipfile.BadZipFile) as error:
         raise WeightsError(f"Cannot read the TorchScript archive {path}: {error}.") from error
+    if not isinstance(tree, _Node):
+        raise WeightsError(f"The TorchScript archive {path} holds a {type(tree).__name__}, not a model.")
     return dict(_tensors(tree, ""))
 
 

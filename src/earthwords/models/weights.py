@@ -53,7 +53,7 @@ class WeightSpec:
     note: str = ""
 
 
-_FEATUP = "https://marhamilresearch4.blob.core.windows.net/feature-upsampling-public/pretrained"
+_SEGEARTH = "https://github.com/likyoo/SegEarth-OV/raw/main/simfeatup_dev/weights"
 _SKY = "https://opendatasharing.s3.us-west-2.amazonaws.com/SkyScript/ckpt"
 _CLIP_PAPER = "https://arxiv.org/abs/2103.00020"
 _REMOTECLIP = {"source": "chendelong/RemoteCLIP", "paper": "https://arxiv.org/abs/2306.11029"}
@@ -145,15 +145,16 @@ WEIGHTS: dict[str, WeightSpec] = {
         ),
         WeightSpec(
             name="simfeatup-million-aid",
-            source="https://github.com/likyoo/SegEarth-OV/raw/main/simfeatup_dev/weights/xclip_jbu_one_million_aid.ckpt",
+            source=f"{_SEGEARTH}/xclip_jbu_one_million_aid.ckpt",
             sha256="cabc594d0042535f3413ac89d5f0b8b3173aecf18e2e469fb91b015ea4de49d8",
             licence="none stated for the weights",
             paper="https://arxiv.org/abs/2410.01768",
+            megabytes=6,
             kind="upsampler",
         ),
         WeightSpec(
             name="featup-clip",
-            source=f"{_FEATUP}/clip_jbu_stack_cocostuff.ckpt",
+            source=f"{_SEGEARTH}/clip_jbu_stack_cocostuff.ckpt",
             sha256="38ce7487c648d01cf37beb005f464410c498008fea03e6a68a269d79e4e29622",
             licence="MIT",
             paper="https://arxiv.org/abs/2403.10516",
@@ -162,7 +163,7 @@ WEIGHTS: dict[str, WeightSpec] = {
         ),
         WeightSpec(
             name="featup-maskclip",
-            source=f"{_FEATUP}/maskclip_jbu_stack_cocostuff.ckpt",
+            source=f"{_SEGEARTH}/maskclip_jbu_stack_cocostuff.ckpt",
             sha256="1412eba0a7d08ba0dbe140afdaf479ad819e00bacf5e229ea7446d948637d787",
             licence="MIT",
             paper="https://arxiv.org/abs/2403.10516",
@@ -171,6 +172,9 @@ WEIGHTS: dict[str, WeightSpec] = {
         ),
     )
 }
+
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".zip")
+"""Of checkpoint files; any other dot may belong to a Hugging Face id, such as `metaclip-b16-fullcc2.5b`."""
 
 Report = Callable[[int, int], None]
 """Told `(bytes done, bytes in all)` while a file comes; all is 0 when the server does not say."""
@@ -187,7 +191,7 @@ def find(name: str) -> WeightSpec:
         return WEIGHTS[name]
     if Path(name).exists():
         return WeightSpec(name=name, source=str(Path(name).resolve()), licence="yours", paper="")
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).suffix:
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.lower().endswith(_SUFFIXES):
         return WeightSpec(name=name, source=name, licence="see its model card", paper="")
     if "/" in name or Path(name).suffix:
         raise WeightsError(f"No checkpoint at {name}: give a folder, a file, a Hugging Face id or a name of `models`.")
@@ -256,6 +260,8 @@ def _copy(answer: Any, out: Any, total: int, report: Report) -> None:
         out.write(block)
         done += len(block)
         report(done, total)
+    if done < total:
+        raise OSError(f"the connection ended after {done:,} of {total:,} bytes")
 
 
 def _verified(path: Path, spec: WeightSpec) -> Path:
@@ -296,7 +302,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 def _read_zipped(path: Path) -> dict[str, Tensor]:
     with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
-        inside = [n for n in archive.namelist() if n.endswith((".pt", ".pth", ".bin", ".safetensors"))]
+        names = [n for n in archive.namelist() if not n.startswith("__MACOSX/")]
+        inside = [n for n in names if n.endswith((".pt", ".pth", ".bin", ".safetensors"))]
         if len(inside) != 1:
             raise WeightsError(f"{path} holds {len(inside)} checkpoints, expected one.")
         target = Path(folder) / Path(inside[0]).name
@@ -330,7 +337,9 @@ def load_clip(
         if not is_openai(state):
             raise WeightsError(f"{path} is not a CLIP with a ViT; first names: {', '.join(sorted(state)[:3])}.")
         model = from_openai(state, activation=activation or spec.activation or "quickgelu")
-        tokenizer = ClipTokenizer.openai(context=model.config.text_config.max_position_embeddings)
+        tokenizer = None
+        if isinstance(model, CLIPModel):
+            tokenizer = ClipTokenizer.openai(context=model.config.text_config.max_position_embeddings)
         backbone = ClipBackbone(model, tokenizer=tokenizer, weights_id=spec.name)
     return backbone.to(device)
 
@@ -371,7 +380,10 @@ def _statistics(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     file = path / "preprocessor_config.json"
     if not file.exists():
         return CLIP_MEAN, CLIP_STD
-    table: Mapping[str, Any] = json.loads(file.read_text())
+    try:
+        table: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WeightsError(f"Cannot read {file}: {error}.") from error
     return tuple(table.get("image_mean", CLIP_MEAN)), tuple(table.get("image_std", CLIP_STD))
 
 

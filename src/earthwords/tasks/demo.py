@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ import numpy as np
 from cyclopts import Parameter
 from numpy.typing import NDArray
 
+from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks._progress import Talk
 from earthwords.types import SceneReport
 
@@ -20,10 +22,9 @@ WORDS = (
     "road,street",
     "water,river,lake",
     "trees,forest",
-    "grass,meadow,lawn",
-    "cropland,field",
+    "grass,meadow,field,cropland",
 )
-"""What the demo asks for."""
+"""What the demo asks for; a rendered class belongs to the words that name it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ def demo(
     *,
     size: int = 1024,
     seed: int = 5,
-    preset: str = "tiny",
+    preset: str = DEFAULT_PRESET,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> DemoResult:
@@ -69,7 +70,7 @@ def demo(
     seed
         Another one renders another scene.
     preset
-        What to segment with.
+        What to segment with; others than tiny may download weights.
     overwrite
         Replace an earlier demo.
     quiet
@@ -78,43 +79,53 @@ def demo(
     from earthwords.data.synthetic import CLASSES, render_scene
     from earthwords.geo.geotiff import RasterWriter
     from earthwords.geo.outputs import check_output
+    from earthwords.geo.source import read_band
     from earthwords.inference.outputs import plan_outputs
     from earthwords.tasks.segment import segment
 
     talk = Talk(quiet=quiet)
     began = time.perf_counter()
     folder = Path(folder)
+    load_preset(preset)  # a wrong name is told before anything is rendered
     plan_outputs(folder, probabilities=False, overwrite=overwrite)
+    made = not folder.exists()
     for name in ("scene.tif", "truth.tif"):
         check_output(folder / name, overwrite=overwrite)
-    scene = render_scene(height=size, width=size * 5 // 4, gsd=0.5, theme="bridge", seed=seed)
-    with RasterWriter(folder / "scene.tif", grid=scene.grid, count=3, dtype="uint8", overwrite=overwrite) as writer:
-        writer.write(0, np.moveaxis(scene.image, -1, 0))
-    with RasterWriter(
-        folder / "truth.tif",
-        grid=scene.grid,
-        dtype="uint8",
-        nodata=255,
-        colours=[c.colour for c in CLASSES],
-        categories=[c.title for c in CLASSES],
-        overwrite=overwrite,
-    ) as writer:
-        writer.write(0, scene.labels)
-    talk.say(f"Rendered {size} x {size * 5 // 4} pixels of 0.5 m with known truth.")
-    report = segment(
-        str(folder / "scene.tif"), folder, text=WORDS, preset=preset, overwrite=overwrite, offline=True, quiet=quiet
-    )
-    iou = _agreement(scene.labels, read_labels(folder / "labels.tif"), [c.title for c in CLASSES])
+    with _removed_on_failure(folder, made=made, kept=overwrite):
+        scene = render_scene(height=size, width=size * 5 // 4, gsd=0.5, theme="bridge", seed=seed)
+        with RasterWriter(folder / "scene.tif", grid=scene.grid, count=3, dtype="uint8", overwrite=overwrite) as writer:
+            writer.write(0, np.moveaxis(scene.image, -1, 0))
+        with RasterWriter(
+            folder / "truth.tif",
+            grid=scene.grid,
+            dtype="uint8",
+            nodata=255,
+            colours=[c.colour for c in CLASSES],
+            categories=[c.title for c in CLASSES],
+            overwrite=overwrite,
+        ) as writer:
+            writer.write(0, scene.labels)
+        talk.say(f"Rendered {size} x {size * 5 // 4} pixels of 0.5 m with known truth.")
+        source, offline = str(folder / "scene.tif"), preset == DEFAULT_PRESET
+        report = segment(source, folder, text=WORDS, preset=preset, overwrite=overwrite, offline=offline, quiet=quiet)
+    iou = _agreement(scene.labels, read_band(folder / "labels.tif"), [c.title for c in CLASSES])
     seconds = round(time.perf_counter() - began, 1)
     miou = float(np.mean(list(iou.values())))
     return DemoResult(folder=folder, iou=iou, miou=round(miou, 4), seconds=seconds, report=report)
 
 
-def read_labels(path: Path) -> NDArray[np.generic]:
-    """The first band of a raster, `(row, col)`."""
-    from earthwords.geo.source import read_band
-
-    return read_band(path)
+@contextmanager
+def _removed_on_failure(folder: Path, *, made: bool, kept: bool) -> Iterator[None]:
+    """After an exception take away what was rendered (unless `kept`), and the folder if it was `made` for that."""
+    try:
+        yield
+    except BaseException:
+        for name in () if kept else ("scene.tif", "truth.tif", "truth.tif.aux.xml"):
+            (folder / name).unlink(missing_ok=True)
+        if made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def _agreement(truth: NDArray[np.uint8], found: NDArray[np.generic], titles: Sequence[str]) -> dict[str, float]:
@@ -124,8 +135,9 @@ def _agreement(truth: NDArray[np.uint8], found: NDArray[np.generic], titles: Seq
     asked = [words.split(",")[0] for words in WORDS]
     table = np.full(256, 255, np.uint8)
     for label, title in enumerate(titles):
-        if title in asked:
-            table[label] = asked.index(title)
+        for index, words in enumerate(WORDS):
+            if title in words.split(","):
+                table[label] = index
     confusion = Confusion(len(asked))
     confusion.add(table[truth], found.astype(np.int64))
     present = confusion.counts.sum(axis=1) > 0

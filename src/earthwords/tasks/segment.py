@@ -69,7 +69,7 @@ def segment(
         Raster: a path, a URL or a /vsi path; anything GDAL reads.
     dst
         .tif: labels (COG with colour table); .gpkg .geojson .fgb .parquet: polygons; .png: picture; a folder
-        or no suffix: labels.tif, polygons.gpkg, preview.png, labels.qml and report.json.
+        or no suffix: labels.tif, polygons.gpkg, their styles (.qml), preview.png and report.json.
     text
         A class to look for, commas between synonyms; repeat for more classes.
     classes
@@ -126,12 +126,14 @@ def segment(
     from earthwords.geo.scene import open_scene
     from earthwords.inference.outputs import OutputOptions, plan_outputs
     from earthwords.inference.scene_job import SceneJob
+    from earthwords.inference.segmenter import check_numbers
 
     talk = Talk(quiet=quiet)
     began = time.perf_counter()
     vocabulary = make_vocabulary(text, classes, background)
     changes = {"attention": attention, "templates": templates, "tile_size": tile_size, "overlap": overlap}
     row = adapt_preset(load_preset(preset), upsampler=upsampler, **changes)
+    check_numbers(threshold=row.threshold if threshold is None else threshold, batch=batch_size)
     options = OutputOptions(
         probabilities=probabilities,
         min_area=min_area,

@@ -98,7 +98,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "openai80": OPENAI_80,
     "openai7": (
         "itap of a {}.",
-        "a bad photo of the {}.",
+        "a bad photo of a {}.",
         "a origami {}.",
         "a photo of the large {}.",
         "a {} in a video game.",

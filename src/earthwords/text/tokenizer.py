@@ -71,9 +71,9 @@ class ClipTokenizer:
     def save(self, folder: Path) -> None:
         """Write `vocab.json` and `merges.txt`, the files of a Hugging Face CLIP folder."""
         model = json.loads(self._bpe.to_str())["model"]
-        (folder / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False))
+        (folder / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False), encoding="utf-8")
         lines = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
-        (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(lines) + "\n")
+        (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(lines) + "\n", encoding="utf-8")
 
     @classmethod
     def openai(cls, *, context: int = 77) -> ClipTokenizer:
@@ -86,18 +86,28 @@ class ClipTokenizer:
 
     @classmethod
     def train(cls, texts: Iterable[str], *, vocab_size: int, context: int) -> ClipTokenizer:
-        """A byte-pair vocabulary of this size learned from sentences; any string can be encoded."""
+        """A byte-pair vocabulary learned from sentences, the same in every run; any string can be encoded.
+
+        `vocab_size` counts the symbols that occur; the byte symbols that end no word of `texts` come on top (at
+        most 256).
+        """
+        cleaned = [clean(text) for text in texts]
+        splitter = _split()
         learner = Tokenizer(BPE(end_of_word_suffix=WORD_END, unk_token=END))
-        learner.pre_tokenizer = _split()
+        learner.pre_tokenizer = splitter
         alphabet = _byte_symbols()
+        # Word ends are named to the trainer: it would number them in the order of a hash table, which differs
+        # from run to run, and pairs that occur equally often are merged in the order of these numbers.
+        words = {word for text in cleaned for word, _ in splitter.pre_tokenize_str(text)}
+        ends = sorted({word[-1] + WORD_END for word in words})
         trainer = BpeTrainer(
             vocab_size=vocab_size,
-            special_tokens=[START, END],
+            special_tokens=[START, END, *ends],
             initial_alphabet=alphabet,
             end_of_word_suffix=WORD_END,
             show_progress=False,
         )
-        learner.train_from_iterator(map(clean, texts), trainer)
+        learner.train_from_iterator(cleaned, trainer)
         model = json.loads(learner.to_str())["model"]
         merges = [_pair(m) if isinstance(m, str) else (m[0], m[1]) for m in model["merges"]]
         symbols = dict.fromkeys([*alphabet, *(s + WORD_END for s in alphabet), *map("".join, merges)])
@@ -105,16 +115,31 @@ class ClipTokenizer:
 
     @classmethod
     def from_folder(cls, folder: Path, *, context: int = 77) -> ClipTokenizer:
-        """Read `vocab.json` and `merges.txt`, or `tokenizer.json`, of a Hugging Face folder."""
-        if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
-            vocab = json.loads((folder / "vocab.json").read_text())
-            lines = (folder / "merges.txt").read_text().splitlines()
-            return cls(vocab, [_pair(m) for m in lines if m and not m.startswith("#version")], context=context)
-        if (folder / "tokenizer.json").exists():
-            model = json.loads((folder / "tokenizer.json").read_text())["model"]
-            merges = [_pair(m) if isinstance(m, str) else tuple(m) for m in model["merges"]]
-            return cls(model["vocab"], merges, context=context)
+        """Read `vocab.json` and `merges.txt`, or `tokenizer.json`, of a Hugging Face folder.
+
+        Raises:
+            WeightsError: there are none, or they are damaged.
+        """
+        try:
+            files = _read_files(folder)
+            if files is not None:
+                return cls(*files, context=context)
+        except Exception as error:  # the tokenizers library raises plain Exceptions
+            what = f"{type(error).__name__}: {error}"
+            raise WeightsError(f"The tokenizer in {folder} is damaged ({what}).") from error
         raise WeightsError(f"No tokenizer in {folder}: expected vocab.json and merges.txt, or tokenizer.json.")
+
+
+def _read_files(folder: Path) -> tuple[dict[str, int], list[tuple[str, str]]] | None:
+    """Vocabulary and merges of a Hugging Face folder; None if it has no tokenizer."""
+    if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
+        vocab = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+        lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+        return vocab, [_pair(m) for m in lines if m and not m.startswith("#version")]
+    if (folder / "tokenizer.json").exists():
+        model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+        return model["vocab"], [_pair(m) if isinstance(m, str) else (m[0], m[1]) for m in model["merges"]]
+    return None
 
 
 def _split() -> pre_tokenizers.PreTokenizer:

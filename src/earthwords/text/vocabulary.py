@@ -95,7 +95,8 @@ def read_class_file(path: str | Path, *, background: str | int | None = None) ->
 
 
 def _tidy(word: str) -> str:
-    return " ".join(word.split())
+    """White space trimmed, control characters dropped: no style or vector format can hold them."""
+    return "".join(c for c in " ".join(word.split()) if c.isprintable())
 
 
 def _check(classes: Sequence[str], names: Sequence[tuple[str, ...]]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from earthwords.data.manifest import IGNORE, Example, Manifest
+from earthwords.errors import UsageError, unknown
 from earthwords.training import augment
 
 PLACES = 400
@@ -53,8 +55,8 @@ class Sampler:
             if example.mask is not None:
                 self.masked.setdefault(example.set, []).append(example)
         self.places = {name: _places(examples) for name, examples in self.masked.items()}
-        share = np.array([(mix or {}).get(name, 1.0) for name in self.masked])
-        self.share = share / share.sum() if len(share) else share
+        self.share = _shares(list(self.masked), mix or {})
+        self.settings = {"zoom": str(tuple(zoom)), "mix": str(sorted((mix or {}).items())), "data": manifest.digest}
         self.weights = {name: _class_weights(manifest, name, examples) for name, examples in self.masked.items()}
 
     def draw_pictures(self, rng: np.random.Generator, count: int, side: int) -> Pictures:
@@ -98,6 +100,19 @@ class Sampler:
         return self.masked[name][index], (float(row), float(col))
 
 
+def _shares(names: list[str], mix: Mapping[str, float]) -> np.ndarray:
+    """`(set,)` how often each set is drawn."""
+    for name, weight in mix.items():
+        if name not in names:
+            raise unknown("set of masks", name, names)
+        if not (math.isfinite(weight) and weight >= 0):
+            raise UsageError(f"The share of the set {name!r} must be 0 or more, got {weight:g}.")
+    share = np.array([mix.get(name, 1.0) for name in names])
+    if len(share) and share.sum() == 0:
+        raise UsageError("No set of masks has a share above 0; pass a region batch of 0 to train on pictures alone.")
+    return share / share.sum() if len(share) else share
+
+
 def _view(example: Example, side: int, rng: np.random.Generator) -> Tensor:
     height, width = example.image.shape[:2]
     crop = augment.random_view((height, width), side, rng, cover=(0.5, 1.0))
@@ -116,6 +131,8 @@ def _places(examples: Sequence[Example]) -> list[list[tuple[int, np.ndarray]]]:
                 flat = rng.choice(flat, min(PLACES, len(flat)), replace=False)
                 rows, cols = np.unravel_index(flat, example.mask.shape)
                 found.setdefault(int(value), []).append((index, np.stack([rows, cols], axis=1)))
+    if not found:
+        raise UsageError(f"The masks of the set {examples[0].set!r} hold no class; all of their values are ignored.")
     return [found[value] for value in sorted(found)]
 
 

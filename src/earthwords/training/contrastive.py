@@ -9,8 +9,8 @@ are those that segmentation reads at inference: the last block's attention by a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -62,6 +62,7 @@ class Contrastive:
         self.sampler = sampler
         self.objective = objective
         self.templates = [*TEMPLATES[objective.templates], "{}"]
+        self.settings: Mapping[str, str] = {**{k: str(v) for k, v in asdict(objective).items()}, **sampler.settings}
 
     def draw(self, rng: np.random.Generator) -> Batch:
         """The batch that this random generator stands for."""
@@ -128,7 +129,7 @@ def _caption_loss(images: Tensor, pictures: Pictures, words: _WordVectors) -> Te
     if len(told) < 2:
         return images.new_zeros(())
     sentences = [pictures.sentences[i] for i in told]
-    same = torch.tensor([[a == b for b in sentences] for a in sentences])
+    same = torch.tensor([[a == b for b in sentences] for a in sentences], device=images.device)
     return info_nce(images[told], words["caption", ""], words.scale, same=same)
 
 
@@ -136,7 +137,7 @@ def _label_loss(images: Tensor, pictures: Pictures, words: _WordVectors) -> Tens
     total, count = images.new_zeros(()), 0
     for name, (places, values) in pictures.labels.items():
         logits = words.scale * images[places] @ words["label", name].T
-        total = total + F.cross_entropy(logits, torch.tensor(values), reduction="sum")
+        total = total + F.cross_entropy(logits, torch.tensor(values, device=logits.device), reduction="sum")
         count += len(places)
     return total / max(1, count)
 
@@ -148,9 +149,9 @@ def _region_loss(features: Tensor, regions: Regions, words: _WordVectors, sample
         loss = region_text(
             features[places],
             words["class", name],
-            regions.target[places],
+            regions.target[places].to(features.device),
             words.scale,
-            weight=sampler.weights[name],
+            weight=sampler.weights[name].to(features.device),
             rest=rest,
         )
         total = total + loss * len(places) / len(features)
@@ -164,4 +165,4 @@ def _skewed(rng: np.random.Generator, count: int) -> int:
 
 def _normalised(pixels: Tensor, backbone: ClipBackbone) -> Tensor:
     mean, std = (torch.tensor(v)[None, :, None, None] for v in (backbone.mean, backbone.std))
-    return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
+    return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last).to(backbone.device)

@@ -1,7 +1,7 @@
 """The loop around a loss: schedule, averaging, log, checkpoints and resuming.
 
-Everything random in a step comes from a generator seeded with `(seed, step)`, so a run that was
-interrupted and resumed computes what an uninterrupted one does, bit for bit on the same machine.
+Everything random in a step comes from generators seeded with `(seed, step)`, torch's own included, so a run that
+was interrupted and resumed computes what an uninterrupted one does, bit for bit on the same machine.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import csv
 import math
 import os
+import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -56,6 +57,9 @@ class Schedule:
 
 class Task(Protocol):
     """What is learned."""
+
+    settings: Mapping[str, str]
+    """What a run that goes on must have in common with the one that began."""
 
     def draw(self, rng: np.random.Generator) -> Any:
         """The batch of a step."""
@@ -103,9 +107,11 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     optimizer = torch.optim.AdamW(_groups(model, schedule.weight_decay), lr=schedule.lr, betas=(0.9, schedule.beta2))
     average = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    settings = {**{name: str(value) for name, value in asdict(schedule).items()}, **task.settings}
     start, spent = 0, 0.0
     if resume and (folder / CHECKPOINT).exists():
-        start, spent = _restore(folder / CHECKPOINT, model, optimizer, average, schedule)
+        start, spent = _restore(folder / CHECKPOINT, model, optimizer, average, settings)
+    _cut(folder / LOG, start)
     began = time.process_time() - spent
     sums: dict[str, list[float]] = {}
     for step in range(start, schedule.steps):
@@ -123,7 +129,7 @@ def train(
         if validate is not None and ((validate_every and done % validate_every == 0) or done == schedule.steps):
             values |= _validated(model, average, validate)
         if done % save_every == 0 or last:
-            _save(folder / CHECKPOINT, done, time.process_time() - began, model, optimizer, average, schedule)
+            _save(folder / CHECKPOINT, done, time.process_time() - began, model, optimizer, average, settings)
         if values:
             _log(folder / LOG, done, values)
             yield Progress(step=done, steps=schedule.steps, values=values)
@@ -139,6 +145,7 @@ def _step(
     for group in optimizer.param_groups:
         group["lr"] = schedule.rate(step)
     batch = task.draw(np.random.default_rng((schedule.seed, step)))
+    torch.manual_seed(schedule.seed * 1_000_003 + step)
     with _autocast(schedule.precision, model):
         losses = task.losses(model, batch)
     total = torch.stack(list(losses.values())).sum()
@@ -189,11 +196,11 @@ def _save(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     average: dict[str, Tensor],
-    schedule: Schedule,
+    settings: dict[str, str],
 ) -> None:
     part = path.with_suffix(".part")
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
-    torch.save({**state, "step": step, "spent": spent, "schedule": asdict(schedule)}, part)
+    torch.save({**state, "step": step, "spent": spent, "settings": settings}, part)
     os.replace(part, path)
 
 
@@ -202,21 +209,34 @@ def _restore(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     average: dict[str, Tensor],
-    schedule: Schedule,
+    settings: dict[str, str],
 ) -> tuple[int, float]:
-    state = torch.load(path, weights_only=True, map_location="cpu")
-    changed = [k for k, v in asdict(schedule).items() if state["schedule"].get(k) != v]
-    if changed:
-        name = changed[0]
-        raise UsageError(
-            f"{path} was trained with {name} {state['schedule'].get(name)}, not {asdict(schedule)[name]}; "
-            "use the same settings, another --out, or --no-resume."
-        )
-    model.load_state_dict(state["model"])
+    advice = "use the same settings, another folder, or --no-resume"
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        before, step, spent = dict(state["settings"]), int(state["step"]), float(state["spent"])
+    except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{path} is not a checkpoint of this command, or is damaged; {advice}.") from error
+    changed = next((name for name in settings if before.get(name) != settings[name]), None)
+    if changed is not None:
+        raise UsageError(f"{path} was trained with {changed} {before.get(changed)}, not {settings[changed]}; {advice}.")
+    try:
+        model.load_state_dict(state["model"])
+    except RuntimeError as error:
+        raise UsageError(f"{path} holds another architecture; {advice}.") from error
     optimizer.load_state_dict(state["optimizer"])
     for name, value in state["average"].items():
         average[name].copy_(value)
-    return int(state["step"]), float(state["spent"])
+    return step, spent
+
+
+def _cut(path: Path, step: int) -> None:
+    """Forget what the log says of later steps than `step`: they come again."""
+    if not path.exists():
+        return
+    head, *rows = path.read_text().splitlines(keepends=True)
+    kept = [row for row in rows if int(row.partition(",")[0]) <= step]
+    path.write_text(head + "".join(kept))
 
 
 def _log(path: Path, step: int, values: dict[str, float]) -> None:

@@ -83,7 +83,7 @@ class ClipBackbone(nn.Module):
     @property
     def logit_scale(self) -> float:
         """exp of the trained temperature; 100 for a vision tower alone."""
-        return float(self.model.logit_scale.exp()) if isinstance(self.model, CLIPModel) else 100.0
+        return float(self.model.logit_scale.detach().exp()) if isinstance(self.model, CLIPModel) else 100.0
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """CLIP's image embedding `(batch, dim)`, not normalised, of normalised `pixels` `(batch, 3, H, W)`."""
@@ -229,11 +229,14 @@ def _gem_stream(layers: nn.ModuleList, x: Tensor, grid: tuple[int, int], method:
     first = _first_replaced(layers, method)
     for layer in layers[:first]:
         x = layer(x, None)
-    stream = x
-    for layer in layers[first:]:
-        step = _attend(layer, x, grid, "gem")
-        stream = stream + step if method.keep_residual else step
-        x = layer(x, None)
+    if not method.keep_residual:  # only the last block's output is looked at
+        for layer in layers[first:-1]:
+            x = layer(x, None)
+        return _attend(layers[-1], x, grid, "gem")
+    stream = x + _attend(layers[first], x, grid, "gem")
+    for before, layer in zip(layers[first:], layers[first + 1 :], strict=False):
+        x = before(x, None)
+        stream = stream + _attend(layer, x, grid, "gem")
     return stream
 
 

@@ -1,0 +1,51 @@
+"""Presets by name and from files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from earthwords.errors import UsageError
+from earthwords.presets import SEGMENT_PRESETS, load_preset
+
+
+def write(folder: Path, name: str, text: str) -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+def test_a_file_begins_from_another_one(tmp_path: Path) -> None:
+    mine = write(tmp_path, "mine.toml", 'base = "segearth-ov"\nthreshold = 0.3\ngsd = [0.5, 2.0]\n')
+    other = load_preset(write(tmp_path, "other.toml", f'base = "{mine}"\nname = "x"\nattention = "sclip"\n'))
+    origin = SEGMENT_PRESETS["segearth-ov"]
+    assert (other.name, other.attention, other.threshold, other.gsd) == ("x", "sclip", 0.3, (0.5, 2.0))
+    assert (other.weights, other.upsampler, other.cls_weight) == (origin.weights, origin.upsampler, -0.3)
+    assert load_preset(mine).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('base = "segearthov"', "Did you mean 'segearth-ov'"),
+        ("thresold = 0.3", "unknown key 'thresold'. Did you mean 'threshold'"),
+        ('base = "tiny"\nthreshold = "high"', "threshold must be float, got 'high'"),
+        ('base = "tiny"\ntile_size = true', "tile_size must be int, got True"),
+        ("threshold = 0.3", "name the weights, or a preset to begin from"),
+        ("threshold = ", "Cannot read the preset"),
+        ('base = "own.toml"', "is its own base"),
+    ],
+)
+def test_a_file_that_says_nonsense(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, sentence: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "own.toml", text)
+    with pytest.raises(UsageError) as error:
+        load_preset("own.toml")
+    assert sentence in str(error.value)
+
+
+def test_two_files_that_begin_from_each_other(tmp_path: Path) -> None:
+    write(tmp_path, "a.toml", f'base = "{tmp_path / "b.toml"}"')
+    write(tmp_path, "b.toml", f'base = "{tmp_path / "a.toml"}"')
+    with pytest.raises(UsageError, match="is its own base"):
+        load_preset(str(tmp_path / "a.toml"))
