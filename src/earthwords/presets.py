@@ -31,6 +31,8 @@ class SegmentPreset:
     """A file of `models.upsamplers`; None interpolates the logits of the tokens bilinearly."""
     upsampler_weights: str | None = None
     """A row of `models.weights.WEIGHTS` or a checkpoint file."""
+    energy: float = 1.0
+    """Share of the energy of a window's tokens that `jbu` and `simfeatup` keep, 0..1; 1 is exact, 0.9999 faster."""
     cls_weight: float = 0.0
     """Weight of the class token's cosine added to every pixel; negative takes the global bias away."""
     logit_scale: float = 50.0

@@ -8,7 +8,7 @@ the product with `B^T w`. The result is the same up to rounding, at n / d of the
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ VECTOR = 32
 """Channels come in multiples of this; the rest is zeros. The loops over channels then have no remainder."""
 
 
+@runtime_checkable
 class LinearUpsampler(Protocol):
     """An upsampler that commutes with mixing channels; see `models.upsamplers.jbu.Jbu`."""
 

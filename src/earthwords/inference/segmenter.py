@@ -80,6 +80,8 @@ class Segmenter:
         method = DenseMethod(attention=row.attention, keep_residual=row.keep_residual, last_n=row.last_n)
         if row.attention == "gem" and row.cls_weight != 0:
             raise UsageError("Attention 'gem' has no class token, so its cls_weight must be 0.")
+        if not 0 < row.energy <= 1:
+            raise UsageError(f"The energy kept is a share above 0 and up to 1, got {row.energy:g}.")
         if row.upsampler is None and row.upsampler_weights is not None:
             raise UsageError(f"Upsampler weights {row.upsampler_weights!r} need an upsampler; name one, such as jbu.")
         builder = row.upsampler and plugins.load("earthwords.models.upsamplers", row.upsampler, kind="upsampler")
@@ -91,7 +93,9 @@ class Segmenter:
             if row.upsampler_weights is not None:
                 state = load_upsampler_state(row.upsampler_weights, offline=offline, report=report)
             upsampler = builder.build(backbone.dim, state).to(place).eval()
-        encoder = Encoder(backbone=backbone.eval(), method=method, upsampler=upsampler, cls_weight=row.cls_weight)
+        encoder = Encoder(
+            backbone=backbone.eval(), method=method, upsampler=upsampler, cls_weight=row.cls_weight, energy=row.energy
+        )
         return cls(row, encoder, batch=batch)
 
     def text_bank(self, vocabulary: Vocabulary) -> TextBank:
@@ -255,6 +259,7 @@ class Segmenter:
             "EARTHWORDS_WEIGHTS": preset.weights,
             "EARTHWORDS_ATTENTION": preset.attention,
             "EARTHWORDS_UPSAMPLER": " ".join(filter(None, (preset.upsampler or "none", preset.upsampler_weights))),
+            "EARTHWORDS_ENERGY": f"{preset.energy:g}",
             "EARTHWORDS_LAST_BLOCK": f"last {preset.last_n}, residual {'kept' if preset.keep_residual else 'dropped'}",
             "EARTHWORDS_CLS_WEIGHT": f"{preset.cls_weight:g}",
             "EARTHWORDS_LOGIT_SCALE": f"{preset.logit_scale:g}",

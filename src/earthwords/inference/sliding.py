@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from earthwords.geo.tiling import axis_starts
-from earthwords.inference.lowrank import reduced_cosines
+from earthwords.inference.lowrank import LinearUpsampler, reduced_cosines
 from earthwords.models.backbones.clip import ClipBackbone, DenseMethod
 from earthwords.types import Window
 
@@ -58,7 +58,7 @@ class Encoder:
         """`(batch, query, h, w)` at the resolution of the upsampled features, or of the tokens."""
         features = self.backbone.encode_dense(padded, self.method)
         values, size = features.values, (padded.shape[-2], padded.shape[-1])
-        if self.energy is not None and hasattr(self.upsampler, "spread"):
+        if self.energy is not None and isinstance(self.upsampler, LinearUpsampler):
             logits = reduced_cosines(self.upsampler, values, padded, size, queries, energy=self.energy)
         else:
             if self.upsampler is not None:

@@ -74,7 +74,9 @@ def bilateral_double(
         window_products(padded, first, here.numpy())
         kernels = _corrected(here.flatten(1), colours[:, first * width : (first + rows) * width], weights)
         filter_rows(
-            large[first : first + rows + 2 * radius], kernels.view(offsets, rows, width).numpy(), filtered[:rows].numpy()
+            large[first : first + rows + 2 * radius],
+            kernels.view(offsets, rows, width).numpy(),
+            filtered[:rows].numpy(),
         )
         part = then(filtered[:rows])
         if out is None:

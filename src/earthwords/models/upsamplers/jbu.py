@@ -72,17 +72,16 @@ class JbuStage(nn.Module):
         return bilateral_double(source, self.range_proj(guidance)[0], guidance[0], self._matrices(), then=then)
 
     def _matrices(self) -> BilateralWeights:
-        first, second = self.fixup_proj[0], self.fixup_proj[3]
-        offsets = (2 * self.radius + 1) ** 2
-        mix = first.weight.flatten(1)
+        (mix, mix_bias), (correct, correct_bias) = _matrix(self.fixup_proj[0]), _matrix(self.fixup_proj[3])
+        offsets = len(mix)
         return BilateralWeights(
             temperature=self.temperature,
             spatial=self.spatial_kernel().flatten(),
             mix_kernel=mix[:, :offsets],
             mix_guidance=mix[:, offsets:],
-            mix_bias=first.bias,
-            correct=FIXUP * second.weight.flatten(1),
-            correct_bias=FIXUP * second.bias,
+            mix_bias=mix_bias,
+            correct=FIXUP * correct,
+            correct_bias=FIXUP * correct_bias,
         )
 
 
@@ -116,8 +115,8 @@ class Jbu(nn.Module):
         `forward(tokens) == spread(folded) + added`: a stage treats all channels alike, so it commutes with
         any matrix that mixes them.
         """
-        correction = self.fixup_proj[1]
-        return torch.addmm(tokens, tokens, correction.weight.flatten(1).T, alpha=FIXUP), FIXUP * correction.bias
+        weight, bias = _matrix(self.fixup_proj[1])
+        return torch.addmm(tokens, tokens, weight.T, alpha=FIXUP), FIXUP * bias
 
     def spread(self, source: Tensor, image: Tensor, size: tuple[int, int], *, then: Then) -> Tensor:
         """The stages alone, on any number of channels, in inference.
@@ -161,6 +160,12 @@ def _guidance(stage: JbuStage, shape: tuple[int, ...], image: Tensor) -> Tensor:
             "use larger windows (--tile-size) or --upsampler bilinear."
         )
     return F.adaptive_avg_pool2d(image, (2 * rows, 2 * cols))
+
+
+def _matrix(convolution: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight `(out, in)` and bias of a 1 x 1 convolution."""
+    assert isinstance(convolution, nn.Conv2d) and convolution.bias is not None
+    return convolution.weight.flatten(1), convolution.bias
 
 
 def _as_it_is(rows: Tensor) -> Tensor:
