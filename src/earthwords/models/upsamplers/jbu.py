@@ -65,7 +65,7 @@ class JbuStage(nn.Module):
         padded = F.pad(large, [self.radius] * 4, mode="reflect")
         return adaptive_conv(padded, self.kernels(guidance))
 
-    def double(self, source: Tensor, guidance: Tensor, *, then: Then) -> Tensor:
+    def enlarge(self, source: Tensor, guidance: Tensor, *, then: Then) -> Tensor:
         """`forward` on `source` `(h, w, c)`, whose rows are handed to `then` as they come; not differentiable."""
         if source.device.type != "cpu" or source.dtype != torch.float32:
             return then(self(source.permute(2, 0, 1)[None], guidance)[0].permute(1, 2, 0))
@@ -133,7 +133,7 @@ class Jbu(nn.Module):
         for i, stage in enumerate(stages):
             rows, cols = source.shape[:2]
             last = i + 1 == len(stages) and (2 * rows, 2 * cols) == size
-            source = stage.double(source, _guidance(stage, (rows, cols), image), then=then if last else _as_it_is)
+            source = stage.enlarge(source, _guidance(stage, (rows, cols), image), then=then if last else _as_it_is)
             if last:
                 return source
         return then(_resized(source, size))
