@@ -330,6 +330,7 @@ BAD_NAMES: list[tuple[SegmentPreset, str]] = [
     (replace(MICRO, upsampler="bilinar"), "Unknown upsampler 'bilinar'. Did you mean 'bilinear'?"),
     (replace(MICRO, weights="tinny"), "Unknown model 'tinny'. Did you mean 'tiny'?"),
     (replace(MICRO, attention="gem", cls_weight=-0.3), "Attention 'gem' has no class token"),
+    (replace(MICRO, energy=0.0), "a share above 0 and up to 1, got 0"),
 ]
 
 
