@@ -32,6 +32,7 @@ lint: $(VENV)/.dev
 # DATA: folder of held-out images (docs/models/tiny.md); without it only what needs none runs.
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_startup.py
+	$(BIN)/python benchmarks/bench_segment.py
 	$(BIN)/python benchmarks/bench_memory.py --side 4096
 	if [ -n "$(DATA)" ]; then $(BIN)/python benchmarks/bench_tiny.py "$(DATA)"; fi
 
