@@ -60,8 +60,9 @@ def test_a_window_does_not_depend_on_the_others() -> None:
 
 
 @torch.inference_mode()
-def test_less_energy_less_exact(dim: int = 96) -> None:
+def test_less_energy_less_exact() -> None:
     """Tokens of a smooth spectrum: the error grows as energy is given up, and stays near what was given up."""
+    dim = 96
     upsampler, (features, image, words) = module("jbu", dim), inputs(dim, (96, 128))
     scale = torch.exp(-torch.arange(dim) / 4.0)
     features = torch.einsum("bdhw,de->behw", features, torch.diag(scale) @ torch.linalg.qr(torch.randn(dim, dim)).Q)

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from earthwords.kernels import adaptive_conv, range_kernel
+from earthwords.kernels import adaptive_conv, bilateral, range_kernel
 from earthwords.kernels._cpu import double, filter_rows, window_products
 from earthwords.kernels.bilateral import _cubic
+from earthwords.models.upsamplers.jbu import JbuStage
 
 
 @pytest.mark.parametrize(("side", "height", "width", "channels"), [(7, 5, 9, 33), (11, 8, 3, 1), (3, 1, 17, 64)])
@@ -43,3 +44,28 @@ def test_double(height: int, width: int, radius: int) -> None:
     large = F.interpolate(source, scale_factor=2, mode="bicubic", align_corners=False)
     expected = F.pad(large, [radius] * 4, mode="reflect")[0].permute(1, 2, 0)
     torch.testing.assert_close(torch.from_numpy(out), expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("numbers", [1, 121 * 2 * 14, 2**18], ids=["a row", "two rows", "all rows"])
+@pytest.mark.parametrize("radius", [3, 5])
+@torch.inference_mode()
+def test_a_step_in_bands_equals_the_plain_one(radius: int, numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every learned part has an effect; bands of any height; rows are handed on in order."""
+    torch.manual_seed(radius)
+    stage = JbuStage(radius).eval()
+    for value in stage.parameters():
+        value.normal_(0, 0.3)
+    stage.sigma_spatial.fill_(0.7)
+    source, guidance = torch.randn(1, 5, 4, 7), torch.randn(1, 3, 8, 14)
+    expected = stage(source, guidance)[0].permute(1, 2, 0)
+    monkeypatch.setattr(bilateral, "BAND_NUMBERS", numbers)
+    heights: list[int] = []
+
+    def then(rows: torch.Tensor) -> torch.Tensor:
+        heights.append(len(rows))
+        return rows[..., :3] * 2
+
+    found = stage.enlarge(source[0].permute(1, 2, 0), guidance, then=then)
+    scale = float(expected.abs().max())
+    torch.testing.assert_close(found / 2, expected[..., :3], atol=bilateral.TOLERANCE * scale, rtol=0)
+    assert sum(heights) == 8 and (len(heights) == 8) == (numbers == 1)

@@ -3,11 +3,14 @@
 The kernels of a band are made, corrected, used and forgotten while they are in the processor's cache, so
 nothing of `d^2 * H * W` numbers is ever written to memory (FeatUp, https://arxiv.org/abs/2403.10516, eq. 4-6).
 
+The reference is `models.upsamplers.jbu.JbuStage.forward`.
+
 Cost: `d^2 * (C + D + 2 d^2) * H * W` multiply-adds for C channels and keys of D.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -57,7 +60,7 @@ def bilateral_double(
     from earthwords.kernels._cpu import double, filter_rows, window_products
 
     offsets = len(weights.spatial)
-    radius = (int(offsets**0.5) - 1) // 2
+    radius = math.isqrt(offsets) // 2
     height, width = guidance.shape[1:]
     channels = source.shape[-1]
     large = np.empty((height + 2 * radius, width + 2 * radius, channels), np.float32)
