@@ -25,6 +25,10 @@ class SourceError(EarthwordsError):
     """An input cannot be read: missing, truncated, not a raster, without any valid pixel."""
 
 
+class WindowError(SourceError):
+    """A window cannot be read or computed, twice."""
+
+
 class OutputError(EarthwordsError):
     """An output cannot be written: exists, not writable, disk full, unknown suffix."""
 
@@ -46,3 +50,11 @@ def did_you_mean(value: str, known: Iterable[str]) -> str:
 def unknown(kind: str, value: str, known: Iterable[str]) -> UsageError:
     """The error for a name that is in no table."""
     return UsageError(f"Unknown {kind} {value!r}. {did_you_mean(value, known)}")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the machine or the GPU has too little memory, whatever library says so."""
+    what = f"{type(error).__name__}: {error}"
+    return isinstance(error, MemoryError) or any(
+        words in what for words in ("OutOfMemory", "allocate memory", "enough memory")
+    )

@@ -44,6 +44,8 @@ class SegmentPreset:
     """Side of the windows, pixels of the working resolution."""
     overlap: int = 112
     """Pixels that neighbouring windows share."""
+    blend: str = "mean"
+    """Weight of a pixel where windows overlap: `mean` (all windows alike, as in the papers), `linear` or `cosine`."""
     gsd: tuple[float, float] | None = None
     """Ground sample distances (finest, coarsest), metres, the weights were trained on. A finer scene is
     worked on at the finest, unless `--gsd` says otherwise; None works at the scene's own."""

@@ -15,7 +15,7 @@ from typing import Any
 from cyclopts import App, CycloptsError, Parameter
 
 from earthwords import __version__
-from earthwords.errors import EarthwordsError
+from earthwords.errors import EarthwordsError, is_out_of_memory
 from earthwords.tasks.models import models as list_models
 from earthwords.tasks.models import pull
 
@@ -74,7 +74,7 @@ def explain(error: BaseException) -> tuple[str, int]:
             error, Terminated
         ) else INTERRUPTED
     what = " ".join(f"{type(error).__name__}: {error}".split())
-    if isinstance(error, MemoryError) or "OutOfMemory" in what or "allocate memory" in what or "enough memory" in what:
+    if is_out_of_memory(error):
         return "Out of memory; use a smaller --batch-size or --tile-size, fewer words or --bounds.", 1
     return f"Unexpected failure ({what}); run again with --debug and report it.", 1
 

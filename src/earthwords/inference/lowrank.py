@@ -8,6 +8,7 @@ the product with `B^T w`. The result is the same up to rounding, at n / d of the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -37,6 +38,7 @@ def reduced_cosines(
     queries: Tensor,
     *,
     energy: float = 1.0,
+    note: Callable[[int], None] = lambda rank: None,
 ) -> Tensor:
     """Cosine of every upsampled pixel and query.
 
@@ -45,6 +47,7 @@ def reduced_cosines(
         image: `(batch, 3, H, W)`.
         queries: `(query, dim)` unit vectors.
         energy: share of the squared length of all tokens of a window that the basis keeps, 0..1; 1 is exact.
+        note: told the rank of every window whose basis does not keep everything.
 
     Returns:
         `(batch, query, *size)`. A window's result does not depend on the others.
@@ -52,7 +55,7 @@ def reduced_cosines(
     out = features.new_empty(len(features), len(queries), *size)
     for i, (tokens, guidance) in enumerate(zip(features, image, strict=True)):
         folded, added = upsampler.fold(tokens.flatten(1).T)
-        basis = _basis(folded, added, energy)
+        basis = _basis(folded, added, energy, note)
         source, shift, words = folded @ basis, added @ basis, basis.T @ queries.T
 
         def cosines(rows: Tensor, shift: Tensor = shift, words: Tensor = words) -> Tensor:
@@ -64,12 +67,13 @@ def reduced_cosines(
     return out
 
 
-def _basis(tokens: Tensor, added: Tensor, energy: float) -> Tensor:
+def _basis(tokens: Tensor, added: Tensor, energy: float, note: Callable[[int], None]) -> Tensor:
     """`(dim, rank)` orthonormal columns, and columns of zeros, whose span holds the tokens and `added`."""
     if energy < 1:
         values, vectors = torch.linalg.eigh(tokens.T @ tokens) if len(tokens) >= tokens.shape[1] else _dual(tokens)
         kept = values.flip(0).clamp(min=0).double().cumsum(0)
         rank = int((kept < energy * kept[-1]).sum()) + 1
+        note(rank)
         span = torch.cat([vectors.flip(1)[:, :rank], added[:, None]], dim=1)
     else:
         span = torch.cat([tokens, added[None]]).T

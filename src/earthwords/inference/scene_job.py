@@ -44,7 +44,7 @@ class SceneJob:
         """
         strips = self.segmenter.strips(
             self.scene,
-            self.vocabulary,
+            self.segmenter.text_bank(self.vocabulary),
             threshold=self.threshold,
             probabilities=self.options.probabilities != "no",
             tick=tick,

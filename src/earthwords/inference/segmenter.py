@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,16 +10,21 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
+from torch.nn import functional as F
 
 from earthwords import plugins
-from earthwords.errors import SourceError, UsageError
+from earthwords.errors import UsageError, is_out_of_memory
 from earthwords.geo.scene import Scene, open_scene, scene_from_array
+from earthwords.inference.account import Account, place
 from earthwords.inference.decide import class_probabilities, decide
+from earthwords.inference.pool import Pool, one_core
+from earthwords.inference.reading import read_twice
 from earthwords.inference.result import SegmentationResult
 from earthwords.inference.rows import RowResizer
-from earthwords.inference.sliding import Encoder, WindowPlan, slide_rows
-from earthwords.inference.strip import Strip
+from earthwords.inference.sliding import Encoder, Slide, WindowPlan
+from earthwords.inference.strip import Strip, observed
 from earthwords.inference.textbank import build_text_bank
+from earthwords.kernels.blend import window_weights
 from earthwords.models.backbones.clip import DenseMethod
 from earthwords.models.weights import Report, load_clip, load_upsampler_state
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
@@ -27,11 +32,9 @@ from earthwords.text.templates import load_templates
 from earthwords.text.vocabulary import parse_classes
 from earthwords.types import TextBank, Vocabulary, Window
 
-CHUNK_BYTES = 2**27
-"""Logits that are turned into labels at once, at most 64 rows of them."""
-BUFFER_LIMIT = 4 * 2**30
-"""Bytes that the sums of overlapping windows may take."""
-
+CELL_ROWS, CELL_COLS = 32, 1024
+"""Pixels that are turned from logits into labels at once, counted from the upper left of the part asked for: an
+exponential may round differently at another place of a vector, so the cuts are always the same."""
 
 Tick = Callable[[int], None]
 
@@ -41,6 +44,7 @@ class Segmenter:
 
     def __init__(self, preset: SegmentPreset, encoder: Encoder, *, batch: int = 8) -> None:
         check_numbers(threshold=preset.threshold, batch=batch)
+        window_weights(preset.blend, (1, 1))
         self.preset = preset
         self.encoder = encoder
         self.batch = batch
@@ -77,6 +81,7 @@ class Segmenter:
         if upsampler_weights is not None:
             row = replace(row, upsampler_weights=str(upsampler_weights))
         load_templates(row.templates)  # a wrong name is told before anything is downloaded
+        window_weights(row.blend, (1, 1))
         method = DenseMethod(attention=row.attention, keep_residual=row.keep_residual, last_n=row.last_n)
         if row.attention == "gem" and row.cls_weight != 0:
             raise UsageError("Attention 'gem' has no class token, so its cls_weight must be 0.")
@@ -108,74 +113,76 @@ class Segmenter:
         own, known = scene.native.gsd_m, self.preset.gsd
         return known[0] if known is not None and own is not None and own < known[0] * 0.99 else None
 
-    def plan(self, scene: Scene, vocabulary: Vocabulary) -> WindowPlan:
-        """The windows a scene needs.
+    @property
+    def threads(self) -> int:
+        """Windows computed at the same time: on a CPU each by one core, on a GPU one batch after the other."""
+        return min(self.batch, torch.get_num_threads()) if self._on_cpu else 1
+
+    @property
+    def _on_cpu(self) -> bool:
+        return self.encoder.backbone.device.type == "cpu"
+
+    def plan(self, scene: Scene, region: Window | None = None) -> WindowPlan:
+        """The windows that a scene needs, or a part of it in native pixels.
 
         Raises:
-            UsageError: impossible windows, or more words than the memory for such a width allows.
+            UsageError: impossible windows.
         """
-        tile, overlap, queries = self.preset.tile_size, self.preset.overlap, len(vocabulary.queries)
+        tile, overlap = self.preset.tile_size, self.preset.overlap
         if tile < self.encoder.backbone.patch or not 0 <= overlap < tile:
             raise UsageError(
                 f"Windows of {tile} pixels with an overlap of {overlap} are impossible: the size must be at least "
                 f"{self.encoder.backbone.patch} and the overlap smaller than it."
             )
-        plan = WindowPlan(scene.grid.shape, tile, tile - overlap, self._resizer(scene).needed)
-        needed = 4 * queries * plan.size[0] * (plan.cols[-1] + plan.size[1] - plan.cols[0])
-        if needed > BUFFER_LIMIT:
-            raise UsageError(
-                f"{queries} words on rows of {scene.grid.width:,} pixels need "
-                f"{needed / 2**30:.0f} GiB; ask for fewer words, a smaller part (--bounds) or a coarser --gsd."
-            )
-        return plan
+        return WindowPlan(scene.grid.shape, tile, tile - overlap, self._resizer(scene, region or scene.region).needed)
 
     def strips(
         self,
         scene: Scene,
-        vocabulary: Vocabulary,
+        bank: TextBank,
         *,
+        region: Window | None = None,
         threshold: float | None = None,
         probabilities: bool = False,
+        account: Account | None = None,
         tick: Tick = lambda windows: None,
     ) -> Iterator[Strip]:
         """Segment a scene of any size from top to bottom, holding one row of windows.
 
         Args:
+            bank: the words, see `text_bank`.
+            region: a part of `scene.region`, in native pixels; its first row and column must be whole cells from
+                those of `scene.region`. The strips have the bits that the strips of the whole have there.
             threshold: least probability, instead of the preset's.
             probabilities: give the probabilities of all classes too.
+            account: what windows that fail do; told about them.
             tick: called with the number of windows done.
 
         Raises:
-            UsageError: impossible windows or threshold, or too many words for the memory.
-            SourceError: no pixel of the part asked for is valid.
+            UsageError: impossible windows or threshold.
+            WindowError: a window cannot be read or computed, in two attempts.
         """
         least = self.preset.threshold if threshold is None else threshold
         check_numbers(threshold=least, batch=self.batch)
-        plan = self.plan(scene, vocabulary)
-        bank = self.text_bank(vocabulary)
-        device = self.encoder.backbone.device
-        queries = torch.from_numpy(bank.vectors).to(device)
-        logits = slide_rows(
-            lambda window: self._read(scene, window),
-            lambda pixels: self.encoder.logits(pixels, queries),
-            shape=plan.shape,
+        part, account = region or scene.region, account or Account()
+        plan = self.plan(scene, part)
+        queries = torch.from_numpy(bank.vectors).to(self.encoder.backbone.device)
+        slide = Slide(
+            plan=plan,
             queries=len(queries),
-            tile=plan.tile,
-            stride=plan.stride,
-            batch=self.batch,
-            region=plan.region,
-            tick=tick,
+            batch=1 if self._on_cpu else self.batch,
+            blend=self.preset.blend,
+            device=queries.device,
         )
-        most = min(64, max(1, CHUNK_BYTES // (4 * len(queries) * scene.region.width)))
-        observed = False
-        for row, part in self._resizer(scene, most_rows=most).resize(logits):
-            for offset in range(0, part.shape[1], most):
-                chunk = part[:, offset : offset + most]
-                strip = self._strip(scene, bank, row + offset, chunk, least, probabilities)
-                observed |= bool(strip.valid.any())
-                yield strip
-        if not observed:
-            raise SourceError(f"{scene.source} has no valid pixel in the part asked for; choose other bounds.")
+
+        def run(windows: Tensor, places: list[Window]) -> list[Tensor | None]:
+            return self._attempt(windows, places, queries, scene, account)
+
+        with Pool(self.threads) as pool:
+            rows = slide.rows(lambda window: self._read(scene, window, account), run, pool=pool, tick=tick)
+            resized = self._resizer(scene, part, most_rows=CELL_ROWS).resize(rows)
+            for row, logits in _in_cells(resized, part):
+                yield self._strip(scene, bank, part, row, logits, least, probabilities, account)
 
     def predict(
         self,
@@ -217,7 +224,9 @@ class Segmenter:
                 source=scene.source,
                 notes=scene.notes,
             )
-            for strip in self.strips(scene, vocabulary, threshold=threshold, probabilities=probabilities):
+            bank = self.text_bank(vocabulary)
+            strips = self.strips(scene, bank, threshold=threshold, probabilities=probabilities)
+            for strip in observed(strips, scene.source):
                 rows = slice(strip.row, strip.row + len(strip.labels))
                 result.labels[rows], result.score[rows], result.valid[rows] = strip.labels, strip.score, strip.valid
                 result.image[rows] = np.rint(np.moveaxis(strip.rgb, 0, -1) * 255)
@@ -265,49 +274,105 @@ class Segmenter:
             "EARTHWORDS_LOGIT_SCALE": f"{preset.logit_scale:g}",
             "EARTHWORDS_TEMPLATES": preset.templates,
             "EARTHWORDS_TILE": f"{preset.tile_size} overlap {preset.overlap}",
+            "EARTHWORDS_BLEND": preset.blend,
             "EARTHWORDS_THRESHOLD": f"{least:g}",
             "EARTHWORDS_VOCABULARY": "; ".join(",".join(c.names) for c in vocabulary.classes),
         }
 
-    def _resizer(self, scene: Scene, *, most_rows: int | None = None) -> RowResizer:
-        return RowResizer(source=scene.grid.shape, target=scene.native.shape, region=scene.region, most_rows=most_rows)
+    def _resizer(self, scene: Scene, region: Window, *, most_rows: int | None = None) -> RowResizer:
+        return RowResizer(source=scene.grid.shape, target=scene.native.shape, region=region, most_rows=most_rows)
 
-    def _read(self, scene: Scene, window: Window) -> tuple[Tensor, Tensor]:
+    def _read(self, scene: Scene, window: Window, account: Account) -> tuple[Tensor, Tensor]:
         """Normalised pixels, 0 (the mean colour) where nothing was observed, and the valid mask."""
         backbone = self.encoder.backbone
-        raster = scene.read(window)
-        pixels = torch.from_numpy(np.ascontiguousarray(raster.data, dtype=np.float32)).to(backbone.device)
-        valid = torch.from_numpy(raster.valid).to(backbone.device)
+        data, mask = read_twice(scene.read, window, account)
+        pixels = torch.from_numpy(np.ascontiguousarray(data)).to(backbone.device)
+        valid = torch.from_numpy(mask).to(backbone.device)
         mean, std = (pixels.new_tensor(v)[:, None, None] for v in (backbone.mean, backbone.std))
         return (pixels - mean).div_(std).mul_(valid), valid
 
+    def _attempt(
+        self, windows: Tensor, places: list[Window], queries: Tensor, scene: Scene, account: Account
+    ) -> list[Tensor | None]:
+        """Logits of windows; a batch that fails is tried again window by window."""
+        if len(windows) > 1:
+            try:
+                return list(self._logits(windows, queries, account))
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise
+        return [
+            account.twice(
+                lambda i=i: self._logits(windows[i : i + 1], queries, account)[0],  # type: ignore[misc]
+                where=lambda i=i: place(scene.grid, places[i]),  # type: ignore[misc]
+            )
+            for i in range(len(windows))
+        ]
+
+    def _logits(self, windows: Tensor, queries: Tensor, account: Account) -> Tensor:
+        """`(batch, query, H, W)`; on a GPU always of a full batch, so that a window's bits do not depend on it."""
+        missing = 0 if self._on_cpu else self.batch - len(windows)
+        padded = F.pad(windows, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else windows
+        logits = self.encoder.logits(padded, queries, note=account.ranks.append)[: len(windows)]
+        if not bool(torch.isfinite(logits).all()):
+            raise ArithmeticError("the model gave numbers that are not finite")
+        return logits
+
     def _strip(
-        self, scene: Scene, bank: TextBank, row: int, logits: Tensor, threshold: float, probabilities: bool
+        self,
+        scene: Scene,
+        bank: TextBank,
+        part: Window,
+        row: int,
+        logits: Tensor,
+        threshold: float,
+        probabilities: bool,
+        account: Account,
     ) -> Strip:
+        """Labels of a few rows, cell by cell."""
         vocabulary = bank.vocabulary
-        raster = scene.read_rgb(Window(row=row, col=scene.region.col, height=logits.shape[1], width=logits.shape[2]))
+        window = Window(row=row, col=part.col, height=logits.shape[1], width=logits.shape[2])
+        rgb, valid = read_twice(scene.read_rgb, window, account)
         index = torch.from_numpy(bank.query_class).to(logits.device)
-        values = class_probabilities(logits, index, logit_scale=self.preset.logit_scale)
         below = vocabulary.nodata if vocabulary.background is None else vocabulary.background
-        labels, score = decide(values, threshold=threshold, background=below)
+        labels = np.empty(valid.shape, vocabulary.label_dtype)
+        score = np.empty(valid.shape, np.float32)
+        kept = np.empty((len(vocabulary), *valid.shape), np.float32) if probabilities else None
+        with one_core():
+            for first in range(0, window.width, CELL_COLS):
+                cell = slice(first, first + CELL_COLS)
+                values = class_probabilities(logits[:, :, cell], index, logit_scale=self.preset.logit_scale)
+                chosen, best = decide(values, threshold=threshold, background=below)
+                labels[:, cell], score[:, cell] = chosen.cpu().numpy(), best.cpu().numpy()
+                if kept is not None:
+                    kept[:, :, cell] = values.cpu().numpy()
         unseen = (logits == 0).all(dim=0).cpu().numpy()  # too small a spot for any pixel of the working grid
-        hidden = ~raster.valid | unseen
-        labels_np = labels.cpu().numpy().astype(vocabulary.label_dtype)
-        labels_np[hidden] = vocabulary.nodata
-        score_np = score.cpu().numpy()
-        score_np[hidden] = 0
-        kept = None
-        if probabilities:
-            kept = values.cpu().numpy()
+        hidden = ~valid | unseen
+        labels[hidden], score[hidden] = vocabulary.nodata, 0
+        if kept is not None:
             kept[:, hidden] = np.nan
         return Strip(
             row=row - scene.region.row,
-            labels=labels_np,
-            score=score_np,
-            rgb=raster.data.astype(np.float32, copy=False),
-            valid=raster.valid,
+            labels=labels,
+            score=score,
+            rgb=rgb,
+            valid=valid,
             probabilities=kept,
         )
+
+
+def _in_cells(parts: Iterable[tuple[int, Tensor]], region: Window) -> Iterator[tuple[int, Tensor]]:
+    """Consecutive `(row, (query, h, col))` cut anew: whole rows of cells, and what is left at the end."""
+    held: list[Tensor] = []
+    first = region.row
+    for row, part in parts:
+        held.append(part)
+        stop = row + part.shape[1]
+        while stop - first >= CELL_ROWS or (stop == region.row_stop and stop > first):
+            rows = held[0] if len(held) == 1 else torch.cat(held, dim=1)
+            yield first, rows[:, :CELL_ROWS]
+            held = [rows[:, CELL_ROWS:]]
+            first += min(CELL_ROWS, stop - first)
 
 
 def check_numbers(*, threshold: float, batch: int) -> None:

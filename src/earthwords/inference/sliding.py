@@ -1,14 +1,16 @@
 """Overlapping windows over an image of any size: the windows, padding and stitching of SegEarth-OV.
 
-Window logits are summed and divided by the number of windows that saw a pixel; the last window of an
-axis is shifted back to end at the border. Rows leave as soon as no later window can touch them, so
+Window logits are summed and divided by the number of windows that saw a pixel (or by the sum of their weights); the
+last window of an axis is shifted back to end at the border. Rows leave as soon as no later window can touch them, so
 the memory is one row of windows, whatever the height of the image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -16,6 +18,8 @@ from torch.nn import functional as F
 
 from earthwords.geo.tiling import axis_starts
 from earthwords.inference.lowrank import LinearUpsampler, reduced_cosines
+from earthwords.inference.pool import Pool
+from earthwords.kernels.blend import add_window, window_weights
 from earthwords.models.backbones.clip import ClipBackbone, DenseMethod
 from earthwords.types import Window
 
@@ -34,7 +38,14 @@ class Encoder:
     """Share of the tokens' energy that a linear upsampler must keep; 1 is exact, None upsamples all channels."""
 
     @torch.inference_mode()
-    def logits(self, pixels: Tensor, queries: Tensor, *, size: tuple[int, int] | None = None) -> Tensor:
+    def logits(
+        self,
+        pixels: Tensor,
+        queries: Tensor,
+        *,
+        size: tuple[int, int] | None = None,
+        note: Callable[[int], None] = lambda rank: None,
+    ) -> Tensor:
         """Cosine of every pixel and query.
 
         Args:
@@ -43,23 +54,24 @@ class Encoder:
             queries: `(query, dim)` unit vectors.
             size: resize the logits of the whole input straight to this size, without padding; an
                 incomplete last patch is not seen (SegEarth-OV without windows).
+            note: told the rank of every window that an `energy` below 1 reduces.
 
         Returns:
             `(batch, query, H, W)`, or `(batch, query, *size)`.
         """
         if size is not None:
-            return _resize(self._cosines(pixels, queries), size)
+            return _resize(self._cosines(pixels, queries, note), size)
         height, width = pixels.shape[-2:]
         top, left, padded = _pad(pixels, self.backbone.patch)
-        logits = _resize(self._cosines(padded, queries), tuple(padded.shape[-2:]))
+        logits = _resize(self._cosines(padded, queries, note), tuple(padded.shape[-2:]))
         return logits[:, :, top : top + height, left : left + width]
 
-    def _cosines(self, padded: Tensor, queries: Tensor) -> Tensor:
+    def _cosines(self, padded: Tensor, queries: Tensor, note: Callable[[int], None]) -> Tensor:
         """`(batch, query, h, w)` at the resolution of the upsampled features, or of the tokens."""
         features = self.backbone.encode_dense(padded, self.method)
         values, size = features.values, (padded.shape[-2], padded.shape[-1])
         if self.energy is not None and isinstance(self.upsampler, LinearUpsampler):
-            logits = reduced_cosines(self.upsampler, values, padded, size, queries, energy=self.energy)
+            logits = reduced_cosines(self.upsampler, values, padded, size, queries, energy=self.energy, note=note)
         else:
             if self.upsampler is not None:
                 values = self.upsampler(values, padded, size)
@@ -87,57 +99,112 @@ def _pad(pixels: Tensor, patch: int) -> tuple[int, int, Tensor]:
 Read = Callable[[Window], tuple[Tensor, Tensor]]
 """A window to its normalised pixels `(3, h, w)` and valid mask `(h, w)` bool."""
 
-RunWindows = Callable[[Tensor], Tensor]
-"""Windows `(batch, 3, h, w)` to logits `(batch, query, h, w)`."""
+RunWindows = Callable[[Tensor, list[Window]], list[Tensor | None]]
+"""Windows `(batch, 3, h, w)`, and where they lie, to logits `(query, h, w)` each; None for one to leave out."""
+
+ROWS = 32
+"""Rows of logits that leave at once, at most."""
 
 
-@torch.inference_mode()
-def slide_rows(
-    read: Read,
-    run: RunWindows,
-    *,
-    shape: tuple[int, int],
-    queries: int,
-    tile: int,
-    stride: int,
-    batch: int = 8,
-    region: Window | None = None,
-    tick: Callable[[int], None] = lambda windows: None,
-) -> Iterator[tuple[int, Tensor]]:
-    """Stitched logits of an image, strip by strip.
+@dataclass(frozen=True, kw_only=True)
+class _Batch:
+    """Windows of one row of windows that are computed together."""
 
-    Args:
-        read: gives the pixels and the valid mask of a window of the image.
-        run: gives the logits of a batch of windows.
-        shape: `(rows, cols)` of the image; windows are anchored to its upper left corner.
-        queries: number of logits a pixel.
-        tile, stride: side and distance of the windows, pixels.
-        batch: windows a call of `run`.
-        region: the part wanted; the windows stay those of the whole image, so that a part has the same
-            logits as the whole.
-        tick: called with the number of windows done.
+    row: int
+    """Which row of windows."""
+    places: list[Window]
+    pixels: Tensor | None
+    """`(3, tile, width)` of the row; None: no window of the row holds a valid pixel."""
+    left: int
+    """Column that `pixels` begin at."""
+    skipped: int
+    """Windows without a valid pixel that came before."""
 
-    Yields:
-        `(row, logits (query, h, region.width))`, consecutive strips; 0 where no window held a valid pixel.
-    """
-    plan = WindowPlan(shape, tile, stride, region)
-    part, (height, width) = plan.region, plan.size
-    left, right = plan.cols[0], plan.cols[-1] + width
-    crop = slice(part.col - left, part.col_stop - left)
-    pending = count = torch.zeros(0)
-    for i, top in enumerate(plan.rows):
-        pixels, valid = read(Window(row=top, col=left, height=height, width=right - left))
-        total = pixels.new_zeros((queries, *valid.shape))
-        seen = pixels.new_zeros(valid.shape)
-        if i > 0:
-            total[:, : len(count)] = pending
-            seen[: len(count)] = count
-        _add_windows(total, seen, pixels, valid, run, [c - left for c in plan.cols], width, batch, tick)
-        done = plan.rows[i + 1] - top if i + 1 < len(plan.rows) else height
-        begin, end = max(part.row - top, 0), min(done, part.row_stop - top)
-        if begin < end:
-            yield top + begin, total[:, begin:end, crop] / seen[begin:end, crop].clamp(min=1)
-        pending, count = total[:, done:].clone(), seen[done:].clone()
+
+@dataclass(frozen=True, kw_only=True)
+class Slide:
+    """How logits of windows become logits of an image."""
+
+    plan: WindowPlan
+    queries: int
+    """Logits a pixel."""
+    batch: int = 1
+    """Windows a call."""
+    blend: str = "mean"
+    """Weight of a pixel of a window: `mean` (all the same), `linear` or `cosine` (falling towards the border)."""
+    device: str | torch.device = "cpu"
+
+    @torch.inference_mode()
+    def rows(
+        self, read: Read, run: RunWindows, *, pool: Pool, tick: Callable[[int], None] = lambda windows: None
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Stitched logits of the plan's region, strip by strip.
+
+        Args:
+            read: gives the pixels and the valid mask of a window of the image.
+            run: gives the logits of some windows; called by the threads of `pool`.
+            tick: called with the number of windows done.
+
+        Yields:
+            `(row, logits (query, h, region.width))`, consecutive strips; 0 where no window held a valid pixel.
+        """
+        plan, part, (height, width) = self.plan, self.plan.region, self.plan.size
+        left = plan.cols[0]
+        crop = slice(part.col - left, part.col_stop - left)
+        total = torch.zeros((self.queries, height, plan.width), device=self.device)
+        seen = torch.zeros((height, plan.width), device=self.device)
+        weight = window_weights(self.blend, (height, width), device=self.device)
+
+        def compute(batch: _Batch) -> tuple[_Batch, list[Tensor | None]]:
+            if batch.pixels is None:
+                return batch, []
+            cut = [batch.pixels[:, :, w.col - batch.left : w.col - batch.left + width] for w in batch.places]
+            with torch.inference_mode():
+                return batch, run(torch.stack(cut), batch.places)
+
+        results = pool.ordered(compute, self._batches(read))
+        for row, group in groupby(results, key=lambda result: result[0].row):
+            for batch, logits in group:
+                for place, values in zip(batch.places, logits, strict=True):
+                    if values is not None:
+                        add_window(total, seen, values, weight, 0, place.col - left)
+                tick(batch.skipped + len(batch.places))
+            top = plan.rows[row]
+            done = plan.rows[row + 1] - top if row + 1 < len(plan.rows) else height
+            begin, end = max(part.row - top, 0), min(done, part.row_stop - top)
+            for first in range(begin, end, ROWS):
+                rows = slice(first, min(first + ROWS, end))
+                share = seen[rows, crop]
+                yield top + first, total[:, rows, crop] / torch.where(share > 0, share, 1)
+            _shift(total, done)
+            _shift(seen, done)
+
+    def _batches(self, read: Read) -> Iterator[_Batch]:
+        """The windows with a valid pixel, from left to right and from top to bottom, at least one batch a row."""
+        plan, (height, width) = self.plan, self.plan.size
+        left = plan.cols[0]
+        for row, top in enumerate(plan.rows):
+            pixels, valid = read(Window(row=top, col=left, height=height, width=plan.width))
+            wanted = [c for c in plan.cols if bool(valid[:, c - left : c - left + width].any())]
+            skipped = len(plan.cols) - len(wanted)
+            places = [Window(row=top, col=c, height=height, width=width) for c in wanted]
+            for i in range(0, max(1, len(places)), self.batch):
+                yield _Batch(
+                    row=row,
+                    places=places[i : i + self.batch],
+                    pixels=pixels if places else None,
+                    left=left,
+                    skipped=skipped if i == 0 else 0,
+                )
+
+
+def _shift(buffer: Tensor, done: int) -> None:
+    """Drop the first `done` rows of `(*, row, col)` in place; zeros come in at the bottom."""
+    height = buffer.shape[-2]
+    for start in range(0, height - done, done):
+        stop = min(start + done, height - done)
+        buffer[..., start:stop, :] = buffer[..., start + done : stop + done, :]
+    buffer[..., height - done :, :] = 0
 
 
 @dataclass(frozen=True)
@@ -145,9 +212,11 @@ class WindowPlan:
     """The windows of an image that touch a region."""
 
     shape: tuple[int, int]
+    """`(rows, cols)` of the image; windows are anchored to its upper left corner."""
     tile: int
     stride: int
     wanted: Window | None = None
+    """The part wanted; the windows stay those of the whole image, so that a part has the logits of the whole."""
 
     @property
     def region(self) -> Window:
@@ -158,15 +227,20 @@ class WindowPlan:
         """`(height, width)` of every window."""
         return min(self.tile, self.shape[0]), min(self.tile, self.shape[1])
 
-    @property
+    @cached_property
     def rows(self) -> list[int]:
         """First rows of the windows."""
         return _touching(self.shape[0], self.tile, self.stride, self.region.row, self.region.row_stop)
 
-    @property
+    @cached_property
     def cols(self) -> list[int]:
         """First columns of the windows."""
         return _touching(self.shape[1], self.tile, self.stride, self.region.col, self.region.col_stop)
+
+    @property
+    def width(self) -> int:
+        """Pixels from the first column of the first window to the last of the last one."""
+        return self.cols[-1] + self.size[1] - self.cols[0]
 
     def __len__(self) -> int:
         return len(self.rows) * len(self.cols)
@@ -176,37 +250,26 @@ def _touching(length: int, tile: int, stride: int, first: int, stop: int) -> lis
     return [s for s in axis_starts(length, tile, stride) if s < stop and s + min(tile, length) > first]
 
 
-def _add_windows(
-    total: Tensor,
-    seen: Tensor,
+def slide(
     pixels: Tensor,
-    valid: Tensor,
-    run: RunWindows,
-    starts: Sequence[int],
-    side: int,
-    batch: int,
-    tick: Callable[[int], None],
-) -> None:
-    """Add the logits of one row of windows to `total` `(query, h, width)` and count them in `seen`."""
-    wanted = [c for c in starts if bool(valid[:, c : c + side].any())]
-    tick(len(starts) - len(wanted))
-    for i in range(0, len(wanted), batch):
-        cols = wanted[i : i + batch]
-        logits = run(torch.stack([pixels[:, :, c : c + side] for c in cols]))
-        for col, part in zip(cols, logits, strict=True):
-            total[:, :, col : col + side] += part
-            seen[:, col : col + side] += 1
-        tick(len(cols))
-
-
-def slide(pixels: Tensor, run: RunWindows, *, queries: int, tile: int, stride: int, batch: int = 8) -> Tensor:
-    """Stitched logits `(query, H, W)` of an image `(3, H, W)` in memory."""
+    run: Callable[[Tensor], Tensor],
+    *,
+    queries: int,
+    tile: int,
+    stride: int,
+    batch: int = 8,
+    blend: str = "mean",
+    threads: int = 1,
+) -> Tensor:
+    """Stitched logits `(query, H, W)` of an image `(3, H, W)` in memory; `run` takes and gives batches."""
     valid = torch.ones(pixels.shape[-2:], dtype=torch.bool)
 
     def read(window: Window) -> tuple[Tensor, Tensor]:
         rows, cols = window.slices
         return pixels[:, rows, cols], valid[rows, cols]
 
-    shape = (pixels.shape[-2], pixels.shape[-1])
-    strips = slide_rows(read, run, shape=shape, queries=queries, tile=tile, stride=stride, batch=batch)
+    plan = WindowPlan((pixels.shape[-2], pixels.shape[-1]), tile, stride)
+    job = Slide(plan=plan, queries=queries, batch=batch, blend=blend, device=pixels.device)
+    with Pool(threads) as pool:
+        strips = list(job.rows(read, lambda windows, places: list(run(windows)), pool=pool))
     return torch.cat([logits for _, logits in strips], dim=1)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from earthwords.errors import SourceError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,3 +27,17 @@ class Strip:
     """`(row, col)`."""
     probabilities: NDArray[np.float32] | None = None
     """`(class, row, col)`, when asked for; NaN where nothing was observed."""
+
+
+def observed(strips: Iterable[Strip], source: str) -> Iterator[Strip]:
+    """The same strips.
+
+    Raises:
+        SourceError: at the end, if none of them holds a valid pixel.
+    """
+    any_valid = False
+    for strip in strips:
+        any_valid |= bool(strip.valid.any())
+        yield strip
+    if not any_valid:
+        raise SourceError(f"{source} has no valid pixel in the part asked for; choose other bounds.")

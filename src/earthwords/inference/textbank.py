@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from earthwords.inference.pool import one_core
 from earthwords.models.backbones.clip import ClipBackbone
 from earthwords.models.weights import cache_folder
 from earthwords.text.templates import fill
@@ -41,10 +42,10 @@ def build_text_bank(
     words = vocabulary.queries
     paths = {word: folder / f"{_key(templates, word)}.npy" for word in words}
     known = {word: vector for word, path in paths.items() if (vector := _recall(path, backbone.dim)) is not None}
-    missing = [word for word in words if word not in known]
-    if missing:
-        for word, vector in zip(missing, encode_words(backbone, missing, templates), strict=True):
-            known[word] = vector.cpu().numpy()
+    for word in words:
+        if word not in known:
+            with one_core():  # alone and in one order: the same bits whatever else is asked for
+                known[word] = encode_words(backbone, [word], templates)[0].cpu().numpy()
             _remember(paths[word], known[word])
     return TextBank(
         vectors=np.stack([known[word] for word in words]),

@@ -158,7 +158,7 @@ def segment(
             options=options,
         )
         loaded = time.perf_counter() - began
-        with talk.bar("segmenting", len(segmenter.plan(scene, vocabulary)), unit="windows") as tick:
+        with talk.bar("segmenting", len(segmenter.plan(scene)), unit="windows") as tick:
             result = job.run(tick=tick, loading_s=loaded)
     for kind, path in result.outputs.items():
         talk.say(f"{kind}: {path}")

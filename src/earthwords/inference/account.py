@@ -1,0 +1,76 @@
+"""What went wrong with windows, and what is done about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from earthwords.errors import SourceError, UsageError, WindowError, is_out_of_memory
+from earthwords.types import Grid, Window
+
+ON_ERROR = ("stop", "nodata")
+
+T = TypeVar("T")
+
+
+@dataclass(kw_only=True)
+class Account:
+    """Keeps what happened while a scene was worked on; shared by threads."""
+
+    on_error: str = "stop"
+    """What a window that fails twice does: `stop` everything, or leave `nodata`."""
+    failures: list[str] = field(default_factory=list)
+    """A sentence for every part that was left out."""
+    ranks: list[int] = field(default_factory=list)
+    """Channels that were upsampled, for every window of a linear upsampler that does not keep all energy."""
+
+    def __post_init__(self) -> None:
+        if self.on_error not in ON_ERROR:
+            raise UsageError(f"What to do on errors is one of {', '.join(ON_ERROR)}, not {self.on_error!r}.")
+
+    def twice(self, work: Callable[[], T], *, where: Callable[[], str]) -> T | None:
+        """What `work` gives at its first or second try; None if both fail and failures are allowed.
+
+        Raises:
+            WindowError: both fail and failures are not allowed.
+            MemoryError and the like: as they are, at once; smaller batches help, another try does not.
+        """
+        try:
+            return work()
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+        try:
+            return work()
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            return self.give_up(error, where=where())
+
+    def give_up(self, error: Exception, *, where: str) -> None:
+        """Record a failure, or raise it where that is not allowed."""
+        reason = str(error) if isinstance(error, SourceError) else f"{type(error).__name__}: {one_line(error)}"
+        if self.on_error == "stop":
+            if isinstance(error, SourceError):
+                raise WindowError(f"{reason.rstrip('.')}; or go on without that part: --on-error nodata.") from error
+            raise WindowError(
+                f"The window at {where} failed twice ({reason}); go on without it by --on-error nodata."
+            ) from error
+        sentence = f"{where}: {reason}"
+        if sentence not in self.failures:
+            self.failures.append(sentence)
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, on one line."""
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def place(grid: Grid, window: Window) -> str:
+    """Where a window lies, in pixels and on the map."""
+    x, y = grid.transform @ (window.col + window.width / 2, window.row + window.height / 2)
+    pixels = (
+        f"rows {window.row}..{window.row_stop}, columns {window.col}..{window.col_stop} of {grid.height} x {grid.width}"
+    )
+    return pixels if grid.crs is None else f"{pixels} (around x {x:.10g}, y {y:.10g})"

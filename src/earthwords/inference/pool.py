@@ -1,0 +1,112 @@
+"""Threads that compute one window each, and a thread that works ahead.
+
+A window is always computed alone by one thread with one core, so its bits do not depend on how many threads,
+windows a batch, or machines there are. Windows in parallel are as fast as threads inside a window.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, TypeVar
+
+import torch
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class Pool:
+    """Threads with one core each; a context manager."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = max(1, threads)
+        self._executor = ThreadPoolExecutor(self.threads, "window", initializer=torch.set_num_threads, initargs=(1,))
+
+    def ordered(self, function: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
+        """`map` that keeps the order and takes only a few items more than it has given back."""
+        waiting: deque[Future[Out]] = deque()
+        try:
+            for item in items:
+                waiting.append(self._executor.submit(function, item))
+                if len(waiting) > 2 * self.threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """This thread computes with one core until the block ends: sums are then added in one order everywhere."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+_END = object()
+
+
+def ahead(items: Iterable[In], *, depth: int) -> Iterator[In]:
+    """The same items, made by a thread of their own that may be `depth` items ahead.
+
+    An exception there is raised here. When this generator is closed the thread stops at its next item.
+    """
+    box: queue.Queue[Any] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(item: Any) -> bool:
+        while not stop.is_set():
+            try:
+                box.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        source = iter(items)
+        try:
+            for item in source:
+                if not put((item, None)):
+                    break
+            else:
+                put((_END, None))
+        except BaseException as error:
+            put((_END, error))
+        finally:
+            close = getattr(source, "close", None)
+            if close is not None:
+                close()
+
+    thread = threading.Thread(target=work, name="ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = box.get()
+            if error is not None:
+                raise error
+            if item is _END:
+                return
+            yield item
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,60 @@
+"""Pixels of a damaged source: two attempts, then piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthwords.errors import SourceError
+from earthwords.inference.account import Account
+from earthwords.types import Raster, Window
+
+Pixels: TypeAlias = tuple[NDArray[Any], NDArray[np.bool_]]
+
+PIECE = 256
+"""Side of a piece, pixels; pieces lie on multiples of it, so that what is left out does not depend on the window."""
+
+
+def read_twice(read: Callable[[Window], Raster], window: Window, account: Account) -> Pixels:
+    """Data `(3, row, col)` float32 and valid `(row, col)` of a window.
+
+    Pieces that cannot be read are 0 and invalid, and `account` is told, if it allows that.
+
+    Raises:
+        WindowError: a piece cannot be read and may not be left out.
+    """
+    for _ in range(2):
+        with suppress(SourceError):
+            raster = read(window)
+            return raster.data.astype(np.float32, copy=False), raster.valid
+    data = np.zeros((3, window.height, window.width), np.float32)
+    valid = np.zeros((window.height, window.width), bool)
+    for piece in _pieces(window):
+        try:
+            raster = read(piece)
+        except SourceError as error:
+            account.give_up(error, where="pixels")
+            continue
+        rows = slice(piece.row - window.row, piece.row_stop - window.row)
+        cols = slice(piece.col - window.col, piece.col_stop - window.col)
+        data[:, rows, cols], valid[rows, cols] = raster.data, raster.valid
+    return data, valid
+
+
+def _pieces(window: Window) -> Iterator[Window]:
+    """A window cut at multiples of `PIECE`."""
+    for row, height in _cuts(window.row, window.row_stop):
+        for col, width in _cuts(window.col, window.col_stop):
+            yield Window(row=row, col=col, height=height, width=width)
+
+
+def _cuts(start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """`(first, length)` of the parts."""
+    while start < stop:
+        end = min(stop, (start // PIECE + 1) * PIECE)
+        yield start, end - start
+        start = end
