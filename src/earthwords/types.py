@@ -304,7 +304,37 @@ class SceneReport:
     notes: tuple[str, ...]
     seconds: dict[str, float]
     """Wall time: loading, segmenting, finishing, total."""
+    failures: tuple[str, ...] = ()
+    """What could not be read or computed and was left out, where that was allowed."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for `report.json` and `--json`."""
         return {**asdict(self), "outputs": {kind: str(path) for kind, path in self.outputs.items()}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchReport:
+    """What became of many scenes."""
+
+    file: Path
+    """Where the same is written down."""
+    scenes: tuple[dict[str, Any], ...]
+    """Source, status (done, before: by an earlier run, failed), seconds, reason, outputs."""
+    seconds: float
+    """Wall time."""
+
+    @property
+    def exit_code(self) -> int:
+        """1 if a scene failed."""
+        return int(any(scene["status"] == "failed" for scene in self.scenes))
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "file": str(self.file)}
+
+    def table(self) -> tuple[str, tuple[str, ...], list[list[str]]]:
+        """Title, columns, rows."""
+        failed = sum(scene["status"] == "failed" for scene in self.scenes)
+        title = f"{len(self.scenes)} scenes, {failed} failed, {self.seconds:.1f} s; see {self.file}"
+        rows = [[s["source"], s["status"], f"{s['seconds']:.1f} s", s["reason"]] for s in self.scenes]
+        return title, ("scene", "status", "time", "reason"), rows

@@ -68,11 +68,10 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, CycloptsError):
         return _usage(error), 2
     if isinstance(error, EarthwordsError):
-        return str(error), error.exit_code
+        return " ".join((str(error), *getattr(error, "__notes__", ()))), error.exit_code
     if isinstance(error, (KeyboardInterrupt, Terminated)):
-        return "Interrupted; unfinished outputs were removed.", TERMINATED if isinstance(
-            error, Terminated
-        ) else INTERRUPTED
+        words = " ".join(("Interrupted; unfinished outputs were removed.", *getattr(error, "__notes__", ())))
+        return words, TERMINATED if isinstance(error, Terminated) else INTERRUPTED
     what = " ".join(f"{type(error).__name__}: {error}".split())
     if is_out_of_memory(error):
         return "Out of memory; use a smaller --batch-size or --tile-size, fewer words or --bounds.", 1

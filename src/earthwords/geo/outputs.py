@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import shutil
@@ -11,6 +12,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from earthwords.errors import OutputError, UsageError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 SIDECARS = (".aux.xml", ".ovr", ".msk")
 """What GDAL reads beside a raster; left over from an older file they would spoil the new one."""
@@ -52,20 +58,55 @@ def staging(target: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     Raises:
         UsageError, OutputError: as `check_output`; `OutputError` also if the block left no such file.
     """
-    with _parents_made_for(Path(target)):
+    with parents_made_for(Path(target)):
         target = check_output(target, overwrite=overwrite)
+        _remove_dead(target)
         with writing(target):
             folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_HIDDEN, dir=target.parent))
-        try:
-            yield folder
-            with writing(target):
-                _commit(folder, check_output(target, overwrite=overwrite))
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with locked(folder):
+            try:
+                yield folder
+                with writing(target):
+                    _commit(folder, check_output(target, overwrite=overwrite))
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _parents_made_for(target: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[bool]:
+    """Hold a lock on a folder, which the system takes away when the process dies; yields False if another holds it.
+
+    Where there are no such locks (Windows, some network file systems) it is always free.
+    """
+    if fcntl is None:
+        yield True
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:
+            pass
+        yield True
+    finally:
+        os.close(handle)
+
+
+def _remove_dead(target: Path) -> None:
+    """Remove the hidden folders that killed processes left beside `target`."""
+    if fcntl is None:
+        return
+    for folder in target.parent.glob(f".{glob.escape(target.name)}.*{_HIDDEN}"):
+        with suppress(OSError), locked(folder) as free:
+            if free:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def parents_made_for(target: Path) -> Iterator[None]:
     """After an exception, remove the parents of `target` that were not there before and are empty."""
     missing = [folder for folder in target.parents if not os.path.lexists(folder)]
     try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -71,6 +73,15 @@ class PixelSource:
     def close(self) -> None:
         """Close the file; reading afterwards is an error."""
         self.dataset.close()
+
+    def files(self) -> dict[str, str]:
+        """Of every local file that the source is made of: size and time of the last change."""
+        found = {}
+        for name in self.dataset.files:
+            with suppress(OSError):
+                about = os.stat(name)
+                found[name] = f"{about.st_size} bytes, changed {about.st_mtime_ns}"
+        return found
 
     def read(self, window: Window) -> tuple[Pixels, Mask]:
         """Data `(3, row, col)` of `dtype` and valid `(row, col)`; invalid pixels keep the file's values.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -28,6 +29,9 @@ MAX_SHRINK = 512
 """Most native pixels along the side of a working pixel."""
 MAX_ENLARGE = 64
 """Most working pixels along the side of a native pixel."""
+
+MOST_FILES = 50
+"""Files of a mosaic that are told one by one where it has changed."""
 
 _CHUNK_PIXELS = 2**21
 """At most about so many native pixels are resampled at once."""
@@ -133,6 +137,15 @@ class Scene:
         gsd = self.grid.gsd_m
         return tags if gsd is None else {**tags, "EARTHWORDS_GSD": f"{gsd:.6g} m"}
 
+    def identity(self) -> dict[str, str]:
+        """What tells whether the source is still the same: its files with size and time, else its address."""
+        shape = f"{self.native.height} x {self.native.width} x {len(self.bands)}"
+        files = self._pixels.files()
+        if len(files) > MOST_FILES:
+            listed = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
+            files = {"files of the source": f"{len(files)}, hash {listed}"}
+        return {"source": _public(self.source), "size of the source": shape, **files}
+
     def close(self) -> None:
         """Close the file; reading afterwards is an error."""
         with self._lock:
@@ -158,6 +171,22 @@ class Scene:
     def _stretched(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         raster = self.read_native(window)
         return np.where(raster.valid, self.stretch.apply(raster.data), np.float32(0)), raster.valid
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneSpec:
+    """How to open a scene, here or in another process; the fields are the arguments of `open_scene`."""
+
+    source: str
+    bands: tuple[int | str, ...] | None = None
+    gsd: float | None = None
+    bounds: Bounds | None = None
+    nodata: float | None = None
+    stretch: str = "auto"
+
+    def open(self) -> Scene:
+        """The scene; see `open_scene`."""
+        return open_scene(**vars(self))
 
 
 def open_scene(

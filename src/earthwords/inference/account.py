@@ -46,7 +46,8 @@ class Account:
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            return self.give_up(error, where=where())
+            self.give_up(error, where=where())
+            return None
 
     def give_up(self, error: Exception, *, where: str) -> None:
         """Record a failure, or raise it where that is not allowed."""

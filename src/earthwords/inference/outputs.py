@@ -26,6 +26,7 @@ from earthwords.geo.picture import PreviewBuilder
 from earthwords.geo.styles import write_polygons_qml, write_qml
 from earthwords.geo.vectorize import PolygonCollector, polygon_schema
 from earthwords.geo.vectors import VectorWriter
+from earthwords.inference.account import Account
 from earthwords.inference.figures import Figures
 from earthwords.inference.strip import Strip
 from earthwords.types import Grid, SceneReport, VectorLayer, Vocabulary
@@ -132,7 +133,13 @@ def _check_place(folder: Path) -> None:
 
 
 def write_outputs(
-    paths: Mapping[str, Path], strips: Iterable[Strip], *, about: About, options: OutputOptions
+    paths: Mapping[str, Path],
+    strips: Iterable[Strip],
+    *,
+    about: About,
+    options: OutputOptions,
+    account: Account | None = None,
+    commit: Callable[[], None] = lambda: None,
 ) -> SceneReport:
     """Write all of a segmentation in one pass.
 
@@ -140,6 +147,8 @@ def write_outputs(
         paths: kinds `labels`, `polygons`, `preview`, `style`, `polygons_style`, `probabilities`, `report`, each
             with its path.
         strips: from top to bottom, with probabilities if those are asked for.
+        account: for the report, complete when the strips have ended.
+        commit: called when all is written, before the first output appears.
 
     Raises:
         OutputError: an output cannot be written.
@@ -166,15 +175,26 @@ def write_outputs(
             outputs=dict(paths),
             classes=outputs.figures.classes(polygons="polygons" in paths),
             nodata_share=outputs.figures.nodata_share,
-            settings=settings | {"min_area": f"{options.min_area:g}", "simplify": f"{options.simplify:g}"},
+            settings=settings | _more(options, account),
             notes=about.notes,
+            failures=tuple(account.failures) if account else (),
             seconds={name: round(value, 3) for name, value in seconds.items()},
         )
         if "report" in places:
             text = json.dumps(report.as_json(), indent=2, ensure_ascii=False)
             with writing(places["report"]):
                 places["report"].write_text(text + "\n", encoding="utf-8")
+        commit()
     return report
+
+
+def _more(options: OutputOptions, account: Account | None) -> dict[str, str]:
+    """Settings that are not in the tags of rasters."""
+    found = {"min_area": f"{options.min_area:g}", "simplify": f"{options.simplify:g}"}
+    if account and account.ranks:
+        ranks = account.ranks
+        found["ranks"] = f"{min(ranks)} to {max(ranks)}, mean {sum(ranks) / len(ranks):.0f}"
+    return found
 
 
 Sink = Callable[[Strip], None]
@@ -204,9 +224,7 @@ class _Outputs:
             sinks.append(lambda strip: labels.write(strip.row, strip.labels))
         if "probabilities" in places:
             writer = stack.enter_context(self._probabilities_writer(places["probabilities"]))
-            sinks.append(
-                lambda strip: writer.write(strip.row, _packed(strip.probabilities, self.options.probabilities))
-            )
+            sinks.append(lambda strip: writer.write(strip.row, packed(strip.probabilities, self.options.probabilities)))
         if "polygons" in places:
             sinks.append(self._polygon_sink(stack, places["polygons"]))
         return sinks
@@ -279,9 +297,9 @@ def _on_success(stack: ExitStack, finish: Callable[[], None]) -> None:
     stack.push(lambda kind, error, trace: finish() if kind is None else None)
 
 
-def _packed(probabilities: NDArray[np.float32] | None, kind: str) -> NDArray[Any]:
-    """`(class, row, col)` as it is written."""
+def packed(probabilities: NDArray[Any] | None, kind: str) -> NDArray[Any]:
+    """`(class, row, col)` as it is written; what is packed already stays as it is."""
     assert probabilities is not None
-    if kind == "float32":
+    if kind == "float32" or probabilities.dtype == np.uint8:
         return probabilities
     return np.where(np.isnan(probabilities), 255, np.rint(probabilities * UINT8_STEPS)).astype(np.uint8)

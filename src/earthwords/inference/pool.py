@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from types import TracebackType
@@ -65,7 +65,7 @@ def one_core() -> Iterator[None]:
 _END = object()
 
 
-def ahead(items: Iterable[In], *, depth: int) -> Iterator[In]:
+def ahead(items: Iterable[In], *, depth: int) -> Generator[In, None, None]:
     """The same items, made by a thread of their own that may be `depth` items ahead.
 
     An exception there is raised here. When this generator is closed the thread stops at its next item.

@@ -1,15 +1,47 @@
-"""A scene of any size, segmented and written in one pass."""
+"""A scene of any size, segmented and written in one pass that survives being killed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Event
 
-from earthwords.geo.scene import Scene
+import numpy as np
+
+from earthwords.geo.scene import Scene, SceneSpec
+from earthwords.inference.account import Account
+from earthwords.inference.blocks import Blocks
+from earthwords.inference.budget import DEFAULT_MEMORY, Need
+from earthwords.inference.crews import Crew, Here
+from earthwords.inference.journal import Journal, open_journal
 from earthwords.inference.outputs import About, OutputOptions, write_outputs
-from earthwords.inference.segmenter import Segmenter
-from earthwords.types import Grid, SceneReport, Vocabulary
+from earthwords.inference.pool import ahead
+from earthwords.inference.reading import read_twice
+from earthwords.inference.segmenter import CELL_ROWS, Segmenter, Tick
+from earthwords.inference.strip import Strip, observed
+from earthwords.inference.work import Work, hash_of
+from earthwords.types import Grid, SceneReport, TextBank, Vocabulary, Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manner:
+    """How the work is done; nothing here changes the result."""
+
+    memory: int = DEFAULT_MEMORY
+    """Bytes on top of the loaded model."""
+    workers: int = 1
+    """Processes that share the work; 1 does it here."""
+    shared: bool = True
+    """Whether the workers share the memory of this machine; those of a cluster do not."""
+    resume: bool = True
+    """Go on with an unfinished run, and leave one behind to go on with."""
+    offline: bool = False
+
+
+class _Stopped(Exception):
+    """Nobody wants the strips any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,31 +56,91 @@ class SceneJob:
     threshold: float | None = None
     """Least probability of a label; None: the preset's."""
     options: OutputOptions = field(default_factory=OutputOptions)
+    manner: Manner = field(default_factory=Manner)
+    on_error: str = "stop"
+    """What a window that fails twice does, see `Account`."""
+    crew: Crew | None = None
+    """Who computes; None: this process."""
+    spec: SceneSpec | None = None
+    """How a crew opens the scene."""
 
     @property
     def grid(self) -> Grid:
         """Of all outputs: the region asked for, in the source's own pixels."""
         return self.scene.native.window(self.scene.region)
 
-    def run(self, *, tick: Callable[[int], None] = lambda windows: None, loading_s: float = 0.0) -> SceneReport:
+    def blocks(self) -> Blocks:
+        """How the scene is cut to fit into the memory.
+
+        Raises:
+            UsageError: it is too little.
+        """
+        return self._need.fit(self.manner.memory, workers=self.manner.workers, shared=self.manner.shared)
+
+    @property
+    def _need(self) -> Need:
+        return Need(
+            segmenter=self.segmenter,
+            scene=self.scene,
+            vocabulary=self.vocabulary,
+            probabilities=self.options.probabilities,
+        )
+
+    def run(
+        self, *, tick: Tick = lambda windows: None, skip: Tick = lambda windows: None, loading_s: float = 0.0
+    ) -> SceneReport:
         """Do it.
 
         Args:
             tick: called with the number of windows done.
+            skip: called with the number of windows that an earlier run has done, of those that `windows` tells.
             loading_s: time already spent, for the report.
 
         Raises:
-            UsageError: the windows are impossible, or an output exists.
+            UsageError: the windows are impossible, an output exists, the memory is too little, or an unfinished run
+                was begun with other settings.
             OutputError: an output cannot be written.
             SourceError: the scene is damaged.
         """
-        strips = self.segmenter.strips(
-            self.scene,
-            self.segmenter.text_bank(self.vocabulary),
-            threshold=self.threshold,
-            probabilities=self.options.probabilities != "no",
-            tick=tick,
-        )
+        account = Account(on_error=self.on_error)
+        bank = self.segmenter.text_bank(self.vocabulary)
+        blocks = self.blocks()
+        stop = Event()
+
+        def told(windows: int) -> None:
+            if stop.is_set():
+                raise _Stopped
+            tick(windows)
+
+        if len(blocks) == 1 and self.crew is None:
+            strips = self.segmenter.strips(
+                self.scene,
+                bank,
+                threshold=self.threshold,
+                probabilities=self.options.probabilities != "no",
+                account=account,
+                tick=told,
+            )
+            return self._write(strips, account, loading_s, stop)
+        with self._journal(bank, blocks) as journal:
+            blocks, done = journal.blocks, set(journal.done)
+            every = set(range(len(blocks)))
+            if done:
+                skip(self.windows(blocks, every) - self.windows(blocks, every - done))
+            strips = self._assembled(journal, self._work(bank, blocks), told, account)
+            options = replace(self.options, overwrite=True) if journal.was_committing else self.options
+            return self._write(strips, account, loading_s, stop, options=options, commit=journal.commit)
+
+    def _write(
+        self,
+        strips: Iterator[Strip],
+        account: Account,
+        loading_s: float,
+        stop: Event,
+        *,
+        options: OutputOptions | None = None,
+        commit: Callable[[], None] = lambda: None,
+    ) -> SceneReport:
         tags = self.scene.tags()
         about = About(
             source=tags["EARTHWORDS_SOURCE"],
@@ -58,4 +150,105 @@ class SceneJob:
             notes=self.scene.notes,
             loading_s=loading_s,
         )
-        return write_outputs(self.outputs, strips, about=about, options=self.options)
+        with closing(ahead(observed(strips, self.scene.source), depth=2)) as made:
+            try:
+                return write_outputs(
+                    self.outputs, made, about=about, options=options or self.options, account=account, commit=commit
+                )
+            finally:
+                stop.set()
+
+    def settings(self, bank: TextBank | None = None) -> dict[str, str]:
+        """Everything that the outputs depend on."""
+        bank = bank or self.segmenter.text_bank(self.vocabulary)
+        return {
+            **self.scene.identity(),
+            "region": repr(self.scene.region),
+            "weights": f"{self.segmenter.weights_hash}, words {hash_of(bank)}",
+            "on-error": self.on_error,
+            **{name.replace("_", "-"): str(value) for name, value in vars(self.options).items() if name != "overwrite"},
+            **{
+                name.removeprefix("EARTHWORDS_").lower(): value
+                for name, value in (
+                    self.scene.tags() | self.segmenter.tags(self.vocabulary, threshold=self.threshold)
+                ).items()
+            },
+        }
+
+    @contextmanager
+    def _journal(self, bank: TextBank, blocks: Blocks) -> Iterator[Journal]:
+        """A journal that goes when the outputs are there; after a failure it stays if there is something in it."""
+        with ExitStack() as stack:
+            journal = stack.enter_context(
+                open_journal(
+                    journal_folder(self.outputs), settings=self.settings(bank), blocks=blocks, resume=self.manner.resume
+                )
+            )
+            try:
+                yield journal
+            except BaseException as error:
+                if self.manner.resume and journal.done:
+                    error.add_note(
+                        f"The same command goes on from here: {len(journal.done)} of {len(journal.blocks)} blocks are "
+                        "done."
+                    )
+                else:
+                    journal.discard()
+                raise
+            journal.discard()
+
+    def _work(self, bank: TextBank, blocks: Blocks) -> Work:
+        encoder = self.segmenter.encoder
+        return Work(
+            preset=self.segmenter.preset,
+            spec=self.spec or SceneSpec(source=self.scene.source),
+            bank=bank,
+            blocks=blocks,
+            batch=self.segmenter.batch,
+            device=str(encoder.backbone.device),
+            offline=self.manner.offline,
+            threshold=self.threshold,
+            probabilities=self.options.probabilities,
+            on_error=self.on_error,
+        )
+
+    def windows(self, blocks: Blocks, wanted: set[int]) -> int:
+        """Windows that have to be computed for some blocks; blocks of different workers share none."""
+        runs = blocks.runs(wanted) if self.crew is None else ((index, 1) for index in wanted)
+        return sum(len(self.segmenter.plan(self.scene, blocks.window(first, count=count))) for first, count in runs)
+
+    def _assembled(self, journal: Journal, work: Work, tick: Tick, account: Account) -> Iterator[Strip]:
+        """Full-width strips, as soon as the blocks side by side are there."""
+        blocks, crew = journal.blocks, self.crew or Here(self.segmenter, self.scene)
+        results = crew.compute(work, set(range(len(blocks))) - journal.done, tick)
+        for band in range(blocks.down):
+            while not journal.done.issuperset(blocks.band(band)):
+                index, result = next(results)
+                journal.save(index, result)
+            yield from self._band(journal, band, account)
+        account.failures[:0], account.ranks[:] = journal.told()
+
+    def _band(self, journal: Journal, band: int, account: Account) -> Iterator[Strip]:
+        """Strips of one row of blocks."""
+        blocks, region = journal.blocks, self.scene.region
+        top, height = band * blocks.rows, blocks.window(band * blocks.across).height
+        for first in range(0, height, CELL_ROWS):
+            stop = min(first + CELL_ROWS, height)
+            window = Window(row=region.row + top + first, col=region.col, height=stop - first, width=region.width)
+            rgb, valid = read_twice(self.scene.read_rgb, window, account)
+            parts = [journal.rows(index, first, stop) for index in blocks.band(band)]
+            joined = {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
+            yield Strip(
+                row=top + first,
+                labels=joined["labels"],
+                score=joined["score"],
+                rgb=rgb,
+                valid=valid,
+                probabilities=joined.get("probabilities"),
+            )
+
+
+def journal_folder(outputs: Mapping[str, Path]) -> Path:
+    """Where the finished blocks of a run are remembered: hidden, beside its first output."""
+    first = next(iter(outputs.values()))
+    return first.with_name(f".{first.name}.journal")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +52,7 @@ class Segmenter:
         self.encoder = encoder
         self.batch = batch
         self.templates = load_templates(preset.templates)
+        self._banks: dict[Vocabulary, TextBank] = {}
 
     @classmethod
     def from_preset(
@@ -105,7 +109,34 @@ class Segmenter:
 
     def text_bank(self, vocabulary: Vocabulary) -> TextBank:
         """The words as vectors of this preset's weights and templates; remembered on disk."""
-        return build_text_bank(self.encoder.backbone, vocabulary, self.templates)
+        if vocabulary not in self._banks:
+            self._banks[vocabulary] = build_text_bank(self.encoder.backbone, vocabulary, self.templates)
+        return self._banks[vocabulary]
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """Of everything that pixels are multiplied with: vision tower and upsampler."""
+        model = self.encoder.backbone.model
+        digest = hashlib.sha256()
+        for module in filter(None, (model.vision_model, model.visual_projection, self.encoder.upsampler)):
+            for name, value in sorted(module.state_dict().items()):
+                digest.update(name.encode())
+                digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()[:16]
+
+    def window_seconds(self, queries: int) -> float:
+        """How long a window takes, measured on noise; of a GPU's batch, its share."""
+        backbone, tile = self.encoder.backbone, self.preset.tile_size
+        count = 1 if self._on_cpu else self.batch
+        pixels = torch.randn(count, 3, tile, tile, device=backbone.device)
+        words = F.normalize(torch.randn(queries, backbone.dim, device=backbone.device), dim=1)
+        seconds = []
+        with one_core():
+            for _ in range(3):
+                began = time.perf_counter()
+                self.encoder.logits(pixels, words).sum().item()
+                seconds.append(time.perf_counter() - began)
+        return min(seconds) / count
 
     def working_gsd(self, scene: Scene) -> float | None:
         """The ground sample distance to work at when none is asked for: the finest the weights know, for a scene

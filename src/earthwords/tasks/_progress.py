@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-Tick = Callable[[float], None]
 Report = Callable[[int, int], None]
 
 LINE_EVERY_S = 30.0
@@ -30,16 +29,15 @@ class Talk:
             print(sentence, file=sys.stderr, flush=True)
 
     @contextmanager
-    def bar(self, what: str, total: int, *, unit: str) -> Iterator[Tick]:
-        """A progress bar; the function it yields takes the number of units done since the last call."""
+    def bar(self, what: str, total: int, *, unit: str) -> Iterator[Bar]:
+        """A progress bar; it is called with the number of units done since the last call."""
         if self.quiet:
-            yield lambda done: None
+            yield Bar()
         elif not sys.stderr.isatty():
-            yield _Lines(self, what, total, unit).tick
+            yield _Lines(self, what, total, unit)
         else:
             with _rich_bar(unit) as progress:
-                task = progress.add_task(what, total=max(1, total))
-                yield lambda done: progress.advance(task, done)
+                yield _Rich(progress, what, total)
 
     @contextmanager
     def download(self, what: str) -> Iterator[Report]:
@@ -56,16 +54,41 @@ class Talk:
             yield report
 
 
-class _Lines:
+class Bar:
+    """Progress that nobody sees."""
+
+    def __call__(self, done: float) -> None:
+        """So many units were done since the last call."""
+
+    def skip(self, units: float) -> None:
+        """So many units need not be done: they count neither as done nor as left."""
+
+
+class _Rich(Bar):
+    """Progress as a bar."""
+
+    def __init__(self, progress: Progress, what: str, total: int) -> None:
+        self.progress, self.total = progress, max(1.0, total)
+        self.task = progress.add_task(what, total=self.total)
+
+    def __call__(self, done: float) -> None:
+        self.progress.advance(self.task, done)
+
+    def skip(self, units: float) -> None:
+        self.total = max(1.0, self.total - units)
+        self.progress.update(self.task, total=self.total)
+
+
+class _Lines(Bar):
     """Progress as a line every now and then."""
 
     def __init__(self, talk: Talk, what: str, total: int, unit: str) -> None:
         self.talk = talk
-        self.what, self.total, self.unit = what, max(1, total), unit
+        self.what, self.total, self.unit = what, max(1.0, total), unit
         self.done = 0.0
         self.began = self.told = time.monotonic()
 
-    def tick(self, done: float) -> None:
+    def __call__(self, done: float) -> None:
         self.done += done
         now = time.monotonic()
         if now - self.told < LINE_EVERY_S or not self.done:
@@ -76,6 +99,9 @@ class _Lines:
         self.talk.say(
             f"{self.what}: {self.done / self.total:.0%}, {rate:,.1f} {self.unit}/s, about {duration(left)} left"
         )
+
+    def skip(self, units: float) -> None:
+        self.total = max(1.0, self.total - units)
 
 
 def duration(seconds: float) -> str:

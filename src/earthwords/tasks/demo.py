@@ -108,6 +108,7 @@ def demo(
         talk.say(f"Rendered {size} x {size * 5 // 4} pixels of 0.5 m with known truth.")
         source, offline = str(folder / "scene.tif"), preset == DEFAULT_PRESET
         report = segment(source, folder, text=WORDS, preset=preset, overwrite=overwrite, offline=offline, quiet=quiet)
+        assert isinstance(report, SceneReport)
     iou = _agreement(scene.labels, read_band(folder / "labels.tif"), [c.title for c in CLASSES])
     seconds = round(time.perf_counter() - began, 1)
     miou = float(np.mean(list(iou.values())))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from cyclopts import Parameter
 from earthwords.errors import UsageError
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
 from earthwords.tasks._progress import Talk
-from earthwords.types import SceneReport, Vocabulary
+from earthwords.types import BatchReport, SceneReport, Vocabulary
 
 if TYPE_CHECKING:
     from earthwords.inference.segmenter import Segmenter
@@ -49,7 +48,14 @@ def segment(
     stretch: str = "auto",
     tile_size: int | None = None,
     overlap: int | None = None,
+    blend_mode: str | None = None,
+    energy: float | None = None,
     batch_size: int = 8,
+    memory: str = "2GiB",
+    workers: int = 1,
+    cluster: str | None = None,
+    resume: bool = True,
+    on_error: Literal["stop", "nodata"] = "stop",
     probabilities: Literal["no", "uint8", "float32"] = "no",
     min_area: float = 0.0,
     simplify: float = 0.0,
@@ -58,18 +64,21 @@ def segment(
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     offline: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
-) -> SceneReport:
-    """Segment a georeferenced raster by words.
+) -> SceneReport | BatchReport:
+    """Segment a georeferenced raster by words, or many.
 
-    Labels lie exactly on the source's pixels: same CRS, transform and shape (or the part in --bounds).
+    Labels lie exactly on the source's pixels: same CRS, transform and shape (or the part in --bounds). A run that
+    was killed goes on where it stopped when the same command is given again.
 
     Parameters
     ----------
     src
-        Raster: a path, a URL or a /vsi path; anything GDAL reads.
+        Raster: a path, a URL or a /vsi path; anything GDAL reads. Or many: a folder, a quoted pattern such as
+        "scenes/*.tif", or @FILE with one a line.
     dst
         .tif: labels (COG with colour table); .gpkg .geojson .fgb .parquet: polygons; .png: picture; a folder
-        or no suffix: labels.tif, polygons.gpkg, their styles (.qml), preview.png and report.json.
+        or no suffix: labels.tif, polygons.gpkg, their styles (.qml), preview.png and report.json. For many
+        scenes a folder, or a pattern such as maps/{stem}.gpkg.
     text
         A class to look for, commas between synonyms; repeat for more classes.
     classes
@@ -104,8 +113,23 @@ def segment(
         Side of the windows, pixels.
     overlap
         Pixels that neighbouring windows share.
+    blend_mode
+        Weight of a pixel where windows overlap: mean (all alike, as in the papers), linear or cosine (less towards
+        the border of a window).
+    energy
+        Share of the energy of a window's tokens that jbu and simfeatup keep; 1 is exact, 0.9999 faster.
     batch_size
-        Windows encoded at once.
+        Windows encoded at once: on a CPU one a core, on a GPU in one call. Changes no bit of the result on a CPU.
+    memory
+        Memory to work with, beside the loaded model, such as 2GiB; decides how the scene is cut, not the result.
+    workers
+        Processes that share the work, on this machine or in the cluster.
+    cluster
+        Address of a Ray cluster (auto, ray://HOST:PORT, or local); needs earthwords[cluster].
+    resume
+        Go on with an unfinished run of the same command; --no-resume begins anew.
+    on_error
+        A window that cannot be read or computed, twice: stop, or nodata (goes on; the report lists it).
     probabilities
         Also write probabilities.tif, a band per class: uint8 (0..250, 255 nodata) or float32.
     min_area
@@ -123,45 +147,61 @@ def segment(
     quiet
         No progress, no notices.
     """
-    from earthwords.geo.scene import open_scene
-    from earthwords.inference.outputs import OutputOptions, plan_outputs
-    from earthwords.inference.scene_job import SceneJob
+    from earthwords.geo.scene import SceneSpec
+    from earthwords.inference.account import Account
+    from earthwords.inference.budget import parse_memory
+    from earthwords.inference.outputs import OutputOptions
+    from earthwords.inference.scene_job import Manner
     from earthwords.inference.segmenter import check_numbers
+    from earthwords.tasks._scenes import Request, find_sources, many, one
 
     talk = Talk(quiet=quiet)
-    began = time.perf_counter()
     vocabulary = make_vocabulary(text, classes, background)
     changes = {"attention": attention, "templates": templates, "tile_size": tile_size, "overlap": overlap}
-    row = adapt_preset(load_preset(preset), upsampler=upsampler, **changes)
+    row = adapt_preset(load_preset(preset), upsampler=upsampler, blend=blend_mode, energy=energy, **changes)
     check_numbers(threshold=row.threshold if threshold is None else threshold, batch=batch_size)
-    options = OutputOptions(
-        probabilities=probabilities,
-        min_area=min_area,
-        simplify=simplify,
-        creation_options=creation_options(co),
-        overwrite=overwrite,
+    Account(on_error=on_error)
+    if workers < 1:
+        raise UsageError(f"At least one worker must do the work, got {workers}.")
+    split = split_bands(bands)
+    request = Request(
+        vocabulary=vocabulary,
+        options=OutputOptions(
+            probabilities=probabilities,
+            min_area=min_area,
+            simplify=simplify,
+            creation_options=creation_options(co),
+            overwrite=overwrite,
+        ),
+        spec=SceneSpec(
+            source=str(src),
+            bands=tuple(split) if split else None,
+            gsd=gsd,
+            bounds=bounds,
+            nodata=nodata,
+            stretch=stretch,
+        ),
+        manner=Manner(
+            memory=parse_memory(memory), workers=workers, shared=cluster is None, resume=resume, offline=offline
+        ),
+        cluster=cluster,
+        threshold=threshold,
+        on_error=on_error,
     )
-    outputs = plan_outputs(Path(dst), probabilities=probabilities != "no", overwrite=overwrite, source=str(src))
-    with open_scene(src, bands=split_bands(bands), gsd=gsd, bounds=bounds, nodata=nodata, stretch=stretch) as opened:
-        for note in opened.notes:
-            talk.say(f"Note: {note}")
-        segmenter = load_segmenter(
+
+    def load() -> Segmenter:
+        return load_segmenter(
             row, talk, model=model, weights=upsampler_weights, device=device, batch=batch_size, offline=offline
         )
-        scene = segmenter.at_working_gsd(opened) if gsd is None else opened
-        job = SceneJob(
-            segmenter=segmenter,
-            scene=scene,
-            vocabulary=vocabulary,
-            outputs=outputs,
-            threshold=threshold,
-            options=options,
-        )
-        loaded = time.perf_counter() - began
-        with talk.bar("segmenting", len(segmenter.plan(scene)), unit="windows") as tick:
-            result = job.run(tick=tick, loading_s=loaded)
+
+    sources = find_sources(str(src))
+    if sources is not None:
+        return many(request, sources, Path(dst), str(src), talk, load)
+    result = one(request, load, str(src), Path(dst), talk)
     for kind, path in result.outputs.items():
         talk.say(f"{kind}: {path}")
+    for failure in result.failures:
+        talk.say(f"Left out: {failure}")
     return result
 
 

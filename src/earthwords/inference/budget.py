@@ -1,0 +1,112 @@
+"""What a scene will cost: memory and windows, known before the work begins."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from earthwords.errors import UsageError
+from earthwords.geo.scene import Scene
+from earthwords.inference.blocks import Blocks, cut
+from earthwords.inference.lowrank import LinearUpsampler
+from earthwords.inference.segmenter import CELL_COLS, CELL_ROWS, Segmenter
+from earthwords.types import Vocabulary
+
+DEFAULT_MEMORY = 2 * 2**30
+"""Bytes on top of the loaded model."""
+FIXED = 420 * 2**20
+"""Bytes that do not depend on the scene: decoded blocks of the source, tiles on their way to the outputs, one strip of
+labels becoming polygons."""
+
+_UNITS = {"": 1, "K": 10, "M": 20, "G": 30, "T": 40}
+
+
+def parse_memory(text: str) -> int:
+    """Bytes of `2GiB`, `1500MB`, `2G`; units are powers of 1024.
+
+    Raises:
+        UsageError: anything else, or nothing.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
+    power = _UNITS.get(match[2].upper()) if match else None
+    if match is None or power is None or float(match[1]) <= 0:
+        raise UsageError(f"The memory is a size such as 2GiB or 1500MB, not {text!r}.")
+    return int(float(match[1]) * (1 << power if power else 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """Bytes that one process takes on top of the loaded model, as far as they can be foreseen."""
+
+    segmenter: Segmenter
+    scene: Scene
+    vocabulary: Vocabulary
+    probabilities: str = "no"
+
+    def bytes(self, blocks: Blocks) -> int:
+        """For blocks of this size."""
+        cols = min(blocks.cols, blocks.region.width)
+        rows = min(blocks.rows, blocks.region.height)
+        return FIXED + self._row(cols) + self._windows() + (self._block(rows * cols) if len(blocks) > 1 else 0)
+
+    def _row(self, cols: int) -> int:
+        """A row of windows: the sums of their logits, their pixels, and rows on their way to labels."""
+        tile = self.segmenter.preset.tile_size
+        zoom = self.scene.grid.width / self.scene.native.width
+        width = min(self.scene.grid.width, int(cols * zoom) + 2 * tile)
+        tall = min(tile, self.scene.grid.height)
+        queries = len(self.vocabulary.queries)
+        return 4 * (queries + 1) * tall * width + 64 * tall * width + 4 * queries * CELL_ROWS * (2 * width + 3 * cols)
+
+    def _block(self, pixels: int) -> int:
+        """Labels and more of a block, twice: being filled, being written."""
+        each = {"no": 0, "uint8": 1, "float32": 4}[self.probabilities]
+        return 2 * pixels * (self.vocabulary.label_dtype.itemsize + 4 + each * len(self.vocabulary))
+
+    def _windows(self) -> int:
+        """Windows being computed, and their logits waiting."""
+        segmenter, tile = self.segmenter, self.segmenter.preset.tile_size
+        backbone, queries = segmenter.encoder.backbone, len(self.vocabulary.queries)
+        vision = backbone.model.vision_model.config
+        tokens = (tile // backbone.patch + 1) ** 2
+        layers = 4 * tokens * (4 * vision.hidden_size + 2 * vision.intermediate_size)
+        attention = 3 * 4 * vision.num_attention_heads * tokens**2
+        upsampled = 0
+        if segmenter.encoder.upsampler is not None:
+            reduced = isinstance(segmenter.encoder.upsampler, LinearUpsampler) and segmenter.encoder.energy is not None
+            channels = min(tokens + 32, backbone.dim) if reduced else 3 * backbone.dim
+            upsampled = 4 * channels * int((tile + 16) ** 2 * 1.5)
+        at_once = segmenter.threads if segmenter.threads > 1 else segmenter.batch
+        return at_once * (layers + attention + upsampled + 8 * queries * tile**2) + 12 * queries * tile**2 * at_once
+
+    def fit(self, memory: int, *, workers: int = 1, shared: bool = True) -> Blocks:
+        """The widest blocks that fit.
+
+        Args:
+            memory: bytes of this machine.
+            workers: processes that compute blocks.
+            shared: whether they share the memory, on one machine.
+
+        Raises:
+            UsageError: not even the narrowest do.
+        """
+        region, cols = self.scene.region, max(self.scene.region.width, CELL_COLS)
+        share = memory // workers if shared else memory
+        while True:
+            blocks = cut(region, cols=cols, workers=workers)
+            need = self.bytes(blocks)
+            if need <= share:
+                return blocks
+            if cols <= CELL_COLS:
+                words, tile = len(self.vocabulary.queries), self.segmenter.preset.tile_size
+                raise UsageError(
+                    f"{words} words in windows of {tile} pixels need {shown(need * (memory // share))} of memory, "
+                    f"{shown(memory)} were given; give more by --memory, ask for fewer words, or use a smaller "
+                    "--batch-size."
+                )
+            cols = max(CELL_COLS, min(cols - CELL_COLS, cols * 3 // 4) // CELL_COLS * CELL_COLS)
+
+
+def shown(size: int) -> str:
+    """Such as `1.4 GiB`."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"

@@ -1,0 +1,131 @@
+"""The work on a scene as blocks: what a worker needs to know, and how it computes one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from earthwords.geo.scene import Scene, SceneSpec
+from earthwords.inference.account import Account
+from earthwords.inference.blocks import Blocks
+from earthwords.inference.journal import BlockResult
+from earthwords.inference.outputs import packed
+from earthwords.inference.segmenter import Segmenter, Tick
+from earthwords.inference.strip import Strip
+from earthwords.presets import SegmentPreset
+from earthwords.types import TextBank
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What is to be computed; can be sent to another process."""
+
+    preset: SegmentPreset
+    """With the weights that are really used."""
+    spec: SceneSpec
+    bank: TextBank
+    blocks: Blocks
+    batch: int = 8
+    device: str = "cpu"
+    offline: bool = False
+    threshold: float | None = None
+    probabilities: str = "no"
+    on_error: str = "stop"
+
+    def open(self, segmenter: Segmenter) -> Scene:
+        """The scene."""
+        scene = self.spec.open()
+        return segmenter.at_working_gsd(scene) if self.spec.gsd is None else scene
+
+    def run(self, segmenter: Segmenter, scene: Scene, first: int, count: int, tick: Tick) -> Iterator[BlockResult]:
+        """`count` blocks from block `first` downwards, no window computed twice."""
+        account = Account(on_error=self.on_error)
+        strips = segmenter.strips(
+            scene,
+            self.bank,
+            region=self.blocks.window(first, count=count),
+            threshold=self.threshold,
+            probabilities=self.probabilities != "no",
+            account=account,
+            tick=tick,
+        )
+        for i in range(count):
+            height = self.blocks.window(first + i * self.blocks.across).height
+            result = _filled(strips, height, self.probabilities)
+            failures, account.failures[:] = list(account.failures), []
+            ranks, account.ranks[:] = list(account.ranks), []
+            yield replace(result, failures=failures, ranks=ranks)
+
+
+class Worker:
+    """A process of its own, which keeps the model and the scene that it used last."""
+
+    def __init__(self, *, cores: int | None = None) -> None:
+        """
+        Args:
+            cores: of this worker; None: all of them.
+        """
+        if cores is not None:
+            torch.set_num_threads(cores)
+        self._kept: dict[str, tuple[Any, Any]] = {}
+
+    def compute(self, work: Work, index: int) -> tuple[int, BlockResult]:
+        """How many windows a block needs, and what became of it."""
+        segmenter = self._keep(
+            "segmenter",
+            (work.preset, work.device, work.batch, work.offline),
+            lambda: Segmenter.from_preset(work.preset, device=work.device, batch=work.batch, offline=work.offline),
+        )
+        scene = self._keep("scene", (work.spec, work.preset), lambda: work.open(segmenter))
+        windows = len(segmenter.plan(scene, work.blocks.window(index)))
+        return windows, next(work.run(segmenter, scene, index, 1, lambda done: None))
+
+    def pid(self) -> int:
+        """Of the process."""
+        return os.getpid()
+
+    def _keep(self, kind: str, key: Any, make: Callable[[], T]) -> T:
+        """What was made for `key` last time, else made anew."""
+        before = self._kept.get(kind)
+        if before is None or before[0] != key:
+            if before is not None and hasattr(before[1], "close"):
+                before[1].close()
+            self._kept[kind] = key, make()
+        return self._kept[kind][1]
+
+
+def _filled(strips: Iterator[Strip], height: int, probabilities: str) -> BlockResult:
+    """The next `height` rows of `strips` as one block."""
+    parts: list[Strip] = []
+    rows = 0
+    while rows < height:
+        strip = next(strips)
+        parts.append(replace(strip, rgb=_NOTHING, probabilities=_packed(strip.probabilities, probabilities)))
+        rows += len(strip.labels)
+    kept = [part.probabilities for part in parts if part.probabilities is not None]
+    return BlockResult(
+        labels=np.concatenate([part.labels for part in parts]),
+        score=np.concatenate([part.score for part in parts]),
+        probabilities=np.concatenate(kept, axis=1) if kept else None,
+    )
+
+
+_NOTHING = np.empty((3, 0, 0), np.float32)
+
+
+def _packed(probabilities: NDArray[np.float32] | None, kind: str) -> NDArray[Any] | None:
+    return None if probabilities is None else packed(probabilities, kind)
+
+
+def hash_of(bank: TextBank) -> str:
+    """Of the words as vectors."""
+    return hashlib.sha256(bank.vectors.tobytes()).hexdigest()[:16]

@@ -1,0 +1,281 @@
+"""One scene or many: what `segment` was asked for, applied to each."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from earthwords.errors import EarthwordsError, UsageError
+from earthwords.geo.outputs import atomic_path
+from earthwords.geo.scene import Scene, SceneSpec
+from earthwords.inference.budget import Need, shown
+from earthwords.inference.crews import Crew, Processes
+from earthwords.inference.journal import was_committing
+from earthwords.inference.outputs import OutputOptions, plan_outputs
+from earthwords.inference.scene_job import Manner, SceneJob, journal_folder
+from earthwords.inference.segmenter import Segmenter
+from earthwords.tasks._progress import Bar, Talk, duration
+from earthwords.types import BatchReport, SceneReport, Vocabulary
+
+RASTERS = (".tif", ".tiff", ".vrt", ".jp2", ".img", ".png", ".jpg", ".jpeg")
+"""What is taken from a folder."""
+BATCH = "batch.json"
+LONG = 400
+"""Windows from which on a run is estimated before it begins."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to do with every scene."""
+
+    vocabulary: Vocabulary
+    options: OutputOptions
+    spec: SceneSpec
+    """How to open a scene; the source is put in."""
+    manner: Manner
+    cluster: str | None = None
+    threshold: float | None = None
+    on_error: str = "stop"
+
+    def job(self, segmenter: Segmenter, opened: Scene, outputs: dict[str, Path]) -> SceneJob:
+        """The work on an open scene."""
+        spec = replace(self.spec, source=opened.source)
+        return SceneJob(
+            segmenter=segmenter,
+            scene=segmenter.at_working_gsd(opened) if spec.gsd is None else opened,
+            vocabulary=self.vocabulary,
+            outputs=outputs,
+            threshold=self.threshold,
+            options=self.options,
+            manner=self.manner,
+            on_error=self.on_error,
+            spec=spec,
+        )
+
+    def open(self, source: str) -> Scene:
+        """A scene at its own resolution, or the one asked for."""
+        return replace(self.spec, source=source).open()
+
+    def outputs(self, dst: Path, source: str, *, anew: bool = False) -> dict[str, Path]:
+        """Kind to path; see `plan_outputs`.
+
+        Args:
+            anew: never mind what is there; else that must be overwritable, or of a run that was killed at its end.
+        """
+        probabilities = self.options.probabilities != "no"
+        paths = plan_outputs(dst, probabilities=probabilities, overwrite=True, source=source)
+        if not (anew or self.options.overwrite or (self.manner.resume and was_committing(journal_folder(paths)))):
+            plan_outputs(dst, probabilities=probabilities, overwrite=False, source=source)
+        return paths
+
+    @contextmanager
+    def crew(self, device: str) -> Iterator[Crew | None]:
+        """Who computes; None: this process."""
+        crew: Any = None
+        if self.cluster is not None:
+            from earthwords.inference.cluster import Cluster
+
+            crew = Cluster(self.cluster, self.manner.workers, gpu=device.startswith("cuda"))
+        elif self.manner.workers > 1:
+            crew = Processes(self.manner.workers)
+        try:
+            yield crew
+        finally:
+            if crew is not None:
+                crew.close()
+
+
+def find_sources(src: str) -> list[str] | None:
+    """The rasters of a folder, of a pattern with * or ?, or of a list `@FILE`; None: `src` is a single one.
+
+    Raises:
+        UsageError: there are none, or the list cannot be read.
+    """
+    if src.startswith("@"):
+        try:
+            lines = Path(src[1:]).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"Cannot read the list {src[1:]} ({error}).") from error
+        found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    elif os.path.isdir(src):
+        found = sorted(
+            str(path)
+            for path in Path(src).rglob("*")
+            if path.suffix.lower() in RASTERS and not any(part.startswith(".") for part in path.parts)
+        )
+    elif not os.path.exists(src) and "://" not in src and any(letter in src for letter in "*?["):
+        found = sorted(path for path in glob.glob(src, recursive=True) if os.path.isfile(path))
+    else:
+        return None
+    if not found:
+        raise UsageError(f"No raster was found for {src}; a folder is searched for {', '.join(RASTERS)}.")
+    return found
+
+
+def one(request: Request, load: Callable[[], Segmenter], source: str, dst: Path, talk: Talk) -> SceneReport:
+    """Segment a single scene; whatever is wrong with it is told before the model is loaded."""
+    began = time.perf_counter()
+    outputs = request.outputs(dst, source)
+    with ExitStack() as stack:
+        opened = stack.enter_context(request.open(source))
+        for note in opened.notes:
+            talk.say(f"Note: {note}")
+        segmenter = load()
+        job = request.job(segmenter, opened, outputs)
+        job = replace(job, crew=stack.enter_context(request.crew(str(segmenter.encoder.backbone.device))))
+        blocks = job.blocks()
+        total = job.windows(blocks, set(range(len(blocks))))
+        if total > LONG and not talk.quiet:
+            talk.say(_estimate(job, total))
+        with talk.bar("segmenting", total, unit="windows") as bar:
+            return job.run(tick=bar, skip=bar.skip, loading_s=time.perf_counter() - began)
+
+
+def _estimate(job: SceneJob, windows: int) -> str:
+    """What a long run will take."""
+    manner, blocks = job.manner, job.blocks()
+    at_once = max(job.segmenter.threads, manner.workers)
+    seconds = windows * job.segmenter.window_seconds(len(job.vocabulary.queries)) / at_once
+    need = Need(
+        segmenter=job.segmenter, scene=job.scene, vocabulary=job.vocabulary, probabilities=job.options.probabilities
+    ).bytes(blocks)
+    each = " a worker" if manner.workers > 1 else ""
+    return (
+        f"{windows:,} windows in {len(blocks)} blocks: about {duration(seconds)}, at most {shown(need)} of "
+        f"memory{each} beside the model."
+    )
+
+
+@dataclass(kw_only=True)
+class _Batch:
+    """Many scenes, and the file that remembers which are done."""
+
+    request: Request
+    segmenter: Segmenter
+    folder: Path
+    bar: Bar
+    crew: Crew | None
+    stop: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    scenes: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def work(self, source: str, dst: Path) -> None:
+        """Segment a scene, or find it done; a failure is remembered, and the others go on."""
+        if self.stop.is_set():
+            return
+        began = time.perf_counter()
+        entry: dict[str, Any] = {"source": source, "status": "failed", "reason": "", "outputs": {}, "settings": ""}
+        try:
+            self._segment(source, dst, entry)
+        except EarthwordsError as error:
+            entry["reason"] = str(error)
+        entry["seconds"] = round(time.perf_counter() - began, 3)
+        with self.lock:
+            self.scenes[source] = entry
+            self.save()
+        self.bar(1)
+
+    def _segment(self, source: str, dst: Path, entry: dict[str, Any]) -> None:
+        outputs = self.request.outputs(dst, source, anew=True)
+        with self.request.open(source) as opened:
+            job = replace(self.request.job(self.segmenter, opened, outputs), crew=self.crew)
+            text = json.dumps(job.settings(), sort_keys=True)
+            entry["settings"] = hashlib.sha256(text.encode()).hexdigest()[:16]
+            before = self.scenes.get(source, {})
+            if (
+                self.request.manner.resume
+                and before.get("status") in ("done", "before")
+                and before.get("settings") == entry["settings"]
+                and all(path.exists() for path in outputs.values())
+            ):
+                entry.update(status="before", outputs=before["outputs"])
+                return
+            self.request.outputs(dst, source)  # what is there may not be replaced unless that was asked for
+            report = job.run(tick=self._tick)
+            entry.update(status="done", outputs={kind: str(path) for kind, path in report.outputs.items()})
+            if report.failures:
+                entry["reason"] = f"{len(report.failures)} parts left out, see the report"
+
+    def _tick(self, windows: int) -> None:
+        if self.stop.is_set():
+            raise _Interrupted
+
+    def save(self) -> None:
+        """Write down what is done."""
+        with atomic_path(self.folder / BATCH, overwrite=True) as path:
+            path.write_text(json.dumps({"scenes": list(self.scenes.values())}, indent=1, ensure_ascii=False) + "\n")
+
+    def recall(self) -> None:
+        """Read what an earlier run has done."""
+        try:
+            known = json.loads((self.folder / BATCH).read_text(encoding="utf-8"))["scenes"]
+            self.scenes = {entry["source"]: entry for entry in known}
+        except (OSError, ValueError, KeyError, TypeError):
+            self.scenes = {}
+
+
+class _Interrupted(Exception):
+    """Another scene's thread was interrupted."""
+
+
+def many(
+    request: Request, sources: Sequence[str], dst: Path, root: str, talk: Talk, load: Callable[[], Segmenter]
+) -> BatchReport:
+    """Segment many scenes; those that are done already are left alone, those that fail are reported.
+
+    Args:
+        dst: a folder, which gets a folder for every scene, or a path with {stem}.
+        root: what was asked for; scenes in folders below it keep their place.
+
+    Raises:
+        UsageError: two scenes would have the same outputs, or `dst` is a single file.
+    """
+    began = time.perf_counter()
+    places = _places(sources, dst, root)
+    folder = Path(str(dst).partition("{stem}")[0]).parent if "{stem}" in str(dst) else dst
+    segmenter = load()
+    with ExitStack() as stack:
+        crew = stack.enter_context(request.crew(str(segmenter.encoder.backbone.device)))
+        bar = stack.enter_context(talk.bar("segmenting", len(sources), unit="scenes"))
+        batch = _Batch(request=request, segmenter=segmenter, folder=folder, bar=bar, crew=crew)
+        batch.recall()
+        pool = stack.enter_context(ThreadPoolExecutor(request.manner.workers))
+        futures = [pool.submit(batch.work, source, places[source]) for source in sources]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            batch.stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    scenes = tuple(batch.scenes[source] for source in sources)
+    return BatchReport(file=folder / BATCH, scenes=scenes, seconds=round(time.perf_counter() - began, 3))
+
+
+def _places(sources: Sequence[str], dst: Path, root: str) -> dict[str, Path]:
+    """Source to its DST."""
+    if "{stem}" not in str(dst) and dst.suffix and not dst.is_dir():
+        raise UsageError(
+            f"{len(sources)} scenes cannot go into the one file {dst}; name a folder, or a pattern such as "
+            f"maps/{{stem}}{dst.suffix}."
+        )
+    places: dict[str, Path] = {}
+    taken: dict[Path, str] = {}
+    for source in sources:
+        path = Path(source)
+        inside = path.parent.relative_to(root) if os.path.isdir(root) and path.is_relative_to(root) else Path()
+        place = Path(str(dst).replace("{stem}", path.stem)) if "{stem}" in str(dst) else dst / inside / path.stem
+        if place in taken:
+            raise UsageError(f"{taken[place]} and {source} would both be written to {place}; rename one of them.")
+        places[source], taken[place] = place, source
+    return places
