@@ -50,15 +50,15 @@ from earthwords.inference.scene_job import SceneJob
 
 run = SceneJob.run
 
-def signal_when_ten_windows_are_done(self, *, tick, loading_s):
+def signal_when_ten_windows_are_done(self, *, tick, skip, loading_s):
     done = 0
     def count(windows):
         nonlocal done
         done += windows
-        if done >= 10:
+        if 10 <= done < 10 + windows:
             assert [path for path in os.listdir(os.environ["OUT"]) if path.endswith(".part")]
             os.kill(os.getpid(), getattr(signal, os.environ["SIGNAL"]))
-    return run(self, tick=count, loading_s=loading_s)
+    return run(self, tick=count, skip=skip, loading_s=loading_s)
 
 SceneJob.run = signal_when_ten_windows_are_done
 signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with it ignored

@@ -35,7 +35,7 @@ def test_a_truncated_source(segment: Segment, scene_file: Path, tmp_path: Path) 
 def test_a_source_that_is_no_raster(segment: Segment, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not a raster, and a long enough text to be sure of that\n" * 10)
     segment(tmp_path / "notes.txt", tmp_path / "out").failed(1, "is not a raster that GDAL can read")
-    segment(tmp_path, tmp_path / "out").failed(1, "is a folder, not a raster")
+    segment(tmp_path, tmp_path / "out").failed(2, f"No raster was found for {tmp_path}; a folder is searched for .tif")
     assert names(tmp_path) == {"notes.txt"}
 
 

@@ -18,12 +18,14 @@ from typing import Any
 from earthwords.errors import EarthwordsError, UsageError
 from earthwords.geo.outputs import atomic_path
 from earthwords.geo.scene import Scene, SceneSpec
+from earthwords.inference.account import Account
 from earthwords.inference.budget import Need, shown
 from earthwords.inference.crews import Crew, Processes
 from earthwords.inference.journal import was_committing
 from earthwords.inference.outputs import OutputOptions, plan_outputs
 from earthwords.inference.scene_job import Manner, SceneJob, journal_folder
-from earthwords.inference.segmenter import Segmenter
+from earthwords.inference.segmenter import Segmenter, check_numbers
+from earthwords.presets import SegmentPreset
 from earthwords.tasks._progress import Bar, Talk, duration
 from earthwords.types import BatchReport, SceneReport, Vocabulary
 
@@ -61,6 +63,15 @@ class Request:
             on_error=self.on_error,
             spec=spec,
         )
+
+    def check(self, *, preset: SegmentPreset, batch: int) -> None:
+        """Refuse impossible numbers before anything is opened.
+
+        Raises:
+            UsageError: a threshold, a batch or a reaction that there is not.
+        """
+        check_numbers(threshold=preset.threshold if self.threshold is None else self.threshold, batch=batch)
+        Account(on_error=self.on_error)
 
     def open(self, source: str) -> Scene:
         """A scene at its own resolution, or the one asked for."""
@@ -138,7 +149,12 @@ def one(request: Request, load: Callable[[], Segmenter], source: str, dst: Path,
         if total > LONG and not talk.quiet:
             talk.say(_estimate(job, total))
         with talk.bar("segmenting", total, unit="windows") as bar:
-            return job.run(tick=bar, skip=bar.skip, loading_s=time.perf_counter() - began)
+            report = job.run(tick=bar, skip=bar.skip, loading_s=time.perf_counter() - began)
+    for kind, path in report.outputs.items():
+        talk.say(f"{kind}: {path}")
+    for failure in report.failures:
+        talk.say(f"Left out: {failure}")
+    return report
 
 
 def _estimate(job: SceneJob, windows: int) -> str:

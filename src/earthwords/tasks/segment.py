@@ -15,6 +15,9 @@ from earthwords.tasks._progress import Talk
 from earthwords.types import BatchReport, SceneReport, Vocabulary
 
 if TYPE_CHECKING:
+    from earthwords.geo.scene import SceneSpec
+    from earthwords.inference.outputs import OutputOptions
+    from earthwords.inference.scene_job import Manner
     from earthwords.inference.segmenter import Segmenter
 
     Bands: TypeAlias = str | Sequence[int | str]
@@ -147,47 +150,21 @@ def segment(
     quiet
         No progress, no notices.
     """
-    from earthwords.geo.scene import SceneSpec
-    from earthwords.inference.account import Account
-    from earthwords.inference.budget import parse_memory
-    from earthwords.inference.outputs import OutputOptions
-    from earthwords.inference.scene_job import Manner
-    from earthwords.inference.segmenter import check_numbers
     from earthwords.tasks._scenes import Request, find_sources, many, one
 
     talk = Talk(quiet=quiet)
-    vocabulary = make_vocabulary(text, classes, background)
     changes = {"attention": attention, "templates": templates, "tile_size": tile_size, "overlap": overlap}
     row = adapt_preset(load_preset(preset), upsampler=upsampler, blend=blend_mode, energy=energy, **changes)
-    check_numbers(threshold=row.threshold if threshold is None else threshold, batch=batch_size)
-    Account(on_error=on_error)
-    if workers < 1:
-        raise UsageError(f"At least one worker must do the work, got {workers}.")
-    split = split_bands(bands)
     request = Request(
-        vocabulary=vocabulary,
-        options=OutputOptions(
-            probabilities=probabilities,
-            min_area=min_area,
-            simplify=simplify,
-            creation_options=creation_options(co),
-            overwrite=overwrite,
-        ),
-        spec=SceneSpec(
-            source=str(src),
-            bands=tuple(split) if split else None,
-            gsd=gsd,
-            bounds=bounds,
-            nodata=nodata,
-            stretch=stretch,
-        ),
-        manner=Manner(
-            memory=parse_memory(memory), workers=workers, shared=cluster is None, resume=resume, offline=offline
-        ),
+        vocabulary=make_vocabulary(text, classes, background),
+        options=_outputs(probabilities, min_area, simplify, co, overwrite),
+        spec=_spec(src, bands, gsd, bounds, nodata, stretch),
+        manner=_manner(memory, workers, cluster, resume, offline),
         cluster=cluster,
         threshold=threshold,
         on_error=on_error,
     )
+    request.check(preset=row, batch=batch_size)
 
     def load() -> Segmenter:
         return load_segmenter(
@@ -197,12 +174,37 @@ def segment(
     sources = find_sources(str(src))
     if sources is not None:
         return many(request, sources, Path(dst), str(src), talk, load)
-    result = one(request, load, str(src), Path(dst), talk)
-    for kind, path in result.outputs.items():
-        talk.say(f"{kind}: {path}")
-    for failure in result.failures:
-        talk.say(f"Left out: {failure}")
-    return result
+    return one(request, load, str(src), Path(dst), talk)
+
+
+def _spec(src: Any, bands: Bands | None, gsd: Any, bounds: Any, nodata: Any, stretch: str) -> SceneSpec:
+    from earthwords.geo.scene import SceneSpec
+
+    numbers = split_bands(bands)
+    chosen = None if numbers is None else tuple(numbers)
+    return SceneSpec(source=str(src), bands=chosen, gsd=gsd, bounds=bounds, nodata=nodata, stretch=stretch)
+
+
+def _outputs(probabilities: str, min_area: float, simplify: float, co: Sequence[str], overwrite: bool) -> OutputOptions:
+    from earthwords.inference.outputs import OutputOptions
+
+    return OutputOptions(
+        probabilities=probabilities,
+        min_area=min_area,
+        simplify=simplify,
+        creation_options=creation_options(co),
+        overwrite=overwrite,
+    )
+
+
+def _manner(memory: str, workers: int, cluster: str | None, resume: bool, offline: bool) -> Manner:
+    from earthwords.inference.budget import parse_memory
+    from earthwords.inference.scene_job import Manner
+
+    if workers < 1:
+        raise UsageError(f"At least one worker must do the work, got {workers}.")
+    size = parse_memory(memory)
+    return Manner(memory=size, workers=workers, shared=cluster is None, resume=resume, offline=offline)
 
 
 def load_segmenter(
