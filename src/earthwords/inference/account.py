@@ -51,21 +51,21 @@ class Account:
 
     def give_up(self, error: Exception, *, where: str) -> None:
         """Record a failure, or raise it where that is not allowed."""
-        reason = str(error) if isinstance(error, SourceError) else f"{type(error).__name__}: {one_line(error)}"
+        unreadable = isinstance(error, SourceError)
         if self.on_error == "stop":
-            if isinstance(error, SourceError):
-                raise WindowError(f"{reason.rstrip('.')}; or go on without that part: --on-error nodata.") from error
+            if unreadable:
+                raise WindowError(f"{str(error).rstrip('.')}; or go on without it: --on-error nodata.") from error
             raise WindowError(
-                f"The window at {where} failed twice ({reason}); go on without it by --on-error nodata."
+                f"The window at {where} failed twice ({_reason(error)}); go on without it by --on-error nodata."
             ) from error
-        sentence = f"{where}: {reason}"
+        sentence = f"{where}: {'cannot be read' if unreadable else _reason(error)}"
         if sentence not in self.failures:
             self.failures.append(sentence)
 
 
-def one_line(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     """What an error says, on one line."""
-    return " ".join(str(error).split()).rstrip(".")
+    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
 
 
 def place(grid: Grid, window: Window) -> str:

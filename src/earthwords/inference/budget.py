@@ -18,7 +18,7 @@ FIXED = 420 * 2**20
 """Bytes that do not depend on the scene: decoded blocks of the source, tiles on their way to the outputs, one strip of
 labels becoming polygons."""
 
-_UNITS = {"": 1, "K": 10, "M": 20, "G": 30, "T": 40}
+_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
 def parse_memory(text: str) -> int:
@@ -28,10 +28,10 @@ def parse_memory(text: str) -> int:
         UsageError: anything else, or nothing.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
-    power = _UNITS.get(match[2].upper()) if match else None
-    if match is None or power is None or float(match[1]) <= 0:
+    size = int(float(match[1]) * (1 << _UNITS[match[2].upper()])) if match else 0
+    if size < 1:
         raise UsageError(f"The memory is a size such as 2GiB or 1500MB, not {text!r}.")
-    return int(float(match[1]) * (1 << power if power else 1))
+    return size
 
 
 @dataclass(frozen=True, kw_only=True)

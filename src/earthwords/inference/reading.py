@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.errors import SourceError
-from earthwords.inference.account import Account
-from earthwords.types import Raster, Window
+from earthwords.inference.account import Account, place
+from earthwords.types import Grid, Raster, Window
 
 Pixels: TypeAlias = tuple[NDArray[Any], NDArray[np.bool_]]
 
@@ -19,8 +19,8 @@ PIECE = 256
 """Side of a piece, pixels; pieces lie on multiples of it, so that what is left out does not depend on the window."""
 
 
-def read_twice(read: Callable[[Window], Raster], window: Window, account: Account) -> Pixels:
-    """Data `(3, row, col)` float32 and valid `(row, col)` of a window.
+def read_twice(read: Callable[[Window], Raster], window: Window, grid: Grid, account: Account) -> Pixels:
+    """Data `(3, row, col)` float32 and valid `(row, col)` of a window of `grid`.
 
     Pieces that cannot be read are 0 and invalid, and `account` is told, if it allows that.
 
@@ -37,7 +37,7 @@ def read_twice(read: Callable[[Window], Raster], window: Window, account: Accoun
         try:
             raster = read(piece)
         except SourceError as error:
-            account.give_up(error, where="pixels")
+            account.give_up(error, where=place(grid, _piece_of(piece, grid)))
             continue
         rows = slice(piece.row - window.row, piece.row_stop - window.row)
         cols = slice(piece.col - window.col, piece.col_stop - window.col)
@@ -50,6 +50,12 @@ def _pieces(window: Window) -> Iterator[Window]:
     for row, height in _cuts(window.row, window.row_stop):
         for col, width in _cuts(window.col, window.col_stop):
             yield Window(row=row, col=col, height=height, width=width)
+
+
+def _piece_of(window: Window, grid: Grid) -> Window:
+    """The whole piece that a part of it belongs to."""
+    row, col = window.row // PIECE * PIECE, window.col // PIECE * PIECE
+    return Window(row=row, col=col, height=min(PIECE, grid.height - row), width=min(PIECE, grid.width - col))
 
 
 def _cuts(start: int, stop: int) -> Iterator[tuple[int, int]]:

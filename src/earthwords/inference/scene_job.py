@@ -235,7 +235,7 @@ class SceneJob:
         for first in range(0, height, CELL_ROWS):
             stop = min(first + CELL_ROWS, height)
             window = Window(row=region.row + top + first, col=region.col, height=stop - first, width=region.width)
-            rgb, valid = read_twice(self.scene.read_rgb, window, account)
+            rgb, valid = read_twice(self.scene.read_rgb, window, self.scene.native, account)
             parts = [journal.rows(index, first, stop) for index in blocks.band(band)]
             joined = {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
             yield Strip(

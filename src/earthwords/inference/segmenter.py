@@ -316,7 +316,7 @@ class Segmenter:
     def _read(self, scene: Scene, window: Window, account: Account) -> tuple[Tensor, Tensor]:
         """Normalised pixels, 0 (the mean colour) where nothing was observed, and the valid mask."""
         backbone = self.encoder.backbone
-        data, mask = read_twice(scene.read, window, account)
+        data, mask = read_twice(scene.read, window, scene.grid, account)
         pixels = torch.from_numpy(np.ascontiguousarray(data)).to(backbone.device)
         valid = torch.from_numpy(mask).to(backbone.device)
         mean, std = (pixels.new_tensor(v)[:, None, None] for v in (backbone.mean, backbone.std))
@@ -363,7 +363,7 @@ class Segmenter:
         """Labels of a few rows, cell by cell."""
         vocabulary = bank.vocabulary
         window = Window(row=row, col=part.col, height=logits.shape[1], width=logits.shape[2])
-        rgb, valid = read_twice(scene.read_rgb, window, account)
+        rgb, valid = read_twice(scene.read_rgb, window, scene.native, account)
         index = torch.from_numpy(bank.query_class).to(logits.device)
         below = vocabulary.nodata if vocabulary.background is None else vocabulary.background
         labels = np.empty(valid.shape, vocabulary.label_dtype)
