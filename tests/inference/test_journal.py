@@ -64,7 +64,6 @@ def test_a_damaged_block_is_computed_again(tmp_path: Path) -> None:
         (tmp_path / "j" / "block-000000.safetensors").read_bytes()
     )
     with open_journal(tmp_path / "j", settings=SETTINGS, blocks=BLOCKS, resume=True) as journal:
-        assert BLOCKS.window(2).height == BLOCKS.window(0).height
         assert journal.done == {0, 2}
         journal.save(1, result(1))
         assert journal.done == {0, 1, 2}

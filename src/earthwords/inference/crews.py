@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
+from multiprocessing.context import BaseContext
 from typing import Protocol, TypeAlias
 
 from earthwords.errors import WindowError
@@ -91,9 +92,8 @@ class Processes:
     def _started(self) -> ProcessPoolExecutor:
         with self._lock:
             if self._pool is None:
-                context = multiprocessing.get_context("spawn")
                 cores = max(1, cores_here() // self.workers)
-                self._pool = ProcessPoolExecutor(self.workers, context, initializer=_start, initargs=(cores,))
+                self._pool = ProcessPoolExecutor(self.workers, _context(), initializer=_start, initargs=(cores,))
             return self._pool
 
     def _end(self, pool: ProcessPoolExecutor | None) -> None:
@@ -109,6 +109,15 @@ class Processes:
     def close(self) -> None:
         """End the processes at once."""
         self._end(self._pool)
+
+
+def _context() -> BaseContext:
+    """New processes; where there are fork servers they share the time to import torch, and so does a replacement."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["earthwords.inference.work"])
+    return context
 
 
 _worker: Worker | None = None
