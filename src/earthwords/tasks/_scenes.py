@@ -258,7 +258,7 @@ def many(
     """
     began = time.perf_counter()
     places = _places(sources, dst, root)
-    folder = Path(str(dst).partition("{stem}")[0]).parent if "{stem}" in str(dst) else dst
+    folder = Path(os.path.dirname(str(dst).partition("{stem}")[0])) if "{stem}" in str(dst) else dst
     segmenter = load()
     with ExitStack() as stack:
         crew = stack.enter_context(request.crew(str(segmenter.encoder.backbone.device)))
