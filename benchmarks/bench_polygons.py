@@ -35,7 +35,6 @@ from earthwords.types import ClassName, Grid, Vocabulary
 CLASSES = Vocabulary(classes=tuple(ClassName(names=(name,), colour=(1, 2, 3)) for name in "abcde"))
 KINDS = ("smooth", "grainy")
 WAYS = ("ours", "union")
-STRIP = 256
 PERIOD = 1024
 
 
@@ -45,10 +44,12 @@ def strips(kind: str, side: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     noise = ndimage.gaussian_filter(rng.normal(size=(4, PERIOD, PERIOD)), (0, 6, 6), mode="wrap")
     tile = 1 + noise.argmax(0).astype(np.uint8)
     level = np.sort(noise, axis=0)
-    tile[level[-1] - level[-2] < 0.008] = 0  # a network along the borders of the blobs
-    tile[::128, :] = tile[:, ::128] = 0
-    for row in range(0, side, STRIP):
-        places = np.arange(row, min(row + STRIP, side)) % PERIOD
+    tile[level[-1] - level[-2] < 0.01] = 0  # a network along the borders of the blobs
+    paths = np.arange(PERIOD) % 128 < 4
+    tile[paths], tile[:, paths] = 0, 0
+    rows = max(1, min(1024, 2**22 // side))  # as PolygonCollector has it
+    for row in range(0, side, rows):
+        places = np.arange(row, min(row + rows, side)) % PERIOD
         labels = np.tile(tile[places], (1, -(-side // PERIOD)))[:, :side]
         if kind == "grainy":
             drawn = rng.random(labels.shape) < 0.125
