@@ -18,6 +18,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,8 @@ def ours(kind: str, side: int) -> Iterator[Any]:
     collector = PolygonCollector(grid=grid, vocabulary=CLASSES)
     for row, labels in strips(kind, side):
         collector.add(row, labels, np.ones(labels.shape, np.float32))
-        for layer in collector.drain():
-            yield layer.geometries
-    for layer in collector.finish():
-        yield layer.geometries
+        yield from map(attrgetter("geometries"), collector.drain())
+    yield from map(attrgetter("geometries"), collector.finish())
 
 
 def union(kind: str, side: int) -> Iterator[Any]:
@@ -97,6 +96,7 @@ def union(kind: str, side: int) -> Iterator[Any]:
             some = ended.pop()
             done.append(some[0] if len(some) == 1 else shapely.union_all(some))
         yield np.array(done, object)
+        del done
 
 
 def measure(way: str, kind: str, side: int) -> dict[str, Any]:
@@ -112,6 +112,7 @@ def measure(way: str, kind: str, side: int) -> dict[str, Any]:
         sizes = shapely.get_num_coordinates(polygons)
         count += len(polygons)
         largest, vertices = max(largest, int(sizes.max(initial=0))), vertices + int(sizes.sum())
+        del polygons
     seconds = time.perf_counter() - began - (began - rendering)
     growth = memory("VmHWM") - before
     return {

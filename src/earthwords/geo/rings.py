@@ -10,7 +10,7 @@ meet in corners around one form a tree).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -28,7 +28,7 @@ _BLOCK = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Rings:
-    """Rings of some components, in the numbers of `_trace`."""
+    """Rings of some components, in ascending order of these, in the numbers of `_trace`."""
 
     values: Array
     starts: Array
@@ -38,16 +38,19 @@ class Rings:
     group: Array
     """`(ring,)` component."""
 
+    def between(self, first: int, last: int) -> Rings:
+        """Those of the components from `first` to `last`, inclusive; shares the numbers."""
+        part = slice(*np.searchsorted(self.group, [first, last + 1]))
+        return Rings(values=self.values, starts=self.starts[part], sizes=self.sizes[part], group=self.group[part])
+
     def polygons(self, move: Callable[[Array], Array]) -> tuple[Array, Array]:
-        """`(component,)` those that have rings, in ascending order, and their polygons.
+        """`(component,)` those that have rings, and their polygons.
 
         Args:
             move: takes corners `(n, 2)`, x = column and y = row in pixels, to where they are wanted.
         """
         from earthwords.geo._trace import are_shells, corners
 
-        if not len(self.group):
-            return self.group, np.zeros(0, object)
         order = np.lexsort([~are_shells(self.values, self.starts, self.sizes), self.group])
         sizes = self.sizes[order]
         places = corners(self.values, self.starts[order], sizes)
@@ -124,8 +127,8 @@ class OpenOutlines:
 
     def advance(
         self, ids: Array, *, row: int, before: Array, twin: Array, wanted: Array, still_open: Array
-    ) -> Iterator[Rings]:
-        """Take in a strip and give the rings of the components that end in it.
+    ) -> tuple[Rings, Rings]:
+        """Take in a strip and give the rings of the components that lie in it, and of the others that end in it.
 
         Args:
             ids: `(1 + row + 1 if it ends the grid, 1 + col + 1)` int32, the component of each pixel; first comes the
@@ -148,11 +151,12 @@ class OpenOutlines:
         self._link(found, stores, ids.shape[1])
         _store(found, np.flatnonzero((enter < 0) & crossing[group]), stores)
         whole = np.flatnonzero((enter < 0) & ~crossing[group])
-        yield Rings(values=values, starts=starts[whole], sizes=found.sizes[whole], group=group[whole])
-        del found, values
-        yield _released({group: stores.pop(group) for group in sorted(stores) if not still_open[group]})
+        whole = whole[np.argsort(group[whole], kind="stable")]
+        ended = {group: stores.pop(group) for group in sorted(stores) if not still_open[group]}
         place = np.cumsum(still_open) - 1
         self._stores = {int(place[group]): store for group, store in stores.items()}
+        inner = Rings(values=values, starts=starts[whole], sizes=found.sizes[whole], group=group[whole])
+        return inner, _released(ended)
 
     def _regrouped(self, before: Array, wanted: Array) -> defaultdict[int, _Store]:
         """The stores of the components as they are now; those that have become one share one."""

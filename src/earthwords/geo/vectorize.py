@@ -8,7 +8,7 @@ depend on that; and the polygons are those of the whole array in one shot, seams
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -27,6 +27,8 @@ Array: TypeAlias = NDArray[Any]
 
 _STRIP_PIXELS = 2**22
 _STRIP_ROWS = 1024
+_LAYER_POLYGONS = 2**14
+"""Most that are handed out at once."""
 
 
 def polygon_schema(grid: Grid) -> dict[str, str]:
@@ -58,7 +60,7 @@ class _Table:
         )
         return _Table(label=label, pixels=pixels, score=score, area=area)
 
-    def take(self, index: Array) -> _Table:
+    def take(self, index: Array | slice) -> _Table:
         return _Table(
             label=self.label[index], pixels=self.pixels[index], score=self.score[index], area=self.area[index]
         )
@@ -73,6 +75,18 @@ class _Table:
 
 
 _NO_COMPONENTS = _Table(label=np.zeros(0, np.int32), pixels=np.zeros(0), score=np.zeros(0), area=np.zeros(0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Finished:
+    """Components that ended in a strip."""
+
+    table: _Table
+    component: Array
+    """`(n,)` their numbers in `rings`, ascending."""
+    rings: tuple[Rings, ...]
+    count: int
+    """Components before these."""
 
 
 class PolygonCollector:
@@ -109,11 +123,12 @@ class PolygonCollector:
         self.vocabulary = vocabulary
         self._min_area = min_area
         self._tolerance = simplify / (grid.gsd_m or 1.0)
+        self._move = np.asarray if self._tolerance else self._to_crs
         self._areas = PixelAreas(grid)
         self._strip_rows = strip_rows or max(1, min(_STRIP_ROWS, _STRIP_PIXELS // grid.width))
         self._pending: list[tuple[Array, Array]] = []
         self._received = self._done = self._count = 0
-        self._ready: list[VectorLayer] = []
+        self._ready: list[_Finished] = []
         self._open, self._outlines = _NO_COMPONENTS, OpenOutlines()
         self._border = np.full(grid.width, -1)
         """`(col,)`: which open component the last finished row belongs to, -1 for none."""
@@ -138,7 +153,9 @@ class PolygonCollector:
     def drain(self) -> Iterator[VectorLayer]:
         """The polygons finished since the last call; their `id` goes up from 1."""
         while self._ready:
-            yield self._ready.pop(0)
+            done = self._ready.pop(0)
+            for start in range(0, len(done.component), _LAYER_POLYGONS):
+                yield self._layer(done, slice(start, start + _LAYER_POLYGONS))
 
     def finish(self) -> Iterator[VectorLayer]:
         """The rest, after the last row was added.
@@ -188,7 +205,9 @@ class PolygonCollector:
             wanted=wanted,
             still_open=still_open,
         )
-        self._emit(merged, np.flatnonzero(wanted & ~still_open), rings)
+        ended = np.flatnonzero(wanted & ~still_open)
+        self._ready.append(_Finished(table=merged.take(ended), component=ended, rings=rings, count=self._count))
+        self._count += len(ended)
         self._reopen(np.flatnonzero(still_open), merged, here[ids[-1]])
 
     def _framed(self, known: Array, before: Array, here: Array, ids: Array) -> Array:
@@ -225,20 +244,19 @@ class PolygonCollector:
         self._border = place[last_row]
         self._open = merged.take(groups)
 
-    def _emit(self, merged: _Table, ended: Array, rings: Iterable[Rings]) -> None:
-        """Hand out the components `ended`, whose outlines are `rings`."""
-        geometries = np.full(len(merged), None, object)
-        for some in rings:
-            groups, polygons = some.polygons(np.asarray if self._tolerance else self._to_crs)
-            geometries[groups] = polygons
-        if not len(ended):
-            return
-        table, geometries = merged.take(ended), geometries[ended]
+    def _layer(self, done: _Finished, part: slice) -> VectorLayer:
+        """Some components of a strip with their polygons, which take far more memory than their rings."""
+        table, component = done.table.take(part), done.component[part]
+        geometries = np.full(component[-1] - component[0] + 1, None, object)
+        for rings in done.rings:
+            groups, polygons = rings.between(component[0], component[-1]).polygons(self._move)
+            geometries[groups - component[0]] = polygons
+        geometries = geometries[component - component[0]]
         if self._tolerance:
             geometries = shapely.transform(_simplified(geometries, self._tolerance), self._to_crs)
         schema = polygon_schema(self.grid)
         values = {
-            "id": self._count + 1 + np.arange(len(table)),
+            "id": done.count + 1 + np.arange(part.start, part.start + len(table)),
             "class": np.array(self.vocabulary.titles, object)[table.label],
             "label": table.label,
             "score": table.score / table.pixels,
@@ -247,8 +265,7 @@ class PolygonCollector:
         columns = {
             name: value if schema[name] == "str" else value.astype(schema[name]) for name, value in values.items()
         }
-        self._count += len(table)
-        self._ready.append(VectorLayer(geometries=geometries, columns=columns, crs=self.grid.crs))
+        return VectorLayer(geometries=geometries, columns=columns, crs=self.grid.crs)
 
     def _to_crs(self, places: Array) -> Array:
         """`(n, 2)` corners in pixels to `(x, y)`."""
