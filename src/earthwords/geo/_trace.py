@@ -3,8 +3,8 @@
 A ring is a cyclic row of int32: the corners of pixel outlines turn by right angles, so each has one number of
 its own, the row after a vertical side, the column after a horizontal one: row, col, row, col, ... At an even
 place 2 i lies the corner `(col v[2 i - 1], row v[2 i])`, behind it `(col v[2 i + 1], row v[2 i])`. The inside
-lies to the right of the way. A number is stored as its complement (negative) at a corner where the same
-component may meet itself once more is known of it.
+lies to the right of the way, as an image is looked at. A number is stored as its complement, which is negative, at
+a corner where the component may turn out to touch itself.
 """
 
 from __future__ import annotations
@@ -98,24 +98,23 @@ def trace(ids: Array, twin: Array, top: int) -> tuple[Array, Array]:
     seen = np.zeros(ids.shape, np.bool_)
     values, size = np.empty(4096, np.int32), 0
     outlines, count = np.empty((1024, 4), np.int64), 0
-    for row in range(rows + 1):
+    for row in range(-1, rows):  # first what enters from above, then from below, then what is left: rings, by their top
         for col in range(1, cols - 1):
-            if row == 0:
+            if row == -1:
                 place, way, start = (0, col), (1, 0), col
                 found = ids[0, col] >= 0 and ids[0, col + 1] != ids[0, col]
-            elif row == 1:
+            elif row == 0:
                 place, way, start = (rows - 1, col), (-1, 0), cols + col
                 found = ids[rows - 1, col] >= 0 and ids[rows - 1, col - 1] != ids[rows - 1, col]
             else:
-                place, way, start = (row - 1, col), (0, 1), -1
-                own = ids[row - 1, col]
-                found = own >= 0 and ids[row - 2, col] != own and not seen[row - 1, col]
+                place, way, start = (row, col), (0, 1), -1
+                found = ids[row, col] >= 0 and ids[row - 1, col] != ids[row, col] and not seen[row, col]
             if not found:
                 continue
             if start < 0:
                 if size == len(values):
                     values = _grown(values)
-                values[size] = top + row - 2
+                values[size] = top + row - 1
                 size += 1
             values, size, stop = _walk(ids, twin, top, seen, values, size, place, way)
             if count == len(outlines):
