@@ -75,7 +75,10 @@ class _Chunks:
             self.parts.append(np.array(values, np.int32))
 
     def extend(self, other: _Chunks) -> None:
-        if other.parts:
+        """Take over what is in `other`, which must not be used afterwards."""
+        if not self.parts:
+            self.parts = other.parts
+        elif other.parts:
             self.append(other.parts[0])
             self.parts += other.parts[1:]
 
