@@ -65,6 +65,14 @@ def as_texts(layer: VectorLayer) -> list[tuple[int, str]]:
     return sorted(zip(layer.columns["label"].tolist(), texts, strict=True))
 
 
+@st.composite
+def few_labels(draw: st.DrawFn) -> np.ndarray:
+    shape = draw(st.tuples(st.integers(1, 12), st.integers(1, 9)))
+    values = [*range(draw(st.integers(1, 3))), CLASSES.nodata]
+    cells = draw(st.lists(st.sampled_from(values), min_size=shape[0] * shape[1], max_size=shape[0] * shape[1]))
+    return np.array(cells, np.uint8).reshape(shape)
+
+
 @settings(max_examples=80, deadline=None)
 @given(
     seed=st.integers(0, 9999),
@@ -82,6 +90,57 @@ def test_any_strips_give_the_polygons_of_the_whole(
     layer = collect(grid, labels, rows=rows, strip_rows=strip)
     assert as_texts(layer) == one_shot(labels, grid.transform)
     assert shapely.is_valid(layer.geometries).all()
+
+
+@settings(max_examples=150, deadline=None)
+@given(labels=few_labels(), strip=st.integers(1, 12), rows=st.integers(1, 12))
+def test_pieces_that_touch_in_corners_become_one_in_any_order(labels: np.ndarray, strip: int, rows: int) -> None:
+    """Few labels on few pixels: corners where a component meets itself, known only strips later, are everywhere."""
+    grid = grid_of(labels)
+    layer = collect(grid, labels, rows=rows, strip_rows=strip)
+    assert as_texts(layer) == one_shot(labels, grid.transform)
+    assert shapely.is_valid(layer.geometries).all()
+
+
+def test_a_ring_splits_where_it_turns_out_to_touch_itself() -> None:
+    """A spiral of steps: until its last row nobody knows that its arms are one."""
+    labels = np.zeros((9, 9), np.uint8)
+    labels[[0, 1, 2, 3, 4, 5, 6], [0, 1, 2, 3, 4, 5, 6]] = 1
+    labels[1:, 0] = labels[8] = labels[2:, 1] = labels[7] = 1
+    labels[3:, 2] = labels[4:, 3] = labels[5:, 4] = labels[6:, 5] = 1
+    labels[3, 1] = labels[5, 2] = labels[6, 4] = 0
+    layer = collect(grid_of(labels), labels, strip_rows=1)
+    assert as_texts(layer) == one_shot(labels, TURNED)
+    assert shapely.is_valid(layer.geometries).all()
+
+
+def test_shells_turn_one_way_and_holes_the_other() -> None:
+    """As in GDAL: on a map whose rows go south the inside is on the left of the way."""
+    labels = smooth_labels(11, 40, 51, blur=1.5)
+    layer = collect(grid_of(labels), labels, strip_rows=7)
+    shells = shapely.get_exterior_ring(layer.geometries)
+    holes = shapely.get_rings(layer.geometries)
+    assert shapely.is_ccw(shells).all()
+    assert shapely.is_ccw(holes).sum() == len(shells) < len(holes)
+
+
+def test_open_outlines_take_four_bytes_a_corner() -> None:
+    """A comb with holes, one component: whatever is known of it so far lies in plain arrays."""
+    labels = np.zeros((300, 1000), np.uint8)
+    labels[1::2, ::2] = CLASSES.nodata
+    labels[:-2, 1::40] = CLASSES.nodata
+    collector = PolygonCollector(grid=grid_of(labels), vocabulary=CLASSES, strip_rows=50)
+    collector.add(0, labels[:250], np.ones((250, 1000), np.float32))
+    outlines = collector._outlines
+    stores = [part for store in outlines._stores.values() for part in [*store.values.parts, *store.sizes.parts]]
+    chains = [part for chain in outlines._chains for part in chain.parts]
+    collector.add(250, labels[250:], np.ones((50, 1000), np.float32))
+    vertices = max(shapely.get_num_coordinates(layer.geometries).max() for layer in collector.finish())
+    assert vertices > 3e5
+    assert sum(part.nbytes for part in [*stores, *chains]) < 5 * vertices
+    assert len(stores) < vertices / 2000  # few arrays, so what Python adds to each does not count
+    assert len(chains) < 1000  # one for each column at most
+    assert not outlines._stores and not outlines._chains
 
 
 @pytest.mark.parametrize("strip", [1, 4, 17, 64])
@@ -156,12 +215,12 @@ def test_finished_polygons_come_before_the_end() -> None:
     assert seen == [[[1]], [], [[2]], []]
 
 
-def test_skipped_and_nodata_labels_make_no_polygons() -> None:
+def test_nodata_makes_no_polygons() -> None:
     labels = smooth_labels(6, 30, 21, blur=1.5)
-    layer = collect(grid_of(labels), labels, skip={0, 2}, strip_rows=7)
-    kept = {text for label, text in one_shot(labels, TURNED) if label in (1, 3)}
-    assert {text for _, text in as_texts(layer)} == kept
-    assert set(layer.columns["label"]) == {1, 3}
+    labels[labels == 2] = CLASSES.nodata
+    layer = collect(grid_of(labels), labels, strip_rows=7)
+    assert as_texts(layer) == one_shot(labels, TURNED)
+    assert set(layer.columns["label"]) == {0, 1, 3}
 
 
 @pytest.mark.parametrize("strip", [3, 64])
@@ -208,7 +267,7 @@ def test_simplified_outlines_are_valid_and_within_the_tolerance(tolerance: float
     assert shapely.is_valid(simple.geometries).all()
     assert shapely.get_num_coordinates(simple.geometries).sum() < shapely.get_num_coordinates(exact.geometries).sum()
     distance = shapely.hausdorff_distance(shapely.boundary(simple.geometries), shapely.boundary(exact.geometries))
-    assert distance.max() <= tolerance * 1.5  # the point a ring starts at may go as well
+    assert distance.max() <= tolerance * 2  # the point a ring starts at may go as well, once its neighbours have
     np.testing.assert_array_equal(simple.columns["area_m2"], exact.columns["area_m2"])
 
 

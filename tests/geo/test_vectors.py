@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
 import pyarrow.parquet as pq
+import pyogrio
 import pytest
 import shapely
 from pyproj import CRS
 
 from earthwords.errors import OutputError, UsageError
-from earthwords.geo.vectors import VectorWriter, to_geodataframe, write_vectors
+from earthwords.geo.vectors import VectorWriter, to_geodataframe
 from earthwords.types import VectorLayer
 
 SCHEMA = {"id": "int64", "class": "str", "label": "int32", "score": "float32", "area_m2": "float64"}
@@ -40,6 +47,14 @@ def layer(first: int, count: int, crs: CRS | None = UTM) -> VectorLayer:
         },
         crs=crs,
     )
+
+
+def write_vectors(path: Path, layers: Iterable[VectorLayer], **how: Any) -> int:
+    """Number of features written."""
+    with VectorWriter(path, **how) as writer:
+        for some in layers:
+            writer.write(some)
+    return writer.count
 
 
 def read(path: Path) -> geopandas.GeoDataFrame:
@@ -192,7 +207,7 @@ FULL_DISK = """
 import resource, signal, sys
 import numpy as np, shapely
 from earthwords.errors import OutputError
-from earthwords.geo.vectors import write_vectors
+from earthwords.geo.vectors import VectorWriter
 from earthwords.types import VectorLayer
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -202,7 +217,9 @@ number = np.arange(9000)
 boxes = shapely.box(number, 0, number + 0.7, 1)
 layer = VectorLayer(geometries=boxes, columns={"id": number}, crs=None)
 try:
-    write_vectors(sys.argv[1], [layer] * 3, crs=None, schema={"id": "int64"}, overwrite=True)
+    with VectorWriter(sys.argv[1], crs=None, schema={"id": "int64"}, overwrite=True) as writer:
+        for _ in range(3):
+            writer.write(layer)
 except OutputError as error:
     print(error)
 """
@@ -261,3 +278,52 @@ def test_geojson_needs_a_way_to_longitude_and_latitude(tmp_path: Path) -> None:
     ):
         raise AssertionError("told before the work")
     assert list(tmp_path.iterdir()) == []
+
+
+NOON = datetime(2024, 5, 17, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_equal_features_make_equal_bytes(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever time it is, and however many come at once."""
+    monkeypatch.setattr("earthwords.geo.vectors._BATCH_FEATURES", 30)
+    clocks = ("2001-01-01T00:00:00Z", "2001-01-01T00:00:01Z", "2002-01-01T00:00:00Z")
+    cuts = ([0, 100], [0, 100], [0, 7, 7, 45, 60, 100])
+    contents = set()
+    for clock, cut in zip(clocks, cuts, strict=True):
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": clock})
+        try:
+            path = tmp_path / f"polygons{suffix}"
+            parts = [layer(start, stop - start) for start, stop in itertools.pairwise(cut)]
+            write_vectors(path, parts, crs=UTM, schema=SCHEMA, made=NOON, overwrite=True)
+            assert pyogrio.get_gdal_config_option("OGR_CURRENT_DATE") == clock
+        finally:
+            pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+        contents.add(path.read_bytes())
+    assert len(contents) == 1
+
+
+def last_change(path: Path) -> str:
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute("SELECT last_change FROM gpkg_contents").fetchone()[0]
+
+
+def test_a_geopackage_tells_when_it_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.gpkg"
+    how = {"crs": UTM, "schema": SCHEMA, "overwrite": True}
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    write_vectors(path, [layer(0, 2)], **how)
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(last_change(path))) < timedelta(minutes=5)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    write_vectors(path, [layer(0, 2)], **how)
+    assert last_change(path) == "2023-11-14T22:13:20.000Z"
+    write_vectors(path, [layer(0, 2)], **how, made=NOON.astimezone(timezone(timedelta(hours=-7))))
+    assert last_change(path) == "2024-05-17T12:00:00.000Z"
+    assert pyogrio.get_gdal_config_option("OGR_CURRENT_DATE") is None
+
+
+@pytest.mark.parametrize("given", ["yesterday", "1e9", "9" * 30])
+def test_a_source_date_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", given)
+    with pytest.raises(UsageError, match="SOURCE_DATE_EPOCH is a number of seconds since 1970, not"):
+        VectorWriter(tmp_path / "a.gpkg", crs=UTM, schema=SCHEMA)

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from xml.etree import ElementTree
 
@@ -20,7 +19,7 @@ from rasterio.windows import Window
 
 from earthwords.errors import EarthwordsError, OutputError, UsageError, unknown
 from earthwords.geo.georeference import to_rasterio_crs
-from earthwords.geo.outputs import shown, staging, without_hidden
+from earthwords.geo.outputs import StagedWriter, shown, staging, without_hidden
 from earthwords.geo.source import one_line
 from earthwords.types import Colour, Grid
 
@@ -55,7 +54,7 @@ _BUFFER_BYTES = 2**26
 _TILE = 512
 
 
-class RasterWriter:
+class RasterWriter(StagedWriter):
     """Writes full-width rows, top to bottom; a context manager.
 
     Until the block ends everything lies in a hidden folder beside `path`; then the file appears at once,
@@ -123,15 +122,6 @@ class RasterWriter:
                 stack.callback(_close_quietly, self._dataset)
             self._stack = stack.pop_all()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        if kind is not None:
-            return self._stack.__exit__(kind, error, trace)
-        with self._stack:
-            self._finish()
-        return None
 
     def write(self, row: int, data: ArrayLike) -> None:
         """The next rows: `(row, col)` or `(band, row, col)`, full width, the first of them being `row`.

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 
 from earthwords.errors import OutputError, UsageError
 
@@ -70,6 +71,25 @@ def staging(target: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
                     _commit(folder, check_output(target, overwrite=overwrite))
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+class StagedWriter:
+    """A writer whose `__enter__` stages its file in `_stack`, and which finishes it when the block ends well."""
+
+    _stack: ExitStack
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if kind is not None:
+            return self._stack.__exit__(kind, error, trace)
+        with self._stack:
+            self._finish()
+        return None
+
+    def _finish(self) -> None:
+        """Complete the file in its hidden folder."""
+        raise NotImplementedError
 
 
 @contextmanager

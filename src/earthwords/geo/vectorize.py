@@ -8,26 +8,27 @@ depend on that; and the polygons are those of the whole array in one shot, seams
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from rasterio.features import shapes
 from scipy.sparse import coo_array, csgraph
 
 from earthwords.errors import UsageError
 from earthwords.geo.area import PixelAreas
 from earthwords.geo.georeference import pixel_to_crs
+from earthwords.geo.rings import OpenOutlines, Rings
 from earthwords.types import Grid, VectorLayer, Vocabulary
 
 Array: TypeAlias = NDArray[Any]
 
 _STRIP_PIXELS = 2**22
 _STRIP_ROWS = 1024
+_LAYER_POLYGONS = 2**14
+"""Most that are handed out at once."""
 
 
 def polygon_schema(grid: Grid) -> dict[str, str]:
@@ -59,7 +60,7 @@ class _Table:
         )
         return _Table(label=label, pixels=pixels, score=score, area=area)
 
-    def take(self, index: Array) -> _Table:
+    def take(self, index: Array | slice) -> _Table:
         return _Table(
             label=self.label[index], pixels=self.pixels[index], score=self.score[index], area=self.area[index]
         )
@@ -76,10 +77,24 @@ class _Table:
 _NO_COMPONENTS = _Table(label=np.zeros(0, np.int32), pixels=np.zeros(0), score=np.zeros(0), area=np.zeros(0))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Finished:
+    """Components that ended in a strip."""
+
+    table: _Table
+    component: Array
+    """`(n,)` their numbers in `rings`, ascending."""
+    rings: tuple[Rings, ...]
+    count: int
+    """Components before these."""
+
+
 class PolygonCollector:
     """Takes rows of labels and gives polygons with class, score and area.
 
-    Memory holds one strip of at most about four million pixels, and the polygons that are still open.
+    Memory holds one strip of at most about four million pixels, and 4 bytes for each corner of the polygons that
+    are still open (4 more for each of their holes). A polygon that ends takes 44 bytes a corner, and 150 a hole, for
+    the moment in which it is made; 24 and 150 stay in the geometry. `simplify` takes GEOS several hundred a corner.
     """
 
     def __init__(
@@ -89,7 +104,6 @@ class PolygonCollector:
         vocabulary: Vocabulary,
         min_area: float = 0.0,
         simplify: float = 0.0,
-        skip: Collection[int] = (),
         strip_rows: int | None = None,
     ) -> None:
         """
@@ -98,7 +112,6 @@ class PolygonCollector:
             vocabulary: titles of the labels; its nodata label makes no polygons.
             min_area: smaller polygons are left out, in square metres (pixels without a CRS).
             simplify: tolerance of the outline in metres (pixels without a CRS); 0 keeps every corner.
-            skip: further labels that make no polygons, such as the background.
             strip_rows: rows worked on at once; found from the width by default.
 
         Raises:
@@ -110,13 +123,13 @@ class PolygonCollector:
         self.vocabulary = vocabulary
         self._min_area = min_area
         self._tolerance = simplify / (grid.gsd_m or 1.0)
-        self._silent = np.array(sorted({*skip, vocabulary.nodata}))
+        self._move = np.asarray if self._tolerance else self._to_crs
         self._areas = PixelAreas(grid)
         self._strip_rows = strip_rows or max(1, min(_STRIP_ROWS, _STRIP_PIXELS // grid.width))
         self._pending: list[tuple[Array, Array]] = []
         self._received = self._done = self._count = 0
-        self._ready: list[VectorLayer] = []
-        self._open, self._parts = _NO_COMPONENTS, list[list[Any]]()
+        self._ready: list[_Finished] = []
+        self._open, self._outlines = _NO_COMPONENTS, OpenOutlines()
         self._border = np.full(grid.width, -1)
         """`(col,)`: which open component the last finished row belongs to, -1 for none."""
 
@@ -140,7 +153,9 @@ class PolygonCollector:
     def drain(self) -> Iterator[VectorLayer]:
         """The polygons finished since the last call; their `id` goes up from 1."""
         while self._ready:
-            yield self._ready.pop(0)
+            done = self._ready.pop(0)
+            for start in range(0, len(done.component), _LAYER_POLYGONS):
+                yield self._layer(done, slice(start, start + _LAYER_POLYGONS))
 
     def finish(self) -> Iterator[VectorLayer]:
         """The rest, after the last row was added.
@@ -164,9 +179,9 @@ class PolygonCollector:
             raise UsageError(
                 f"Labels and score must be (rows, {self.grid.width}), got {labels.shape} and {score.shape}."
             )
-        used = np.setdiff1d(labels, self._silent)
-        if used.size and used[-1] >= len(self.vocabulary):
-            raise UsageError(f"Label {used[-1]} belongs to none of the {len(self.vocabulary)} classes.")
+        highest = labels.max(initial=0, where=labels != self.vocabulary.nodata)
+        if highest >= len(self.vocabulary):
+            raise UsageError(f"Label {highest} belongs to none of the {len(self.vocabulary)} classes.")
 
     def _work(self) -> None:
         """Cut the next strip into components, join them to the open ones, finish those that end here."""
@@ -175,17 +190,33 @@ class PolygonCollector:
         ids, local = _components(labels, score, self._areas.block(row, len(labels)))
         group, merged = self._merge(ids[0], local)
         before, here = group[: len(self._open)], group[len(self._open) :]
-        loud = ~np.isin(merged.label, self._silent)
+        loud = merged.label != self.vocabulary.nodata
         still_open = np.zeros(len(merged), bool)
         if self._done < self.grid.height:
             still_open[here[ids[-1]]] = True
             still_open &= loud
         wanted = loud & (still_open | (merged.area >= self._min_area))
-        polygons = _polygonize(ids, wanted[here], row)
-        parts = self._gather(before, here, polygons, still_open)
+        number = np.arange(len(merged), dtype=np.int32)
+        rings = self._outlines.advance(
+            self._framed(np.where(wanted, number, -1), before, here, ids),
+            row=row,
+            before=before,
+            twin=np.where(still_open, merged.label, -1 - number),
+            wanted=wanted,
+            still_open=still_open,
+        )
         ended = np.flatnonzero(wanted & ~still_open)
-        self._emit(merged.take(ended), _whole(ended, here, polygons, parts))
-        self._reopen(np.flatnonzero(still_open), merged, parts, here[ids[-1]])
+        self._ready.append(_Finished(table=merged.take(ended), component=ended, rings=rings, count=self._count))
+        self._count += len(ended)
+        self._reopen(np.flatnonzero(still_open), merged, here[ids[-1]])
+
+    def _framed(self, known: Array, before: Array, here: Array, ids: Array) -> Array:
+        """Components of the strip's pixels, with the row above and, around the grid, a frame of -1."""
+        ending = self._done == self.grid.height
+        framed = np.full((1 + len(ids) + ending, self.grid.width + 2), -1, np.int32)
+        framed[0, 1:-1] = np.where(self._border >= 0, np.append(known[before], -1)[self._border], -1)
+        framed[1 : 1 + len(ids), 1:-1] = known[here][ids]
+        return framed
 
     def _next_strip(self) -> tuple[Array, Array]:
         """`(labels, score)` of the next rows, at most a strip of them."""
@@ -206,36 +237,26 @@ class PolygonCollector:
         count, group = _connected(pairs, len(both))
         return group, both.grouped(group, count)
 
-    def _gather(self, before: Array, here: Array, polygons: Array, still_open: Array) -> defaultdict[int, list[Any]]:
-        """Polygons of the groups that reach beyond this strip."""
-        parts: defaultdict[int, list[Any]] = defaultdict(list)
-        for group, older in zip(before.tolist(), self._parts, strict=True):
-            parts[group] += older
-        crossing = still_open.copy()
-        crossing[before] = True
-        for index in np.flatnonzero(crossing[here] & ~shapely.is_missing(polygons)).tolist():
-            parts[int(here[index])].append(polygons[index])
-        return parts
-
-    def _reopen(self, groups: Array, merged: _Table, parts: dict[int, list[Any]], last_row: Array) -> None:
+    def _reopen(self, groups: Array, merged: _Table, last_row: Array) -> None:
         """Remember the groups that touch the last row."""
         place = np.full(len(merged), -1)
         place[groups] = np.arange(len(groups))
         self._border = place[last_row]
         self._open = merged.take(groups)
-        self._parts = [parts[group] for group in groups.tolist()]
 
-    def _emit(self, table: _Table, geometries: Array) -> None:
-        if not len(table):
-            return
+    def _layer(self, done: _Finished, part: slice) -> VectorLayer:
+        """Some components of a strip with their polygons, which take far more memory than their rings."""
+        table, component = done.table.take(part), done.component[part]
+        geometries = np.full(component[-1] - component[0] + 1, None, object)
+        for rings in done.rings:
+            groups, polygons = rings.between(component[0], component[-1]).polygons(self._move)
+            geometries[groups - component[0]] = polygons
+        geometries = geometries[component - component[0]]
         if self._tolerance:
-            geometries = _simplified(geometries, self._tolerance)
-        geometries = shapely.transform(
-            geometries, lambda xy: np.stack(pixel_to_crs(self.grid, xy[:, 0], xy[:, 1]), axis=1)
-        )
+            geometries = shapely.transform(_simplified(geometries, self._tolerance), self._to_crs)
         schema = polygon_schema(self.grid)
         values = {
-            "id": self._count + 1 + np.arange(len(table)),
+            "id": done.count + 1 + np.arange(part.start, part.start + len(table)),
             "class": np.array(self.vocabulary.titles, object)[table.label],
             "label": table.label,
             "score": table.score / table.pixels,
@@ -244,8 +265,11 @@ class PolygonCollector:
         columns = {
             name: value if schema[name] == "str" else value.astype(schema[name]) for name, value in values.items()
         }
-        self._count += len(table)
-        self._ready.append(VectorLayer(geometries=geometries, columns=columns, crs=self.grid.crs))
+        return VectorLayer(geometries=geometries, columns=columns, crs=self.grid.crs)
+
+    def _to_crs(self, places: Array) -> Array:
+        """`(n, 2)` corners in pixels to `(x, y)`."""
+        return np.stack(pixel_to_crs(self.grid, places[:, 0], places[:, 1]), axis=1)
 
 
 def _connected(pairs: Array, count: int) -> tuple[int, Array]:
@@ -274,58 +298,6 @@ def _components(labels: Array, score: Array, areas: Array) -> tuple[Array, _Tabl
         area=np.add.reduceat(np.broadcast_to(areas, labels.shape).ravel(), first),
     )
     return component.astype(np.int32)[run], runs.grouped(component, count)
-
-
-def _polygonize(ids: Array, wanted: Array, row: int) -> Array:
-    """`(component,)` polygons in pixels of the grid, None where not wanted."""
-    result = np.full(len(wanted), None, object)
-    corners: list[tuple[float, float]] = []
-    ring_sizes: list[int] = []
-    ring_counts: list[int] = []
-    values: list[int] = []
-    for polygon, value in shapes(ids, mask=wanted[ids], connectivity=4):
-        rings = polygon["coordinates"]
-        ring_counts.append(len(rings))
-        values.append(int(value))
-        for ring in rings:
-            ring_sizes.append(len(ring))
-            corners += ring
-    if values:
-        places = np.array(corners) + np.array([0, row])
-        result[values] = _assemble(places, np.array(ring_sizes), np.array(ring_counts))
-    return result
-
-
-def _assemble(places: Array, ring_sizes: Array, ring_counts: Array) -> Array:
-    """Polygons from the corners of all rings, their lengths, and the number of rings of each polygon."""
-    rings = shapely.linearrings(places, indices=np.repeat(np.arange(len(ring_sizes)), ring_sizes))
-    return shapely.polygons(rings, indices=np.repeat(np.arange(len(ring_counts)), ring_counts))
-
-
-def _whole(groups: Array, here: Array, polygons: Array, parts: dict[int, list[Any]]) -> Array:
-    """The finished polygon of each of `groups`: the only one of this strip, or the union of its parts."""
-    single = np.full(max(here.max(initial=-1), groups.max(initial=-1)) + 1, None, object)
-    single[here] = polygons
-    result = single[groups]
-    crossing = [index for index, group in enumerate(groups.tolist()) if group in parts]
-    if crossing:
-        unions = [shapely.union_all(parts[group]) for group in groups[crossing].tolist()]
-        result[crossing] = _without_seams(np.array(unions, object))
-    return result
-
-
-def _without_seams(polygons: Array) -> Array:
-    """Drop the vertices in the middle of straight sides, which the cuts between strips left."""
-    _, places, (ring_ends, polygon_ends) = shapely.to_ragged_array(polygons)
-    start, stop = ring_ends[:-1], ring_ends[1:] - 1
-    opened = np.ones(len(places), bool)
-    opened[stop] = False
-    before, after = np.arange(len(places)) - 1, np.arange(len(places)) + 1
-    before[start], after[stop - 1] = stop - 1, start
-    into, out = places - places[before], places[after % len(places)] - places
-    kept = opened & (into[:, 0] * out[:, 1] != into[:, 1] * out[:, 0])
-    sizes = np.add.reduceat(kept, start, dtype=np.int64)
-    return _assemble(places[kept], sizes, np.diff(polygon_ends))
 
 
 def _simplified(polygons: Array, tolerance: float) -> Array:

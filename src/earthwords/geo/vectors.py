@@ -6,11 +6,11 @@ import json
 import os
 import sqlite3
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol
 
 import geopandas
@@ -22,13 +22,15 @@ import shapely
 from pyproj import CRS
 
 from earthwords.errors import EarthwordsError, OutputError, UsageError, unknown
-from earthwords.geo.outputs import shown, staging, without_hidden
+from earthwords.geo.outputs import StagedWriter, shown, staging, without_hidden
 from earthwords.types import VectorLayer
 
 GEOMETRY = "geometry"
 
 _BATCH_FEATURES = 20_000
 """Features collected before a file is touched."""
+_CLOCK = "OGR_CURRENT_DATE"
+"""https://gdal.org/en/stable/drivers/vector/gpkg.html"""
 
 
 def to_geodataframe(layer: VectorLayer) -> geopandas.GeoDataFrame:
@@ -36,31 +38,13 @@ def to_geodataframe(layer: VectorLayer) -> geopandas.GeoDataFrame:
     return geopandas.GeoDataFrame(dict(layer.columns), geometry=layer.geometries, crs=layer.crs)
 
 
-def write_vectors(
-    path: str | Path,
-    layers: Iterable[VectorLayer],
-    *,
-    crs: CRS | None,
-    schema: Mapping[str, str],
-    layer_name: str = "polygons",
-    geometry_type: str = "Polygon",
-    overwrite: bool = False,
-) -> int:
-    """Write all `layers` into one file and return the number of features; see `VectorWriter`."""
-    with VectorWriter(
-        path, crs=crs, schema=schema, layer_name=layer_name, geometry_type=geometry_type, overwrite=overwrite
-    ) as writer:
-        for layer in layers:
-            writer.write(layer)
-    return writer.count
-
-
-class VectorWriter:
+class VectorWriter(StagedWriter):
     """Writes batches of features; a context manager.
 
     The suffix decides: `.gpkg`, `.geojson` (in longitude and latitude, as RFC 7946 has it), `.fgb` or
     `.parquet`. The file appears when the block ends; after an exception nothing is left and an older file
     stays as it was. Without any feature the file still has its columns (GeoJSON has no place for them).
+    Equal features at an equal time make equal bytes, however many come at once.
     """
 
     count: int
@@ -74,6 +58,7 @@ class VectorWriter:
         schema: Mapping[str, str],
         layer_name: str = "polygons",
         geometry_type: str = "Polygon",
+        made: datetime | None = None,
         overwrite: bool = False,
     ) -> None:
         """
@@ -83,15 +68,24 @@ class VectorWriter:
             schema: column names and numpy types (`"str"` for text), which every batch must have.
             layer_name: for GeoPackage.
             geometry_type: such as `"Polygon"` or `"Point"`, of all features.
+            made: the time a GeoPackage tells; by default that of the environment's SOURCE_DATE_EPOCH
+                (https://reproducible-builds.org/specs/source-date-epoch/), or else now.
             overwrite: replace an existing file.
 
         Raises:
-            UsageError: the suffix is unknown, or the file exists. `with` adds: a GeoJSON cannot be in this CRS.
+            UsageError: the suffix or SOURCE_DATE_EPOCH makes no sense, or the file exists. `with` adds: a GeoJSON
+                cannot be in this CRS.
         """
         self.path = Path(path)
         self.count = 0
         self._sink = sink_of(self.path)
-        self._how = _How(crs=crs, schema=_arrow_schema(schema), layer=layer_name, geometry_type=geometry_type)
+        self._how = _How(
+            crs=crs,
+            schema=_arrow_schema(schema),
+            layer=layer_name,
+            geometry_type=geometry_type,
+            made=made or _source_date(),
+        )
         self._overwrite = overwrite
         self._pending: list[pa.Table] = []
         self._stack = ExitStack()
@@ -103,16 +97,6 @@ class VectorWriter:
             stack.callback(self._file.abandon)
             self._stack = stack.pop_all()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        if kind is not None:
-            return self._stack.__exit__(kind, error, trace)
-        with self._stack, _vector_writes(self.path):
-            self._flush()
-            self._file.finish()
-        return None
 
     def write(self, layer: VectorLayer) -> None:
         """Add features.
@@ -127,10 +111,20 @@ class VectorWriter:
             with _vector_writes(self.path):
                 self._flush()
 
-    def _flush(self) -> None:
+    def _finish(self) -> None:
+        with _vector_writes(self.path):
+            self._flush(everything=True)
+            self._file.finish()
+
+    def _flush(self, *, everything: bool = False) -> None:
+        """Hand on whole batches, each in one piece, since some formats show where a batch ends."""
         table = pa.concat_tables([self._how.schema.empty_table(), *self._pending])
         self._pending = []
-        self._file.append(table)
+        while len(table) >= _BATCH_FEATURES or everything:
+            self._file.append(table.slice(0, _BATCH_FEATURES).combine_chunks())
+            table = table.slice(_BATCH_FEATURES)
+            everything = everything and len(table) > 0
+        self._pending = [table]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +135,7 @@ class _How:
     schema: pa.Schema
     layer: str
     geometry_type: str
+    made: datetime | None
 
 
 class _Sink(Protocol):
@@ -304,7 +299,7 @@ def _write_arrow(
     append: bool = False,
     options: Mapping[str, str] | None = None,
 ) -> None:
-    with warnings.catch_warnings():
+    with _dated(how.made), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*(crs|SRS|projection).*")
         pyogrio.write_arrow(
             stream,
@@ -317,6 +312,28 @@ def _write_arrow(
             append=append,
             **(options or {}),
         )
+
+
+def _source_date() -> datetime | None:
+    given = os.environ.get("SOURCE_DATE_EPOCH")
+    try:
+        return datetime.fromtimestamp(int(given), UTC) if given else None
+    except (ValueError, OverflowError, OSError) as error:
+        raise UsageError(f"SOURCE_DATE_EPOCH is a number of seconds since 1970, not {given!r}.") from error
+
+
+@contextmanager
+def _dated(made: datetime | None) -> Iterator[None]:
+    """Make GDAL believe that it is `made`, which it does for the whole process."""
+    if made is None:
+        yield
+        return
+    before = pyogrio.get_gdal_config_option(_CLOCK)
+    pyogrio.set_gdal_config_options({_CLOCK: made.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")})
+    try:
+        yield
+    finally:
+        pyogrio.set_gdal_config_options({_CLOCK: before})
 
 
 @contextmanager
