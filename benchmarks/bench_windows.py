@@ -2,8 +2,9 @@
 
     python benchmarks/bench_windows.py [--preset tiny] [--model FOLDER] [--windows 48] [--json FILE]
 
-`batch` gives all cores to batches of 8 windows, `alone` one core to every window, as `segment` does on a CPU. `ratio` is
-milliseconds a window over those of `batch`; `equal` whether the logits are those of one window on one core, to the bit.
+`batch` gives all cores to batches of 8 windows, `alone` one core to every window, as `segment` does on a CPU. `ratio`
+is milliseconds a window over those of `batch`; `equal` whether the logits are those of one window on one core, to
+the bit.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,11 @@ class BlockResult:
 class Journal:
     """An open journal; make one with `open_journal`."""
 
-    def __init__(self, folder: Path, blocks: Blocks, *, committing: bool) -> None:
+    def __init__(self, folder: Path, blocks: Blocks, *, began: datetime, committing: bool) -> None:
         self.folder = folder
         self.blocks = blocks
+        self.began = began
+        """When the run began first."""
         self.was_committing = committing
         """Whether an earlier run died while its outputs appeared: those that are there are its own."""
         self.done = {i for i in range(len(blocks)) if self._intact(i)}
@@ -145,6 +148,7 @@ def open_journal(folder: Path, *, settings: Mapping[str, str], blocks: Blocks, r
                 path.unlink()
             about = {
                 "settings": dict(settings),
+                "began": datetime.now(UTC).replace(microsecond=0).isoformat(),
                 "region": vars(blocks.region),
                 "rows": blocks.rows,
                 "cols": blocks.cols,
@@ -153,7 +157,9 @@ def open_journal(folder: Path, *, settings: Mapping[str, str], blocks: Blocks, r
         else:
             _check_same(folder, earlier["settings"], settings)
             blocks = Blocks(region=Window(**earlier["region"]), rows=earlier["rows"], cols=earlier["cols"])
-        yield Journal(folder, blocks, committing=earlier is not None and was_committing(folder))
+            about = earlier
+        began = datetime.fromisoformat(about["began"])
+        yield Journal(folder, blocks, began=began, committing=earlier is not None and was_committing(folder))
 
 
 def was_committing(folder: Path) -> bool:
@@ -165,7 +171,7 @@ def _read(folder: Path) -> dict[str, Any] | None:
     """What the earlier run was asked for; None if there was none, or it died before it could say."""
     try:
         about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
-        return about if {"settings", "region", "rows", "cols"} <= about.keys() else None
+        return about if {"settings", "began", "region", "rows", "cols"} <= about.keys() else None
     except (OSError, ValueError, AttributeError):
         return None
 

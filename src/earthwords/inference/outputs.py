@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,8 @@ class About:
     notes: tuple[str, ...] = ()
     loading_s: float = 0.0
     """Time already spent."""
+    made: datetime | None = None
+    """Time that outputs tell, see `VectorWriter`."""
 
 
 def plan_outputs(dst: Path, *, probabilities: bool, overwrite: bool, source: str = "") -> dict[str, Path]:
@@ -114,7 +117,7 @@ def plan_outputs(dst: Path, *, probabilities: bool, overwrite: bool, source: str
 
 def _kinds(dst: Path) -> dict[str, Path]:
     suffix = dst.suffix.lower()
-    if dst.is_dir() or not suffix:
+    if os.path.isdir(dst) or not suffix:
         return {kind: dst / name for kind, name in BUNDLE.items()}
     for kind, suffixes in (("labels", RASTERS), ("polygons", VECTORS), ("preview", PICTURES)):
         if suffix in suffixes:
@@ -271,7 +274,9 @@ class _Outputs:
 
     def _polygon_sink(self, stack: ExitStack, path: Path) -> Sink:
         grid = self.about.grid
-        writer = stack.enter_context(VectorWriter(path, crs=grid.crs, schema=polygon_schema(grid)))
+        writer = stack.enter_context(
+            VectorWriter(path, crs=grid.crs, schema=polygon_schema(grid), made=self.about.made)
+        )
         collector = PolygonCollector(
             grid=grid,
             vocabulary=self.about.vocabulary,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from threading import Event
 
@@ -129,7 +131,8 @@ class SceneJob:
                 skip(self.windows(blocks, every) - self.windows(blocks, every - done))
             strips = self._assembled(journal, self._work(bank, blocks), told, account)
             options = replace(self.options, overwrite=True) if journal.was_committing else self.options
-            return self._write(strips, account, loading_s, stop, options=options, commit=journal.commit)
+            made = None if "SOURCE_DATE_EPOCH" in os.environ else journal.began
+            return self._write(strips, account, loading_s, stop, options=options, commit=journal.commit, made=made)
 
     def _write(
         self,
@@ -140,6 +143,7 @@ class SceneJob:
         *,
         options: OutputOptions | None = None,
         commit: Callable[[], None] = lambda: None,
+        made: datetime | None = None,
     ) -> SceneReport:
         tags = self.scene.tags()
         about = About(
@@ -149,11 +153,12 @@ class SceneJob:
             tags={**tags, **self.segmenter.tags(self.vocabulary, threshold=self.threshold)},
             notes=self.scene.notes,
             loading_s=loading_s,
+            made=made,
         )
-        with closing(ahead(observed(strips, self.scene.source), depth=2)) as made:
+        with closing(ahead(observed(strips, self.scene.source), depth=2)) as ready:
             try:
                 return write_outputs(
-                    self.outputs, made, about=about, options=options or self.options, account=account, commit=commit
+                    self.outputs, ready, about=about, options=options or self.options, account=account, commit=commit
                 )
             finally:
                 stop.set()
