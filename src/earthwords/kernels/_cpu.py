@@ -29,18 +29,21 @@ def filter_rows(source: Floats, kernels: Floats, out: Floats) -> None:
     if width < PIXELS or channels % CHANNELS or side not in (7, 11):
         _filter_any(source, kernels, out)
         return
-    row, offset = 4 * channels * source.shape[1], 4 * height * width
+    row = 4 * channels * source.shape[1]
+    weights = np.empty((side * side, PIXELS), np.float32)
     for y in range(height):
         for tile in range(0, width, PIXELS):
             x = min(tile, width - PIXELS)
+            for k in range(side * side):
+                for i in range(PIXELS):
+                    weights[k, i] = kernels[k, y, x + i]
             for c in range(0, channels, CHANNELS):
                 values = source.ctypes.data + y * row + 4 * (x * channels + c)
-                weights = kernels.ctypes.data + 4 * (y * width + x)
                 target = out.ctypes.data + 4 * ((y * width + x) * channels + c)
                 if side == 11:
-                    filter_block(11, values, row, 4 * channels, weights, offset, target)
+                    filter_block(11, values, row, 4 * channels, weights.ctypes.data, 4 * PIXELS, target)
                 else:
-                    filter_block(7, values, row, 4 * channels, weights, offset, target)
+                    filter_block(7, values, row, 4 * channels, weights.ctypes.data, 4 * PIXELS, target)
 
 
 @njit(**_OPTIONS)
