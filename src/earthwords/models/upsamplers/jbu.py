@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from earthwords.errors import WeightsError
+from earthwords.errors import UsageError, WeightsError
 from earthwords.kernels.adaptive_conv import adaptive_conv
 from earthwords.kernels.bilateral import BilateralWeights, Then, bilateral_double
 from earthwords.kernels.range_kernel import range_kernel
@@ -49,9 +49,10 @@ class JbuStage(nn.Module):
 
     def spatial_kernel(self) -> Tensor:
         """`(1, offsets, 1, 1)`: Gaussian over window coordinates in [-1, 1]."""
-        axis = torch.linspace(-1, 1, 2 * self.radius + 1, device=self.sigma_spatial.device)
+        sigma = self.sigma_spatial
+        axis = torch.linspace(-1, 1, 2 * self.radius + 1, device=sigma.device, dtype=sigma.dtype)
         distance = axis[:, None] ** 2 + axis[None, :] ** 2
-        return torch.exp(-distance / (2 * self.sigma_spatial**2)).reshape(1, -1, 1, 1)
+        return torch.exp(-distance / (2 * sigma**2)).reshape(1, -1, 1, 1)
 
     def kernels(self, guidance: Tensor) -> Tensor:
         """`(batch, offsets, h, w)` for guidance `(batch, 3, h, w)`; the sum is near, not exactly, one."""
@@ -73,12 +74,10 @@ class JbuStage(nn.Module):
 
     def _matrices(self) -> BilateralWeights:
         (mix, mix_bias), (correct, correct_bias) = _matrix(self.fixup_proj[0]), _matrix(self.fixup_proj[3])
-        offsets = len(mix)
         return BilateralWeights(
             temperature=self.temperature,
             spatial=self.spatial_kernel().flatten(),
-            mix_kernel=mix[:, :offsets],
-            mix_guidance=mix[:, offsets:],
+            mix=mix,
             mix_bias=mix_bias,
             correct=FIXUP * correct,
             correct_bias=FIXUP * correct_bias,
@@ -155,7 +154,7 @@ def _guidance(stage: JbuStage, shape: tuple[int, ...], image: Tensor) -> Tensor:
     """The image at the size that a step leads to from tokens of `shape`."""
     rows, cols = shape
     if min(2 * rows, 2 * cols) <= stage.radius:
-        raise WeightsError(
+        raise UsageError(
             f"This upsampler needs more than {stage.radius // 2} tokens a side, got {rows} x {cols}; "
             "use larger windows (--tile-size) or --upsampler bilinear."
         )
