@@ -68,7 +68,7 @@ def window_products(keys: Floats, first: int, out: Floats) -> None:
 
     keys `(dim, H + 2 r, w + 2 r)`, out `(d * d, h, w)`; contiguous.
     """
-    offsets, height, width = out.shape
+    height, width = out.shape[1:]
     dim, rows, cols = keys.shape
     side = cols - width + 1
     if width < LANES or side not in (7, 11):

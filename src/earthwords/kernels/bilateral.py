@@ -10,14 +10,14 @@ Cost: `d^2 * (C + D + 2 d^2) * H * W` multiply-adds for C channels and keys of D
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from earthwords.kernels.joint_kernel import KernelWeights, corrected
 
 TOLERANCE = 2e-5
 BAND_NUMBERS = 2**18
@@ -26,29 +26,14 @@ BAND_NUMBERS = 2**18
 Then = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True, kw_only=True)
-class BilateralWeights:
-    """What a step has learned, as plain matrices."""
-
-    temperature: Tensor
-    spatial: Tensor
-    """`(d * d,)`."""
-    mix: Tensor
-    """`(d * d, d * d + 3)`, from a kernel and a colour to the hidden units of the kernel's correction."""
-    mix_bias: Tensor
-    correct: Tensor
-    """`(d * d, d * d)`, already scaled."""
-    correct_bias: Tensor
-
-
 def bilateral_double(
-    source: Tensor, keys: Tensor, guidance: Tensor, weights: BilateralWeights, *, then: Then = lambda rows: rows
+    source: Tensor, keys: Tensor, guidance: Tensor, weights: KernelWeights, *, then: Then = lambda rows: rows
 ) -> Tensor:
     """Enlarge by 2 (bicubic), filter with kernels made from the guidance, and reduce, on a CPU.
 
     Args:
         source: `(h, w, c)` float32.
-        keys: `(D, 2h, 2w)`, D even.
+        keys: `(D, 2h, 2w)`.
         guidance: `(3, 2h, 2w)`.
         then: what becomes of a band `(rows, 2w, c)` of the result; it must not keep its argument.
 
@@ -58,14 +43,13 @@ def bilateral_double(
     from earthwords.kernels._cpu import double, filter_rows, window_products
 
     offsets = len(weights.spatial)
-    radius = math.isqrt(offsets) // 2
+    radius = weights.radius
     height, width = guidance.shape[1:]
     channels = source.shape[-1]
     large = np.empty((height + 2 * radius, width + 2 * radius, channels), np.float32)
     double(source.contiguous().numpy(), _cubic(), large, radius)
     padded = F.pad(keys[None], [radius] * 4, mode="reflect")[0].contiguous().numpy()
     band = max(1, BAND_NUMBERS // (offsets * width))
-    mixed = torch.cat([weights.mix, weights.mix_bias[:, None]], dim=1)
     products = torch.empty((offsets + 4) * band * width)
     filtered = torch.empty(band, width, channels)
     out = None
@@ -74,7 +58,7 @@ def bilateral_double(
         here = products[: (offsets + 4) * rows * width].view(offsets + 4, rows, width)
         window_products(padded, first, here[:offsets].numpy())
         here[offsets:-1], here[-1] = guidance[:, first : first + rows], 1
-        kernels = _corrected(here.flatten(1), mixed, weights)
+        kernels = corrected(here.flatten(1), weights)
         filter_rows(
             large[first : first + rows + 2 * radius],
             kernels.view(offsets, rows, width).numpy(),
@@ -86,22 +70,6 @@ def bilateral_double(
         out[first : first + rows] = part
     assert out is not None
     return out
-
-
-def _corrected(columns: Tensor, mixed: Tensor, weights: BilateralWeights) -> Tensor:
-    """Dot products, colour and 1 of each pixel `(d * d + 4, pixel)` to the kernels `(d * d, pixel)`; in place."""
-    kernels = columns[: len(weights.spatial)]
-    kernels.copy_(kernels.mul_(weights.temperature).softmax(dim=0)).mul_(weights.spatial[:, None])
-    kernels.div_(kernels.sum(dim=0).clamp_(min=1e-7))
-    change = _times(weights.correct, F.gelu(_times(mixed, columns)))
-    return kernels.add_(change).add_(weights.correct_bias[:, None])
-
-
-def _times(matrix: Tensor, columns: Tensor) -> Tensor:
-    """`matrix @ columns` by oneDNN, which PyTorch's `@` does not use on one thread: half the time on AVX-512."""
-    if torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        return torch.ops.mkldnn._linear_pointwise(matrix, columns.T, None, "none", [], "")
-    return matrix @ columns
 
 
 def _cubic(a: float = -0.75) -> np.ndarray:

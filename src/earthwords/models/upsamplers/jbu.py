@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from earthwords.errors import UsageError, WeightsError
 from earthwords.kernels.adaptive_conv import adaptive_conv
-from earthwords.kernels.bilateral import BilateralWeights, Then, bilateral_double
+from earthwords.kernels.bilateral import Then, bilateral_double
+from earthwords.kernels.joint_kernel import KernelWeights, joint_kernel
 from earthwords.kernels.range_kernel import range_kernel
 
 KEY_DIM = 32
@@ -56,6 +57,8 @@ class JbuStage(nn.Module):
 
     def kernels(self, guidance: Tensor) -> Tensor:
         """`(batch, offsets, h, w)` for guidance `(batch, 3, h, w)`; the sum is near, not exactly, one."""
+        if not self.training and not torch.is_grad_enabled():
+            return joint_kernel(self.range_proj(guidance), guidance, self._matrices())
         combined = range_kernel(self.range_proj(guidance), self.temperature, self.radius) * self.spatial_kernel()
         combined = combined / combined.sum(dim=1, keepdim=True).clamp(min=1e-7)
         return combined + FIXUP * self.fixup_proj(torch.cat([combined, guidance], dim=1))
@@ -72,9 +75,9 @@ class JbuStage(nn.Module):
             return then(self(source.permute(2, 0, 1)[None], guidance)[0].permute(1, 2, 0))
         return bilateral_double(source, self.range_proj(guidance)[0], guidance[0], self._matrices(), then=then)
 
-    def _matrices(self) -> BilateralWeights:
+    def _matrices(self) -> KernelWeights:
         (mix, mix_bias), (correct, correct_bias) = _matrix(self.fixup_proj[0]), _matrix(self.fixup_proj[3])
-        return BilateralWeights(
+        return KernelWeights(
             temperature=self.temperature,
             spatial=self.spatial_kernel().flatten(),
             mix=mix,
