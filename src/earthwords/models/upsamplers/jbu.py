@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from earthwords.errors import UsageError, WeightsError
 from earthwords.kernels.adaptive_conv import adaptive_conv
 from earthwords.kernels.bilateral import Then, bilateral_double
-from earthwords.kernels.joint_kernel import KernelWeights, joint_kernel
+from earthwords.kernels.joint_kernel import LEAST, KernelWeights, joint_kernel
 from earthwords.kernels.range_kernel import range_kernel
 
 KEY_DIM = 32
@@ -57,23 +57,35 @@ class JbuStage(nn.Module):
 
     def kernels(self, guidance: Tensor) -> Tensor:
         """`(batch, offsets, h, w)` for guidance `(batch, 3, h, w)`; the sum is near, not exactly, one."""
-        if not self.training and not torch.is_grad_enabled():
+        if self._only_infers:
             return joint_kernel(self.range_proj(guidance), guidance, self._matrices())
         combined = range_kernel(self.range_proj(guidance), self.temperature, self.radius) * self.spatial_kernel()
-        combined = combined / combined.sum(dim=1, keepdim=True).clamp(min=1e-7)
+        combined = combined / combined.sum(dim=1, keepdim=True).clamp(min=LEAST)
         return combined + FIXUP * self.fixup_proj(torch.cat([combined, guidance], dim=1))
 
     def forward(self, source: Tensor, guidance: Tensor) -> Tensor:
         """`(batch, dim, h, w)` to the size of `guidance`, which is `(batch, 3, 2h, 2w)`."""
+        if self._in_bands(source):
+            pairs = zip(source.permute(0, 2, 3, 1), guidance[:, None], strict=True)
+            return torch.stack([self.enlarge(*pair, then=_as_it_is).permute(2, 0, 1) for pair in pairs])
         large = F.interpolate(source, size=guidance.shape[-2:], mode="bicubic", align_corners=False)
         padded = F.pad(large, [self.radius] * 4, mode="reflect")
         return adaptive_conv(padded, self.kernels(guidance))
 
     def enlarge(self, source: Tensor, guidance: Tensor, *, then: Then) -> Tensor:
         """`forward` on `source` `(h, w, c)`, whose rows are handed to `then` as they come; not differentiable."""
-        if source.device.type != "cpu" or source.dtype != torch.float32:
+        if not self._in_bands(source):
             return then(self(source.permute(2, 0, 1)[None], guidance)[0].permute(1, 2, 0))
         return bilateral_double(source, self.range_proj(guidance)[0], guidance[0], self._matrices(), then=then)
+
+    @property
+    def _only_infers(self) -> bool:
+        """Neither drops out units nor records gradients."""
+        return not (self.training or torch.is_grad_enabled())
+
+    def _in_bands(self, source: Tensor) -> bool:
+        """Whether `bilateral_double` can do it."""
+        return self._only_infers and source.device.type == "cpu" and source.dtype == torch.float32
 
     def _matrices(self) -> KernelWeights:
         (mix, mix_bias), (correct, correct_bias) = _matrix(self.fixup_proj[0]), _matrix(self.fixup_proj[3])
