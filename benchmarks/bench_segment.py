@@ -41,7 +41,7 @@ from earthwords.inference.sliding import Encoder
 from earthwords.kernels import adaptive_conv, joint_kernel
 from earthwords.kernels.blend import add_window
 from earthwords.models.backbones.clip import ClipBackbone, DenseMethod, build_clip
-from earthwords.models.upsamplers.jbu import Jbu, JbuStack, JbuStage
+from earthwords.models.upsamplers.jbu import FIXUP, Jbu, JbuStack, steps_needed
 from earthwords.models.upsamplers.simfeatup import JbuOne
 
 UPSAMPLERS = {"simfeatup": JbuOne, "jbu": JbuStack}
@@ -51,25 +51,22 @@ THREADS = os.cpu_count() or 1
 Convolution = Callable[[Tensor, Tensor], Tensor]
 
 
-class AuthorsStage(JbuStage):
-    """A step that makes its kernels by unfolding and filters with a convolution of one's choice."""
+class Authors(torch.nn.Module):
+    """The authors' upsampling with the weights of one of ours: kernels by unfolding, a convolution of one's choice."""
 
-    convolution: Convolution
+    def __init__(self, ours: Jbu, convolution: Convolution) -> None:
+        super().__init__()
+        self.ours = ours
+        self.convolution = convolution
 
-    def forward(self, source: Tensor, guidance: Tensor) -> Tensor:
-        large = F.interpolate(source, size=guidance.shape[-2:], mode="bicubic", align_corners=False)
-        kernels = joint_kernel.reference(self.range_proj(guidance), guidance, self._matrices())
-        return self.convolution(F.pad(large, [self.radius] * 4, mode="reflect"), kernels)
-
-
-def authors(name: str, convolution: Convolution, dim: int = DIM) -> Jbu:
-    """An upsampler with the same weights, its steps the authors'."""
-    made = upsampler(name, dim)
-    for part in made.modules():
-        if isinstance(part, JbuStage):
-            part.__class__ = AuthorsStage
-            part.convolution = convolution
-    return made
+    def forward(self, features: Tensor, image: Tensor, size: tuple[int, int]) -> Tensor:
+        for stage in self.ours.stages(steps_needed(features.shape[-2:], size)):
+            doubled = (2 * features.shape[-2], 2 * features.shape[-1])
+            guidance = F.adaptive_avg_pool2d(image, doubled)
+            kernels = joint_kernel.reference(stage.range_proj(guidance), guidance, stage._matrices())
+            large = F.interpolate(features, size=doubled, mode="bicubic", align_corners=False)
+            features = self.convolution(F.pad(large, [stage.radius] * 4, mode="reflect"), kernels)
+        return features + FIXUP * self.ours.fixup_proj(features)
 
 
 def upsampler(name: str, dim: int = DIM) -> Jbu:
@@ -121,7 +118,7 @@ def unfolded(name: str) -> float:
     torch.set_num_threads(THREADS)
     seconds = []
     for dim in (16, 32):
-        made, image = authors(name, adaptive_conv.reference, dim), torch.randn(1, 3, TILE, TILE)
+        made, image = Authors(upsampler(name, dim), adaptive_conv.reference), torch.randn(1, 3, TILE, TILE)
         features = torch.randn(1, dim, TILE // 16, TILE // 16)
         times = []
         for _ in range(2):
@@ -135,7 +132,7 @@ def unfolded(name: str) -> float:
 def rows_of(name: str, base: Encoder, alone: float, image: Tensor, words: Tensor, runs: int) -> list[dict[str, Any]]:
     """The rows of an upsampler."""
     ours = upsampler(name)
-    slow, wanted = measure(replace(base, upsampler=authors(name, adaptive_conv.adaptive_conv)), image, words, 1)
+    slow, wanted = measure(replace(base, upsampler=Authors(ours, adaptive_conv.adaptive_conv)), image, words, 1)
     best = wanted.topk(2, dim=0).values
     clear = best[0] - best[1] > 1e-4
 
@@ -149,7 +146,7 @@ def rows_of(name: str, base: Encoder, alone: float, image: Tensor, words: Tensor
         return made
 
     windows = len(range(0, image.shape[1] - TILE + 1, STRIDE)) * len(range(0, image.shape[2] - TILE + 1, STRIDE))
-    by_offset = replace(base, upsampler=authors(name, adaptive_conv.by_offset))
+    by_offset = replace(base, upsampler=Authors(ours, adaptive_conv.by_offset))
     table = [
         row("encoder alone", alone),
         row("authors", slow, wanted),

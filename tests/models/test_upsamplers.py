@@ -96,6 +96,19 @@ def test_modules_of_other_dtypes(dtype: torch.dtype) -> None:
     torch.testing.assert_close(found.float(), expected, atol=0.05 * scale, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["jbu", "simfeatup"])
+@pytest.mark.parametrize("size", [(24, 32), (96, 128), (70, 90)])
+def test_training_and_inference_agree(name: str, size: tuple[int, int]) -> None:
+    """With gradients every operation is PyTorch's, without them the compiled loops work."""
+    module = plugins.load(PACKAGE, name, kind="upsampler").build(6, STATES[name])
+    features, image = torch.randn(2, 6, 6, 8), torch.randn(2, 3, *size)
+    learning = module(features, image, size)
+    with torch.no_grad():
+        inferring = module(features, image, size)
+    assert learning.requires_grad and not inferring.requires_grad
+    torch.testing.assert_close(inferring, learning, atol=2e-5 * float(inferring.abs().max()), rtol=0)
+
+
 def test_unknown_upsampler() -> None:
     with pytest.raises(UsageError, match="Unknown upsampler 'simfetup'"):
         plugins.load(PACKAGE, "simfetup", kind="upsampler")

@@ -73,17 +73,17 @@ class _Writer:
 
 
 @intrinsic(prefer_literal=True)
-def filter_block(typing_context, side, source, row, channels, kernels, offset, out):  # type: ignore[no-untyped-def]
+def filter_block(typing_context, side, source, row, pixel, kernels, offset, width, out):  # type: ignore[no-untyped-def]
     """`out[x, c] = sum_ij kernels[i d + j, x] * source[i, x + j, c]` for `PIXELS` x and `CHANNELS` c.
 
-    `row`, `channels`, `offset` are the strides in bytes of i, x and of the kernels' first axis; `out` is `(x, c)`
-    with the strides of `source`.
+    `row`, `pixel`, `offset` and `width` are the strides in bytes of the source's i and x, of the kernels' first axis
+    and of the result's x.
     """
     if not isinstance(side, types.IntegerLiteral):
         return None
 
     def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _, source, row, channels, kernels, offset, out = arguments
+        _, source, row, pixel, kernels, offset, width, out = arguments
         side, writer = signature.args[0].literal_value, _Writer(builder)
         unit = ir.Constant(_LONG, 4)
 
@@ -91,7 +91,7 @@ def filter_block(typing_context, side, source, row, channels, kernels, offset, o
             line = builder.add(source, builder.mul(i, row))
             weights = builder.add(kernels, builder.mul(writer.at(ir.Constant(_LONG, 0), (i, side)), offset))
             for column in range(side + PIXELS - 1):
-                values = [writer.load(writer.at(line, (channels, column), (unit, LANES * v))) for v in range(2)]
+                values = [writer.load(writer.at(line, (pixel, column), (unit, LANES * v))) for v in range(2)]
                 for x in range(max(0, column - side + 1), min(PIXELS, column + 1)):
                     weight = writer.spread(writer.at(weights, (offset, column - x), (unit, x)))
                     for v in range(2):
@@ -99,10 +99,10 @@ def filter_block(typing_context, side, source, row, channels, kernels, offset, o
             return sums
 
         for n, total in enumerate(writer.sums(2 * PIXELS, ir.Constant(_LONG, side), body)):
-            writer.store(total, writer.at(out, (channels, n // 2), (unit, LANES * (n % 2))))
+            writer.store(total, writer.at(out, (width, n // 2), (unit, LANES * (n % 2))))
         return context.get_dummy_value()
 
-    return types.void(side, *[types.intp] * 6), write
+    return types.void(side, *[types.intp] * 7), write
 
 
 @intrinsic(prefer_literal=True)

@@ -18,18 +18,25 @@ _OPTIONS = {"fastmath": True, "cache": True, "nogil": True, "error_model": "nump
 """One thread each: windows are computed in several threads, and numba's own may not be entered by two."""
 
 
+def spaced(channels: int) -> int:
+    """Numbers from one pixel to the next in a source of `filter_rows`: a window's pixels a power of 2 of bytes apart
+    would all fall into the same few lines of the cache."""
+    return channels + CHANNELS if channels % 256 == 0 else channels
+
+
 @njit(**_OPTIONS)
 def filter_rows(source: Floats, kernels: Floats, out: Floats) -> None:
     """`out[y, x] = sum_ij kernels[i d + j, y, x] * source[y + i, x + j]`.
 
-    source `(h + d - 1, w + d - 1, c)`, kernels `(d * d, h, w)`, out `(h, w, c)`; contiguous.
+    source `(h + d - 1, w + d - 1, c or more)`, kernels `(d * d, h, w)`, out `(h, w, c)`; contiguous.
     """
     height, width, channels = out.shape
     side = source.shape[0] - height + 1
     if width < PIXELS or channels % CHANNELS or side not in (7, 11):
         _filter_any(source, kernels, out)
         return
-    row = 4 * channels * source.shape[1]
+    pixel = 4 * source.shape[2]
+    row = pixel * source.shape[1]
     weights = np.empty((side * side, PIXELS), np.float32)
     for y in range(height):
         for tile in range(0, width, PIXELS):
@@ -38,12 +45,12 @@ def filter_rows(source: Floats, kernels: Floats, out: Floats) -> None:
                 for i in range(PIXELS):
                     weights[k, i] = kernels[k, y, x + i]
             for c in range(0, channels, CHANNELS):
-                values = source.ctypes.data + y * row + 4 * (x * channels + c)
+                values = source.ctypes.data + y * row + x * pixel + 4 * c
                 target = out.ctypes.data + 4 * ((y * width + x) * channels + c)
                 if side == 11:
-                    filter_block(11, values, row, 4 * channels, weights.ctypes.data, 4 * PIXELS, target)
+                    filter_block(11, values, row, pixel, weights.ctypes.data, 4 * PIXELS, 4 * channels, target)
                 else:
-                    filter_block(7, values, row, 4 * channels, weights.ctypes.data, 4 * PIXELS, target)
+                    filter_block(7, values, row, pixel, weights.ctypes.data, 4 * PIXELS, 4 * channels, target)
 
 
 @njit(**_OPTIONS)
@@ -109,7 +116,7 @@ def _products_any(keys: Floats, first: int, out: Floats) -> None:
 def double(source: Floats, weights: Floats, out: Floats, radius: int) -> None:
     """Bicubic enlargement by 2 (torch's, align_corners False) with a border of `radius` mirrored pixels.
 
-    source `(h, w, c)`, weights `(2, 4)` of even and odd pixels, out `(2 h + 2 radius, 2 w + 2 radius, c)`.
+    source `(h, w, c)`, weights `(2, 4)` of even and odd pixels, out `(2 h + 2 radius, 2 w + 2 radius, c or more)`.
     """
     height, width, channels = source.shape
     for y in range(2 * height):

@@ -53,10 +53,12 @@ def by_offset(source: Tensor, kernels: Tensor) -> Tensor:
 
 
 def _numba(source: Tensor, kernels: Tensor) -> Tensor:
-    from earthwords.kernels._cpu import filter_rows
+    from earthwords.kernels._cpu import filter_rows, spaced
 
-    last = source.detach().permute(0, 2, 3, 1).contiguous()
-    out = source.new_empty((len(source), *kernels.shape[2:], source.shape[1]))
+    batch, channels, rows, cols = source.shape
+    last = source.new_empty((batch, rows, cols, spaced(channels)))
+    last[..., :channels] = source.detach().permute(0, 2, 3, 1)
+    out = source.new_empty((batch, *kernels.shape[2:], channels))
     for image, weights, target in zip(last, kernels.detach().contiguous(), out, strict=True):
         filter_rows(image.numpy(), weights.numpy(), target.numpy())
     return out.permute(0, 3, 1, 2).contiguous()

@@ -40,13 +40,13 @@ def bilateral_double(
     Returns:
         `(2h, 2w, *)`, whatever `then` makes of it.
     """
-    from earthwords.kernels._cpu import double, filter_rows, window_products
+    from earthwords.kernels._cpu import double, filter_rows, spaced, window_products
 
     offsets = len(weights.spatial)
     radius = weights.radius
     height, width = guidance.shape[1:]
     channels = source.shape[-1]
-    large = np.empty((height + 2 * radius, width + 2 * radius, channels), np.float32)
+    large = np.empty((height + 2 * radius, width + 2 * radius, spaced(channels)), np.float32)
     double(source.contiguous().numpy(), _cubic(), large, radius)
     padded = F.pad(keys[None], [radius] * 4, mode="reflect")[0].contiguous().numpy()
     band = max(1, BAND_NUMBERS // (offsets * width))

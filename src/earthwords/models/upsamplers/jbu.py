@@ -57,7 +57,7 @@ class JbuStage(nn.Module):
 
     def kernels(self, guidance: Tensor) -> Tensor:
         """`(batch, offsets, h, w)` for guidance `(batch, 3, h, w)`; the sum is near, not exactly, one."""
-        if self._only_infers:
+        if _only_infers(self):
             return joint_kernel(self.range_proj(guidance), guidance, self._matrices())
         combined = range_kernel(self.range_proj(guidance), self.temperature, self.radius) * self.spatial_kernel()
         combined = combined / combined.sum(dim=1, keepdim=True).clamp(min=LEAST)
@@ -65,27 +65,15 @@ class JbuStage(nn.Module):
 
     def forward(self, source: Tensor, guidance: Tensor) -> Tensor:
         """`(batch, dim, h, w)` to the size of `guidance`, which is `(batch, 3, 2h, 2w)`."""
-        if self._in_bands(source):
-            pairs = zip(source.permute(0, 2, 3, 1), guidance[:, None], strict=True)
-            return torch.stack([self.enlarge(*pair, then=_as_it_is).permute(2, 0, 1) for pair in pairs])
         large = F.interpolate(source, size=guidance.shape[-2:], mode="bicubic", align_corners=False)
         padded = F.pad(large, [self.radius] * 4, mode="reflect")
         return adaptive_conv(padded, self.kernels(guidance))
 
     def enlarge(self, source: Tensor, guidance: Tensor, *, then: Then) -> Tensor:
         """`forward` on `source` `(h, w, c)`, whose rows are handed to `then` as they come; not differentiable."""
-        if not self._in_bands(source):
+        if not _in_bands(self, source):
             return then(self(source.permute(2, 0, 1)[None], guidance)[0].permute(1, 2, 0))
         return bilateral_double(source, self.range_proj(guidance)[0], guidance[0], self._matrices(), then=then)
-
-    @property
-    def _only_infers(self) -> bool:
-        """Neither drops out units nor records gradients."""
-        return not (self.training or torch.is_grad_enabled())
-
-    def _in_bands(self, source: Tensor) -> bool:
-        """Whether `bilateral_double` can do it."""
-        return self._only_infers and source.device.type == "cpu" and source.dtype == torch.float32
 
     def _matrices(self) -> KernelWeights:
         (mix, mix_bias), (correct, correct_bias) = _matrix(self.fixup_proj[0]), _matrix(self.fixup_proj[3])
@@ -116,12 +104,27 @@ class Jbu(nn.Module):
 
     def forward(self, features: Tensor, image: Tensor, size: tuple[int, int]) -> Tensor:
         """`(batch, dim, h, w)` to `(batch, dim, *size)`, guided by `image` `(batch, 3, H, W)`."""
+        if _in_bands(self, features):
+            return self._inferred(features, image, size)
         for stage in self.stages(steps_needed(features.shape[-2:], size)):
             features = stage(features, _guidance(stage, features.shape[-2:], image))
         features = features + FIXUP * self.fixup_proj(features)
         if features.shape[-2:] != torch.Size(size):
             features = F.interpolate(features, size=size, mode="bilinear", align_corners=False)
         return features
+
+    def _inferred(self, features: Tensor, image: Tensor, size: tuple[int, int]) -> Tensor:
+        """`forward` image by image, the correction made where there are fewest pixels; channels last in memory."""
+        out = []
+        for tokens, guidance in zip(features, image, strict=True):
+            folded, added = self.fold(tokens.flatten(1).T)
+
+            def corrected(rows: Tensor, added: Tensor = added) -> Tensor:
+                return rows + added
+
+            source = folded.unflatten(0, tuple(tokens.shape[-2:]))
+            out.append(self.spread(source, guidance[None], size, then=corrected))
+        return torch.stack(out).permute(0, 3, 1, 2)
 
     def fold(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The final correction applied to tokens `(token, dim)`, and what it adds to every pixel, `(dim,)`.
@@ -163,6 +166,16 @@ class JbuStack(Jbu):
     def stages(self, steps: int) -> list[JbuStage]:
         own = [self.up1, self.up2, self.up3, self.up4]
         return [own[min(i, 3)] for i in range(steps)]
+
+
+def _only_infers(module: nn.Module) -> bool:
+    """Neither drops out units nor records gradients."""
+    return not (module.training or torch.is_grad_enabled())
+
+
+def _in_bands(module: nn.Module, source: Tensor) -> bool:
+    """Whether `bilateral_double` can do it."""
+    return _only_infers(module) and source.device.type == "cpu" and source.dtype == torch.float32
 
 
 def _guidance(stage: JbuStage, shape: tuple[int, ...], image: Tensor) -> Tensor:
