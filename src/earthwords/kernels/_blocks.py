@@ -3,6 +3,8 @@
 Compilers keep a sum in memory when its loop runs over channels, and one that runs over offsets is not made into
 vectors. Here the sums of a block, a few pixels by a few vectors, stay in registers while all offsets pass; the
 window's side is known when the block is compiled. Addresses are numbers of bytes, as `array.ctypes.data` gives.
+
+numba's cache on disk watches `_cpu.py` only: change that file too when you change this one.
 """
 
 from __future__ import annotations
@@ -14,8 +16,17 @@ from llvmlite import binding, ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 
-LANES = 16 if binding.get_host_cpu_features().get("avx512f") else 8
-"""Floats of a vector: two registers where a register holds fewer."""
+
+def _lanes() -> int:
+    """16 where a register holds as many; 8 elsewhere, two registers if need be."""
+    try:
+        return 16 if binding.get_host_cpu_features().get("avx512f") else 8
+    except RuntimeError:  # LLVM cannot ask this processor
+        return 8
+
+
+LANES = _lanes()
+"""Floats of a vector."""
 PIXELS = 4
 """Of a block of `filter_block`."""
 CHANNELS = 2 * LANES

@@ -1,7 +1,7 @@
 """The loops of the fast CPU paths, compiled by numba at first use; float32, arrays `(row, col, channel)`.
 
 Channels are contiguous, so that every inner loop is a vector operation, and each pixel's kernel is read once
-for all channels.
+for all channels. The windows of FeatUp (7) and SimFeatUp (11) have blocks of their own, `_blocks`.
 """
 
 from __future__ import annotations
