@@ -16,8 +16,9 @@ half, 5 words. The rows:
 
 Windows are computed one by one by as many threads as there are processors, each with one thread inside; `authors,
 torch` and `authors, unfold` one after the other, with all threads inside. `ratio` is the time over that of `authors`
-in the same run, `over_encoder` over that of the encoder, `labels` the share of pixels with the label of `authors`
-among those whose two best cosines differ by more than 1e-4 there.
+in the same run, `over_encoder` over that of the encoder; `cpu`, `cpu_ratio` and `cpu_over` are the same in processor
+seconds of all threads, which other people's work on the machine disturbs less. `labels` is the share of pixels with
+the label of `authors` among those whose two best cosines differ by more than 1e-4 there.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,44 +102,64 @@ def segment(made: Encoder, image: Tensor, words: Tensor, *, threads: int) -> Ten
     return total / seen
 
 
-def measure(made: Encoder, image: Tensor, words: Tensor, runs: int, *, threads: int = THREADS) -> tuple[float, Tensor]:
-    """Least seconds of some runs, and the logits; one window before that compiles and warms up."""
-    segment(made, image[:, :TILE, :TILE], words, threads=threads)
-    seconds = []
+@dataclass(frozen=True)
+class Spent:
+    """Seconds on the clock, and of all processors."""
+
+    wall: float
+    cpu: float
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.wall + other.wall, self.cpu + other.cpu)
+
+    def __mul__(self, number: float) -> Spent:
+        return Spent(self.wall * number, self.cpu * number)
+
+
+def spent(function: Callable[[], Any], runs: int) -> Spent:
+    """The least of some runs, of each clock."""
+    walls, cpus = [], []
     for _ in range(runs):
-        began = time.perf_counter()
-        logits = segment(made, image, words, threads=threads)
-        seconds.append(time.perf_counter() - began)
-    return min(seconds), logits
+        wall, cpu = time.perf_counter(), time.process_time()
+        function()
+        walls.append(time.perf_counter() - wall)
+        cpus.append(time.process_time() - cpu)
+    return Spent(min(walls), min(cpus))
+
+
+def measure(made: Encoder, image: Tensor, words: Tensor, runs: int, *, threads: int = THREADS) -> tuple[Spent, Tensor]:
+    """The time, and the logits; one window before that compiles and warms up."""
+    segment(made, image[:, :TILE, :TILE], words, threads=threads)
+    logits: list[Tensor] = []
+    took = spent(lambda: logits.append(segment(made, image, words, threads=threads)), runs)
+    return took, logits[-1]
 
 
 @torch.inference_mode()
-def unfolded(name: str) -> float:
-    """Seconds a window of 512 channels takes if both kernels unfold, read off the line through 16 and 32 channels."""
+def unfolded(name: str) -> Spent:
+    """What a window of 512 channels takes if both kernels unfold, read off the line through 16 and 32 channels."""
     torch.set_num_threads(THREADS)
-    seconds = []
+    took = []
     for dim in (16, 32):
         made, image = Authors(upsampler(name, dim), adaptive_conv.reference), torch.randn(1, 3, TILE, TILE)
         features = torch.randn(1, dim, TILE // 16, TILE // 16)
-        times = []
-        for _ in range(2):
-            began = time.perf_counter()
-            made(features, image, (TILE, TILE))
-            times.append(time.perf_counter() - began)
-        seconds.append(min(times))
-    return seconds[0] + (seconds[1] - seconds[0]) * (DIM - 16) / 16
+        took.append(spent(lambda made=made, f=features, image=image: made(f, image, (TILE, TILE)), 2))
+    slope = (DIM - 16) / 16
+    return took[0] * (1 - slope) + took[1] * slope
 
 
-def rows_of(name: str, base: Encoder, alone: float, image: Tensor, words: Tensor, runs: int) -> list[dict[str, Any]]:
+def rows_of(name: str, base: Encoder, alone: Spent, image: Tensor, words: Tensor, runs: int) -> list[dict[str, Any]]:
     """The rows of an upsampler."""
     ours = upsampler(name)
     slow, wanted = measure(replace(base, upsampler=Authors(ours, adaptive_conv.adaptive_conv)), image, words, 1)
     best = wanted.topk(2, dim=0).values
     clear = best[0] - best[1] > 1e-4
 
-    def row(path: str, seconds: float, found: Tensor | None = None) -> dict[str, Any]:
-        made = {"upsampler": name, "path": path, "seconds": seconds}
-        made |= {"ratio": seconds / slow, "over_encoder": seconds / alone, "labels": None, "max_difference": None}
+    def row(path: str, took: Spent, found: Tensor | None = None) -> dict[str, Any]:
+        made: dict[str, Any] = {"upsampler": name, "path": path}
+        made |= {"seconds": took.wall, "ratio": took.wall / slow.wall, "over_encoder": took.wall / alone.wall}
+        made |= {"cpu": took.cpu, "cpu_ratio": took.cpu / slow.cpu, "cpu_over": took.cpu / alone.cpu}
+        made |= {"labels": None, "max_difference": None}
         if found is not None:
             same = found.argmax(dim=0) == wanted.argmax(dim=0)
             made["labels"] = float(same[clear].float().mean())
@@ -151,7 +172,7 @@ def rows_of(name: str, base: Encoder, alone: float, image: Tensor, words: Tensor
         row("encoder alone", alone),
         row("authors", slow, wanted),
         row("authors, torch", *measure(by_offset, image, words, 1, threads=1)),
-        row("authors, unfold", alone + windows * unfolded(name)),
+        row("authors, unfold", alone + unfolded(name) * windows),
     ]
     for path, energy in (("all channels", None), ("exact", 1.0), ("energy .9999", 0.9999)):
         table.append(row(path, *measure(replace(base, upsampler=ours, energy=energy), image, words, runs)))
@@ -170,7 +191,8 @@ def main() -> None:
     words = F.normalize(torch.randn(5, DIM), dim=-1)
     base = encoder()
     alone, _ = measure(base, image, words, args.runs)
-    columns = {"seconds": 9, "ratio": 9, "over_encoder": 14, "labels": 9, "max_difference": 16}
+    columns = {"seconds": 9, "ratio": 9, "over_encoder": 14, "cpu": 9, "cpu_ratio": 11, "cpu_over": 10}
+    columns |= {"labels": 9, "max_difference": 16}
     print(f"{'upsampler':<11}{'path':<17}" + "".join(f"{k:>{n}}" for k, n in columns.items()))
     rows = []
     for name in args.upsampler:
