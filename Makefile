@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow test-triton lint bench clean
 
 $(VENV)/.core: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,11 @@ test: $(VENV)/.dev
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
 
+# Triton's kernels on a CPU, in its interpreter (with a GPU: TRITON_INTERPRET=0)
+test-triton: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet "triton>=3.2"
+	TRITON_INTERPRET=$${TRITON_INTERPRET:-1} OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/kernels/test_triton.py
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -32,6 +37,7 @@ lint: $(VENV)/.dev
 # DATA: folder of held-out images (docs/models/tiny.md); without it only what needs none runs.
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_startup.py
+	$(BIN)/python benchmarks/bench_kernels.py
 	$(BIN)/python benchmarks/bench_segment.py
 	$(BIN)/python benchmarks/bench_memory.py --side 4096
 	if [ -n "$(DATA)" ]; then $(BIN)/python benchmarks/bench_tiny.py "$(DATA)"; fi

@@ -7,19 +7,23 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from earthwords.kernels import adaptive_conv, bilateral, range_kernel
-from earthwords.kernels._cpu import double, filter_rows, window_products
+from earthwords.kernels import adaptive_conv, bilateral, joint_kernel, range_kernel
+from earthwords.kernels._cpu import double, filter_rows, spaced, window_products
 from earthwords.kernels.bilateral import _cubic
 from earthwords.models.upsamplers.jbu import JbuStage
 
 
-@pytest.mark.parametrize(("side", "height", "width", "channels"), [(7, 5, 9, 33), (11, 8, 3, 1), (3, 1, 17, 64)])
+@pytest.mark.parametrize(
+    ("side", "height", "width", "channels"),
+    [(7, 5, 9, 33), (11, 8, 3, 1), (3, 1, 17, 64), (11, 3, 9, 64), (7, 4, 6, 256)],
+)
 def test_filter_rows(side: int, height: int, width: int, channels: int) -> None:
     torch.manual_seed(side)
     source = torch.randn(1, channels, height + side - 1, width + side - 1)
     kernels = torch.randn(1, side * side, height, width)
     out = np.full((height, width, channels), np.nan, np.float32)
-    filter_rows(source[0].permute(1, 2, 0).contiguous().numpy(), kernels[0].numpy(), out)
+    padded = F.pad(source[0].permute(1, 2, 0), (0, spaced(channels) - channels), value=float("nan"))
+    filter_rows(padded.contiguous().numpy(), kernels[0].numpy(), out)
     expected = adaptive_conv.reference(source, kernels)[0].permute(1, 2, 0)
     torch.testing.assert_close(torch.from_numpy(out), expected, atol=2e-5, rtol=1e-5)
 
@@ -46,6 +50,13 @@ def test_double(height: int, width: int, radius: int) -> None:
     torch.testing.assert_close(torch.from_numpy(out), expected, atol=1e-6, rtol=1e-5)
 
 
+def plain_step(stage: JbuStage, source: torch.Tensor, guidance: torch.Tensor) -> torch.Tensor:
+    """The references one after the other."""
+    large = F.interpolate(source, size=guidance.shape[-2:], mode="bicubic", align_corners=False)
+    kernels = joint_kernel.reference(stage.range_proj(guidance), guidance, stage._matrices())
+    return adaptive_conv.reference(F.pad(large, [stage.radius] * 4, mode="reflect"), kernels)
+
+
 @pytest.mark.parametrize("numbers", [1, 121 * 2 * 14, 2**18], ids=["a row", "two rows", "all rows"])
 @pytest.mark.parametrize("radius", [3, 5])
 @torch.inference_mode()
@@ -57,7 +68,7 @@ def test_a_step_in_bands_equals_the_plain_one(radius: int, numbers: int, monkeyp
         value.normal_(0, 0.3)
     stage.sigma_spatial.fill_(0.7)
     source, guidance = torch.randn(1, 5, 4, 7), torch.randn(1, 3, 8, 14)
-    expected = stage(source, guidance)[0].permute(1, 2, 0)
+    expected = plain_step(stage, source, guidance)[0].permute(1, 2, 0)
     monkeypatch.setattr(bilateral, "BAND_NUMBERS", numbers)
     heights: list[int] = []
 
@@ -69,3 +80,17 @@ def test_a_step_in_bands_equals_the_plain_one(radius: int, numbers: int, monkeyp
     scale = float(expected.abs().max())
     torch.testing.assert_close(found / 2, expected[..., :3], atol=bilateral.TOLERANCE * scale, rtol=0)
     assert sum(heights) == 8 and (len(heights) == 8) == (numbers == 1)
+
+
+@pytest.mark.parametrize("radius", [1, 3, 5])
+def test_a_step_with_and_without_gradients(radius: int) -> None:
+    """Training and inference take other paths to the same result."""
+    torch.manual_seed(radius)
+    stage = JbuStage(radius).eval()
+    source, guidance = torch.randn(2, 5, 4, 7), torch.randn(2, 3, 8, 14)
+    learning = stage(source, guidance)
+    with torch.no_grad():
+        inferring = stage(source, guidance)
+        assert learning.requires_grad and not inferring.requires_grad
+        torch.testing.assert_close(inferring, learning, atol=2e-5, rtol=0)
+        torch.testing.assert_close(inferring, plain_step(stage, source, guidance), atol=2e-5, rtol=0)

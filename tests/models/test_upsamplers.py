@@ -78,8 +78,35 @@ def test_unfitting_checkpoints(state: dict[str, Tensor] | None, sentence: str) -
 
 
 def test_too_few_tokens_for_the_radius() -> None:
-    with pytest.raises(WeightsError, match="more than 2 tokens a side, got 2 x 4"):
+    with pytest.raises(UsageError, match="more than 2 tokens a side, got 2 x 4"):
         simfeatup.build(6, STATES["simfeatup"])(torch.randn(1, 6, 2, 4), torch.randn(1, 3, 32, 64), (32, 64))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_modules_of_other_dtypes(dtype: torch.dtype) -> None:
+    """A module moved to another dtype takes and gives that dtype, near what it gives in float32."""
+    module = simfeatup.build(6, STATES["simfeatup"])
+    features, image = torch.randn(2, 6, 3, 4), torch.randn(2, 3, 12, 16)
+    with torch.inference_mode():
+        expected = module(features, image, (12, 16))
+        found = module.to(dtype)(features.to(dtype), image.to(dtype), (12, 16))
+        rows = module.spread(features[0].permute(1, 2, 0).to(dtype), image[:1].to(dtype), (12, 16), then=lambda r: r)
+    assert found.dtype == rows.dtype == dtype
+    scale = float(expected.abs().max())
+    torch.testing.assert_close(found.float(), expected, atol=0.05 * scale, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["jbu", "simfeatup"])
+@pytest.mark.parametrize("size", [(24, 32), (96, 128), (70, 90)])
+def test_training_and_inference_agree(name: str, size: tuple[int, int]) -> None:
+    """With gradients every operation is PyTorch's, without them the compiled loops work."""
+    module = plugins.load(PACKAGE, name, kind="upsampler").build(6, STATES[name])
+    features, image = torch.randn(2, 6, 6, 8), torch.randn(2, 3, *size)
+    learning = module(features, image, size)
+    with torch.no_grad():
+        inferring = module(features, image, size)
+    assert learning.requires_grad and not inferring.requires_grad
+    torch.testing.assert_close(inferring, learning, atol=2e-5 * float(inferring.abs().max()), rtol=0)
 
 
 def test_unknown_upsampler() -> None:

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,7 @@ def open_journal(folder: Path, *, settings: Mapping[str, str], blocks: Blocks, r
         if earlier is None:
             for path in folder.iterdir():
                 path.unlink()
-            about = {
+            about: Mapping[str, Any] = {
                 "settings": dict(settings),
                 "began": datetime.now(UTC).replace(microsecond=0).isoformat(),
                 "region": vars(blocks.region),

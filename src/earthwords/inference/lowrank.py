@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from earthwords.kernels.bilateral import Then
+from earthwords.kernels.linear import linear
 
 VECTOR = 32
 """Channels come in multiples of this; the rest is zeros. The loops over channels then have no remainder."""
@@ -56,11 +57,11 @@ def reduced_cosines(
     for i, (tokens, guidance) in enumerate(zip(features, image, strict=True)):
         folded, added = upsampler.fold(tokens.flatten(1).T)
         basis = _basis(folded, added, energy, note)
-        source, shift, words = folded @ basis, added @ basis, basis.T @ queries.T
+        source, shift, words = folded @ basis, added @ basis, queries @ basis
 
         def cosines(rows: Tensor, shift: Tensor = shift, words: Tensor = words) -> Tensor:
             rows = rows + shift
-            return (rows @ words) / rows.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+            return linear(rows, words) / rows.norm(dim=-1, keepdim=True).clamp_min(1e-12)
 
         grid = source.unflatten(0, tuple(tokens.shape[-2:]))
         out[i] = upsampler.spread(grid, guidance[None], size, then=cosines).permute(2, 0, 1)

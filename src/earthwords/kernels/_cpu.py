@@ -1,29 +1,64 @@
 """The loops of the fast CPU paths, compiled by numba at first use; float32, arrays `(row, col, channel)`.
 
 Channels are contiguous, so that every inner loop is a vector operation, and each pixel's kernel is read once
-for all channels.
+for all channels. The windows of FeatUp (7) and SimFeatUp (11) have blocks of their own, `_blocks`.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
+
+from earthwords.kernels._blocks import CHANNELS, LANES, PIXELS, filter_block, product_block
 
 Floats = NDArray[np.float32]
 
-_OPTIONS = {"parallel": True, "fastmath": True, "cache": True, "nogil": True, "error_model": "numpy"}
+_OPTIONS = {"fastmath": True, "cache": True, "nogil": True, "error_model": "numpy"}
+"""One thread each: windows are computed in several threads, and numba's own may not be entered by two."""
+
+
+def spaced(channels: int) -> int:
+    """Numbers from one pixel to the next in a source of `filter_rows`: a window's pixels a power of 2 of bytes apart
+    would all fall into the same few lines of the cache."""
+    return channels + CHANNELS if channels % 256 == 0 else channels
 
 
 @njit(**_OPTIONS)
 def filter_rows(source: Floats, kernels: Floats, out: Floats) -> None:
     """`out[y, x] = sum_ij kernels[i d + j, y, x] * source[y + i, x + j]`.
 
-    source `(h + d - 1, w + d - 1, c)`, kernels `(d * d, h, w)`, out `(h, w, c)`.
+    source `(h + d - 1, w + d - 1, c or more)`, kernels `(d * d, h, w)`, out `(h, w, c)`; contiguous.
     """
     height, width, channels = out.shape
     side = source.shape[0] - height + 1
-    for y in prange(height):
+    if width < PIXELS or channels % CHANNELS or side not in (7, 11):
+        _filter_any(source, kernels, out)
+        return
+    pixel = 4 * source.shape[2]
+    row = pixel * source.shape[1]
+    weights = np.empty((side * side, PIXELS), np.float32)
+    for y in range(height):
+        for tile in range(0, width, PIXELS):
+            x = min(tile, width - PIXELS)
+            for k in range(side * side):
+                for i in range(PIXELS):
+                    weights[k, i] = kernels[k, y, x + i]
+            for c in range(0, channels, CHANNELS):
+                values = source.ctypes.data + y * row + x * pixel + 4 * c
+                target = out.ctypes.data + 4 * ((y * width + x) * channels + c)
+                if side == 11:
+                    filter_block(11, values, row, pixel, weights.ctypes.data, 4 * PIXELS, 4 * channels, target)
+                else:
+                    filter_block(7, values, row, pixel, weights.ctypes.data, 4 * PIXELS, 4 * channels, target)
+
+
+@njit(**_OPTIONS)
+def _filter_any(source: Floats, kernels: Floats, out: Floats) -> None:
+    """`filter_rows` of any window and any number of channels."""
+    height, width, channels = out.shape
+    side = source.shape[0] - height + 1
+    for y in range(height):
         for x in range(width):
             sums = out[y, x]
             sums[:] = 0
@@ -38,31 +73,53 @@ def filter_rows(source: Floats, kernels: Floats, out: Floats) -> None:
 def window_products(keys: Floats, first: int, out: Floats) -> None:
     """`out[i d + j, y, x] = <keys[:, y' , x + r], keys[:, y' - r + i, x + j]>`, `y' = first + y + r`.
 
-    keys `(dim, H + 2 r, w + 2 r)` with dim even, out `(d * d, h, w)`.
+    keys `(dim, H + 2 r, w + 2 r)`, out `(d * d, h, w)`; contiguous.
     """
+    height, width = out.shape[1:]
+    dim, rows, cols = keys.shape
+    side = cols - width + 1
+    if width < LANES or side not in (7, 11):
+        _products_any(keys, first, out)
+        return
+    radius, depth, offset = side // 2, 4 * rows * cols, 4 * height * width
+    for y in range(height):
+        for tile in range(0, width, LANES):
+            x = min(tile, width - LANES)
+            centre = keys.ctypes.data + 4 * ((first + y + radius) * cols + x + radius)
+            for i in range(side):
+                other = keys.ctypes.data + 4 * ((first + y + i) * cols + x)
+                target = out.ctypes.data + i * side * offset + 4 * (y * width + x)
+                if side == 11:
+                    product_block(11, dim, depth, centre, other, offset, target)
+                else:
+                    product_block(7, dim, depth, centre, other, offset, target)
+
+
+@njit(**_OPTIONS)
+def _products_any(keys: Floats, first: int, out: Floats) -> None:
+    """`window_products` of any window."""
     offsets, height, width = out.shape
     side = keys.shape[2] - width + 1
     radius = side // 2
-    for k in prange(offsets):
+    for k in range(offsets):
         i, j = k // side, k % side
         for y in range(height):
             sums = out[k, y]
             sums[:] = 0
-            for d in range(0, keys.shape[0], 2):
+            for d in range(keys.shape[0]):
                 centre, other = keys[d, first + y + radius, radius:], keys[d, first + y + i, j:]
-                centre2, other2 = keys[d + 1, first + y + radius, radius:], keys[d + 1, first + y + i, j:]
                 for x in range(width):
-                    sums[x] += centre[x] * other[x] + centre2[x] * other2[x]
+                    sums[x] += centre[x] * other[x]
 
 
 @njit(**_OPTIONS)
 def double(source: Floats, weights: Floats, out: Floats, radius: int) -> None:
     """Bicubic enlargement by 2 (torch's, align_corners False) with a border of `radius` mirrored pixels.
 
-    source `(h, w, c)`, weights `(2, 4)` of even and odd pixels, out `(2 h + 2 radius, 2 w + 2 radius, c)`.
+    source `(h, w, c)`, weights `(2, 4)` of even and odd pixels, out `(2 h + 2 radius, 2 w + 2 radius, c or more)`.
     """
     height, width, channels = source.shape
-    for y in prange(2 * height):
+    for y in range(2 * height):
         rows = np.empty((width, channels), np.float32)
         top = (y - 1) // 2 - 1 if y % 2 else y // 2 - 2
         v = weights[y % 2]

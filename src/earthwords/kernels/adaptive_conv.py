@@ -4,7 +4,7 @@
 with `d x d` offsets in row-major order (FeatUp, https://arxiv.org/abs/2403.10516).
 
 Cost: `d^2 * C * H * W` multiply-adds. `reference` materialises a `C * d^2 * H * W` array (12 GB for
-512 channels, d = 11 at 224 x 224); `adaptive_conv` adds one offset at a time and needs the output only.
+512 channels, d = 11 at 224 x 224); the other paths hold the output, on a CPU also a copy of the source.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import math
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from earthwords.kernels._dispatch import path
 
 TOLERANCE = 2e-5
 
@@ -36,6 +38,11 @@ def adaptive_conv(source: Tensor, kernels: Tensor) -> Tensor:
     Returns:
         `(batch, channel, h, w)`. Differentiable in both arguments.
     """
+    return path(PATHS, source, kernels)(source, kernels)
+
+
+def by_offset(source: Tensor, kernels: Tensor) -> Tensor:
+    """Add the image moved by one offset at a time, in plain PyTorch."""
     offsets, height, width = kernels.shape[1:]
     side = math.isqrt(offsets)
     out = source.new_zeros((*source.shape[:2], height, width))
@@ -43,3 +50,25 @@ def adaptive_conv(source: Tensor, kernels: Tensor) -> Tensor:
         row, col = divmod(k, side)
         out.addcmul_(source[:, :, row : row + height, col : col + width], kernels[:, k : k + 1])
     return out
+
+
+def _numba(source: Tensor, kernels: Tensor) -> Tensor:
+    from earthwords.kernels._cpu import filter_rows, spaced
+
+    batch, channels, rows, cols = source.shape
+    last = source.new_empty((batch, rows, cols, spaced(channels)))
+    last[..., :channels] = source.detach().permute(0, 2, 3, 1)
+    out = source.new_empty((batch, *kernels.shape[2:], channels))
+    for image, weights, target in zip(last, kernels.detach().contiguous(), out, strict=True):
+        filter_rows(image.numpy(), weights.numpy(), target.numpy())
+    return out.permute(0, 3, 1, 2).contiguous()
+
+
+def _triton(source: Tensor, kernels: Tensor) -> Tensor:
+    from earthwords.kernels._triton import AdaptiveConv
+
+    out: Tensor = AdaptiveConv.apply(source, kernels)
+    return out
+
+
+PATHS = {"numba": _numba, "triton": _triton, "torch": by_offset}

@@ -10,14 +10,14 @@ Cost: `d^2 * (C + D + 2 d^2) * H * W` multiply-adds for C channels and keys of D
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from earthwords.kernels.joint_kernel import KernelWeights, corrected
 
 TOLERANCE = 2e-5
 BAND_NUMBERS = 2**18
@@ -26,56 +26,39 @@ BAND_NUMBERS = 2**18
 Then = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True, kw_only=True)
-class BilateralWeights:
-    """What a step has learned, as plain matrices."""
-
-    temperature: Tensor
-    spatial: Tensor
-    """`(d * d,)`."""
-    mix_kernel: Tensor
-    """`(d * d, d * d)`, from a kernel to the hidden units of its correction."""
-    mix_guidance: Tensor
-    """`(d * d, 3)`."""
-    mix_bias: Tensor
-    correct: Tensor
-    """`(d * d, d * d)`, already scaled."""
-    correct_bias: Tensor
-
-
 def bilateral_double(
-    source: Tensor, keys: Tensor, guidance: Tensor, weights: BilateralWeights, *, then: Then = lambda rows: rows
+    source: Tensor, keys: Tensor, guidance: Tensor, weights: KernelWeights, *, then: Then = lambda rows: rows
 ) -> Tensor:
     """Enlarge by 2 (bicubic), filter with kernels made from the guidance, and reduce, on a CPU.
 
     Args:
         source: `(h, w, c)` float32.
-        keys: `(D, 2h, 2w)`, D even.
+        keys: `(D, 2h, 2w)`.
         guidance: `(3, 2h, 2w)`.
         then: what becomes of a band `(rows, 2w, c)` of the result; it must not keep its argument.
 
     Returns:
         `(2h, 2w, *)`, whatever `then` makes of it.
     """
-    from earthwords.kernels._cpu import double, filter_rows, window_products
+    from earthwords.kernels._cpu import double, filter_rows, spaced, window_products
 
     offsets = len(weights.spatial)
-    radius = math.isqrt(offsets) // 2
+    radius = weights.radius
     height, width = guidance.shape[1:]
     channels = source.shape[-1]
-    large = np.empty((height + 2 * radius, width + 2 * radius, channels), np.float32)
+    large = np.empty((height + 2 * radius, width + 2 * radius, spaced(channels)), np.float32)
     double(source.contiguous().numpy(), _cubic(), large, radius)
     padded = F.pad(keys[None], [radius] * 4, mode="reflect")[0].contiguous().numpy()
-    colours = guidance.flatten(1)
     band = max(1, BAND_NUMBERS // (offsets * width))
-    products = torch.empty(offsets, band, width)
+    products = torch.empty((offsets + 4) * band * width)
     filtered = torch.empty(band, width, channels)
     out = None
     for first in range(0, height, band):
         rows = min(band, height - first)
-        here = products.flatten()[: offsets * rows * width].view(offsets, rows, width)
-        window_products(padded, first, here.numpy())
-        kernels = _corrected(here.flatten(1), colours[:, first * width : (first + rows) * width], weights)
+        here = products[: (offsets + 4) * rows * width].view(offsets + 4, rows, width)
+        window_products(padded, first, here[:offsets].numpy())
+        here[offsets:-1], here[-1] = guidance[:, first : first + rows], 1
+        kernels = corrected(here.flatten(1), weights)
         filter_rows(
             large[first : first + rows + 2 * radius],
             kernels.view(offsets, rows, width).numpy(),
@@ -87,15 +70,6 @@ def bilateral_double(
         out[first : first + rows] = part
     assert out is not None
     return out
-
-
-def _corrected(products: Tensor, colours: Tensor, weights: BilateralWeights) -> Tensor:
-    """Dot products `(d * d, pixel)` to the kernels that are applied."""
-    kernels = products.mul_(weights.temperature).softmax(dim=0).mul_(weights.spatial[:, None])
-    kernels.div_(kernels.sum(dim=0).clamp_(min=1e-7))
-    hidden = torch.addmm(weights.mix_bias[:, None], weights.mix_guidance, colours)
-    hidden = F.gelu(hidden.addmm_(weights.mix_kernel, kernels))
-    return kernels.addmm_(weights.correct, hidden).add_(weights.correct_bias[:, None])
 
 
 def _cubic(a: float = -0.75) -> np.ndarray:

@@ -3,7 +3,7 @@
 `out[b, k, y, x] = softmax_k(temperature * <keys[b, :, y, x], keys[b, :, (y, x) + offset_k]>)` over the
 `(2 r + 1)^2` offsets of a window, row-major, reflect padding (FeatUp, https://arxiv.org/abs/2403.10516).
 
-Cost: `d^2 * D * H * W` multiply-adds. `reference` materialises `D * d^2 * H * W` numbers, `range_kernel`
+Cost: `d^2 * D * H * W` multiply-adds. `reference` materialises `D * d^2 * H * W` numbers, the other paths
 only the `d^2 * H * W` of the result.
 """
 
@@ -12,6 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from earthwords.kernels._dispatch import path
 
 TOLERANCE = 2e-5
 
@@ -34,8 +36,13 @@ def range_kernel(keys: Tensor, temperature: Tensor, radius: int) -> Tensor:
         radius: of the square window.
 
     Returns:
-        `(batch, (2 radius + 1)^2, h, w)`, sums to one over the offsets.
+        `(batch, (2 radius + 1)^2, h, w)`, sums to one over the offsets. Differentiable in both tensors.
     """
+    return path(PATHS, keys, temperature)(keys, temperature, radius)
+
+
+def by_offset(keys: Tensor, temperature: Tensor, radius: int) -> Tensor:
+    """One offset at a time, in plain PyTorch."""
     height, width = keys.shape[-2:]
     side = 2 * radius + 1
     padded = F.pad(keys, [radius] * 4, mode="reflect")
@@ -45,3 +52,23 @@ def range_kernel(keys: Tensor, temperature: Tensor, radius: int) -> Tensor:
         for col in range(side)
     ]
     return (temperature * torch.stack(logits, dim=1)).softmax(dim=1)
+
+
+def _numba(keys: Tensor, temperature: Tensor, radius: int) -> Tensor:
+    from earthwords.kernels._cpu import window_products
+
+    padded = F.pad(keys.detach(), [radius] * 4, mode="reflect").contiguous()
+    out = keys.new_empty((len(keys), (2 * radius + 1) ** 2, *keys.shape[-2:]))
+    for image, target in zip(padded, out, strict=True):
+        window_products(image.numpy(), 0, target.numpy())
+    return out.mul_(temperature.detach()).softmax(dim=1)
+
+
+def _triton(keys: Tensor, temperature: Tensor, radius: int) -> Tensor:
+    from earthwords.kernels._triton import RangeKernel
+
+    out: Tensor = RangeKernel.apply(keys, temperature, radius)
+    return out
+
+
+PATHS = {"numba": _numba, "triton": _triton, "torch": by_offset}

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from earthwords.errors import WeightsError
+from earthwords.errors import UsageError, WeightsError
 from earthwords.kernels.adaptive_conv import adaptive_conv
-from earthwords.kernels.bilateral import BilateralWeights, Then, bilateral_double
+from earthwords.kernels.bilateral import Then, bilateral_double
+from earthwords.kernels.joint_kernel import LEAST, KernelWeights, joint_kernel
 from earthwords.kernels.range_kernel import range_kernel
 
 KEY_DIM = 32
@@ -49,14 +50,17 @@ class JbuStage(nn.Module):
 
     def spatial_kernel(self) -> Tensor:
         """`(1, offsets, 1, 1)`: Gaussian over window coordinates in [-1, 1]."""
-        axis = torch.linspace(-1, 1, 2 * self.radius + 1, device=self.sigma_spatial.device)
+        sigma = self.sigma_spatial
+        axis = torch.linspace(-1, 1, 2 * self.radius + 1, device=sigma.device, dtype=sigma.dtype)
         distance = axis[:, None] ** 2 + axis[None, :] ** 2
-        return torch.exp(-distance / (2 * self.sigma_spatial**2)).reshape(1, -1, 1, 1)
+        return torch.exp(-distance / (2 * sigma**2)).reshape(1, -1, 1, 1)
 
     def kernels(self, guidance: Tensor) -> Tensor:
         """`(batch, offsets, h, w)` for guidance `(batch, 3, h, w)`; the sum is near, not exactly, one."""
+        if _only_infers(self):
+            return joint_kernel(self.range_proj(guidance), guidance, self._matrices())
         combined = range_kernel(self.range_proj(guidance), self.temperature, self.radius) * self.spatial_kernel()
-        combined = combined / combined.sum(dim=1, keepdim=True).clamp(min=1e-7)
+        combined = combined / combined.sum(dim=1, keepdim=True).clamp(min=LEAST)
         return combined + FIXUP * self.fixup_proj(torch.cat([combined, guidance], dim=1))
 
     def forward(self, source: Tensor, guidance: Tensor) -> Tensor:
@@ -67,18 +71,16 @@ class JbuStage(nn.Module):
 
     def enlarge(self, source: Tensor, guidance: Tensor, *, then: Then) -> Tensor:
         """`forward` on `source` `(h, w, c)`, whose rows are handed to `then` as they come; not differentiable."""
-        if source.device.type != "cpu" or source.dtype != torch.float32:
+        if not _in_bands(self, source):
             return then(self(source.permute(2, 0, 1)[None], guidance)[0].permute(1, 2, 0))
         return bilateral_double(source, self.range_proj(guidance)[0], guidance[0], self._matrices(), then=then)
 
-    def _matrices(self) -> BilateralWeights:
+    def _matrices(self) -> KernelWeights:
         (mix, mix_bias), (correct, correct_bias) = _matrix(self.fixup_proj[0]), _matrix(self.fixup_proj[3])
-        offsets = len(mix)
-        return BilateralWeights(
+        return KernelWeights(
             temperature=self.temperature,
             spatial=self.spatial_kernel().flatten(),
-            mix_kernel=mix[:, :offsets],
-            mix_guidance=mix[:, offsets:],
+            mix=mix,
             mix_bias=mix_bias,
             correct=FIXUP * correct,
             correct_bias=FIXUP * correct_bias,
@@ -102,12 +104,27 @@ class Jbu(nn.Module):
 
     def forward(self, features: Tensor, image: Tensor, size: tuple[int, int]) -> Tensor:
         """`(batch, dim, h, w)` to `(batch, dim, *size)`, guided by `image` `(batch, 3, H, W)`."""
+        if _in_bands(self, features):
+            return self._inferred(features, image, size)
         for stage in self.stages(steps_needed(features.shape[-2:], size)):
             features = stage(features, _guidance(stage, features.shape[-2:], image))
         features = features + FIXUP * self.fixup_proj(features)
         if features.shape[-2:] != torch.Size(size):
             features = F.interpolate(features, size=size, mode="bilinear", align_corners=False)
         return features
+
+    def _inferred(self, features: Tensor, image: Tensor, size: tuple[int, int]) -> Tensor:
+        """`forward` image by image, the correction made where there are fewest pixels; channels last in memory."""
+        out = []
+        for tokens, guidance in zip(features, image, strict=True):
+            folded, added = self.fold(tokens.flatten(1).T)
+
+            def corrected(rows: Tensor, added: Tensor = added) -> Tensor:
+                return rows + added
+
+            source = folded.unflatten(0, tuple(tokens.shape[-2:]))
+            out.append(self.spread(source, guidance[None], size, then=corrected))
+        return torch.stack(out).permute(0, 3, 1, 2)
 
     def fold(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The final correction applied to tokens `(token, dim)`, and what it adds to every pixel, `(dim,)`.
@@ -151,11 +168,21 @@ class JbuStack(Jbu):
         return [own[min(i, 3)] for i in range(steps)]
 
 
+def _only_infers(module: nn.Module) -> bool:
+    """Neither drops out units nor records gradients."""
+    return not (module.training or torch.is_grad_enabled())
+
+
+def _in_bands(module: nn.Module, source: Tensor) -> bool:
+    """Whether `bilateral_double` can do it."""
+    return _only_infers(module) and source.device.type == "cpu" and source.dtype == torch.float32
+
+
 def _guidance(stage: JbuStage, shape: tuple[int, ...], image: Tensor) -> Tensor:
     """The image at the size that a step leads to from tokens of `shape`."""
     rows, cols = shape
     if min(2 * rows, 2 * cols) <= stage.radius:
-        raise WeightsError(
+        raise UsageError(
             f"This upsampler needs more than {stage.radius // 2} tokens a side, got {rows} x {cols}; "
             "use larger windows (--tile-size) or --upsampler bilinear."
         )
