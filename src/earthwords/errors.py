@@ -46,3 +46,10 @@ def did_you_mean(value: str, known: Iterable[str]) -> str:
 def unknown(kind: str, value: str, known: Iterable[str]) -> UsageError:
     """The error for a name that is in no table."""
     return UsageError(f"Unknown {kind} {value!r}. {did_you_mean(value, known)}")
+
+
+def brief(error: BaseException | str, *, most: int = 200) -> str:
+    """The first line of a library's message, without what is not printable, and never a page of it."""
+    line = next((line for line in str(error).splitlines() if line.strip()), "") or type(error).__name__
+    line = "".join(c for c in line.strip() if c.isprintable()).rstrip(".")
+    return line if len(line) <= most else f"{line[:most]}..."
