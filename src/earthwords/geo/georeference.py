@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS
 from pyproj.exceptions import CRSError
@@ -21,14 +22,20 @@ Bounds = tuple[float, float, float, float]
 _SNAP = 1e-6
 """In pixels: bounds this close to a pixel's edge mean that edge."""
 
+_FAR = 1e15
+"""No CRS has places or pixels as far or as large; NaN is not below it either."""
+
 
 def grid_of(dataset: DatasetReader) -> tuple[Grid, tuple[str, ...]]:
     """The grid of an open dataset, and sentences on what is missing.
 
     A CRS without a geotransform counts as no CRS, as do ground control points and RPCs: the place of a
     pixel is then not known exactly. So does a geographic CRS with latitudes that there are not. A geotransform
-    without a CRS is kept, so outputs overlay the source.
+    without a CRS is kept, so outputs overlay the source; one whose pixels have no area is not.
     """
+    if not _has_area(dataset.transform):
+        flat = Grid(height=dataset.height, width=dataset.width, transform=Affine.identity(), crs=None)
+        return flat, ("A geotransform whose pixels have no area: working in pixels, areas in pixels.",)
     crs, notes = _crs_of(dataset)
     grid = Grid(height=dataset.height, width=dataset.width, transform=dataset.transform, crs=crs)
     if crs is not None and crs.is_geographic and _leaves_the_globe(grid, crs):
@@ -67,6 +74,11 @@ def pixel_to_crs(grid: Grid, cols: NDArray[Any], rows: NDArray[Any]) -> tuple[ND
     """`(x, y)` in the CRS of places in pixels (corners are whole numbers), arrays of one shape."""
     t = grid.transform
     return t.a * cols + t.b * rows + t.c, t.d * cols + t.e * rows + t.f
+
+
+def _has_area(transform: Affine) -> bool:
+    numbers = (transform.determinant, *transform[:6])
+    return transform.determinant != 0 and all(abs(number) < _FAR for number in numbers)
 
 
 def _crs_of(dataset: DatasetReader) -> tuple[CRS | None, tuple[str, ...]]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
-from earthwords.errors import SourceError
+from earthwords.errors import SourceError, brief
 
 LOCAL_OPTIONS: dict[str, str | int] = {"GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE", "GDAL_CACHEMAX": 2**28}
 """A JPEG that ends early is an error, not a grey half image. Decoded blocks take 256 MiB at most (a row of blocks of
@@ -102,7 +102,7 @@ def reading(source: str, what: str) -> Iterator[None]:
 def one_line(error: BaseException) -> str:
     """GDAL's own words, on one line and without the final full stop."""
     text = getattr(error, "errmsg", "") or str(error)
-    return " ".join(str(text).split()).rstrip(".")
+    return brief(" ".join(str(text).split()), most=300)
 
 
 def _check_local(path: Path) -> None:
@@ -113,6 +113,7 @@ def _check_local(path: Path) -> None:
     if path.stat().st_size == 0:
         raise SourceError(f"{path} is empty (0 bytes); copy or download it again.")
     _check_png(path)
+    _check_vrt(path)
 
 
 def _similar(path: Path) -> str:
@@ -129,6 +130,18 @@ def _check_png(path: Path) -> None:
         file.seek(max(path.stat().st_size - _PNG_TAIL, 0))
         if b"IEND" not in file.read():
             raise SourceError(f"{path} is a PNG that ends too early; copy or download it again.")
+
+
+def _check_vrt(path: Path) -> None:
+    """A message of GDAL that is not UTF-8 gets lost on its way, and a source that is not found reads as zeros."""
+    with path.open("rb") as file:
+        if b"<VRTDataset" not in file.read(512):
+            return
+        file.seek(0)
+        try:
+            file.read().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise SourceError(f"{path} is a VRT that is not UTF-8 text ({brief(error)}); make it anew.") from error
 
 
 def _cannot_open(source: str, error: BaseException) -> str:
