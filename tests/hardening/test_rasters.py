@@ -11,6 +11,7 @@ import rasterio
 from affine import Affine
 
 from earthwords.errors import SourceError
+from earthwords.geo.area import PixelAreas
 from earthwords.geo.scene import open_scene
 from earthwords.types import Window
 
@@ -45,6 +46,43 @@ def test_pixels_without_an_area(vrt: Callable[..., Path], numbers: str) -> None:
         assert scene.grid.crs is None and scene.grid.transform == Affine.identity()
         assert "geotransform whose pixels have no area" in scene.notes[0]
         assert scene.read(WHOLE).valid.all()
+
+
+UTM = (
+    'PROJCS["x",GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563]],PRIMEM["Greenwich",0],'
+    'UNIT["degree",{degree}]],PROJECTION["Transverse_Mercator"],PARAMETER["latitude_of_origin",0],'
+    'PARAMETER["central_meridian",{meridian}],PARAMETER["scale_factor",{scale}],UNIT["metre",{metre}]]'
+)
+GOOD = {"degree": "0.0174532925199433", "meridian": "57", "scale": "0.9996", "metre": "1"}
+
+
+BAD = [(key, value) for key in ("degree", "metre", "scale") for value in ("0", "-1", "1e40", "1e300", "nan")]
+
+
+@pytest.mark.parametrize(("key", "value"), [*BAD, ("degree", "0.9999999999"), ("meridian", "1e300")])
+def test_a_crs_that_leads_nowhere(vrt: Callable[..., Path], key: str, value: str) -> None:
+    wkt = UTM.format(**{**GOOD, key: value})
+    path = vrt(head=f"<SRS>{wkt}</SRS><GeoTransform>326417.5,0.5,0,2781133,0,-0.5</GeoTransform>")
+    with open_scene(path) as scene:
+        gsd = scene.grid.gsd_m
+        assert gsd is None or 0 < gsd < 1e15
+        areas = PixelAreas(scene.grid).block(0, 9)
+        assert np.isfinite(areas).all() and (areas > 0).all()
+
+
+def test_a_remark_about_the_crs_is_no_failure(vrt: Callable[..., Path]) -> None:
+    """GDAL says of this degree that it cannot be converted, and the next call would raise it."""
+    wkt = UTM.format(**{**GOOD, "degree": "[]"})
+    path = vrt(head=f"<SRS>{wkt}</SRS><GeoTransform>326417.5,0.5,0,2781133,0,-0.5</GeoTransform>")
+    with open_scene(path) as scene:
+        assert scene.grid.crs is None and scene.read(WHOLE).valid.all()
+
+
+def test_sides_that_no_raster_has(vrt: Callable[..., Path]) -> None:
+    path = vrt()
+    path.write_text(path.read_text().replace('rasterYSize="9"', 'rasterYSize="99999999"'))
+    with pytest.raises(SourceError, match=r"claims to be 99,999,999 x 13 pixels"):
+        open_scene(path)
 
 
 def test_a_missing_palette(vrt: Callable[..., Path]) -> None:

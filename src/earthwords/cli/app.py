@@ -15,7 +15,7 @@ from typing import Any
 from cyclopts import App, CycloptsError, Parameter
 
 from earthwords import __version__
-from earthwords.errors import EarthwordsError
+from earthwords.errors import EarthwordsError, brief
 from earthwords.tasks.models import models as list_models
 from earthwords.tasks.models import pull
 
@@ -76,6 +76,8 @@ def explain(error: BaseException) -> tuple[str, int]:
     what = " ".join(f"{type(error).__name__}: {error}".split())
     if isinstance(error, MemoryError) or "OutOfMemory" in what or "allocate memory" in what or "enough memory" in what:
         return "Out of memory; use a smaller --batch-size or --tile-size, fewer words or --bounds.", 1
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{brief(str(error.filename))}: {error.strerror.lower()}; correct or change that path.", 1
     return f"Unexpected failure ({what}); run again with --debug and report it.", 1
 
 

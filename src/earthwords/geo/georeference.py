@@ -9,7 +9,6 @@ from typing import Any
 from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS
-from pyproj.exceptions import CRSError
 from rasterio.crs import CRS as RasterioCRS
 from rasterio.io import DatasetReader
 
@@ -83,20 +82,38 @@ def _has_area(transform: Affine) -> bool:
 
 def _crs_of(dataset: DatasetReader) -> tuple[CRS | None, tuple[str, ...]]:
     has_transform = not dataset.transform.is_identity
-    if dataset.crs is not None and dataset.crs.wkt and has_transform:
-        try:
-            return CRS.from_wkt(dataset.crs.to_wkt()), ()
-        except CRSError:
-            return None, ("The CRS is not understood by PROJ: areas are in pixels.",)
+    wkt = _wkt_of(dataset)
+    if wkt and has_transform:
+        crs = _working_crs(wkt, dataset)
+        return (crs, ()) if crs else (None, ("The CRS is not understood by PROJ: areas are in pixels.",))
     if not has_transform and dataset.gcps[0]:
         why = "Only ground control points, no geotransform (warp it first, for example with gdalwarp)"
     elif not has_transform and dataset.rpcs is not None:
         why = "Only rational polynomial coefficients (RPC), no geotransform (orthorectify it first)"
-    elif dataset.crs is not None and dataset.crs.wkt:
+    elif wkt:
         why = "A CRS but no geotransform"
     else:
         why = "No CRS"
     return None, (f"{why}: working in pixels, areas in pixels.",)
+
+
+def _wkt_of(dataset: DatasetReader) -> str:
+    """The file's CRS, empty if it has none; `"?"` if GDAL itself cannot say what it read."""
+    try:
+        return dataset.crs.to_wkt() if dataset.crs is not None and dataset.crs.wkt else ""
+    except Exception:  # GDAL's own classes, which rasterio does not publish
+        return "?"
+
+
+def _working_crs(wkt: str, dataset: DatasetReader) -> CRS | None:
+    """The CRS, if places can be taken from it to the ground and it can be written to outputs."""
+    try:
+        crs = CRS.from_wkt(wkt)
+        to_rasterio_crs(crs)
+        gsd = Grid(height=dataset.height, width=dataset.width, transform=dataset.transform, crs=crs).gsd_m
+    except Exception:  # PROJ's errors, and those of GDAL, which rasterio does not publish
+        return None
+    return crs if gsd is not None and 0 < gsd < _FAR else None
 
 
 def _leaves_the_globe(grid: Grid, crs: CRS) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
@@ -69,7 +70,7 @@ def open_dataset(source: str) -> DatasetReader:
         with gdal_environment(source), warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             dataset = rasterio.open(source)
-    except (RasterioError, OSError) as error:
+    except (RasterioError, CPLE_BaseError, OSError) as error:
         raise SourceError(_cannot_open(source, error)) from error
     _check_bands(source, dataset)
     return dataset
@@ -91,7 +92,7 @@ def reading(source: str, what: str) -> Iterator[None]:
     try:
         with gdal_environment(source):
             yield
-    except RasterioError as error:
+    except (RasterioError, CPLE_BaseError) as error:
         cause = error.__cause__ or error
         raise SourceError(
             f"Cannot read {what} of {source}: the file seems truncated or damaged ({one_line(cause)}); "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,9 +27,10 @@ def load_folder(path: Path, *, weights_id: str) -> ClipBackbone:
     """A CLIP in transformers' layout: `config.json`, weights, tokenizer files, image statistics."""
     config = _config(path)
     state = {name: value.float() for name, value in _folder_state(path).items()}
-    _check_layers(path, config, state)
+    _check_sizes(path, config, state)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about layers of no size, which will not fit
             check_fit(build_clip(config), state)  # before anything of a size that config.json claims is allocated
         model = build_clip(config)
     except (EarthwordsError, MemoryError):
@@ -66,19 +68,26 @@ def _without_remarks() -> Iterator[None]:
         transformers_logging.set_verbosity(before)
 
 
-def _check_layers(path: Path, config: CLIPConfig, state: dict[str, Tensor]) -> None:
-    """More layers than tensors cannot be; a number made large by damage would build them for hours."""
-    trunk = getattr(config.vision_config, "trunk", None) or {}
+def _check_sizes(path: Path, config: CLIPConfig, state: dict[str, Tensor]) -> None:
+    """What the shapes of the weights do not tell; more layers than tensors would be built for hours."""
     try:
-        wanted = [config.vision_config.num_hidden_layers, config.text_config.num_hidden_layers]
-        wanted += trunk.get("depths", ())
-        wrong = any(not 0 <= number <= len(state) for number in wanted)
-        wrong |= bool(trunk) and config.vision_config.patch_size != 2 ** len(trunk["widths"])
-        wrong |= config.vision_config.patch_size < 1
+        right = _fits(config, most_layers=len(state))
     except (TypeError, AttributeError, KeyError):
-        wrong = True
-    if wrong:
+        right = False
+    if not right:
         raise WeightsError(f"{path / 'config.json'} does not describe the CLIP whose weights lie beside it.")
+
+
+def _fits(config: CLIPConfig, *, most_layers: int) -> bool:
+    vision, text = config.vision_config, config.text_config
+    trunk = getattr(vision, "trunk", None)
+    layers = [vision.num_hidden_layers, text.num_hidden_layers, *(trunk["depths"] if trunk else ())]
+    return (
+        all(0 <= number <= most_layers for number in layers)
+        and all(tower.num_attention_heads >= 1 and 0 < tower.layer_norm_eps < 1 for tower in (vision, text))
+        and (vision.patch_size == 2 ** len(trunk["widths"]) if trunk else vision.patch_size >= 1)
+        and 0 <= text.eos_token_id < text.vocab_size
+    )
 
 
 def _folder_state(path: Path) -> dict[str, Tensor]:

@@ -90,7 +90,7 @@ def read_class_file(path: str | Path, *, background: str | int | None = None) ->
     """A vocabulary from a SegEarth-OV class file: one class a line, commas between synonyms."""
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(f"Cannot read the class file {path}: {brief(error)}.") from error
     return parse_classes([line for line in lines if line.strip()], background=background)
 
