@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,15 @@ def test_torchscript_archives(refused: Read, canary: Path, tmp_path: Path, evil:
         for name, content in {**parts, evil: pickle.dumps(Bomb(canary))}.items():
             archive.writestr(f"scripted/{name}", content)
     refused("--model", tmp_path / "scripted.pt")
+
+
+def test_a_tar_of_the_first_pytorch(refused: Read, canary: Path, tmp_path: Path) -> None:
+    """PyTorch's own words about it advise to load it unsafely."""
+    with tarfile.open(tmp_path / "model.pth", "w") as archive:
+        for name in ("sys_info", "pickle", "storages", "tensors"):
+            (tmp_path / name).write_bytes(pickle.dumps(Bomb(canary)))
+            archive.add(tmp_path / name, name)
+    refused("--model", tmp_path / "model.pth", says="damaged, or no PyTorch file")
 
 
 def test_a_zip_that_would_fill_the_disk(refused: Read, tmp_path: Path) -> None:

@@ -47,6 +47,8 @@ app.command(train)
 def run(argv: list[str]) -> int:
     """Run one command line, print its result, return the exit code."""
     debug, as_json = _take(argv, "--debug"), _take(argv, "--json")
+    if not debug and "CPL_DEBUG" not in os.environ:
+        os.environ.setdefault("CPL_LOG", os.devnull)  # GDAL's remarks; its errors come to us as exceptions
     try:
         with _terminable():
             result = app(argv)

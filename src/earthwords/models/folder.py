@@ -51,7 +51,7 @@ def _config(path: Path) -> CLIPConfig:
     try:
         with _without_remarks():
             return CLIPConfig.from_pretrained(path, local_files_only=True)
-    except (MemoryError, KeyboardInterrupt):
+    except MemoryError:
         raise
     except Exception as error:  # validation raises classes of its own, by the kind of mistake
         raise WeightsError(f"{path} is not a CLIP folder of transformers: {brief(error)}.") from error
