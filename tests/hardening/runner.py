@@ -38,19 +38,19 @@ class Runner:
         self._environment = {**os.environ, "EARTHWORDS_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
         self._process: subprocess.Popen[str] | None = None
 
-    def run(self, argv: Sequence[str]) -> Ran:
-        """Run `earthwords ARGV`, at most `LIMIT_S` seconds."""
+    def run(self, argv: Sequence[str], *, limit_s: float = LIMIT_S) -> Ran:
+        """Run `earthwords ARGV`, at most `limit_s` seconds."""
         process = self._process or self._start()
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(json.dumps(list(argv)) + "\n")
         process.stdin.flush()
-        ready, _, _ = select.select([process.stdout], [], [], LIMIT_S)
+        ready, _, _ = select.select([process.stdout], [], [], limit_s)
         line = process.stdout.readline() if ready else ""
         if line:
             return Ran(**json.loads(line))
         self.close()
-        what = f"died with {process.returncode}" if ready else f"still running after {LIMIT_S} s"
-        return Ran(code=None, out="", err=what, seconds=LIMIT_S, peak_mib=0)
+        what = f"died with {process.returncode}" if ready else f"still running after {limit_s:g} s"
+        return Ran(code=None, out="", err=what, seconds=limit_s, peak_mib=0)
 
     def close(self) -> None:
         """End the process."""

@@ -110,7 +110,10 @@ def _working_crs(wkt: str, dataset: DatasetReader) -> CRS | None:
     try:
         crs = CRS.from_wkt(wkt)
         to_rasterio_crs(crs)
-        gsd = Grid(height=dataset.height, width=dataset.width, transform=dataset.transform, crs=crs).gsd_m
+        grid = Grid(height=dataset.height, width=dataset.width, transform=dataset.transform, crs=crs)
+        if crs.is_geographic and _leaves_the_globe(grid, crs):
+            return crs  # which `grid_of` has a sentence for
+        gsd = grid.gsd_m
     except Exception:  # PROJ's errors, and those of GDAL, which rasterio does not publish
         return None
     return crs if gsd is not None and 0 < gsd < _FAR else None
