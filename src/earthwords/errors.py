@@ -58,3 +58,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(
         words in what for words in ("OutOfMemory", "allocate memory", "enough memory")
     )
+
+
+def brief(error: BaseException | str, *, most: int = 200) -> str:
+    """The first line of a library's message, without what is not printable, and never a page of it."""
+    line = next((line for line in str(error).splitlines() if line.strip()), "") or type(error).__name__
+    line = "".join(c for c in line.strip() if c.isprintable()).rstrip(".")
+    return line if len(line) <= most else f"{line[:most]}..."

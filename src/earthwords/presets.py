@@ -7,11 +7,12 @@ Rows show descent: `SEGEARTH_OV = replace(CLEARCLIP, ...)`. Users write rows of 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from earthwords.errors import UsageError, did_you_mean, unknown
+from earthwords.errors import UsageError, brief, did_you_mean, unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,15 +167,32 @@ SEGMENT_PRESETS: dict[str, SegmentPreset] = {
 }
 DEFAULT_PRESET = "tiny"
 
+_PATHS = ("weights", "upsampler_weights", "templates")
+_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "last_n": (lambda value: value >= 1, "at least 1"),
+    "energy": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
+    "cls_weight": (lambda value: abs(value) <= 100, "between -100 and 100"),
+    "logit_scale": (lambda value: 0 < value <= 1e4, "above 0 and at most 10,000"),
+    "threshold": (lambda value: 0 <= value <= 1, "between 0 and 1"),
+    "tile_size": (lambda value: 1 <= value <= 2**16, "between 1 and 65,536 pixels"),
+    "overlap": (lambda value: 0 <= value < 2**16, "between 0 and 65,535 pixels"),
+    "gsd": (
+        lambda value: 0 < value[0] <= value[1] <= 1e7,
+        "two positive numbers of metres, the finer one first",
+    ),
+}
+"""What a number may be, as a test that NaN fails, and in words."""
+
 
 def load_preset(name: str, *, within: tuple[Path, ...] = ()) -> SegmentPreset:
     """A preset by name, or from a TOML file whose keys are the fields of `SegmentPreset`.
 
     A file may begin from another preset with `base = "segearth-ov"`; its name is the file's stem unless
-    it gives one. `within`: the files that are being read, one the base of the other.
+    it gives one. Paths with a slash or a dot are looked for beside the file first. `within`: the files that
+    are being read, one the base of the other.
 
     Raises:
-        UsageError: unknown preset, unreadable file, unknown key or a value of the wrong type.
+        UsageError: unknown preset, unreadable file, unknown key, a value of the wrong type or out of range.
     """
     if name in SEGMENT_PRESETS:
         return SEGMENT_PRESETS[name]
@@ -183,32 +201,65 @@ def load_preset(name: str, *, within: tuple[Path, ...] = ()) -> SegmentPreset:
         raise unknown("preset", name, SEGMENT_PRESETS)
     if path.resolve() in within:
         raise UsageError(f"The preset {name} is its own base; begin from another one.")
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"Cannot read the preset {name}: {error}.") from error
-    base = load_preset(str(table.pop("base")), within=(*within, path.resolve())) if "base" in table else None
+    table = _read_toml(path)
+    base = None
+    if "base" in table:
+        base = load_preset(_beside(path, str(table.pop("base"))), within=(*within, path.resolve()))
     return _from_table(path, base, table)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except RecursionError:
+        raise UsageError(f"Cannot read the preset {path}: its brackets are nested too deeply.") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"Cannot read the preset {path}: {brief(error)}.") from error
+
+
+def _beside(path: Path, value: str) -> str:
+    """`value` as a path in the folder of the file `path`, if there is such a thing; bare names are left alone."""
+    if "\0" in value:
+        raise UsageError(f"{path}: {brief(repr(value), most=100)} holds a NUL character; no name or path does.")
+    if "/" not in value and "." not in value:
+        return value
+    try:
+        there = path.parent / value
+        return str(there) if there.exists() else value
+    except OSError:  # too long for a path
+        return value
 
 
 def _from_table(path: Path, base: SegmentPreset | None, table: dict[str, Any]) -> SegmentPreset:
     known = {f.name: str(f.type) for f in fields(SegmentPreset)}
     for key, value in table.items():
         if key not in known:
-            raise UsageError(f"{path}: unknown key {key!r}. {did_you_mean(key, known)}")
+            raise UsageError(f"{path}: unknown key {brief(repr(key), most=100)}. {did_you_mean(key[:100], known)}")
         if not _fits(value, known[key]):
-            raise UsageError(f"{path}: {key} must be {known[key]}, got {value!r}.")
+            raise UsageError(f"{path}: {key} must be {known[key]}, got {brief(repr(value), most=100)}.")
+        _check_range(path, key, value)
         if isinstance(value, list):
             table[key] = tuple(value)
+        elif key in _PATHS:
+            table[key] = _beside(path, value)
     table.setdefault("name", path.stem)
     if base is None and "weights" not in table:
         raise UsageError(f'{path}: name the weights, or a preset to begin from: base = "segearth-ov".')
-    return replace(base, **table) if base else SegmentPreset(**table)
+    row = replace(base, **table) if base else SegmentPreset(**table)
+    if row.overlap >= row.tile_size:
+        raise UsageError(f"{path}: overlap must be smaller than tile_size ({row.tile_size}), got {row.overlap}.")
+    return row
+
+
+def _check_range(path: Path, key: str, value: Any) -> None:
+    fits, words = _RANGES.get(key, (lambda value: True, ""))
+    if not fits(value):
+        raise UsageError(f"{path}: {key} must be {words}, got {brief(repr(value), most=100)}.")
 
 
 def _fits(value: Any, kind: str) -> bool:
     if kind.startswith("tuple"):
-        return isinstance(value, list) and len(value) == 2 and all(isinstance(v, (int, float)) for v in value)
+        return isinstance(value, list) and len(value) == 2 and all(_fits(v, "float") for v in value)
     accepted: tuple[type, ...] = {
         "str": (str,),
         "bool": (bool,),

@@ -15,7 +15,7 @@ from typing import Any
 from cyclopts import App, CycloptsError, Parameter
 
 from earthwords import __version__
-from earthwords.errors import EarthwordsError, is_out_of_memory
+from earthwords.errors import EarthwordsError, brief, is_out_of_memory
 from earthwords.tasks.models import models as list_models
 from earthwords.tasks.models import pull
 
@@ -47,6 +47,8 @@ app.command(train)
 def run(argv: list[str]) -> int:
     """Run one command line, print its result, return the exit code."""
     debug, as_json = _take(argv, "--debug"), _take(argv, "--json")
+    if not debug and "CPL_DEBUG" not in os.environ:
+        os.environ.setdefault("CPL_LOG", os.devnull)  # GDAL's remarks; its errors come to us as exceptions
     try:
         with _terminable():
             result = app(argv)
@@ -75,6 +77,8 @@ def explain(error: BaseException) -> tuple[str, int]:
     what = " ".join(f"{type(error).__name__}: {error}".split())
     if is_out_of_memory(error):
         return "Out of memory; use a smaller --batch-size or --tile-size, fewer words or --bounds.", 1
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{brief(str(error.filename))}: {error.strerror.lower()}; correct or change that path.", 1
     return f"Unexpected failure ({what}); run again with --debug and report it.", 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp
 from rasterio.io import DatasetReader
 
@@ -54,14 +55,22 @@ def bands_of(dataset: DatasetReader) -> tuple[Band, ...]:
     """All bands of an open raster, in file order."""
     return tuple(
         Band(number=i + 1, role=role.name.lower(), description=(text or "").strip())
-        for i, (role, text) in enumerate(zip(dataset.colorinterp, dataset.descriptions, strict=True))
+        for i, (role, text) in enumerate(zip(_roles(dataset), dataset.descriptions, strict=True))
     )
 
 
 def alpha_band(dataset: DatasetReader) -> int | None:
     """Number of the band that holds transparency, if any."""
-    roles = dataset.colorinterp
+    roles = _roles(dataset)
     return roles.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in roles else None
+
+
+def _roles(dataset: DatasetReader) -> tuple[ColorInterp, ...]:
+    """A remark of GDAL about the CRS, made at opening, is raised by the first call after it; the next one works."""
+    try:
+        return tuple(dataset.colorinterp)
+    except CPLE_BaseError:
+        return tuple(dataset.colorinterp)
 
 
 def choose_bands(bands: Sequence[Band], wanted: Sequence[int | str] | None = None) -> BandChoice:

@@ -6,9 +6,9 @@ import math
 from dataclasses import replace
 from typing import Any
 
+from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS
-from pyproj.exceptions import CRSError
 from rasterio.crs import CRS as RasterioCRS
 from rasterio.io import DatasetReader
 
@@ -21,14 +21,20 @@ Bounds = tuple[float, float, float, float]
 _SNAP = 1e-6
 """In pixels: bounds this close to a pixel's edge mean that edge."""
 
+_FAR = 1e15
+"""No CRS has places or pixels as far or as large; NaN is not below it either."""
+
 
 def grid_of(dataset: DatasetReader) -> tuple[Grid, tuple[str, ...]]:
     """The grid of an open dataset, and sentences on what is missing.
 
     A CRS without a geotransform counts as no CRS, as do ground control points and RPCs: the place of a
     pixel is then not known exactly. So does a geographic CRS with latitudes that there are not. A geotransform
-    without a CRS is kept, so outputs overlay the source.
+    without a CRS is kept, so outputs overlay the source; one whose pixels have no area is not.
     """
+    if not _has_area(dataset.transform):
+        flat = Grid(height=dataset.height, width=dataset.width, transform=Affine.identity(), crs=None)
+        return flat, ("A geotransform whose pixels have no area: working in pixels, areas in pixels.",)
     crs, notes = _crs_of(dataset)
     grid = Grid(height=dataset.height, width=dataset.width, transform=dataset.transform, crs=crs)
     if crs is not None and crs.is_geographic and _leaves_the_globe(grid, crs):
@@ -69,22 +75,48 @@ def pixel_to_crs(grid: Grid, cols: NDArray[Any], rows: NDArray[Any]) -> tuple[ND
     return t.a * cols + t.b * rows + t.c, t.d * cols + t.e * rows + t.f
 
 
+def _has_area(transform: Affine) -> bool:
+    numbers = (transform.determinant, *transform[:6])
+    return transform.determinant != 0 and all(abs(number) < _FAR for number in numbers)
+
+
 def _crs_of(dataset: DatasetReader) -> tuple[CRS | None, tuple[str, ...]]:
     has_transform = not dataset.transform.is_identity
-    if dataset.crs is not None and dataset.crs.wkt and has_transform:
-        try:
-            return CRS.from_wkt(dataset.crs.to_wkt()), ()
-        except CRSError:
-            return None, ("The CRS is not understood by PROJ: areas are in pixels.",)
+    wkt = _wkt_of(dataset)
+    if wkt and has_transform:
+        crs = _working_crs(wkt, dataset)
+        return (crs, ()) if crs else (None, ("The CRS is not understood by PROJ: areas are in pixels.",))
     if not has_transform and dataset.gcps[0]:
         why = "Only ground control points, no geotransform (warp it first, for example with gdalwarp)"
     elif not has_transform and dataset.rpcs is not None:
         why = "Only rational polynomial coefficients (RPC), no geotransform (orthorectify it first)"
-    elif dataset.crs is not None and dataset.crs.wkt:
+    elif wkt:
         why = "A CRS but no geotransform"
     else:
         why = "No CRS"
     return None, (f"{why}: working in pixels, areas in pixels.",)
+
+
+def _wkt_of(dataset: DatasetReader) -> str:
+    """The file's CRS, empty if it has none; `"?"` if GDAL itself cannot say what it read."""
+    try:
+        return dataset.crs.to_wkt() if dataset.crs is not None and dataset.crs.wkt else ""
+    except Exception:  # GDAL's own classes, which rasterio does not publish
+        return "?"
+
+
+def _working_crs(wkt: str, dataset: DatasetReader) -> CRS | None:
+    """The CRS, if places can be taken from it to the ground and it can be written to outputs."""
+    try:
+        crs = CRS.from_wkt(wkt)
+        to_rasterio_crs(crs)
+        grid = Grid(height=dataset.height, width=dataset.width, transform=dataset.transform, crs=crs)
+        if crs.is_geographic and _leaves_the_globe(grid, crs):
+            return crs  # which `grid_of` has a sentence for
+        gsd = grid.gsd_m
+    except Exception:  # PROJ's errors, and those of GDAL, which rasterio does not publish
+        return None
+    return crs if gsd is not None and 0 < gsd < _FAR else None
 
 
 def _leaves_the_globe(grid: Grid, crs: CRS) -> bool:

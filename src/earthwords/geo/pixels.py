@@ -46,7 +46,9 @@ class PixelSource:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The type of `read`'s data: the file's own, or float32 where scale and offset apply."""
+        """The type of `read`'s data: the file's own, float32 where scale and offset apply, uint8 of a colour table."""
+        if self.choice.through_palette:
+            return np.dtype(np.uint8)
         return np.dtype(np.float32) if self.is_scaled else self._raw_dtype
 
     @property
@@ -159,7 +161,7 @@ class PixelSource:
         if self._has_mask:
             valid &= self.dataset.read_masks(self.choice.numbers[0], **how) != 0
         if self.choice.through_palette:
-            valid &= self._palette[raw[0], 3] != 0
+            valid &= self._colours(raw[0])[..., 3] != 0
         return valid
 
     def _observed(self, raw: Pixels, valid: Mask) -> list[Pixels]:
@@ -173,7 +175,7 @@ class PixelSource:
 
     def _finish(self, raw: Pixels) -> Pixels:
         if self.choice.through_palette:
-            return np.ascontiguousarray(np.moveaxis(self._palette[raw[0], :3], -1, 0))
+            return np.ascontiguousarray(np.moveaxis(self._colours(raw[0])[..., :3], -1, 0))
         if not self.is_scaled:
             return raw
         scaled = [values * float(scale) + offset for values, (scale, offset) in zip(raw, self._scaling, strict=True)]
@@ -194,14 +196,14 @@ class PixelSource:
         flags = self.dataset.mask_flag_enums[self.choice.numbers[0] - 1]
         return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
 
-    @property
-    def _palette(self) -> NDArray[np.uint8]:
-        """`(index, rgba)`, transparent where the table has no entry."""
-        size = 1 + int(np.iinfo(self._raw_dtype).max)
-        table = np.zeros((size, 4), np.uint8)
-        for index, colour in self.dataset.colormap(self.choice.numbers[0]).items():
+    def _colours(self, indices: Pixels) -> NDArray[np.uint8]:
+        """`(row, col, rgba)` of palette indices, transparent where the table has no entry."""
+        colours = self.dataset.colormap(self.choice.numbers[0])
+        table = np.zeros((2 + max(colours, default=-1), 4), np.uint8)
+        for index, colour in colours.items():
             table[index] = colour
-        return table
+        known = (indices >= 0) & (indices < len(table) - 1)
+        return np.asarray(table[np.where(known, indices, len(table) - 1).astype(np.intp)])
 
 
 def nodata_of(dataset: DatasetReader, choice: BandChoice, override: float | None) -> tuple[float | None, ...]:
@@ -222,13 +224,25 @@ def nodata_of(dataset: DatasetReader, choice: BandChoice, override: float | None
 
 
 def check_dtypes(source: str, dataset: DatasetReader, choice: BandChoice) -> None:
-    """Raise `SourceError` for complex numbers, which are no picture."""
+    """Raise `SourceError` for complex numbers, which are no picture, and for a palette that is not there."""
+    if choice.through_palette:
+        _check_palette(source, dataset, choice.numbers[0])
     for number in choice.numbers:
         if "complex" in dataset.dtypes[number - 1]:
             raise SourceError(
                 f"Band {number} of {source} holds complex numbers ({dataset.dtypes[number - 1]}); "
                 "convert it to amplitude or intensity first."
             )
+
+
+def _check_palette(source: str, dataset: DatasetReader, number: int) -> None:
+    try:
+        dataset.colormap(number)
+    except ValueError as error:
+        raise SourceError(
+            f"Band {number} of {source} should hold indices of a colour table, but the file has none; "
+            f"read it as grey with --bands {number},{number},{number}."
+        ) from error
 
 
 def _fits(value: float, dtype: np.dtype[Any]) -> bool:

@@ -21,7 +21,7 @@ from earthwords.geo.bands import bands_of, choose_bands
 from earthwords.geo.georeference import Bounds, grid_of, window_of_bounds
 from earthwords.geo.pixels import PixelSource, check_dtypes, nodata_of
 from earthwords.geo.resample import resample, source_window
-from earthwords.geo.source import open_dataset
+from earthwords.geo.source import open_dataset, reading
 from earthwords.geo.stretch import Stretch, make_stretch
 from earthwords.types import Grid, Raster, Window
 
@@ -29,6 +29,8 @@ MAX_SHRINK = 512
 """Most native pixels along the side of a working pixel."""
 MAX_ENLARGE = 64
 """Most working pixels along the side of a native pixel."""
+MAX_SIDE = 50_000_000
+"""Most pixels a side of a source: the earth at 0.8 m."""
 
 MOST_FILES = 50
 """Files of a mosaic that are told one by one where it has changed."""
@@ -217,10 +219,13 @@ def open_scene(
     source = str(source)
     dataset = open_dataset(source)
     try:
-        choice = choose_bands(bands_of(dataset), bands)
-        check_dtypes(source, dataset, choice)
-        native, notes = grid_of(dataset)
-        pixels = PixelSource(source=source, dataset=dataset, choice=choice, nodata=nodata_of(dataset, choice, nodata))
+        with reading(source, "the header"):
+            choice = choose_bands(bands_of(dataset), bands)
+            check_dtypes(source, dataset, choice)
+            _check_size(source, dataset.height, dataset.width)
+            native, notes = grid_of(dataset)
+            missing = nodata_of(dataset, choice, nodata)
+        pixels = PixelSource(source=source, dataset=dataset, choice=choice, nodata=missing)
         return Scene(
             pixels,
             native=native,
@@ -281,6 +286,14 @@ def working_grid(native: Grid, gsd: float | None) -> Grid:
     across, down = sides
     height, width = max(1, round(native.height * down / gsd)), max(1, round(native.width * across / gsd))
     return native if (height, width) == native.shape else native.resized(height, width)
+
+
+def _check_size(source: str, height: int, width: int) -> None:
+    if max(height, width) > MAX_SIDE:
+        raise SourceError(
+            f"{source} claims to be {height:,} x {width:,} pixels, but no raster has more than {MAX_SIDE:,} a side; "
+            "the file seems damaged."
+        )
 
 
 def _region(native: Grid, bounds: Bounds | None) -> Window:

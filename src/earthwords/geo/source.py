@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
-from earthwords.errors import SourceError
+from earthwords.errors import SourceError, brief
 
 LOCAL_OPTIONS: dict[str, str | int] = {"GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE", "GDAL_CACHEMAX": 2**28}
 """A JPEG that ends early is an error, not a grey half image. Decoded blocks take 256 MiB at most (a row of blocks of
@@ -69,7 +70,7 @@ def open_dataset(source: str) -> DatasetReader:
         with gdal_environment(source), warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             dataset = rasterio.open(source)
-    except (RasterioError, OSError) as error:
+    except (RasterioError, CPLE_BaseError, OSError) as error:
         raise SourceError(_cannot_open(source, error)) from error
     _check_bands(source, dataset)
     return dataset
@@ -91,7 +92,7 @@ def reading(source: str, what: str) -> Iterator[None]:
     try:
         with gdal_environment(source):
             yield
-    except RasterioError as error:
+    except (RasterioError, CPLE_BaseError) as error:
         cause = error.__cause__ or error
         raise SourceError(
             f"Cannot read {what} of {source}: the file seems truncated or damaged ({one_line(cause)}); "
@@ -102,7 +103,7 @@ def reading(source: str, what: str) -> Iterator[None]:
 def one_line(error: BaseException) -> str:
     """GDAL's own words, on one line and without the final full stop."""
     text = getattr(error, "errmsg", "") or str(error)
-    return " ".join(str(text).split()).rstrip(".")
+    return brief(" ".join(str(text).split()), most=300)
 
 
 def _check_local(path: Path) -> None:
@@ -113,6 +114,7 @@ def _check_local(path: Path) -> None:
     if path.stat().st_size == 0:
         raise SourceError(f"{path} is empty (0 bytes); copy or download it again.")
     _check_png(path)
+    _check_vrt(path)
 
 
 def _similar(path: Path) -> str:
@@ -129,6 +131,18 @@ def _check_png(path: Path) -> None:
         file.seek(max(path.stat().st_size - _PNG_TAIL, 0))
         if b"IEND" not in file.read():
             raise SourceError(f"{path} is a PNG that ends too early; copy or download it again.")
+
+
+def _check_vrt(path: Path) -> None:
+    """A message of GDAL that is not UTF-8 gets lost on its way, and a source that is not found reads as zeros."""
+    with path.open("rb") as file:
+        if b"<VRTDataset" not in file.read(512):
+            return
+        file.seek(0)
+        try:
+            file.read().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise SourceError(f"{path} is a VRT that is not UTF-8 text ({brief(error)}); make it anew.") from error
 
 
 def _cannot_open(source: str, error: BaseException) -> str:

@@ -28,7 +28,8 @@ class Stretch:
         """`(band, row, col)` in the sensor's values to float32 0..1; NaN becomes 0."""
         result = np.empty(data.shape, np.float32)
         for values, low, high, out in zip(data, self.low, self.high, result, strict=True):
-            scaled = (values.astype(np.float64) - low) / (high - low)
+            with np.errstate(invalid="ignore", over="ignore"):  # invalid pixels may hold anything
+                scaled = (values.astype(np.float64) - low) / (high - low)
             out[...] = np.nan_to_num(np.clip(scaled, 0, 1), nan=0.0)
         return result
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -22,6 +22,7 @@ ACTIVATION = {"quickgelu": "quick_gelu", "gelu": "gelu"}
 _HEAD_WIDTH = {1280: 80, 1408: 88, 1664: 104}
 """Dimensions of a head by the width of a vision tower (ViT-H, -g and -bigG in
 https://github.com/mlfoundations/open_clip/tree/main/src/open_clip/model_configs); 64 in all others."""
+_TOKENS = "token_embedding.weight"
 _SCALARS = {"input_resolution", "context_length", "vocab_size", "attn_mask"}
 _BLOCK = re.compile(r"(.*?)transformer\.resblocks\.(\d+)\.(.+)")
 _IN_BLOCK = {
@@ -93,9 +94,9 @@ def openai_config(state: Mapping[str, Tensor], *, activation: str, heads: tuple[
         "hidden_act": act,
         "projection_dim": dim,
     }
-    if "token_embedding.weight" not in state:
+    if _TOKENS not in state:
         return CLIPConfig(vision_config=vision, projection_dim=dim)
-    tokens = state["token_embedding.weight"]
+    tokens = state[_TOKENS]
     text = {
         "hidden_size": tokens.shape[1],
         "intermediate_size": state["transformer.resblocks.0.mlp.c_fc.weight"].shape[0],
@@ -132,33 +133,59 @@ def from_openai(
     if activation not in ACTIVATION:
         raise WeightsError(f"Activation {activation!r} is unknown; CLIP models use quickgelu or gelu.")
     try:
-        config = openai_config(state, activation=activation, heads=heads)
+        model = _build(openai_config(state, activation=activation, heads=heads), words=_TOKENS in state)
+        renamed = openai_state(state)
     except KeyError as error:
         raise WeightsError(f"Not a complete CLIP with a ViT: {error.args[0]} is missing.") from error
-    if "token_embedding.weight" in state:
-        model = build_clip(config)
-    else:
-        vision: CLIPVisionConfig = config.vision_config
-        model = CLIPVisionModelWithProjection(vision)
-    load_strict(model, openai_state(state))
+    except (ValueError, TypeError, IndexError, ArithmeticError, RuntimeError) as error:
+        raise WeightsError("Not a CLIP with a ViT: the shapes of its tensors contradict each other.") from error
+    load_strict(model, renamed)
     return model.eval()
 
 
+def _build(config: CLIPConfig, *, words: bool) -> CLIPModel | CLIPVisionModelWithProjection:
+    if words:
+        return build_clip(config)
+    vision: CLIPVisionConfig = config.vision_config
+    return CLIPVisionModelWithProjection(vision)
+
+
 def load_strict(model: Any, state: Mapping[str, Tensor]) -> None:
-    """`load_state_dict` with one sentence naming the first three names that do not fit."""
+    """`load_state_dict` after `check_fit` and `check_finite`."""
+    check_fit(model, state)
+    check_finite(state)
+    model.load_state_dict({n: state[n] for n in model.state_dict()})
+
+
+def check_fit(model: Any, state: Mapping[str, Tensor]) -> None:
+    """Raise `WeightsError`, one sentence naming the first three names that do not fit `model`."""
     own = model.state_dict()
     missing = [n for n in own if n not in state]
     extra = [n for n in state if n not in own and not n.endswith("position_ids")]
     shapes = [n for n in own if n in state and own[n].shape != state[n].shape]
     for what, names in (("missing", missing), ("of another shape", shapes), ("unknown", extra)):
         if names:
-            raise WeightsError(f"The checkpoint does not fit: {len(names)} names {what}, first {', '.join(names[:3])}.")
-    model.load_state_dict({n: state[n] for n in own})
+            raise WeightsError(f"The checkpoint does not fit: {len(names)} names {what}, first {listed(names)}.")
+
+
+def check_finite(state: Mapping[str, Tensor]) -> None:
+    """Raise `WeightsError` if a number is NaN or infinite: every label would be nonsense, without a word."""
+    wrong = [n for n, v in state.items() if v.is_floating_point() and not v.sum().isfinite() and not v.isfinite().all()]
+    if wrong:
+        raise WeightsError(f"The checkpoint is damaged: NaN or infinite numbers in {listed(wrong)}.")
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first three, none longer than 80 characters."""
+    return ", ".join(name[:80] for name in names[:3])
 
 
 def _depth(state: Mapping[str, Tensor], prefix: str) -> int:
     blocks = (_BLOCK.fullmatch(name) for name in state)
-    return 1 + max(int(m[2]) for m in blocks if m and m[1] == prefix)
+    depth = 1 + max(int(m[2]) for m in blocks if m and m[1] == prefix)
+    if depth > len(state):
+        raise ValueError(f"block {depth - 1} among {len(state)} tensors")
+    return depth
 
 
 def _rename(name: str, value: Tensor) -> list[tuple[str, Tensor]]:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from earthwords.errors import WeightsError
+from earthwords.errors import WeightsError, brief
 
 _DTYPES = {
     "FloatStorage": torch.float32,
@@ -87,7 +87,7 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
             pickled = next(n for n in archive.namelist() if n.split("/", 1)[-1] == "data.pkl")
             tree = _Unpickler(archive, pickled.removesuffix("data.pkl")).load()
     except (*_DAMAGED, StopIteration, zipfile.BadZipFile) as error:
-        raise WeightsError(f"Cannot read the TorchScript archive {path}: {error}.") from error
+        raise WeightsError(f"Cannot read the TorchScript archive {path}: {brief(error)}.") from error
     if not isinstance(tree, _Node):
         raise WeightsError(f"The TorchScript archive {path} holds a {type(tree).__name__}, not a model.")
     return dict(_tensors(tree, ""))

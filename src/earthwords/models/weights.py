@@ -1,35 +1,29 @@
-"""Where weights come from: a table of published ones, the cache, and safe loading.
-
-Nothing here unpickles code: files are safetensors, or read with `weights_only=True`, or TorchScript archives
-read tensor by tensor.
-"""
+"""Where weights come from: a table of published ones, and the cache."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-import pickle
-import shutil
 import tempfile
 import urllib.error
 import urllib.request
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
-from transformers import CLIPConfig, CLIPModel
+from transformers import CLIPModel
 
-from earthwords.errors import WeightsError, unknown
-from earthwords.models.backbones.clip import CLIP_MEAN, CLIP_STD, ClipBackbone, build_clip
-from earthwords.models.convert import from_openai, is_openai, load_strict, unwrap
-from earthwords.models.torchscript import is_torchscript, read_torchscript
+from earthwords.errors import WeightsError, brief, unknown
+from earthwords.models.backbones.clip import ClipBackbone
+from earthwords.models.checkpoint import read_state
+from earthwords.models.convert import check_finite, from_openai, is_openai, listed
+from earthwords.models.folder import load_folder
 from earthwords.text.tokenizer import ClipTokenizer
 
 
@@ -219,14 +213,17 @@ def _from_hub(spec: WeightSpec, *, offline: bool) -> Path:
     only = {"local_files_only": True} if offline else {}
     try:
         if spec.file is not None:
-            return _verified(Path(hub.hf_hub_download(spec.source, spec.file, **only)), spec)
+            file = Path(hub.hf_hub_download(spec.source, spec.file, **only))
+            if spec.sha256 is not None:
+                _check_hash(file, spec)
+            return file
         patterns = ["*.json", "*.txt", "model*.safetensors"]
         folder = Path(hub.snapshot_download(spec.source, allow_patterns=patterns, **only))
         if not list(folder.glob("*.safetensors")):
             folder = Path(hub.snapshot_download(spec.source, allow_patterns=[*patterns, "pytorch_model*.bin"], **only))
         return folder
     except (OSError, ValueError) as error:
-        how = "is not in the cache; run once without --offline" if offline else f"cannot be fetched ({_brief(error)})"
+        how = "is not in the cache; run once without --offline" if offline else f"cannot be fetched ({brief(error)})"
         raise WeightsError(
             f"{spec.name} ({spec.source} on Hugging Face) {how}, or pass a local copy with --model PATH."
         ) from error
@@ -235,7 +232,7 @@ def _from_hub(spec: WeightSpec, *, offline: bool) -> Path:
 def _from_url(spec: WeightSpec, *, offline: bool, report: Report) -> Path:
     target = cache_folder() / "weights" / spec.name / spec.source.rsplit("/", 1)[-1]
     if target.exists():
-        return target
+        return _as_verified(target, spec)
     if offline:
         raise WeightsError(
             f"{spec.name} is not in {target.parent}; run once without --offline, or copy {spec.source} there."
@@ -245,10 +242,11 @@ def _from_url(spec: WeightSpec, *, offline: bool, report: Report) -> Path:
     try:
         with os.fdopen(handle, "wb") as out, urllib.request.urlopen(spec.source, timeout=60) as answer:
             _copy(answer, out, int(answer.headers.get("Content-Length") or 0), report)
-        _verified(Path(part), spec)
+        found = _check_hash(Path(part), spec)
         os.replace(part, target)
+        _record(target, found)
     except (OSError, urllib.error.URLError) as error:
-        raise WeightsError(f"{spec.name} cannot be fetched from {spec.source}: {_brief(error)}.") from error
+        raise WeightsError(f"{spec.name} cannot be fetched from {spec.source}: {brief(error)}.") from error
     finally:
         Path(part).unlink(missing_ok=True)
     return target
@@ -264,52 +262,61 @@ def _copy(answer: Any, out: Any, total: int, report: Report) -> None:
         raise OSError(f"the connection ended after {done:,} of {total:,} bytes")
 
 
-def _verified(path: Path, spec: WeightSpec) -> Path:
-    if spec.sha256 is not None:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != spec.sha256:
-            raise WeightsError(
-                f"{spec.name}: sha256 of the file is {found}, expected {spec.sha256}; delete it and retry."
-            )
+def _check_hash(path: Path, spec: WeightSpec) -> str:
+    """The file's sha256, which must be the row's if that has one."""
+    found = _hash(path)
+    if spec.sha256 not in (None, found):
+        raise WeightsError(f"{spec.name}: sha256 of the file is {found}, expected {spec.sha256}; delete it and retry.")
+    return found
+
+
+def _as_verified(path: Path, spec: WeightSpec) -> Path:
+    """A file of the cache, hashed again if its size or time is not what was recorded when it was last hashed.
+
+    Raises:
+        WeightsError: it is not what was downloaded, or not what the row says.
+    """
+    told = _told(path)
+    expected = spec.sha256 or told.get("sha256")
+    if expected is None or told == {"sha256": expected, **_stamp(path)}:
+        return path
+    found = _hash(path)
+    if found != expected:
+        raise WeightsError(
+            f"{path} was cut or altered after its download (sha256 {found}, expected {expected}); "
+            "delete it and run again."
+        )
+    _record(path, found)
     return path
 
 
-def _brief(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint file, by name.
+def _stamp(path: Path) -> dict[str, int]:
+    found = path.stat()
+    return {"size": found.st_size, "mtime_ns": found.st_mtime_ns}
 
-    Accepts safetensors, PyTorch files (read with `weights_only=True`, wrappers and `module.` taken off),
-    TorchScript archives, and a zip that holds one of these.
-    """
+
+def _told(path: Path) -> dict[str, Any]:
+    """What `_record` wrote; empty if it is not there or not readable."""
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        if path.suffix == ".zip":
-            return _read_zipped(path)
-        if is_torchscript(path):
-            return unwrap(read_torchscript(path))
-        return unwrap(torch.load(path, weights_only=True, map_location="cpu", mmap=False))
-    except (OSError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise WeightsError(
-            f"Cannot read weights from {path}: {_brief(error)}. Expected safetensors or a PyTorch state dict; "
-            "files that carry code are not loaded."
-        ) from error
+        told = json.loads(_record_of(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
-def _read_zipped(path: Path) -> dict[str, Tensor]:
-    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
-        names = [n for n in archive.namelist() if not n.startswith("__MACOSX/")]
-        inside = [n for n in names if n.endswith((".pt", ".pth", ".bin", ".safetensors"))]
-        if len(inside) != 1:
-            raise WeightsError(f"{path} holds {len(inside)} checkpoints, expected one.")
-        target = Path(folder) / Path(inside[0]).name
-        with archive.open(inside[0]) as source, target.open("wb") as out:
-            shutil.copyfileobj(source, out)
-        return read_state(target)
+def _record(path: Path, sha256: str) -> None:
+    """Best effort: without a record the file is hashed again next time."""
+    with suppress(OSError):
+        _record_of(path).write_text(json.dumps({"sha256": sha256, **_stamp(path)}), encoding="utf-8")
+
+
+def _record_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.verified.json")
 
 
 def load_clip(
@@ -335,56 +342,19 @@ def load_clip(
     else:
         state = read_state(path)
         if not is_openai(state):
-            raise WeightsError(f"{path} is not a CLIP with a ViT; first names: {', '.join(sorted(state)[:3])}.")
+            raise WeightsError(f"{path} is not a CLIP with a ViT; first names: {listed(sorted(state))}.")
         model = from_openai(state, activation=activation or spec.activation or "quickgelu")
         tokenizer = None
         if isinstance(model, CLIPModel):
-            tokenizer = ClipTokenizer.openai(context=model.config.text_config.max_position_embeddings)
+            tokenizer = _openai_tokenizer(model)
         backbone = ClipBackbone(model, tokenizer=tokenizer, weights_id=spec.name)
     return backbone.to(device)
 
 
-def load_folder(path: Path, *, weights_id: str) -> ClipBackbone:
-    """A CLIP in transformers' layout: `config.json`, weights, tokenizer files, image statistics."""
-    try:
-        config = CLIPConfig.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} is not a CLIP folder of transformers: {_brief(error)}.") from error
-    if (path / "model.safetensors").exists():
-        model = build_clip(config)
-        load_strict(model, {k: v.float() for k, v in read_state(path / "model.safetensors").items()})
-    else:
-        model = _sharded(path)
-    tokenizer = ClipTokenizer.from_folder(path, context=config.text_config.max_position_embeddings)
-    mean, std = _statistics(path)
-    return ClipBackbone(model, tokenizer=tokenizer, weights_id=weights_id, mean=mean, std=std)
-
-
-def _sharded(path: Path) -> CLIPModel:
-    """transformers' own loading, for shards and for `pytorch_model.bin`; incomplete files are refused."""
-    try:
-        model, report = CLIPModel.from_pretrained(
-            path, local_files_only=True, output_loading_info=True, dtype=torch.float32
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise WeightsError(f"Cannot read weights from {path}: {_brief(error)}.") from error
-    wrong = [*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])]
-    if wrong:
-        raise WeightsError(f"The checkpoint in {path} does not fit; first names: {', '.join(map(str, wrong[:3]))}.")
-    return model
-
-
-def _statistics(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    import json
-
-    file = path / "preprocessor_config.json"
-    if not file.exists():
-        return CLIP_MEAN, CLIP_STD
-    try:
-        table: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WeightsError(f"Cannot read {file}: {error}.") from error
-    return tuple(table.get("image_mean", CLIP_MEAN)), tuple(table.get("image_std", CLIP_STD))
+def _openai_tokenizer(model: CLIPModel) -> ClipTokenizer | None:
+    """CLIP's own, unless the model has another vocabulary; then nobody knows its words."""
+    tokenizer = ClipTokenizer.openai(context=model.config.text_config.max_position_embeddings)
+    return tokenizer if tokenizer.vocab_size == model.config.text_config.vocab_size else None
 
 
 def load_upsampler_state(
@@ -392,4 +362,6 @@ def load_upsampler_state(
 ) -> dict[str, Tensor]:
     """The tensors of an upsampler checkpoint, by a name of the table or a path."""
     spec = find(name)
-    return read_state(fetch(spec, offline=offline, report=report))
+    state = read_state(fetch(spec, offline=offline, report=report))
+    check_finite(state)
+    return state

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from earthwords.errors import UsageError, unknown
+from earthwords.errors import UsageError, brief, unknown
 
 OPENAI_80 = (
     "a bad photo of a {}.",
@@ -129,12 +129,15 @@ def load_templates(name: str) -> tuple[str, ...]:
     path = Path(name)
     if not path.is_file():
         raise unknown("template set", name, TEMPLATES)
-    lines = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-    without = [line for line in lines if line.count("{}") != 1]
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"Cannot read the template file {name}: {brief(error)}.") from error
+    lines = tuple(line.strip() for line in text.splitlines() if line.strip())
+    without = [brief(repr(line), most=80) for line in lines if line.count("{}") != 1]
     if not lines or without:
-        raise UsageError(
-            f"Template file {name}: every line needs exactly one {{}} for the class name, got {without[:1] or 'none'}."
-        )
+        got = without[0] if without else "none"
+        raise UsageError(f"Template file {name}: every line needs exactly one {{}} for the class name, got {got}.")
     return lines
 
 

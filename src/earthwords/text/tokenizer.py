@@ -22,7 +22,7 @@ from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
-from earthwords.errors import WeightsError
+from earthwords.errors import WeightsError, brief
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
@@ -46,6 +46,11 @@ class ClipTokenizer:
         )
         self._bpe.pre_tokenizer = _split()
         self._bpe.decoder = decoders.ByteLevel()
+
+    @property
+    def highest(self) -> int:
+        """The largest token id."""
+        return max(self._bpe.get_vocab().values())
 
     @property
     def vocab_size(self) -> int:
@@ -125,7 +130,7 @@ class ClipTokenizer:
             if files is not None:
                 return cls(*files, context=context)
         except Exception as error:  # the tokenizers library raises plain Exceptions
-            what = f"{type(error).__name__}: {error}"
+            what = brief(f"{type(error).__name__}: {error}")
             raise WeightsError(f"The tokenizer in {folder} is damaged ({what}).") from error
         raise WeightsError(f"No tokenizer in {folder}: expected vocab.json and merges.txt, or tokenizer.json.")
 

@@ -10,10 +10,11 @@ import colorsys
 from collections.abc import Sequence
 from pathlib import Path
 
-from earthwords.errors import UsageError
+from earthwords.errors import UsageError, brief
 from earthwords.types import ClassName, Colour, Vocabulary
 
 MAX_QUERIES = 1000
+MAX_LETTERS = 1000
 BACKGROUND_WORDS = {"background", "clutter", "other", "others"}
 
 COLOURS: dict[str, Colour] = {
@@ -71,8 +72,8 @@ def parse_classes(classes: Sequence[str], *, background: str | int | None = None
             the class one of whose names is "background", "clutter" or "other", if there is one.
 
     Raises:
-        UsageError: one string instead of a list, no class, an empty class, a word given twice, or more than
-            1,000 words.
+        UsageError: one string instead of a list, no class, an empty class, a word given twice or of more than 1,000
+            characters, or more than 1,000 words.
     """
     if isinstance(classes, str):
         raise UsageError(f'Give a list of classes, such as ["building,roof", "road"], not one string: {classes!r}.')
@@ -89,8 +90,8 @@ def read_class_file(path: str | Path, *, background: str | int | None = None) ->
     """A vocabulary from a SegEarth-OV class file: one class a line, commas between synonyms."""
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"Cannot read the class file {path}: {error}.") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"Cannot read the class file {path}: {brief(error)}.") from error
     return parse_classes([line for line in lines if line.strip()], background=background)
 
 
@@ -104,7 +105,14 @@ def _check(classes: Sequence[str], names: Sequence[tuple[str, ...]]) -> None:
         raise UsageError('No words to look for: give at least one class, such as -t "building,roof" -t road.')
     for text, words in zip(classes, names, strict=True):
         if not words:
-            raise UsageError(f"The class {text!r} has no name; write words, commas between synonyms.")
+            shown = brief(repr(text), most=80)
+            raise UsageError(f"The class {shown} has no name; write words, commas between synonyms.")
+    longest = max((word for words in names for word in words), key=len)
+    if len(longest) > MAX_LETTERS:
+        raise UsageError(
+            f"A word of {len(longest):,} characters ({brief(longest, most=30)}) is too long (at most "
+            f"{MAX_LETTERS}); models read a few dozen words of text."
+        )
     queries = [word.lower() for words in names for word in words]
     if len(queries) > MAX_QUERIES:
         raise UsageError(
@@ -112,7 +120,9 @@ def _check(classes: Sequence[str], names: Sequence[tuple[str, ...]]) -> None:
         )
     twice = next((q for i, q in enumerate(queries) if q in queries[:i]), None)
     if twice is not None:
-        raise UsageError(f"The word {twice!r} is given twice; a word can belong to one class only, once.")
+        raise UsageError(
+            f"The word {brief(repr(twice), most=80)} is given twice; a word can belong to one class only, once."
+        )
 
 
 def _background(names: Sequence[tuple[str, ...]], wanted: str | int | None) -> int | None:
@@ -123,7 +133,7 @@ def _background(names: Sequence[tuple[str, ...]], wanted: str | int | None) -> i
     accepted = BACKGROUND_WORDS if wanted is None else {_tidy(wanted).lower()}
     found = next((i for i, words in enumerate(names) if {w.lower() for w in words} & accepted), None)
     if found is None and wanted is not None:
-        raise UsageError(f"The background {wanted!r} is not among the classes; name one of them.")
+        raise UsageError(f"The background {brief(repr(wanted), most=80)} is not among the classes; name one of them.")
     return found
 
 

@@ -135,7 +135,9 @@ class ClipBackbone(nn.Module):
         and short prompts cost a fraction of the full context.
         """
         if self.tokenizer is None:
-            raise WeightsError(f"{self.weights_id} has no tokenizer: words cannot be encoded with it.")
+            raise WeightsError(
+                f"{self.weights_id} has no tokenizer for its vocabulary: words cannot be encoded with it."
+            )
         parts = [
             self.encode_tokens(torch.from_numpy(self.tokenizer(texts[i : i + batch])).to(self.device))
             for i in range(0, len(texts), batch)

@@ -1,0 +1,86 @@
+"""Tensors of checkpoint files, by name.
+
+Nothing here unpickles code: files are safetensors, or read with `weights_only=True`, or TorchScript archives
+read tensor by tensor.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import shutil
+import tempfile
+import warnings
+import zipfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from earthwords.errors import EarthwordsError, WeightsError, brief
+from earthwords.models.convert import unwrap
+from earthwords.models.torchscript import is_torchscript, read_torchscript
+
+_MOST_COMPRESSED = 100
+"""Weights hardly compress; a zip that claims more is made to fill the disk."""
+_MOST_SHARED = 8
+"""Tensors may share their numbers, but a file whose tensors are many times its size is made to fill the memory."""
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint file, by name.
+
+    Accepts safetensors, PyTorch files (read with `weights_only=True`, wrappers and `module.` taken off),
+    TorchScript archives, and a zip that holds one of these.
+
+    Raises:
+        WeightsError: none of these, damaged, or with code.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch muses about pickles before it refuses them
+            state = _read_state(path)
+    except (EarthwordsError, MemoryError):
+        raise
+    except Exception as error:  # the libraries raise whatever the damage makes them stumble over
+        raise WeightsError(
+            f"Cannot read weights from {path}: {_why(error)}. Expected safetensors or a PyTorch state dict; "
+            "files that carry code are not loaded."
+        ) from error
+    claimed = sum(value.numel() * value.element_size() for value in state.values())
+    if path.suffix != ".zip" and claimed > _MOST_SHARED * path.stat().st_size:
+        raise WeightsError(f"{path} is damaged: its tensors claim {claimed:,} bytes, far more than the file has.")
+    return state
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    if path.suffix == ".zip":
+        return _read_zipped(path)
+    if is_torchscript(path):
+        return unwrap(read_torchscript(path))
+    return unwrap(torch.load(path, weights_only=True, map_location="cpu", mmap=False))
+
+
+def _why(error: Exception) -> str:
+    """In our words where PyTorch's are an advice to load the file unsafely."""
+    if not isinstance(error, pickle.UnpicklingError) and "weights_only" not in str(error):
+        return brief(error)
+    asked = re.search(r"GLOBAL ([\w.]{1,100})", str(error))
+    return f"it asks for {asked[1]}, which is code" if asked else "it is damaged, or no PyTorch file"
+
+
+def _read_zipped(path: Path) -> dict[str, Tensor]:
+    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
+        entries = [n for n in archive.infolist() if not n.filename.startswith("__MACOSX/")]
+        inside = [n for n in entries if n.filename.endswith((".pt", ".pth", ".bin", ".safetensors"))]
+        if len(inside) != 1:
+            raise WeightsError(f"{path} holds {len(inside)} checkpoints, expected one.")
+        if inside[0].file_size > _MOST_COMPRESSED * max(1, inside[0].compress_size):
+            raise WeightsError(f"{path} unpacks to {inside[0].file_size:,} bytes, which no real checkpoint would do.")
+        target = Path(folder) / Path(inside[0].filename).name
+        with archive.open(inside[0]) as source, target.open("wb") as out:
+            shutil.copyfileobj(source, out)
+        return read_state(target)
