@@ -55,6 +55,9 @@ class ArrayPixels:
             raise SourceError("The image has no valid pixel: all are transparent, NaN or infinite.")
         return [values[valid] for values in data]
 
+    def renew(self) -> None:
+        """Nothing to do: memory does not fail."""
+
     def files(self) -> dict[str, str]:
         """Hash of the pixels, in place of the files that there are none of."""
         digest = hashlib.sha256(np.ascontiguousarray(self.data).tobytes() + self.valid.tobytes())

@@ -16,7 +16,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from earthwords.errors import SourceError, UsageError
 from earthwords.geo.bands import BandChoice, alpha_band
-from earthwords.geo.source import reading
+from earthwords.geo.source import open_dataset, reading
 from earthwords.types import Window
 
 Pixels: TypeAlias = NDArray[Any]
@@ -29,7 +29,7 @@ _SCAN_PIXELS = 2**22
 _SCAN_VALUES = 2**20
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class PixelSource:
     """Reads three bands of a raster as one array, with a mask.
 
@@ -75,6 +75,11 @@ class PixelSource:
     def close(self) -> None:
         """Close the file; reading afterwards is an error."""
         self.dataset.close()
+
+    def renew(self) -> None:
+        """Open the file again: after a failure GDAL may give zeros for the blocks that it could not read."""
+        self.dataset.close()
+        self.dataset = open_dataset(self.source)
 
     def files(self) -> dict[str, str]:
         """Of every local file that the source is made of: size and time of the last change."""

@@ -125,7 +125,11 @@ class Scene:
         with self._lock:
             if self._pixels.closed:
                 raise SourceError(f"{self.source} was closed; open it again with open_scene.")
-            data, valid = self._pixels.read(window)
+            try:
+                data, valid = self._pixels.read(window)
+            except SourceError:
+                self._pixels.renew()
+                raise
         return Raster(data=data, valid=valid, grid=self.native.window(window), bands=self.bands)
 
     def tags(self) -> dict[str, str]:
