@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earthwords.inference.blocks import Blocks, cut
-from earthwords.inference.segmenter import CELL_COLS, CELL_ROWS
+from earthwords.inference.rows import CELL_COLS, CELL_ROWS
 from earthwords.types import Window
 
 regions = st.builds(

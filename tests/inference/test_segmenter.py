@@ -110,7 +110,9 @@ def test_the_cores_change_nothing(segmenter: Segmenter, whole: SegmentationResul
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            found = segmenter.predict(scene_file, WORDS)
+            other = Segmenter(segmenter.preset, segmenter.encoder)
+            assert other.threads == threads
+            found = other.predict(scene_file, WORDS)
             np.testing.assert_array_equal(found.score, whole.score)
             assert torch.get_num_threads() == threads, "the setting of the program is left alone"
     finally:

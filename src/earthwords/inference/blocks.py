@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from earthwords.inference.segmenter import CELL_COLS, CELL_ROWS
+from earthwords.inference.rows import CELL_COLS, CELL_ROWS
 from earthwords.types import Window
 
 PIXELS = 2**22

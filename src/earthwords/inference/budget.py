@@ -9,7 +9,8 @@ from earthwords.errors import UsageError
 from earthwords.geo.scene import Scene
 from earthwords.inference.blocks import Blocks, cut
 from earthwords.inference.lowrank import LinearUpsampler
-from earthwords.inference.segmenter import CELL_COLS, CELL_ROWS, Segmenter
+from earthwords.inference.rows import CELL_COLS, CELL_ROWS
+from earthwords.inference.segmenter import Segmenter
 from earthwords.types import Vocabulary
 
 DEFAULT_MEMORY = 2 * 2**30

@@ -10,6 +10,10 @@ from torch import Tensor
 
 from earthwords.types import Window
 
+CELL_ROWS, CELL_COLS = 32, 1024
+"""Pixels that are turned from logits into labels at once, counted from the upper left of the part asked for: an
+exponential may round differently at another place of a vector, so the cuts are always the same."""
+
 
 class RowResizer:
     """Bilinear resize (align_corners False, no antialias: torch's `interpolate`) of an image in strips.
@@ -79,3 +83,17 @@ def _taps(source: int, target: int, start: int, stop: int) -> tuple[np.ndarray, 
     place = np.maximum((np.arange(start, stop) + 0.5) * (source / target) - 0.5, 0)
     first = np.minimum(place.astype(np.int64), source - 1)
     return first, np.minimum(first + 1, source - 1), (place - first).astype(np.float32)
+
+
+def in_cells(parts: Iterable[tuple[int, Tensor]], region: Window) -> Iterator[tuple[int, Tensor]]:
+    """Consecutive `(row, (query, h, col))` cut anew: whole rows of cells, and what is left at the end."""
+    held: list[Tensor] = []
+    first = region.row
+    for row, part in parts:
+        held.append(part)
+        stop = row + part.shape[1]
+        while stop - first >= CELL_ROWS or (stop == region.row_stop and stop > first):
+            rows = held[0] if len(held) == 1 else torch.cat(held, dim=1)
+            yield first, rows[:, :CELL_ROWS]
+            held = [rows[:, CELL_ROWS:]]
+            first += min(CELL_ROWS, stop - first)

@@ -21,7 +21,8 @@ from earthwords.inference.journal import Journal, open_journal
 from earthwords.inference.outputs import About, OutputOptions, write_outputs
 from earthwords.inference.pool import ahead
 from earthwords.inference.reading import read_twice
-from earthwords.inference.segmenter import CELL_ROWS, Segmenter, Tick
+from earthwords.inference.rows import CELL_ROWS
+from earthwords.inference.segmenter import Segmenter, Tick
 from earthwords.inference.strip import Strip, observed
 from earthwords.inference.work import Work, hash_of
 from earthwords.types import Grid, SceneReport, TextBank, Vocabulary, Window

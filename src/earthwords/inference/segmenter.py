@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from earthwords.inference.decide import class_probabilities, decide
 from earthwords.inference.pool import Pool, one_core
 from earthwords.inference.reading import read_twice
 from earthwords.inference.result import SegmentationResult
-from earthwords.inference.rows import RowResizer
+from earthwords.inference.rows import CELL_COLS, CELL_ROWS, RowResizer, in_cells
 from earthwords.inference.sliding import Encoder, Slide, WindowPlan
 from earthwords.inference.strip import Strip, observed
 from earthwords.inference.textbank import build_text_bank
@@ -34,10 +34,6 @@ from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
 from earthwords.text.templates import load_templates
 from earthwords.text.vocabulary import parse_classes
 from earthwords.types import TextBank, Vocabulary, Window
-
-CELL_ROWS, CELL_COLS = 32, 1024
-"""Pixels that are turned from logits into labels at once, counted from the upper left of the part asked for: an
-exponential may round differently at another place of a vector, so the cuts are always the same."""
 
 Tick = Callable[[int], None]
 
@@ -51,6 +47,8 @@ class Segmenter:
         self.preset = preset
         self.encoder = encoder
         self.batch = batch
+        self.threads = min(batch, torch.get_num_threads()) if self._on_cpu else 1
+        """Windows computed at the same time: on a CPU each by one core, on a GPU one batch after the other."""
         self.templates = load_templates(preset.templates)
         self._banks: dict[Vocabulary, TextBank] = {}
 
@@ -145,11 +143,6 @@ class Segmenter:
         return known[0] if known is not None and own is not None and own < known[0] * 0.99 else None
 
     @property
-    def threads(self) -> int:
-        """Windows computed at the same time: on a CPU each by one core, on a GPU one batch after the other."""
-        return min(self.batch, torch.get_num_threads()) if self._on_cpu else 1
-
-    @property
     def _on_cpu(self) -> bool:
         return self.encoder.backbone.device.type == "cpu"
 
@@ -195,7 +188,27 @@ class Segmenter:
         """
         least = self.preset.threshold if threshold is None else threshold
         check_numbers(threshold=least, batch=self.batch)
-        part, account = region or scene.region, account or Account()
+        steps = self._strips(scene, bank, region or scene.region, least, probabilities, account or Account(), tick)
+        try:
+            while True:
+                with one_core():  # also here: threads of a sum would only wait for the cores that compute windows
+                    strip = next(steps, None)
+                if strip is None:
+                    return
+                yield strip
+        finally:
+            steps.close()
+
+    def _strips(
+        self,
+        scene: Scene,
+        bank: TextBank,
+        part: Window,
+        threshold: float,
+        probabilities: bool,
+        account: Account,
+        tick: Tick,
+    ) -> Generator[Strip, None, None]:
         plan = self.plan(scene, part)
         queries = torch.from_numpy(bank.vectors).to(self.encoder.backbone.device)
         slide = Slide(
@@ -212,8 +225,8 @@ class Segmenter:
         with Pool(self.threads) as pool:
             rows = slide.rows(lambda window: self._read(scene, window, account), run, pool=pool, tick=tick)
             resized = self._resizer(scene, part, most_rows=CELL_ROWS).resize(rows)
-            for row, logits in _in_cells(resized, part):
-                yield self._strip(scene, bank, part, row, logits, least, probabilities, account)
+            for row, logits in in_cells(resized, part):
+                yield self._strip(scene, bank, part, row, logits, threshold, probabilities, account)
 
     def predict(
         self,
@@ -369,14 +382,13 @@ class Segmenter:
         labels = np.empty(valid.shape, vocabulary.label_dtype)
         score = np.empty(valid.shape, np.float32)
         kept = np.empty((len(vocabulary), *valid.shape), np.float32) if probabilities else None
-        with one_core():
-            for first in range(0, window.width, CELL_COLS):
-                cell = slice(first, first + CELL_COLS)
-                values = class_probabilities(logits[:, :, cell], index, logit_scale=self.preset.logit_scale)
-                chosen, best = decide(values, threshold=threshold, background=below)
-                labels[:, cell], score[:, cell] = chosen.cpu().numpy(), best.cpu().numpy()
-                if kept is not None:
-                    kept[:, :, cell] = values.cpu().numpy()
+        for first in range(0, window.width, CELL_COLS):
+            cell = slice(first, first + CELL_COLS)
+            values = class_probabilities(logits[:, :, cell], index, logit_scale=self.preset.logit_scale)
+            chosen, best = decide(values, threshold=threshold, background=below)
+            labels[:, cell], score[:, cell] = chosen.cpu().numpy(), best.cpu().numpy()
+            if kept is not None:
+                kept[:, :, cell] = values.cpu().numpy()
         unseen = (logits == 0).all(dim=0).cpu().numpy()  # too small a spot for any pixel of the working grid
         hidden = ~valid | unseen
         labels[hidden], score[hidden] = vocabulary.nodata, 0
@@ -390,20 +402,6 @@ class Segmenter:
             valid=valid,
             probabilities=kept,
         )
-
-
-def _in_cells(parts: Iterable[tuple[int, Tensor]], region: Window) -> Iterator[tuple[int, Tensor]]:
-    """Consecutive `(row, (query, h, col))` cut anew: whole rows of cells, and what is left at the end."""
-    held: list[Tensor] = []
-    first = region.row
-    for row, part in parts:
-        held.append(part)
-        stop = row + part.shape[1]
-        while stop - first >= CELL_ROWS or (stop == region.row_stop and stop > first):
-            rows = held[0] if len(held) == 1 else torch.cat(held, dim=1)
-            yield first, rows[:, :CELL_ROWS]
-            held = [rows[:, CELL_ROWS:]]
-            first += min(CELL_ROWS, stop - first)
 
 
 def check_numbers(*, threshold: float, batch: int) -> None:
