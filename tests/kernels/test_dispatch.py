@@ -38,7 +38,7 @@ KERNELS: dict[ModuleType, Inputs] = {
     ),
     range_kernel: lambda b, c, h, w, r: (maps(b, c, h, w, seed=1), torch.tensor(0.7), r),
     joint_kernel: lambda b, c, h, w, r: (maps(b, c, h, w, seed=1), maps(b, 3, h, w, seed=2), joint_weights(r)),
-    linear: lambda b, c, h, w, r: (maps(b, h, c, seed=1), maps(c, w, seed=2).T),
+    linear: lambda b, c, h, w, r: (maps(b, h, c, seed=1), maps(c, w, seed=2).T, None if r == 3 else maps(w, seed=3)),
 }
 
 

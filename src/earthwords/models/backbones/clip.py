@@ -18,6 +18,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPVisionModelWithProjection
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 
 from earthwords.errors import UsageError, WeightsError, unknown
+from earthwords.kernels.linear import quicken
 from earthwords.models.attention import ATTENTION, Heads
 from earthwords.models.backbones._trunk import ConvTrunk
 from earthwords.text.tokenizer import ClipTokenizer
@@ -62,6 +63,7 @@ class ClipBackbone(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model.eval()
+        quicken(model.vision_model)
         self.tokenizer = tokenizer
         self.weights_id = weights_id
         self.mean, self.std = tuple(mean), tuple(std)
