@@ -218,6 +218,11 @@ class SceneJob:
             on_error=self.on_error,
         )
 
+    def journal_bytes(self) -> int:
+        """What the finished blocks take on the disk, in the end."""
+        each = {"no": 0, "uint8": 1, "float32": 4}[self.options.probabilities] * len(self.vocabulary)
+        return self.grid.height * self.grid.width * (self.vocabulary.label_dtype.itemsize + 4 + each)
+
     def windows(self, blocks: Blocks, wanted: set[int]) -> int:
         """Windows that have to be computed for some blocks; blocks of different workers share none."""
         runs = blocks.runs(wanted) if self.crew is None else ((index, 1) for index in wanted)

@@ -152,6 +152,8 @@ def one(request: Request, load: Callable[[], Segmenter], source: str, dst: Path,
             report = job.run(tick=bar, skip=bar.skip, loading_s=time.perf_counter() - began)
     for kind, path in report.outputs.items():
         talk.say(f"{kind}: {path}")
+    if "ranks" in report.settings:
+        talk.say(f"Energy {report.settings['energy']}: channels upsampled {report.settings['ranks']}.")
     for failure in report.failures:
         talk.say(f"Left out: {failure}")
     return report
@@ -166,9 +168,10 @@ def _estimate(job: SceneJob, windows: int) -> str:
         segmenter=job.segmenter, scene=job.scene, vocabulary=job.vocabulary, probabilities=job.options.probabilities
     ).bytes(blocks)
     each = " a worker" if manner.workers > 1 else ""
+    disk = "" if len(blocks) == 1 else f", {shown(job.journal_bytes())} of disk until it is done"
     return (
         f"{windows:,} windows in {len(blocks)} blocks: about {duration(seconds)}, at most {shown(need)} of "
-        f"memory{each} beside the model."
+        f"memory{each} beside the model{disk}."
     )
 
 
