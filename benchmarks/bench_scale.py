@@ -192,7 +192,7 @@ def memory(bench: Bench) -> list[dict[str, Any]]:
     """A long run, its memory once a second."""
     args = bench.args
     source, base = archive(bench.folder, args.side), loaded_rss()
-    way = replace(ALL_CORES, options=("--memory", args.memory))
+    way = replace(ALL_CORES, options=("--memory", args.memory, "--overlap", str(args.overlap)))
     process = way.start(source, bench.folder / "long", stderr=subprocess.PIPE)
     watch = Watch(process)
     listener = threading.Thread(target=watch.listen, daemon=True)
@@ -209,12 +209,12 @@ def memory(bench: Bench) -> list[dict[str, Any]]:
     seconds, rate = watch.rates[-1] if watch.rates else (0.0, 0.0)
     late = times > times[-1] / 2
     slope = float(np.polyfit(times[late], over[late], 1)[0])
-    parts = {name: round(float(over[i])) for name, i in (("early", len(over) // 10), ("middle", len(over) // 2))}
+    tenths = [round(float(part.max())) for part in np.array_split(over, 10)]
     row = {
         "raster": f"{args.side} x {args.side}",
         "told": watch.promise,
         "loaded_mib": round(base),
-        "over_loaded_mib": {**parts, "end": round(float(over[-1])), "peak": round(float(over.max()))},
+        "over_loaded_mib": {"peak": round(float(over.max())), "end": round(float(over[-1])), "peaks_of_tenths": tenths},
         "windows": round(seconds * rate),
         "seconds": round(float(times[-1])),
         "mib_per_1000_windows": round(slope / rate * 1000, 1) if rate else None,
@@ -364,6 +364,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=50_000, help="of the memory part's scene")
     parser.add_argument("--seconds", type=float, default=240, help="of the memory part")
     parser.add_argument("--memory", default="2GiB", help="of the memory part")
+    parser.add_argument("--overlap", type=int, default=112, help="of the memory part; 0 covers more ground a minute")
     parser.add_argument("--scene", type=int, default=3_000, help="side of the other parts' scene")
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
