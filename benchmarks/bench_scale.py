@@ -6,8 +6,9 @@ Every run is `earthwords segment` in a process of its own, on a VRT of rendered 
 
 * memory: SIDE x SIDE pixels, begun and ended after some time; the resident memory once a second, over that of a
   process that has loaded the same model and words. Linux only (reads /proc).
-* workers: a smaller scene by one core, by all cores, by two processes, and by two actors of a local Ray cluster
-  (if Ray is installed); then both again with one worker killed by SIGKILL when half of the blocks are done.
+* workers: a smaller scene by all cores, by two processes, and by two actors of a local Ray cluster (if Ray is
+  installed), each right after a run by one core; the latter two again with one worker killed by SIGKILL when half of
+  the blocks are done.
 * resume: the same scene with two processes, all killed by SIGKILL to the command at random moments, and begun
   again until it is done.
 
@@ -131,7 +132,7 @@ TWO_ACTORS = Way("--workers 2 --cluster local", ("--workers", "2", "--cluster", 
 
 def ways() -> list[Way]:
     """Those that this machine can go."""
-    found = [ONE_CORE, ALL_CORES, TWO_WORKERS]
+    found = [ALL_CORES, TWO_WORKERS]
     return [*found, TWO_ACTORS] if importlib.util.find_spec("ray") else found
 
 
@@ -230,18 +231,15 @@ class Bench:
     folder: Path
     args: argparse.Namespace
     count: int = 0
-    known: dict[Way, tuple[float, dict[str, str]]] = field(default_factory=dict)
 
     @cached_property
     def source(self) -> Path:
         return archive(self.folder, self.args.scene)
 
-    def undisturbed(self, way: Way) -> tuple[float, dict[str, str]]:
-        """Seconds and sums of a run, done once."""
-        if way not in self.known:
-            out = self.out()
-            self.known[way] = way.run(self.source, out), sums(out)
-        return self.known[way]
+    def once(self, way: Way) -> tuple[float, dict[str, str]]:
+        """Seconds and sums of a run."""
+        out = self.out()
+        return way.run(self.source, out), sums(out)
 
     def out(self) -> Path:
         """A new place for outputs."""
@@ -309,46 +307,58 @@ def run_with_a_death(way: Way, source: Path, out: Path, *, after: int) -> float:
 
 
 def workers(bench: Bench) -> list[dict[str, Any]]:
-    """One scene in all ways."""
-    small = archive(bench.folder, 256)
-    alone, expected = bench.undisturbed(ONE_CORE)
-    rows: list[dict[str, Any]] = []
+    """One scene in all ways, each paired with one core right before it: other people's work changes by the minute."""
+    small, rows = archive(bench.folder, 256), []
 
-    def tell(name: str, way: Way, took: float, found: dict[str, str], **more: Any) -> None:
+    def tell(name: str, way: Way, took: float, found: dict[str, str], expected: dict[str, str], **more: Any) -> None:
         blocks, windows = bench.windows(way)
-        row = {"way": name, "seconds": round(took, 1), "speed_up": round(alone / took, 2), "blocks": blocks}
-        row |= {"windows": windows, "same_bytes": found == expected, **more}
-        rows.append(row)
-        print(row, flush=True)
+        row = {"way": name, "seconds": round(took, 1), "blocks": blocks, "windows": windows}
+        rows.append(row | {"same_bytes": found == expected, **more})
+        print(rows[-1], flush=True)
 
     for way in ways():
-        tell(way.name, way, *bench.undisturbed(way), start_s=round(way.run(small, bench.out()), 1))
-    for way in [way for way in ways() if way.workers > 1]:
-        out = bench.out()
-        took = run_with_a_death(way, bench.source, out, after=bench.windows(way)[0] // 2)
-        tell(f"{way.name}, one killed", way, took, sums(out), extra_s=round(took - bench.undisturbed(way)[0], 1))
+        alone, expected = bench.once(ONE_CORE)
+        start = way.run(small, bench.out())
+        took, found = bench.once(way)
+        paired = {"one_core_s": round(alone, 1), "speed_up": round(alone / took, 2), "start_s": round(start, 1)}
+        tell(way.name, way, took, found, expected, **paired)
+        if way.workers > 1:
+            out, half = bench.out(), bench.windows(way)[0] // 2
+            longer = run_with_a_death(way, bench.source, out, after=half)
+            extra = {"extra_s": round(longer - took, 1), "killed_after": half}
+            tell(f"{way.name}, one killed", way, longer, sums(out), expected, **extra)
     return rows
 
 
+def killed(process: subprocess.Popen[str], out: Path, *, blocks: int, seconds: float) -> bool:
+    """SIGKILL to a command some seconds after so many blocks are done; False if it was done before."""
+    while process.poll() is None and blocks_done(out) < blocks:
+        time.sleep(POLL_S)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return True
+    ended(process)
+    return False
+
+
 def resume(bench: Bench) -> list[dict[str, Any]]:
-    """A run killed again and again."""
-    alone, expected = bench.undisturbed(TWO_WORKERS)
-    out, dice, kept = bench.out(), random.Random(bench.args.seed), []
-    total, kills = 0.0, 0
-    while True:
-        process, began = TWO_WORKERS.start(bench.source, out, "--quiet"), time.perf_counter()
-        try:
-            process.wait(None if kills == bench.args.kills else dice.uniform(0.1, 0.7) * alone)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            kills += 1
-            kept.append(blocks_done(out))
-        total += time.perf_counter() - began
-        if process.returncode != -signal.SIGKILL:
-            ended(process)
+    """A run killed again and again, each time with no, one or two blocks more and some seconds later."""
+    alone, expected = bench.once(TWO_WORKERS)
+    out, dice, kept = bench.out(), random.Random(bench.args.seed), [0]
+    began = time.perf_counter()
+    for _ in range(bench.args.kills):
+        process = TWO_WORKERS.start(bench.source, out, "--quiet", stderr=subprocess.DEVNULL)
+        moment = {"blocks": kept[-1] + dice.randrange(3), "seconds": dice.uniform(0.1, 0.3) * alone}
+        if not killed(process, out, **moment):
             break
-    row = {"kills": kills, "blocks_after_each": kept, "blocks": bench.windows(TWO_WORKERS)[0]}
+        kept.append(blocks_done(out))
+    else:
+        ended(TWO_WORKERS.start(bench.source, out, "--quiet"))
+    total, kills = time.perf_counter() - began, len(kept) - 1
+    row = {"kills": kills, "blocks_after_each": kept[1:], "blocks": bench.windows(TWO_WORKERS)[0]}
     row |= {"seconds": round(total, 1), "undisturbed_s": round(alone, 1), "ratio": round(total / alone, 2)}
     row |= {"same_bytes": sums(out) == expected}
     print(row, flush=True)
