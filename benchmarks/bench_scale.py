@@ -331,7 +331,7 @@ def workers(bench: Bench) -> list[dict[str, Any]]:
 
 
 def killed(process: subprocess.Popen[str], out: Path, *, blocks: int, seconds: float) -> bool:
-    """SIGKILL to a command some seconds after so many blocks are done; False if it was done before."""
+    """SIGKILL to a command some seconds after so many blocks are done; False if all its outputs are there."""
     while process.poll() is None and blocks_done(out) < blocks:
         time.sleep(POLL_S)
     try:
@@ -339,7 +339,7 @@ def killed(process: subprocess.Popen[str], out: Path, *, blocks: int, seconds: f
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-        return True
+        return not (out / "report.json").exists()
     ended(process)
     return False
 
@@ -350,7 +350,7 @@ def resume(bench: Bench) -> list[dict[str, Any]]:
     out, dice, kept = bench.out(), random.Random(bench.args.seed), [0]
     began = time.perf_counter()
     for _ in range(bench.args.kills):
-        process = TWO_WORKERS.start(bench.source, out, "--quiet", stderr=subprocess.DEVNULL)
+        process = TWO_WORKERS.start(bench.source, out, "--quiet")
         moment = {"blocks": kept[-1] + dice.randrange(3), "seconds": dice.uniform(0.1, 0.3) * alone}
         if not killed(process, out, **moment):
             break
