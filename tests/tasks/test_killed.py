@@ -99,6 +99,9 @@ while killed < int(kills):
             code = ended(pid)
     assert code in (0, -signal.SIGKILL), code
     killed += code != 0
+    if code and (folder / "out" / "report.json").exists() and not (folder / "out" / ".labels.tif.journal").exists():
+        code = 0  # all was done but the end of the process
+        assert ended(command(folder / "out")) == 2, "the outputs are there"
     if code == 0 and killed < int(kills):
         finished += 1
         (folder / "out").rename(folder / f"out-{finished}")

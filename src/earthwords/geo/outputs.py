@@ -22,7 +22,8 @@ except ImportError:  # Windows
 SIDECARS = (".aux.xml", ".ovr", ".msk")
 """What GDAL reads beside a raster; left over from an older file they would spoil the new one."""
 
-_HIDDEN = ".part"
+HIDDEN = ".part"
+"""Suffix of the hidden folders beside a target, `.NAME.ANYTHING.part`; those of dead processes are removed."""
 
 
 def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
@@ -61,9 +62,9 @@ def staging(target: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """
     with parents_made_for(Path(target)):
         target = check_output(target, overwrite=overwrite)
-        _remove_dead(target)
+        remove_dead(target)
         with writing(target):
-            folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_HIDDEN, dir=target.parent))
+            folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=HIDDEN, dir=target.parent))
         with locked(folder):
             try:
                 yield folder
@@ -115,11 +116,11 @@ def locked(folder: Path) -> Iterator[bool]:
         os.close(handle)
 
 
-def _remove_dead(target: Path) -> None:
+def remove_dead(target: Path) -> None:
     """Remove the hidden folders that killed processes left beside `target`."""
     if fcntl is None:
         return
-    for folder in target.parent.glob(f".{glob.escape(target.name)}.*{_HIDDEN}"):
+    for folder in target.parent.glob(f".{glob.escape(target.name)}.*{HIDDEN}"):
         with suppress(OSError), locked(folder) as free:
             if free:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -198,13 +199,13 @@ def _check_written(staged: Path) -> None:
 
 def shown(path: str | Path) -> Path:
     """`path` for the eyes of the user: without the hidden folders of `staging`."""
-    kept = [part for part in Path(path).parts if not (part.startswith(".") and part.endswith(_HIDDEN))]
+    kept = [part for part in Path(path).parts if not (part.startswith(".") and part.endswith(HIDDEN))]
     return Path(*kept)
 
 
 def without_hidden(text: str) -> str:
     """What GDAL says, without the hidden folders of `staging`."""
-    return re.sub(r"\.[^/\\]*" + re.escape(_HIDDEN) + r"[/\\]", "", text)
+    return re.sub(r"\.[^/\\]*" + re.escape(HIDDEN) + r"[/\\]", "", text)
 
 
 def _reason(error: OSError) -> str:

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from earthwords.errors import UsageError
-from earthwords.geo.outputs import locked, parents_made_for, writing
+from earthwords.geo.outputs import HIDDEN, locked, parents_made_for, writing
 from earthwords.inference.blocks import Blocks
 from earthwords.types import Window
 
@@ -106,8 +106,11 @@ class Journal:
             (self.folder / _COMMITTING).touch()
 
     def discard(self) -> None:
-        """The run is over, one way or the other."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """The run is over, one way or the other: the journal goes at once, not file by file."""
+        hidden = self.folder.with_name(f"{self.folder.name}{HIDDEN}")
+        with suppress(OSError):
+            os.replace(self.folder, hidden)
+            shutil.rmtree(hidden, ignore_errors=True)
 
     def _path(self, index: int) -> Path:
         return self.folder / f"block-{index:06}.safetensors"

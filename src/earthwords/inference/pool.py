@@ -65,13 +65,14 @@ def one_core() -> Iterator[None]:
 _END = object()
 
 
-def ahead(items: Iterable[In], *, depth: int) -> Generator[In, None, None]:
+def ahead(items: Iterable[In], *, depth: int, stop: threading.Event | None = None) -> Generator[In, None, None]:
     """The same items, made by a thread of their own that may be `depth` items ahead.
 
-    An exception there is raised here. When this generator is closed the thread stops at its next item.
+    An exception there is raised here. When this generator is closed, or interrupted, `stop` is set and the thread ends
+    with its next item; what makes the items may look at `stop` to end before.
     """
     box: queue.Queue[Any] = queue.Queue(depth)
-    stop = threading.Event()
+    stop = stop or threading.Event()
 
     def put(item: Any) -> bool:
         while not stop.is_set():

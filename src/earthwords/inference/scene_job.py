@@ -129,7 +129,8 @@ class SceneJob:
             blocks, done = journal.blocks, set(journal.done)
             every = set(range(len(blocks)))
             if done:
-                skip(self.windows(blocks, every) - self.windows(blocks, every - done))
+                planned = self.blocks()
+                skip(self.windows(planned, set(range(len(planned)))) - self.windows(blocks, every - done))
             strips = self._assembled(journal, self._work(bank, blocks), told, account)
             options = replace(self.options, overwrite=True) if journal.was_committing else self.options
             made = None if "SOURCE_DATE_EPOCH" in os.environ else journal.began
@@ -156,13 +157,10 @@ class SceneJob:
             loading_s=loading_s,
             made=made,
         )
-        with closing(ahead(observed(strips, self.scene.source), depth=2)) as ready:
-            try:
-                return write_outputs(
-                    self.outputs, ready, about=about, options=options or self.options, account=account, commit=commit
-                )
-            finally:
-                stop.set()
+        with closing(ahead(observed(strips, self.scene.source), depth=2, stop=stop)) as ready:
+            return write_outputs(
+                self.outputs, ready, about=about, options=options or self.options, account=account, commit=commit
+            )
 
     def settings(self, bank: TextBank | None = None) -> dict[str, str]:
         """Everything that the outputs depend on."""
@@ -172,6 +170,7 @@ class SceneJob:
             "region": repr(self.scene.region),
             "weights": f"{self.segmenter.weights_hash}, words {hash_of(bank)}",
             "on-error": self.on_error,
+            "device": self.segmenter.arithmetic,
             **{name.replace("_", "-"): str(value) for name, value in vars(self.options).items() if name != "overwrite"},
             **{
                 name.removeprefix("EARTHWORDS_").lower(): value

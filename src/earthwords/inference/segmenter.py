@@ -122,6 +122,12 @@ class Segmenter:
                 digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         return digest.hexdigest()[:16]
 
+    @property
+    def arithmetic(self) -> str:
+        """What the last bits of a result depend on: the kind of device, and the batch on a GPU."""
+        kind = self.encoder.backbone.device.type
+        return kind if self._on_cpu else f"{kind}, batches of {self.batch}"
+
     def window_seconds(self, queries: int) -> float:
         """How long a window takes, measured on noise; of a GPU's batch, its share."""
         backbone, tile = self.encoder.backbone, self.preset.tile_size

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from earthwords.errors import EarthwordsError, UsageError
-from earthwords.geo.outputs import atomic_path
+from earthwords.geo.outputs import atomic_path, locked, remove_dead
 from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.account import Account
 from earthwords.inference.budget import Need, shown
@@ -86,6 +86,7 @@ class Request:
         probabilities = self.options.probabilities != "no"
         paths = plan_outputs(dst, probabilities=probabilities, overwrite=True, source=source)
         if not (anew or self.options.overwrite or (self.manner.resume and was_committing(journal_folder(paths)))):
+            remove_dead(next(iter(paths.values())))
             plan_outputs(dst, probabilities=probabilities, overwrite=False, source=source)
         return paths
 
@@ -264,6 +265,9 @@ def many(
     folder = Path(os.path.dirname(str(dst).partition("{stem}")[0])) if "{stem}" in str(dst) else dst
     segmenter = load()
     with ExitStack() as stack:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not stack.enter_context(locked(folder)):
+            raise UsageError(f"Another process is working on {folder}; wait for it, or choose another DST.")
         crew = stack.enter_context(request.crew(str(segmenter.encoder.backbone.device)))
         bar = stack.enter_context(talk.bar("segmenting", len(sources), unit="scenes"))
         batch = _Batch(request=request, segmenter=segmenter, folder=folder, bar=bar, crew=crew)

@@ -204,7 +204,7 @@ def _manner(memory: str, workers: int, cluster: str | None, resume: bool, offlin
     if workers < 1:
         raise UsageError(f"At least one worker must do the work, got {workers}.")
     size = parse_memory(memory)
-    return Manner(memory=size, workers=workers, shared=cluster is None, resume=resume, offline=offline)
+    return Manner(memory=size, workers=workers, shared=cluster in (None, "local"), resume=resume, offline=offline)
 
 
 def load_segmenter(
