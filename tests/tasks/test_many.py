@@ -42,6 +42,8 @@ def test_what_is_found(archive: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     assert find_sources(f"@{tmp_path / 'list.txt'}") == [everything[2], everything[0]]
     assert find_sources(everything[0]) is None
     assert find_sources("https://example.org/a.tif?x=*") is None
+    monkeypatch.chdir(archive / "north")
+    assert find_sources("..") == ["../a.tif", "../b.TIF", "../north/a.tif"]
     monkeypatch.chdir(archive)
     Path("odd[1].tif").write_bytes(Path("a.tif").read_bytes())
     assert find_sources("odd[1].tif") is None, "a file of that name is there"

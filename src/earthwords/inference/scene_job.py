@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -78,10 +78,11 @@ class SceneJob:
         Raises:
             UsageError: it is too little.
         """
-        return self._need.fit(self.manner.memory, workers=self.manner.workers, shared=self.manner.shared)
+        return self.need.fit(self.manner.memory, workers=self.manner.workers, shared=self.manner.shared)
 
     @property
-    def _need(self) -> Need:
+    def need(self) -> Need:
+        """What it takes."""
         return Need(
             segmenter=self.segmenter,
             scene=self.scene,
@@ -183,20 +184,14 @@ class SceneJob:
     @contextmanager
     def _journal(self, bank: TextBank, blocks: Blocks) -> Iterator[Journal]:
         """A journal that goes when the outputs are there; after a failure it stays if there is something in it."""
-        with ExitStack() as stack:
-            journal = stack.enter_context(
-                open_journal(
-                    journal_folder(self.outputs), settings=self.settings(bank), blocks=blocks, resume=self.manner.resume
-                )
-            )
+        folder, settings = journal_folder(self.outputs), self.settings(bank)
+        with open_journal(folder, settings=settings, blocks=blocks, resume=self.manner.resume) as journal:
             try:
                 yield journal
             except BaseException as error:
                 if self.manner.resume and journal.done:
-                    error.add_note(
-                        f"The same command goes on from here: {len(journal.done)} of {len(journal.blocks)} blocks are "
-                        "done."
-                    )
+                    done, of = len(journal.done), len(journal.blocks)
+                    error.add_note(f"The same command goes on from here: {done} of {of} blocks are done.")
                 else:
                     journal.discard()
                 raise
@@ -236,7 +231,8 @@ class SceneJob:
                 index, result = next(results)
                 journal.save(index, result)
             yield from self._band(journal, band, account)
-        account.failures[:0], account.ranks[:] = journal.told()
+        failures, account.ranks[:] = journal.told()
+        account.failures[:] = dict.fromkeys([*failures, *account.failures])
 
     def _band(self, journal: Journal, band: int, account: Account) -> Iterator[Strip]:
         """Strips of one row of blocks."""

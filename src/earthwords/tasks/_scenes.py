@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from earthwords.errors import EarthwordsError, UsageError
+from earthwords.errors import EarthwordsError, UsageError, brief
 from earthwords.geo.outputs import atomic_path, locked, remove_dead
 from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.account import Account
-from earthwords.inference.budget import Need, shown
+from earthwords.inference.budget import shown
 from earthwords.inference.crews import Crew, Processes
 from earthwords.inference.journal import was_committing
 from earthwords.inference.outputs import OutputOptions, plan_outputs
@@ -123,7 +123,7 @@ def find_sources(src: str) -> list[str] | None:
         found = sorted(
             str(path)
             for path in Path(src).rglob("*")
-            if path.suffix.lower() in RASTERS and not any(part.startswith(".") for part in path.parts)
+            if path.suffix.lower() in RASTERS and not any(part.startswith(".") for part in path.relative_to(src).parts)
         )
     elif not os.path.exists(src) and "://" not in src and any(letter in src for letter in "*?["):
         found = sorted(path for path in glob.glob(src, recursive=True) if os.path.isfile(path))
@@ -144,8 +144,9 @@ def one(request: Request, load: Callable[[], Segmenter], source: str, dst: Path,
             talk.say(f"Note: {note}")
         segmenter = load()
         job = request.job(segmenter, opened, outputs)
-        job = replace(job, crew=stack.enter_context(request.crew(str(segmenter.encoder.backbone.device))))
         blocks = job.blocks()
+        if len(blocks) > 1 or request.cluster is not None:
+            job = replace(job, crew=stack.enter_context(request.crew(str(segmenter.encoder.backbone.device))))
         total = job.windows(blocks, set(range(len(blocks))))
         if total > LONG and not talk.quiet:
             talk.say(_estimate(job, total))
@@ -165,9 +166,7 @@ def _estimate(job: SceneJob, windows: int) -> str:
     manner, blocks = job.manner, job.blocks()
     at_once = max(job.segmenter.threads, manner.workers)
     seconds = windows * job.segmenter.window_seconds(len(job.vocabulary.queries)) / at_once
-    need = Need(
-        segmenter=job.segmenter, scene=job.scene, vocabulary=job.vocabulary, probabilities=job.options.probabilities
-    ).bytes(blocks)
+    need = job.need.bytes(blocks)
     each = " a worker" if manner.workers > 1 else ""
     disk = "" if len(blocks) == 1 else f", {shown(job.journal_bytes())} of disk until it is done"
     return (
@@ -199,6 +198,10 @@ class _Batch:
             self._segment(source, dst, entry)
         except EarthwordsError as error:
             entry["reason"] = str(error)
+        except Exception as error:
+            if self.stop.is_set():
+                return
+            entry["reason"] = f"Unexpected failure ({type(error).__name__}: {brief(error)})"
         entry["seconds"] = round(time.perf_counter() - began, 3)
         with self.lock:
             self.scenes[source] = entry
