@@ -60,6 +60,17 @@ def test_a_window_does_not_depend_on_the_others() -> None:
 
 
 @torch.inference_mode()
+def test_ranks_are_told_where_not_everything_is_kept() -> None:
+    upsampler, (features, image, words) = module("jbu", 96), inputs(96, (96, 128))
+    told: list[int] = []
+    reduced_cosines(upsampler, features, image, (96, 128), words, note=told.append)
+    assert told == []
+    for energy in (0.5, 0.9):
+        reduced_cosines(upsampler, features, image, (96, 128), words, energy=energy, note=told.append)
+    assert len(told) == 4 and max(told[:2]) < min(told[2:]) <= 48
+
+
+@torch.inference_mode()
 def test_less_energy_less_exact() -> None:
     """Tokens of a smooth spectrum: the error grows as energy is given up, and stays near what was given up."""
     dim = 96

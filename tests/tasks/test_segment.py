@@ -199,3 +199,22 @@ def test_what_it_says(command: Command, micro: Path, image: np.ndarray, make_sce
     assert f"preview: {dst / 'preview.png'}" in done.err
     assert "tiny" not in done.err, "the notice about the embedded model is for the embedded model"
     assert all(line.strip() for line in done.err.splitlines())
+
+
+def test_less_energy_tells_its_ranks(segment: Segment, scene_file: Path, tmp_path: Path) -> None:
+    options = ["--upsampler", "bilinear", "--energy", 0.6]
+    assert segment(scene_file, tmp_path / "out", *options).code == 0
+    settings = json.loads((tmp_path / "out" / "report.json").read_text())["settings"]
+    low, high = map(int, settings["ranks"].split(" to "))
+    assert 1 <= low <= high <= 16, "tokens of a window"
+    assert settings["energy"] == "0.6"
+    assert segment(scene_file, tmp_path / "exact", "--upsampler", "bilinear").code == 0
+    assert "ranks" not in json.loads((tmp_path / "exact" / "report.json").read_text())["settings"]
+
+
+def test_blending_is_recorded_and_changes_the_map(segment: Segment, scene_file: Path, tmp_path: Path) -> None:
+    for blend in ("mean", "cosine"):
+        assert segment(scene_file, tmp_path / f"{blend}.tif", "--blend-mode", blend).code == 0
+        with rasterio.open(tmp_path / f"{blend}.tif") as dataset:
+            assert dataset.tags()["EARTHWORDS_BLEND"] == blend
+    assert (labels_of(tmp_path / "mean.tif") != labels_of(tmp_path / "cosine.tif")).any()

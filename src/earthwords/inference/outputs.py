@@ -195,8 +195,7 @@ def _more(options: OutputOptions, account: Account | None) -> dict[str, str]:
     """Settings that are not in the tags of rasters."""
     found = {"min_area": f"{options.min_area:g}", "simplify": f"{options.simplify:g}"}
     if account and account.ranks:
-        ranks = account.ranks
-        found["ranks"] = f"{min(ranks)} to {max(ranks)}, mean {sum(ranks) / len(ranks):.0f}"
+        found["ranks"] = f"{min(account.ranks)} to {max(account.ranks)}"
     return found
 
 
