@@ -77,7 +77,7 @@ class Need:
             reduced = isinstance(segmenter.encoder.upsampler, LinearUpsampler) and segmenter.encoder.energy is not None
             channels = min(tokens + 32, backbone.dim) if reduced else 3 * backbone.dim
             upsampled = 4 * channels * int((tile + 16) ** 2 * 1.5)
-        at_once = segmenter.threads if segmenter.threads > 1 else segmenter.batch
+        at_once = max(segmenter.threads, 0 if backbone.device.type == "cpu" else segmenter.batch)
         return at_once * (layers + attention + upsampled + 8 * queries * tile**2) + 12 * queries * tile**2 * at_once
 
     def fit(self, memory: int, *, workers: int = 1, shared: bool = True) -> Blocks:

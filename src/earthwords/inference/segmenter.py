@@ -35,20 +35,24 @@ from earthwords.text.templates import load_templates
 from earthwords.text.vocabulary import parse_classes
 from earthwords.types import TextBank, Vocabulary, Window
 
+GPU_BATCH = 8
+"""Windows of a call on a GPU, unless told otherwise."""
+
 Tick = Callable[[int], None]
 
 
 class Segmenter:
     """A preset with its weights loaded."""
 
-    def __init__(self, preset: SegmentPreset, encoder: Encoder, *, batch: int = 8) -> None:
+    def __init__(self, preset: SegmentPreset, encoder: Encoder, *, batch: int | None = None) -> None:
         check_numbers(threshold=preset.threshold, batch=batch)
         window_weights(preset.blend, (1, 1))
         self.preset = preset
         self.encoder = encoder
-        self.batch = batch
-        self.threads = min(batch, torch.get_num_threads()) if self._on_cpu else 1
-        """Windows computed at the same time: on a CPU each by one core, on a GPU one batch after the other."""
+        cores = torch.get_num_threads() if self._on_cpu else 1
+        self.batch = batch or (cores if self._on_cpu else GPU_BATCH)
+        """Windows in work at the same time: on a CPU each by one core, on a GPU in one call."""
+        self.threads = min(self.batch, cores)
         self.templates = load_templates(preset.templates)
         self._banks: dict[Vocabulary, TextBank] = {}
 
@@ -60,7 +64,7 @@ class Segmenter:
         model: str | Path | None = None,
         upsampler_weights: str | Path | None = None,
         device: str = "auto",
-        batch: int = 8,
+        batch: int | None = None,
         offline: bool = False,
         report: Report = lambda done, total: None,
     ) -> Segmenter:
@@ -71,7 +75,7 @@ class Segmenter:
             model: other CLIP weights: a name, a Hugging Face id, a folder or a file.
             upsampler_weights: other upsampler weights: a name or a file.
             device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
-            batch: windows encoded at once.
+            batch: windows encoded at once; by default one a core, on a GPU 8.
             offline: use files that are here already, never the network.
             report: told about downloads.
 
@@ -410,7 +414,7 @@ class Segmenter:
         )
 
 
-def check_numbers(*, threshold: float, batch: int) -> None:
+def check_numbers(*, threshold: float, batch: int | None) -> None:
     """Refuse impossible numbers, before anything is downloaded.
 
     Raises:
@@ -418,7 +422,7 @@ def check_numbers(*, threshold: float, batch: int) -> None:
     """
     if not 0 <= threshold <= 1:
         raise UsageError(f"The threshold is a probability between 0 and 1, got {threshold:g}.")
-    if batch < 1:
+    if batch is not None and batch < 1:
         raise UsageError(f"At least one window must be encoded at once, got a batch of {batch}.")
 
 

@@ -34,7 +34,7 @@ class Work:
     spec: SceneSpec
     bank: TextBank
     blocks: Blocks
-    batch: int = 8
+    batch: int | None = None
     device: str = "cpu"
     offline: bool = False
     threshold: float | None = None

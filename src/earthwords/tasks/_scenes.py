@@ -64,7 +64,7 @@ class Request:
             spec=spec,
         )
 
-    def check(self, *, preset: SegmentPreset, batch: int) -> None:
+    def check(self, *, preset: SegmentPreset, batch: int | None) -> None:
         """Refuse impossible numbers before anything is opened.
 
         Raises:

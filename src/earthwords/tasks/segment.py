@@ -53,7 +53,7 @@ def segment(
     overlap: int | None = None,
     blend_mode: str | None = None,
     energy: float | None = None,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     memory: str = "2GiB",
     workers: int = 1,
     cluster: str | None = None,
@@ -122,7 +122,8 @@ def segment(
     energy
         Share of the energy of a window's tokens that jbu and simfeatup keep; 1 is exact, 0.9999 faster.
     batch_size
-        Windows encoded at once: on a CPU one a core, on a GPU in one call. Changes no bit of the result on a CPU.
+        Windows encoded at once: on a CPU one a core (default: all cores), on a GPU in one call (default: 8). Changes
+        no bit of the result on a CPU.
     memory
         Memory to work with, beside the loaded model, such as 2GiB; decides how the scene is cut, not the result.
     workers
@@ -214,7 +215,7 @@ def load_segmenter(
     model: str | None,
     weights: str | None,
     device: str,
-    batch: int,
+    batch: int | None,
     offline: bool,
 ) -> Segmenter:
     """A segmenter, with a word about the default and a bar over downloads; `weights` are the upsampler's."""
