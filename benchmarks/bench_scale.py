@@ -13,7 +13,7 @@ Every run is `earthwords segment` in a process of its own, on a VRT of rendered 
   again until it is done.
 
 The two last parts compare the SHA-256 of all outputs with those of an undisturbed run: of report.json all but the
-times and the paths, and polygons.gpkg under OGR_CURRENT_DATE, because a GeoPackage holds the time of its making.
+times and the paths, and polygons.gpkg under SOURCE_DATE_EPOCH, because a GeoPackage holds the time of its making.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Way:
         """Begin."""
         words = [part for word in WORDS for part in ("-t", word)]
         command = [sys.executable, "-m", "earthwords", "segment", str(source), str(out), *words, "--offline"]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(self.cores), "OGR_CURRENT_DATE": "2000-01-01T00:00:00.000Z"}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(self.cores), "SOURCE_DATE_EPOCH": "1000000000"}
         return subprocess.Popen(
             [*command, *self.options, *more], env=environment, text=True, stdout=subprocess.DEVNULL, **pipes
         )
@@ -289,7 +289,9 @@ def descendants(pid: int) -> Iterator[tuple[int, str]]:
 
 def kill_a_worker(pid: int) -> None:
     """SIGKILL to the first worker of a command."""
-    found = [c for c, line in descendants(pid) if "spawn_main" in line or line.startswith("ray::Worker")]
+    servers = [c for c, line in descendants(pid) if "multiprocessing.forkserver" in line][:1]  # its forks look alike
+    names = ("multiprocessing.forkserver", "spawn_main", "ray::Worker")
+    found = [c for c, line in descendants(pid) if any(name in line for name in names) and c not in servers]
     if not found:
         raise SystemExit("no worker was found to be killed")
     os.kill(found[0], signal.SIGKILL)
