@@ -16,7 +16,6 @@ import torch
 from rasterio.enums import ColorInterp
 from rasterio.shutil import copy as gdal_copy
 from safetensors.torch import save_file
-from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
 from earthwords.models.upsamplers.jbu import JbuStack
@@ -24,6 +23,7 @@ from earthwords.models.upsamplers.simfeatup import JbuOne
 from earthwords.text.tokenizer import ClipTokenizer
 from tests.conftest import CRS, TRANSFORM
 from tests.micro import patchwork, write_micro
+from tests.models.layouts import Scripted, openai_state
 
 HEIGHT, WIDTH = 150, 170
 DIM = 16
@@ -201,52 +201,3 @@ def small_clip(*, vocab: int) -> CLIPModel:
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     return model
-
-
-def openai_state(clip: CLIPModel) -> dict[str, Tensor]:
-    """The weights of `small_clip` under OpenAI's names."""
-    state, out = clip.state_dict(), {}
-    for tower, prefix in (("vision_model", "visual."), ("text_model", "")):
-        theirs, ours = f"{prefix}transformer.resblocks.0.", f"{tower}.encoder.layers.0."
-        for kind in ("weight", "bias"):
-            out[f"{theirs}attn.in_proj_{kind}"] = torch.cat([state[f"{ours}self_attn.{p}_proj.{kind}"] for p in "qkv"])
-            for new, old in (
-                ("attn.out_proj", "self_attn.out_proj"),
-                ("ln_1", "layer_norm1"),
-                ("ln_2", "layer_norm2"),
-                ("mlp.c_fc", "mlp.fc1"),
-                ("mlp.c_proj", "mlp.fc2"),
-            ):
-                out[f"{theirs}{new}.{kind}"] = state[f"{ours}{old}.{kind}"]
-    vision, text = "vision_model.", "text_model."
-    for kind in ("weight", "bias"):
-        out[f"visual.ln_pre.{kind}"] = state[f"{vision}pre_layrnorm.{kind}"]
-        out[f"visual.ln_post.{kind}"] = state[f"{vision}post_layernorm.{kind}"]
-        out[f"ln_final.{kind}"] = state[f"{text}final_layer_norm.{kind}"]
-    out["visual.class_embedding"] = state[f"{vision}embeddings.class_embedding"]
-    out["visual.conv1.weight"] = state[f"{vision}embeddings.patch_embedding.weight"]
-    out["visual.positional_embedding"] = state[f"{vision}embeddings.position_embedding.weight"]
-    out["visual.proj"] = state["visual_projection.weight"].T
-    out["token_embedding.weight"] = state[f"{text}embeddings.token_embedding.weight"]
-    out["positional_embedding"] = state[f"{text}embeddings.position_embedding.weight"]
-    out["text_projection"] = state["text_projection.weight"].T
-    out["logit_scale"] = state["logit_scale"]
-    return {name: value.contiguous().clone() for name, value in out.items()}
-
-
-class Scripted(torch.nn.Module):
-    """Parameters under nested names, as OpenAI's archives have them."""
-
-    def __init__(self, state: dict[str, Tensor]) -> None:
-        super().__init__()
-        for name, value in state.items():
-            *path, leaf = name.split(".")
-            module: torch.nn.Module = self
-            for part in path:
-                if not hasattr(module, part):
-                    module.add_module(part, torch.nn.Module())
-                module = getattr(module, part)
-            module.register_parameter(leaf, torch.nn.Parameter(value))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
+from tests.models import layouts
+
 DIM, WIDTH, VOCAB = 16, 128, 640
 
 
@@ -44,30 +46,4 @@ def clip() -> CLIPModel:
 @pytest.fixture(scope="session")
 def openai_state(clip: CLIPModel) -> dict[str, Tensor]:
     """The same weights under OpenAI's names."""
-    state = clip.state_dict()
-    out: dict[str, Tensor] = {}
-    for tower, prefix in (("vision_model", "visual."), ("text_model", "")):
-        for i in range(2):
-            theirs, ours = f"{prefix}transformer.resblocks.{i}.", f"{tower}.encoder.layers.{i}."
-            for kind in ("weight", "bias"):
-                parts = [state[f"{ours}self_attn.{p}_proj.{kind}"] for p in "qkv"]
-                out[f"{theirs}attn.in_proj_{kind}"] = torch.cat(parts)
-                out[f"{theirs}attn.out_proj.{kind}"] = state[f"{ours}self_attn.out_proj.{kind}"]
-                out[f"{theirs}ln_1.{kind}"] = state[f"{ours}layer_norm1.{kind}"]
-                out[f"{theirs}ln_2.{kind}"] = state[f"{ours}layer_norm2.{kind}"]
-                out[f"{theirs}mlp.c_fc.{kind}"] = state[f"{ours}mlp.fc1.{kind}"]
-                out[f"{theirs}mlp.c_proj.{kind}"] = state[f"{ours}mlp.fc2.{kind}"]
-    vision, text = "vision_model.", "text_model."
-    for kind in ("weight", "bias"):
-        out[f"visual.ln_pre.{kind}"] = state[f"{vision}pre_layrnorm.{kind}"]
-        out[f"visual.ln_post.{kind}"] = state[f"{vision}post_layernorm.{kind}"]
-        out[f"ln_final.{kind}"] = state[f"{text}final_layer_norm.{kind}"]
-    out["visual.class_embedding"] = state[f"{vision}embeddings.class_embedding"]
-    out["visual.conv1.weight"] = state[f"{vision}embeddings.patch_embedding.weight"]
-    out["visual.positional_embedding"] = state[f"{vision}embeddings.position_embedding.weight"]
-    out["visual.proj"] = state["visual_projection.weight"].T.contiguous()
-    out["token_embedding.weight"] = state[f"{text}embeddings.token_embedding.weight"]
-    out["positional_embedding"] = state[f"{text}embeddings.position_embedding.weight"]
-    out["text_projection"] = state["text_projection.weight"].T.contiguous()
-    out["logit_scale"] = state["logit_scale"]
-    return {name: value.clone() for name, value in out.items()}
+    return layouts.openai_state(clip)

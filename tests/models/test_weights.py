@@ -23,6 +23,7 @@ from earthwords.models.checkpoint import read_state
 from earthwords.models.weights import WEIGHTS, WeightSpec, fetch, find, load_clip, load_upsampler_state
 from earthwords.text.tokenizer import ClipTokenizer
 from earthwords.training.start import store
+from tests.models.layouts import Scripted
 
 PIXELS = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 IDS = torch.tensor([[638, 5, 6, 639], [638, 9, 639, 0]])
@@ -56,32 +57,13 @@ def test_openai_layouts(layout: str, clip: CLIPModel, openai_state: dict[str, Te
     agrees(load_clip(str(path)), clip, 2e-2 if layout == "half" else 1e-5)
 
 
-class _Scripted(torch.nn.Module):
-    """Parameters under nested names, as OpenAI's archives have them."""
-
-    def __init__(self, state: dict[str, Tensor]) -> None:
-        super().__init__()
-        for name, value in state.items():
-            *path, leaf = name.split(".")
-            module: torch.nn.Module = self
-            for part in path:
-                if not hasattr(module, part):
-                    module.add_module(part, torch.nn.Module())
-                module = getattr(module, part)
-            module.register_parameter(leaf, torch.nn.Parameter(value))
-        self.register_buffer("input_resolution", torch.tensor(64))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x
-
-
 def test_torchscript_archives_are_read_without_running_them(
     clip: CLIPModel, openai_state: dict[str, Tensor], tmp_path: Path
 ) -> None:
     path = tmp_path / "ViT-B-16.pt"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.script(_Scripted(openai_state)).save(path)
+        torch.jit.script(Scripted(openai_state)).save(path)
     assert read_state(path).keys() == openai_state.keys()
     agrees(load_clip(str(path)), clip)
 
