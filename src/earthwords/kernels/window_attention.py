@@ -53,7 +53,7 @@ def reference(queries: Tensor, keys: Tensor, values: Tensor, ratio: float) -> Te
     rows, cols = (visible(s, t, ratio).to(queries.device) for s, t in zip(size, tokens, strict=True))
     seen = (rows[:, None, :, None] & cols[None, :, None, :]).flatten(2).flatten(0, 1)
     scores = torch.einsum("bpad,btad->bapt", queries.flatten(1, 2) * queries.shape[-1] ** -0.5, keys.flatten(1, 2))
-    weights = scores.masked_fill(~seen, -torch.inf).softmax(dim=-1).mean(dim=1)
+    weights = scores.masked_fill_(~seen, -torch.inf).softmax(dim=-1).mean(dim=1)
     return (weights @ values.flatten(1, 2)).unflatten(1, tuple(size))
 
 

@@ -193,7 +193,8 @@ class AnyUp(nn.Module):
         """
         _check(features, image, size)
         pairs = zip(features.split(1), self._converted(image).split(1), strict=True)
-        return torch.cat([self._one(tokens, guidance, size) for tokens, guidance in pairs])
+        found = [self._one(tokens, guidance, size) for tokens, guidance in pairs]
+        return found[0] if len(found) == 1 else torch.cat(found)
 
     def _one(self, features: Tensor, image: Tensor, size: tuple[int, int]) -> Tensor:
         encoded = self.rope(self.image_encoder(image))
