@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from earthwords.errors import UsageError
 from earthwords.kernels.linear import linear
+from earthwords.kernels.residual import Half, residual_block
 from earthwords.kernels.window_attention import window_attention
 from earthwords.models.checkpoint import load_strictly
 
@@ -30,7 +31,7 @@ THETA = 100.0
 """Ratio of the largest and the smallest initial frequency of the positions."""
 VOTES = 1 << 22
 """Numbers that `Unification` holds at once, as far as one row of tokens needs no more."""
-ROWS = 64
+ROWS = 8
 """Rows of pixels whose angles are held at once."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -45,17 +46,21 @@ class ResBlock(nn.Module):
         super().__init__()
         self.block = nn.Sequential(
             nn.GroupNorm(GROUPS, width),
-            nn.SiLU(inplace=True),
+            nn.SiLU(),
             nn.Conv2d(width, width, 1, bias=False),
             nn.GroupNorm(GROUPS, width),
-            nn.SiLU(inplace=True),
+            nn.SiLU(),
             nn.Conv2d(width, width, 1, bias=False),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """`(batch, width, h, w)` to the same shape."""
-        out: Tensor = self.block(x)
-        return out.add_(x) if not torch.is_grad_enabled() else out + x
+        return residual_block(x, self._half(0), self._half(3))
+
+    def _half(self, first: int) -> Half:
+        norm, mix = self.block[first], self.block[first + 2]
+        assert isinstance(norm, nn.GroupNorm) and isinstance(mix, nn.Conv2d)
+        return Half(groups=GROUPS, scale=norm.weight, shift=norm.bias, mix=mix.weight.flatten(1), eps=norm.eps)
 
 
 class Unification(nn.Module):
@@ -96,15 +101,15 @@ class Rotation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`(batch, width, h, w)` to the same shape; rows and columns are 0..1 from the first to the last."""
         rows, cols = (
-            torch.outer(f, torch.linspace(0, 1, n, device=x.device, dtype=x.dtype))
+            torch.outer(torch.linspace(0, 1, n, device=x.device, dtype=x.dtype), f)
             for f, n in zip(self.freqs, x.shape[-2:], strict=True)
         )
         turned = []
-        for band, angle in zip(x.split(ROWS, dim=2), rows.split(ROWS, dim=1), strict=True):
-            angles = angle[:, :, None] + cols[:, None, :]
-            first, second = band.chunk(2, dim=1)
-            turned.append(band * angles.cos() + torch.cat([-second, first], dim=1) * angles.sin())
-        return torch.cat(turned, dim=2)
+        for band, angle in zip(x.permute(0, 2, 3, 1).split(ROWS, dim=1), rows.split(ROWS), strict=True):
+            angles = angle[:, None] + cols
+            first, second = band.chunk(2, dim=-1)
+            turned.append(band * angles.cos() + torch.cat([-second, first], dim=-1) * angles.sin())
+        return torch.cat(turned, dim=1).permute(0, 3, 1, 2)
 
 
 class Attention(nn.Module):
