@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -101,7 +100,7 @@ def main() -> None:
     parser.add_argument("--patch", type=int, default=16)
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--runs", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", type=int, default=1, help="a window is computed by one core")
     parser.add_argument("--json", type=Path)
     for name, kind in (("--what", str), ("--path", str), ("--output", Path)):
         parser.add_argument(name, type=kind, help=argparse.SUPPRESS)

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthwords.kernels._dispatch import path
+from earthwords.kernels._dispatch import backends, path
+from earthwords.kernels.linear import linear
 
 TOLERANCE = 1e-5
 
@@ -115,19 +116,20 @@ def _runs(size: int, tokens: int, ratio: float) -> list[tuple[slice, slice]]:
 
 def by_windows(queries: Tensor, keys: Tensor, values: Tensor, ratio: float) -> Tensor:
     """Only the tokens that a pixel sees, in plain PyTorch; see the head of this file."""
-    batch, height, width, heads, _ = queries.shape
+    batch, height, width, heads, dim = queries.shape
     blocks = _Blocks.cheapest(width, keys.shape[2], ratio)
     columns, bias = blocks.tokens.to(queries.device), blocks.bias.to(queries)
-    out = values.new_empty(batch, height, width, values.shape[-1])
+    count, side, _ = bias.shape
+    keys = keys * dim**-0.5
+    out = values.new_empty(batch, height, count, side, values.shape[-1])
     for pixels, tokens in _runs(height, keys.shape[1], ratio):
         near, source = _near(keys[:, tokens], columns), _near(values[:, tokens], columns)
-        mask = bias[:, None, :, None, :].expand(-1, 1, -1, tokens.stop - tokens.start, -1).flatten(3)
-        one = batch * heads * bias.shape[0] * bias.shape[1] * mask.shape[-1]
-        step = max(1, BAND // one)
+        mask = bias[:, None, None, :, None, :].expand(-1, 1, 1, -1, tokens.stop - tokens.start, -1).flatten(4)
+        step = max(1, BAND // (batch * heads * count * side * mask.shape[-1]))
         for row in range(pixels.start, pixels.stop, step):
             rows = slice(row, min(row + step, pixels.stop))
-            out[:, rows] = _band(queries[:, rows], near, source, mask)
-    return out
+            _mix(_weights(queries[:, rows], near, mask), source, out[:, rows])
+    return out.flatten(2, 3)[:, :, :width]
 
 
 def _near(tokens: Tensor, columns: Tensor) -> Tensor:
@@ -135,27 +137,38 @@ def _near(tokens: Tensor, columns: Tensor) -> Tensor:
     return tokens[:, :, columns].transpose(1, 2).flatten(2, 3)
 
 
-def _band(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-    """Rows of pixels that see the same rows of tokens.
+def _weights(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+    """Attention of rows of pixels that see the same rows of tokens, averaged over heads.
 
     Args:
         queries: `(batch, row, W, head, dim)`.
         keys: `(batch, block, token, head, dim)`.
-        values: `(batch, block, token, channel)`.
-        mask: `(block, 1, pixel, token)`, added to the scores.
+        mask: `(block, 1, 1, pixel, token)`, added to the scores.
 
     Returns:
-        `(batch, row, W, channel)`.
+        `(batch, block, row * pixel, token)`.
     """
-    batch, rows, width, heads, dim = queries.shape
-    blocks, _, side, tokens = mask.shape
-    padded = F.pad(queries, (0, 0, 0, 0, 0, blocks * side - width)) * dim**-0.5
-    # (batch, block, head, row * pixel, dim) x (batch, block, head, dim, token)
-    asked = padded.unflatten(2, (blocks, side)).permute(0, 2, 4, 1, 3, 5).flatten(3, 4)
-    scores = (asked @ keys.permute(0, 1, 3, 4, 2)).view(batch, blocks, heads, rows, side, tokens)
-    weights = (scores + mask[:, :, None]).softmax(dim=-1).mean(dim=2).flatten(2, 3)
-    mixed = (weights @ values).view(batch, blocks, rows, side, -1).transpose(1, 2)
-    return mixed.flatten(2, 3)[:, :, :width]
+    blocks, _, _, side, _ = mask.shape
+    queries = F.pad(queries, (0, 0, 0, 0, 0, blocks * side - queries.shape[2]))
+    asked = queries.unflatten(2, (blocks, side)).permute(0, 2, 4, 1, 3, 5)
+    # (batch, block, head, row * pixel, dim) @ (batch, block, head, dim, token)
+    scores = asked.flatten(3, 4) @ keys.permute(0, 1, 3, 4, 2)
+    scores = scores.unflatten(3, (-1, side)).add_(mask)
+    return scores.softmax(dim=-1).mean(dim=2).flatten(2, 3)
+
+
+def _mix(weights: Tensor, values: Tensor, out: Tensor) -> None:
+    """Weights `(batch, block, row * pixel, token)` by values `(batch, block, token, channel)`, written to `out`.
+
+    `out` is `(batch, row, block, pixel, channel)`.
+    """
+    shape = (out.shape[1], out.shape[3])
+    if "onednn" not in backends(weights, values):
+        out.copy_((weights @ values).unflatten(2, shape).transpose(1, 2))
+        return
+    for image, (own, tokens) in enumerate(zip(weights, values, strict=True)):
+        for block in range(len(own)):
+            out[image, :, block] = linear(own[block], tokens[block].T).unflatten(0, shape)
 
 
 PATHS = {"torch": by_windows}
