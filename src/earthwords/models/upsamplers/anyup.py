@@ -32,7 +32,7 @@ THETA = 100.0
 VOTES = 1 << 22
 """Numbers that `Unification` holds at once, as far as one row of tokens needs no more."""
 ROWS = 8
-"""Rows of pixels whose angles are held at once."""
+"""Rows of pixels that are turned or projected at once."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -141,7 +141,7 @@ class CrossAttention(nn.Module):
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor, ratio: float) -> Tensor:
         """`(batch, H, W, width)`, `(batch, h, w, width)` and `(batch, h, w, dim)` to `(batch, H, W, dim)`."""
-        asked = self.attention.project(self.norm_q(queries), 0)
+        asked = torch.cat([self.attention.project(self.norm_q(rows), 0) for rows in queries.split(ROWS, dim=1)], dim=1)
         return window_attention(asked, self.attention.project(self.norm_k(keys), 1), values, ratio)
 
 
