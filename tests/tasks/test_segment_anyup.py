@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from earthwords.inference.budget import Need
 from earthwords.inference.segmenter import Segmenter
 from earthwords.models.upsamplers.anyup import IMAGENET_MEAN, IMAGENET_STD, AnyUp
+from earthwords.text.vocabulary import parse_classes
 
 from .conftest import Segment, labels_of
 
@@ -57,6 +59,18 @@ def test_the_image_is_converted_from_the_normalisation_of_the_backbone(segmenter
         torch.tensor(v)[:, None, None] for v in (backbone.mean, backbone.std, IMAGENET_MEAN, IMAGENET_STD)
     )
     torch.testing.assert_close(upsampler._converted((pixels - mean) / std), (pixels - own_mean) / own_std)
+
+
+def test_the_memory_of_its_maps_is_foreseen(segmenter: Segmenter, scene_file: Path, checkpoint: Path) -> None:
+    row = replace(segmenter.preset, upsampler="anyup", upsampler_weights=str(checkpoint))
+    made = Segmenter.from_preset(row, device="cpu")
+    with made.open(scene_file) as scene:
+        needs = []
+        for held in (0, AnyUp(16).held):
+            made.encoder.upsampler.held = held
+            need = Need(segmenter=made, scene=scene, vocabulary=parse_classes(["road", "water"]))
+            needs.append(need._windows())
+    assert needs[1] - needs[0] >= 4 * 64 * 64 * AnyUp(16).held
 
 
 def test_weights_that_are_missing_or_do_not_fit(

@@ -173,6 +173,8 @@ class AnyUp(nn.Module):
         self.aggregation = _encoder(mix, width)
         self.cross_decode = Decoder(width)
         self.rope = Rotation(width)
+        self.held = 4 * width
+        """Channels at the image's resolution held at once besides the features."""
         self.scale: Sequence[float] = (1.0, 1.0, 1.0)
         self.shift: Sequence[float] = (0.0, 0.0, 0.0)
 
