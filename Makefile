@@ -39,6 +39,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_startup.py
 	$(BIN)/python benchmarks/bench_kernels.py
 	$(BIN)/python benchmarks/bench_segment.py
+	$(BIN)/python benchmarks/bench_anyup.py
 	$(BIN)/python benchmarks/bench_memory.py --side 4096
 	if [ -n "$(DATA)" ]; then $(BIN)/python benchmarks/bench_tiny.py "$(DATA)"; fi
 

@@ -18,6 +18,7 @@ from rasterio.shutil import copy as gdal_copy
 from safetensors.torch import save_file
 from transformers import CLIPConfig, CLIPModel
 
+from earthwords.models.upsamplers.anyup import AnyUp
 from earthwords.models.upsamplers.jbu import JbuStack
 from earthwords.models.upsamplers.simfeatup import JbuOne
 from earthwords.text.tokenizer import ClipTokenizer
@@ -62,7 +63,7 @@ def write_originals(folder: Path) -> list[Original]:
     add(_presets(folder / "texts", micro), lambda path: [scene, *COMMON, *WORDS, "--preset", str(path)])
     add(_folders(folder, micro), lambda path: [scene, *COMMON, *WORDS, "--model", str(path.parent)])
     add(_checkpoints(folder / "checkpoints"), lambda path: [scene, *COMMON, *WORDS, "--model", str(path)])
-    for kind, module in (("simfeatup", JbuOne(DIM)), ("jbu", JbuStack(DIM))):
+    for kind, module in (("simfeatup", JbuOne(DIM)), ("jbu", JbuStack(DIM)), ("anyup", AnyUp(16))):
         ups = ["--upsampler", kind, "--upsampler-weights"]
         file = _upsampler(folder / "checkpoints" / f"{kind}.ckpt", module)
         add({file.name: file}, lambda path, ups=ups: [scene, *common, *WORDS, *ups, str(path)])  # type: ignore[misc]
@@ -181,6 +182,9 @@ def _checkpoints(folder: Path) -> dict[str, Path]:
 
 
 def _upsampler(path: Path, module: torch.nn.Module) -> Path:
+    if isinstance(module, AnyUp):
+        torch.save(module.state_dict(), path)
+        return path
     state = {f"upsampler.{name}": value for name, value in module.state_dict().items()}
     torch.save({"state_dict": state, "epoch": 1}, path)
     return path

@@ -17,9 +17,10 @@ from earthwords.inference.decide import class_probabilities, decide
 from earthwords.inference.sliding import Encoder, slide
 from earthwords.kernels import adaptive_conv as adaptive_conv_kernel
 from earthwords.kernels import range_kernel as range_kernel_kernel
+from earthwords.kernels import window_attention
 from earthwords.models.backbones.clip import POSITION, ClipBackbone, DenseMethod
 from earthwords.models.convert import from_openai
-from earthwords.models.upsamplers import bilinear, jbu, simfeatup
+from earthwords.models.upsamplers import anyup, bilinear, jbu, simfeatup
 from earthwords.text.templates import TEMPLATES
 from earthwords.text.tokenizer import ClipTokenizer
 
@@ -119,6 +120,39 @@ def check_jbu_real(case: Case) -> None:
 def check_upsampler_bilinear(case: Case) -> None:
     size = tuple(case["in.guidance"].shape[-2:])
     agree(bilinear.build(8)(case["in.source"], case["in.guidance"], size), case["out"])
+
+
+def check_anyup(case: Case) -> None:
+    upsampler = anyup.build(case["in.features"].shape[1], case.part("w."))
+    assert upsampler.rope.freqs.shape[1] == int(case.meta["qk_dim"])
+    upsampler.cross_decode.ratio = float(case.meta["window_ratio"])
+    upsampler.cross_decode.cross_attn.attention.heads = int(case.meta["heads"])
+    for path in case.folder.glob("names_full_qk*.txt"):
+        whole = anyup.AnyUp(int(path.stem.removeprefix("names_full_qk")))
+        names = [f"{name}\t{tuple(value.shape)}" for name, value in whole.state_dict().items()]
+        assert sorted(names) == sorted(path.read_text().splitlines())
+    features, image, expected = case["in.features"], case["in.image"], case["out"]
+    with torch.no_grad():
+        agree(upsampler.image_encoder(image), case["mid.image_encoder"])
+        unit = torch.nn.functional.normalize(features, dim=1)
+        agree(upsampler.key_features_encoder(unit), case["mid.key_features"])
+        agree(upsampler(features, image, tuple(expected.shape[-2:])), expected)
+
+
+def check_anyup_window(case: Case) -> None:
+    """Names tell the sizes: `bounds_6x8_48x60`, `bounds_14x14_224`, `mask_5x6_20x18`; bounds are r0, r1, c0, c1."""
+    for name, expected in case.part("out.").items():
+        what, tokens, size = name.split("_")
+        sides = ([int(side) for side in (s if "x" in s else f"{s}x{s}").split("x")] for s in (size, tokens))
+        axes = list(zip(*sides, strict=True))
+        if what == "bounds":
+            rows, cols = (torch.stack(window_attention.bounds(*axis, anyup.RATIO), dim=1) for axis in axes)
+            shape = (len(rows), len(cols), 2)
+            found = torch.cat([rows[:, None].expand(shape), cols[None].expand(shape)], dim=2)
+        else:
+            rows, cols = (window_attention.visible(*axis, anyup.RATIO) for axis in axes)
+            found = ~(rows[:, None, :, None] & cols[None, :, None, :]).flatten(2).flatten(0, 1)
+        assert torch.equal(found, expected)
 
 
 def check_attention_variants(case: Case) -> None:
@@ -295,6 +329,8 @@ CHECKS: dict[str, Callable[[Case], None]] = {
     "jbu_learned_range": check_jbu_learned_range,
     "jbu_one": lambda case: check_jbu_whole(case, simfeatup.build),
     "jbu_stack": lambda case: check_jbu_whole(case, jbu.build),
+    "anyup": check_anyup,
+    "anyup_window": check_anyup_window,
     "attention_variants": check_attention_variants,
     "clip_tiny_text": check_clip_tiny_text,
     "clip_convert": check_clip_convert,

@@ -76,8 +76,9 @@ class Need:
         if segmenter.encoder.upsampler is not None:
             reduced = isinstance(segmenter.encoder.upsampler, LinearUpsampler) and segmenter.encoder.energy is not None
             channels = min(tokens + 32, backbone.dim) if reduced else 3 * backbone.dim
+            channels += getattr(segmenter.encoder.upsampler, "held", 0)
             upsampled = 4 * channels * int((tile + 16) ** 2 * 1.5)
-        at_once = max(segmenter.threads, 0 if backbone.device.type == "cpu" else segmenter.batch)
+        at_once = segmenter.threads if backbone.device.type == "cpu" else segmenter.batch
         return at_once * (layers + attention + upsampled + 8 * queries * tile**2) + 12 * queries * tile**2 * at_once
 
     def fit(self, memory: int, *, workers: int = 1, shared: bool = True) -> Blocks:

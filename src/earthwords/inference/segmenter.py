@@ -104,6 +104,8 @@ class Segmenter:
             if row.upsampler_weights is not None:
                 state = load_upsampler_state(row.upsampler_weights, offline=offline, report=report)
             upsampler = builder.build(backbone.dim, state).to(place).eval()
+            if hasattr(upsampler, "sees"):
+                upsampler.sees(backbone.mean, backbone.std)
         encoder = Encoder(
             backbone=backbone.eval(), method=method, upsampler=upsampler, cls_weight=row.cls_weight, energy=row.energy
         )

@@ -12,11 +12,13 @@ import shutil
 import tempfile
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from earthwords.errors import EarthwordsError, WeightsError, brief
 from earthwords.models.convert import unwrap
@@ -84,3 +86,33 @@ def _read_zipped(path: Path) -> dict[str, Tensor]:
         with archive.open(inside[0]) as source, target.open("wb") as out:
             shutil.copyfileobj(source, out)
         return read_state(target)
+
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def load_strictly(module: Module, state: Mapping[str, Tensor] | None, *, name: str, prefix: str = "") -> Module:
+    """An upsampler with the weights of a checkpoint, in evaluation mode.
+
+    Args:
+        module: may be on the device `meta`; is moved to the CPU then.
+        state: exactly the module's names and shapes, or these under `prefix` beside others.
+        name: of the upsampler.
+
+    Raises:
+        WeightsError: no checkpoint, or names or shapes that differ.
+    """
+    if state is None:
+        raise WeightsError(f"Upsampler {name!r} needs trained weights; name a checkpoint with --upsampler-weights.")
+    own = dict(state)
+    if prefix:
+        own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)} or own
+    expected = module.state_dict()
+    wrong = [k for k in expected if k not in own or own[k].shape != expected[k].shape]
+    if wrong or own.keys() - expected.keys():
+        listed = ", ".join([*wrong, *sorted(own.keys() - expected.keys())][:3])
+        raise WeightsError(f"The checkpoint does not fit upsampler {name!r}; first names that differ: {listed}.")
+    if any(value.is_meta for value in expected.values()):
+        module.to_empty(device="cpu")
+    module.load_state_dict(own)
+    return module.eval()

@@ -52,6 +52,13 @@ _SKY = "https://opendatasharing.s3.us-west-2.amazonaws.com/SkyScript/ckpt"
 _CLIP_PAPER = "https://arxiv.org/abs/2103.00020"
 _REMOTECLIP = {"source": "chendelong/RemoteCLIP", "paper": "https://arxiv.org/abs/2306.11029"}
 _GEORSCLIP = {"source": "Zilun/GeoRSCLIP", "paper": "https://arxiv.org/abs/2306.11300", "licence": "CC BY 4.0"}
+_ANYUP = "https://github.com/wimmerth/anyup/releases/download"
+_ANYUP_ROW: dict[str, Any] = {
+    "licence": "none stated for the weights",
+    "paper": "https://arxiv.org/abs/2510.12764",
+    "megabytes": 4,  # from the shapes of the tensors
+    "kind": "upsampler",
+}
 _OPENAI = {"paper": _CLIP_PAPER, "licence": "MIT"}
 
 WEIGHTS: dict[str, WeightSpec] = {
@@ -163,6 +170,18 @@ WEIGHTS: dict[str, WeightSpec] = {
             paper="https://arxiv.org/abs/2403.10516",
             megabytes=4,
             kind="upsampler",
+        ),
+        WeightSpec(
+            name="anyup-paper",
+            source=f"{_ANYUP}/checkpoint/anyup_paper.pth",
+            note="trained on features of DINOv2 ViT-S/14",
+            **_ANYUP_ROW,
+        ),
+        WeightSpec(
+            name="anyup-multi-backbone",
+            source=f"{_ANYUP}/checkpoint_v2/anyup_multi_backbone.pth",
+            note="trained on features of DINOv2, CLIP, SigLIP 2 and a supervised ViT",
+            **_ANYUP_ROW,
         ),
     )
 }

@@ -93,7 +93,7 @@ def segment(
     attention
         Other attention of the last block: vanilla, maskclip, sclip, gem, clearclip, naclip, segearth.
     upsampler
-        Other upsampler: bilinear, jbu, simfeatup, or none.
+        Other upsampler: bilinear, jbu, simfeatup, anyup, or none.
     upsampler_weights
         Checkpoint of the upsampler: name or file.
     templates

@@ -2,4 +2,6 @@
 
 Contract: `build(dim, state_dict) -> module`, and `module(features, image, size) -> features` with
 features `(batch, dim, h, w)`, image `(batch, 3, H, W)` normalised as for the backbone, size `(rows, cols)`.
+A module that wants images normalised otherwise has a method `sees(mean, std)`: it is told the backbone's, and converts.
+One that holds more maps than the features themselves tells how many channels of them in `held`.
 """

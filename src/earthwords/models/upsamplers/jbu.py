@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from earthwords.errors import UsageError, WeightsError
+from earthwords.errors import UsageError
 from earthwords.kernels.adaptive_conv import adaptive_conv
 from earthwords.kernels.bilateral import Then, bilateral_double
 from earthwords.kernels.joint_kernel import LEAST, KernelWeights, joint_kernel
 from earthwords.kernels.range_kernel import range_kernel
+from earthwords.models.checkpoint import load_strictly
 
 KEY_DIM = 32
 FIXUP = 0.1
@@ -215,16 +216,7 @@ def steps_needed(source: tuple[int, ...], size: tuple[int, int]) -> int:
 
 def load_jbu(module: Jbu, state: Mapping[str, Tensor] | None, *, name: str) -> Jbu:
     """Strict load by the authors' names, with or without their `upsampler.` prefix."""
-    if state is None:
-        raise WeightsError(f"Upsampler {name!r} needs trained weights; name a checkpoint with --upsampler-weights.")
-    own = {k.removeprefix("upsampler."): v for k, v in state.items() if k.startswith("upsampler.")} or dict(state)
-    expected = module.state_dict()
-    wrong = [k for k in expected if k not in own or own[k].shape != expected[k].shape]
-    if wrong or own.keys() - expected.keys():
-        listed = ", ".join([*wrong, *sorted(own.keys() - expected.keys())][:3])
-        raise WeightsError(f"The checkpoint does not fit upsampler {name!r}; first names that differ: {listed}.")
-    module.load_state_dict(own)
-    return module.eval()
+    return load_strictly(module, state, name=name, prefix="upsampler.")
 
 
 def build(dim: int, state: Mapping[str, Tensor] | None = None) -> Jbu:
