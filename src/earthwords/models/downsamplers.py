@@ -42,7 +42,7 @@ class AttentionDownsampler(nn.Module):
             keep: `(batch, *final)` bool, windows that heed the saliency. Drawn at random by default, in evaluation
                 too, as in the authors' code.
         """
-        batch, dim = features.shape[:2]
+        batch = len(features)
         if keep is None:
             keep = torch.rand(batch, *self.final, device=features.device) < KEPT
         if self.blur:
@@ -64,8 +64,8 @@ class SimpleDownsampler(nn.Module):
     @property
     def weights(self) -> Tensor:
         """`(1, 1, *kernel)`, positive, with sum 1."""
-        size = self.kernel_params.abs()[None, None]
-        return size / size.sum()
+        positive = self.kernel_params.abs()[None, None]
+        return positive / positive.sum()
 
     def forward(self, features: Tensor) -> Tensor:
         """`(batch, dim, H, W)` to `(batch, dim, *final)`."""
@@ -92,13 +92,14 @@ def _pair(size: int | Pair | torch.Size) -> Pair:
 def _stride(features: Tensor, kernel: Pair, final: Pair) -> Pair:
     """Steps between windows so that they span the features."""
     height, width = features.shape[-2:]
-    rows, cols = ((n - k) // max(1, m - 1) for n, k, m in zip((height, width), kernel, final, strict=True))
-    if min(rows, cols) < min(1, max(final) - 1) or height < kernel[0] or width < kernel[1]:
+    room = height - kernel[0], width - kernel[1]
+    if min(room) < 0 or any(space < n - 1 for space, n in zip(room, final, strict=True)):
         raise UsageError(
             f"{final[0]} x {final[1]} windows of {kernel[0]} x {kernel[1]} pixels do not fit into features of "
             f"{height} x {width}; use larger features, or fewer or smaller windows."
         )
-    return max(1, rows), max(1, cols)
+    rows, cols = (max(1, space // max(1, n - 1)) for space, n in zip(room, final, strict=True))
+    return rows, cols
 
 
 def _windows(features: Tensor, kernel: Pair, final: Pair) -> Tensor:

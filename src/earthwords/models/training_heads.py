@@ -54,11 +54,11 @@ def near_identity(dim: int, *, strength: float = 0.9) -> nn.Conv2d:
     convolution = nn.Conv2d(dim, dim, 1)
     _shrink(convolution, 1 - strength)
     with torch.no_grad():
-        convolution.weight += strength * torch.eye(dim)[:, :, None, None]
+        convolution.weight.add_(strength * torch.eye(dim)[:, :, None, None])
     return convolution
 
 
 def _shrink(convolution: nn.Conv2d, factor: float) -> None:
     with torch.no_grad():
         for parameter in convolution.parameters():
-            parameter *= factor
+            parameter.mul_(factor)
