@@ -22,9 +22,13 @@ def reconstruction(found: Tensor, target: Tensor, scale: Tensor) -> Tensor:
     return ((found - target).square() / (2 * scale**2) + scale.log()).mean()
 
 
-def random_projection(batch: int, dim: int, count: int, *, generator: torch.Generator | None = None) -> Tensor:
-    """`(batch, dim, count)`, unit columns: compare `project(found)` with `project(target)`, which is cheaper."""
-    columns = torch.randn(batch, dim, count, generator=generator)
+def random_projection(features: Tensor, count: int) -> Tensor:
+    """`(batch, dim, count)`, unit columns for features `(batch, dim, h, w)`.
+
+    The loss of `project(found, ...)` and `project(target, ...)` is cheaper than that of all channels; the authors
+    take 30 columns, drawn anew for every view.
+    """
+    columns = torch.randn(*features.shape[:2], count, device=features.device, dtype=features.dtype)
     return columns / columns.square().sum(dim=1, keepdim=True).sqrt()
 
 
