@@ -27,6 +27,7 @@ SMALL = ImplicitSettings(
     pca_views=10,
     frequencies=10,
     windows="patches",
+    norm="scale",
     batch=16,
 )
 
@@ -71,7 +72,7 @@ def test_a_fit_lowers_held_out_loss_and_beats_bilinear() -> None:
 
 def test_half_resolution_and_wide_windows_learn_too() -> None:
     image = striped_image()
-    row = replace(SMALL, shrink=2, windows="wide")
+    row = replace(SMALL, shrink=2, windows="wide", norm="channels")
     begun, fitted = (fit(coarse_features, image, settings=replace(row, steps=n)) for n in (1, 100))
     views = next(views_of(image, coarse_features, row, count=16, seed=99))
     assert fitted.features().shape == (1, 8, SIZE[0] // 2, SIZE[1] // 2)
@@ -92,9 +93,14 @@ def test_a_seed_gives_a_fit_and_leaves_torchs_generator_alone() -> None:
     assert torch.equal(again, first) and not torch.equal(other, first)
 
 
+@torch.no_grad()
 def test_the_authors_names() -> None:
-    state = fit(coarse_features, striped_image(), settings=replace(SMALL, steps=1, views=8)).authors_state()
-    ImplicitUpsampler(6, frequencies=10).load_state_dict(state["model"])
+    fitted = fit(coarse_features, striped_image(), settings=replace(SMALL, steps=1, views=8))
+    state = fitted.authors_state()
+    network = ImplicitUpsampler(6, frequencies=10).eval()
+    network.load_state_dict(state["model"])
+    unprojector = Projection(*(state["unprojector"][k] for k in ("components_", "singular_values_", "mean_")))
+    torch.testing.assert_close(unprojector(network(striped_image())), fitted.features())
     assert {k: tuple(v.shape) for k, v in state["unprojector"].items()} == {
         "components_": (6, 8),
         "singular_values_": (6,),
@@ -124,6 +130,7 @@ def test_projection_keeps_what_its_components_hold() -> None:
     [
         (lambda: replace(SMALL, steps=0), "steps must be at least 1, got 0"),
         (lambda: replace(SMALL, windows="patch"), "Unknown kind of windows 'patch'. Did you mean 'patches'"),
+        (lambda: replace(SMALL, norm="layer"), "Unknown norm of features 'layer'"),
         (lambda: replace(SMALL, shrink=3), "multiple of shrink"),
         (lambda: replace(SMALL, max_zoom=0.5), "zoom of 1 or more"),
         (lambda: fit(coarse_features, torch.zeros(2, 3, 32, 32), settings=SMALL), "One image"),

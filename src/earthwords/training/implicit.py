@@ -33,6 +33,14 @@ WINDOWS: dict[str, Callable[[int, int], int]] = {
 a patch apart and span the image: the authors' 29 of ViT-B/16 and DINOv2, 35 of DeepLab. `patches` lie side by side:
 their 8 of DINO-S/8."""
 
+NORMS: dict[str, Callable[[Tensor], Tensor]] = {
+    "channels": lambda features: F.layer_norm(features.movedim(1, -1), features.shape[1:2]).movedim(-1, 1),
+    "scale": lambda features: features,
+}
+"""What is done to features before they are fitted. `channels`: layer norm, as the authors do, so that the fine features
+are those of a normalised backbone. `scale`: components are divided by one number, their root mean square, and at the
+end multiplied by it, so that the fine features are the backbone's own and can be compared with words."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImplicitSettings:
@@ -55,6 +63,8 @@ class ImplicitSettings:
     frequencies: int = FREQUENCIES
     windows: str = "wide"
     """Of the downsampler, a name of `WINDOWS`."""
+    norm: str = "channels"
+    """Of the features, a name of `NORMS`."""
     shrink: int = 1
     """The fine features have one pixel for `shrink x shrink` of the image."""
     batch: int = 64
@@ -69,6 +79,8 @@ class ImplicitSettings:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.windows not in WINDOWS:
             raise unknown("kind of windows", self.windows, WINDOWS)
+        if self.norm not in NORMS:
+            raise unknown("norm of features", self.norm, NORMS)
         if self.max_zoom < 1 or self.max_pad < 0 or self.max_pad % self.shrink:
             raise UsageError(
                 f"Views need a zoom of 1 or more and a padding that is a multiple of shrink ({self.shrink}), "
@@ -78,7 +90,7 @@ class ImplicitSettings:
 
 FULL = ImplicitSettings()
 """The paper's, for a 224 x 224 image: made for a GPU."""
-REDUCED = replace(FULL, steps=300, views=200, views_per_step=4, dim=32, pca_views=25, shrink=2, batch=8)
+REDUCED = replace(FULL, steps=300, views=200, views_per_step=4, dim=32, pca_views=25, norm="scale", shrink=2, batch=8)
 """For a CPU: 300 steps of 4 out of 200 views, 32 components, features at half the image's resolution."""
 SETTINGS = {"full": FULL, "reduced": REDUCED}
 
@@ -106,18 +118,43 @@ def views_of(
             yield Views(jitters=drawn, features=features_of(torch.cat([jitter(image) for jitter in drawn])))
 
 
+class Basis(nn.Module):
+    """The backbone's features to the components that are fitted, and back."""
+
+    unit: Tensor
+    """Scalar, of the components."""
+
+    def __init__(self, features: Tensor, settings: ImplicitSettings) -> None:
+        """From features `(view, dim, h, w)` of some views."""
+        super().__init__()
+        features = NORMS[settings.norm](features)
+        self.norm = settings.norm
+        self.projection = Projection.of(features, settings.dim)
+        spread = self.projection.project(features).square().mean().sqrt().clamp(min=1e-12)
+        self.register_buffer("unit", spread if settings.norm == "scale" else torch.ones_like(spread))
+
+    def project(self, features: Tensor) -> Tensor:
+        """`(batch, dim, h, w)` to `(batch, component, h, w)`."""
+        return self.projection.project(NORMS[self.norm](features)) / self.unit
+
+    def forward(self, components: Tensor) -> Tensor:
+        """`(batch, component, h, w)` to `(batch, dim, h, w)`; a layer norm is not undone."""
+        out: Tensor = self.projection(components * self.unit)
+        return out
+
+
 class ImplicitFit(nn.Module):
     """The fine features of one image."""
 
     image: Tensor
     """`(1, 3, H, W)`, shrunk, normalised as for the backbone."""
 
-    def __init__(self, image: Tensor, projection: Projection, tokens: tuple[int, int], settings: ImplicitSettings):
+    def __init__(self, image: Tensor, basis: Basis, tokens: tuple[int, int], settings: ImplicitSettings):
         super().__init__()
         small = F.avg_pool2d(image, settings.shrink)
-        dim = len(projection.components_)
+        dim = len(basis.projection.components_)
         self.settings = settings
-        self.projection = projection
+        self.basis = basis
         self.upsampler = ImplicitUpsampler(dim, frequencies=settings.frequencies)
         kernel = [WINDOWS[settings.windows](n, m) for n, m in zip(small.shape[-2:], tokens, strict=True)]
         self.downsampler = AttentionDownsampler(dim + 1, (kernel[0], kernel[1]), tokens)
@@ -130,13 +167,13 @@ class ImplicitFit(nn.Module):
         components = self.upsampler(self.image)
         if size is not None and components.shape[-2:] != torch.Size(size):
             components = F.interpolate(components, size=size, mode="bilinear", align_corners=False)
-        out: Tensor = self.projection(components)
+        out: Tensor = self.basis(components)
         return out
 
     @torch.no_grad()
     def reconstruction(self, views: Views) -> float:
         """The loss of reconstruction of views of the image, with no window's saliency left out."""
-        targets = self.projection.project(views.features)
+        targets = self.basis.project(views.features)
         fine = self.upsampler(self.image)
         keep = torch.ones(len(targets), *targets.shape[-2:], dtype=torch.bool, device=targets.device)
         _, found = self._downsampled(fine, views.jitters, keep)
@@ -156,7 +193,10 @@ class ImplicitFit(nn.Module):
 
     def authors_state(self) -> dict[str, dict[str, Tensor]]:
         """`model` and `unprojector`, named as in the files of the authors' code."""
-        return {"model": self.upsampler.state_dict(), "unprojector": self.projection.state_dict()}
+        model = {name: value.clone() for name, value in self.upsampler.state_dict().items()}
+        for name in ("10.weight", "10.bias"):
+            model[name] *= self.basis.unit
+        return {"model": model, "unprojector": self.basis.projection.state_dict()}
 
     def _downsampled(self, fine: Tensor, jitters: Sequence[Jitter], keep: Tensor | None) -> tuple[Tensor, Tensor]:
         """Lengths `(view, 1, h, w)` and components `(view, component, h, w)` of views."""
@@ -191,10 +231,10 @@ def fit(
     devices = [image.device] if image.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), torch.inference_mode(False), torch.enable_grad():
         torch.manual_seed(seed)
-        jitters, targets, projection = _encoded(features_of, image, settings, seed=seed)
+        jitters, targets, basis = _encoded(features_of, image, settings, seed=seed)
         tokens = (targets.shape[-2], targets.shape[-1])
         _check_tokens(image, tokens, settings)
-        fitted = ImplicitFit(image, projection, tokens, settings).to(image.device).train()
+        fitted = ImplicitFit(image, basis, tokens, settings).to(image.device).train()
         optimizer = torch.optim.NAdam(fitted.parameters(), lr=settings.lr)
         for step in range(settings.steps):
             chosen = torch.randint(settings.views, (settings.views_per_step,))
@@ -209,22 +249,22 @@ def fit(
 
 def _encoded(
     features_of: FeaturesOf, image: Tensor, settings: ImplicitSettings, *, seed: int
-) -> tuple[list[Jitter], Tensor, Projection]:
-    """Views, their components `(view, component, h, w)` in the CPU's memory, and what projects on components."""
+) -> tuple[list[Jitter], Tensor, Basis]:
+    """Views, their components `(view, component, h, w)` in the CPU's memory, and what they are components of."""
     jitters: list[Jitter] = []
     waiting: list[Tensor] = []
     targets: list[Tensor] = []
-    projection = None
+    basis = None
     for views in views_of(image, features_of, settings, count=settings.views, seed=seed):
         jitters += views.jitters
         waiting.append(views.features.float())
-        if projection is None and (len(jitters) >= min(settings.pca_views, settings.views)):
-            projection = Projection.of(torch.cat(waiting)[: settings.pca_views], settings.dim)
-        if projection is not None:
-            targets += [projection.project(features).cpu() for features in waiting]
+        if basis is None and len(jitters) >= min(settings.pca_views, settings.views):
+            basis = Basis(torch.cat(waiting)[: settings.pca_views], settings)
+        if basis is not None:
+            targets += [basis.project(features).cpu() for features in waiting]
             waiting = []
-    assert projection is not None
-    return jitters, torch.cat(targets), projection
+    assert basis is not None
+    return jitters, torch.cat(targets), basis
 
 
 def _check(image: Tensor, settings: ImplicitSettings) -> None:
