@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from earthwords.errors import UsageError
-from earthwords.models.implicit import ImplicitUpsampler, Projection
-from earthwords.training.implicit import FULL, WINDOWS, ImplicitSettings, fit, views_of
+from earthwords.models.implicit import ChannelNorm, ImplicitUpsampler, Projection
+from earthwords.training.implicit import FULL, NORMS, WINDOWS, Basis, ImplicitSettings, fit, views_of
 from earthwords.training.loop import Progress
 
 PATCH = 8
@@ -20,9 +20,9 @@ SIZE = (48, 64)
 SMALL = ImplicitSettings(
     steps=300,
     lr=5e-3,
-    views=80,
+    views=200,
     views_per_step=4,
-    max_pad=8,
+    max_pad=16,
     dim=6,
     pca_views=10,
     frequencies=10,
@@ -112,6 +112,18 @@ def test_the_settings_of_the_paper() -> None:
     assert WINDOWS["wide"](224, 14) == WINDOWS["wide"](224, 16) == 29
     assert WINDOWS["wide"](224, 28) == 35 and WINDOWS["patches"](224, 28) == 8
     assert (FULL.steps, FULL.views, FULL.views_per_step, FULL.dim, FULL.shrink) == (1200, 3000, 10, 128, 1)
+    assert (FULL.max_pad, FULL.max_zoom, FULL.pca_views, FULL.frequencies, FULL.norm) == (30, 1.8, 50, 30, "channels")
+    assert (FULL.magnitude_weight, FULL.magnitude_tv_weight, FULL.blur_weight) == (1e-3, 0.05, 0.1)
+
+
+def test_norms_of_features() -> None:
+    torch.manual_seed(0)
+    features = 5 * torch.randn(4, 7, 3, 2) + 1
+    torch.testing.assert_close(NORMS["channels"](features), ChannelNorm(7)(features).detach())
+    basis = Basis(features, SMALL)
+    assert float(basis.project(features).square().mean()) == pytest.approx(1)
+    whole = Basis(features, replace(SMALL, dim=7))
+    torch.testing.assert_close(whole(whole.project(features)), features)
 
 
 def test_projection_keeps_what_its_components_hold() -> None:
@@ -134,7 +146,7 @@ def test_projection_keeps_what_its_components_hold() -> None:
         (lambda: replace(SMALL, shrink=3), "multiple of shrink"),
         (lambda: replace(SMALL, max_zoom=0.5), "zoom of 1 or more"),
         (lambda: fit(coarse_features, torch.zeros(2, 3, 32, 32), settings=SMALL), "One image"),
-        (lambda: fit(coarse_features, torch.zeros(1, 3, 8, 32), settings=SMALL), "cannot be padded by 8"),
+        (lambda: fit(coarse_features, torch.zeros(1, 3, 16, 32), settings=SMALL), "cannot be padded by 16"),
         (lambda: fit(coarse_features, torch.zeros(1, 3, 33, 32), settings=replace(SMALL, shrink=2)), "no multiple"),
         (lambda: fit(lambda x: x, torch.zeros(1, 3, 32, 32), settings=replace(SMALL, shrink=2)), "finer than"),
     ],
