@@ -90,7 +90,19 @@ class ImplicitSettings:
 
 FULL = ImplicitSettings()
 """The paper's, for a 224 x 224 image: made for a GPU."""
-REDUCED = replace(FULL, steps=300, views=200, views_per_step=4, dim=32, pca_views=25, norm="scale", shrink=2, batch=8)
+REDUCED = replace(
+    FULL,
+    steps=300,
+    lr=5e-3,
+    views=200,
+    views_per_step=4,
+    dim=32,
+    pca_views=25,
+    windows="patches",
+    norm="scale",
+    shrink=2,
+    batch=8,
+)
 """For a CPU: 300 steps of 4 out of 200 views, 32 components, features at half the image's resolution."""
 SETTINGS = {"full": FULL, "reduced": REDUCED}
 
