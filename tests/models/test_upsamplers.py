@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from earthwords import plugins
 from earthwords.errors import UsageError, WeightsError
-from earthwords.models.upsamplers import jbu, simfeatup
+from earthwords.models.upsamplers import ifa, jbu, resize_conv, simfeatup
 
 PACKAGE = "earthwords.models.upsamplers"
 
@@ -23,6 +23,8 @@ STATES = {
     "bilinear": None,
     "jbu": random_state(jbu.JbuStack(6)),
     "simfeatup": random_state(simfeatup.JbuOne(6)),
+    "ifa": random_state(ifa.Ifa(6)),
+    "resize-conv": random_state(resize_conv.ResizeConv(6)),
 }
 
 
@@ -39,6 +41,18 @@ def test_any_patch_batch_and_shape(name: str, patch: int) -> None:
         alone = module(features[1:], image[1:], size)
     assert out.shape == (2, 6, *size)
     torch.testing.assert_close(alone, out[1:], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ifa", "resize-conv"])
+@pytest.mark.parametrize("size", [(3, 5), (7, 9), (12, 20), (31, 66), (100, 170)])
+def test_learned_baselines_serve_any_size(name: str, size: tuple[int, int]) -> None:
+    module = plugins.load(PACKAGE, name, kind="upsampler").build(6, STATES[name])
+    assert not module.training
+    with torch.inference_mode():
+        out = module(torch.randn(2, 6, 3, 5), torch.randn(2, 3, 48, 80), size)
+    assert out.shape == (2, 6, *size) and bool(out.isfinite().all())
+    with pytest.raises(WeightsError, match=f"'{name}' needs trained weights"):
+        plugins.load(PACKAGE, name, kind="upsampler").build(6)
 
 
 @pytest.mark.parametrize("ratio", [1, 2, 3, 16, 20])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ from earthwords.kernels.bilateral import Then, bilateral_double
 from earthwords.kernels.joint_kernel import LEAST, KernelWeights, joint_kernel
 from earthwords.kernels.range_kernel import range_kernel
 from earthwords.models.checkpoint import load_strictly
+
+Module = TypeVar("Module", bound=nn.Module)
 
 KEY_DIM = 32
 FIXUP = 0.1
@@ -214,7 +217,7 @@ def steps_needed(source: tuple[int, ...], size: tuple[int, int]) -> int:
     return max(0, math.ceil(math.log2(ratio) - 1e-9))
 
 
-def load_jbu(module: Jbu, state: Mapping[str, Tensor] | None, *, name: str) -> Jbu:
+def load_jbu(module: Module, state: Mapping[str, Tensor] | None, *, name: str) -> Module:
     """Strict load by the authors' names, with or without their `upsampler.` prefix."""
     return load_strictly(module, state, name=name, prefix="upsampler.")
 
