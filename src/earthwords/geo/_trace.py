@@ -22,8 +22,9 @@ _OPTIONS = {"cache": True, "nogil": True}
 
 @njit(**_OPTIONS)
 def _grown(array: Array) -> Array:
-    larger = np.empty((2 * len(array), *array.shape[1:]), array.dtype)
-    larger[: len(array)] = array
+    larger = np.empty(2 * len(array), array.dtype)
+    for i in range(len(array)):  # numba takes seconds to compile the assignment of a slice
+        larger[i] = array[i]
     return larger
 
 
@@ -91,13 +92,13 @@ def trace(ids: Array, twin: Array, top: int) -> tuple[Array, Array]:
         twin: `(component,)` components with equal values may turn out to be one.
         top: row of the grid at which the strip begins.
 
-    Returns the numbers of all outlines, and `(outline, 4)` int64: where its numbers end, its component, its
+    Returns the numbers of all outlines, and int64, four for each outline: where its numbers end, its component, its
     start and its stop: -1 for a closed ring, a column of `ids` for the row above, columns + column for the last.
     """
     rows, cols = ids.shape
     seen = np.zeros(ids.shape, np.bool_)
     values, size = np.empty(4096, np.int32), 0
-    outlines, count = np.empty((1024, 4), np.int64), 0
+    outlines, count = np.empty(4096, np.int64), 0
     for row in range(-1, rows):  # first what enters from above, then from below, then what is left: rings, by their top
         for col in range(1, cols - 1):
             if row == -1:
@@ -119,8 +120,9 @@ def trace(ids: Array, twin: Array, top: int) -> tuple[Array, Array]:
             values, size, stop = _walk(ids, twin, top, seen, values, size, place, way)
             if count == len(outlines):
                 outlines = _grown(outlines)
-            outlines[count] = size, np.int64(ids[place]), start, stop
-            count += 1
+            outlines[count], outlines[count + 1] = size, ids[place]
+            outlines[count + 2], outlines[count + 3] = start, stop
+            count += 4
     return values[:size].copy(), outlines[:count].copy()
 
 
@@ -157,7 +159,8 @@ def take_slices(values: Array, starts: Array, sizes: Array) -> Array:
     """The slices of `values` one behind the other."""
     out, place = np.empty(sizes.sum(), values.dtype), 0
     for i in range(len(starts)):
-        out[place : place + sizes[i]] = values[starts[i] : starts[i] + sizes[i]]
+        for k in range(sizes[i]):
+            out[place + k] = values[starts[i] + k]
         place += sizes[i]
     return out
 
@@ -183,11 +186,11 @@ def corners(values: Array, starts: Array, sizes: Array) -> Array:
     out, place = np.empty((sizes.sum() + len(sizes), 2)), 0
     for i in range(len(starts)):
         start, size = starts[i], sizes[i]
-        out[place] = _plain(values[start + size - 1]), _plain(values[start])
+        out[place, 0], out[place, 1] = _plain(values[start + size - 1]), _plain(values[start])
         for k in range(size - 1, 0, -1):
             place += 1
             own, other = _plain(values[start + k]), _plain(values[start + k - 1])
             out[place, 0], out[place, 1] = (own, other) if k % 2 else (other, own)
-        out[place + 1] = out[place - size + 1]
+        out[place + 1, 0], out[place + 1, 1] = out[place - size + 1, 0], out[place - size + 1, 1]
         place += 2
     return out

@@ -145,7 +145,7 @@ class OpenOutlines:
         from earthwords.geo._trace import trace
 
         values, table = trace(ids, twin, row)
-        ends, group, enter, leave = np.ascontiguousarray(table.T)
+        ends, group, enter, leave = np.ascontiguousarray(table.reshape(-1, 4).T)
         starts = np.concatenate([[0], ends])[:-1]
         found = _Outlines(values=values, starts=starts, sizes=ends - starts, group=group, enter=enter, leave=leave)
         crossing = still_open.copy()
