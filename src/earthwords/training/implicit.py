@@ -186,10 +186,18 @@ class ImplicitFit(nn.Module):
     def reconstruction(self, views: Views) -> float:
         """The loss of reconstruction of views of the image, with no window's saliency left out."""
         targets = self.basis.project(views.features)
-        fine = self.upsampler(self.image)
-        keep = torch.ones(len(targets), *targets.shape[-2:], dtype=torch.bool, device=targets.device)
-        _, found = self._downsampled(fine, views.jitters, keep)
-        return float(reconstruction(found, targets, self.scale_net(targets)))
+        return float(reconstruction(self._components(views), targets, self.scale_net(targets)))
+
+    @torch.no_grad()
+    def of_views(self, views: Views) -> Tensor:
+        """What the fine features, through the learned downsampler, are in views of the image: `(view, dim, h, w)`."""
+        out: Tensor = self.basis(self._components(views))
+        return out
+
+    def _components(self, views: Views) -> Tensor:
+        (count, _, *tokens), device = views.features.shape, self.image.device
+        keep = torch.ones(count, *tokens, dtype=torch.bool, device=device)
+        return self._downsampled(self.upsampler(self.image), views.jitters, keep)[1]
 
     def losses(self, jitters: Sequence[Jitter], targets: Tensor) -> dict[str, Tensor]:
         """What is minimised, by name; `targets` are components `(view, component, h, w)`."""
