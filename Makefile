@@ -37,7 +37,9 @@ lint: $(VENV)/.dev
 # DATA: folder of held-out images (docs/models/tiny.md); without it only what needs none runs.
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_startup.py
+	$(BIN)/python benchmarks/bench_windows.py
 	$(BIN)/python benchmarks/bench_kernels.py
+	$(BIN)/python benchmarks/bench_presets.py
 	$(BIN)/python benchmarks/bench_segment.py
 	$(BIN)/python benchmarks/bench_anyup.py
 	$(BIN)/python benchmarks/bench_memory.py --side 4096

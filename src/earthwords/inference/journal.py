@@ -57,8 +57,6 @@ class Journal:
         self.was_committing = committing
         """Whether an earlier run died while its outputs appeared: those that are there are its own."""
         self.done = {i for i in range(len(blocks)) if self._intact(i)}
-        self.reused = len(self.done)
-        """Blocks that were there from the beginning."""
 
     def save(self, index: int, result: BlockResult) -> None:
         """Remember a block."""
