@@ -111,6 +111,17 @@ class ClipBackbone(nn.Module):
         values = tokens[:, 1:].transpose(1, 2).unflatten(2, grid)
         return FeatureMap(values=values, cls=None if method.attention == "gem" else tokens[:, 0])
 
+    def encode_penultimate(self, pixels: Tensor) -> FeatureMap:
+        """As `encode_dense`, of the tokens that enter the last block: they go straight to the last norm and projection.
+
+        SimFeatUp's `X`, on which its upsampler is trained (https://arxiv.org/abs/2410.01768).
+        """
+        x, grid = self._embed(pixels)
+        for layer in self._layers[:-1]:
+            x = layer(x, None)
+        tokens = self._project(x)
+        return FeatureMap(values=tokens[:, 1:].transpose(1, 2).unflatten(2, grid), cls=tokens[:, 0])
+
     def encode_mixed(self, pixels: Tensor, method: DenseMethod, *, images: int) -> tuple[Tensor, FeatureMap]:
         """Image embeddings of the first `images` inputs and dense features of the others.
 
