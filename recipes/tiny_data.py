@@ -2,6 +2,8 @@
 
     python recipes/tiny_data.py DATA OUT [--validation] [--scenes 320]
 
+`OUT/train.jsonl` is for `train clip`, `OUT/images.txt`, the same images without labels, for `train upsampler @...`.
+
 DATA holds the folders aid30, rsicd_captions, ucmerced21, ucm_captions, rsscn7, dubai_mbrsc and
 massachusetts_roads_tiles (see docs/models/tiny.md for what they are). Only training splits are listed:
 RSICD's for AID, the captions' for UC Merced, tiles 1-5 of Dubai, and the Massachusetts sheets
@@ -229,6 +231,8 @@ def main() -> None:
     listed = list(lines(data, out, validation=args.validation))
     listed += [*textures(out, listed), *scenes(out, args.scenes)]
     (out / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in listed))
+    pictures = dict.fromkeys(str((out / line["image"]).resolve()) for line in listed)
+    (out / "images.txt").write_text("".join(f"{path}\n" for path in pictures))
     print(f"{len(listed)} images listed in {out / 'train.jsonl'}")
 
 

@@ -19,6 +19,7 @@ _CONTENTS: dict[str, str] = {
     "list_models": "earthwords.tasks.models:models",
     "pull": "earthwords.tasks.models:pull",
     "train_clip": "earthwords.tasks.train_clip:train_clip",
+    "train_upsampler": "earthwords.tasks.train_upsampler:train_upsampler",
     # models
     "Segmenter": "earthwords.inference.segmenter:Segmenter",
     "SegmentPreset": "earthwords.presets:SegmentPreset",

@@ -34,7 +34,7 @@ def test_window_products(radius: int, first: int, rows: int) -> None:
     keys = torch.randn(1, 32, 9, 13)
     padded = F.pad(keys, [radius] * 4, mode="reflect")
     out = np.full(((2 * radius + 1) ** 2, rows, 13), np.nan, np.float32)
-    window_products(padded[0].contiguous().numpy(), first, out)
+    window_products(padded[0].contiguous().numpy(), padded[0].contiguous().numpy(), first, out)
     found = (0.7 * torch.from_numpy(out)).softmax(dim=0)
     expected = range_kernel.reference(keys, torch.tensor(0.7), radius)[0, :, first : first + rows]
     torch.testing.assert_close(found, expected, atol=2e-6, rtol=1e-4)

@@ -73,7 +73,7 @@ def test_paths_equal_the_reference(
 def test_who_computes() -> None:
     plain, learned = torch.zeros(2), torch.zeros(2, requires_grad=True)
     assert _dispatch.backends(plain)[0] == "numba"
-    assert _dispatch.backends(plain, learned) == ("torch",)
+    assert _dispatch.backends(plain, learned) == ("autograd", "torch")
     with torch.no_grad():
         assert _dispatch.backends(plain, learned)[0] == "numba"
     assert _dispatch.backends(plain.double()) == _dispatch.backends(plain.half()) == ("torch",)

@@ -24,7 +24,7 @@ def agree(found: torch.Tensor, expected: torch.Tensor, inputs: list[torch.Tensor
 
 
 @pytest.mark.parametrize("side", [3, 7, 11])
-@pytest.mark.parametrize(("batch", "channels", "height", "width"), SHAPES)
+@pytest.mark.parametrize(("batch", "channels", "height", "width"), [*SHAPES, (2, 64, 9, 21)])
 def test_adaptive_conv(batch: int, channels: int, height: int, width: int, side: int) -> None:
     source = random(batch, channels, height + side - 1, width + side - 1, seed=1)
     kernels = random(batch, side * side, height, width, seed=2)

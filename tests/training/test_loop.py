@@ -143,10 +143,23 @@ def test_the_log_tells_every_step_once(tmp_path: Path) -> None:
 
 
 def test_unknown_precision() -> None:
-    with pytest.raises(UsageError, match=r"fp8.*fp32, amp_bf16"):
+    with pytest.raises(UsageError, match=r"fp8.*amp_bf16, fp32"):
         Schedule(steps=1, precision="fp8")
 
 
 def test_bfloat16_trains(tmp_path: Path) -> None:
     seen = run(model(), tmp_path, replace(SCHEDULE, steps=200, precision="amp_bf16"))
     assert seen[-1].values["fit"] < 0.5 * seen[0].values["fit"]
+
+
+def test_nadam_with_a_constant_rate_and_small_first_steps(tmp_path: Path) -> None:
+    schedule = replace(SCHEDULE, optimizer="nadam", decays=False, warmup=0, first_steps=3, first_clip_norm=0.0, ema=0)
+    assert [schedule.rate(step) for step in (0, 20, 39)] == [1e-2] * 3
+    net, before = model(), model().state_dict()
+    run(net, tmp_path, schedule, stop_at=3)
+    weights = dict(net.named_parameters())
+    assert all(torch.allclose(weights[name], before[name], atol=0.06) for name in weights)
+    run(net, tmp_path, schedule)
+    assert any((weights[name] - before[name]).abs().max() > 0.1 for name in weights)
+    with pytest.raises(UsageError, match=r"sgd.*adamw"):
+        Schedule(steps=1, optimizer="sgd")

@@ -41,6 +41,9 @@ models.command(pull)
 app.command(models)
 train = App(name="train", help="Train models.")
 train.command("earthwords.tasks.train_clip:train_clip", name="clip", help="Train a CLIP on pictures and words.")
+train.command(
+    "earthwords.tasks.train_upsampler:train_upsampler", name="upsampler", help="Train a feature upsampler on images."
+)
 app.command(train)
 
 

@@ -70,22 +70,22 @@ def _filter_any(source: Floats, kernels: Floats, out: Floats) -> None:
 
 
 @njit(**_OPTIONS)
-def window_products(keys: Floats, first: int, out: Floats) -> None:
-    """`out[i d + j, y, x] = <keys[:, y' , x + r], keys[:, y' - r + i, x + j]>`, `y' = first + y + r`.
+def window_products(centres: Floats, keys: Floats, first: int, out: Floats) -> None:
+    """`out[i d + j, y, x] = <centres[:, y', x + r], keys[:, y' - r + i, x + j]>`, `y' = first + y + r`.
 
-    keys `(dim, H + 2 r, w + 2 r)`, out `(d * d, h, w)`; contiguous.
+    centres and keys `(dim, H + 2 r, w + 2 r)`, out `(d * d, h, w)`; contiguous.
     """
     height, width = out.shape[1:]
     dim, rows, cols = keys.shape
     side = cols - width + 1
     if width < LANES or side not in (7, 11):
-        _products_any(keys, first, out)
+        _products_any(centres, keys, first, out)
         return
     radius, depth, offset = side // 2, 4 * rows * cols, 4 * height * width
     for y in range(height):
         for tile in range(0, width, LANES):
             x = min(tile, width - LANES)
-            centre = keys.ctypes.data + 4 * ((first + y + radius) * cols + x + radius)
+            centre = centres.ctypes.data + 4 * ((first + y + radius) * cols + x + radius)
             for i in range(side):
                 other = keys.ctypes.data + 4 * ((first + y + i) * cols + x)
                 target = out.ctypes.data + i * side * offset + 4 * (y * width + x)
@@ -96,7 +96,7 @@ def window_products(keys: Floats, first: int, out: Floats) -> None:
 
 
 @njit(**_OPTIONS)
-def _products_any(keys: Floats, first: int, out: Floats) -> None:
+def _products_any(centres: Floats, keys: Floats, first: int, out: Floats) -> None:
     """`window_products` of any window."""
     offsets, height, width = out.shape
     side = keys.shape[2] - width + 1
@@ -107,7 +107,7 @@ def _products_any(keys: Floats, first: int, out: Floats) -> None:
             sums = out[k, y]
             sums[:] = 0
             for d in range(keys.shape[0]):
-                centre, other = keys[d, first + y + radius, radius:], keys[d, first + y + i, j:]
+                centre, other = centres[d, first + y + radius, radius:], keys[d, first + y + i, j:]
                 for x in range(width):
                     sums[x] += centre[x] * other[x]
 

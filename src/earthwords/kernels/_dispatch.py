@@ -1,7 +1,8 @@
 """Which path of a kernel computes: one rule for all of them, by where the tensors are.
 
-A CPU's float32 goes to the compiled loops, CUDA to Triton where it is installed, everything else (float64, gradients
-on a CPU, Apple's MPS, CUDA without Triton) to plain PyTorch. All paths are the same maths on the same device.
+A CPU's float32 goes to the compiled loops, with gradients where a kernel has them, CUDA to Triton where it is
+installed, everything else (float64, Apple's MPS, CUDA without Triton) to plain PyTorch. All paths are the same maths
+on the same device.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ TRITON_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
 def path(paths: Mapping[str, Callable[..., Tensor]], *tensors: Tensor) -> Callable[..., Tensor]:
-    """The function of a table `torch` and, if they exist, `numba`, `triton` and `onednn`."""
+    """The function of a table `torch` and, if they exist, `numba`, `autograd`, `triton` and `onednn`."""
     return paths[next(name for name in backends(*tensors) if name in paths)]
 
 
@@ -26,7 +27,9 @@ def backends(*tensors: Tensor) -> tuple[str, ...]:
     devices, dtypes = {t.device.type for t in tensors}, {t.dtype for t in tensors}
     if devices == {"cuda"} and dtypes <= set(TRITON_DTYPES) and has_triton() and _is_recent(tensors[0].device):
         return "triton", "torch"
-    if devices == {"cpu"} and dtypes == {torch.float32} and not wants_gradient(*tensors):
+    if devices == {"cpu"} and dtypes == {torch.float32}:
+        if wants_gradient(*tensors):
+            return "autograd", "torch"
         return ("numba", "onednn", "torch") if has_onednn() else ("numba", "torch")
     return ("torch",)
 

@@ -53,15 +53,16 @@ def by_offset(source: Tensor, kernels: Tensor) -> Tensor:
 
 
 def _numba(source: Tensor, kernels: Tensor) -> Tensor:
-    from earthwords.kernels._cpu import filter_rows, spaced
+    from earthwords.kernels._gradients import filter_windows
 
-    batch, channels, rows, cols = source.shape
-    last = source.new_empty((batch, rows, cols, spaced(channels)))
-    last[..., :channels] = source.detach().permute(0, 2, 3, 1)
-    out = source.new_empty((batch, *kernels.shape[2:], channels))
-    for image, weights, target in zip(last, kernels.detach().contiguous(), out, strict=True):
-        filter_rows(image.numpy(), weights.numpy(), target.numpy())
-    return out.permute(0, 3, 1, 2).contiguous()
+    return filter_windows(source, kernels)
+
+
+def _autograd(source: Tensor, kernels: Tensor) -> Tensor:
+    from earthwords.kernels._gradients import Filtered
+
+    out: Tensor = Filtered.apply(source, kernels)
+    return out
 
 
 def _triton(source: Tensor, kernels: Tensor) -> Tensor:
@@ -71,4 +72,4 @@ def _triton(source: Tensor, kernels: Tensor) -> Tensor:
     return out
 
 
-PATHS = {"numba": _numba, "triton": _triton, "torch": by_offset}
+PATHS = {"numba": _numba, "autograd": _autograd, "triton": _triton, "torch": by_offset}

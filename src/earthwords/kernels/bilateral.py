@@ -56,7 +56,7 @@ def bilateral_double(
     for first in range(0, height, band):
         rows = min(band, height - first)
         here = products[: (offsets + 4) * rows * width].view(offsets + 4, rows, width)
-        window_products(padded, first, here[:offsets].numpy())
+        window_products(padded, padded, first, here[:offsets].numpy())
         here[offsets:-1], here[-1] = guidance[:, first : first + rows], 1
         kernels = corrected(here.flatten(1), weights)
         filter_rows(

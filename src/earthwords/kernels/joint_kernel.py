@@ -92,7 +92,7 @@ def _numba(keys: Tensor, guidance: Tensor, weights: KernelWeights) -> Tensor:
     columns[:, -4:-1], columns[:, -1] = guidance, 1
     kernels = columns[:, :-4]
     for image, own, target in zip(padded, columns, kernels, strict=True):
-        window_products(image.numpy(), 0, target.numpy())
+        window_products(image.numpy(), image.numpy(), 0, target.numpy())
         corrected(own.flatten(1), weights)
     return kernels
 

@@ -55,13 +55,17 @@ def by_offset(keys: Tensor, temperature: Tensor, radius: int) -> Tensor:
 
 
 def _numba(keys: Tensor, temperature: Tensor, radius: int) -> Tensor:
-    from earthwords.kernels._cpu import window_products
+    from earthwords.kernels._gradients import multiply_windows
 
-    padded = F.pad(keys.detach(), [radius] * 4, mode="reflect").contiguous()
-    out = keys.new_empty((len(keys), (2 * radius + 1) ** 2, *keys.shape[-2:]))
-    for image, target in zip(padded, out, strict=True):
-        window_products(image.numpy(), 0, target.numpy())
-    return out.mul_(temperature.detach()).softmax(dim=1)
+    padded = F.pad(keys.detach(), [radius] * 4, mode="reflect")
+    return multiply_windows(keys, padded).mul_(temperature.detach()).softmax(dim=1)
+
+
+def _autograd(keys: Tensor, temperature: Tensor, radius: int) -> Tensor:
+    from earthwords.kernels._gradients import Products
+
+    products: Tensor = Products.apply(keys, F.pad(keys, [radius] * 4, mode="reflect"))
+    return (temperature * products).softmax(dim=1)
 
 
 def _triton(keys: Tensor, temperature: Tensor, radius: int) -> Tensor:
@@ -71,4 +75,4 @@ def _triton(keys: Tensor, temperature: Tensor, radius: int) -> Tensor:
     return out
 
 
-PATHS = {"numba": _numba, "triton": _triton, "torch": by_offset}
+PATHS = {"numba": _numba, "autograd": _autograd, "triton": _triton, "torch": by_offset}

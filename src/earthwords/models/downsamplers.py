@@ -42,14 +42,18 @@ class AttentionDownsampler(nn.Module):
             keep: `(batch, *final)` bool, windows that heed the saliency. Drawn at random by default, in evaluation
                 too, as in the authors' code.
         """
-        batch = len(features)
-        if keep is None:
-            keep = torch.rand(batch, *self.final, device=features.device) < KEPT
         if self.blur:
             features = gaussian_blur(features)
-        scores = _windows(self.saliency(features), self.kernel, self.final)
+        return self.pool(features, self.saliency(features), keep=keep)
+
+    def pool(self, values: Tensor, saliency: Tensor, *, keep: Tensor | None = None) -> Tensor:
+        """The weighted means of `values` `(batch, *, H, W)`, blurred already, by `saliency` `(batch, 1, H, W)`."""
+        batch = len(values)
+        if keep is None:
+            keep = torch.rand(batch, *self.final, device=values.device) < KEPT
+        scores = _windows(saliency, self.kernel, self.final)
         scores = scores * keep.reshape(batch, 1, 1, -1) * self.w.reshape(-1, 1) + self.b.reshape(-1, 1)
-        windows = _windows(features, self.kernel, self.final)
+        windows = _windows(values, self.kernel, self.final)
         return (windows * scores.softmax(dim=2)).sum(dim=2).unflatten(2, self.final)
 
 

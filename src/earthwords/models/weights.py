@@ -186,6 +186,9 @@ WEIGHTS: dict[str, WeightSpec] = {
     )
 }
 
+UPSAMPLER = "upsampler.safetensors"
+"""The file that the training of an upsampler leaves in its folder."""
+
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".zip")
 """Of checkpoint files; any other dot may belong to a Hugging Face id, such as `metaclip-b16-fullcc2.5b`."""
 
@@ -379,8 +382,12 @@ def _openai_tokenizer(model: CLIPModel) -> ClipTokenizer | None:
 def load_upsampler_state(
     name: str, *, offline: bool = False, report: Report = lambda done, total: None
 ) -> dict[str, Tensor]:
-    """The tensors of an upsampler checkpoint, by a name of the table or a path."""
-    spec = find(name)
-    state = read_state(fetch(spec, offline=offline, report=report))
+    """The tensors of an upsampler checkpoint, by a name of the table, a file, or the folder of a training."""
+    path = fetch(find(name), offline=offline, report=report)
+    if path.is_dir():
+        path = path / UPSAMPLER
+        if not path.exists():
+            raise WeightsError(f"There is no {UPSAMPLER} in {path.parent}; name a checkpoint file.")
+    state = read_state(path)
     check_finite(state)
     return state

@@ -124,8 +124,8 @@ def train_clip(
     from earthwords.training.start import start, store
 
     talk = Talk(quiet=quiet)
-    _check_positive(batch_size=batch_size, epochs=epochs, steps=steps, lr=lr, save_frequency=save_frequency)
-    _check_positive(image_size=min(image_size, default=0))
+    check_positive(batch_size=batch_size, epochs=epochs, steps=steps, lr=lr, save_frequency=save_frequency)
+    check_positive(image_size=min(image_size, default=0))
     began = time.process_time()
     manifest = read_manifest(train_data)
     backbone = start(manifest, architecture=architecture, model=model, seed=seed).to(choose_device(device))
@@ -157,7 +157,8 @@ def train_clip(
     return Trained(folder=Path(out), steps=steps, losses=losses, cpu_seconds=round(time.process_time() - began, 1))
 
 
-def _check_positive(**options: float | None) -> None:
+def check_positive(**options: float | None) -> None:
+    """Raises `UsageError` for an option that is given and not above 0."""
     for name, value in options.items():
         if value is not None and not value > 0:
             raise UsageError(f"--{name.replace('_', '-')} must be above 0, got {value:g}.")

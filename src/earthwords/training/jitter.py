@@ -28,14 +28,30 @@ class Jitter:
     pad: int
     """Pixels that are added on all sides before the zoom, by reflection."""
 
-    def __call__(self, image: Tensor) -> Tensor:
-        """`(batch, dim, H, W)`, H and W larger than `pad`, to the same shape."""
+    def __call__(self, image: Tensor, *, rows: Tensor | None = None) -> Tensor:
+        """`(batch, dim, H, W)`, H and W larger than `pad`, to the same shape.
+
+        `rows` `(n,)` int64, ascending: only these rows of the view, `(batch, dim, n, W)`.
+        """
         height, width = image.shape[-2:]
         padded = F.pad(image, [self.pad] * 4, mode="reflect")
-        if self.zoom > 1:
-            padded = F.interpolate(padded, scale_factor=self.zoom, mode="bilinear")
-        view = padded[..., self.row : self.row + height, self.col : self.col + width]
+        rows = torch.arange(height) if rows is None else rows.cpu()
+        view = self._taken(self._taken(padded, self.row + rows).mT, self.col + torch.arange(width)).mT
         return view.flip(-1) if self.mirrored else view
+
+    def _taken(self, x: Tensor, wanted: Tensor) -> Tensor:
+        """The `wanted` rows of `F.interpolate(x, scale_factor=zoom, mode="bilinear")`, as a product of matrices:
+        nothing is computed outside the view, and the gradient is a product too."""
+        if self.zoom == 1:
+            return x[..., int(wanted[0]) : int(wanted[-1]) + 1, :][..., (wanted - wanted[0]).to(x.device), :]
+        places = ((wanted + 0.5) * (1 / self.zoom) - 0.5).clamp(min=0)
+        near = places.long()
+        top, share = int(near[0]), places - near
+        rows = x[..., top : int(near[-1]) + 2, :]
+        weights = torch.zeros(len(wanted), rows.shape[-2])
+        weights.scatter_add_(1, (near - top)[:, None], (1 - share)[:, None])
+        weights.scatter_add_(1, (near - top + 1).clamp(max=rows.shape[-2] - 1)[:, None], share[:, None])
+        return weights.to(x) @ rows
 
     def shrunk(self, factor: int) -> Jitter:
         """The same view of an image `factor` times smaller; `pad`, `row` and `col` must be multiples of it."""

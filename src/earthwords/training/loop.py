@@ -1,7 +1,8 @@
 """The loop around a loss: schedule, averaging, log, checkpoints and resuming.
 
-Everything random in a step comes from generators seeded with `(seed, step)`, torch's own included, so a run that
-was interrupted and resumed computes what an uninterrupted one does, bit for bit on the same machine.
+Everything random in a step comes from generators seeded with `(seed, step)`, of several processes also with which one
+it is, torch's own included, so a run that was interrupted and resumed computes what an uninterrupted one does, bit for
+bit on the same machine.
 """
 
 from __future__ import annotations
@@ -21,23 +22,33 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from earthwords.errors import UsageError
+from earthwords.errors import UsageError, unknown
+from earthwords.training.distributed import ALONE, Group
 
 PRECISIONS = ("fp32", "amp_bf16")
+OPTIMIZERS = ("adamw", "nadam")
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """AdamW with linear warm-up and cosine decay to zero."""
+    """How weights move; by default AdamW with linear warm-up and cosine decay to zero."""
 
     steps: int
     lr: float = 1e-3
     warmup: int = 500
+    decays: bool = True
+    """By a cosine to zero; else the rate stays."""
+    optimizer: str = "adamw"
+    """One of `OPTIMIZERS`."""
     weight_decay: float = 0.05
     beta2: float = 0.98
     clip_norm: float = 1.0
+    """Greatest norm of the gradient."""
+    first_steps: int = 0
+    first_clip_norm: float = 1.0
+    """Greatest norm in the first `first_steps` steps."""
     ema: float = 0.999
     """Decay of the average of the weights that is kept, and delivered in the end."""
     precision: str = "fp32"
@@ -45,14 +56,22 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
-            raise UsageError(f"Precision {self.precision!r} is unknown; use one of {', '.join(PRECISIONS)}.")
+            raise unknown("precision", self.precision, PRECISIONS)
+        if self.optimizer not in OPTIMIZERS:
+            raise unknown("optimizer", self.optimizer, OPTIMIZERS)
 
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
+        if not self.decays:
+            return self.lr
         progress = (step - self.warmup) / max(1, self.steps - self.warmup)
         return self.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+    def limit(self, step: int) -> float:
+        """Greatest norm of a step's gradient."""
+        return self.first_clip_norm if step < self.first_steps else self.clip_norm
 
 
 class Task(Protocol):
@@ -93,6 +112,7 @@ def train(
     log_every: int = 50,
     resume: bool = True,
     stop_at: int | None = None,
+    group: Group = ALONE,
 ) -> Iterator[Progress]:
     """Train `model` in place and report as it goes; at the end it holds the averaged weights.
 
@@ -100,22 +120,26 @@ def train(
         folder: where `checkpoint.pt` and `log.csv` stand; a checkpoint found there is continued.
         validate: figures of the averaged model, computed every `validate_every` steps and at the end.
         stop_at: leave after this step, with a checkpoint, as an interruption would.
+        group: processes that train together, each with a model of the same weights; the first one writes and reports.
 
     Raises:
         UsageError: the checkpoint in `folder` was made with other settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    optimizer = torch.optim.AdamW(_groups(model, schedule.weight_decay), lr=schedule.lr, betas=(0.9, schedule.beta2))
+    optimizer = _optimizer(model, schedule)
     average = {name: value.detach().clone() for name, value in model.state_dict().items()}
     settings = {**{name: str(value) for name, value in asdict(schedule).items()}, **task.settings}
+    settings["processes"] = str(group.size)
     start, spent = 0, 0.0
     if resume and (folder / CHECKPOINT).exists():
         start, spent = _restore(folder / CHECKPOINT, model, optimizer, average, settings)
-    _cut(folder / LOG, start)
+    group.wait()
+    if group.leads:
+        _cut(folder / LOG, start)
     began = time.process_time() - spent
     sums: dict[str, list[float]] = {}
     for step in range(start, schedule.steps):
-        losses = _step(model, task, optimizer, schedule, step)
+        losses = _step(model, task, optimizer, schedule, step, group)
         _update(average, model, min(schedule.ema, (1 + step) / (10 + step)))
         for name, value in losses.items():
             sums.setdefault(name, []).append(value)
@@ -126,11 +150,15 @@ def train(
             values = {name: sum(parts) / len(parts) for name, parts in sums.items()}
             values |= {"lr": schedule.rate(step), "cpu_seconds": time.process_time() - began}
             sums = {}
-        if validate is not None and ((validate_every and done % validate_every == 0) or done == schedule.steps):
+        if (
+            group.leads
+            and validate is not None
+            and ((validate_every and done % validate_every == 0) or done == schedule.steps)
+        ):
             values |= _validated(model, average, validate)
-        if done % save_every == 0 or last:
+        if group.leads and (done % save_every == 0 or last):
             _save(folder / CHECKPOINT, done, time.process_time() - began, model, optimizer, average, settings)
-        if values:
+        if values and group.leads:
             _log(folder / LOG, done, values)
             yield Progress(step=done, steps=schedule.steps, values=values)
         if done == stop_at:
@@ -139,26 +167,34 @@ def train(
 
 
 def _step(
-    model: nn.Module, task: Task, optimizer: torch.optim.Optimizer, schedule: Schedule, step: int
+    model: nn.Module, task: Task, optimizer: torch.optim.Optimizer, schedule: Schedule, step: int, group: Group
 ) -> dict[str, float]:
     model.train()
-    for group in optimizer.param_groups:
-        group["lr"] = schedule.rate(step)
-    batch = task.draw(np.random.default_rng((schedule.seed, step)))
-    torch.manual_seed(schedule.seed * 1_000_003 + step)
+    for parameters in optimizer.param_groups:
+        parameters["lr"] = schedule.rate(step)
+    batch = task.draw(np.random.default_rng((schedule.seed, step, group.rank)[: 3 if group.size > 1 else 2]))
+    torch.manual_seed((schedule.seed * 1_000_003 + step) * group.size + group.rank)
     with _autocast(schedule.precision, model):
         losses = task.losses(model, batch)
     total = torch.stack(list(losses.values())).sum()
     optimizer.zero_grad(set_to_none=True)
     total.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), schedule.clip_norm)
+    values = torch.stack([value.detach().float() for value in losses.values()])
+    group.average_gradients(model)
+    group.average([values])
+    nn.utils.clip_grad_norm_(model.parameters(), schedule.limit(step))
     optimizer.step()
-    return {name: float(value.detach()) for name, value in losses.items()}
+    return dict(zip(losses, values.tolist(), strict=True))
 
 
 def _autocast(precision: str, model: nn.Module) -> AbstractContextManager[Any]:
     device = next(model.parameters()).device.type
     return torch.autocast(device, torch.bfloat16, enabled=precision == "amp_bf16")
+
+
+def _optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": torch.optim.AdamW, "nadam": torch.optim.NAdam}
+    return kinds[schedule.optimizer](_groups(model, schedule.weight_decay), lr=schedule.lr, betas=(0.9, schedule.beta2))
 
 
 def _groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save
+from torch import nn
 
 from earthwords.data.manifest import Manifest
 from earthwords.errors import unknown
 from earthwords.models.architectures import ARCHITECTURES, clip_config
 from earthwords.models.backbones.clip import ClipBackbone, build_clip
-from earthwords.models.weights import load_clip
+from earthwords.models.weights import UPSAMPLER, load_clip
 from earthwords.text.tokenizer import ClipTokenizer
 
 
@@ -34,6 +35,16 @@ def start(manifest: Manifest, *, architecture: str, model: str | None, seed: int
         tower.config._attn_implementation = "eager"  # on short sequences faster than the fused kernel
     clip = clip.to(memory_format=torch.channels_last)
     return ClipBackbone(clip, tokenizer=tokenizer, weights_id=architecture)
+
+
+def store_upsampler(upsampler: nn.Module, folder: Path, *, told: dict[str, str]) -> Path:
+    """Write `upsampler.safetensors` under the authors' names; `told` goes into its metadata."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, part = folder / UPSAMPLER, folder / f".{UPSAMPLER}.part"
+    state = {name: value.detach().cpu().contiguous() for name, value in upsampler.state_dict().items()}
+    part.write_bytes(save(state, metadata={"format": "pt", **told}))
+    os.replace(part, path)
+    return path
 
 
 def store(backbone: ClipBackbone, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:

@@ -22,6 +22,7 @@ class Teacher:
     """A frozen backbone."""
 
     name: str
+    """Weights and kind of features."""
     patch: int
     """Pixels a side of one token."""
     dim: int
@@ -52,11 +53,13 @@ def teacher(backbone: ClipBackbone, features: str = PENULTIMATE) -> Teacher:
     method = DenseMethod(attention="vanilla" if features == PENULTIMATE else features)
 
     def encode(images: Tensor) -> Tensor:
-        found = backbone.encode_penultimate(images) if features == PENULTIMATE else backbone.encode_dense(images, method)
+        found = (
+            backbone.encode_penultimate(images) if features == PENULTIMATE else backbone.encode_dense(images, method)
+        )
         return found.values
 
     return Teacher(
-        name=backbone.weights_id,
+        name=f"{backbone.weights_id}:{features}",
         patch=backbone.patch,
         dim=backbone.dim,
         mean=tuple(backbone.mean),

@@ -110,12 +110,36 @@ class Jbu(nn.Module):
         """`(batch, dim, h, w)` to `(batch, dim, *size)`, guided by `image` `(batch, 3, H, W)`."""
         if _in_bands(self, features):
             return self._inferred(features, image, size)
-        for stage in self.stages(steps_needed(features.shape[-2:], size)):
-            features = stage(features, _guidance(stage, features.shape[-2:], image))
+        features = self._through_stages(features, image, size)
         features = features + FIXUP * self.fixup_proj(features)
-        if features.shape[-2:] != torch.Size(size):
-            features = F.interpolate(features, size=size, mode="bilinear", align_corners=False)
-        return features
+        return _fitted(features, size)
+
+    def factors(self, features: Tensor, image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        """`forward` as a product, differentiable: the stages on no more maps than there are tokens.
+
+        A stage treats all channels alike, so that features are upsampled by upsampling each token's share in every
+        pixel; with fewer channels than tokens the features themselves are.
+
+        Returns:
+            maps `(batch, n, *size)`, mix `(batch, n, dim)` and added `(dim,)`:
+            `forward(features) = sum_n maps[n] * mix[n] + added`.
+        """
+        (batch, dim, height, width), tokens = features.shape, features.flatten(2).mT
+        dropout, correct = self.fixup_proj[0], _matrix(self.fixup_proj[1])
+        kept = dropout(features).flatten(2).mT
+        folded = tokens + FIXUP * kept @ correct[0].T
+        if height * width < dim:
+            share = torch.eye(height * width, device=features.device, dtype=features.dtype)
+            source, mix = share.reshape(1, -1, height, width).expand(batch, -1, -1, -1), folded
+        else:
+            source = folded.mT.unflatten(2, (height, width))
+            mix = torch.eye(dim, device=features.device, dtype=features.dtype).expand(batch, -1, -1)
+        return _fitted(self._through_stages(source, image, size), size), mix, FIXUP * correct[1]
+
+    def _through_stages(self, source: Tensor, image: Tensor, size: tuple[int, int]) -> Tensor:
+        for stage in self.stages(steps_needed(source.shape[-2:], size)):
+            source = stage(source, _guidance(stage, source.shape[-2:], image))
+        return source
 
     def _inferred(self, features: Tensor, image: Tensor, size: tuple[int, int]) -> Tensor:
         """`forward` image by image, the correction made where there are fewest pixels; channels last in memory."""
@@ -199,6 +223,13 @@ def _matrix(convolution: nn.Module) -> tuple[Tensor, Tensor]:
     return convolution.weight.flatten(1), convolution.bias
 
 
+def _fitted(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, `(batch, dim, h, w)` to `(batch, dim, *size)`."""
+    if maps.shape[-2:] == torch.Size(size):
+        return maps
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+
+
 def _as_it_is(rows: Tensor) -> Tensor:
     return rows
 
@@ -207,8 +238,7 @@ def _resized(source: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear, `(h, w, c)` to `(*size, c)`."""
     if tuple(source.shape[:2]) == tuple(size):
         return source
-    large = F.interpolate(source.permute(2, 0, 1)[None], size=size, mode="bilinear", align_corners=False)
-    return large[0].permute(1, 2, 0)
+    return _fitted(source.permute(2, 0, 1)[None], size)[0].permute(1, 2, 0)
 
 
 def steps_needed(source: tuple[int, ...], size: tuple[int, int]) -> int:

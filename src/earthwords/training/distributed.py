@@ -1,0 +1,84 @@
+"""Several processes that train one model: every one draws its own batch, gradients are averaged.
+
+`torchrun --nproc-per-node 2 -m earthwords train ...` sets the variables that `joined` reads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """The processes of a training and which one this is."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes and reports."""
+        return self.rank == 0
+
+    def average(self, tensors: Iterable[Tensor]) -> None:
+        """Each tensor becomes, in place, its mean over the processes; all of them give the same shapes."""
+        if self.size == 1:
+            return
+        for kind, same in _by_kind(tensors).items():
+            flat = torch.cat([t.reshape(-1) for t in same])
+            distributed.all_reduce(flat)
+            flat /= self.size
+            for tensor, part in zip(same, flat.split([t.numel() for t in same]), strict=True):
+                tensor.copy_(part.reshape(tensor.shape).to(kind[1]))
+
+    def average_gradients(self, model: nn.Module) -> None:
+        """What every process has after its own backward pass becomes the gradient of the mean loss."""
+        self.average(p.grad for p in model.parameters() if p.grad is not None)
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.size > 1:
+            distributed.barrier()
+
+
+ALONE = Group()
+
+
+def launched() -> bool:
+    """Whether torchrun started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def own_device(name: str) -> str:
+    """`cuda` and `auto` as the GPU that is this process's, where torchrun started several."""
+    if launched() and name in ("auto", "cuda") and torch.cuda.is_available():
+        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    return name
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Group]:
+    """The group that torchrun started, for as long as the context lasts; alone without it."""
+    if not launched():
+        yield ALONE
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Group(rank=distributed.get_rank(), size=distributed.get_world_size())
+    finally:
+        distributed.destroy_process_group()
+
+
+def _by_kind(tensors: Iterable[Tensor]) -> dict[tuple[torch.device, torch.dtype], list[Tensor]]:
+    kinds: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for tensor in tensors:
+        kinds.setdefault((tensor.device, tensor.dtype), []).append(tensor)
+    return kinds
