@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthwords.errors import UsageError
-from earthwords.models.implicit import ChannelNorm, ImplicitUpsampler, Projection
+from earthwords.errors import UsageError, WeightsError
+from earthwords.models.implicit import ChannelNorm, ImplicitImage, ImplicitUpsampler, Projection
 from earthwords.training.implicit import FULL, NORMS, WINDOWS, Basis, ImplicitSettings, fit, views_of
 from earthwords.training.loop import Progress
 
@@ -94,9 +95,11 @@ def test_a_seed_gives_a_fit_and_leaves_torchs_generator_alone() -> None:
 
 
 @torch.no_grad()
-def test_the_authors_names() -> None:
+def test_files_of_the_authors_layout(tmp_path: Path) -> None:
     fitted = fit(coarse_features, striped_image(), settings=replace(SMALL, steps=1, views=8))
-    state = fitted.authors_state()
+    path = tmp_path / "image.pth"
+    fitted.network().save(path)
+    state = torch.load(path, weights_only=True)
     network = ImplicitUpsampler(6, frequencies=10).eval()
     network.load_state_dict(state["model"])
     unprojector = Projection(*(state["unprojector"][k] for k in ("components_", "singular_values_", "mean_")))
@@ -106,6 +109,33 @@ def test_the_authors_names() -> None:
         "singular_values_": (6,),
         "mean_": (8,),
     }
+    read = ImplicitImage.load(path)
+    torch.testing.assert_close(read(striped_image()), fitted.features())
+    torch.testing.assert_close(read(striped_image(), (24, 40)), fitted.features((24, 40)))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "no unprojector", "list", "other names", "other dim"])
+def test_other_files_are_refused(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "image.pth"
+    ImplicitImage(ImplicitUpsampler(6, frequencies=10), Projection(torch.eye(6), torch.ones(6), torch.ones(6))).save(
+        path
+    )
+    state = torch.load(path, weights_only=True)
+    if damage == "missing":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:900])
+    elif damage == "no unprojector":
+        torch.save({"model": state["model"]}, path)
+    elif damage == "list":
+        torch.save([1, 2], path)
+    elif damage == "other names":
+        torch.save({**state, "model": {**state["model"], "11.weight": torch.ones(2)}}, path)
+    else:
+        torch.save({**state, "unprojector": {**state["unprojector"], "components_": torch.ones(5, 6)}}, path)
+    with pytest.raises(WeightsError, match=r"image\.pth|featup-implicit"):
+        ImplicitImage.load(path)
 
 
 def test_the_settings_of_the_paper() -> None:

@@ -7,8 +7,19 @@ in `training/implicit.py`.
 
 from __future__ import annotations
 
+import os
+import pickle
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from earthwords.errors import WeightsError
+from earthwords.models.checkpoint import load_strictly
+
+_UNREADABLE = (OSError, EOFError, pickle.UnpicklingError, RuntimeError, LookupError, TypeError, AttributeError)
+"""What reading a file that is not what it should be may raise."""
 
 FREQUENCIES = 30
 """Of the paper's networks, for every signal."""
@@ -145,3 +156,60 @@ class Projection(nn.Module):
     def forward(self, components: Tensor) -> Tensor:
         """`(batch, component, h, w)` to `(batch, channel, h, w)`."""
         return torch.einsum("bdhw,dc->bchw", components, self.components_) + self.mean_[:, None, None]
+
+
+class ImplicitImage(nn.Module):
+    """The fine features of one image, as a file of the authors' layout holds them."""
+
+    def __init__(self, upsampler: ImplicitUpsampler, projection: Projection) -> None:
+        super().__init__()
+        self.upsampler, self.projection = upsampler.eval(), projection
+
+    @torch.no_grad()
+    def forward(self, image: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """Features of the image that the network was fitted to.
+
+        Args:
+            image: `(1, 3, H, W)`, normalised as it was for the fit.
+            size: of the result; by default the image's, others are resized bilinearly.
+
+        Returns:
+            `(1, channel, *size)`.
+        """
+        components = self.upsampler(image)
+        if size is not None and components.shape[-2:] != torch.Size(size):
+            components = F.interpolate(components, size=size, mode="bilinear", align_corners=False)
+        out: Tensor = self.projection(components)
+        return out
+
+    def save(self, path: str | Path) -> None:
+        """Write the file, by rename: `model` and `unprojector`, named as the authors' code names them."""
+        path = Path(path)
+        part = path.with_name(f".{path.name}.part")
+        torch.save({"model": self.upsampler.state_dict(), "unprojector": self.projection.state_dict()}, part)
+        os.replace(part, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> ImplicitImage:
+        """Read such a file, ours or the authors'.
+
+        Raises:
+            WeightsError: not such a file.
+        """
+        try:
+            found = torch.load(path, weights_only=True, map_location="cpu")
+            model, unprojector = (
+                {str(k): v.float() for k, v in found[key].items()} for key in ("model", "unprojector")
+            )
+            dim, frequencies = len(model["4.weight"]), model["1.biases"].shape[2]
+            projection = Projection(*(unprojector[name] for name in ("components_", "singular_values_", "mean_")))
+        except _UNREADABLE as error:
+            raise WeightsError(
+                f"{path} holds no implicit upsampler: it needs tensors in model and unprojector."
+            ) from error
+        if projection.components_.shape != (dim, *projection.mean_.shape):
+            raise WeightsError(
+                f"{path}: {dim} components are fitted, but unprojector has {len(projection.components_)}."
+            )
+        upsampler = load_strictly(ImplicitUpsampler(dim, frequencies=frequencies), model, name="featup-implicit")
+        return cls(upsampler, projection)

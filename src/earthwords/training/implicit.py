@@ -7,6 +7,7 @@ are turned into the same views, downsampled, and compared with what the backbone
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 from earthwords.errors import UsageError, unknown
 from earthwords.models.downsamplers import AttentionDownsampler, gaussian_blur
-from earthwords.models.implicit import FREQUENCIES, ImplicitUpsampler, Projection
+from earthwords.models.implicit import FREQUENCIES, ImplicitImage, ImplicitUpsampler, Projection
 from earthwords.models.training_heads import ScaleNet
 from earthwords.training.jitter import Jitter, Jitters
 from earthwords.training.loop import Progress
@@ -211,12 +212,14 @@ class ImplicitFit(nn.Module):
             "blur": row.blur_weight * (gaussian_blur(fine) - fine).square().mean(),
         }
 
-    def authors_state(self) -> dict[str, dict[str, Tensor]]:
-        """`model` and `unprojector`, named as in the files of the authors' code."""
-        model = {name: value.clone() for name, value in self.upsampler.state_dict().items()}
-        for name in ("10.weight", "10.bias"):
-            model[name] *= self.basis.unit
-        return {"model": model, "unprojector": self.basis.projection.state_dict()}
+    def network(self) -> ImplicitImage:
+        """The fit without what it was learned with; `save` writes the authors' file layout."""
+        upsampler = copy.deepcopy(self.upsampler)
+        last = upsampler[-1]
+        with torch.no_grad():
+            for parameter in last.parameters():
+                parameter.mul_(self.basis.unit)
+        return ImplicitImage(upsampler, self.basis.projection)
 
     def _downsampled(self, fine: Tensor, jitters: Sequence[Jitter], keep: Tensor | None) -> tuple[Tensor, Tensor]:
         """Lengths `(view, 1, h, w)` and components `(view, component, h, w)` of views."""
