@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthwords.kernels._dispatch import backends, path
+from earthwords.kernels._dispatch import backends, path, wants_gradient
 from earthwords.kernels.linear import linear
 
 TOLERANCE = 1e-5
@@ -121,15 +121,21 @@ def by_windows(queries: Tensor, keys: Tensor, values: Tensor, ratio: float) -> T
     columns, bias = blocks.tokens.to(queries.device), blocks.bias.to(queries)
     count, side, _ = bias.shape
     keys = keys * dim**-0.5
-    out = values.new_empty(batch, height, count, side, values.shape[-1])
+    learning = wants_gradient(queries, keys, values)
+    out = values.new_empty(batch, 0 if learning else height, count, side, values.shape[-1])
+    parts: list[Tensor] = []
     for pixels, tokens in _runs(height, keys.shape[1], ratio):
         near, source = _near(keys[:, tokens], columns), _near(values[:, tokens], columns)
         mask = bias[:, None, None, :, None, :].expand(-1, 1, 1, -1, tokens.stop - tokens.start, -1).flatten(4)
         step = max(1, BAND // (batch * heads * count * side * mask.shape[-1]))
         for row in range(pixels.start, pixels.stop, step):
             rows = slice(row, min(row + step, pixels.stop))
-            _mix(_weights(queries[:, rows], near, mask), source, out[:, rows])
-    return out.flatten(2, 3)[:, :, :width]
+            weights = _weights(queries[:, rows], near, mask)
+            if learning:  # the gradient of a part that was written to `out` is as large as `out`
+                parts.append((weights @ source).unflatten(2, (-1, side)).transpose(1, 2))
+            else:
+                _mix(weights, source, out[:, rows])
+    return (torch.cat(parts, dim=1) if learning else out).flatten(2, 3)[:, :, :width]
 
 
 def _near(tokens: Tensor, columns: Tensor) -> Tensor:
