@@ -22,8 +22,10 @@ SETTINGS = AnyUpSettings(side=224, crop=112, crops=2, batch=2)
 
 
 def images(rng: np.random.Generator, count: int, side: int) -> Tensor:
-    made = [patchwork(side, side, seed=int(rng.integers(1 << 30))) for _ in range(count)]
-    return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).float() / 255
+    """Fields of 30 pixels a side, each with the grain of its own colour."""
+    made = [patchwork(side // 3 + 1, side // 3 + 1, seed=int(rng.integers(1 << 30))) for _ in range(count)]
+    large = np.kron(np.stack(made), np.ones((1, 3, 3, 1), np.uint8))[:, :side, :side]
+    return torch.from_numpy(large).permute(0, 3, 1, 2).float() / 255
 
 
 def plain(encode: Callable[[Tensor], Tensor], patch: int, dim: int, name: str = "plain") -> Teacher:
@@ -67,8 +69,8 @@ def test_crops_lie_where_their_tokens_are(side: int, crop: int, patch: int) -> N
     last = (side - crop) // patch
     corners = np.array(views.corners)
     assert corners.shape == (4, 3, 2) and corners.min() >= 0 and corners.max() <= last
-    losses = {name: float(value) for name, value in task.losses(Oracle(), views).items()}  # type: ignore[arg-type]
-    assert losses["crop"] < 1e-9 and losses["consistency"] < 1e-9 and losses["identity"] < 1e-3
+    losses = {name: float(value.detach()) for name, value in task.losses(Oracle(), views).items()}  # type: ignore[arg-type]
+    assert losses["crop"] < 1e-7 and losses["consistency"] < 1e-7 and losses["identity"] < 1e-3
     assert not last or len({tuple(c) for c in corners.reshape(-1, 2)}) > 1
 
     class Shifted(Views):
@@ -76,7 +78,7 @@ def test_crops_lie_where_their_tokens_are(side: int, crop: int, patch: int) -> N
             return super().cut(maps if step > 1 else maps.roll(1, dims=3), side, step)
 
     shifted = Shifted(**{name: getattr(views, name) for name in views.__dataclass_fields__})
-    assert float(task.losses(Oracle(), shifted)["crop"]) > 1e-4  # type: ignore[arg-type]
+    assert float(task.losses(Oracle(), shifted)["crop"].detach()) > 1e-4  # type: ignore[arg-type]
 
 
 def test_what_the_losses_are() -> None:
@@ -141,34 +143,39 @@ def test_steps_take_turns_among_patches_and_backbones() -> None:
     assert task.settings["side"] == "224" and len(task.settings) == 4 + len(SETTINGS.__dataclass_fields__)
 
 
-def trained(steps: int) -> tuple[AnyUpTask, AnyUp, list[dict[str, float]]]:
-    task = AnyUpTask(images, [teacher(micro_clip(), "segearth"), mixing()], replace(SETTINGS, consistency_size=28))
-    held = [
-        next(v for v in map(task.draw, map(np.random.default_rng, range(90, 99))) if v.teacher is t)
-        for t in task.teachers
-    ]
+def trained(learned: Teacher, steps: int) -> tuple[AnyUp, dict[str, float], dict[str, float]]:
+    """On the smallest sides; the figures of batches that are held out, before and after."""
+    side = 8 * learned.patch
+    options = AnyUpSettings(side=side, crop=side // 2, crops=2, batch=2, consistency_size=28)
+    task = AnyUpTask(images, [learned], options)
+    held = [task.draw(np.random.default_rng(seed)) for seed in range(90, 96)]
+    assert any(row != col for views in held for own in views.corners for row, col in own)
+
+    def figures() -> dict[str, float]:
+        found = [task.heldout(model, views) for views in held]
+        return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+
     torch.manual_seed(3)
     model = AnyUp(16)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    before = [task.heldout(model, v) for v in held]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    before = figures()
     for step in range(steps):
         losses = task.losses(model, task.draw(np.random.default_rng((1, step))))
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
         optimizer.step()
-    return task, model, before + [task.heldout(model, v) for v in held]
+    return model, before, figures()
 
 
-def test_it_learns() -> None:
-    _, _, (clip, mixed, clip_after, mixed_after) = trained(30)
-    for before, after in ((clip, clip_after), (mixed, mixed_after)):
-        print(before, after)
-        assert after["crop"] < before["crop"]
-        assert after["bilinear"] == before["bilinear"]
+@pytest.mark.parametrize("patch", [16, 14])
+def test_it_learns(patch: int) -> None:
+    _, before, after = trained(mixing() if patch == 14 else teacher(micro_clip(), "segearth"), 12)
+    assert after["crop"] < 0.98 * before["crop"]
+    assert after["bilinear"] == before["bilinear"]
 
 
 def test_the_same_seeds_give_the_same_bits() -> None:
-    (_, first, _), (_, second, _) = trained(2), trained(2)
+    (first, *_), (second, *_) = trained(mixing(), 2), trained(mixing(), 2)
     assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
 
 

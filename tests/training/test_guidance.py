@@ -111,7 +111,7 @@ def test_operations_stay_in_range_and_leave_the_image_alone(operation: int) -> N
     change, kept = guidance.OPERATIONS[operation][0], IMAGE.clone()
     found = [change(IMAGE, np.random.default_rng(seed)) for seed in range(5)]
     assert all(x.shape == IMAGE.shape and x.dtype == torch.float32 for x in found)
-    assert all(0 <= float(x.min()) and float(x.max()) <= 1 for x in found)
+    assert all(float(x.min()) >= 0 and float(x.max()) <= 1 for x in found)
     assert any(float((x - IMAGE).abs().max()) > 1e-3 for x in found)
     assert torch.equal(IMAGE, kept)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
@@ -94,26 +94,66 @@ class _Mixed(torch.autograd.Function):
         normal, mean, inverse = torch.native_group_norm(x, scale, shift, *_sizes(x), groups, eps)
         ctx.save_for_backward(x, scale, shift, mix, mean, inverse)
         ctx.groups, ctx.eps = groups, eps
-        return torch.bmm(_every(mix, x), F.silu(normal, inplace=True).flatten(2)).view_as(x)
+        return product(mix, F.silu(normal, inplace=True))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, scale, shift, mix, mean, inverse = ctx.saved_tensors
         normal, *_ = torch.native_group_norm(x, scale, shift, *_sizes(x), ctx.groups, ctx.eps)
-        rows = gradient.flatten(2)
-        own = torch.bmm(rows, F.silu(normal).flatten(2).transpose(1, 2)).sum(dim=0)
-        inner = torch.ops.aten.silu_backward(torch.bmm(_every(mix.T, x), rows).view_as(x), normal)
-        wanted = [True, True, True]
+        inner = torch.ops.aten.silu_backward(product(mix.T.contiguous(), gradient), normal)
+        own = _outer(gradient, F.silu(normal, inplace=True))
         parts = torch.ops.aten.native_group_norm_backward(
-            inner, x, mean, inverse, scale, *_sizes(x), ctx.groups, wanted
+            inner, x, mean, inverse, scale, *_sizes(x), ctx.groups, [True, True, True]
         )
         return (*parts, own, None, None)
 
 
-def _every(mix: Tensor, x: Tensor) -> Tensor:
-    """The same matrix for every image: PyTorch multiplies a single one another way, with a copy of `x`."""
-    return mix.expand(len(x), -1, -1)
+class Mix(nn.Conv2d):
+    """A 1 x 1 convolution without bias, by way of `product` on a CPU."""
+
+    def __init__(self, dim: int, width: int) -> None:
+        super().__init__(dim, width, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if _remembers(x, self.weight):
+            out: Tensor = _Product.apply(self.weight.flatten(1), x)
+            return out
+        return super().forward(x)
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, mix: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(mix, x)
+        return product(mix, x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None]:
+        mix, x = ctx.saved_tensors
+        back = product(mix.T.contiguous(), gradient) if ctx.needs_input_grad[1] else None
+        return _outer(gradient, x), back
+
+
+def product(mix: Tensor, x: Tensor) -> Tensor:
+    """`(out, in)` times the channels of `(batch, in, h, w)`: `(batch, out, h, w)`; no gradient."""
+    parts = [linear(mix, image.flatten(1).T).view(1, -1, *image.shape[1:]) for image in x]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _outer(first: Tensor, second: Tensor) -> Tensor:
+    """`(width, width)`: products of channels, summed over pixels and images."""
+    total = first.new_zeros(first.shape[1], second.shape[1])
+    for one, other in zip(first, second, strict=True):
+        total += linear(one.flatten(1), other.flatten(1))
+    return total
+
+
+def _remembers(*tensors: Tensor) -> bool:
+    """Whether a gradient is wanted that our own formulas give: on a CPU, in one dtype."""
+    plain = {t.device.type for t in tensors} == {"cpu"} and len({t.dtype for t in tensors}) == 1
+    return plain and wants_gradient(*tensors) and not torch.is_autocast_enabled("cpu")
 
 
 def _sizes(x: Tensor) -> tuple[int, int, int]:
