@@ -143,6 +143,19 @@ def test_steps_take_turns_among_patches_and_backbones() -> None:
     assert task.settings["side"] == "224" and len(task.settings) == 4 + len(SETTINGS.__dataclass_fields__)
 
 
+def test_bfloat16_is_near() -> None:
+    torch.manual_seed(0)
+    task = AnyUpTask(images, [mixing()], replace(SETTINGS, batch=1, consistency_size=28))
+    views, model = task.draw(np.random.default_rng(0)), AnyUp(16)
+    exact = task.losses(model, views)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = task.losses(model, views)
+    assert all(loss.dtype == torch.float32 for loss in rounded.values())
+    assert float(rounded["crop"].detach()) == pytest.approx(float(exact["crop"].detach()), rel=0.02)
+    torch.stack(list(rounded.values())).sum().backward()
+    assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
+
+
 def trained(learned: Teacher, steps: int) -> tuple[AnyUp, dict[str, float], dict[str, float]]:
     """On the smallest sides; the figures of batches that are held out, before and after."""
     side = 8 * learned.patch
