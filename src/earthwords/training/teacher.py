@@ -52,9 +52,7 @@ def teacher(backbone: ClipBackbone, features: str = PENULTIMATE) -> Teacher:
     method = DenseMethod(attention="vanilla" if features == PENULTIMATE else features)
 
     def encode(images: Tensor) -> Tensor:
-        found = (
-            backbone.encode_penultimate(images) if features == PENULTIMATE else backbone.encode_dense(images, method)
-        )
+        found = backbone.encode_penultimate(images) if features == PENULTIMATE else backbone.encode_dense(images, method)
         return found.values
 
     return Teacher(
