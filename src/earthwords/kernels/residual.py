@@ -3,18 +3,21 @@
 Pixels only meet in the norms' means and variances. So once these are known a strip of pixels goes through everything
 between two norms while it is in the processor's cache, where whole maps would be written and read for every operation.
 
-Cost: `2 * width^2` multiply-adds a pixel. `reference` holds three maps besides `x`, `in_strips` one, the result.
+Cost: `2 * width^2` multiply-adds a pixel. `reference` holds three maps besides `x`, `in_strips` one, the result. For
+their gradients `reference` keeps six maps, `remembering` two: what lies between is computed again.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from earthwords.kernels._dispatch import backends
+from earthwords.kernels._dispatch import backends, wants_gradient
 from earthwords.kernels.linear import linear
 
 TOLERANCE = 2e-5
@@ -49,6 +52,12 @@ def reference(x: Tensor, first: Half, second: Half) -> Tensor:
 def residual_block(x: Tensor, first: Half, second: Half) -> Tensor:
     """`(batch, width, h, w)` to the same shape. A map of one strip fits the cache whole and takes `reference`."""
     tensors = (x, first.scale, first.shift, first.mix, second.scale, second.shift, second.mix)
+    if (
+        wants_gradient(*tensors)
+        and {t.device.type for t in tensors} == {"cpu"}
+        and not torch.is_autocast_enabled("cpu")
+    ):
+        return remembering(x, first, second)
     large = x.shape[-2] * x.shape[-1] > STRIP
     return (in_strips if large and "numba" in backends(*tensors) else reference)(x, first, second)
 
@@ -66,6 +75,90 @@ def in_strips(x: Tensor, first: Half, second: Half) -> Tensor:
             mixed = linear(F.silu(torch.addcmul(shift, made, scale), inplace=True), second.mix)
             torch.add(rows, mixed, out=made)
     return out.permute(0, 3, 1, 2)
+
+
+def remembering(x: Tensor, first: Half, second: Half) -> Tensor:
+    """Differentiable, once, for all tensors of one dtype."""
+    out = x
+    for half in (first, second):
+        out = _Mixed.apply(out, half.scale, half.shift, half.mix, half.groups, half.eps)
+    return out + x
+
+
+class _Mixed(torch.autograd.Function):
+    """`mix silu(norm(x))`; only `x` is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, mix: Tensor, groups: int, eps: float) -> Tensor:
+        x = x.contiguous()
+        normal, mean, inverse = torch.native_group_norm(x, scale, shift, *_sizes(x), groups, eps)
+        ctx.save_for_backward(x, scale, shift, mix, mean, inverse)
+        ctx.groups, ctx.eps = groups, eps
+        return product(mix, F.silu(normal, inplace=True))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, scale, shift, mix, mean, inverse = ctx.saved_tensors
+        normal, *_ = torch.native_group_norm(x, scale, shift, *_sizes(x), ctx.groups, ctx.eps)
+        inner = torch.ops.aten.silu_backward(product(mix.T.contiguous(), gradient), normal)
+        own = _outer(gradient, F.silu(normal, inplace=True))
+        parts = torch.ops.aten.native_group_norm_backward(
+            inner, x, mean, inverse, scale, *_sizes(x), ctx.groups, [True, True, True]
+        )
+        return (*parts, own, None, None)
+
+
+class Mix(nn.Conv2d):
+    """A 1 x 1 convolution without bias, by way of `product` on a CPU."""
+
+    def __init__(self, dim: int, width: int) -> None:
+        super().__init__(dim, width, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if _remembers(x, self.weight):
+            out: Tensor = _Product.apply(self.weight.flatten(1), x)
+            return out
+        return super().forward(x)
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, mix: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(mix, x)
+        return product(mix, x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None]:
+        mix, x = ctx.saved_tensors
+        back = product(mix.T.contiguous(), gradient) if ctx.needs_input_grad[1] else None
+        return _outer(gradient, x), back
+
+
+def product(mix: Tensor, x: Tensor) -> Tensor:
+    """`(out, in)` times the channels of `(batch, in, h, w)`: `(batch, out, h, w)`; no gradient."""
+    parts = [linear(mix, image.flatten(1).T).view(1, -1, *image.shape[1:]) for image in x]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _outer(first: Tensor, second: Tensor) -> Tensor:
+    """`(width, width)`: products of channels, summed over pixels and images."""
+    total = first.new_zeros(first.shape[1], second.shape[1])
+    for one, other in zip(first, second, strict=True):
+        total += linear(one.flatten(1), other.flatten(1))
+    return total
+
+
+def _remembers(*tensors: Tensor) -> bool:
+    """Whether a gradient is wanted that our own formulas give: on a CPU, in one dtype."""
+    plain = {t.device.type for t in tensors} == {"cpu"} and len({t.dtype for t in tensors}) == 1
+    return plain and wants_gradient(*tensors) and not torch.is_autocast_enabled("cpu")
+
+
+def _sizes(x: Tensor) -> tuple[int, int, int]:
+    """Batch, channels and pixels."""
+    return x.shape[0], x.shape[1], x.shape[2] * x.shape[3]
 
 
 def _affine(pixels: Tensor, half: Half) -> tuple[Tensor, Tensor]:

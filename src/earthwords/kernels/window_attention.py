@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthwords.kernels._dispatch import backends, path
+from earthwords.kernels._dispatch import backends, path, wants_gradient
 from earthwords.kernels.linear import linear
 
 TOLERANCE = 1e-5
@@ -121,15 +121,36 @@ def by_windows(queries: Tensor, keys: Tensor, values: Tensor, ratio: float) -> T
     columns, bias = blocks.tokens.to(queries.device), blocks.bias.to(queries)
     count, side, _ = bias.shape
     keys = keys * dim**-0.5
-    out = values.new_empty(batch, height, count, side, values.shape[-1])
-    for pixels, tokens in _runs(height, keys.shape[1], ratio):
+    bands = _bands(height, keys.shape[1], ratio, batch * heads * count * side * columns.shape[1])
+    learning = wants_gradient(queries, keys, values)
+    out = values.new_empty(batch, 0 if learning else height, count, side, values.shape[-1])
+    made: list[Tensor] = []
+    # A slice has a gradient as large as what it was cut from, a part of a split has not; the same with what is written.
+    asked = iter(queries.split([rows.stop - rows.start for _, parts in bands for rows in parts], dim=1))
+    for tokens, parts in bands:
         near, source = _near(keys[:, tokens], columns), _near(values[:, tokens], columns)
         mask = bias[:, None, None, :, None, :].expand(-1, 1, 1, -1, tokens.stop - tokens.start, -1).flatten(4)
-        step = max(1, BAND // (batch * heads * count * side * mask.shape[-1]))
-        for row in range(pixels.start, pixels.stop, step):
-            rows = slice(row, min(row + step, pixels.stop))
-            _mix(_weights(queries[:, rows], near, mask), source, out[:, rows])
-    return out.flatten(2, 3)[:, :, :width]
+        for rows in parts:
+            weights = _weights(next(asked), near, mask)
+            if learning:
+                made.append((weights @ source).unflatten(2, (-1, side)).transpose(1, 2))
+            else:
+                _mix(weights, source, out[:, rows])
+    return (torch.cat(made, dim=1) if learning else out).flatten(2, 3)[:, :, :width]
+
+
+def _bands(size: int, tokens: int, ratio: float, row: int) -> list[tuple[slice, list[slice]]]:
+    """Rows of tokens, and the rows of pixels that see them in parts that hold `BAND` weights.
+
+    Args:
+        row: weights that a row of pixels has for each row of tokens.
+    """
+    bands = []
+    for pixels, seen in _runs(size, tokens, ratio):
+        step = max(1, BAND // (row * (seen.stop - seen.start)))
+        starts = range(pixels.start, pixels.stop, step)
+        bands.append((seen, [slice(first, min(first + step, pixels.stop)) for first in starts]))
+    return bands
 
 
 def _near(tokens: Tensor, columns: Tensor) -> Tensor:

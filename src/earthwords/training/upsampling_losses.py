@@ -1,14 +1,16 @@
-"""Losses of FeatUp's and SimFeatUp's training.
+"""Losses of FeatUp's, SimFeatUp's and AnyUp's training.
 
-Papers: https://arxiv.org/abs/2403.10516 and https://arxiv.org/abs/2410.01768, code:
-https://github.com/mhamilton723/FeatUp and https://github.com/likyoo/SimFeatUp. Features are `(batch, dim, h, w)`,
-every loss is a scalar.
+Papers: https://arxiv.org/abs/2403.10516, https://arxiv.org/abs/2410.01768 and https://arxiv.org/abs/2510.12764, code:
+https://github.com/mhamilton723/FeatUp, https://github.com/likyoo/SimFeatUp and https://github.com/wimmerth/anyup.
+Features are `(batch, dim, h, w)`, every loss is a scalar.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from earthwords.kernels import scaled_difference as kernel
 
 
 def reconstruction(found: Tensor, target: Tensor, scale: Tensor) -> Tensor:
@@ -72,6 +74,17 @@ def _pairs(values: Tensor) -> Tensor:
 def entropy(kernels: Tensor) -> Tensor:
     """Of kernels `(batch, *, rows, cols)` that sum to one, in nats, mean over the batch."""
     return -(kernels * kernels.clamp(min=1e-7).log()).sum(dim=(-1, -2, -3)).mean()
+
+
+def scaled_difference(found: Tensor, target: Tensor) -> Tensor:
+    """AnyUp's: 1 - cosine, plus the squared difference where the target's channels span 0..1, mean over positions.
+
+    Both are scaled by the least and the largest channel of the target at that position.
+
+    Args:
+        found, target: of the same shape. Cheap as long as only `found` wants a gradient.
+    """
+    return kernel.scaled_difference(found, target)
 
 
 def content(found: Tensor, image: Tensor) -> Tensor:

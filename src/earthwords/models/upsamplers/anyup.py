@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from earthwords.errors import UsageError
 from earthwords.kernels.linear import linear
-from earthwords.kernels.residual import Half, residual_block
+from earthwords.kernels.residual import Half, Mix, residual_block
 from earthwords.kernels.window_attention import window_attention
 from earthwords.models.checkpoint import load_strictly
 
@@ -165,9 +165,9 @@ class AnyUp(nn.Module):
 
     def __init__(self, width: int = WIDTH) -> None:
         super().__init__()
-        self.image_encoder = _encoder(nn.Conv2d(3, width, 1, bias=False), width)
-        self.key_encoder = _encoder(nn.Conv2d(width, width, 1, bias=False), width)
-        self.query_encoder = _encoder(nn.Conv2d(width, width, 1, bias=False), width)
+        self.image_encoder = _encoder(Mix(3, width), width)
+        self.key_encoder = _encoder(Mix(width, width), width)
+        self.query_encoder = _encoder(Mix(width, width), width)
         self.key_features_encoder = _encoder(Unification(width), width)
         mix = nn.Conv2d(2 * width, width, 3, padding=1, padding_mode="reflect", bias=False)
         self.aggregation = _encoder(mix, width)
