@@ -45,14 +45,15 @@ def train(command: Command, micro: Path, images: Path) -> Train:
     return run
 
 
-@pytest.mark.parametrize("method", ["simfeatup", "jbu"])
+@pytest.mark.parametrize("method", ["simfeatup", "jbu", "anyup"])
 def test_what_is_trained_segments(
     train: Train, segment: Segment, scene_file: Path, tmp_path: Path, method: str
 ) -> None:
-    done = train(tmp_path / "model", "--method", method, "--json")
+    size = ("--image-size", 64, "--width", 16) if method == "anyup" else ()
+    done = train(tmp_path / "model", "--method", method, *size, "--json")
     assert done.code == 0, done.err
     told = json.loads(done.out)["losses"]
-    assert {"reconstruction", "heldout", "heldout_bilinear"} <= told.keys()
+    assert {"crop" if method == "anyup" else "reconstruction", "heldout", "heldout_bilinear"} <= told.keys()
     with safe_open(tmp_path / "model" / "upsampler.safetensors", "pt") as file:
         assert file.metadata()["method"] == method and "micro" in file.metadata()["teachers"]
     rows = list(csv.DictReader((tmp_path / "model" / "log.csv").open()))
@@ -61,7 +62,7 @@ def test_what_is_trained_segments(
     assert segment(scene_file, tmp_path / "a.tif", *ups, tmp_path / "model").code == 0
     assert segment(scene_file, tmp_path / "b.tif", *ups, tmp_path / "model" / "upsampler.safetensors").code == 0
     np.testing.assert_array_equal(labels_of(tmp_path / "a.tif"), labels_of(tmp_path / "b.tif"))
-    other = {"jbu": "simfeatup", "simfeatup": "jbu"}[method]
+    other = "jbu" if method == "simfeatup" else "simfeatup"
     refused = segment(scene_file, tmp_path / "c.tif", "--upsampler", other, "--upsampler-weights", tmp_path / "model")
     assert refused.code == 1 and f"does not fit upsampler {other!r}" in refused.err
 
@@ -88,6 +89,8 @@ def test_a_training_goes_on(train: Train, tmp_path: Path) -> None:
         (("--image-size", 0), "--image-size must be above 0"),
         (("--lr", -1), "--lr must be above 0"),
         (("--width", 64), "--width is for anyup"),
+        (("--method", "anyup", "--width", 20, "--image-size", 64), "multiple of 8, got 20"),
+        (("--method", "anyup", "--image-size", 65), "must be even, got 65"),
         (("--held-out", "nothing/*.tif"), "No raster was found"),
         (("--backbone", "a", "b"), "learns from one backbone"),
     ],

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from earthwords.data.crops import Crops
 from earthwords.errors import UsageError, unknown
+from earthwords.models.upsamplers.anyup import GROUPS, WIDTH, AnyUp
 from earthwords.models.upsamplers.jbu import Jbu, JbuStack
 from earthwords.models.upsamplers.simfeatup import JbuOne
+from earthwords.training.anyup import AnyUpSettings, AnyUpTask
 from earthwords.training.loop import Task, Validate
 from earthwords.training.teacher import Teacher
 from earthwords.training.upsampling import Apprentice, Upsampling, UpsamplingSettings
@@ -114,7 +116,42 @@ def _jbu(build: Callable[[int], Jbu], **weights: float) -> Callable[..., Course]
     return course
 
 
+def _anyup(
+    teachers: Sequence[Teacher],
+    reading: Reading,
+    learned: Sequence[str],
+    kept: Sequence[str],
+    choices: Choices,
+) -> Course:
+    """AnyUp's training; crops are half as large as the images they lie in."""
+    side = choices.side or AnyUpSettings.side
+    if side % 2:
+        raise UsageError(f"AnyUp's training takes crops of half an image's side, which must be even, got {side}.")
+    row = AnyUpSettings(side=side, crop=side // 2, batch=choices.batch)
+    (images, digest), (others, _) = reading.crops(learned), reading.crops(kept)
+    task = AnyUpTask(images, teachers, row)
+    task.settings["images"] = digest
+    width = choices.width or WIDTH
+    if width % GROUPS:
+        raise UsageError(f"The width of AnyUp is a multiple of {GROUPS}, got {width}.")
+    upsampler = AnyUp(width)
+
+    def exam(model: Any, batches: list[Any]) -> dict[str, float]:
+        figures = [task.heldout(model, batch) for batch in batches]
+        means = {name: sum(row[name] for row in figures) / len(figures) for name in figures[0]}
+        return {"heldout": means["crop"], "heldout_bilinear": means["bilinear"]}
+
+    return Course(
+        model=upsampler.to(reading.device),
+        upsampler=upsampler,
+        task=task,
+        exam=exam,
+        questions=AnyUpTask(others, teachers, row).draw,
+    )
+
+
 LESSONS: dict[str, Callable[..., Course]] = {
     "simfeatup": _jbu(JbuOne),
     "jbu": _jbu(JbuStack, content_weight=0.0, crf_weight=1e-3),
+    "anyup": _anyup,
 }

@@ -77,8 +77,9 @@ class Schedule:
 class Task(Protocol):
     """What is learned."""
 
-    settings: Mapping[str, str]
-    """What a run that goes on must have in common with the one that began."""
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """What a run that goes on must have in common with the one that began."""
 
     def draw(self, rng: np.random.Generator) -> Any:
         """The batch of a step."""

@@ -7,7 +7,7 @@ random views and brought back to tokens by a learned downsampler, should be what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,7 +147,7 @@ class Upsampling:
             )
         self.images, self.teacher, self.row = images, teacher, settings
         told = {name: str(value) for name, value in vars(settings).items()}
-        self.settings: Mapping[str, str] = {"teacher": teacher.name, "images": digest, **told}
+        self.settings = {"teacher": teacher.name, "images": digest, **told}
 
     def draw(self, rng: np.random.Generator) -> Batch:
         """Crops, their features, and views that are the same for all crops of the batch."""
