@@ -179,20 +179,25 @@ class Upsampling:
 
     @torch.no_grad()
     def held_out(self, model: Apprentice, batches: list[Batch]) -> dict[str, float]:
-        """How far views of fine features, averaged over patches, are from the backbone's; and of bilinear ones.
+        """How far views of fine features, brought back to tokens, are from the backbone's.
 
-        Mean squared errors over all channels, divided by the mean square of the targets: 0 is perfect. The learned
-        downsampler is left out on purpose, so that both are measured alike.
+        Mean squared errors over all channels, divided by the mean square of the targets: 0 is perfect. `heldout` goes
+        through the learned downsampler, `heldout_pooled` averages over patches, and so does `heldout_bilinear`, of
+        bilinear features.
         """
-        side, errors = (self.row.side, self.row.side), {"heldout": 0.0, "heldout_bilinear": 0.0}
-        count = sum(len(batch.jitters) for batch in batches)
+        side, count = (self.row.side, self.row.side), sum(len(batch.jitters) for batch in batches)
+        errors = dict.fromkeys(("heldout", "heldout_pooled", "heldout_bilinear"), 0.0)
         for batch in batches:
-            fine = {
-                "heldout": model.upsampler(batch.features, batch.images, side),
-                "heldout_bilinear": F.interpolate(batch.features, size=side, mode="bilinear", align_corners=False),
-            }
+            fine = model.upsampler(batch.features, batch.images, side)
+            plain = F.interpolate(batch.features, size=side, mode="bilinear", align_corners=False)
             for jitter, target in zip(batch.jitters, batch.targets, strict=True):
-                for name, values in fine.items():
-                    pooled = F.adaptive_avg_pool2d(jitter(values), (target.shape[-2], target.shape[-1]))
-                    errors[name] += float((pooled - target).square().mean() / target.square().mean()) / count
+                seen, tokens = jitter(fine), (target.shape[-2], target.shape[-1])
+                every = torch.ones(len(target), *tokens, dtype=torch.bool, device=target.device)
+                found = {
+                    "heldout": model.downsampler(seen, keep=every),
+                    "heldout_pooled": F.adaptive_avg_pool2d(seen, tokens),
+                    "heldout_bilinear": F.adaptive_avg_pool2d(jitter(plain), tokens),
+                }
+                for name, values in found.items():
+                    errors[name] += float((values - target).square().mean() / target.square().mean()) / count
         return errors
