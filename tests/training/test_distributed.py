@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from earthwords.training.distributed import ALONE, joined, own_device
+from earthwords.training.distributed import ALONE, Group, joined, own_device
 from earthwords.training.loop import Schedule, train
+from earthwords.training.losses import info_nce
 
 SCRIPT = """
 import sys
@@ -21,7 +22,7 @@ from pathlib import Path
 import torch
 from earthwords.training.distributed import joined
 from earthwords.training.loop import train
-from tests.training.test_distributed import SCHEDULE, Noisy, model
+from tests.training.test_distributed import SCHEDULE, Noisy, gathered, model
 torch.set_num_threads(1)
 out = Path(sys.argv[1])
 with joined(torch.device("cpu")) as group:
@@ -31,8 +32,26 @@ with joined(torch.device("cpu")) as group:
         for _ in train(net, Noisy(), SCHEDULE, folder=out / folder, **options):
             pass
         torch.save(net.state_dict(), out / f"{folder}-{group.rank}.pt")
+    torch.save(gathered(group), out / f"gathered-{group.rank}.pt")
 """
 SCHEDULE = Schedule(steps=6, lr=0.05, warmup=0, ema=0, weight_decay=0, seed=2)
+
+
+def gathered(group: Group) -> dict[str, Tensor]:
+    """Loss and gradients of a contrast over the rows of all processes: two in the first, three in the second."""
+    rng = torch.Generator().manual_seed(1)
+    images, texts = (torch.randn(5, 4, generator=rng) for _ in range(2))
+    kinds = torch.tensor([0, 1, 2, 0, 4])
+    own = slice(None) if group.size == 1 else (slice(0, 2), slice(2, 5))[group.rank]
+    net = model()
+    scale = nn.Parameter(torch.tensor(2.0))
+    net.register_parameter("scale", scale)
+    rows = F.normalize(net(images[own]), dim=-1), F.normalize(net(texts[own]), dim=-1)
+    image, text, kind = (group.gather(part) for part in (*rows, kinds[own]))
+    loss = group.shared(info_nce(image, text, group.common(scale), kind=kind, chunk=2))
+    loss.backward()
+    group.average_gradients(net)
+    return {"loss": loss.detach(), **{name: p.grad for name, p in net.named_parameters() if p.grad is not None}}
 
 
 class Noisy:
@@ -74,6 +93,12 @@ def test_two_processes_equal_one_with_both_batches(tmp_path: Path) -> None:
     for _ in train(net, Both(), SCHEDULE, folder=tmp_path / "one", log_every=1):
         pass
     states = {p.stem: torch.load(p, weights_only=True) for p in tmp_path.glob("*.pt")}
+    contrasts = {name: states.pop(name) for name in ("gathered-0", "gathered-1")}
+    alone = gathered(ALONE)
+    for found in contrasts.values():
+        assert found.keys() == alone.keys()
+        for name, value in alone.items():
+            torch.testing.assert_close(found[name], value, atol=1e-6, rtol=1e-5)
     assert states.keys() == {"whole-0", "whole-1", "parts-0", "parts-1"}
     for name, value in net.state_dict().items():
         torch.testing.assert_close(states["whole-0"][name], value, atol=1e-6, rtol=1e-5)

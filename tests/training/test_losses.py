@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch.nn import functional as F
 
-from earthwords.training.losses import info_nce, region_text
+from earthwords.training.losses import info_nce, region_text, siglip
 
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -27,7 +28,36 @@ def test_the_same_sentence_twice_shares_its_target() -> None:
     logits = 5 * image @ text.T
     target = same / same.sum(dim=1, keepdim=True)
     expected = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-    torch.testing.assert_close(info_nce(image, text, torch.tensor(5.0), same=same), expected)
+    kind = torch.tensor([40, -7, 12, -7])
+    torch.testing.assert_close(info_nce(image, text, torch.tensor(5.0), kind=kind), expected)
+
+
+@pytest.mark.parametrize("chunk", [3, 7, 11, 100])
+def test_chunks_change_neither_value_nor_gradient(chunk: int) -> None:
+    image, text = (unit(11, 6, seed=seed).double().requires_grad_() for seed in (3, 4))
+    scale = torch.tensor(9.0, dtype=torch.float64, requires_grad=True)
+    kind = torch.tensor([0, 1, 2, 1, 4, 5, 1, 7, 8, 9, 0])
+    target = (kind[:, None] == kind).double()
+    target = target / target.sum(dim=1, keepdim=True)
+    logits = scale * image @ text.T
+    expected = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    found = info_nce(image, text, scale, kind=kind, chunk=chunk)
+    torch.testing.assert_close(found, expected)
+    inputs = (image, text, scale)
+    for ours, theirs in zip(
+        torch.autograd.grad(2 * found, inputs), torch.autograd.grad(2 * expected, inputs), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_siglip_is_a_binary_cross_entropy_of_all_pairs() -> None:
+    image, text = unit(5, 6), unit(5, 6, seed=1)
+    logits = 10 * image @ text.T - 4
+    expected = F.binary_cross_entropy_with_logits(logits, torch.eye(5), reduction="sum") / 5
+    found = siglip(image, text, torch.tensor(10.0), torch.tensor(-4.0), chunk=2)
+    torch.testing.assert_close(found, expected)
+    same = siglip(image, text, torch.tensor(10.0), torch.tensor(-4.0), kind=torch.tensor([0, 1, 1, 2, 3]))
+    assert float(same) != pytest.approx(float(expected))
 
 
 def test_region_text_equals_weighted_cross_entropy_at_the_same_resolution() -> None:

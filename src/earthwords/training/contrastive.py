@@ -9,6 +9,7 @@ are those that segmentation reads at inference: the last block's attention by a 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -20,7 +21,8 @@ from torch.nn import functional as F
 from earthwords.models.backbones.clip import ClipBackbone, DenseMethod
 from earthwords.text.templates import TEMPLATES
 from earthwords.training.batches import Pictures, Regions, Sampler
-from earthwords.training.losses import info_nce, region_text
+from earthwords.training.distributed import ALONE, Group
+from earthwords.training.losses import info_nce, region_text, siglip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,8 @@ class Objective:
     sides: tuple[int, ...] = (128,)
     """Side of the images, pixels; one is drawn a step."""
     caption_weight: float = 1.0
+    siglip: bool = False
+    """Compare sentences by the pairwise sigmoid loss instead of InfoNCE."""
     label_weight: float = 0.5
     region_weight: float = 1.0
     attention: tuple[str, ...] = ("segearth",)
@@ -58,8 +62,10 @@ class Batch:
 class Contrastive:
     """Draws the batch of a step and computes its losses."""
 
-    def __init__(self, sampler: Sampler, objective: Objective) -> None:
+    def __init__(self, sampler: Sampler, objective: Objective, *, group: Group = ALONE) -> None:
+        """Of several processes each draws `batch_size` pictures; sentences are compared over those of all."""
         self.sampler = sampler
+        self.group = group
         self.objective = objective
         self.templates = [*TEMPLATES[objective.templates], "{}"]
         self.settings: Mapping[str, str] = {**{k: str(v) for k, v in asdict(objective).items()}, **sampler.settings}
@@ -89,13 +95,25 @@ class Contrastive:
         words = _WordVectors(backbone, batch)
         images = F.normalize(pooled.float(), dim=-1)
         losses = {
-            "caption": self.objective.caption_weight * _caption_loss(images, batch.pictures, words),
+            "caption": self.objective.caption_weight * self._caption_loss(backbone, images, batch.pictures, words),
             "label": self.objective.label_weight * _label_loss(images, batch.pictures, words),
         }
         if batch.regions is not None:
             region = _region_loss(dense.values.float(), batch.regions, words, self.sampler)
             losses["region"] = self.objective.region_weight * region
         return losses
+
+    def _caption_loss(self, backbone: ClipBackbone, images: Tensor, pictures: Pictures, words: _WordVectors) -> Tensor:
+        told = [i for i, s in enumerate(pictures.sentences) if s is not None]
+        kinds = torch.tensor([_number(pictures.sentences[i]) for i in told], dtype=torch.int64, device=images.device)
+        group = self.group
+        image, text, kind = (group.gather(rows) for rows in (images[told], words["caption", ""], kinds))
+        if len(kind) < 2:
+            return images.sum() * 0
+        scale = group.common(words.scale)
+        if self.objective.siglip:
+            return group.shared(siglip(image, text, scale, group.common(backbone.logit_bias), kind=kind))
+        return group.shared(info_nce(image, text, scale, kind=kind))
 
     def _prompts(self, groups: Sequence[Sequence[str]], rng: np.random.Generator) -> list[str]:
         """One synonym of every group, all in one random template."""
@@ -124,15 +142,6 @@ class _WordVectors:
         return self._vectors[key]
 
 
-def _caption_loss(images: Tensor, pictures: Pictures, words: _WordVectors) -> Tensor:
-    told = [i for i, s in enumerate(pictures.sentences) if s is not None]
-    if len(told) < 2:
-        return images.new_zeros(())
-    sentences = [pictures.sentences[i] for i in told]
-    same = torch.tensor([[a == b for b in sentences] for a in sentences], device=images.device)
-    return info_nce(images[told], words["caption", ""], words.scale, same=same)
-
-
 def _label_loss(images: Tensor, pictures: Pictures, words: _WordVectors) -> Tensor:
     total, count = images.new_zeros(()), 0
     for name, (places, values) in pictures.labels.items():
@@ -156,6 +165,11 @@ def _region_loss(features: Tensor, regions: Regions, words: _WordVectors, sample
         )
         total = total + loss * len(places) / len(features)
     return total
+
+
+def _number(sentence: str | None) -> int:
+    """The same for the same sentence, in every process."""
+    return int.from_bytes(hashlib.sha256(str(sentence).encode()).digest()[:8], "little", signed=True)
 
 
 def _skewed(rng: np.random.Generator, count: int) -> int:

@@ -41,6 +41,34 @@ class Group:
         """What every process has after its own backward pass becomes the gradient of the mean loss."""
         self.average(p.grad for p in model.parameters() if p.grad is not None)
 
+    def gather(self, rows: Tensor) -> Tensor:
+        """The rows of all processes, in the order of their ranks; gradients reach those of this one.
+
+        Args:
+            rows: `(n, *)`, n may differ between processes.
+        """
+        if self.size == 1:
+            return rows
+        counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(self.size)]
+        distributed.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
+        most = max(int(count) for count in counts)
+        padded = rows.detach().new_zeros((most, *rows.shape[1:]))
+        padded[: len(rows)] = rows.detach()
+        parts = [torch.empty_like(padded) for _ in counts]
+        distributed.all_gather(parts, padded)
+        own = [part[: int(count)] for part, count in zip(parts, counts, strict=True)]
+        own[self.rank] = rows
+        return torch.cat(own)
+
+    def shared(self, loss: Tensor) -> Tensor:
+        """A loss of gathered rows, the same in every process, so that averaging the gradients of all processes, each
+        of which knows the part of its own rows only, gives the gradient of one loss."""
+        return loss + (self.size - 1) * (loss - loss.detach())
+
+    def common(self, parameter: Tensor) -> Tensor:
+        """A parameter that such a loss depends on directly: every process knows the whole of its gradient."""
+        return parameter.detach() + (parameter - parameter.detach()) / self.size
+
     def wait(self) -> None:
         """Until all processes are here."""
         if self.size > 1:

@@ -2,27 +2,106 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+CHUNK = 1024
+"""Rows of the matrix of all pairs that exist at once."""
 
-def info_nce(image: Tensor, text: Tensor, scale: Tensor, *, same: Tensor | None = None) -> Tensor:
+
+def info_nce(image: Tensor, text: Tensor, scale: Tensor, *, kind: Tensor | None = None, chunk: int = CHUNK) -> Tensor:
     """Symmetric InfoNCE (https://arxiv.org/abs/2103.00020, eq. in Fig. 3).
+
+    The matrix of pairs is computed `chunk` rows at a time, forwards and backwards: memory grows with the number of
+    pairs, not with its square, and values and gradients are exact.
 
     Args:
         image, text: `(pair, dim)` unit vectors; row i of one belongs to row i of the other.
         scale: factor of the cosines, the inverse temperature.
-        same: `(pair, pair)` bool, True where text j also describes image i (for instance the same
-            sentence twice in a batch); such texts share the target. Identity by default.
+        kind: `(pair,)` int64; texts of one kind describe each other's images too (for instance the same sentence twice
+            in a batch), so that they share the target. All different by default.
     """
-    logits = scale * image @ text.T
-    target = torch.eye(len(image), device=image.device) if same is None else same.float()
-    by_row = target / target.sum(dim=1, keepdim=True)
-    by_col = target / target.sum(dim=0, keepdim=True)
-    rows = -(by_row * logits.log_softmax(dim=1)).sum(dim=1).mean()
-    cols = -(by_col * logits.log_softmax(dim=0)).sum(dim=0).mean()
-    return (rows + cols) / 2
+    kind = torch.arange(len(image), device=image.device) if kind is None else kind
+    loss: Tensor = _InfoNce.apply(image, text, scale, kind, chunk)
+    return loss
+
+
+def _plain(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Without autocast: sums over thousands of pairs need float32."""
+
+    @wraps(forward)
+    def run(ctx: Any, image: Tensor, *rest: Any) -> Tensor:
+        with torch.autocast(image.device.type, enabled=False):
+            return forward(ctx, image, *rest)
+
+    return run
+
+
+class _InfoNce(torch.autograd.Function):
+    """Softmaxes over rows and columns of `scale * image @ text.T`, chunk by chunk."""
+
+    @staticmethod
+    @_plain
+    def forward(ctx: Any, image: Tensor, text: Tensor, scale: Tensor, kind: Tensor, chunk: int) -> Tensor:
+        count = len(image)
+        share = _share(kind)
+        rows, hits = [], image.new_zeros(())
+        cols = image.new_full((count,), -torch.inf)
+        for start in range(0, count, chunk):
+            part = slice(start, start + chunk)
+            logits = scale * image[part] @ text.T
+            rows.append(logits.logsumexp(dim=1))
+            cols = torch.logaddexp(cols, logits.logsumexp(dim=0))
+            hits = hits + (logits * (kind[part, None] == kind) * share[part, None]).sum()
+        ctx.save_for_backward(image, text, scale, kind, share, torch.cat(rows), cols)
+        ctx.chunk = chunk
+        return (torch.cat(rows).sum() + cols.sum() - 2 * hits) / (2 * count)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        image, text, scale, kind, share, rows, cols = ctx.saved_tensors
+        count, by_image, by_text, by_scale = len(image), [], torch.zeros_like(text), torch.zeros_like(scale)
+        for start in range(0, count, ctx.chunk):
+            part = slice(start, start + ctx.chunk)
+            cosines = image[part] @ text.T
+            logits = scale * cosines
+            slope = (logits - rows[part, None]).exp() + (logits - cols).exp()
+            slope = (slope - 2 * share[part, None] * (kind[part, None] == kind)) * (gradient / (2 * count))
+            by_scale = by_scale + (slope * cosines).sum()
+            by_image.append(scale * slope @ text)
+            by_text += scale * slope.T @ image[part]
+        return torch.cat(by_image), by_text, by_scale.reshape(scale.shape), None, None
+
+
+def _share(kind: Tensor) -> Tensor:
+    """One over how many have the same kind, `(pair,)`."""
+    _, place, count = kind.unique(return_inverse=True, return_counts=True)
+    return 1 / count[place]
+
+
+def siglip(
+    image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, *, kind: Tensor | None = None, chunk: int = CHUNK
+) -> Tensor:
+    """Pairwise sigmoid loss (https://arxiv.org/abs/2303.15343), summed over texts, mean over images.
+
+    Args:
+        bias: added to `scale` times the cosines.
+        kind: as for `info_nce`; texts of one kind are right for each other's images.
+    """
+    kind = torch.arange(len(image), device=image.device) if kind is None else kind
+    total = image.new_zeros(())
+    for start in range(0, len(image), chunk):
+        part = slice(start, start + chunk)
+        sign = (kind[part, None] == kind).to(image) * 2 - 1
+        total = total - F.logsigmoid(sign * (scale * image[part] @ text.T + bias)).sum()
+    return total / len(image)
 
 
 def region_text(
