@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.nn import functional as F
 
 from earthwords.data.manifest import IGNORE, read_manifest
-from earthwords.errors import SourceError, UsageError
+from earthwords.errors import EarthwordsError, SourceError, UsageError
 from earthwords.models.backbones.clip import DenseMethod
 from earthwords.models.weights import load_clip
 from earthwords.tasks.train_clip import train_clip
@@ -202,3 +203,60 @@ def test_bad_options(listing: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=sentence):
             train_clip(listing, tmp_path, architecture="micro", mix=mix, quiet=True, device="cpu")
+
+
+def test_parts_of_a_batch_give_the_loss_of_the_whole(listing: Path) -> None:
+    """On a model without batch norms."""
+    from tests.training.test_adapt import plain_clip
+
+    sampler = Sampler(read_manifest(listing), zoom=(0.5, 1.0))
+    found = []
+    for parts in (1, 3):
+        backbone = plain_clip(words=read_manifest(listing).sentences)
+        task = Contrastive(sampler, Objective(batch_size=7, region_batch=4, sides=(48,), accum_freq=parts))
+        losses = task.losses(backbone, task.draw(np.random.default_rng(3)))
+        torch.stack(list(losses.values())).sum().backward()
+        found.append((losses, {name: p.grad for name, p in backbone.named_parameters()}))
+    (whole, slopes), (split, others) = found
+    for name, loss in whole.items():
+        torch.testing.assert_close(split[name], loss)
+    for name, slope in slopes.items():
+        if slope is not None:
+            torch.testing.assert_close(others[name], slope, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"siglip": True}, {"lora_rank": 4, "model": True}, {"lock_image": True, "lock_image_unlocked_groups": 2}],
+    ids=["siglip", "lora", "locked"],
+)
+def test_other_ways_learn_and_go_on(listing: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    common = {"batch_size": 8, "region_batch": 0, "image_size": (48,), "lr": 5e-3, "warmup": 2, "ema": 0}
+    common |= {"device": "cpu", "quiet": True, "architecture": "micro", "augmentation": "remoteclip"}
+    options = dict(options)
+    if options.pop("model", False):
+        train_clip(listing, tmp_path / "base", steps=1, **common)  # type: ignore[arg-type]
+        options["model"] = str(tmp_path / "base")
+    first = train_clip(listing, tmp_path / "model", steps=2, **common, **options)  # type: ignore[arg-type]
+    (tmp_path / "model" / "checkpoint.pt").unlink()
+    last = train_clip(listing, tmp_path / "model", steps=60, **common, **options)  # type: ignore[arg-type]
+    assert last.losses["caption"] < 0.8 * first.losses["caption"]
+    again = train_clip(listing, tmp_path / "model", steps=60, **common, **options)  # type: ignore[arg-type]
+    assert again.steps == 60 and load_clip(str(tmp_path / "model")).dim > 0
+    with pytest.raises(UsageError, match="was trained with"):
+        train_clip(listing, tmp_path / "model", steps=60, **common)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"lock_text_unlocked_groups": 1}, "needs --lock-text"),
+        ({"lora_rank": 2, "lock_image": True}, "freezes both towers already"),
+        ({"layout": "open_clip"}, "open_clip has no place for"),
+        ({"accum_freq": 0}, "--accum-freq must be above 0"),
+    ],
+)
+def test_choices_that_contradict(listing: Path, tmp_path: Path, options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(EarthwordsError, match=sentence):
+        train_clip(listing, tmp_path / "model", architecture="micro", steps=1, quiet=True, device="cpu", **options)
+    assert not (tmp_path / "model").exists()

@@ -1,4 +1,4 @@
-"""OpenAI / open_clip state dicts to transformers' CLIP, by name.
+"""OpenAI / open_clip state dicts to transformers' CLIP, by name, and back.
 
 Accepts bare state dicts (RemoteCLIP, GeoRSCLIP), training files `{"state_dict": ...}` with or without
 `module.` prefixes (open_clip, SkyCLIP), and vision towers alone. Whether a model was trained with QuickGELU
@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -143,6 +144,33 @@ def from_openai(
     return model.eval()
 
 
+def to_openai(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """transformers' names of a whole CLIP back to those of OpenAI and open_clip: the inverse of `openai_state`.
+
+    Raises:
+        WeightsError: a tensor has no name there, as in the convolutional stem of `tiny`.
+    """
+    out: dict[str, Tensor] = {}
+    thirds: dict[str, dict[str, Tensor]] = {}
+    for name, value in state.items():
+        if name.endswith("position_ids"):
+            continue
+        if name in _TOP_BACK:
+            there = _TOP_BACK[name]
+            out[there] = value.T.contiguous() if there in ("visual.proj", "text_projection") else value
+            continue
+        match = _LAYER.fullmatch(name)
+        stem, _, kind = match[3].rpartition(".") if match else ("", "", "")
+        if match is None or (stem not in _IN_BLOCK_BACK and stem not in _THIRDS):
+            raise WeightsError(f"open_clip has no place for {name}: only plain vision transformers can be written so.")
+        base = f"{'visual.' if match[1] == 'vision' else ''}transformer.resblocks.{match[2]}."
+        if stem in _THIRDS:
+            thirds.setdefault(f"{base}attn.in_proj_{kind}", {})[stem] = value
+        else:
+            out[f"{base}{_IN_BLOCK_BACK[stem]}.{kind}"] = value
+    return out | {name: torch.cat([parts[stem] for stem in _THIRDS]) for name, parts in thirds.items()}
+
+
 def _build(config: CLIPConfig, *, words: bool) -> CLIPModel | CLIPVisionModelWithProjection:
     if words:
         return build_clip(config)
@@ -178,6 +206,12 @@ def check_finite(state: Mapping[str, Tensor]) -> None:
 def listed(names: Sequence[str]) -> str:
     """The first three, none longer than 80 characters."""
     return ", ".join(name[:80] for name in names[:3])
+
+
+_TOP_BACK = {ours: theirs for theirs, ours in _TOP.items()}
+_IN_BLOCK_BACK = {ours: theirs for theirs, ours in _IN_BLOCK.items()}
+_THIRDS = tuple(f"self_attn.{part}_proj" for part in "qkv")
+_LAYER = re.compile(r"(vision|text)_model\.encoder\.layers\.(\d+)\.(.+)")
 
 
 def _depth(state: Mapping[str, Tensor], prefix: str) -> int:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from earthwords.errors import UsageError
-from earthwords.tasks._progress import Talk
 from earthwords.tasks._scenes import find_sources
+from earthwords.tasks._training import check_positive, run
 from earthwords.tasks.segment import split_bands
-from earthwords.tasks.train_clip import Trained, check_positive
+from earthwords.tasks.train_clip import Trained, trained
 
 if TYPE_CHECKING:
     import torch
@@ -116,9 +116,8 @@ def train_upsampler(
     import torch
 
     from earthwords.inference.segmenter import choose_device
-    from earthwords.training.distributed import joined, own_device
+    from earthwords.training.distributed import own_device
     from earthwords.training.lessons import Choices, Reading, lesson
-    from earthwords.training.loop import train
     from earthwords.training.start import store_upsampler
 
     place = choose_device(own_device(device))
@@ -133,31 +132,23 @@ def train_upsampler(
         Choices(batch=batch_size, side=image_size, width=width, faithful=faithful),
     )
     schedule = _schedule(method, steps=steps, lr=lr, precision=precision, seed=seed)
-    values: dict[str, float] = {}
-    began, done = time.process_time(), 0
-    with joined(place) as group:
-        talk = Talk(quiet=quiet or not group.leads)
-        talk.say(f"{len(learned)} images to learn from, {len(kept)} held out; {method} on {place}.")
-        with talk.bar("training", steps, unit="steps") as tick:
-            for progress in train(
-                course.model,
-                course.task,
-                schedule,
-                folder=Path(out),
-                validate=course.validate(seed, HELD_OUT_BATCHES),
-                validate_every=validate_every,
-                save_every=save_frequency,
-                log_every=10,
-                resume=resume,
-                group=group,
-            ):
-                tick(progress.step - done)
-                done, values = progress.step, {**values, **progress.values}
-        if group.leads:
-            told = {"method": method, "teachers": ", ".join(teacher.name for teacher in teachers), "steps": str(steps)}
-            store_upsampler(course.upsampler, Path(out), told=told)
-    losses = {name: round(v, 6) for name, v in values.items() if name not in ("lr", "cpu_seconds")}
-    return Trained(folder=Path(out), steps=steps, losses=losses, cpu_seconds=round(time.process_time() - began, 1))
+    told = {"method": method, "teachers": ", ".join(teacher.name for teacher in teachers), "steps": str(steps)}
+    began = time.process_time()
+    values = run(
+        course.model,
+        lambda group: course.task,
+        schedule,
+        folder=Path(out),
+        place=place,
+        quiet=quiet,
+        finish=lambda: store_upsampler(course.upsampler, Path(out), told=told),
+        notice=f"{len(learned)} images to learn from, {len(kept)} held out; {method} on {place}.",
+        validate=course.validate(seed, HELD_OUT_BATCHES),
+        validate_every=validate_every,
+        save_every=save_frequency,
+        resume=resume,
+    )
+    return trained(Path(out), steps, values, began, images=batch_size)
 
 
 def _split(images: str, held_out: str | None) -> tuple[list[str], list[str]]:

@@ -43,10 +43,38 @@ class Regions:
     """Set -> positions in the batch."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """How whole pictures are varied; all take one of the eight orientations of a square."""
+
+    cover: tuple[float, float]
+    """Least and largest share of the shorter side that is seen."""
+    sensor: bool
+    """Another gain, gamma, colour, haze, blur and noise for each."""
+
+
+AUGMENTATIONS = {
+    "sensor": Augmentation(cover=(0.5, 1.0), sensor=True),
+    "remoteclip": Augmentation(cover=(0.9**0.5, 1.0), sensor=False),
+}
+"""`remoteclip`: RemoteCLIP's crops of 0.9 to 1 of the area (those of its code base; https://arxiv.org/abs/2306.11029
+says no numbers), flips and quarter turns."""
+
+
 class Sampler:
     """Draws batches from a manifest; the same random generator gives the same batch."""
 
-    def __init__(self, manifest: Manifest, *, zoom: tuple[float, float], mix: dict[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        *,
+        zoom: tuple[float, float],
+        mix: dict[str, float] | None = None,
+        augmentation: str = "sensor",
+    ) -> None:
+        if augmentation not in AUGMENTATIONS:
+            raise unknown("augmentation", augmentation, AUGMENTATIONS)
+        self.augmentation = AUGMENTATIONS[augmentation]
         self.manifest = manifest
         self.zoom = zoom
         self.pictures = [e for e in manifest.examples if e.captions or e.label is not None]
@@ -57,14 +85,15 @@ class Sampler:
         self.places = {name: _places(examples) for name, examples in self.masked.items()}
         self.share = _shares(list(self.masked), mix or {})
         self.settings = {"zoom": str(tuple(zoom)), "mix": str(sorted((mix or {}).items())), "data": manifest.digest}
+        self.settings["augmentation"] = augmentation
         self.weights = {name: _class_weights(manifest, name, examples) for name, examples in self.masked.items()}
 
     def draw_pictures(self, rng: np.random.Generator, count: int, side: int) -> Pictures:
-        """Random pictures, cropped to half or more of their width, in one of eight orientations."""
+        """Random pictures, cropped and varied as `augmentation` says, in one of eight orientations."""
         if count == 0:
             return Pictures(pixels=torch.zeros(0, 3, side, side), sentences=(), labels={})
         chosen = [self.pictures[i] for i in rng.choice(len(self.pictures), count, replace=len(self.pictures) < count)]
-        views = [_view(e, side, rng) for e in chosen]
+        views = torch.stack([_view(e, side, rng, self.augmentation.cover) for e in chosen])
         labels: dict[str, tuple[list[int], list[int]]] = {}
         for i, example in enumerate(chosen):
             if example.label is not None:
@@ -72,7 +101,7 @@ class Sampler:
                 places.append(i)
                 values.append(example.label)
         return Pictures(
-            pixels=augment.random_sensor(torch.stack(views), rng),
+            pixels=augment.random_sensor(views, rng) if self.augmentation.sensor else views,
             sentences=tuple(str(rng.choice(e.captions)) if e.captions else None for e in chosen),
             labels=labels,
         )
@@ -113,9 +142,9 @@ def _shares(names: list[str], mix: Mapping[str, float]) -> np.ndarray:
     return share / share.sum() if len(share) else share
 
 
-def _view(example: Example, side: int, rng: np.random.Generator) -> Tensor:
+def _view(example: Example, side: int, rng: np.random.Generator, cover: tuple[float, float]) -> Tensor:
     height, width = example.image.shape[:2]
-    crop = augment.random_view((height, width), side, rng, cover=(0.5, 1.0))
+    crop = augment.random_view((height, width), side, rng, cover=cover)
     return augment.take(example.image, crop, side)
 
 

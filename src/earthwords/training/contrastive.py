@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from earthwords.models.backbones.clip import ClipBackbone, DenseMethod
 from earthwords.text.templates import TEMPLATES
@@ -36,6 +37,9 @@ class Objective:
     sides: tuple[int, ...] = (128,)
     """Side of the images, pixels; one is drawn a step."""
     caption_weight: float = 1.0
+    accum_freq: int = 1
+    """Parts of a batch that go through the towers one after the other; the losses are of the whole batch. Exact, but
+    for batch norms, which see the parts."""
     siglip: bool = False
     """Compare sentences by the pairwise sigmoid loss instead of InfoNCE."""
     label_weight: float = 0.5
@@ -62,13 +66,24 @@ class Batch:
 class Contrastive:
     """Draws the batch of a step and computes its losses."""
 
-    def __init__(self, sampler: Sampler, objective: Objective, *, group: Group = ALONE) -> None:
-        """Of several processes each draws `batch_size` pictures; sentences are compared over those of all."""
+    def __init__(
+        self,
+        sampler: Sampler,
+        objective: Objective,
+        *,
+        group: Group = ALONE,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """Of several processes each draws `batch_size` pictures; sentences are compared over those of all.
+
+        `settings`: what else a resumed run must have in common with the one that began.
+        """
         self.sampler = sampler
         self.group = group
         self.objective = objective
         self.templates = [*TEMPLATES[objective.templates], "{}"]
-        self.settings: Mapping[str, str] = {**{k: str(v) for k, v in asdict(objective).items()}, **sampler.settings}
+        told = {k: str(v) for k, v in asdict(objective).items()}
+        self.settings: Mapping[str, str] = {**told, **sampler.settings, **(settings or {})}
 
     def draw(self, rng: np.random.Generator) -> Batch:
         """The batch that this random generator stands for."""
@@ -91,17 +106,37 @@ class Contrastive:
         """Losses by name, already weighted; their sum is to be minimised."""
         parts = [batch.pictures.pixels] + ([batch.regions.pixels] if batch.regions else [])
         pixels = _normalised(torch.cat(parts), backbone)
-        pooled, dense = backbone.encode_mixed(pixels, batch.method, images=len(parts[0]))
-        words = _WordVectors(backbone, batch)
+        pooled, dense = self._encoded(backbone, pixels, batch.method, len(parts[0]))
+        words = _WordVectors(backbone, batch, again=self.objective.accum_freq > 1)
         images = F.normalize(pooled.float(), dim=-1)
         losses = {
             "caption": self.objective.caption_weight * self._caption_loss(backbone, images, batch.pictures, words),
             "label": self.objective.label_weight * _label_loss(images, batch.pictures, words),
         }
         if batch.regions is not None:
-            region = _region_loss(dense.values.float(), batch.regions, words, self.sampler)
+            region = _region_loss(dense.float(), batch.regions, words, self.sampler)
             losses["region"] = self.objective.region_weight * region
         return losses
+
+    def _encoded(
+        self, backbone: ClipBackbone, pixels: Tensor, method: DenseMethod, images: int
+    ) -> tuple[Tensor, Tensor]:
+        """Embeddings of the first `images` inputs and dense features of the others; in `accum_freq` parts, whose
+        insides are forgotten and computed again for the gradient."""
+
+        def encode(part: Tensor, count: int) -> tuple[Tensor, Tensor]:
+            pooled, dense = backbone.encode_mixed(part, method, images=count)
+            return pooled, dense.values
+
+        if self.objective.accum_freq == 1:
+            return encode(pixels, images)
+        step = -(-len(pixels) // self.objective.accum_freq)
+        parts = [
+            checkpoint(encode, pixels[i : i + step], min(max(images - i, 0), step), use_reentrant=False)
+            for i in range(0, len(pixels), step)
+        ]
+        pooled, dense = (torch.cat(halves) for halves in zip(*parts, strict=True))
+        return pooled, dense
 
     def _caption_loss(self, backbone: ClipBackbone, images: Tensor, pictures: Pictures, words: _WordVectors) -> Tensor:
         told = [i for i, s in enumerate(pictures.sentences) if s is not None]
@@ -112,7 +147,8 @@ class Contrastive:
             return images.sum() * 0
         scale = group.common(words.scale)
         if self.objective.siglip:
-            return group.shared(siglip(image, text, scale, group.common(backbone.logit_bias), kind=kind))
+            bias = backbone.get_parameter("logit_bias")
+            return group.shared(siglip(image, text, scale, group.common(bias), kind=kind))
         return group.shared(info_nce(image, text, scale, kind=kind))
 
     def _prompts(self, groups: Sequence[Sequence[str]], rng: np.random.Generator) -> list[str]:
@@ -127,14 +163,18 @@ class Contrastive:
 class _WordVectors:
     """The sentences and prompts of a batch as unit vectors; each is encoded once, among ones as long."""
 
-    def __init__(self, backbone: ClipBackbone, batch: Batch) -> None:
+    def __init__(self, backbone: ClipBackbone, batch: Batch, *, again: bool) -> None:
+        """`again`: the insides of the text tower are forgotten and computed again for the gradient."""
         self.scale: Tensor = backbone.model.logit_scale.exp().clamp(max=100)
         told = [s for s in batch.pictures.sentences if s is not None]
         groups = {("caption", ""): told}
         groups |= {("label", name): words for name, words in batch.label_words.items()}
         groups |= {("class", name): words for name, words in batch.class_words.items()}
         sentences = sorted({s for group in groups.values() for s in group}, key=lambda s: (len(s), s))
-        vectors = F.normalize(backbone.encode_text(sentences, batch=64).float(), dim=-1)
+        parts = [sentences[i : i + 64] for i in range(0, len(sentences), 64)]
+        encode = backbone.encode_text
+        found = [checkpoint(encode, part, use_reentrant=False) if again else encode(part) for part in parts]
+        vectors = F.normalize(torch.cat(found).float(), dim=-1)
         place = {s: i for i, s in enumerate(sentences)}
         self._vectors = {key: vectors[[place[s] for s in group]] for key, group in groups.items()}
 

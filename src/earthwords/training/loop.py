@@ -139,6 +139,7 @@ def train(
         _cut(folder / LOG, start)
     began = time.process_time() - spent
     sums: dict[str, list[float]] = {}
+    told = start, time.perf_counter()
     for step in range(start, schedule.steps):
         losses = _step(model, task, optimizer, schedule, step, group)
         _update(average, model, min(schedule.ema, (1 + step) / (10 + step)))
@@ -150,7 +151,8 @@ def train(
         if done % log_every == 0 or last:
             values = {name: sum(parts) / len(parts) for name, parts in sums.items()}
             values |= {"lr": schedule.rate(step), "cpu_seconds": time.process_time() - began}
-            sums = {}
+            values["steps_per_s"] = (done - told[0]) / (time.perf_counter() - told[1])
+            sums, told = {}, (done, time.perf_counter())
         if (
             group.leads
             and validate is not None

@@ -37,6 +37,8 @@ def _plain(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     @wraps(forward)
     def run(ctx: Any, image: Tensor, *rest: Any) -> Tensor:
+        if image.is_meta:  # knows no autocast
+            return forward(ctx, image, *rest)
         with torch.autocast(image.device.type, enabled=False):
             return forward(ctx, image, *rest)
 

@@ -16,6 +16,7 @@ from earthwords.data.manifest import Manifest
 from earthwords.errors import unknown
 from earthwords.models.architectures import ARCHITECTURES, clip_config
 from earthwords.models.backbones.clip import ClipBackbone, build_clip
+from earthwords.models.convert import to_openai
 from earthwords.models.weights import UPSAMPLER, load_clip
 from earthwords.text.tokenizer import ClipTokenizer
 
@@ -47,11 +48,40 @@ def store_upsampler(upsampler: nn.Module, folder: Path, *, told: dict[str, str])
     return path
 
 
-def store(backbone: ClipBackbone, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
-    """Write a folder in transformers' layout: config, safetensors, tokenizer, image statistics.
+OPEN_CLIP = "open_clip_model.safetensors"
+LAYOUTS = ("transformers", "open_clip", "both")
 
-    `dtype` is that of the file: float16 halves it, and is read back as float32.
+
+def store(
+    backbone: ClipBackbone, folder: Path, *, dtype: torch.dtype = torch.float32, layout: str = "transformers"
+) -> None:
+    """Write a trained CLIP.
+
+    Args:
+        dtype: of the file: float16 halves it, and is read back as float32.
+        layout: `transformers`, a folder with config, safetensors, tokenizer and image statistics; `open_clip`, the one
+            file `open_clip_model.safetensors` under open_clip's names; or `both`.
+
+    Raises:
+        WeightsError: open_clip has no such architecture.
     """
+    if layout != "transformers":
+        named = to_openai(backbone.model.state_dict())
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / f".{OPEN_CLIP}.part"
+        part.write_bytes(save({n: v.detach().cpu().to(dtype).contiguous() for n, v in named.items()}))
+        os.replace(part, folder / OPEN_CLIP)
+    if layout != "open_clip":
+        _store_folder(backbone, folder, dtype)
+
+
+def check_layout(backbone: ClipBackbone, layout: str) -> None:
+    """Raises `WeightsError` if `store` could not write `layout`, before hours of training."""
+    if layout != "transformers":
+        to_openai(backbone.model.state_dict())
+
+
+def _store_folder(backbone: ClipBackbone, folder: Path, dtype: torch.dtype) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=folder, suffix=".part"))
     try:

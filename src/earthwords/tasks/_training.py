@@ -1,0 +1,62 @@
+"""What all `train` verbs have in common: the processes, the bar, the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from earthwords.errors import UsageError
+from earthwords.tasks._progress import Talk
+
+if TYPE_CHECKING:
+    import torch
+
+    from earthwords.training.distributed import Group
+    from earthwords.training.loop import Schedule, Task
+
+
+def run(
+    model: torch.nn.Module,
+    task: Callable[[Group], Task],
+    schedule: Schedule,
+    *,
+    folder: Path,
+    place: torch.device,
+    quiet: bool,
+    finish: Callable[[], object],
+    notice: str = "",
+    **options: Any,
+) -> dict[str, float]:
+    """Train, in one process or as one of those that torchrun started; the first calls `finish` in the end.
+
+    Args:
+        task: made when the group of processes is known.
+        options: for `training.loop.train`.
+
+    Returns:
+        The last value of every figure, and `processes`.
+    """
+    from earthwords.training.distributed import joined
+    from earthwords.training.loop import train
+
+    values: dict[str, float] = {}
+    done = 0
+    with joined(place) as group:
+        talk = Talk(quiet=quiet or not group.leads)
+        if notice:
+            talk.say(notice)
+        with talk.bar("training", schedule.steps, unit="steps") as tick:
+            for progress in train(model, task(group), schedule, folder=folder, log_every=10, group=group, **options):
+                tick(progress.step - done)
+                done, values = progress.step, {**values, **progress.values}
+        if group.leads:
+            finish()
+        return {**values, "processes": group.size}
+
+
+def check_positive(**options: float | None) -> None:
+    """Raises `UsageError` for an option that is given and not above 0."""
+    for name, value in options.items():
+        if value is not None and not value > 0:
+            raise UsageError(f"--{name.replace('_', '-')} must be above 0, got {value:g}.")

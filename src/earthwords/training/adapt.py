@@ -1,0 +1,80 @@
+"""Which weights of a CLIP learn: all, the last groups of a tower, or low-rank additions (LoRA)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from transformers import CLIPModel
+
+from earthwords.errors import UsageError
+from earthwords.models.backbones.clip import ClipBackbone
+
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
+
+
+def lock(backbone: ClipBackbone, tower: str, *, unlocked_groups: int = 0) -> None:
+    """Freeze a tower but for its last groups, counted as open_clip does for `--lock-image-unlocked-groups`.
+
+    The groups are the embeddings with the first norm, every block (the last one with the final norm), and the
+    projection (https://github.com/mlfoundations/open_clip).
+
+    Args:
+        tower: `image` or `text`.
+
+    Raises:
+        UsageError: more groups than there are.
+    """
+    groups = _groups(backbone, tower)
+    if not 0 <= unlocked_groups <= len(groups):
+        raise UsageError(f"The {tower} tower has {len(groups)} groups; {unlocked_groups} cannot be left unlocked.")
+    for modules in groups[: len(groups) - unlocked_groups]:
+        for module in modules:
+            module.requires_grad_(False)
+
+
+def add_lora(backbone: ClipBackbone, *, rank: int, targets: Sequence[str] = LORA_TARGETS, seed: int = 0) -> None:
+    """Freeze everything and add low-rank matrices beside the linear layers `targets` of both towers.
+
+    By peft, in place (https://arxiv.org/abs/2106.09685; scale 2, no dropout); `merge_lora` takes them away again.
+
+    Raises:
+        UsageError: no layer has such a name.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    torch.manual_seed(seed)
+    linear = {name.rpartition(".")[2] for name, m in backbone.model.named_modules() if isinstance(m, nn.Linear)}
+    wrong = [name for name in targets if name not in linear]
+    if wrong:
+        raise UsageError(f"No layer is called {wrong[0]!r}; LoRA goes beside {', '.join(sorted(linear))}.")
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(targets), lora_dropout=0.0)
+    backbone.model.requires_grad_(False)
+    inject_adapter_in_model(config, backbone.model)
+
+
+def merge_lora(backbone: ClipBackbone) -> None:
+    """Add what LoRA learned to the layers, and take its matrices away, so that names are as before."""
+    from peft.tuners.lora import LoraLayer
+
+    for module in list(backbone.model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, LoraLayer):
+                child.merge()
+                setattr(module, name, child.get_base_layer())
+    backbone.model.requires_grad_(True)
+    if hasattr(backbone.model, "peft_config"):
+        del backbone.model.peft_config
+
+
+def _groups(backbone: ClipBackbone, tower: str) -> list[list[nn.Module]]:
+    model = backbone.model
+    assert isinstance(model, CLIPModel)
+    if tower == "image":
+        own, first, last = model.vision_model, [model.vision_model.pre_layrnorm], model.vision_model.post_layernorm
+        projection = model.visual_projection
+    else:
+        own, first, last, projection = model.text_model, [], model.text_model.final_layer_norm, model.text_projection
+    layers = list(own.encoder.layers)
+    return [[own.embeddings, *first], *([layer] for layer in layers[:-1]), [layers[-1], last], [projection]]
