@@ -9,12 +9,7 @@ import torch
 from torch import Tensor
 
 from earthwords.errors import unknown
-from earthwords.models.attention import ATTENTION
-from earthwords.models.backbones.clip import ClipBackbone, DenseMethod
-
-PENULTIMATE = "penultimate"
-"""Tokens that enter the last block, as SimFeatUp takes them; the other names are those of `ATTENTION`."""
-FEATURES = (PENULTIMATE, *ATTENTION)
+from earthwords.models.backbones.clip import FEATURES, PENULTIMATE, ClipBackbone, DenseMethod
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +47,9 @@ def teacher(backbone: ClipBackbone, features: str = PENULTIMATE) -> Teacher:
     method = DenseMethod(attention="vanilla" if features == PENULTIMATE else features)
 
     def encode(images: Tensor) -> Tensor:
-        found = backbone.encode_penultimate(images) if features == PENULTIMATE else backbone.encode_dense(images, method)
+        found = (
+            backbone.encode_penultimate(images) if features == PENULTIMATE else backbone.encode_dense(images, method)
+        )
         return found.values
 
     return Teacher(
