@@ -20,7 +20,7 @@ from earthwords.errors import UsageError
 from earthwords.geo.panels import GAP, MARGIN
 from earthwords.inference.components import load_components
 from earthwords.inference.feature_job import FeatureJob
-from earthwords.inference.feature_outputs import BUNDLE, block_side
+from earthwords.inference.feature_outputs import BUNDLE, block_side, raster_options
 from earthwords.inference.feature_strips import sample_tokens
 from earthwords.inference.upsampler import Upsampler
 from earthwords.presets import SEGMENT_PRESETS
@@ -244,6 +244,8 @@ def test_creation_options(upsample: Upsample, scene_file: Path, tmp_path: Path) 
     assert upsample(scene_file, tmp_path / "f.tif", "--co", "COMPRESS=ZSTD", "--co", "blocksize=128").code == 0
     with rasterio.open(tmp_path / "f.tif") as found:
         assert found.profile["compress"] == "zstd" and found.block_shapes[0] == (128, 128)
+    assert raster_options(32) == {"BLOCKSIZE": "256"}
+    assert raster_options(33) == {"BLOCKSIZE": "128", "OVERVIEWS": "NONE"}
     assert [block_side(bands) for bands in (1, 8, 9, 32, 33, 512)] == [512, 512, 256, 256, 128, 128]
 
 

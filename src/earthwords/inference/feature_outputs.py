@@ -33,6 +33,8 @@ BUNDLE = {
     "report": "report.json",
 }
 """What a folder gets."""
+MOST_WITH_OVERVIEWS = 32
+"""Bands of a raster with overviews."""
 BLOCK_BYTES = 2**23
 """A tile of a raster with many bands takes about so much at most."""
 
@@ -175,7 +177,7 @@ def _sinks(
                 nodata=float("nan"),
                 band_names=about.band_names,
                 tags=about.tags,
-                creation_options={"BLOCKSIZE": str(block_side(about.bands)), **creation_options},
+                creation_options={**raster_options(about.bands), **creation_options},
                 resampling="average",
             )
         )
@@ -216,3 +218,13 @@ def _rgb(colours: Components, values: torch.Tensor) -> NDArray[np.float32]:
 def block_side(bands: int) -> int:
     """Side of the tiles of a float32 raster: with many bands smaller than GDAL's, which hold all of them."""
     return next((side for side in (512, 256) if 4 * bands * side**2 <= BLOCK_BYTES), 128)
+
+
+def raster_options(bands: int) -> dict[str, str]:
+    """Creation options of a float32 raster, unless told otherwise.
+
+    GDAL reads a scene again for every band to make overviews once it exceeds its cache, which takes hours for hundreds
+    of bands; nobody looks at them all.
+    """
+    few = {"BLOCKSIZE": str(block_side(bands))}
+    return few if bands <= MOST_WITH_OVERVIEWS else {**few, "OVERVIEWS": "NONE"}
