@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _CONTENTS: dict[str, str] = {
     # verbs: each is a command too
     "segment": "earthwords.tasks.segment:segment",
+    "upsample": "earthwords.tasks.upsample:upsample",
     "demo": "earthwords.tasks.demo:demo",
     "doctor": "earthwords.tasks.doctor:doctor",
     "list_models": "earthwords.tasks.models:models",
@@ -22,11 +23,14 @@ _CONTENTS: dict[str, str] = {
     "train_upsampler": "earthwords.tasks.train_upsampler:train_upsampler",
     # models
     "Segmenter": "earthwords.inference.segmenter:Segmenter",
+    "Upsampler": "earthwords.inference.upsampler:Upsampler",
+    "implicit_fit": "earthwords.training.fitting:implicit_fit",
     "SegmentPreset": "earthwords.presets:SegmentPreset",
     "SEGMENT_PRESETS": "earthwords.presets:SEGMENT_PRESETS",
     "load_preset": "earthwords.presets:load_preset",
     # nouns
     "ClassName": "earthwords.types:ClassName",
+    "FeatureReport": "earthwords.types:FeatureReport",
     "Grid": "earthwords.types:Grid",
     "Raster": "earthwords.types:Raster",
     "Scene": "earthwords.geo.scene:Scene",

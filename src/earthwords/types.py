@@ -313,6 +313,53 @@ class SceneReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeatureReport:
+    """What became of the features of a scene."""
+
+    source: str
+    dst: Path
+    outputs: dict[str, Path]
+    """Kind, such as `features` or `preview`, to path."""
+    method: str
+    bands: tuple[str, ...]
+    """Of the raster, described."""
+    variance: tuple[float, ...]
+    """Share of the variance of the tokens that each band holds, 0..1; empty for all channels."""
+    height: int
+    width: int
+    nodata_share: float
+    """Of all pixels, 0..1."""
+    settings: dict[str, str]
+    notes: tuple[str, ...]
+    seconds: dict[str, float]
+    """Wall time: loading, sampling (for the components), upsampling, finishing, total."""
+    failures: tuple[str, ...] = ()
+    """What could not be read or computed and was left out, where that was allowed."""
+
+    @property
+    def megapixels(self) -> float:
+        """Pixels of the result, millions."""
+        return self.height * self.width / 1e6
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, for `report.json` and `--json`."""
+        outputs = {kind: str(path) for kind, path in self.outputs.items()}
+        return {**asdict(self), "dst": str(self.dst), "outputs": outputs, "megapixels": self.megapixels}
+
+    def table(self) -> tuple[str, tuple[str, ...], list[list[str]]]:
+        """Title, columns, rows."""
+        title = (
+            f"{self.source}: {self.height:,} x {self.width:,} pixels by {self.method}, "
+            f"{self.seconds['total']:.1f} s; see {self.dst}"
+        )
+        if not self.variance:
+            return title, ("bands", "variance"), [[f"{self.bands[0]} to {self.bands[-1]}", "all"]]
+        shares = zip(self.bands, self.variance, strict=True)
+        rows = [[band.split(" (")[0], f"{share:.1%}"] for band, share in shares]
+        return title, ("band", "variance"), [*rows, ["together", f"{sum(self.variance):.1%}"]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class BatchReport:
     """What became of many scenes."""
 

@@ -9,7 +9,8 @@ from PIL import Image
 from pyproj import CRS
 
 from earthwords.errors import UsageError
-from earthwords.geo.picture import EMPTY, GAP, MARGIN, PreviewBuilder, overlay, round_length
+from earthwords.geo.panels import EMPTY, GAP, MARGIN, round_length
+from earthwords.geo.picture import PreviewBuilder, overlay
 from earthwords.types import ClassName, Grid, Vocabulary
 
 

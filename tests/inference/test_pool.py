@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 
 import pytest
 import torch
 
-from earthwords.inference.pool import Pool, ahead, one_core
+from earthwords.inference.pool import Pool, Stopped, ahead, on_one_core, one_core, until
 
 
 def test_results_come_in_order_and_few_are_held() -> None:
@@ -92,3 +92,38 @@ def test_closing_ends_the_thread_and_what_it_makes() -> None:
     found.close()
     assert ended.is_set()
     assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
+
+
+def test_a_thread_may_have_more_cores() -> None:
+    with Pool(1, cores=2) as pool:
+        assert list(pool.ordered(lambda item: torch.get_num_threads(), [0])) == [2]
+
+
+def test_ticks_stop_the_work() -> None:
+    told: list[int] = []
+    stop = threading.Event()
+    tick = until(stop, told.append)
+    tick(3)
+    stop.set()
+    with pytest.raises(Stopped):
+        tick(4)
+    assert told == [3]
+
+
+def test_steps_are_taken_on_one_core_and_closed_when_nobody_wants_more() -> None:
+    cores: list[int] = []
+    before = torch.get_num_threads()
+
+    def steps() -> Generator[int, None, None]:
+        try:
+            for i in range(5):
+                cores.append(torch.get_num_threads())
+                yield i
+        finally:
+            cores.append(-1)
+
+    items = on_one_core(steps())
+    assert [next(items), next(items)] == [0, 1]
+    assert torch.get_num_threads() == before
+    items.close()  # type: ignore[attr-defined]
+    assert cores == [1, 1, -1]

@@ -54,6 +54,16 @@ def test_any_output_size(size: tuple[int, int]) -> None:
     assert float((out - F.interpolate(features, size=size, mode="bilinear")).abs().mean()) < 1.0
 
 
+def test_other_values_of_the_tokens_are_mixed_alike() -> None:
+    features, image = inputs(6, (3, 5), (48, 80))
+    module, matrix = anyup.build(6, STATE), torch.randn(2, 6)
+    values = torch.einsum("bdhw,kd->bkhw", features, matrix) + 3
+    with torch.inference_mode():
+        found = module.mix(features, image, (40, 70), values)
+        expected = torch.einsum("bdhw,kd->bkhw", module(features, image, (40, 70)), matrix) + 3
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
 def test_the_dense_formula_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     features, image = inputs(6, (7, 9), (60, 75))
     module = anyup.build(6, STATE)

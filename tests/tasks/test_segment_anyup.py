@@ -79,8 +79,8 @@ def test_weights_that_are_missing_or_do_not_fit(
     state = {k: v for k, v in torch.load(checkpoint, weights_only=True).items() if not k.startswith("aggregation")}
     torch.save(state, tmp_path / "cut.pth")
     for weights, sentence in (
-        ((), "Upsampler 'anyup' needs trained weights; name a checkpoint with --upsampler-weights"),
+        ((), "anyup-multi-backbone is not in "),  # the default of the table
         (("--upsampler-weights", tmp_path / "cut.pth"), "does not fit upsampler 'anyup'; first names that differ: agg"),
     ):
-        segment(scene_file, tmp_path / "out.tif", "--upsampler", "anyup", *weights).failed(1, sentence)
+        segment(scene_file, tmp_path / "out.tif", "--offline", "--upsampler", "anyup", *weights).failed(1, sentence)
         assert not (tmp_path / "out.tif").exists()

@@ -279,8 +279,9 @@ def _check_complete(file: Path, path: Path, *, sparse: bool = False) -> None:
     """
     size = file.stat().st_size
     with rasterio.open(file) as dataset:
+        together = dataset.profile.get("interleave") == "pixel"  # a tile holds all bands
         for (row, col), _ in dataset.block_windows(1):
-            for band in range(1, dataset.count + 1):
+            for band in range(1, 2 if together else dataset.count + 1):
                 offset, length = (
                     int(dataset.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=band) or 0)
                     for what in ("OFFSET", "SIZE")

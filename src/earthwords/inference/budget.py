@@ -11,6 +11,7 @@ from earthwords.inference.blocks import Blocks, cut
 from earthwords.inference.lowrank import LinearUpsampler
 from earthwords.inference.rows import CELL_COLS, CELL_ROWS
 from earthwords.inference.segmenter import Segmenter
+from earthwords.inference.windowed import Windowed
 from earthwords.types import Vocabulary
 
 DEFAULT_MEMORY = 2 * 2**30
@@ -48,16 +49,12 @@ class Need:
         """For blocks of this size."""
         cols = min(blocks.cols, blocks.region.width)
         rows = min(blocks.rows, blocks.region.height)
-        return FIXED + self._row(cols) + self._windows() + (self._block(rows * cols) if len(blocks) > 1 else 0)
-
-    def _row(self, cols: int) -> int:
-        """A row of windows: the sums of their logits, their pixels, and rows on their way to labels."""
-        tile = self.segmenter.preset.tile_size
-        zoom = self.scene.grid.width / self.scene.native.width
-        width = min(self.scene.grid.width, int(cols * zoom) + 2 * tile)
-        tall = min(tile, self.scene.grid.height)
-        queries = len(self.vocabulary.queries)
-        return 4 * (queries + 1) * tall * width + 64 * tall * width + 4 * queries * CELL_ROWS * (2 * width + 3 * cols)
+        return (
+            FIXED
+            + walking(self.segmenter, self.scene, cols=cols, given=len(self.vocabulary.queries))
+            + self._windows()
+            + (self._block(rows * cols) if len(blocks) > 1 else 0)
+        )
 
     def _block(self, pixels: int) -> int:
         """Labels and more of a block, twice: being filled, being written."""
@@ -66,20 +63,13 @@ class Need:
 
     def _windows(self) -> int:
         """Windows being computed, and their logits waiting."""
-        segmenter, tile = self.segmenter, self.segmenter.preset.tile_size
-        backbone, queries = segmenter.encoder.backbone, len(self.vocabulary.queries)
-        vision = backbone.model.vision_model.config
-        tokens = (tile // backbone.patch + 1) ** 2
-        layers = 4 * tokens * (4 * vision.hidden_size + 2 * vision.intermediate_size)
-        attention = 3 * 4 * vision.num_attention_heads * tokens**2
-        upsampled = 0
-        if segmenter.encoder.upsampler is not None:
-            reduced = isinstance(segmenter.encoder.upsampler, LinearUpsampler) and segmenter.encoder.energy is not None
-            channels = min(tokens + 32, backbone.dim) if reduced else 3 * backbone.dim
-            channels += getattr(segmenter.encoder.upsampler, "held", 0)
-            upsampled = 4 * channels * int((tile + 16) ** 2 * 1.5)
-        at_once = segmenter.threads if backbone.device.type == "cpu" else segmenter.batch
-        return at_once * (layers + attention + upsampled + 8 * queries * tile**2) + 12 * queries * tile**2 * at_once
+        encoder, queries = self.segmenter.encoder, len(self.vocabulary.queries)
+        channels = 0
+        if encoder.upsampler is not None:
+            reduced = isinstance(encoder.upsampler, LinearUpsampler) and encoder.energy is not None
+            tokens, dim = tokens_of(self.segmenter), encoder.backbone.dim
+            channels = (min(tokens + 32, dim) if reduced else 3 * dim) + getattr(encoder.upsampler, "held", 0)
+        return computing(self.segmenter, upsampled=channels, given=queries)
 
     def fit(self, memory: int, *, workers: int = 1, shared: bool = True) -> Blocks:
         """The widest blocks that fit.
@@ -107,6 +97,36 @@ class Need:
                     "--batch-size."
                 )
             cols = max(CELL_COLS, min(cols - CELL_COLS, cols * 3 // 4) // CELL_COLS * CELL_COLS)
+
+
+def tokens_of(model: Windowed) -> int:
+    """Of a window, the class token among them."""
+    return (model.preset.tile_size // model.backbone.patch + 1) ** 2
+
+
+def computing(model: Windowed, *, upsampled: int, given: int) -> int:
+    """Bytes of the windows in work.
+
+    Args:
+        upsampled: channels at the window's resolution that the upsampler holds.
+        given: channels that come out, some of which wait.
+    """
+    tile, tokens = model.preset.tile_size, tokens_of(model)
+    vision = model.backbone.model.vision_model.config
+    layers = 4 * tokens * (4 * vision.hidden_size + 2 * vision.intermediate_size)
+    attention = 3 * 4 * vision.num_attention_heads * tokens**2
+    fine = 4 * upsampled * int((tile + 16) ** 2 * 1.5)
+    at_once = model.threads if model.backbone.device.type == "cpu" else model.batch
+    return at_once * (layers + attention + fine + 8 * given * tile**2) + 12 * given * tile**2 * at_once
+
+
+def walking(model: Windowed, scene: Scene, *, cols: int, given: int) -> int:
+    """Bytes of a row of windows that gives `cols` pixels of `given` channels: their sums, and the windows' pixels."""
+    tile = model.preset.tile_size
+    zoom = scene.grid.width / scene.native.width
+    width = min(scene.grid.width, int(cols * zoom) + 2 * tile)
+    tall = min(tile, scene.grid.height)
+    return 4 * (given + 1) * tall * width + 64 * tall * width + 4 * given * CELL_ROWS * (2 * width + 3 * cols)
 
 
 def shown(size: int) -> str:

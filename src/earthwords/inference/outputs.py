@@ -99,12 +99,17 @@ def plan_outputs(dst: Path, *, probabilities: bool, overwrite: bool, source: str
         UsageError: unknown suffix, a URL, the source itself, or a file is there and may not be overwritten.
         OutputError: a file cannot be put there.
     """
-    if _URL.match(str(dst)) or str(dst).startswith("/vsi"):
-        raise UsageError(f"{dst} is not a local path; write to a local file and upload that.")
     kinds = _kinds(dst)
     if probabilities:
         bundle = "report" in kinds
         kinds["probabilities"] = dst / "probabilities.tif" if bundle else dst.with_name(f"{dst.stem}_probabilities.tif")
+    return checked(kinds, dst, overwrite=overwrite, source=source)
+
+
+def checked(kinds: dict[str, Path], dst: Path, *, overwrite: bool, source: str) -> dict[str, Path]:
+    """The same outputs of `dst`, if they can be written; see `plan_outputs`."""
+    if _URL.match(str(dst)) or str(dst).startswith("/vsi"):
+        raise UsageError(f"{dst} is not a local path; write to a local file and upload that.")
     for path in kinds.values():
         if source and path.exists() and os.path.exists(source) and path.samefile(source):
             raise UsageError(f"{path} is the source itself and would be lost; choose another DST.")
@@ -122,8 +127,12 @@ def _kinds(dst: Path) -> dict[str, Path]:
     for kind, suffixes in (("labels", RASTERS), ("polygons", VECTORS), ("preview", PICTURES)):
         if suffix in suffixes:
             return {kind: dst}
-    known = ", ".join((".tif", *VECTORS, *PICTURES))
-    raise UsageError(f"Cannot write {dst.name}: the suffix must be one of {known}, or none for a folder.")
+    raise unknown_suffix(dst, (".tif", *VECTORS, *PICTURES))
+
+
+def unknown_suffix(dst: Path, known: Iterable[str]) -> UsageError:
+    """The error for a file that nothing is written to."""
+    return UsageError(f"Cannot write {dst.name}: the suffix must be one of {', '.join(known)}, or none for a folder.")
 
 
 def _check_place(folder: Path) -> None:
@@ -238,7 +247,7 @@ class _Outputs:
             with writing(path):
                 preview.image().save(path)
 
-        _on_success(stack, finish)
+        on_success(stack, finish)
         return lambda strip: preview.add(strip.row, strip.rgb, strip.labels, strip.valid)
 
     def _labels_writer(self, path: Path) -> RasterWriter:
@@ -292,11 +301,11 @@ class _Outputs:
             collector.add(strip.row, strip.labels, strip.score)
             write(collector.drain())
 
-        _on_success(stack, lambda: write(collector.finish()))
+        on_success(stack, lambda: write(collector.finish()))
         return sink
 
 
-def _on_success(stack: ExitStack, finish: Callable[[], None]) -> None:
+def on_success(stack: ExitStack, finish: Callable[[], None]) -> None:
     """Call `finish` when the stack unwinds, except after an exception."""
     stack.push(lambda kind, error, trace: finish() if kind is None else None)
 

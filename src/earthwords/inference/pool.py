@@ -22,11 +22,13 @@ Out = TypeVar("Out")
 
 
 class Pool:
-    """Threads with one core each; a context manager."""
+    """Threads with one core each, unless told otherwise; a context manager."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, *, cores: int = 1) -> None:
         self.threads = max(1, threads)
-        self._executor = ThreadPoolExecutor(self.threads, "window", initializer=torch.set_num_threads, initargs=(1,))
+        self._executor = ThreadPoolExecutor(
+            self.threads, "window", initializer=torch.set_num_threads, initargs=(cores,)
+        )
 
     def ordered(self, function: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
         """`map` that keeps the order and takes only a few items more than it has given back."""
@@ -60,6 +62,34 @@ def one_core() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def on_one_core(steps: Generator[In, None, None]) -> Iterator[In]:
+    """The same items; here too, as threads of a sum would only wait for the cores that compute windows."""
+    try:
+        while True:
+            with one_core():
+                item = next(steps, _END)
+            if item is _END:
+                return
+            yield item  # type: ignore[misc]
+    finally:
+        steps.close()
+
+
+class Stopped(Exception):
+    """Nobody wants the items any more."""
+
+
+def until(stop: threading.Event, tick: Callable[[Any], None]) -> Callable[[Any], None]:
+    """`tick`, which raises `Stopped` once `stop` is set."""
+
+    def told(done: Any) -> None:
+        if stop.is_set():
+            raise Stopped
+        tick(done)
+
+    return told
 
 
 _END = object()

@@ -19,7 +19,7 @@ from earthwords.inference.budget import DEFAULT_MEMORY, Need
 from earthwords.inference.crews import Crew, Here
 from earthwords.inference.journal import Journal, open_journal
 from earthwords.inference.outputs import About, OutputOptions, write_outputs
-from earthwords.inference.pool import ahead
+from earthwords.inference.pool import ahead, until
 from earthwords.inference.reading import read_twice
 from earthwords.inference.rows import CELL_ROWS
 from earthwords.inference.segmenter import Segmenter, Tick
@@ -41,10 +41,6 @@ class Manner:
     resume: bool = True
     """Go on with an unfinished run, and leave one behind to go on with."""
     offline: bool = False
-
-
-class _Stopped(Exception):
-    """Nobody wants the strips any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,12 +106,7 @@ class SceneJob:
         bank = self.segmenter.text_bank(self.vocabulary)
         blocks = self.blocks()
         stop = Event()
-
-        def told(windows: int) -> None:
-            if stop.is_set():
-                raise _Stopped
-            tick(windows)
-
+        told = until(stop, tick)
         if len(blocks) == 1 and self.crew is None:
             strips = self.segmenter.strips(
                 self.scene,

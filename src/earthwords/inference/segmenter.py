@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -16,43 +16,34 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from earthwords import plugins
-from earthwords.errors import UsageError, is_out_of_memory
-from earthwords.geo.scene import Scene, open_scene, scene_from_array
-from earthwords.inference.account import Account, place
+from earthwords.errors import UsageError
+from earthwords.geo.scene import Scene
+from earthwords.inference.account import Account
 from earthwords.inference.decide import class_probabilities, decide
-from earthwords.inference.pool import Pool, one_core
+from earthwords.inference.pool import Pool, on_one_core, one_core
 from earthwords.inference.reading import read_twice
 from earthwords.inference.result import SegmentationResult
-from earthwords.inference.rows import CELL_COLS, CELL_ROWS, RowResizer, in_cells
-from earthwords.inference.sliding import Encoder, Slide, WindowPlan
+from earthwords.inference.rows import CELL_COLS, CELL_ROWS, in_cells
+from earthwords.inference.sliding import Encoder, Slide
 from earthwords.inference.strip import Strip, observed
 from earthwords.inference.textbank import build_text_bank
+from earthwords.inference.windowed import Tick, Windowed, build_upsampler, check_batch, choose_device
 from earthwords.kernels.blend import window_weights
 from earthwords.models.backbones.clip import DenseMethod
-from earthwords.models.weights import Report, load_clip, load_upsampler_state
+from earthwords.models.weights import Report, load_clip, upsampler_weights_for
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
 from earthwords.text.templates import load_templates
 from earthwords.text.vocabulary import parse_classes
 from earthwords.types import TextBank, Vocabulary, Window
 
-GPU_BATCH = 8
-"""Windows of a call on a GPU, unless told otherwise."""
 
-Tick = Callable[[int], None]
-
-
-class Segmenter:
+class Segmenter(Windowed):
     """A preset with its weights loaded."""
 
     def __init__(self, preset: SegmentPreset, encoder: Encoder, *, batch: int | None = None) -> None:
         check_numbers(threshold=preset.threshold, batch=batch)
-        window_weights(preset.blend, (1, 1))
-        self.preset = preset
+        super().__init__(preset, encoder.backbone, batch=batch)
         self.encoder = encoder
-        cores = torch.get_num_threads() if self._on_cpu else 1
-        self.batch = batch or (cores if self._on_cpu else GPU_BATCH)
-        """Windows in work at the same time: on a CPU each by one core, on a GPU in one call."""
-        self.threads = min(self.batch, cores)
         self.templates = load_templates(preset.templates)
         self._banks: dict[Vocabulary, TextBank] = {}
 
@@ -73,7 +64,8 @@ class Segmenter:
         Args:
             preset: a name, a TOML file, or a row.
             model: other CLIP weights: a name, a Hugging Face id, a folder or a file.
-            upsampler_weights: other upsampler weights: a name or a file.
+            upsampler_weights: other upsampler weights: a name or a file; default: the preset's, or those of the table
+                that belong to the upsampler and the CLIP weights.
             device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
             batch: windows encoded at once; by default one a core, on a GPU 8.
             offline: use files that are here already, never the network.
@@ -96,16 +88,14 @@ class Segmenter:
         if row.upsampler is None and row.upsampler_weights is not None:
             raise UsageError(f"Upsampler weights {row.upsampler_weights!r} need an upsampler; name one, such as jbu.")
         builder = row.upsampler and plugins.load("earthwords.models.upsamplers", row.upsampler, kind="upsampler")
+        if row.upsampler is not None and row.upsampler_weights is None:
+            row = replace(row, upsampler_weights=upsampler_weights_for(row.upsampler, row.weights))
         place = choose_device(device)
         backbone = load_clip(row.weights, activation=row.activation, offline=offline, device=place, report=report)
         upsampler = None
         if builder:
-            state = None
-            if row.upsampler_weights is not None:
-                state = load_upsampler_state(row.upsampler_weights, offline=offline, report=report)
-            upsampler = builder.build(backbone.dim, state).to(place).eval()
-            if hasattr(upsampler, "sees"):
-                upsampler.sees(backbone.mean, backbone.std)
+            weights = row.upsampler_weights
+            upsampler = build_upsampler(builder.build, weights, backbone, offline=offline, report=report)
         encoder = Encoder(
             backbone=backbone.eval(), method=method, upsampler=upsampler, cls_weight=row.cls_weight, energy=row.energy
         )
@@ -148,30 +138,6 @@ class Segmenter:
                 seconds.append(time.perf_counter() - began)
         return min(seconds) / count
 
-    def working_gsd(self, scene: Scene) -> float | None:
-        """The ground sample distance to work at when none is asked for: the finest the weights know, for a scene
-        that is finer; else None."""
-        own, known = scene.native.gsd_m, self.preset.gsd
-        return known[0] if known is not None and own is not None and own < known[0] * 0.99 else None
-
-    @property
-    def _on_cpu(self) -> bool:
-        return self.encoder.backbone.device.type == "cpu"
-
-    def plan(self, scene: Scene, region: Window | None = None) -> WindowPlan:
-        """The windows that a scene needs, or a part of it in native pixels.
-
-        Raises:
-            UsageError: impossible windows.
-        """
-        tile, overlap = self.preset.tile_size, self.preset.overlap
-        if tile < self.encoder.backbone.patch or not 0 <= overlap < tile:
-            raise UsageError(
-                f"Windows of {tile} pixels with an overlap of {overlap} are impossible: the size must be at least "
-                f"{self.encoder.backbone.patch} and the overlap smaller than it."
-            )
-        return WindowPlan(scene.grid.shape, tile, tile - overlap, self._resizer(scene, region or scene.region).needed)
-
     def strips(
         self,
         scene: Scene,
@@ -200,16 +166,8 @@ class Segmenter:
         """
         least = self.preset.threshold if threshold is None else threshold
         check_numbers(threshold=least, batch=self.batch)
-        steps = self._strips(scene, bank, region or scene.region, least, probabilities, account or Account(), tick)
-        try:
-            while True:
-                with one_core():  # also here: threads of a sum would only wait for the cores that compute windows
-                    strip = next(steps, None)
-                if strip is None:
-                    return
-                yield strip
-        finally:
-            steps.close()
+        account = account or Account()
+        yield from on_one_core(self._strips(scene, bank, region or scene.region, least, probabilities, account, tick))
 
     def _strips(
         self,
@@ -231,12 +189,15 @@ class Segmenter:
             device=queries.device,
         )
 
+        def cosines(windows: Tensor) -> Tensor:
+            return self.encoder.logits(windows, queries, note=account.ranks.append)
+
         def run(windows: Tensor, places: list[Window]) -> list[Tensor | None]:
-            return self._attempt(windows, places, queries, scene, account)
+            return self.attempt(cosines, windows, places, scene, account)
 
         with Pool(self.threads) as pool:
-            rows = slide.rows(lambda window: self._read(scene, window, account), run, pool=pool, tick=tick)
-            resized = self._resizer(scene, part, most_rows=CELL_ROWS).resize(rows)
+            rows = slide.rows(lambda window: self.read(scene, window, account), run, pool=pool, tick=tick)
+            resized = self.resizer(scene, part, most_rows=CELL_ROWS).resize(rows)
             for row, logits in in_cells(resized, part):
                 yield self._strip(scene, bank, part, row, logits, threshold, probabilities, account)
 
@@ -290,28 +251,6 @@ class Segmenter:
                     result.probabilities[:, rows] = strip.probabilities
         return result
 
-    def open(
-        self,
-        source: str | Path | ArrayLike,
-        *,
-        bands: Sequence[int | str] | None = None,
-        gsd: float | None = None,
-        bounds: tuple[float, float, float, float] | None = None,
-        nodata: float | None = None,
-        stretch: str = "auto",
-    ) -> Scene:
-        """A scene at the resolution this preset works at."""
-        if isinstance(source, (str, Path)):
-            scene = open_scene(source, bands=bands, gsd=gsd, bounds=bounds, nodata=nodata, stretch=stretch)
-            return self.at_working_gsd(scene) if gsd is None else scene
-        if any(option is not None for option in (bands, gsd, bounds, nodata)):
-            raise UsageError("bands, gsd, bounds and nodata are for files; index or cut the array itself.")
-        return scene_from_array(np.asarray(source), stretch=stretch)
-
-    def at_working_gsd(self, scene: Scene) -> Scene:
-        """The same open scene at `working_gsd`."""
-        return scene.at(self.working_gsd(scene))
-
     def tags(self, vocabulary: Vocabulary, *, threshold: float | None = None) -> dict[str, str]:
         """What outputs record about how they were made."""
         from earthwords import __version__
@@ -334,45 +273,6 @@ class Segmenter:
             "EARTHWORDS_THRESHOLD": f"{least:g}",
             "EARTHWORDS_VOCABULARY": "; ".join(",".join(c.names) for c in vocabulary.classes),
         }
-
-    def _resizer(self, scene: Scene, region: Window, *, most_rows: int | None = None) -> RowResizer:
-        return RowResizer(source=scene.grid.shape, target=scene.native.shape, region=region, most_rows=most_rows)
-
-    def _read(self, scene: Scene, window: Window, account: Account) -> tuple[Tensor, Tensor]:
-        """Normalised pixels, 0 (the mean colour) where nothing was observed, and the valid mask."""
-        backbone = self.encoder.backbone
-        data, mask = read_twice(scene.read, window, scene.grid, account)
-        pixels = torch.from_numpy(np.ascontiguousarray(data)).to(backbone.device)
-        valid = torch.from_numpy(mask).to(backbone.device)
-        mean, std = (pixels.new_tensor(v)[:, None, None] for v in (backbone.mean, backbone.std))
-        return (pixels - mean).div_(std).mul_(valid), valid
-
-    def _attempt(
-        self, windows: Tensor, places: list[Window], queries: Tensor, scene: Scene, account: Account
-    ) -> list[Tensor | None]:
-        """Logits of windows; a batch that fails is tried again window by window."""
-        if len(windows) > 1:
-            try:
-                return list(self._logits(windows, queries, account))
-            except Exception as error:
-                if is_out_of_memory(error):
-                    raise
-        return [
-            account.twice(
-                lambda i=i: self._logits(windows[i : i + 1], queries, account)[0],  # type: ignore[misc]
-                where=lambda i=i: place(scene.grid, places[i]),  # type: ignore[misc]
-            )
-            for i in range(len(windows))
-        ]
-
-    def _logits(self, windows: Tensor, queries: Tensor, account: Account) -> Tensor:
-        """`(batch, query, H, W)`; on a GPU always of a full batch, so that a window's bits do not depend on it."""
-        missing = 0 if self._on_cpu else self.batch - len(windows)
-        padded = F.pad(windows, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else windows
-        logits = self.encoder.logits(padded, queries, note=account.ranks.append)[: len(windows)]
-        if not bool(torch.isfinite(logits).all()):
-            raise ArithmeticError("the model gave numbers that are not finite")
-        return logits
 
     def _strip(
         self,
@@ -424,23 +324,4 @@ def check_numbers(*, threshold: float, batch: int | None) -> None:
     """
     if not 0 <= threshold <= 1:
         raise UsageError(f"The threshold is a probability between 0 and 1, got {threshold:g}.")
-    if batch is not None and batch < 1:
-        raise UsageError(f"At least one window must be encoded at once, got a batch of {batch}.")
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` takes CUDA, then Apple's MPS, then the CPU.
-
-    Raises:
-        UsageError: no such device here; nothing falls back in silence.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"Device {name!r} is not available here; use auto, cpu, cuda or mps.") from error
-    return device
+    check_batch(batch)

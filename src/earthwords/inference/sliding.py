@@ -62,7 +62,7 @@ class Encoder:
         if size is not None:
             return _resize(self._cosines(pixels, queries, note), size)
         height, width = pixels.shape[-2:]
-        top, left, padded = _pad(pixels, self.backbone.patch)
+        top, left, padded = pad(pixels, self.backbone.patch)
         logits = _resize(self._cosines(padded, queries, note), tuple(padded.shape[-2:]))
         return logits[:, :, top : top + height, left : left + width]
 
@@ -88,7 +88,8 @@ def _resize(logits: Tensor, size: tuple[int, ...]) -> Tensor:
     return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
 
 
-def _pad(pixels: Tensor, patch: int) -> tuple[int, int, Tensor]:
+def pad(pixels: Tensor, patch: int) -> tuple[int, int, Tensor]:
+    """Rows and columns of zeros added on the top and on the left, and the pixels padded to whole patches."""
     rows, cols = (-pixels.shape[-2] % patch, -pixels.shape[-1] % patch)
     if rows == cols == 0:
         return 0, 0, pixels

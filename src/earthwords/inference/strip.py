@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,17 @@ class Strip:
     """`(class, row, col)`, when asked for; NaN where nothing was observed."""
 
 
-def observed(strips: Iterable[Strip], source: str) -> Iterator[Strip]:
+class Observation(Protocol):
+    """What tells which pixels were observed."""
+
+    @property
+    def valid(self) -> NDArray[np.bool_]: ...
+
+
+T = TypeVar("T", bound=Observation)
+
+
+def observed(strips: Iterable[T], source: str) -> Iterator[T]:
     """The same strips.
 
     Raises:

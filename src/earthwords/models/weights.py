@@ -44,6 +44,10 @@ class WeightSpec:
     megabytes: int = 0
     kind: str = "clip"
     """`clip` or `upsampler`."""
+    method: str | None = None
+    """Of an upsampler: the file of `models.upsamplers` that takes it when no weights are named; None: none does."""
+    backbone: str | None = None
+    """Of an upsampler: the row whose features it was trained on and is the default for; None: any backbone's."""
     note: str = ""
 
 
@@ -58,6 +62,7 @@ _ANYUP_ROW: dict[str, Any] = {
     "paper": "https://arxiv.org/abs/2510.12764",
     "megabytes": 4,  # from the shapes of the tensors
     "kind": "upsampler",
+    "method": "anyup",
 }
 _OPENAI = {"paper": _CLIP_PAPER, "licence": "MIT"}
 
@@ -152,6 +157,8 @@ WEIGHTS: dict[str, WeightSpec] = {
             paper="https://arxiv.org/abs/2410.01768",
             megabytes=6,
             kind="upsampler",
+            method="simfeatup",
+            backbone="openai-vit-b-16",
         ),
         WeightSpec(
             name="featup-clip",
@@ -161,6 +168,8 @@ WEIGHTS: dict[str, WeightSpec] = {
             paper="https://arxiv.org/abs/2403.10516",
             megabytes=4,
             kind="upsampler",
+            method="jbu",
+            backbone="openai-vit-b-16",
         ),
         WeightSpec(
             name="featup-maskclip",
@@ -172,15 +181,15 @@ WEIGHTS: dict[str, WeightSpec] = {
             kind="upsampler",
         ),
         WeightSpec(
-            name="anyup-paper",
-            source=f"{_ANYUP}/checkpoint/anyup_paper.pth",
-            note="trained on features of DINOv2 ViT-S/14",
-            **_ANYUP_ROW,
-        ),
-        WeightSpec(
             name="anyup-multi-backbone",
             source=f"{_ANYUP}/checkpoint_v2/anyup_multi_backbone.pth",
             note="trained on features of DINOv2, CLIP, SigLIP 2 and a supervised ViT",
+            **_ANYUP_ROW,
+        ),
+        WeightSpec(
+            name="anyup-paper",
+            source=f"{_ANYUP}/checkpoint/anyup_paper.pth",
+            note="trained on features of DINOv2 ViT-S/14",
             **_ANYUP_ROW,
         ),
     )
@@ -212,6 +221,19 @@ def find(name: str) -> WeightSpec:
     if "/" in name or Path(name).suffix:
         raise WeightsError(f"No checkpoint at {name}: give a folder, a file, a Hugging Face id or a name of `models`.")
     raise unknown("model", name, WEIGHTS)
+
+
+def upsampler_weights_for(method: str, backbone: str) -> str | None:
+    """The row to take for an upsampler when none is named: of this backbone, else of any; the first one in the table.
+
+    Args:
+        method: a file of `models.upsamplers`.
+        backbone: a name of the table, or the source of one; whatever else it is, only rows for any backbone fit.
+    """
+    rows = [spec for spec in WEIGHTS.values() if spec.kind == "upsampler" and spec.method == method]
+    own = {backbone, *(spec.name for spec in WEIGHTS.values() if spec.source == backbone and spec.kind == "clip")}
+    fitting = [spec for spec in rows if spec.backbone in own] or [spec for spec in rows if spec.backbone is None]
+    return fitting[0].name if fitting else None
 
 
 def fetch(spec: WeightSpec, *, offline: bool = False, report: Report = lambda done, total: None) -> Path:

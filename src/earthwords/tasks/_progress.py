@@ -97,11 +97,16 @@ class _Lines(Bar):
         rate = self.done / (now - self.began)
         left = (self.total - self.done) / rate
         self.talk.say(
-            f"{self.what}: {self.done / self.total:.0%}, {rate:,.1f} {self.unit}/s, about {duration(left)} left"
+            f"{self.what}: {self.done / self.total:.0%}, {_rate(rate, self.unit)}, about {duration(left)} left"
         )
 
     def skip(self, units: float) -> None:
         self.total = max(1.0, self.total - units)
+
+
+def _rate(rate: float, unit: str) -> str:
+    """Such as `3.2 windows/s`, or `1.5 windows/min` for what takes long."""
+    return f"{rate:,.1f} {unit}/s" if rate >= 0.1 else f"{60 * rate:,.1f} {unit}/min"
 
 
 def duration(seconds: float) -> str:
@@ -118,7 +123,7 @@ def _rich_bar(unit: str) -> Progress:
 
     class Rate(ProgressColumn):
         def render(self, task) -> Text:  # type: ignore[no-untyped-def]
-            return Text(f"{task.speed:,.1f} {unit}/s" if task.speed else "", style="progress.data.speed")
+            return Text(_rate(task.speed, unit) if task.speed else "", style="progress.data.speed")
 
     return Progress(
         TextColumn("{task.description}", markup=False),

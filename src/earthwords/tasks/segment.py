@@ -95,7 +95,7 @@ def segment(
     upsampler
         Other upsampler: bilinear, jbu, simfeatup, anyup, or none.
     upsampler_weights
-        Checkpoint of the upsampler: name or file.
+        Checkpoint of the upsampler: name or file; default: the one that belongs to upsampler and model, if any.
     templates
         Prompt templates: openai80, openai7, maskclip5, aerial, photo, none, or a text file with {}.
     threshold
@@ -159,7 +159,7 @@ def segment(
     request = Request(
         vocabulary=make_vocabulary(text, classes, background),
         options=_outputs(probabilities, min_area, simplify, co, overwrite),
-        spec=_spec(src, bands, gsd, bounds, nodata, stretch),
+        spec=scene_spec(src, bands, gsd, bounds, nodata, stretch),
         manner=_manner(memory, workers, cluster, resume, offline),
         cluster=cluster,
         threshold=threshold,
@@ -178,7 +178,8 @@ def segment(
     return one(request, load, str(src), Path(dst), talk)
 
 
-def _spec(src: Any, bands: Bands | None, gsd: Any, bounds: Any, nodata: Any, stretch: str) -> SceneSpec:
+def scene_spec(src: Any, bands: Bands | None, gsd: Any, bounds: Any, nodata: Any, stretch: str) -> SceneSpec:
+    """How a scene is opened, from options of those names."""
     from earthwords.geo.scene import SceneSpec
 
     numbers = split_bands(bands)

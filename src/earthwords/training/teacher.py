@@ -9,12 +9,7 @@ import torch
 from torch import Tensor
 
 from earthwords.errors import unknown
-from earthwords.models.attention import ATTENTION
-from earthwords.models.backbones.clip import ClipBackbone, DenseMethod
-
-PENULTIMATE = "penultimate"
-"""Tokens that enter the last block, as SimFeatUp takes them; the other names are those of `ATTENTION`."""
-FEATURES = (PENULTIMATE, *ATTENTION)
+from earthwords.models.backbones.clip import FEATURES, PENULTIMATE, ClipBackbone, DenseMethod
 
 
 @dataclass(frozen=True, kw_only=True)

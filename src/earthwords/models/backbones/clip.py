@@ -27,6 +27,11 @@ from earthwords.types import FeatureMap
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
+PENULTIMATE = "penultimate"
+"""Tokens that enter the last block, as SimFeatUp takes them; the other names are those of `ATTENTION`."""
+FEATURES = (PENULTIMATE, *ATTENTION)
+"""Kinds of dense features."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DenseMethod:

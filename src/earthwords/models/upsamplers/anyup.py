@@ -198,12 +198,19 @@ class AnyUp(nn.Module):
         Raises:
             UsageError: other shapes.
         """
+        return self.mix(features, image, size, features)
+
+    def mix(self, features: Tensor, image: Tensor, size: tuple[int, int], values: Tensor) -> Tensor:
+        """As `forward`, of `values` `(batch, channel, h, w)`; where to look is still decided by the features.
+
+        The weights of a pixel add up to one, so that affine functions of the features may be upsampled in their place.
+        """
         _check(features, image, size)
-        pairs = zip(features.split(1), self._converted(image).split(1), strict=True)
-        found = [self._one(tokens, guidance, size) for tokens, guidance in pairs]
+        triples = zip(features.split(1), self._converted(image).split(1), values.split(1), strict=True)
+        found = [self._one(tokens, guidance, size, carried) for tokens, guidance, carried in triples]
         return found[0] if len(found) == 1 else torch.cat(found)
 
-    def _one(self, features: Tensor, image: Tensor, size: tuple[int, int]) -> Tensor:
+    def _one(self, features: Tensor, image: Tensor, size: tuple[int, int], values: Tensor) -> Tensor:
         encoded = self.rope(self.image_encoder(image))
         tokens = (features.shape[-2], features.shape[-1])
         seen = F.adaptive_avg_pool2d(self.key_encoder(encoded), tokens)
@@ -212,7 +219,7 @@ class AnyUp(nn.Module):
         del encoded
         if queries.shape[-2:] != torch.Size(size):
             queries = F.adaptive_avg_pool2d(queries, size)
-        out: Tensor = self.cross_decode(queries, self.aggregation(keys), features)
+        out: Tensor = self.cross_decode(queries, self.aggregation(keys), values)
         return out
 
     def _converted(self, image: Tensor) -> Tensor:

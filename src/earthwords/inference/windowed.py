@@ -1,0 +1,183 @@
+"""What all models that walk over scenes in windows do alike: opening, planning, reading, batches, second tries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from earthwords.errors import UsageError, is_out_of_memory
+from earthwords.geo.scene import Scene, open_scene, scene_from_array
+from earthwords.inference.account import Account, place
+from earthwords.inference.reading import read_twice
+from earthwords.inference.rows import RowResizer
+from earthwords.inference.sliding import WindowPlan
+from earthwords.kernels.blend import window_weights
+from earthwords.models.backbones.clip import ClipBackbone
+from earthwords.models.weights import Report, load_upsampler_state
+from earthwords.presets import SegmentPreset
+from earthwords.types import Window
+
+GPU_BATCH = 8
+"""Windows of a call on a GPU, unless told otherwise."""
+
+Tick = Callable[[int], None]
+
+
+class Windowed:
+    """A backbone, and a preset that says in which windows it sees a scene."""
+
+    def __init__(self, preset: SegmentPreset, backbone: ClipBackbone, *, batch: int | None = None) -> None:
+        check_batch(batch)
+        window_weights(preset.blend, (1, 1))
+        self.preset = preset
+        self.backbone = backbone
+        cores = torch.get_num_threads() if self._on_cpu else 1
+        self.batch = batch or (cores if self._on_cpu else GPU_BATCH)
+        """Windows in work at the same time: on a CPU each by one core, on a GPU in one call."""
+        self.threads = min(self.batch, cores)
+
+    @property
+    def _on_cpu(self) -> bool:
+        return self.backbone.device.type == "cpu"
+
+    def working_gsd(self, scene: Scene) -> float | None:
+        """The ground sample distance to work at when none is asked for: the finest the weights know, for a scene
+        that is finer; else None."""
+        own, known = scene.native.gsd_m, self.preset.gsd
+        return known[0] if known is not None and own is not None and own < known[0] * 0.99 else None
+
+    def at_working_gsd(self, scene: Scene) -> Scene:
+        """The same open scene at `working_gsd`."""
+        return scene.at(self.working_gsd(scene))
+
+    def open(
+        self,
+        source: str | Path | ArrayLike,
+        *,
+        bands: Sequence[int | str] | None = None,
+        gsd: float | None = None,
+        bounds: tuple[float, float, float, float] | None = None,
+        nodata: float | None = None,
+        stretch: str = "auto",
+    ) -> Scene:
+        """A scene at the resolution this preset works at."""
+        if isinstance(source, (str, Path)):
+            scene = open_scene(source, bands=bands, gsd=gsd, bounds=bounds, nodata=nodata, stretch=stretch)
+            return self.at_working_gsd(scene) if gsd is None else scene
+        if any(option is not None for option in (bands, gsd, bounds, nodata)):
+            raise UsageError("bands, gsd, bounds and nodata are for files; index or cut the array itself.")
+        return scene_from_array(np.asarray(source), stretch=stretch)
+
+    def plan(self, scene: Scene, region: Window | None = None) -> WindowPlan:
+        """The windows that a scene needs, or a part of it in native pixels.
+
+        Raises:
+            UsageError: impossible windows.
+        """
+        tile, overlap = self.preset.tile_size, self.preset.overlap
+        if tile < self.backbone.patch or not 0 <= overlap < tile:
+            raise UsageError(
+                f"Windows of {tile} pixels with an overlap of {overlap} are impossible: the size must be at least "
+                f"{self.backbone.patch} and the overlap smaller than it."
+            )
+        return WindowPlan(scene.grid.shape, tile, tile - overlap, self.resizer(scene, region or scene.region).needed)
+
+    def resizer(self, scene: Scene, region: Window, *, most_rows: int | None = None) -> RowResizer:
+        """From the working grid to a part of the scene's own pixels; see `RowResizer`."""
+        return RowResizer(source=scene.grid.shape, target=scene.native.shape, region=region, most_rows=most_rows)
+
+    def read(self, scene: Scene, window: Window, account: Account) -> tuple[Tensor, Tensor]:
+        """Normalised pixels, 0 (the mean colour) where nothing was observed, and the valid mask."""
+        backbone = self.backbone
+        data, mask = read_twice(scene.read, window, scene.grid, account)
+        pixels = torch.from_numpy(np.ascontiguousarray(data)).to(backbone.device)
+        valid = torch.from_numpy(mask).to(backbone.device)
+        mean, std = (pixels.new_tensor(v)[:, None, None] for v in (backbone.mean, backbone.std))
+        return (pixels - mean).div_(std).mul_(valid), valid
+
+    def attempt(
+        self,
+        compute: Callable[[Tensor], Tensor],
+        windows: Tensor,
+        places: list[Window],
+        scene: Scene,
+        account: Account,
+    ) -> list[Tensor | None]:
+        """What `compute` makes of windows; a batch that fails is tried again window by window."""
+        if len(windows) > 1:
+            try:
+                return list(self._computed(compute, windows))
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise
+        return [
+            account.twice(
+                lambda i=i: self._computed(compute, windows[i : i + 1])[0],  # type: ignore[misc]
+                where=lambda i=i: place(scene.grid, places[i]),  # type: ignore[misc]
+            )
+            for i in range(len(windows))
+        ]
+
+    def _computed(self, compute: Callable[[Tensor], Tensor], windows: Tensor) -> Tensor:
+        """`(batch, *)`; on a GPU always of a full batch, so that a window's bits do not depend on it."""
+        missing = 0 if self._on_cpu else self.batch - len(windows)
+        padded = F.pad(windows, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else windows
+        found = compute(padded)[: len(windows)]
+        if not bool(torch.isfinite(found).all()):
+            raise ArithmeticError("the model gave numbers that are not finite")
+        return found
+
+
+def check_batch(batch: int | None) -> None:
+    """Refuse an empty batch, before anything is downloaded.
+
+    Raises:
+        UsageError: it is empty.
+    """
+    if batch is not None and batch < 1:
+        raise UsageError(f"At least one window must be encoded at once, got a batch of {batch}.")
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` takes CUDA, then Apple's MPS, then the CPU.
+
+    Raises:
+        UsageError: no such device here; nothing falls back in silence.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"Device {name!r} is not available here; use auto, cpu, cuda or mps.") from error
+    return device
+
+
+Build = Callable[[int, dict[str, Tensor] | None], nn.Module]
+"""`build` of a file of `models.upsamplers`."""
+
+
+def build_upsampler(
+    build: Build, weights: str | None, backbone: ClipBackbone, *, offline: bool, report: Report
+) -> nn.Module:
+    """An upsampler for the features of `backbone`, on its device.
+
+    Raises:
+        WeightsError, UsageError: unknown, unreachable or unfitting weights, or none where some are needed.
+    """
+    state = None if weights is None else load_upsampler_state(weights, offline=offline, report=report)
+    module = build(backbone.dim, state).to(backbone.device).eval()
+    sees: Any = getattr(module, "sees", None)
+    if sees is not None:
+        sees(backbone.mean, backbone.std)
+    return module
