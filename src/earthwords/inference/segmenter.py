@@ -27,7 +27,7 @@ from earthwords.inference.rows import CELL_COLS, CELL_ROWS, in_cells
 from earthwords.inference.sliding import Encoder, Slide
 from earthwords.inference.strip import Strip, observed
 from earthwords.inference.textbank import build_text_bank
-from earthwords.inference.windowed import Tick, Windowed, build_upsampler, check_batch, choose_device
+from earthwords.inference.windowed import Tick, Windowed, build_upsampler, check_batch, choose_device, with_weights
 from earthwords.kernels.blend import window_weights
 from earthwords.models.backbones.clip import DenseMethod
 from earthwords.models.weights import Report, load_clip, upsampler_weights_for
@@ -45,6 +45,8 @@ class Segmenter(Windowed):
         super().__init__(preset, encoder.backbone, batch=batch)
         self.encoder = encoder
         self.templates = load_templates(preset.templates)
+        self.notes: tuple[str, ...] = ()
+        """Sentences for the user: how weights were chosen."""
         self._banks: dict[Vocabulary, TextBank] = {}
 
     @classmethod
@@ -75,9 +77,7 @@ class Segmenter(Windowed):
             UsageError, WeightsError: unknown names, unreachable or unfitting weights.
         """
         row = load_preset(preset) if isinstance(preset, str) else preset
-        row = replace(row, weights=str(model or row.weights))
-        if upsampler_weights is not None:
-            row = replace(row, upsampler_weights=str(upsampler_weights))
+        row, note = with_weights(row, model, upsampler_weights)
         load_templates(row.templates)  # a wrong name is told before anything is downloaded
         window_weights(row.blend, (1, 1))
         method = DenseMethod(attention=row.attention, keep_residual=row.keep_residual, last_n=row.last_n)
@@ -99,7 +99,9 @@ class Segmenter(Windowed):
         encoder = Encoder(
             backbone=backbone.eval(), method=method, upsampler=upsampler, cls_weight=row.cls_weight, energy=row.energy
         )
-        return cls(row, encoder, batch=batch)
+        made = cls(row, encoder, batch=batch)
+        made.notes = () if note is None else (note,)
+        return made
 
     def text_bank(self, vocabulary: Vocabulary) -> TextBank:
         """The words as vectors of this preset's weights and templates; remembered on disk."""

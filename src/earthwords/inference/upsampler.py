@@ -15,7 +15,7 @@ from earthwords.errors import UsageError, unknown
 from earthwords.inference.account import Account
 from earthwords.inference.fitted import Fit, FittedUpsampler
 from earthwords.inference.sliding import pad
-from earthwords.inference.windowed import Windowed, build_upsampler, choose_device
+from earthwords.inference.windowed import Windowed, build_upsampler, choose_device, with_weights
 from earthwords.kernels.blend import window_weights
 from earthwords.models.backbones.clip import FEATURES, PENULTIMATE, ClipBackbone, DenseMethod
 from earthwords.models.weights import Report, load_clip, upsampler_weights_for
@@ -103,6 +103,8 @@ class Upsampler(Windowed):
             UsageError, WeightsError: unknown names, unreachable or unfitting weights.
         """
         row = load_preset(preset) if isinstance(preset, str) else preset
+        if upsampler_weights is None:
+            row, _ = with_weights(row, model, None)
         method = chosen_method(row, method)
         row = _chosen(row, method, model, upsampler_weights)
         _dense_method(row, features or row.attention)  # a wrong name is told before anything is downloaded

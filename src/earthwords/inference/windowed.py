@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from earthwords.inference.rows import RowResizer
 from earthwords.inference.sliding import WindowPlan
 from earthwords.kernels.blend import window_weights
 from earthwords.models.backbones.clip import ClipBackbone
-from earthwords.models.weights import Report, load_upsampler_state
+from earthwords.models.weights import WEIGHTS, Report, load_upsampler_state, upsampler_weights_for
 from earthwords.presets import SegmentPreset
 from earthwords.types import Window
 
@@ -165,6 +166,31 @@ def choose_device(name: str) -> torch.device:
 
 Build = Callable[[int, dict[str, Tensor] | None], nn.Module]
 """`build` of a file of `models.upsamplers`."""
+
+
+def with_weights(
+    row: SegmentPreset, model: str | Path | None, upsampler_weights: str | Path | None
+) -> tuple[SegmentPreset, str | None]:
+    """The preset with other weights where some are named, and what should be said about it.
+
+    The upsampler of a preset belongs to its weights: for other ones those of the table are taken, and if there are none
+    the preset's upsampler is left out.
+    """
+    if upsampler_weights is not None:
+        return replace(row, weights=str(model or row.weights), upsampler_weights=str(upsampler_weights)), None
+    if model is None or str(model) == row.weights:
+        return row, None
+    name, own = str(model), row.upsampler_weights
+    changed = replace(row, weights=name)
+    if row.upsampler is None or own is None or own not in WEIGHTS or WEIGHTS[own].backbone in (None, name):
+        return changed, None
+    fitting = upsampler_weights_for(row.upsampler, name)
+    if fitting is not None:
+        return replace(changed, upsampler_weights=fitting), None
+    return replace(changed, upsampler=None, upsampler_weights=None), (
+        f"The upsampler {own} belongs to {WEIGHTS[own].backbone}; with {name} logits are interpolated, "
+        "unless --upsampler-weights names others."
+    )
 
 
 def build_upsampler(

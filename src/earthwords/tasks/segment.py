@@ -225,7 +225,7 @@ def load_segmenter(
     if row.name == DEFAULT_PRESET and model is None:
         talk.say(TINY_NOTICE)
     with talk.download(f"loading {model or row.weights}") as report:
-        return Segmenter.from_preset(
+        segmenter = Segmenter.from_preset(
             row,
             model=model,
             upsampler_weights=weights,
@@ -234,6 +234,9 @@ def load_segmenter(
             offline=offline,
             report=report,
         )
+    for note in segmenter.notes:
+        talk.say(f"Note: {note}")
+    return segmenter
 
 
 def make_vocabulary(text: Sequence[str], classes: Path | None, background: str | None) -> Vocabulary:

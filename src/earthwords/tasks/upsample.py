@@ -121,11 +121,11 @@ def upsample(
     from earthwords.inference.feature_job import FeatureJob
     from earthwords.inference.feature_outputs import plan_features
     from earthwords.inference.upsampler import Upsampler, chosen_method
-    from earthwords.inference.windowed import check_batch
+    from earthwords.inference.windowed import check_batch, with_weights
 
     began, talk, dst = time.perf_counter(), Talk(quiet=quiet), Path(dst)
     row = adapt_preset(load_preset(preset), upsampler=None, blend=blend_mode, tile_size=tile_size, overlap=overlap)
-    method = chosen_method(row, method)
+    method = chosen_method(with_weights(row, model, upsampler_weights)[0], method)
     check_batch(batch_size)
     Account(on_error=on_error)
     count = _count(components)
