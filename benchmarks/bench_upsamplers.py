@@ -16,8 +16,8 @@ agreement  There is no truth for fine features. The stand-in is what the backbon
            detail alone to lose. `detail` looks at nothing else: correlation of what differs from the means over tokens.
 use        `kept`: cosine of the original tokens and the fine features averaged over them. `probe`: a linear classifier
            of the original tokens (majority class of their pixels, Dubai tiles 1 to 5), applied to fine features at
-           every pixel of tiles 7 and 8: mIoU and accuracy. `words`: mIoU of open-vocabulary segmentation of middles of
-           the images of tiles 7 and 8, class names as words, windows that overlap by half.
+           every pixel of tiles 7 and 8: mIoU and accuracy. `words`: mIoU of open-vocabulary segmentation of a crop of
+           336 x 336 of every image of tiles 7 and 8, class names as words, windows that overlap by half.
 
 `featup-implicit` is fitted to a few of the crops (cost: the fit); its ratios are to bilinear on the same ones. Methods
 whose weights are missing are named and left out.
@@ -320,12 +320,12 @@ def main() -> None:
         cost(bench, 2 if args.quick else 5),
         with_ratios(quality(bench, crops, probe, few)),
         with_ratios(shrunk(bench, coarse, few)),
-        words(bench, args.data, *((SIDE, 6) if args.quick else (2 * SIDE, 18))),
-        {} if args.quick else implicit(bench, crops[:: len(crops) // FITS], coarse[: FITS - 1], probe),
+        words(bench, args.data, *((SIDE, 6) if args.quick else (3 * SIDE // 2, 18))),
+        {} if args.quick else implicit(bench, crops[:: len(crops) // FITS], coarse[:1], probe),
     ):
         for name, row in part.items():
             rows[name] |= row
-    print(f"{len(crops)} crops enlarged, {len(coarse)} shrunk")
+    print(f"{len(crops)} crops enlarged, {len(coarse)} shrunk", flush=True)
     show(rows)
     if args.picture:
         picture(bench, args)

@@ -51,23 +51,37 @@ def colours(features: Mapping[str, Tensor], reference: Tensor) -> dict[str, NDAr
     return out
 
 
+Panel = tuple[NDArray[np.uint8], str]
+"""`(row, col, 3)` and the words under it."""
+
+
 def draw(rows: Sequence[Row], path: Path, *, panel: int = 168) -> None:
-    """Write the grid as a PNG of 256 colours or fewer."""
-    names = ["image", *rows[0].features, "finer encode"]
-    width = len(names) * (panel + GAP) + GAP
-    sheet = Image.new("RGB", (width, HEAD + len(rows) * (panel + HEAD + GAP)), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
-    for i, name in enumerate(names):
-        pen.text((GAP + i * (panel + GAP) + panel / 2, 2), name, font=font, fill=INK, anchor="ma")
-    for number, row in enumerate(rows):
-        top = HEAD + number * (panel + HEAD + GAP)
+    """Images, features of every method, finer features, in false colours."""
+    lines = []
+    for row in rows:
         both = [*(F.adaptive_avg_pool2d(f, row.finer.shape[-2:]) for f in row.features.values()), row.finer]
-        painted = colours({**row.features, "finer encode": row.finer}, torch.cat([f.flatten(1) for f in both], dim=1))
-        for i, name in enumerate(names):
+        reference = torch.cat([f.flatten(1) for f in both], dim=1)
+        painted = colours({**row.features, "finer encode": row.finer}, reference)
+        under = {"finer encode": "", **{name: f"{distance:.3f}" for name, distance in row.notes.items()}}
+        lines.append([(row.image, row.title), *((picture, under[name]) for name, picture in painted.items())])
+    sheet(["image", *rows[0].features, "finer encode"], lines, path, panel=panel)
+
+
+def sheet(heads: Sequence[str], rows: Sequence[Sequence[Panel]], path: Path, *, panel: int) -> None:
+    """Panels `panel` pixels wide, words above and below them, as a PNG of 256 colours or fewer."""
+    sides = [round(panel * row[0][0].shape[0] / row[0][0].shape[1]) for row in rows]
+    width, height = len(heads) * (panel + GAP) + GAP, HEAD + sum(side + HEAD + GAP for side in sides)
+    paper = Image.new("RGB", (width, height), "white")
+    pen, font = ImageDraw.Draw(paper), ImageFont.load_default(size=13)
+    for i, name in enumerate(heads):
+        pen.text((GAP + i * (panel + GAP) + panel / 2, 2), name, font=font, fill=INK, anchor="ma")
+    top = HEAD
+    for row, side in zip(rows, sides, strict=True):
+        for i, (pixels, under) in enumerate(row):
             left = GAP + i * (panel + GAP)
-            pixels = Image.fromarray(row.image if name == "image" else painted[name])
-            smooth = Image.Resampling.LANCZOS if name == "image" else Image.Resampling.NEAREST
-            sheet.paste(pixels.resize((panel, panel), smooth), (left, top))
-            under = row.title if name == "image" else f"{row.notes[name]:.3f}" if name in row.notes else ""
-            pen.text((left + panel / 2, top + panel + 2), under, font=font, fill=FAINT, anchor="ma")
-    sheet.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
+            finer = pixels.shape[1] >= panel
+            how = Image.Resampling.LANCZOS if finer else Image.Resampling.NEAREST
+            paper.paste(Image.fromarray(pixels).resize((panel, side), how), (left, top))
+            pen.text((left + panel / 2, top + side + 2), under, font=font, fill=FAINT, anchor="ma")
+        top += side + HEAD + GAP
+    paper.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
