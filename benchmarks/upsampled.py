@@ -6,6 +6,7 @@ DATA is a folder with dubai_mbrsc (docs/models/tiny.md) and geotiff_demo, ucmerc
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,15 +56,19 @@ class Fitted(nn.Module):
     def __init__(self, encode: Teacher, settings: ImplicitSettings = REDUCED) -> None:
         super().__init__()
         self.encode, self.settings = encode, settings
+        self.seconds: list[float] = []
+        """Of the processor, for every fit."""
         self._known: dict[bytes, Tensor] = {}
 
     def forward(self, features: Tensor, image: Tensor, size: tuple[int, int]) -> Tensor:
         """`(1, dim, h, w)` to `(1, dim, *size)`."""
         key = image.numpy().tobytes()
         if key not in self._known:
+            began = time.process_time()
             with torch.inference_mode(False):
                 fitted = fit(lambda views: self.encode.encode(views), image.clone(), settings=self.settings)
             self._known[key] = fitted.features(size)
+            self.seconds.append(time.process_time() - began)
         return self._known[key]
 
 
