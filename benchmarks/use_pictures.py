@@ -56,7 +56,7 @@ def pooling(bench: Bench, names: list[str], path: Path) -> None:
             right = sum(said[i] == truth[i] for i in wanted)
             line.append((filled(pieces, said), f"{right} right"))
         rows.append(line)
-    sheet(["image", "truth", *names], rows, path, panel=300)
+    sheet(["image", "truth", *names], rows, path, panel=width_of(2 + len(names), 300))
 
 
 def filled(pieces: NDArray[np.integer], words: dict[int, int]) -> NDArray[np.uint8]:
@@ -88,7 +88,7 @@ def peaks(bench: Bench, data: Path, names: list[str], path: Path) -> None:
             under = f"{len(best)} peaks, {matched(best.points, boxes)} right; brightest {scores.max():.2f}"
             line.append((dotted(painted(scores, scores.max()), best, boxes), under))
         rows.append(line)
-    sheet(["truth", *names], rows, path, panel=400)
+    sheet(["truth", *names], rows, path, panel=width_of(1 + len(names), 400))
 
 
 def best_peaks(scores: NDArray[np.float32], boxes: Boxes, distance: float) -> Peaks:
@@ -124,15 +124,19 @@ def change(bench: Bench, names: list[str], path: Path) -> None:
     for theme, seed in (("town", 70_000), ("forest", 70_000)):
         pair = render_pair(height=224, width=320, gsd=0.5, theme=theme, seed=seed)
         mask = painted(pair.mask.astype(float))
-        line: list[Panel] = [(pair.before.image, f"{theme}, rendered"), (pair.after.image, ""), (mask, "labels differ")]
         old = bench.features(pixels(pair.before.image), names)
         both = [(a, b) for (_, a), (_, b) in zip(old, bench.features(pixels(pair.after.image), names), strict=True)]
-        for a, b in both:
-            line.append((painted(changed(a, b), 0.6), "1 - cosine"))
-            said = np.abs(probability(bench, b, words, 0) - probability(bench, a, words, 0))
-            line.append((painted(said), '"building"'))
-        rows.append(line)
-    sheet(["before", "after", "truth", *(name for name in names for _ in range(2))], rows, path, panel=230)
+        days: list[Panel] = [(pair.before.image, f"{theme}, rendered"), (pair.after.image, ""), (mask, "labels differ")]
+        rows.append([*days, *((painted(changed(a, b), 0.6), "1 - cosine") for a, b in both)])
+        said = [[probability(bench, found, words, 0) for found in days] for days in both]
+        blank: Panel = (np.full_like(pair.after.image, 255), "")
+        rows.append([blank] * 3 + [(painted(np.abs(b - a)), '"building"') for a, b in said])
+    sheet(["before", "after", "truth", *names], rows, path, panel=width_of(3 + len(names), 300))
+
+
+def width_of(columns: int, most: int) -> int:
+    """Of a panel, so that the picture fits a page."""
+    return min(most, 1500 // columns)
 
 
 @torch.inference_mode()
