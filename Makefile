@@ -44,6 +44,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_anyup.py
 	$(BIN)/python benchmarks/bench_memory.py --side 4096
 	if [ -n "$(DATA)" ]; then $(BIN)/python benchmarks/bench_tiny.py "$(DATA)"; fi
+	if [ -n "$(DATA)" ]; then $(BIN)/python benchmarks/bench_upsamplers.py "$(DATA)"; fi
+	if [ -n "$(DATA)" ]; then $(BIN)/python benchmarks/bench_uses.py "$(DATA)"; fi
 
 clean:
 	rm -rf $(VENV) earthwords-demo .pytest_cache .mypy_cache .ruff_cache

@@ -28,6 +28,7 @@ _CONTENTS: dict[str, str] = {
     "SegmentPreset": "earthwords.presets:SegmentPreset",
     "SEGMENT_PRESETS": "earthwords.presets:SEGMENT_PRESETS",
     "load_preset": "earthwords.presets:load_preset",
+    "find_peaks": "earthwords.inference.peaks:find_peaks",
     # nouns
     "ClassName": "earthwords.types:ClassName",
     "FeatureReport": "earthwords.types:FeatureReport",

@@ -17,6 +17,7 @@ from earthwords.errors import UsageError, WeightsError
 from earthwords.inference.components import fit_components
 from earthwords.inference.feature_strips import SceneFeatures, sample_tokens
 from earthwords.inference.upsampler import IMPLICIT, Upsampler, methods
+from earthwords.inference.windowed import with_weights
 from earthwords.models.backbones.clip import ClipBackbone, DenseMethod
 from earthwords.models.weights import WEIGHTS, WeightSpec, upsampler_weights_for
 from earthwords.presets import SEGEARTH_OV, SEGMENT_PRESETS
@@ -255,3 +256,20 @@ def test_a_sample_is_the_same_every_time_and_of_observed_tokens(
     assert len(one) == 3 * (16 + 8)
     assert 0 < len(few) <= 30
     assert all(bool((row == one).all(dim=1).any()) for row in few)
+
+
+def test_an_upsampler_stays_with_its_weights() -> None:
+    row = SEGMENT_PRESETS["segearth-ov"]
+    assert with_weights(row, None, None) == (row, None)
+    assert with_weights(row, row.weights, None) == (row, None)
+    changed, note = with_weights(row, "laion-vit-b-16", None)
+    assert (changed.weights, changed.upsampler, changed.upsampler_weights) == ("laion-vit-b-16", None, None)
+    assert note is not None and "belongs to openai-vit-b-16" in note
+    changed, note = with_weights(row, "laion-vit-b-16", "mine.ckpt")
+    assert (changed.upsampler, changed.upsampler_weights, note) == ("simfeatup", "mine.ckpt", None)
+    changed, note = with_weights(row, "tiny", None)
+    assert (changed.weights, changed.upsampler_weights, note) == ("tiny", "tiny-simfeatup", None)
+    anyup = replace(row, upsampler="anyup", upsampler_weights="anyup-paper")
+    assert with_weights(anyup, "laion-vit-b-16", None) == (replace(anyup, weights="laion-vit-b-16"), None)
+    own = replace(row, upsampler_weights="/mine.ckpt")
+    assert with_weights(own, "laion-vit-b-16", None) == (replace(own, weights="laion-vit-b-16"), None)

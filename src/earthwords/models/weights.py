@@ -64,6 +64,11 @@ _ANYUP_ROW: dict[str, Any] = {
     "kind": "upsampler",
     "method": "anyup",
 }
+_TINY_UPSAMPLERS = {
+    "simfeatup": "https://arxiv.org/abs/2410.01768",
+    "jbu": "https://arxiv.org/abs/2403.10516",
+    "anyup": "https://arxiv.org/abs/2510.12764",
+}
 _OPENAI = {"paper": _CLIP_PAPER, "licence": "MIT"}
 
 WEIGHTS: dict[str, WeightSpec] = {
@@ -179,6 +184,20 @@ WEIGHTS: dict[str, WeightSpec] = {
             paper="https://arxiv.org/abs/2403.10516",
             megabytes=4,
             kind="upsampler",
+        ),
+        *(
+            WeightSpec(
+                name=f"tiny-{method}",
+                source="package",
+                file=f"tiny-upsamplers/{method}.safetensors",
+                licence="research use (see docs/models/tiny.md)",
+                paper=paper,
+                kind="upsampler",
+                method=method,
+                backbone="tiny",
+                note="embedded; trained by us for `tiny`",
+            )
+            for method, paper in _TINY_UPSAMPLERS.items()
         ),
         WeightSpec(
             name="anyup-multi-backbone",
