@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from earthwords.training.distributed import Group
     from earthwords.training.loop import Schedule, Task
 
+LOG_EVERY = 10
+"""Steps between reports."""
+
 
 def run(
     model: torch.nn.Module,
@@ -41,13 +44,18 @@ def run(
     from earthwords.training.loop import train
 
     values: dict[str, float] = {}
-    done = 0
+    done: int | None = None
     with joined(place) as group:
         talk = Talk(quiet=quiet or not group.leads)
         if notice:
             talk.say(notice)
         with talk.bar("training", schedule.steps, unit="steps") as tick:
-            for progress in train(model, task(group), schedule, folder=folder, log_every=10, group=group, **options):
+            for progress in train(
+                model, task(group), schedule, folder=folder, log_every=LOG_EVERY, group=group, **options
+            ):
+                if done is None:  # a resumed run begins where the other ended
+                    done = (progress.step - 1) // LOG_EVERY * LOG_EVERY
+                    tick.skip(done)
                 tick(progress.step - done)
                 done, values = progress.step, {**values, **progress.values}
         if group.leads:
