@@ -1,4 +1,4 @@
-"""Peak memory and time of `earthwords segment` on a large raster.
+"""Peak memory and time of `earthwords segment --upsampler none` on a large raster.
 
     python benchmarks/bench_memory.py [--side 20000] [--model FOLDER] [--json FILE]
 
@@ -55,7 +55,7 @@ def run(source: Path, out: Path, model: str | None) -> tuple[float, float]:
     """`(peak MiB, seconds)` of one command."""
     words = [part for word in WORDS for part in ("-t", word)]
     command = [sys.executable, "-m", "earthwords", "segment", str(source), str(out), *words, "--quiet", "--offline"]
-    command += ["--model", model] if model else []
+    command += ["--upsampler", "none", *(["--model", model] if model else [])]
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

@@ -2,7 +2,8 @@
 
     python benchmarks/bench_scale.py [--part memory|workers|resume] [--json FILE]
 
-Every run is `earthwords segment` in a process of its own, on a VRT of rendered tiles in a random arrangement.
+Every run is `earthwords segment --upsampler none` in a process of its own, on a VRT of rendered tiles in a random
+arrangement.
 
 * memory: SIDE x SIDE pixels, begun and ended after some time; the resident memory once a second, over that of a
   process that has loaded the same model and words. Linux only (reads /proc).
@@ -46,6 +47,7 @@ from earthwords.geo.scene import open_scene
 from earthwords.inference.crews import Crew, Processes, cores_here
 from earthwords.inference.scene_job import Manner, SceneJob
 from earthwords.inference.segmenter import Segmenter
+from earthwords.presets import TINY
 from earthwords.text.vocabulary import parse_classes
 
 WORDS = ("building", "road", "water", "trees", "grass", "cropland", "bare land", "pavement")
@@ -55,9 +57,12 @@ POLL_S = 0.05
 LOADED = """
 import sys
 import earthwords.inference.scene_job, earthwords.tasks._scenes
+from dataclasses import replace
 from earthwords.inference.segmenter import Segmenter
+from earthwords.presets import TINY
 from earthwords.text.vocabulary import parse_classes
-Segmenter.from_preset("tiny", offline=True).text_bank(parse_classes(sys.argv[1:]))
+row = replace(TINY, upsampler=None, upsampler_weights=None)
+Segmenter.from_preset(row, offline=True).text_bank(parse_classes(sys.argv[1:]))
 print("loaded", flush=True)
 sys.stdin.read()
 """
@@ -106,6 +111,7 @@ class Way:
         """Begin."""
         words = [part for word in WORDS for part in ("-t", word)]
         command = [sys.executable, "-m", "earthwords", "segment", str(source), str(out), *words, "--offline"]
+        command += ["--upsampler", "none"]
         environment = {**os.environ, "OMP_NUM_THREADS": str(self.cores), "SOURCE_DATE_EPOCH": "1000000000"}
         return subprocess.Popen(
             [*command, *self.options, *more], env=environment, text=True, stdout=subprocess.DEVNULL, **pipes
@@ -248,7 +254,7 @@ class Bench:
 
     def windows(self, way: Way) -> tuple[int, int]:
         """Blocks, and windows that are computed."""
-        segmenter = Segmenter.from_preset("tiny", offline=True)
+        segmenter = Segmenter.from_preset(replace(TINY, upsampler=None, upsampler_weights=None), offline=True)
         crew: Crew | None = Processes(way.workers) if way.workers > 1 else None
         with open_scene(self.source) as scene:
             job = SceneJob(

@@ -31,6 +31,7 @@ from earthwords.inference.outputs import BUNDLE
 from earthwords.inference.scene_job import SceneJob
 from earthwords.inference.segmenter import Segmenter
 from earthwords.inference.sliding import WindowPlan
+from earthwords.presets import TINY
 from earthwords.text.vocabulary import parse_classes
 from earthwords.types import Window
 
@@ -242,7 +243,8 @@ class Ready:
 
 def measured(folder: Path, *, side: int = 4096) -> tuple[float, float]:
     """Windows a second of one core, and million pixels a second of one command that only writes."""
-    segmenter, vocabulary = Segmenter.from_preset("tiny", offline=True), parse_classes(WORDS)
+    segmenter = Segmenter.from_preset(replace(TINY, upsampler=None, upsampler_weights=None), offline=True)
+    vocabulary = parse_classes(WORDS)
     rate = 1 / min(segmenter.window_seconds(len(vocabulary.queries)) for _ in range(5))
     result = segmenter.predict(archive(folder, 1024), vocabulary)
     with open_scene(archive(folder, side)) as scene:
