@@ -141,6 +141,9 @@ TINY = SegmentPreset(
     name="tiny",
     weights="tiny",
     attention="segearth",
+    upsampler="simfeatup",
+    upsampler_weights="tiny-simfeatup",
+    energy=0.9999,
     templates="aerial",
     logit_scale=12.9,
     gsd=(0.25, 4.0),
@@ -188,7 +191,7 @@ def load_preset(name: str, *, within: tuple[Path, ...] = ()) -> SegmentPreset:
     """A preset by name, or from a TOML file whose keys are the fields of `SegmentPreset`.
 
     A file may begin from another preset with `base = "segearth-ov"`; its name is the file's stem unless
-    it gives one. Paths with a slash or a dot are looked for beside the file first. `within`: the files that
+    it gives one. With other weights it does not inherit the upsampler, with another upsampler not its weights. Paths with a slash or a dot are looked for beside the file first. `within`: the files that
     are being read, one the base of the other.
 
     Raises:
@@ -245,6 +248,10 @@ def _from_table(path: Path, base: SegmentPreset | None, table: dict[str, Any]) -
     table.setdefault("name", path.stem)
     if base is None and "weights" not in table:
         raise UsageError(f'{path}: name the weights, or a preset to begin from: base = "segearth-ov".')
+    if "weights" in table:
+        table.setdefault("upsampler", None)  # the base's belongs to the base's weights
+    if "upsampler" in table:
+        table.setdefault("upsampler_weights", None)
     row = replace(base, **table) if base else SegmentPreset(**table)
     if row.overlap >= row.tile_size:
         raise UsageError(f"{path}: overlap must be smaller than tile_size ({row.tile_size}), got {row.overlap}.")

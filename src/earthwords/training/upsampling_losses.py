@@ -67,8 +67,10 @@ def sampled_crf(guidance: Tensor, features: Tensor, rows: Tensor, cols: Tensor) 
 
 
 def _pairs(values: Tensor) -> Tensor:
-    """`(batch, dim, n)` to squared distances `(batch, n, n)`."""
-    return (values[..., :, None] - values[..., None, :]).square().sum(dim=1)
+    """`(batch, dim, n)` to squared distances `(batch, n, n)`, by products of what remains without the mean."""
+    centred = values - values.mean(dim=2, keepdim=True)
+    squares = centred.square().sum(dim=1)
+    return (squares[:, :, None] + squares[:, None, :] - 2 * centred.mT @ centred).clamp(min=0)
 
 
 def entropy(kernels: Tensor) -> Tensor:
