@@ -14,6 +14,8 @@ __version__ = "0.1.0"
 _CONTENTS: dict[str, str] = {
     # verbs: each is a command too
     "segment": "earthwords.tasks.segment:segment",
+    "classify": "earthwords.tasks.classify:classify",
+    "evaluate": "earthwords.tasks.evaluate:evaluate",
     "demo": "earthwords.tasks.demo:demo",
     "doctor": "earthwords.tasks.doctor:doctor",
     "list_models": "earthwords.tasks.models:models",
