@@ -38,9 +38,9 @@ def test_crop_and_square(tmp_path: Path) -> None:
     image[:, 30:70] = 200
     Image.fromarray(image).save(tmp_path / "a.png")
     crop = load_picture(tmp_path / "a.png", Looks(side=20), MEAN)
-    assert crop.shape == (20, 20, 3) and (crop == 200).mean() > 0.9
+    assert crop.shape == (20, 20, 3) and (crop > 150).all()
     square = load_picture(tmp_path / "a.png", Looks(side=20, fit="square"), MEAN)
-    assert square.shape == (20, 20, 3) and 0.3 < (square == 200).mean() < 0.5
+    assert square.shape == (20, 20, 3) and 0.3 < (square > 150).mean() < 0.5
     with pytest.raises(UsageError, match="Did you mean 'square'"):
         Looks(side=20, fit="sqare")
 

@@ -210,12 +210,12 @@ def _check(where: Path, arrays: dict[str, Array], classes: tuple[str, ...]) -> N
     images = arrays.get("images")
     if images is None or images.ndim != 2 or not len(images):
         raise SourceError(f"{where}: images must be (image, dim), got {None if images is None else images.shape}.")
-    count, dim = images.shape
+    count, dim = map(int, images.shape)
     expected = {
         "labels": (count,), "texts": (-1, len(classes), dim), "captions": (-1, dim), "image_of_caption": (-1,),
         "numbers": (count, 10, dim), "counts": (count,), "train": (-1,), "validation": (-1,), "test": (-1,),
     }  # fmt: skip
-    limits: dict[str, int] = dict.fromkeys(("image_of_caption", "train", "validation", "test"), count)
+    limits = dict.fromkeys(("image_of_caption", "train", "validation", "test"), int(count))
     limits["labels"] = len(classes)
     for name, shape in expected.items():
         found = arrays.get(name)
