@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from earthwords.data.scene_sets import PUBLISHED, class_words, is_scene_set, known, read_scene_set
+from earthwords.data.scene_sets import PUBLISHED, class_words, find_scene_sets, is_scene_set, known, read_scene_set
 from earthwords.errors import SourceError, UsageError
 from earthwords.text.templates import TEMPLATES
 from tests.scenes import CLASSES, records, write_folders, write_records
@@ -77,6 +77,17 @@ def test_what_is_no_set(tmp_path: Path) -> None:
     )
     with pytest.raises(UsageError, match="no data set"):
         read_scene_set(tmp_path / "empty")
+
+
+def test_sets_of_a_folder(tmp_path: Path) -> None:
+    write_folders(tmp_path / "root" / "AID")
+    write_folders(tmp_path / "root" / "tiles of something")
+    write_records(tmp_path / "root" / "sentences")
+    (tmp_path / "root" / "broken").mkdir()
+    (tmp_path / "root" / "broken" / "a.json").write_text("{")
+    assert [path.name for path in find_scene_sets(tmp_path / "root")] == ["AID", "sentences"]
+    alone = tmp_path / "root" / "tiles of something"
+    assert find_scene_sets(alone) == [alone] and find_scene_sets(tmp_path / "root" / "broken") == []
 
 
 @pytest.mark.parametrize(

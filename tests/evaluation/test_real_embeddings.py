@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -17,6 +18,7 @@ from earthwords.evaluation.knn import NEIGHBOURS, TEMPERATURE, vote
 from earthwords.evaluation.probes import logistic
 from earthwords.evaluation.suite import TASKS, Options, thirds
 from earthwords.evaluation.zeroshot import ENSEMBLES
+from earthwords.text.templates import TEMPLATES
 from tests.conftest import ROOT
 
 MODELS = {"clip_vit-b-32": "CLIP ViT-B-32", "remoteclip_vit-b-32": "RemoteCLIP ViT-B-32"}
@@ -33,6 +35,12 @@ def folder() -> Path:
 @pytest.fixture(scope="module")
 def stored(folder: Path) -> dict[str, Stored]:
     return {each.model: each for each in read_stored(folder)}
+
+
+def test_the_prompts_are_those_of_the_vectors(folder: Path) -> None:
+    with safe_open(folder / "clip_vit-b-32.safetensors", "np") as file:
+        listed = json.loads(file.metadata()["templates"])
+    assert sorted(template.removesuffix(" {}") for template in TEMPLATES["rs-transclip"]) == sorted(listed)
 
 
 @pytest.mark.parametrize("ensemble", ENSEMBLES)

@@ -139,12 +139,23 @@ def read_scene_set(folder: Path, *, names: dict[str, str] | None = None) -> Scen
     return _from_folders(folder, row, names or {})
 
 
+def find_scene_sets(root: Path) -> list[Path]:
+    """The sets in a folder: those with records and those of a published name; else the folder itself."""
+    inside = [each for each in sorted(root.iterdir()) if each.is_dir()]
+    found = [each for each in inside if _has_records(each) or (known(each.name) is not _ANY and is_scene_set(each))]
+    return found or ([root] if is_scene_set(root) else [])
+
+
 def is_scene_set(folder: Path) -> bool:
     """Whether `read_scene_set` would find something here."""
-    if not folder.is_dir():
+    return folder.is_dir() and (_has_records(folder) or len(_class_folders(folder)[1]) > 1)
+
+
+def _has_records(folder: Path) -> bool:
+    try:
+        return any(_records(path) is not None for path in sorted(folder.glob("*.json")))
+    except SourceError:
         return False
-    listed = any(_records(path) is not None for path in sorted(folder.glob("*.json")))
-    return listed or len(_class_folders(folder)[1]) > 1
 
 
 def _from_records(folder: Path, records: list[dict[str, Any]], row: Published, names: dict[str, str]) -> SceneSet:

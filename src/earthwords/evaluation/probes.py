@@ -22,7 +22,7 @@ from earthwords.errors import UsageError, unknown
 
 Array = NDArray[Any]
 
-DECAYS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
+DECAYS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
 """Weight decays that `logistic` chooses from, strongest first."""
 RATES = tuple(base * step for base in (1e-1, 1e-2) for step in range(1, 9))
 SGD_DECAYS = tuple(base * step for base in (1e-5, 1e-6, 1e-7, 1e-8, 1e-9) for step in range(1, 9))

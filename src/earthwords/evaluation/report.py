@@ -136,7 +136,7 @@ def _told(entry: Entry) -> Iterator[tuple[str, Any]]:
     if entry.task == "few-shot":
         for row in entry.figures["shots"]:
             short = f" ({row['short']} classes have fewer)" if row["short"] else ""
-            yield f"{row['shots']} shots{short}", f"{row['mean']:.2f} ± {row['std']:.2f}"
+            yield f"{row['shots']}-shot{short}", f"{row['mean']:.2f} ± {row['std']:.2f}"
 
 
 def _per_class(entry: Entry) -> list[str]:

@@ -155,7 +155,7 @@ def few_shot(source: Source, options: Options) -> dict[str, Any]:
         train, validation, test, classes=len(source.classes), shots=options.shots, method=options.probe,
         seeds=range(options.seed, options.seed + options.seeds), select=options.select, tick=options.tick,
     )  # fmt: skip
-    means = {f"{row['shots']} shots": row["mean"] for row in rows}
+    means = {f"{row['shots']}-shot": row["mean"] for row in rows}
     return {"images": told, **means, "shots": rows, "selected_on": options.select, **_choice(options)}
 
 
@@ -199,7 +199,7 @@ TASKS: dict[str, Task] = {
     "few-shot": Task(
         run=few_shot,
         settings=("split", "probe", "select", "seed", "shots", "seeds"),
-        headline=tuple(f"{shots} shots" for shots in fewshot.SHOTS),
+        headline=tuple(f"{shots}-shot" for shots in fewshot.SHOTS),
     ),
     "retrieval": Task(
         run=retrieval,

@@ -1,9 +1,8 @@
 """Whole images and sentences to vectors, remembered on disk in pieces so that an interrupted run goes on.
 
 A picture is first resized, then cut: `crop` as CLIP does it (the shorter side to the model's size, then the middle
-square), `square` resizes both sides to it and cuts nothing. Bytes of three bands are read and resized by PIL; any
-other raster (bands, 16 bits, nodata) is opened as a scene and stretched, and what was not observed takes the model's
-mean colour.
+square), `square` resizes both sides to it and cuts nothing. JPEG, PNG and the like are read by PIL; any other raster is
+opened as a scene (bands, 16 bits, nodata), and what was not observed takes the model's mean colour.
 """
 
 from __future__ import annotations
@@ -36,9 +35,7 @@ PIECE = 512
 """Images or sentences of a remembered piece."""
 _MOST_SIDE = 1024
 """A larger scene is first averaged to about this, by the longer side."""
-_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-_GDAL_NODATA = 42113
-"""Tag of a TIFF."""
+_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _TOWER_SETTINGS = ("hidden_act", "num_attention_heads", "eos_token_id", "layer_norm_eps")
 """What changes a tower's vectors without showing in its weights."""
 Array = NDArray[np.float32]
@@ -152,8 +149,7 @@ def _plain(source: str | Path) -> Image.Image | None:
         return None
     try:
         with Image.open(source) as image:
-            tags = getattr(image, "tag_v2", {})
-            if image.mode not in ("RGB", "L", "P") or "transparency" in image.info or _GDAL_NODATA in tags:
+            if image.mode not in ("RGB", "L", "P") or "transparency" in image.info:
                 return None
             return image.convert("RGB") if max(image.size) <= 4 * _MOST_SIDE else None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):

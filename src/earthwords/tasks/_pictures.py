@@ -6,13 +6,12 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from earthwords.data.scene_sets import SceneSet, is_scene_set
+from earthwords.data.scene_sets import SceneSet
 from earthwords.errors import UsageError
 from earthwords.evaluation.counting import candidates
 from earthwords.evaluation.zeroshot import unit
@@ -128,13 +127,6 @@ class Pictures:
             groups.append(part[~seen[part]])
             seen[part] = True
         return [group for group in (*groups, np.flatnonzero(~seen)) if len(group)]
-
-
-def find_sets(root: Path) -> list[Path]:
-    """The data sets of a folder: itself, or the folders in it."""
-    if is_scene_set(root) and not any(is_scene_set(each) for each in sorted(root.iterdir()) if each.is_dir()):
-        return [root]
-    return [each for each in sorted(root.iterdir()) if is_scene_set(each)]
 
 
 def pictures(

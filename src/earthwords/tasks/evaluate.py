@@ -82,7 +82,7 @@ def evaluate(
     ----------
     what
         Tasks (zero-shot, transductive, linear-probe, knn, few-shot, retrieval, counting) and names of data sets, in
-        any order; without a data set: every one in --data that a task fits.
+        any order; without a data set: every one known in --data that a task fits.
     out
         Folder of results.json, results.md and the plots.
     data
@@ -92,7 +92,7 @@ def evaluate(
     preset
         Preset whose CLIP is measured.
     model
-        Other CLIP weights: name, Hugging Face id, folder or checkpoint file.
+        Other CLIP weights: name, Hugging Face id, folder or checkpoint file; one of several in --embeddings.
     split
         Images that are measured; by default the test split, or all where files tell no splits.
     templates
@@ -192,13 +192,14 @@ def _entry(source: Source, task: str, options: Options, kept: dict[Any, Entry], 
     """A task's result, and whether it was computed now."""
     from dataclasses import replace
 
+    from earthwords import __version__
     from earthwords.evaluation.report import Entry
     from earthwords.evaluation.suite import TASKS
 
     row = TASKS[task]
     used = {name: getattr(options, name) for name in row.settings}
     settings = {**source.about, **{name: "default" if value is None else value for name, value in used.items()}}
-    settings = json.loads(json.dumps({**settings, "data": source.fingerprint}))
+    settings = json.loads(json.dumps({**settings, "data": source.fingerprint, "earthwords": __version__}))
     before = kept.get((source.name, source.model, task))
     if before is not None and before.settings == settings:
         return before, False
@@ -226,8 +227,7 @@ def _sorted_out(what: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _find(root: Path, sets: Sequence[str], names: dict[str, str]) -> list[SceneSet]:
     """The data sets named, or all there are."""
-    from earthwords.data.scene_sets import is_scene_set, read_scene_set
-    from earthwords.tasks._pictures import find_sets
+    from earthwords.data.scene_sets import find_scene_sets, is_scene_set, read_scene_set
 
     if not root.is_dir():
         raise UsageError(f"There is no folder {root}; --data is a data set, or a folder of data sets.")
@@ -236,7 +236,7 @@ def _find(root: Path, sets: Sequence[str], names: dict[str, str]) -> list[SceneS
             there = [each.name for each in sorted(root.iterdir()) if is_scene_set(each)]
             hint = did_you_mean(name, [*TASK_NAMES, *there])
             raise UsageError(f"{name!r} is no task, and no data set in {root}. {hint}")
-    found = [root / name for name in sets] or find_sets(root)
+    found = [root / name for name in sets] or find_scene_sets(root)
     if not found:
         raise UsageError(f"{root} holds no data set: folders of images, one a class, or a JSON of records.")
     return [read_scene_set(folder, names=names) for folder in found]
