@@ -18,6 +18,12 @@ TRAIN, TEST = MADE.known(FIRST), MADE.known(REST)
 CHOSEN, KEPT = (TRAIN.part(index) for index in cut(TRAIN.labels, 0.7, seed=5))
 
 
+@pytest.fixture(autouse=True)
+def few_decays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the optimum is well defined, so that two solvers meet."""
+    monkeypatch.setattr(probes, "DECAYS", (1e-1, 1e-2, 1e-3, 1e-4))
+
+
 def oracle(train: probes.Known, decay: float) -> LogisticRegression:
     return LogisticRegression(C=1 / (decay * len(train)), tol=1e-6, max_iter=2_000).fit(
         train.vectors.astype(np.float64), train.labels
