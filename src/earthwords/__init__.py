@@ -15,6 +15,8 @@ _CONTENTS: dict[str, str] = {
     # verbs: each is a command too
     "segment": "earthwords.tasks.segment:segment",
     "upsample": "earthwords.tasks.upsample:upsample",
+    "classify": "earthwords.tasks.classify:classify",
+    "evaluate": "earthwords.tasks.evaluate:evaluate",
     "demo": "earthwords.tasks.demo:demo",
     "doctor": "earthwords.tasks.doctor:doctor",
     "list_models": "earthwords.tasks.models:models",

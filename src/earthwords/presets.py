@@ -191,8 +191,9 @@ def load_preset(name: str, *, within: tuple[Path, ...] = ()) -> SegmentPreset:
     """A preset by name, or from a TOML file whose keys are the fields of `SegmentPreset`.
 
     A file may begin from another preset with `base = "segearth-ov"`; its name is the file's stem unless
-    it gives one. With other weights it does not inherit the upsampler, with another upsampler not its weights. Paths with a slash or a dot are looked for beside the file first. `within`: the files that
-    are being read, one the base of the other.
+    it gives one. With other weights it does not inherit the upsampler, with another upsampler not its weights. Paths
+    with a slash or a dot are looked for beside the file first. `within`: the files that are being read, one the base
+    of the other.
 
     Raises:
         UsageError: unknown preset, unreadable file, unknown key, a value of the wrong type or out of range.

@@ -24,6 +24,7 @@ from earthwords.models.upsamplers import anyup, bilinear, jbu, simfeatup
 from earthwords.text.templates import TEMPLATES
 from earthwords.text.tokenizer import ClipTokenizer
 
+from . import scene_metrics
 from . import upsampler_training as training
 from .cases import GOLDEN, Case, agree, cases, same_labels
 
@@ -351,6 +352,9 @@ CHECKS: dict[str, Callable[[Case], None]] = {
     "scale_net_rec_loss": training.check_scale_net_rec_loss,
     "content_retention": training.check_content_retention,
     "id_conv": training.check_id_conv,
+    "retrieval_metrics": scene_metrics.check_retrieval_metrics,
+    "counting_metrics": scene_metrics.check_counting_metrics,
+    "transclip_whu": scene_metrics.check_transclip_whu,
     "e2e_jbu": check_e2e,
 }
 

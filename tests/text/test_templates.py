@@ -44,3 +44,13 @@ def test_bad_file(tmp_path: Path, text: str) -> None:
 def test_unknown_set() -> None:
     with pytest.raises(UsageError, match="Did you mean 'openai80'"):
         load_templates("openai8")
+
+
+def test_sets_of_scenes() -> None:
+    sizes = {name: len(TEMPLATES[name]) for name in ("remoteclip", "remoteclip5", "remoteclip-eurosat")}
+    assert sizes == {"remoteclip": 1, "remoteclip5": 5, "remoteclip-eurosat": 3}
+    assert len(set(TEMPLATES["remoteclip-resisc45"])) == 18 and len(set(TEMPLATES["rs-transclip"])) == 106
+    assert "satellite imagery of a {}." in TEMPLATES["remoteclip-resisc45"]
+    for name, templates in TEMPLATES.items():
+        assert all(template.count("{}") == 1 for template in templates), name
+        assert not any(" a aerial" in f" {template}" for template in templates), name

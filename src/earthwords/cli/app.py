@@ -34,6 +34,12 @@ app = App(
 )
 app.command("earthwords.tasks.segment:segment", name="segment", help="Segment a georeferenced raster by words.")
 app.command("earthwords.tasks.upsample:upsample", name="upsample", help="Dense features of a raster, pixel by pixel.")
+app.command(
+    "earthwords.tasks.classify:classify", name="classify", help="Name what images and rasters show, each as a whole."
+)
+app.command(
+    "earthwords.tasks.evaluate:evaluate", name="evaluate", help="Measure a model on scenes: classification, retrieval."
+)
 app.command("earthwords.tasks.demo:demo", name="demo", help="The main job on a scene rendered here; no network.")
 app.command("earthwords.tasks.doctor:doctor", name="doctor", help="Check the installation with a small self-test.")
 models = App(name="models", help="List presets and weights; `models pull NAME` downloads.")

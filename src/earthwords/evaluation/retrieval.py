@@ -3,6 +3,8 @@ https://arxiv.org/abs/2306.11029)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +14,11 @@ RANKS = (1, 5, 10)
 
 
 def recalls(
-    images: NDArray[np.floating], texts: NDArray[np.floating], image_of_text: NDArray[np.integer]
+    images: NDArray[np.floating],
+    texts: NDArray[np.floating],
+    image_of_text: NDArray[np.integer],
+    *,
+    ranks: Sequence[int] = RANKS,
 ) -> dict[str, float]:
     """Recalls in percent.
 
@@ -23,24 +29,27 @@ def recalls(
     Args:
         images: `(image, dim)` unit vectors.
         texts: `(text, dim)` unit vectors.
-        image_of_text: `(text,)` index of the image each sentence describes.
+        image_of_text: `(text,)` index of the image each sentence describes; every image has one or more.
+        ranks: the K.
 
     Returns:
-        `i2t_r1 ... t2i_r10` and `mean_recall`.
+        `i2t_r1 ... t2i_r10` and `mean_recall`, their mean.
 
     Raises:
-        UsageError: a vector is not finite.
+        UsageError: a vector is not finite, an image has no sentence, or a sentence no image.
     """
+    if set(np.unique(image_of_text)) != set(range(len(images))):
+        raise UsageError(f"Every one of the {len(images):,} images needs a sentence, and every sentence an image.")
     scores = texts @ images.T
     if not np.isfinite(scores).all():
         raise UsageError("Retrieval needs finite vectors, but some are NaN or infinite.")
     own = scores[np.arange(len(texts)), image_of_text]
     mine = np.ones(len(texts))
-    out = {f"t2i_r{k}": _recall(scores > own[:, None], scores == own[:, None], mine, k) for k in RANKS}
+    out = {f"t2i_r{k}": _recall(scores > own[:, None], scores == own[:, None], mine, k) for k in ranks}
     best = np.full(len(images), -np.inf, scores.dtype)
     np.maximum.at(best, image_of_text, own)
     mine = np.bincount(image_of_text[own == best[image_of_text]], minlength=len(images)).astype(float)
-    out |= {f"i2t_r{k}": _recall((scores > best).T, (scores == best).T, mine, k) for k in RANKS}
+    out |= {f"i2t_r{k}": _recall((scores > best).T, (scores == best).T, mine, k) for k in ranks}
     out["mean_recall"] = float(np.mean(list(out.values())))
     return out
 

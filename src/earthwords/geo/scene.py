@@ -90,6 +90,13 @@ class Scene:
         twin.grid = working_grid(self.native, gsd)
         return twin
 
+    def within(self, most: int) -> Scene:
+        """As `at`, with a working grid of at most `most` pixels a side; without need for a CRS."""
+        twin = copy.copy(self)
+        shrink = max(1.0, max(self.native.shape) / most)
+        twin.grid = self.native.resized(*(max(1, round(side / shrink)) for side in self.native.shape))
+        return twin
+
     def read(self, window: Window) -> Raster:
         """A window of the working grid: float32 `(3, row, col)`, 0..1 after the stretch, invalid pixels 0.
 

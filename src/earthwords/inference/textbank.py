@@ -7,7 +7,6 @@ one more class encodes that one only.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import tempfile
 import zipfile
@@ -20,14 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from earthwords.inference.embed import text_id
 from earthwords.inference.pool import one_core
 from earthwords.models.backbones.clip import ClipBackbone
 from earthwords.models.weights import cache_folder
 from earthwords.text.templates import fill
 from earthwords.types import TextBank, Vocabulary
-
-_TOWER_SETTINGS = ("hidden_act", "num_attention_heads", "eos_token_id", "layer_norm_eps")
-"""What changes a text tower's vectors without showing in its weights."""
 
 
 def build_text_bank(
@@ -38,7 +35,7 @@ def build_text_bank(
     Args:
         cache: folder of remembered vectors; by default in `models.weights.cache_folder()`.
     """
-    folder = (cache or cache_folder() / "text") / _tower_id(backbone)
+    folder = (cache or cache_folder() / "text") / text_id(backbone)
     words = vocabulary.queries
     paths = {word: folder / f"{_key(templates, word)}.npy" for word in words}
     known = {word: vector for word, path in paths.items() if (vector := _recall(path, backbone.dim)) is not None}
@@ -61,17 +58,6 @@ def encode_words(backbone: ClipBackbone, words: Sequence[str], templates: Sequen
     prompts = [prompt for word in words for prompt in fill(templates, word)]
     embeddings = F.normalize(backbone.encode_text(prompts), dim=-1)
     return F.normalize(embeddings.unflatten(0, (len(words), len(templates))).mean(dim=1), dim=-1)
-
-
-def _tower_id(backbone: ClipBackbone) -> str:
-    """Hash of the text tower: the vectors of other weights or another activation are never mistaken for its own."""
-    config = getattr(backbone.model.config, "text_config", None)
-    digest = hashlib.sha256(json.dumps([getattr(config, name, None) for name in _TOWER_SETTINGS]).encode())
-    for name, value in sorted(backbone.model.state_dict().items()):
-        if name.startswith(("text_model.", "text_projection.")):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
-    return digest.hexdigest()[:24]
 
 
 def _key(templates: Sequence[str], word: str) -> str:

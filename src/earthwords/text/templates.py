@@ -1,7 +1,9 @@
 """Prompt templates: the sentences around a class name.
 
 Sources: the ImageNet prompts of https://github.com/openai/CLIP (notebooks/Prompt_Engineering_for_ImageNet),
-as used by SegEarth-OV (https://github.com/likyoo/SegEarth-OV), and the five of MaskCLIP.
+as used by SegEarth-OV (https://github.com/likyoo/SegEarth-OV), the five of MaskCLIP, those of RemoteCLIP
+(its paper, https://arxiv.org/abs/2306.11029, and the sets of its codebase, https://github.com/ChenDelong1999/ITRA) and
+those of RS-TransCLIP (https://github.com/elkhouryk/RS-TransCLIP).
 """
 
 from __future__ import annotations
@@ -94,6 +96,22 @@ OPENAI_80 = (
     "a tattoo of the {}.",
 )
 
+_KINDS = ("remote sensing image", "aerial image", "satellite image")
+_LOOKS = ("bad", "black and white", "blurry", "bright", "close-up", "cropped", "dark", "good", "jpeg corrupted",
+          "low resolution")  # fmt: skip
+_SIZES = ("cool", "hard to see", "large", "nice", "small", "weird")
+
+RS_TRANSCLIP = (
+    "a satellite photo of a {}",
+    *(f"a {look} {kind} of {word} {{}}" for look in _LOOKS for kind in _KINDS for word in ("a", "the")),
+    *(
+        f"{'an' if kind.startswith('aerial') else 'a'} {kind} of {words} {{}}"
+        for kind in _KINDS
+        for words in ("a", "the", "many", *(f"{word} {size}" for word in ("a", "the") for size in _SIZES))
+    ),
+)  # fmt: skip
+"""106; whether the authors end them with a full stop is not known to us."""
+
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "openai80": OPENAI_80,
     "openai7": (
@@ -117,6 +135,22 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "a satellite image of {}.",
         "{} seen from above.",
     ),
+    "remoteclip": ("a satellite photo of {}.",),
+    "remoteclip5": (
+        "a centered satellite photo of a {}.",
+        "a centered satellite photo of the {} taken from above.",
+        "an overhead view of the {}.",
+        "an overhead view of a {}.",
+        "an overhead view of {}.",
+    ),
+    "remoteclip-eurosat": tuple(f"a centered satellite photo of {word}{{}}." for word in ("", "a ", "the ")),
+    "remoteclip-resisc45": tuple(
+        f"{source} {what} of {word}{{}}."
+        for source in ("satellite", "aerial")
+        for what in ("imagery", "photo", "view")
+        for word in ("", "a ", "the ")
+    ),
+    "rs-transclip": RS_TRANSCLIP,
     "photo": ("a photo of a {}.",),
     "none": ("{}",),
 }

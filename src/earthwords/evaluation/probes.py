@@ -1,0 +1,270 @@
+"""Linear probes: a linear classifier on frozen embeddings.
+
+`logistic` finds the optimum of the regularised cross-entropy with L-BFGS; `sgd` is RemoteCLIP's recipe
+(https://arxiv.org/abs/2306.11029; settings as in its codebase, https://github.com/ChenDelong1999/ITRA): momentum SGD,
+cosine annealing, settings by random search. Settings are chosen on validation images; the authors' choice by
+the test images themselves is there under `select="test"`, and results say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from torch.nn import functional as F
+
+from earthwords.errors import UsageError, unknown
+
+Array = NDArray[Any]
+
+DECAYS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
+"""Weight decays that `logistic` chooses from, strongest first."""
+RATES = tuple(base * step for base in (1e-1, 1e-2) for step in range(1, 9))
+SGD_DECAYS = tuple(base * step for base in (1e-5, 1e-6, 1e-7, 1e-8, 1e-9) for step in range(1, 9))
+"""The grid that `sgd` draws from."""
+DRAWS = 5
+"""Settings that `sgd` tries."""
+EPOCHS, BATCH, MOMENTUM, FIRST_SPREAD = 1000, 10_000, 0.9, 0.01
+SELECT = ("validation", "test")
+_ITERATIONS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """Images whose classes are known."""
+
+    vectors: Array
+    """`(image, dim)` unit vectors."""
+    labels: NDArray[np.int64]
+    """`(image,)`."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def part(self, index: NDArray[np.integer]) -> Known:
+        """Some of them."""
+        return Known(vectors=self.vectors[index], labels=self.labels[index])
+
+    def with_also(self, others: Known) -> Known:
+        """These and others."""
+        return Known(
+            vectors=np.concatenate([self.vectors, others.vectors]), labels=np.concatenate([self.labels, others.labels])
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear:
+    """A linear classifier."""
+
+    weight: Array
+    """`(class, dim)`."""
+    bias: Array
+    """`(class,)`."""
+
+    def __call__(self, vectors: Array) -> Array:
+        """Logits `(image, class)`."""
+        return vectors @ self.weight.T + self.bias
+
+    def accuracy(self, known: Known) -> float:
+        """Percent."""
+        return 100 * float((self(known.vectors).argmax(axis=1) == known.labels).mean())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """A fitted classifier and how its settings came about."""
+
+    model: Linear
+    settings: dict[str, float]
+    selected_on: str
+    """`validation` or `test`."""
+    tried: tuple[dict[str, float], ...]
+    """The settings that were compared, each with its `accuracy` on those images in percent."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, without the weights."""
+        return {key: value for key, value in asdict(self).items() if key != "model"}
+
+
+def logistic(train: Known, *, classes: int, weight_decay: float, start: Linear | None = None) -> Linear:
+    """The minimum of mean cross-entropy + `weight_decay` / 2 |W|^2 (the bias is free), by L-BFGS in float64.
+
+    The same as scikit-learn's `LogisticRegression(C=1 / (weight_decay * images))`.
+    """
+    x, y = np.asarray(train.vectors, np.float64), train.labels
+    count, dim = x.shape
+    truth = np.zeros((count, classes))
+    truth[np.arange(count), y] = 1
+
+    def loss(flat: Array) -> tuple[float, Array]:
+        weight, bias = flat[: classes * dim].reshape(classes, dim), flat[classes * dim :]
+        logits = x @ weight.T + bias
+        logits -= logits.max(axis=1, keepdims=True)
+        powers = np.exp(logits)
+        total = powers.sum(axis=1, keepdims=True)
+        value = (np.log(total[:, 0]) - logits[np.arange(count), y]).mean() + weight_decay / 2 * (weight * weight).sum()
+        slope = (powers / total - truth) / count
+        return float(value), np.concatenate([(slope.T @ x + weight_decay * weight).ravel(), slope.sum(axis=0)])
+
+    first = np.zeros(classes * (dim + 1))
+    if start is not None:
+        first = np.concatenate([start.weight.ravel(), start.bias])
+    options = {"maxiter": _ITERATIONS, "gtol": 1e-6, "ftol": 1e-10, "maxcor": 20}
+    flat = minimize(loss, first, jac=True, method="L-BFGS-B", options=options).x
+    return Linear(weight=flat[: classes * dim].reshape(classes, dim), bias=flat[classes * dim :])
+
+
+def sgd(
+    train: Known,
+    *,
+    classes: int,
+    lr: float,
+    weight_decay: float,
+    epochs: int = EPOCHS,
+    seed: int = 0,
+    watch: Callable[[Linear], None] = lambda model: None,
+) -> Linear:
+    """Momentum SGD on cross-entropy, rate falling to 0 along a cosine; `watch` sees the model after every epoch."""
+    drawn = torch.Generator().manual_seed(seed)
+    x = torch.from_numpy(np.ascontiguousarray(train.vectors, dtype=np.float32))
+    y = torch.from_numpy(np.asarray(train.labels, np.int64))
+    weight = (FIRST_SPREAD * torch.randn(classes, x.shape[1], generator=drawn)).requires_grad_()
+    bias = torch.zeros(classes, requires_grad=True)
+    optimizer = torch.optim.SGD([weight, bias], lr=lr, momentum=MOMENTUM, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
+
+    def model() -> Linear:
+        return Linear(weight=weight.detach().numpy().copy(), bias=bias.detach().numpy().copy())
+
+    for _ in range(epochs):
+        order = torch.randperm(len(x), generator=drawn) if len(x) > BATCH else torch.arange(len(x))
+        for rows in order.split(BATCH):
+            optimizer.zero_grad()
+            F.cross_entropy(F.linear(x[rows], weight, bias), y[rows]).backward()
+            optimizer.step()
+        schedule.step()
+        watch(model())
+    return model()
+
+
+def probe_logistic(
+    train: Known, judge: Known, *, classes: int, seed: int = 0, select: str = "validation", refit: bool = True
+) -> Probe:
+    """The weight decay of `DECAYS` that does best on `judge`; of equal ones the strongest."""
+    tried, models = [], []
+    model: Linear | None = None
+    for decay in DECAYS:
+        model = logistic(train, classes=classes, weight_decay=decay, start=model)
+        models.append(model)
+        tried.append({"weight_decay": decay, "accuracy": model.accuracy(judge)})
+    best = int(np.argmax([entry["accuracy"] for entry in tried]))
+    final, decay = models[best], tried[best]["weight_decay"]
+    if refit and select == "validation":
+        final = logistic(train.with_also(judge), classes=classes, weight_decay=decay, start=final)
+    return Probe(model=final, settings={"weight_decay": decay}, selected_on=select, tried=tuple(tried))
+
+
+def probe_sgd(
+    train: Known,
+    judge: Known,
+    *,
+    classes: int,
+    seed: int = 0,
+    select: str = "validation",
+    refit: bool = True,
+    epochs: int = EPOCHS,
+) -> Probe:
+    """The best of `DRAWS` random settings on `judge`; with `select="test"` also its best epoch, as the authors do."""
+    rng = np.random.default_rng(seed)
+    tried, models = [], []
+    for _ in range(DRAWS):
+        lr, decay = float(rng.choice(RATES)), float(rng.choice(SGD_DECAYS))
+        best = _Best(judge)
+        watch = best if select == "test" else lambda model: None
+        last = sgd(train, classes=classes, lr=lr, weight_decay=decay, epochs=epochs, seed=seed, watch=watch)
+        model = best.model if best.model is not None else last
+        models.append(model)
+        epoch = {"epoch": float(best.epoch)} if select == "test" else {}
+        tried.append({"lr": lr, "weight_decay": decay, **epoch, "accuracy": model.accuracy(judge)})
+    place = int(np.argmax([entry["accuracy"] for entry in tried]))
+    settings = {name: value for name, value in tried[place].items() if name != "accuracy"}
+    final = models[place]
+    if refit and select == "validation":
+        lr, decay = settings["lr"], settings["weight_decay"]
+        final = sgd(train.with_also(judge), classes=classes, lr=lr, weight_decay=decay, epochs=epochs, seed=seed)
+    return Probe(model=final, settings=settings, selected_on=select, tried=tuple(tried))
+
+
+class _Best:
+    """Remembers the model of the epoch that does best."""
+
+    def __init__(self, judge: Known) -> None:
+        self.judge, self.epoch, self.seen, self.right = judge, 0, 0, -1.0
+        self.model: Linear | None = None
+
+    def __call__(self, model: Linear) -> None:
+        self.seen += 1
+        right = model.accuracy(self.judge)
+        if right > self.right:
+            self.right, self.model, self.epoch = right, model, self.seen
+
+
+PROBES: dict[str, Callable[..., Probe]] = {"logistic": probe_logistic, "sgd": probe_sgd}
+
+
+def linear_probe(
+    train: Known,
+    validation: Known | None,
+    test: Known,
+    *,
+    classes: int,
+    method: str = "logistic",
+    select: str = "validation",
+    seed: int = 0,
+    refit: bool = True,
+) -> Probe:
+    """Fit a probe by a name of `PROBES`, settings chosen on `validation` (then it is fitted to both), or on `test`.
+
+    Raises:
+        UsageError: an unknown name, or no image to learn from or to choose with.
+    """
+    if method not in PROBES:
+        raise unknown("probe", method, PROBES)
+    if select not in SELECT:
+        raise unknown("images to select with", select, SELECT)
+    judge = test if select == "test" else validation
+    for what, known in (("train", train), (select, judge)):
+        if known is None or not len(known):
+            raise UsageError(f"A linear probe needs {what} images, and there are none.")
+    return PROBES[method](train, judge, classes=classes, seed=seed, select=select, refit=refit)
+
+
+def cut(
+    labels: NDArray[np.integer], share: float, *, seed: int | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices of the first `share` of every class and of its rest, each ascending.
+
+    As in RemoteCLIP's codebase (80 %), but in the order given, or shuffled with `seed`. A class of two images or more
+    has at least one on either side.
+    """
+    first: list[NDArray[np.int64]] = []
+    rest: list[NDArray[np.int64]] = []
+    rng = None if seed is None else np.random.default_rng(seed)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        if rng is not None:
+            members = rng.permutation(members)
+        count = int(share * len(members) + 1e-9)
+        count = len(members) if len(members) < 2 else min(max(count, 1), len(members) - 1)
+        first.append(members[:count])
+        rest.append(members[count:])
+    return _joined(first), _joined(rest)
+
+
+def _joined(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.sort(np.concatenate(parts)) if parts else np.empty(0, np.int64)

@@ -1,0 +1,154 @@
+"""Results as JSON, markdown and plots; what is done already is found again in the JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from earthwords.errors import UsageError, brief
+from earthwords.evaluation.counting import WORDS
+from earthwords.evaluation.draw import Line, confusion_plot, curve_plot
+from earthwords.evaluation.suite import TASKS
+from earthwords.geo.outputs import atomic_path
+
+RESULTS, TABLE = "results.json", "results.md"
+WAYS = {"i2t": "image to text", "t2i": "text to image"}
+_PLAIN_NAMES = {
+    "top1": "top-1", "top3": "top-3", "top5": "top-5", "mean_per_class": "mean per class", "mean_recall": "mean recall",
+    "zero_shot_top1": "top-1 of words alone", "mean_absolute_error": "mean absolute error",
+    **{f"{way}_r{k}": f"{name} R@{k}" for way, name in WAYS.items() for k in (1, 5, 10)},
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One task on one data set with one model."""
+
+    task: str
+    dataset: str
+    model: str
+    settings: dict[str, Any]
+    """Everything the figures depend on."""
+    classes: tuple[str, ...]
+    figures: dict[str, Any]
+    seconds: float
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What there is only one of in a report."""
+        return self.dataset, self.model, self.task
+
+    @property
+    def stem(self) -> str:
+        """Begin of the names of its plots."""
+        return ".".join(re.sub(r"[^A-Za-z0-9_-]+", "-", part).strip("-") for part in self.key)
+
+    def headline(self) -> list[tuple[str, str]]:
+        """The figures a table shows, with their names."""
+        names = [name for name in TASKS[self.task].headline if name in self.figures]
+        return [(_PLAIN_NAMES.get(name, name), f"{self.figures[name]:.2f}") for name in names]
+
+
+def read_results(folder: Path) -> list[Entry]:
+    """The entries of a folder's `results.json`; none if it is not there.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    path = folder / RESULTS
+    if not path.exists():
+        return []
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["results"]
+        return [Entry(**{**entry, "classes": tuple(entry["classes"])}) for entry in entries if entry["task"] in TASKS]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UsageError(
+            f"{path} is not a result of evaluate ({brief(error)}); choose another --out or move it away."
+        ) from error
+
+
+def write_results(folder: Path, entries: Sequence[Entry], *, version: str) -> None:
+    """`results.json` and `results.md`, each whole or not at all."""
+    table = {"earthwords": version, "results": [asdict(entry) for entry in entries]}
+    with atomic_path(folder / RESULTS, overwrite=True) as path:
+        path.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with atomic_path(folder / TABLE, overwrite=True) as path:
+        path.write_text(markdown(entries), encoding="utf-8")
+
+
+def write_plots(folder: Path, entry: Entry) -> list[Path]:
+    """The plots of an entry, as PNG."""
+    written = []
+    for suffix, image in plots(entry):
+        target = folder / f"{entry.stem}.{suffix}.png"
+        with atomic_path(target, overwrite=True) as path:
+            image.save(path)
+        written.append(target)
+    return written
+
+
+def plots(entry: Entry) -> Iterator[tuple[str, Image.Image]]:
+    """What can be drawn of an entry, with a suffix for its name."""
+    title, figures = f"{entry.task}, {entry.dataset}, {entry.model}", entry.figures
+    if "confusion" in figures:
+        names = WORDS if entry.task == "counting" else entry.classes
+        yield "confusion", confusion_plot(np.array(figures["confusion"]), names, title)
+    if "curve" in figures:
+        curve = figures["curve"]
+        lines = [Line(name=name, xs=curve["ranks"], ys=curve[way]) for way, name in WAYS.items()]
+        yield "recall", curve_plot(lines, title, "K", "recall at K, %")
+    if entry.task == "few-shot":
+        rows = figures["shots"]
+        xs, ys, spread = ([row[name] for row in rows] for name in ("shots", "mean", "std"))
+        line = Line(name=f"mean and std of {len(rows[0]['accuracies'])} draws", xs=xs, ys=ys, spread=spread)
+        yield "shots", curve_plot([line], title, "images a class", "accuracy, %")
+
+
+def markdown(entries: Sequence[Entry]) -> str:
+    """A table of everything, then what each rests on."""
+    lines = ["# Results", "", "Percent, unless named otherwise.", "", "| data set | model | task | figures | images |"]
+    lines.append("|---|---|---|---|---|")
+    for entry in entries:
+        told = ", ".join(f"{name} {value}" for name, value in entry.headline())
+        row = (entry.dataset, entry.model, entry.task, told, str(entry.figures.get("images", "")))
+        lines.append("| " + " | ".join(_cell(text) for text in row) + " |")
+    for entry in entries:
+        lines += ["", f"## {entry.task}, {entry.dataset}, {entry.model}", ""]
+        lines += [f"* {name}: {_cell(str(value))}" for name, value in _told(entry)]
+        lines += _per_class(entry)
+    return "\n".join(lines) + "\n"
+
+
+def _told(entry: Entry) -> Iterator[tuple[str, Any]]:
+    yield from entry.settings.items()
+    for name in ("warning", "selected_on", "k", "temperature"):
+        if name in entry.figures:
+            yield name, entry.figures[name]
+    if entry.task == "linear-probe":
+        yield "chosen", ", ".join(f"{name} {value:g}" for name, value in entry.figures["settings"].items())
+    if entry.task == "few-shot":
+        for row in entry.figures["shots"]:
+            short = f" ({row['short']} classes have fewer)" if row["short"] else ""
+            yield f"{row['shots']}-shot{short}", f"{row['mean']:.2f} ± {row['std']:.2f}"
+
+
+def _per_class(entry: Entry) -> list[str]:
+    shares = entry.figures.get("per_class")
+    if not shares:
+        return []
+    rows = [
+        f"| {_cell(name)} | {'-' if share is None else f'{share:.1f}'} |"
+        for name, share in zip(entry.classes, shares, strict=True)
+    ]
+    return ["", "| class | accuracy |", "|---|---|", *rows]
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())

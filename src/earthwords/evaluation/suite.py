@@ -1,0 +1,270 @@
+"""The tasks of `evaluate`: each takes a source of embeddings and options, and returns figures.
+
+Protocols of RemoteCLIP (https://arxiv.org/abs/2306.11029) and RS-TransCLIP (https://arxiv.org/abs/2409.00698).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthwords.errors import UsageError
+from earthwords.evaluation import counting, fewshot, knn
+from earthwords.evaluation.probes import Known, cut, linear_probe
+from earthwords.evaluation.retrieval import RANKS, recalls
+from earthwords.evaluation.transductive import SCALE, opinion, transduce
+from earthwords.evaluation.zeroshot import ensemble, judge
+
+SHARE = 0.8
+"""Of every class that is learned from where no file tells; and of these, what is not kept for validation."""
+CURVE = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50)
+"""Ranks of the recall curve."""
+
+Index = NDArray[np.int64]
+
+
+class Source(Protocol):
+    """One model's embeddings of one data set."""
+
+    @property
+    def name(self) -> str:
+        """Of the data set."""
+
+    @property
+    def model(self) -> str:
+        """Of the model."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The words for each class."""
+
+    @property
+    def size(self) -> int:
+        """Number of images."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything the embeddings and their labels depend on."""
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """How the embeddings came about, for the report."""
+
+    @property
+    def labels(self) -> Index | None:
+        """`(image,)`."""
+
+    @property
+    def parts(self) -> dict[str, Index]:
+        """Images of `train`, `validation`, `test`, as far as files tell."""
+
+    @property
+    def counts(self) -> Index | None:
+        """`(image,)` numbers of objects, 0 where that is not told."""
+
+    def embed(self, index: Index) -> NDArray[np.float32]:
+        """`(index, dim)` unit vectors of some images."""
+
+    def prompts(self) -> NDArray[np.float32]:
+        """`(template, class, dim)`."""
+
+    def captions(self, index: Index) -> tuple[NDArray[np.float32], Index]:
+        """`(text, dim)` unit vectors of these images' sentences, and the place in `index` of the image of each."""
+
+    def numbers(self, index: Index, style: str) -> NDArray[np.float32]:
+        """`(index, 10)` similarities of images to their sentences with one ... ten."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to measure; each task reads what concerns it."""
+
+    split: str | None = None
+    """`train`, `validation`, `test`, `all`; None: test where files tell it, else all."""
+    ensemble: str = "raw"
+    """A name of `zeroshot.ENSEMBLES`."""
+    probe: str = "logistic"
+    """A name of `probes.PROBES`."""
+    select: str = "validation"
+    """What chooses a probe's settings."""
+    seed: int = 0
+    shots: Sequence[int] = fewshot.SHOTS
+    seeds: int = fewshot.SEEDS
+    """Draws of each number of shots."""
+    neighbours: int = knn.NEIGHBOURS
+    numbers: str = "words"
+    """A name of `counting.STYLES`."""
+    tick: Callable[[float], None] = field(default=lambda done: None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A row of `TASKS`."""
+
+    run: Callable[[Source, Options], dict[str, Any]]
+    settings: tuple[str, ...]
+    """The options it depends on."""
+    headline: tuple[str, ...]
+    """The figures a table shows."""
+
+
+def zero_shot(source: Source, options: Options) -> dict[str, Any]:
+    """The nearest class of words."""
+    index, told = measured(source, options)
+    scores = source.embed(index) @ ensemble(source.prompts(), options.ensemble).T
+    return {"images": told, **judge(scores, labels_of(source)[index]).as_json()}
+
+
+def transductive(source: Source, options: Options) -> dict[str, Any]:
+    """Words, corrected by all images together."""
+    index, told = measured(source, options)
+    images, labels = source.embed(index), labels_of(source)[index]
+    cosines = images @ ensemble(source.prompts(), options.ensemble).T
+    found = judge(transduce(images, opinion(cosines, SCALE)).assignment, labels)
+    return {"images": told, "zero_shot_top1": judge(cosines, labels).top1, **found.as_json()}
+
+
+def linear(source: Source, options: Options) -> dict[str, Any]:
+    """A linear classifier on the vectors."""
+    train, validation, test, told = thirds(source, options)
+    classes = len(source.classes)
+    probe = linear_probe(
+        train, validation, test, classes=classes, method=options.probe, select=options.select, seed=options.seed
+    )
+    found = judge(probe.model(test.vectors), test.labels)
+    return {"images": told, **found.as_json(), **probe.as_json(), **_choice(options)}
+
+
+def nearest(source: Source, options: Options) -> dict[str, Any]:
+    """The vote of the nearest training images, validation images among them."""
+    train, validation, test, told = thirds(source, replace(options, select="validation"))
+    known = train.with_also(validation)
+    scores = knn.vote(test.vectors, known.vectors, known.labels, classes=len(source.classes), k=options.neighbours)
+    found = judge(scores, test.labels)
+    return {"images": told, "k": options.neighbours, "temperature": knn.TEMPERATURE, **found.as_json()}
+
+
+def few_shot(source: Source, options: Options) -> dict[str, Any]:
+    """Linear probes on some images a class."""
+    train, validation, test, told = thirds(source, options)
+    rows = fewshot.few_shot(
+        train, validation, test, classes=len(source.classes), shots=options.shots, method=options.probe,
+        seeds=range(options.seed, options.seed + options.seeds), select=options.select, tick=options.tick,
+    )  # fmt: skip
+    means = {f"{row['shots']}-shot": row["mean"] for row in rows}
+    return {"images": told, **means, "shots": rows, "selected_on": options.select, **_choice(options)}
+
+
+def retrieval(source: Source, options: Options) -> dict[str, Any]:
+    """Sentences by image and images by sentence."""
+    index, told = measured(source, options)
+    texts, owner = source.captions(index)
+    described, owner = np.unique(owner, return_inverse=True)  # an image without a sentence cannot be found by one
+    if not len(described):
+        raise UsageError(f"{source.name} has no sentences for these images ({told}).")
+    index = index[described]
+    images = source.embed(index)
+    curve = recalls(images, texts, owner, ranks=CURVE)
+    return {
+        "images": f"{told}; {len(index):,} with {len(texts):,} sentences",
+        **recalls(images, texts, owner, ranks=RANKS),
+        "curve": {"ranks": CURVE, **{way: [curve[f"{way}_r{k}"] for k in CURVE] for way in ("i2t", "t2i")}},
+    }
+
+
+def count(source: Source, options: Options) -> dict[str, Any]:
+    """Numbers in sentences."""
+    index, told = measured(source, options)
+    counts = source.counts
+    index = index[:0] if counts is None else index[counts[index] > 0]
+    if counts is None or not len(index):
+        raise UsageError(f"{source.name} tells no counts for these images ({told}).")
+    figures = counting.counting_scores(source.numbers(index, options.numbers), counts[index])
+    return {"images": f"{told}; {len(index):,} with a count", **figures}
+
+
+TASKS: dict[str, Task] = {
+    "zero-shot": Task(run=zero_shot, settings=("split", "ensemble"), headline=("top1", "top5", "mean_per_class")),
+    "transductive": Task(
+        run=transductive, settings=("split", "ensemble"), headline=("zero_shot_top1", "top1", "mean_per_class")
+    ),
+    "linear-probe": Task(
+        run=linear, settings=("split", "probe", "select", "seed"), headline=("top1", "mean_per_class")
+    ),
+    "knn": Task(run=nearest, settings=("split", "seed", "neighbours"), headline=("top1", "mean_per_class")),
+    "few-shot": Task(
+        run=few_shot,
+        settings=("split", "probe", "select", "seed", "shots", "seeds"),
+        headline=tuple(f"{shots}-shot" for shots in fewshot.SHOTS),
+    ),
+    "retrieval": Task(
+        run=retrieval,
+        settings=("split",),
+        headline=(*(f"{way}_r{k}" for way in ("i2t", "t2i") for k in RANKS), "mean_recall"),
+    ),
+    "counting": Task(run=count, settings=("split", "numbers"), headline=("top1", "top3", "mean_absolute_error")),
+}
+
+
+def labels_of(source: Source) -> Index:
+    """The labels; an error for a set without classes."""
+    if source.labels is None:
+        raise UsageError(f"{source.name} tells no classes of its images, so they cannot be classified.")
+    return source.labels
+
+
+def measured(source: Source, options: Options) -> tuple[Index, str]:
+    """The images that are measured, and a word about them."""
+    parts = source.parts
+    split = options.split or ("test" if "test" in parts else "all")
+    if split == "all":
+        return np.arange(source.size), f"all {source.size:,}"
+    if split not in parts:
+        there = ", ".join(parts) or "none"
+        raise UsageError(f"{source.name} has no split {split!r} (there is: {there}); use --split all.")
+    return parts[split], f"{split} split, {len(parts[split]):,}"
+
+
+def thirds(source: Source, options: Options) -> tuple[Known, Known, Known, str]:
+    """Images to learn from, to choose with and to measure, and a word about them.
+
+    What files do not tell is cut: the last 20 % of every class for the test, 20 % at random of what is learned from
+    for validation; where the test images choose, these are learned from as well.
+    """
+    labels, parts = labels_of(source), source.parts
+    split = options.split or "test"
+    if split not in ("test", "validation"):
+        raise UsageError(f"Probes are measured on images they have not learned from: --split test, not {split}.")
+    train = parts.get("train")
+    if split in parts:
+        test, told = parts[split], f"{split} split"
+        train = np.setdiff1d(np.arange(len(labels)), test) if train is None else train
+    elif split == "test":
+        rest = np.arange(len(labels)) if train is None else train
+        first, last = cut(labels[rest], SHARE)
+        train, test, told = rest[first], rest[last], f"last {1 - SHARE:.0%} of every class"
+    else:
+        raise UsageError(f"{source.name} has no validation split; leave --split away.")
+    validation = parts.get("validation") if split == "test" else None
+    if validation is None:
+        first, last = cut(labels[train], SHARE, seed=options.seed)
+        train, validation = train[first], train[last]
+    train = np.setdiff1d(train, np.concatenate([validation, test]))
+    if options.select == "test":
+        train = np.concatenate([train, validation])
+    sizes = (
+        f"{len(train):,} train, {len(validation):,} validation" if options.select != "test" else f"{len(train):,} train"
+    )
+    learned, chosen, tested = (Known(vectors=source.embed(i), labels=labels[i]) for i in (train, validation, test))
+    return learned, chosen, tested, f"{told}, {len(test):,} ({sizes})"
+
+
+def _choice(options: Options) -> dict[str, str]:
+    """A sentence for the report where settings were chosen by the images that are measured."""
+    if options.select == "test":
+        return {"warning": "settings selected on the test images, as in the paper: optimistic"}
+    return {}

@@ -1,0 +1,241 @@
+"""Whole images and sentences to vectors, remembered on disk in pieces so that an interrupted run goes on.
+
+A picture is first resized, then cut: `crop` as CLIP does it (the shorter side to the model's size, then the middle
+square), `square` resizes both sides to it and cuts nothing. JPEG, PNG and the like are read by PIL; any other raster is
+opened as a scene (bands, 16 bits, nodata), and what was not observed takes the model's mean colour.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch.nn import functional as F
+
+from earthwords.errors import EarthwordsError, SourceError, UsageError, unknown
+from earthwords.geo.outputs import atomic_path
+from earthwords.geo.scene import open_scene
+from earthwords.geo.source import is_remote
+from earthwords.models.backbones.clip import ClipBackbone
+from earthwords.models.weights import cache_folder
+from earthwords.types import Window
+
+FITS = ("crop", "square")
+PIECE = 512
+"""Images or sentences of a remembered piece."""
+_MOST_SIDE = 1024
+"""A larger scene is first averaged to about this, by the longer side."""
+_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+_TOWER_SETTINGS = ("hidden_act", "num_attention_heads", "eos_token_id", "layer_norm_eps")
+"""What changes a tower's vectors without showing in its weights."""
+Array = NDArray[np.float32]
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looks:
+    """How pictures become the model's input."""
+
+    side: int
+    """Pixels a side of what the model sees."""
+    fit: str = "crop"
+    """A name of `FITS`."""
+    bands: tuple[int | str, ...] | None = None
+    stretch: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.fit not in FITS:
+            raise unknown("fit", self.fit, FITS)
+
+
+def looks_for(backbone: ClipBackbone, *, side: int | None = None, fit: str = "crop") -> Looks:
+    """The model's own size unless told otherwise.
+
+    Raises:
+        UsageError: a side that is no multiple of the patch.
+    """
+    side = int(backbone.model.config.vision_config.image_size) if side is None else side
+    if side < backbone.patch or side % backbone.patch:
+        raise UsageError(f"The side must be a multiple of the model's {backbone.patch} pixels, got {side}.")
+    return Looks(side=side, fit=fit)
+
+
+def embed_images(
+    backbone: ClipBackbone,
+    sources: Sequence[str | Path],
+    looks: Looks,
+    *,
+    batch: int = 64,
+    tick: Callable[[float], None] = lambda done: None,
+    cache: Path | None = None,
+) -> Array:
+    """`(image, dim)` unit vectors of pictures or rasters, each as a whole.
+
+    Args:
+        batch: images in one call of the model.
+        tick: told the number of images done since the last call.
+        cache: folder of remembered vectors; by default in `models.weights.cache_folder()`.
+
+    Raises:
+        SourceError: an image cannot be read.
+    """
+    place = (cache or cache_folder() / "images") / _images_id(backbone, looks)
+
+    @torch.inference_mode()
+    def compute(part: Sequence[str | Path]) -> Array:
+        out = []
+        with ThreadPoolExecutor(2) as pool:
+            for i in range(0, len(part), batch):
+                pixels = np.stack(list(pool.map(lambda p: load_picture(p, looks, backbone.mean), part[i : i + batch])))
+                images = torch.from_numpy(pixels).to(backbone.device).permute(0, 3, 1, 2).float() / 255
+                mean, std = (images.new_tensor(v)[None, :, None, None] for v in (backbone.mean, backbone.std))
+                out.append(F.normalize(backbone.encode_image((images - mean) / std).float(), dim=-1).cpu().numpy())
+        return np.concatenate(out)
+
+    return _pieces(sources, [_identity(source) for source in sources], compute, place, backbone.dim, tick)
+
+
+def embed_texts(
+    backbone: ClipBackbone,
+    sentences: Sequence[str],
+    *,
+    tick: Callable[[float], None] = lambda done: None,
+    cache: Path | None = None,
+) -> Array:
+    """`(sentence, dim)` vectors as the model gives them, not normalised."""
+    place = (cache or cache_folder() / "sentences") / text_id(backbone)
+
+    @torch.inference_mode()
+    def compute(part: Sequence[str]) -> Array:
+        return backbone.encode_text(part).float().cpu().numpy()
+
+    return _pieces(sentences, list(sentences), compute, place, backbone.dim, tick)
+
+
+def load_picture(source: str | Path, looks: Looks, mean: Sequence[float]) -> NDArray[np.uint8]:
+    """`(side, side, 3)` of a picture or raster; `mean` (0..1) stands where nothing was observed.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    image = None if looks.bands or looks.stretch != "auto" else _plain(source)
+    image = _scene(str(source), looks, mean) if image is None else image
+    side = looks.side
+    if looks.fit == "square":
+        return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
+    width, height = image.size
+    if width <= height:
+        size = (side, int(side * height / width))
+    else:
+        size = (int(side * width / height), side)
+    image = image.resize(size, Image.Resampling.BICUBIC)
+    left, top = round((size[0] - side) / 2), round((size[1] - side) / 2)
+    return np.asarray(image.crop((left, top, left + side, top + side)))
+
+
+def _plain(source: str | Path) -> Image.Image | None:
+    """A picture of three bands of bytes without transparency; None: it must be opened as a scene."""
+    if is_remote(str(source)) or Path(source).suffix.lower() not in _PICTURES:
+        return None
+    try:
+        with Image.open(source) as image:
+            if image.mode not in ("RGB", "L", "P") or "transparency" in image.info:
+                return None
+            return image.convert("RGB") if max(image.size) <= 4 * _MOST_SIDE else None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None  # GDAL says what is wrong with it
+
+
+def _scene(source: str, looks: Looks, mean: Sequence[float]) -> Image.Image:
+    with open_scene(source, bands=looks.bands, stretch=looks.stretch) as scene:
+        shrunk = scene.within(_MOST_SIDE)
+        height, width = shrunk.grid.shape
+        raster = shrunk.read(Window(row=0, col=0, height=height, width=width))
+    if not raster.valid.any():
+        raise SourceError(f"{source} has no valid pixel.")
+    data = np.where(raster.valid, raster.data, np.array(mean, np.float32)[:, None, None])
+    return Image.fromarray(np.moveaxis(np.rint(255 * data).astype(np.uint8), 0, -1))
+
+
+def vision_id(backbone: ClipBackbone) -> str:
+    """Hash of the image tower: vectors of other weights are never mistaken for its own."""
+    return _tower_id(backbone, ("vision_model.", "visual_projection."), "vision_config")
+
+
+def text_id(backbone: ClipBackbone) -> str:
+    """Hash of the text tower."""
+    return _tower_id(backbone, ("text_model.", "text_projection."), "text_config")
+
+
+def _tower_id(backbone: ClipBackbone, prefixes: tuple[str, ...], config: str) -> str:
+    settings = getattr(backbone.model.config, config, backbone.model.config)
+    digest = hashlib.sha256(json.dumps([getattr(settings, name, None) for name in _TOWER_SETTINGS]).encode())
+    for name, value in sorted(backbone.model.state_dict().items()):
+        if name.startswith(prefixes):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:24]
+
+
+def _images_id(backbone: ClipBackbone, looks: Looks) -> str:
+    text = json.dumps([vision_id(backbone), backbone.mean, backbone.std, *map(str, vars(looks).values())])
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def files_id(sources: Sequence[str | Path]) -> str:
+    """Hash of a list of files with their sizes and times."""
+    return _hash([_identity(source) for source in sources])
+
+
+def _identity(source: str | Path) -> str:
+    """A file with its size and time; anything else by its name."""
+    with suppress(OSError):
+        found = Path(source).stat()
+        return f"{Path(source).resolve()}|{found.st_size}|{found.st_mtime_ns}"
+    return str(source)
+
+
+def _hash(texts: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:32]
+
+
+def _pieces(
+    items: Sequence[Item],
+    identities: Sequence[str],
+    compute: Callable[[Sequence[Item]], Array],
+    place: Path,
+    dim: int,
+    tick: Callable[[float], None],
+) -> Array:
+    out = [np.empty((0, dim), np.float32)]
+    for i in range(0, len(items), PIECE):
+        part = items[i : i + PIECE]
+        path = place / f"{_hash(identities[i : i + PIECE])}.npy"
+        vectors = _recall(path, (len(part), dim))
+        if vectors is None:
+            vectors = compute(part)
+            with suppress(EarthwordsError, OSError), atomic_path(path, overwrite=True) as staged:
+                np.save(staged, vectors, allow_pickle=False)
+        out.append(vectors)
+        tick(len(part))
+    return np.concatenate(out)
+
+
+def _recall(path: Path, shape: tuple[int, int]) -> Array | None:
+    """The vectors in a file; None if there is none, or it is damaged."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    right = isinstance(found, np.ndarray) and found.shape == shape and found.dtype == np.float32
+    return found if right and np.isfinite(found).all() else None

@@ -1,0 +1,267 @@
+"""Zero-shot scene classification: what images and rasters show, each as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from earthwords.errors import UsageError, did_you_mean
+from earthwords.presets import DEFAULT_PRESET, load_preset
+from earthwords.tasks._progress import Talk
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from earthwords.types import Vocabulary
+
+SUFFIXES = (".csv", ".json", ".parquet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One image's class."""
+
+    source: str
+    name: str
+    score: float
+    """Probability among the classes, 0..1."""
+    second: str
+    """The next best class, empty for a single class."""
+    second_score: float
+
+    def plain(self) -> dict[str, Any]:
+        """Columns of the table."""
+        return {"source": self.source, "class": self.name, "score": self.score, "second": self.second,
+                "second_score": self.second_score}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classification:
+    """Classes of images, in the order of the sources."""
+
+    rows: tuple[Row, ...]
+    model: str
+    method: str
+    """`zero-shot` or `transductive`."""
+    failures: tuple[str, ...]
+    """Why a source was left out."""
+
+    @property
+    def exit_code(self) -> int:
+        """1 if a source was left out."""
+        return int(bool(self.failures))
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"model": self.model, "method": self.method, "images": [row.plain() for row in self.rows],
+                "failures": list(self.failures)}  # fmt: skip
+
+    def table(self) -> tuple[str, Sequence[str], list[list[str]]]:
+        """Title, columns, rows."""
+        rows = [[r.source, r.name, f"{r.score:.2f}", r.second, f"{r.second_score:.2f}"] for r in self.rows]
+        left = f", {len(self.failures)} left out" if self.failures else ""
+        title = f"{len(rows)} images, {self.method}, {self.model}{left}"
+        return title, ["source", "class", "score", "second", "score"], rows
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write .csv, .json or .parquet, by the suffix, whole or not at all."""
+        import json
+
+        from earthwords.geo.outputs import atomic_path
+
+        target = check_suffix(Path(path))
+        with atomic_path(target, overwrite=overwrite) as staged:
+            if target.suffix == ".json":
+                staged.write_text(json.dumps(self.as_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            else:
+                import pandas
+
+                frame = pandas.DataFrame([row.plain() for row in self.rows], columns=list(_COLUMNS))
+                frame.to_csv(staged, index=False) if target.suffix == ".csv" else frame.to_parquet(staged, index=False)
+        return target
+
+
+_COLUMNS = ("source", "class", "score", "second", "second_score")
+
+
+def classify(
+    *src: str,
+    text: Annotated[Sequence[str], Parameter(name=["--text", "-t"], show_default=False)] = (),
+    classes: Path | None = None,
+    out: Path | None = None,
+    transductive: Annotated[bool, Parameter(negative="")] = False,
+    preset: str = DEFAULT_PRESET,
+    model: str | None = None,
+    templates: str | None = None,
+    image_size: int | None = None,
+    fit: str = "crop",
+    bands: Annotated[str | None, Parameter(name=["--bands", "-b"])] = None,
+    stretch: str = "auto",
+    batch_size: int = 64,
+    device: str = "auto",
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    offline: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> Classification:
+    """Say which of some words an image or raster shows, each as a whole.
+
+    Parameters
+    ----------
+    src
+        Images or rasters of any size: paths, URLs, folders, quoted patterns, or @FILE with one a line.
+    text
+        A class, commas between synonyms; repeat for more classes.
+    classes
+        Class file of SegEarth-OV instead: one class a line.
+    out
+        Table to write: .csv, .json or .parquet; printed otherwise.
+    transductive
+        Correct the words' opinion by all images together (RS-TransCLIP); best for many images of each class.
+    preset
+        Preset whose CLIP and prompts are used.
+    model
+        Other CLIP weights: name, Hugging Face id, folder or checkpoint file.
+    templates
+        Prompts: a set's name or a text file with {}; by default the preset's.
+    image_size
+        Side of what the model sees, pixels; by default the model's own.
+    fit
+        crop: the shorter side is resized, the middle square kept (CLIP); square: both sides are resized.
+    bands
+        Bands used as red, green, blue, such as 4,3,2.
+    stretch
+        auto (uint8 as it is, else 2-98 %), percentile, none, or LOW,HIGH.
+    batch_size
+        Images encoded at once.
+    device
+        auto, cpu, cuda, mps.
+    overwrite
+        Replace an existing table.
+    offline
+        Never use the network.
+    quiet
+        No progress, no notices.
+    """
+    from dataclasses import replace
+
+    from earthwords.tasks._scenes import find_sources
+    from earthwords.tasks.segment import TINY_NOTICE, make_vocabulary, split_bands
+
+    vocabulary = make_vocabulary(text, classes, None)
+    sources = [source for each in src for source in (find_sources(str(each)) or [str(each)])]
+    if not sources:
+        raise UsageError("Name at least one image to classify.")
+    if batch_size < 1:
+        raise UsageError(f"--batch-size must be at least 1, got {batch_size}.")
+    if out is not None:
+        from earthwords.geo.outputs import check_output
+
+        check_output(check_suffix(Path(out)), overwrite=overwrite)
+
+    from earthwords.inference.embed import looks_for
+    from earthwords.inference.segmenter import choose_device
+    from earthwords.inference.textbank import build_text_bank
+    from earthwords.models.weights import load_clip
+    from earthwords.text.templates import load_templates
+
+    talk, row = Talk(quiet=quiet), load_preset(preset)
+    prompts = load_templates(templates or row.templates)
+    if row.name == DEFAULT_PRESET and model is None:
+        talk.say(TINY_NOTICE)
+    with talk.download(f"loading {model or row.weights}") as report:
+        backbone = load_clip(model or row.weights, offline=offline, device=choose_device(device), report=report).eval()
+    numbers = split_bands(bands)
+    looks = replace(
+        looks_for(backbone, side=image_size, fit=fit),
+        bands=None if numbers is None else tuple(numbers),
+        stretch=stretch,
+    )
+    bank = build_text_bank(backbone, vocabulary, prompts)
+    vectors, kept, failures = _encode(backbone, sources, looks, batch_size, talk)
+    cosines = _by_class(vectors @ bank.vectors.T, bank.query_class, len(vocabulary))
+    scores = _scores(vectors, cosines, backbone.logit_scale, transductive)
+    found = Classification(
+        rows=_rows(kept, scores, vocabulary), model=model or row.weights,
+        method="transductive" if transductive else "zero-shot", failures=failures,
+    )  # fmt: skip
+    if out is not None:
+        talk.say(f"table: {found.save(out, overwrite=overwrite)}")
+    return found
+
+
+def check_suffix(path: Path) -> Path:
+    """Raises `UsageError` for a table of an unknown kind."""
+    if path.suffix not in SUFFIXES:
+        raise UsageError(f"Unknown kind of table {path.name!r}. {did_you_mean(path.suffix, SUFFIXES)}")
+    return path
+
+
+def _encode(
+    backbone: Any, sources: Sequence[str], looks: Any, batch: int, talk: Talk
+) -> tuple[NDArray[np.float32], list[str], tuple[str, ...]]:
+    """Vectors, the sources they are of, and why others could not be read; nothing readable is an error."""
+    from earthwords.errors import SourceError
+    from earthwords.inference.embed import embed_images, load_picture
+
+    with talk.bar("encoding", len(sources), unit="images") as tick:
+        try:
+            return embed_images(backbone, sources, looks, batch=batch, tick=tick), list(sources), ()
+        except SourceError:
+            if len(sources) == 1:
+                raise
+    kept, failures, first = [], [], None
+    for source in sources:
+        try:
+            load_picture(source, looks, backbone.mean)
+            kept.append(source)
+        except SourceError as error:
+            first = first or error
+            failures.append(str(error))
+            talk.say(f"Left out: {error}")
+    if not kept and first is not None:
+        raise first
+    return embed_images(backbone, kept, looks, batch=batch), kept, tuple(failures)
+
+
+def _by_class(cosines: NDArray[np.floating], query_class: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """`(image, class)`: of each class the synonym that fits best."""
+    import numpy as np
+
+    out = np.full((len(cosines), classes), -np.inf)
+    for query, label in enumerate(query_class):
+        out[:, label] = np.maximum(out[:, label], cosines[:, query])
+    return out
+
+
+def _scores(
+    vectors: NDArray[np.float32], cosines: NDArray[np.float64], scale: float, transductive: bool
+) -> NDArray[np.float64]:
+    """`(image, class)` probabilities."""
+    from earthwords.evaluation.transductive import opinion, transduce
+
+    words = opinion(cosines, scale)
+    return transduce(vectors, words).assignment if transductive else words
+
+
+def _rows(sources: Sequence[str], scores: NDArray[np.float64], vocabulary: Vocabulary) -> tuple[Row, ...]:
+    import numpy as np
+
+    order = np.argsort(-scores, axis=1, kind="stable")
+    rows = []
+    for source, best, values in zip(sources, order, scores, strict=True):
+        second = int(best[1]) if len(best) > 1 else None
+        rows.append(
+            Row(
+                source=source,
+                name=vocabulary.titles[int(best[0])],
+                score=round(float(values[best[0]]), 6),
+                second="" if second is None else vocabulary.titles[second],
+                second_score=0.0 if second is None else round(float(values[second]), 6),
+            )
+        )
+    return tuple(rows)

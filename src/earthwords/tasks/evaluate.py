@@ -1,0 +1,269 @@
+"""Measure a model: RemoteCLIP's evaluation suite and RS-TransCLIP's transduction, on images or stored embeddings."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from earthwords.errors import SourceError, UsageError, did_you_mean
+from earthwords.presets import DEFAULT_PRESET, load_preset
+from earthwords.tasks._progress import Talk
+
+if TYPE_CHECKING:
+    from earthwords.data.scene_sets import SceneSet
+    from earthwords.evaluation.report import Entry
+    from earthwords.evaluation.suite import Options, Source
+
+TASK_NAMES = ("zero-shot", "transductive", "linear-probe", "knn", "few-shot", "retrieval", "counting")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What was measured."""
+
+    out: Path
+    entries: tuple[Entry, ...]
+    """Of the tasks asked for, in their order."""
+    reused: int
+    """How many were found done."""
+    left_out: tuple[str, ...]
+    """Why a task was not measured on a set, where several were asked for."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        results = [asdict(entry) for entry in self.entries]
+        return {"out": str(self.out), "results": results, "reused": self.reused, "left_out": list(self.left_out)}
+
+    def table(self) -> tuple[str, Sequence[str], list[list[str]]]:
+        """Title, columns, rows."""
+        rows = []
+        for entry in self.entries:
+            told = "; ".join(f"{name} {value}" for name, value in entry.headline())
+            rows.append([entry.dataset, entry.model, entry.task, told])
+        reused = f" ({self.reused} found done)" if self.reused else ""
+        return f"{len(rows)} results{reused}: {self.out}", ["data set", "model", "task", "figures"], rows
+
+
+def evaluate(
+    *what: str,
+    out: Path,
+    data: Path | None = None,
+    embeddings: Path | None = None,
+    preset: str = DEFAULT_PRESET,
+    model: str | None = None,
+    split: Literal["train", "validation", "test", "all"] | None = None,
+    templates: str | None = None,
+    names: Path | None = None,
+    ensemble: Literal["raw", "normalised"] = "raw",
+    image_size: int | None = None,
+    fit: Literal["crop", "square"] = "crop",
+    probe: Literal["logistic", "sgd"] = "logistic",
+    select: Literal["validation", "test"] = "validation",
+    neighbours: int = 20,
+    numbers: Literal["words", "digits"] = "words",
+    seed: int = 0,
+    batch_size: int = 64,
+    device: str = "auto",
+    resume: bool = True,
+    offline: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> Evaluation:
+    """Measure a model on tasks and data sets, such as `evaluate zero-shot knn ucmerced21 --data ROOT --out DIR`.
+
+    Writes results.json, results.md and plots; a task that is done with the same settings is not computed again.
+
+    Parameters
+    ----------
+    what
+        Tasks (zero-shot, transductive, linear-probe, knn, few-shot, retrieval, counting) and names of data sets, in
+        any order; without a data set: every one known in --data that a task fits.
+    out
+        Folder of results.json, results.md and the plots.
+    data
+        Folder of a data set, or of several: folders of images, one a class, or JSON records with sentences.
+    embeddings
+        Folder or file of stored embeddings instead of images and a model.
+    preset
+        Preset whose CLIP is measured.
+    model
+        Other CLIP weights: name, Hugging Face id, folder or checkpoint file; one of several in --embeddings.
+    split
+        Images that are measured; by default the test split, or all where files tell no splits.
+    templates
+        Prompts around class names: a set's name or file; by default those RemoteCLIP uses for the data set.
+    names
+        JSON file with words for classes, {"folder": "words"}.
+    ensemble
+        Mean of the prompts' vectors as they are (raw, RemoteCLIP) or each of length 1 first (normalised).
+    image_size
+        Side of what the model sees, pixels; by default the model's own.
+    fit
+        crop: the shorter side is resized, the middle square kept (CLIP); square: both sides are resized.
+    probe
+        Linear probe: logistic (regression to its optimum) or sgd (RemoteCLIP's recipe).
+    select
+        What chooses a probe's settings: validation, or test as in RemoteCLIP's code (optimistic; the results say so).
+    neighbours
+        k of knn.
+    numbers
+        Counting with one ... ten, or 1 ... 10.
+    seed
+        Of validation images drawn, shots and random search.
+    batch_size
+        Images encoded at once.
+    device
+        auto, cpu, cuda, mps.
+    resume
+        Keep what is done; --no-resume computes everything again.
+    offline
+        Never use the network.
+    quiet
+        No progress, no notices.
+    """
+    tasks, sets = _sorted_out(what)
+    if (data is None) == (embeddings is None):
+        raise UsageError("Give either --data ROOT (images) or --embeddings FOLDER, one of them.")
+    if neighbours < 1 or batch_size < 1:
+        raise UsageError(f"--neighbours and --batch-size must be at least 1, got {neighbours} and {batch_size}.")
+    scenes = [] if data is None else _find(Path(data), sets, _names(names))
+    stored = None if embeddings is None else _stored(Path(embeddings), sets, model)
+
+    from earthwords.evaluation.suite import Options
+
+    talk = Talk(quiet=quiet)
+    options = Options(
+        split=split, ensemble=ensemble, probe=probe, select=select, seed=seed, neighbours=neighbours, numbers=numbers
+    )
+    if stored is not None:
+        return _run(stored, len(stored), tasks, options, Path(out), resume, talk)
+    from earthwords.tasks._pictures import pictures
+
+    sources = pictures(
+        scenes, talk, model=model or load_preset(preset).weights, templates=templates, side=image_size, fit=fit,
+        batch=batch_size, device=device, offline=offline,
+    )  # fmt: skip
+    return _run(sources, len(scenes), tasks, options, Path(out), resume, talk)
+
+
+def _run(
+    sources: Iterable[Source],
+    count: int,
+    tasks: Sequence[str],
+    options: Options,
+    folder: Path,
+    resume: bool,
+    talk: Talk,
+) -> Evaluation:
+    """Every task on every source, each written down when done; of several, one that does not fit is left out."""
+    from earthwords import __version__
+    from earthwords.evaluation.report import read_results, write_plots, write_results
+
+    kept = {entry.key: entry for entry in read_results(folder)}
+    done: list[Entry] = []
+    left_out: list[str] = []
+    reused = 0
+    for source, task in ((source, task) for source in sources for task in tasks):
+        try:
+            entry, new = _entry(source, task, options, kept if resume else {}, talk)
+        except UsageError as error:
+            if count * len(tasks) == 1:
+                raise
+            left_out.append(f"{task} on {source.name}: {error}")
+            talk.say(f"Left out: {left_out[-1]}")
+            continue
+        done.append(entry)
+        reused += not new
+        kept[entry.key] = entry
+        if new:
+            write_plots(folder, entry)
+            write_results(folder, list(kept.values()), version=__version__)
+    if not done:
+        raise UsageError(left_out[0])
+    return Evaluation(out=folder, entries=tuple(done), reused=reused, left_out=tuple(left_out))
+
+
+def _entry(source: Source, task: str, options: Options, kept: dict[Any, Entry], talk: Talk) -> tuple[Entry, bool]:
+    """A task's result, and whether it was computed now."""
+    from dataclasses import replace
+
+    from earthwords import __version__
+    from earthwords.evaluation.report import Entry
+    from earthwords.evaluation.suite import TASKS
+
+    row = TASKS[task]
+    used = {name: getattr(options, name) for name in row.settings}
+    settings = {**source.about, **{name: "default" if value is None else value for name, value in used.items()}}
+    settings = json.loads(json.dumps({**settings, "data": source.fingerprint, "earthwords": __version__}))
+    before = kept.get((source.name, source.model, task))
+    if before is not None and before.settings == settings:
+        return before, False
+    began = time.perf_counter()
+    talk.say(f"{task} on {source.name} with {source.model}")
+    draws = len(options.shots) * options.seeds if task == "few-shot" else 0
+    with talk.bar(task, draws, unit="probes") as tick:
+        figures = row.run(source, replace(options, tick=tick))
+    figures = json.loads(json.dumps(figures))
+    return Entry(
+        task=task, dataset=source.name, model=source.model, settings=settings, classes=tuple(source.classes),
+        figures=figures, seconds=round(time.perf_counter() - began, 3),
+    ), True  # fmt: skip
+
+
+def _sorted_out(what: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Tasks, and names of data sets."""
+    tasks = list(dict.fromkeys(word for word in what if word in TASK_NAMES))
+    if not tasks:
+        wrong = next(iter(what), None)
+        told = f" {wrong!r} is none; {did_you_mean(wrong, TASK_NAMES)}" if wrong else f" {did_you_mean('', TASK_NAMES)}"
+        raise UsageError(f"Name a task to measure.{told}")
+    return tasks, list(dict.fromkeys(word for word in what if word not in TASK_NAMES))
+
+
+def _find(root: Path, sets: Sequence[str], names: dict[str, str]) -> list[SceneSet]:
+    """The data sets named, or all there are."""
+    from earthwords.data.scene_sets import find_scene_sets, is_scene_set, read_scene_set
+
+    if not root.is_dir():
+        raise UsageError(f"There is no folder {root}; --data is a data set, or a folder of data sets.")
+    for name in sets:
+        if not (root / name).is_dir():
+            there = [each.name for each in sorted(root.iterdir()) if is_scene_set(each)]
+            hint = did_you_mean(name, [*TASK_NAMES, *there])
+            raise UsageError(f"{name!r} is no task, and no data set in {root}. {hint}")
+    found = [root / name for name in sets] or find_scene_sets(root)
+    if not found:
+        raise UsageError(f"{root} holds no data set: folders of images, one a class, or a JSON of records.")
+    return [read_scene_set(folder, names=names) for folder in found]
+
+
+def _stored(path: Path, sets: Sequence[str], model: str | None) -> Sequence[Source]:
+    """Stored embeddings, of all models or the one named."""
+    from earthwords.evaluation.embeddings import read_stored
+
+    if sets:
+        hint = did_you_mean(sets[0], TASK_NAMES)
+        raise UsageError(f"{sets[0]!r} is no task. {hint} (--embeddings names the data set itself.)")
+    found = read_stored(path)
+    chosen = [each for each in found if model in (None, each.model)]
+    if not chosen:
+        raise UsageError(f"There is no {model!r} in {path}. {did_you_mean(str(model), [each.model for each in found])}")
+    return chosen
+
+
+def _names(path: Path | None) -> dict[str, str]:
+    """Words for the folders of classes."""
+    if path is None:
+        return {}
+    try:
+        table = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise SourceError(f"Cannot read the class names in {path}: {error}.") from error
+    if not isinstance(table, dict) or not all(isinstance(words, str) and words.strip() for words in table.values()):
+        raise UsageError(f'{path} must be a JSON object such as {{"BareLand": "bare land"}}.')
+    return table

@@ -1,0 +1,73 @@
+"""Two real models on WHU-RS19: the published accuracies, and scikit-learn on the same vectors."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+
+from earthwords.evaluation.embeddings import Stored, read_stored
+from earthwords.evaluation.fewshot import draw
+from earthwords.evaluation.knn import NEIGHBOURS, TEMPERATURE, vote
+from earthwords.evaluation.probes import logistic
+from earthwords.evaluation.suite import TASKS, Options, thirds
+from earthwords.evaluation.zeroshot import ENSEMBLES
+from earthwords.text.templates import TEMPLATES
+from tests.conftest import ROOT
+
+MODELS = {"clip_vit-b-32": "CLIP ViT-B-32", "remoteclip_vit-b-32": "RemoteCLIP ViT-B-32"}
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    found = Path(os.environ.get("EARTHWORDS_DATA", ROOT.parent / "shared" / "data")) / "whu_rs19_embeddings"
+    if not found.is_dir():
+        pytest.skip(f"no real embeddings in {found}; set EARTHWORDS_DATA")
+    return found
+
+
+@pytest.fixture(scope="module")
+def stored(folder: Path) -> dict[str, Stored]:
+    return {each.model: each for each in read_stored(folder)}
+
+
+def test_the_prompts_are_those_of_the_vectors(folder: Path) -> None:
+    with safe_open(folder / "clip_vit-b-32.safetensors", "np") as file:
+        listed = json.loads(file.metadata()["templates"])
+    assert sorted(template.removesuffix(" {}") for template in TEMPLATES["rs-transclip"]) == sorted(listed)
+
+
+@pytest.mark.parametrize("ensemble", ENSEMBLES)
+@pytest.mark.parametrize("model", MODELS)
+def test_published_accuracies(folder: Path, stored: dict[str, Stored], model: str, ensemble: str) -> None:
+    expected = json.loads((folder / "reference.json").read_text())["reference"][MODELS[model]]
+    options = Options(ensemble=ensemble)
+    assert TASKS["zero-shot"].run(stored[model], options)["top1"] == pytest.approx(expected["zero_shot_top1"], abs=1e-6)
+    found = TASKS["transductive"].run(stored[model], options)
+    assert found["top1"] == pytest.approx(expected["transductive_top1"], abs=1e-6)
+    assert found["images"] == "all 1,005"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_neighbours_and_probes_as_scikit_learn(stored: dict[str, Stored], model: str) -> None:
+    train, validation, test, _ = thirds(stored[model], Options())
+    both = train.with_also(validation)
+    assert len(both) + len(test) == 1005
+    oracle = KNeighborsClassifier(
+        NEIGHBOURS, metric="cosine", weights=lambda distance: np.exp((1 - distance) / TEMPERATURE)
+    ).fit(both.vectors, both.labels)
+    scores = vote(test.vectors, both.vectors, both.labels, classes=19)
+    assert np.array_equal(scores.argmax(axis=1), oracle.predict(test.vectors))
+    few = both.part(draw(both.labels, 4, 0))
+    for known, decay in ((both, 1e-3), (few, 1e-4)):
+        line = LogisticRegression(C=1 / (decay * len(known)), max_iter=2000).fit(
+            known.vectors.astype(np.float64), known.labels
+        )
+        found = logistic(known, classes=19, weight_decay=decay)(test.vectors).argmax(axis=1)
+        assert (found == line.predict(test.vectors.astype(np.float64))).mean() > 0.995

@@ -1,0 +1,133 @@
+"""Which images a task learns from, chooses with and measures; and its report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from earthwords.errors import UsageError
+from earthwords.evaluation.embeddings import Stored
+from earthwords.evaluation.report import Entry, markdown, plots, read_results, write_plots, write_results
+from earthwords.evaluation.suite import TASKS, Options, measured, thirds
+from tests.evaluation.clouds import cloud
+
+MADE = cloud((61, 19, 44, 28))
+TEST, VALIDATION = np.arange(0, 152, 4), np.arange(1, 152, 4)
+
+
+def source(**arrays: Any) -> Stored:
+    base = {"images": MADE.images, "labels": MADE.labels, "texts": MADE.texts}
+    names = ("airport", "bare | land", "football field", "x" * 60)
+    return Stored(name="made", model="m/1", arrays=base | arrays, classes=names, fingerprint="f")
+
+
+def test_what_is_measured() -> None:
+    told = source(test=TEST, validation=VALIDATION)
+    assert measured(told, Options())[0].tolist() == TEST.tolist()
+    assert measured(told, Options(split="validation"))[1] == "validation split, 38"
+    assert len(measured(told, Options(split="all"))[0]) == len(measured(source(), Options())[0]) == 152
+    with pytest.raises(UsageError, match="no split 'train' \\(there is: validation, test\\)"):
+        measured(told, Options(split="train"))
+
+
+@pytest.mark.parametrize(
+    "arrays", [{}, {"test": TEST}, {"test": TEST, "validation": VALIDATION}, {"train": VALIDATION}]
+)
+@pytest.mark.parametrize("select", ["validation", "test"])
+def test_nothing_is_learned_from_or_chosen_with_that_is_measured(arrays: dict[str, Any], select: str) -> None:
+    numbered = np.zeros((152, 12))
+    numbered[:, 0], numbered[:, 1] = np.cos(np.arange(152) / 100), np.sin(np.arange(152) / 100)
+    train, validation, test, told = thirds(source(images=numbered, **arrays), Options(select=select))
+    index = [np.rint(100 * np.arctan2(k.vectors[:, 1], k.vectors[:, 0])).astype(int) for k in (train, validation, test)]
+    assert not set(index[2]) & (set(index[0]) | set(index[1]))
+    assert bool(set(index[0]) & set(index[1])) == (select == "test"), "then all but the test images are learned from"
+    if "test" in arrays:
+        assert set(index[2]) == set(TEST) and len(set().union(*index)) == 152
+    if "validation" in arrays:
+        assert set(index[1]) == set(VALIDATION)
+    for known in (train, validation, test):
+        assert set(known.labels) == set(range(4))
+    assert f"{len(test)}" in told and f"{len(train)} train" in told
+
+
+def test_probes_are_not_measured_on_what_they_learn_from() -> None:
+    for split in ("train", "all"):
+        with pytest.raises(UsageError, match="not learned from"):
+            thirds(source(), Options(split=split))
+    with pytest.raises(UsageError, match="no validation split"):
+        thirds(source(), Options(split="validation"))
+    _, _, test, _ = thirds(source(train=TEST, validation=VALIDATION), Options(split="validation"))
+    assert len(test) == len(VALIDATION)
+
+
+def test_retrieval_leaves_out_what_has_no_sentence() -> None:
+    rng = np.random.default_rng(0)
+    owner = rng.permutation(np.concatenate([np.arange(40), np.arange(20), np.arange(7)]))
+    texts = MADE.images[owner] + 0.4 * rng.standard_normal((67, 12))
+    found = TASKS["retrieval"].run(source(captions=texts, image_of_caption=owner), Options())
+    assert found["images"] == "all 152; 40 with 67 sentences"
+    assert found["curve"]["i2t"] == sorted(found["curve"]["i2t"]) and found["curve"]["ranks"][0] == 1
+    assert found["i2t_r5"] == found["curve"]["i2t"][3] < 100 and found["curve"]["t2i"][-1] == pytest.approx(100)
+    with pytest.raises(UsageError, match="no sentences for these images"):
+        TASKS["retrieval"].run(source(captions=texts, image_of_caption=owner, test=np.array([99])), Options())
+
+
+def test_a_set_without_labels_or_counts() -> None:
+    bare = source()
+    del bare.arrays["labels"]
+    for task in ("zero-shot", "knn", "linear-probe"):
+        with pytest.raises(UsageError, match="no classes"):
+            TASKS[task].run(bare, Options())
+    with pytest.raises(UsageError, match="no counts"):
+        TASKS["counting"].run(bare, Options())
+
+
+def entries() -> list[Entry]:
+    rng = np.random.default_rng(0)
+    full = source(
+        captions=MADE.images, image_of_caption=np.arange(152), numbers=rng.standard_normal((152, 10, 12)),
+        counts=rng.integers(0, 11, 152),
+    )  # fmt: skip
+    options = Options(shots=(1, 2), seeds=2, select="test")
+    return [
+        Entry(task=name, dataset="made", model="m/1", settings={"seed": 0}, classes=full.classes,
+              figures=task.run(full, options), seconds=0.1)
+        for name, task in TASKS.items()
+    ]  # fmt: skip
+
+
+def test_every_task_is_reported_drawn_and_read_again(tmp_path: Path) -> None:
+    done = entries()
+    write_results(tmp_path, done, version="1")
+    assert [(e.key, e.headline()) for e in read_results(tmp_path)] == [(e.key, e.headline()) for e in done]
+    text = (tmp_path / "results.md").read_text()
+    assert text == markdown(done) == markdown(read_results(tmp_path))
+    assert "bare \\| land" in text and "optimistic" in text and "mean recall" in text
+    rows = [line for line in text.splitlines() if line.startswith("| made")]
+    assert len(rows) == len(TASKS) and all(row.replace("\\|", "").count("|") == 6 for row in rows)
+    for entry in done:
+        for path in write_plots(tmp_path, entry):
+            with Image.open(path) as image:
+                assert image.width >= 380 and len(image.getcolors(10**6) or []) > 10
+    assert len(list(tmp_path.glob("*.png"))) == len(TASKS)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_plots_of_many_classes_and_one() -> None:
+    entry = entries()[0]
+    for count in (1, 80):
+        figures = {"confusion": np.eye(count, dtype=int).tolist()}
+        ((suffix, image),) = plots(replace(entry, figures=figures, classes=("name",) * count))
+        assert suffix == "confusion" and image.width < 1400
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"results": [{"task": "knn"}]}', '{"results": 3}'])
+def test_a_file_that_is_no_result(tmp_path: Path, text: str) -> None:
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(UsageError, match="choose another --out"):
+        read_results(tmp_path)

@@ -1,0 +1,194 @@
+"""The whole verb on small sets, with a toy model and with stored embeddings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from earthwords.evaluation.suite import TASKS
+from earthwords.tasks import evaluate as module
+from earthwords.tasks.evaluate import TASK_NAMES, evaluate
+from tests.conftest import Command
+from tests.evaluation.clouds import cloud
+from tests.scenes import records, write_folders, write_records
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures in folders, and records of them."""
+    folder = tmp_path_factory.mktemp("data")
+    write_folders(folder / "pictures")
+    write_records(folder / "captions")
+    (folder / "notes").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = cloud((61, 19, 44, 28))
+    folder = tmp_path_factory.mktemp("stored") / "made"
+    folder.mkdir()
+    for name, sign in (("plus", 1), ("minus", -1)):
+        np.savez(folder / f"{name}.npz", images=made.images, labels=made.labels, texts=sign * made.texts)
+    return folder
+
+
+def test_the_names_are_those_of_the_table() -> None:
+    assert set(TASK_NAMES) == set(TASKS)
+
+
+def test_pictures_and_records(root: Path, micro: Path, tmp_path: Path, command: Command) -> None:
+    argv = ["evaluate", "zero-shot", "knn", "retrieval", "counting", "captions", "pictures", "--data", root,
+            "--out", tmp_path, "--model", micro, "--image-size", "32"]  # fmt: skip
+    done = command(*argv, "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    keys = [(entry["dataset"], entry["task"]) for entry in told["results"]]
+    assert keys == [("captions", t) for t in ("zero-shot", "knn", "retrieval", "counting")] + [
+        ("pictures", t) for t in ("zero-shot", "knn")
+    ]
+    assert [text.split(":")[0] for text in told["left_out"]] == ["retrieval on pictures", "counting on pictures"]
+    first = told["results"][0]
+    assert first["figures"]["images"] == "test split, 4" and first["classes"] == [
+        "bare land",
+        "dense forest",
+        "riverside",
+    ]
+    assert first["settings"]["pixels"] == "32 x 32, shorter side resized, middle square"
+    assert first["settings"]["templates"] == "remoteclip5"
+    assert told["results"][4]["figures"]["images"] == "all 20", "no splits"
+    assert told["results"][3]["figures"]["images"].endswith("0 with a count") is False
+    on_disk = json.loads((tmp_path / "results.json").read_text())["results"]
+    assert [(e["dataset"], e["task"]) for e in on_disk] == keys
+    assert (tmp_path / "results.md").exists() and len(list(tmp_path.glob("*.png"))) == 6
+
+
+def test_figures_are_those_of_a_plain_loop(root: Path, micro: Path, tmp_path: Path) -> None:
+    from earthwords.data.scene_sets import read_scene_set
+    from earthwords.evaluation.zeroshot import ensemble, judge
+    from earthwords.inference.embed import embed_images, embed_texts, looks_for
+    from earthwords.models.weights import load_clip
+    from earthwords.text.templates import TEMPLATES, fill
+
+    found = evaluate(
+        "zero-shot", "pictures", data=root, out=tmp_path, model=str(micro), image_size=32, fit="square",
+        templates="aerial", ensemble="normalised", quiet=True,
+    ).entries[0]  # fmt: skip
+    backbone, scenes = load_clip(str(micro)).eval(), read_scene_set(root / "pictures")
+    images = embed_images(backbone, scenes.paths, looks_for(backbone, side=32, fit="square"))
+    texts = np.stack([embed_texts(backbone, fill(TEMPLATES["aerial"], word)) for word in scenes.classes], axis=1)
+    expected = judge(images @ ensemble(texts, "normalised").T, scenes.labels)
+    assert found.figures["confusion"] == expected.confusion.tolist()
+    assert found.figures["top1"] == pytest.approx(expected.top1)
+
+
+def test_done_tasks_are_not_computed_again(stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*tasks: str, **more: object) -> list[object]:
+        found = evaluate(*tasks, embeddings=stored, out=tmp_path, quiet=True, **more)  # type: ignore[arg-type]
+        return [found.reused, *(f"{e.model} {e.task}" for e in found.entries)]
+
+    assert run("knn") == [0, "minus knn", "plus knn"]
+    assert run("zero-shot", "knn") == [2, "minus zero-shot", "minus knn", "plus zero-shot", "plus knn"]
+    assert run("knn", neighbours=3)[0] == 0, "other settings"
+    assert run("knn", neighbours=3, ensemble="normalised")[0] == 2, "which knn does not depend on"
+    assert run("knn", neighbours=3, resume=False)[0] == 0
+    assert run("zero-shot", model="plus") == [1, "plus zero-shot"]
+    results = json.loads((tmp_path / "results.json").read_text())["results"]
+    assert len(results) == 4, "one of each"
+    made = np.load(stored / "plus.npz")
+    np.savez(tmp_path / "plus.npz", **{**made, "labels": np.roll(made["labels"], 1)})
+    moved = evaluate("knn", embeddings=tmp_path / "plus.npz", out=tmp_path, quiet=True)
+    assert moved.reused == 0
+
+
+def test_what_was_done_stays_when_a_task_fails(stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    from dataclasses import replace
+
+    monkeypatch.setitem(TASKS, "knn", replace(TASKS["knn"], run=broken))
+    with pytest.raises(KeyboardInterrupt):
+        evaluate("zero-shot", "knn", embeddings=stored, model="plus", out=tmp_path, quiet=True)
+    monkeypatch.undo()
+    found = evaluate("zero-shot", "knn", embeddings=stored, model="plus", out=tmp_path, quiet=True)
+    assert found.reused == 1 and len(found.entries) == 2
+
+
+def test_selection_by_the_test_is_labelled(stored: Path, tmp_path: Path) -> None:
+    evaluate("linear-probe", embeddings=stored, model="plus", out=tmp_path, select="test", quiet=True)
+    text = (tmp_path / "results.md").read_text()
+    assert "* warning: settings selected on the test images" in text and "* selected_on: test" in text
+    assert "* select: test" in text
+
+
+def test_a_table_on_the_terminal(stored: Path, tmp_path: Path, command: Command) -> None:
+    done = command("evaluate", "zero-shot", "--embeddings", stored, "--out", tmp_path, "--model", "plus", "--quiet")
+    assert (done.code, done.err) == (0, "") and "top-1" in done.out and "plus" in done.out
+
+
+@pytest.mark.parametrize(
+    ("argv", "fragments"),
+    [
+        (["zero-shoot", "--data", "ROOT"], ["'zero-shoot' is none", "Did you mean 'zero-shot'?"]),
+        (["--data", "ROOT"], ["Name a task", "retrieval"]),
+        (["knn"], ["either --data ROOT (images) or --embeddings"]),
+        (["knn", "--data", "ROOT", "--embeddings", "ROOT"], ["one of them"]),
+        (["knn", "--data", "ROOT/nowhere"], ["no folder", "--data is a data set"]),
+        (["knn", "--data", "ROOT/notes"], ["holds no data set"]),
+        (["knn", "picturs", "--data", "ROOT"], ["no task, and no data set", "Did you mean 'pictures'?"]),
+        (["zero-shot", "retreival", "captions", "--data", "ROOT"], ["Did you mean 'retrieval'?"]),
+        (["knn", "--embeddings", "ROOT/nowhere"], ["no embeddings at"]),
+        (["knn", "retreival", "--embeddings", "ROOT"], ["Did you mean 'retrieval'?"]),
+        (["knn", "--data", "ROOT", "--neighbours", "0"], ["at least 1"]),
+        (["knn", "--data", "ROOT", "--split", "tset"], ["tset"]),
+        (["knn", "pictures", "--data", "ROOT", "--model", "MICRO", "--split", "validation"], ["no validation split"]),
+        (["retrieval", "pictures", "--data", "ROOT", "--model", "MICRO"], ["no sentences"]),
+        (["knn", "pictures", "--data", "ROOT", "--model", "tinny"], ["Did you mean 'tiny'?"]),
+        (["zero-shot", "pictures", "--data", "ROOT", "--templates", "aeriel", "--model", "MICRO"], ["'aerial'"]),
+        (["knn", "pictures", "--data", "ROOT", "--names", "ROOT/captions/made.json"], ["must be a JSON object"]),
+        (["knn", "pictures", "--data", "ROOT", "--names", "ROOT/none.json"], ["Cannot read the class names"]),
+    ],
+    ids=lambda value: " ".join(value),
+)  # fmt: skip
+def test_refusals(
+    argv: list[str], fragments: list[str], root: Path, micro: Path, tmp_path: Path, command: Command
+) -> None:
+    words = [word.replace("ROOT", str(root)).replace("MICRO", str(micro)) for word in argv]
+    done = command("evaluate", *words, "--out", tmp_path / "out", "--quiet")
+    done.failed(1 if "Cannot read" in fragments[0] else 2, *fragments)
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_a_model_that_is_not_among_the_embeddings(stored: Path, tmp_path: Path, command: Command) -> None:
+    command("evaluate", "knn", "--embeddings", stored, "--model", "pls", "--out", tmp_path).failed(
+        2, "There is no 'pls'", "Did you mean 'plus'?"
+    )
+
+
+def test_a_folder_with_a_foreign_file(stored: Path, tmp_path: Path, command: Command) -> None:
+    (tmp_path / "results.json").write_text("{}")
+    command("evaluate", "knn", "--embeddings", stored, "--out", tmp_path).failed(2, "choose another --out")
+    assert (tmp_path / "results.json").read_text() == "{}"
+
+
+def test_only_the_images_of_a_task_are_encoded(
+    root: Path, micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from earthwords.tasks import _pictures
+
+    seen: list[int] = []
+    real = _pictures.embed_images
+    monkeypatch.setattr(
+        _pictures, "embed_images", lambda b, paths, *a, **k: seen.append(len(paths)) or real(b, paths, *a, **k)
+    )
+    tests = sum(record["split"] == "test" for record in records())
+    run = {"data": root, "model": str(micro), "image_size": 32, "quiet": True}
+    evaluate("zero-shot", "transductive", "captions", out=tmp_path, **run)  # type: ignore[arg-type]
+    assert seen == [tests]
+    evaluate("zero-shot", "captions", out=tmp_path / "2", split="train", **run)  # type: ignore[arg-type]
+    assert seen == [tests, 14]
+    assert module.TASK_NAMES[0] == "zero-shot"
