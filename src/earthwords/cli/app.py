@@ -33,6 +33,7 @@ app = App(
     default_parameter=Parameter(negative_iterable=()),
 )
 app.command("earthwords.tasks.segment:segment", name="segment", help="Segment a georeferenced raster by words.")
+app.command("earthwords.tasks.pairs:pairs", name="pairs", help="Boxes and masks to images with captions.")
 app.command("earthwords.tasks.demo:demo", name="demo", help="The main job on a scene rendered here; no network.")
 app.command("earthwords.tasks.doctor:doctor", name="doctor", help="Check the installation with a small self-test.")
 models = App(name="models", help="List presets and weights; `models pull NAME` downloads.")
