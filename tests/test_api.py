@@ -18,7 +18,7 @@ def test_every_name_is_there() -> None:
         value = getattr(earthwords, name)
         assert value is not None
         assert name == "__version__" or name in dir(earthwords)
-    names = {"segment", "demo", "doctor", "list_models", "pull", "train_clip", "Segmenter", "open_scene"}
+    names = {"segment", "demo", "doctor", "list_models", "pull", "pairs", "train_clip", "Segmenter", "open_scene"}
     assert names <= set(earthwords.__all__)
 
 

@@ -20,6 +20,7 @@ import earthwords
 from earthwords.cli.app import app, explain
 from earthwords.cli.show import show
 from earthwords.tasks.demo import demo
+from earthwords.tasks.pairs import pairs
 from earthwords.tasks.segment import segment
 from earthwords.tasks.train_clip import train_clip
 from tests.conftest import TRANSFORM, Command, write_raster
@@ -58,11 +59,11 @@ def test_every_command_has_help(command: Command, path: tuple[str, ...]) -> None
 
 def test_the_commands() -> None:
     assert {" ".join(path) for path in commands(app)} >= {
-        "", "segment", "demo", "doctor", "models", "models pull", "train", "train clip",
+        "", "segment", "pairs", "demo", "doctor", "models", "models pull", "train", "train clip",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("verb", [segment, demo, train_clip])
+@pytest.mark.parametrize("verb", [segment, demo, pairs, train_clip])
 def test_every_option_is_described(verb: object) -> None:
     text = inspect.getdoc(verb) or ""
     described = {line for line in text.splitlines() if line.isidentifier()} - {"Parameters"}

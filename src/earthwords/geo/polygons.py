@@ -17,7 +17,7 @@ from earthwords.geo.georeference import grid_of
 from earthwords.geo.source import open_dataset, reading
 from earthwords.types import Grid
 
-CLASS_FIELDS = ("class", "class_name", "label", "category", "type", "name")
+CLASS_FIELDS = ("class", "class_name", "label", "category", "type")
 """Where the class of a feature is looked for."""
 
 

@@ -54,7 +54,7 @@ class Finds:
             for record in read_parts([path]):
                 value = int(record.get("hash", "0"), 16)
                 bad, good = "error" in record, bool(record.get("captions"))
-                rows.append((value, record.get("flat", False), good, bad, unit.test and not bad))
+                rows.append((value, record.get("flat", False), good, bad, unit.test))
                 if bad:
                     errors.append(record["error"])
         columns = list(zip(*rows, strict=True)) or [()] * 5
@@ -121,7 +121,7 @@ def find_copies(finds: Finds, search: Search) -> Copies:
     copies = Copies(like=nobody, distance=nobody.copy(), orientation=nobody.copy(), is_test=finds.tests)
     for flat in (False, True):
         mine = np.flatnonzero(finds.wanted & (finds.flat == flat))
-        tests = np.flatnonzero(finds.tests & (finds.flat == flat))
+        tests = np.flatnonzero(finds.tests & ~finds.bad & (finds.flat == flat))
         # the hash of a flat image is one of its pixels
         how = Search(threshold=0, orientations=1) if flat else search
         if len(tests):

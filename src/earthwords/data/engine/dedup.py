@@ -35,7 +35,7 @@ THRESHOLD = 4
 SIDE, LOW = 32, 8
 FLAT = 4.0
 """Smallest coefficient that an image with structure has: a wave of a quarter of a grey level."""
-ORIENTATIONS = ("same", "mirrored", "flipped", "turned 180", "transposed", "turned 90", "turned 270", "transversed")
+ORIENTATIONS = ("same", "mirrored", "flipped", "turned 180", "transposed", "turned right", "turned left", "transversed")
 
 _BLOCK = 2**17
 """Pairs compared at once."""

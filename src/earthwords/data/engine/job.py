@@ -33,6 +33,7 @@ from earthwords.plugins import load, names
 UNIT = 64
 """Images a worker examines at once, and a part of the journal holds."""
 REPORT = "report.json"
+PLAN = "plan.txt"
 
 Tick = Callable[[float], None]
 
@@ -69,7 +70,7 @@ class Job:
         self._check_destination()
         units = self._units()
         with parents_made_for(self.dst), writing(self.dst):
-            journal = self.dst.parent / f".{self.dst.name}.journal"
+            journal = self._journal
             journal.mkdir(parents=True, exist_ok=True)
             with locked(journal) as free:
                 if not free:
@@ -82,6 +83,7 @@ class Job:
                     copies = find_copies(finds, self.search)
                     kept = finds.wanted & ~copies.dropped
                     if not kept.any():
+                        shutil.rmtree(journal / "parts")
                         raise SourceError(_nothing_left(finds, copies))
                     out = self._out(journal, kept)
                     with bar("writing", int(kept.sum())) as tick:
@@ -96,8 +98,14 @@ class Job:
                 shutil.rmtree(journal, ignore_errors=True)
         return report
 
+    @property
+    def _journal(self) -> Path:
+        return self.dst.parent / f".{self.dst.name}.journal"
+
     def _check_destination(self) -> None:
         """Refuse what must not be written over."""
+        if self.dst.exists() and _is_committed(self._journal):
+            shutil.rmtree(self._journal, ignore_errors=True)
         if self.dst.is_dir():
             found = [path.name for path in self.dst.iterdir()]
             if found and not self.overwrite:
@@ -163,7 +171,7 @@ class Job:
 
     def _out(self, journal: Path, kept: NDArray[np.bool_]) -> Path:
         """Where results are written first; what belongs to other results goes."""
-        out, plan = journal / "out", journal / "plan.txt"
+        out, plan = journal / "out", journal / PLAN
         told = hashlib.sha256(np.packbits(kept).tobytes() + b"".join(_tail(p) for p in sorted(journal.glob("parts/*"))))
         if not plan.exists() or plan.read_text() != told.hexdigest():
             shutil.rmtree(out, ignore_errors=True)
@@ -187,7 +195,8 @@ class Job:
             if batch:
                 yield first, batch
 
-        for written in sink(out, batches(), shards.Options(dst=self.dst, workers=self.workers)):
+        options = shards.Options(dst=self.dst, workers=self.workers, rows=self.shard_size)
+        for written in sink(out, batches(), options):
             tick(written)
         return tally
 
@@ -252,6 +261,12 @@ def _nothing_left(finds: Finds, copies: Copies) -> str:
     total, bad = int((~finds.tests).sum()), len(finds.errors)
     gone = int(copies.dropped.sum())
     return f"No image is left of {total:,}: {gone:,} duplicates, {bad:,} damaged, the others have no objects."
+
+
+def _is_committed(journal: Path) -> bool:
+    """Whether a run was killed when all was in its place."""
+    out = journal / "out"
+    return (journal / PLAN).exists() and not (out.is_dir() and any(out.iterdir()))
 
 
 def _first_line(path: Path) -> str:

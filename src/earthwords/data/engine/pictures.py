@@ -103,11 +103,18 @@ def _picture(path: str) -> NDArray[np.uint8]:
     with opened(path) as image:
         if not image.mode.startswith(("I", "F")):
             return np.asarray(image.convert("RGB"))
-    with open_scene(path) as scene:  # 16 bit and more, which PIL would cut off
+    with _open(path) as scene:  # 16 bit and more, which PIL would cut off
         height, width = scene.native.shape
         return _bytes(scene.read(Window(row=0, col=0, height=height, width=width)))
 
 
 @lru_cache(maxsize=1)
 def _scene(path: str) -> Scene:
-    return open_scene(path)
+    return _open(path)
+
+
+def _open(path: str) -> Scene:
+    """A scene; of one band, grey."""
+    with open_dataset(path) as dataset:
+        grey = dataset.count == 1 and dataset.colorinterp[0].name != "palette"
+    return open_scene(path, bands=(1, 1, 1) if grey else None)

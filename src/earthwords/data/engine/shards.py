@@ -26,6 +26,8 @@ Batch: TypeAlias = tuple[int, Sequence[Record]]
 """The number of the first record, and records."""
 
 MEMBERS = ("jpg", "json", "txt")
+_FEW = 32
+"""Images on their way from a worker to a table at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,8 @@ class Options:
     dst: Path
     """Where `out` will be in the end."""
     workers: int = 1
+    rows: int = 1000
+    """Records of a batch, but maybe the last."""
 
 
 Sink: TypeAlias = Callable[[Path, Iterable[Batch], Options], Iterator[int]]
@@ -82,18 +86,23 @@ def write_parquet(out: Path, batches: Iterable[Batch], options: Options) -> Iter
     path = out / options.dst.name
     unfinished = path.with_suffix(".part")
     with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
-        for records, images in in_order(_encoded, batches, workers=options.workers):
-            rows = [
-                {**r, "image": image, "height": r["size"][0], "width": r["size"][1]}
-                for r, image in zip(records, images, strict=True)
-            ]
-            writer.write_table(pa.Table.from_pylist([{n: row[n] for n in schema.names} for row in rows], schema))
-            yield len(records)
+        rows: list[Record] = []
+        few = (records[i : i + _FEW] for _, records in batches for i in range(0, len(records), _FEW))
+        for encoded in in_order(_encoded, few, workers=options.workers):
+            rows += [{name: row[name] for name in schema.names} for row in encoded]
+            if len(rows) >= options.rows:
+                writer.write_table(pa.Table.from_pylist(rows, schema))
+                rows = []
+            yield len(encoded)
+        if rows:
+            writer.write_table(pa.Table.from_pylist(rows, schema))
     _finish(unfinished, path)
 
 
-def _encoded(batch: Batch) -> tuple[Sequence[Record], list[bytes]]:
-    return batch[1], [jpeg(example_of(record)) for record in batch[1]]
+def _encoded(records: Sequence[Record]) -> list[Record]:
+    """Records with their image as a JPEG file."""
+    sizes = [{"height": record["size"][0], "width": record["size"][1]} for record in records]
+    return [{**r, **size, "image": jpeg(example_of(r))} for r, size in zip(records, sizes, strict=True)]
 
 
 def write_manifest(out: Path, batches: Iterable[Batch], options: Options) -> Iterator[int]:

@@ -173,7 +173,7 @@ def words_for(name: str) -> tuple[str, ...]:
 
 def plural(noun: str) -> str:
     """`area of water` to `areas of water`, `tennis court` to `tennis courts`."""
-    head, rest = re.fullmatch(r"(.*?)((?: (?:of|with|under) .*)?)", noun).groups()  # type: ignore[union-attr]
+    head, rest = _parted(noun)
     before, space, last = head.rpartition(" ")
     if last.lower() in PLURALS:
         return f"{before}{space}{PLURALS[last.lower()]}{rest}"
@@ -183,12 +183,19 @@ def plural(noun: str) -> str:
 
 def singular(noun: str) -> str:
     """One of what may be named in the plural: `parking lots`, `buses`, but not `grass`."""
-    before, space, last = noun.rpartition(" ")
+    head, rest = _parted(noun)
+    before, space, last = head.rpartition(" ")
     irregular = next((one for one, many in PLURALS.items() if many == last and one != last), None)
     if last in PLURALS or irregular:
-        return f"{before}{space}{irregular if irregular and last not in PLURALS else last}"
+        return f"{before}{space}{irregular if irregular and last not in PLURALS else last}{rest}"
     rule = next((rule for rule in _SINGULAR if len(last) > 3 and re.search(rule[0], last)), None)
-    return f"{before}{space}{re.sub(*rule, last)}" if rule else noun
+    return f"{before}{space}{re.sub(*rule, last)}{rest}" if rule else noun
+
+
+def _parted(noun: str) -> tuple[str, str]:
+    """`area`, ` of water`: what is inflected, and what follows it."""
+    before, word, after = re.fullmatch(r"(.*?)(?:( of| with| under)( .*))?", noun).groups("")  # type: ignore[union-attr]
+    return before, word + after
 
 
 def counted(noun: str, number: int, many: str) -> str:
