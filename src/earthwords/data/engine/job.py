@@ -250,7 +250,7 @@ class Job:
 
 def detect(source: Path) -> str:
     """The format of a source. Raises `UsageError` if none fits."""
-    for name in ("coco", "geojson", "voc", "dota", "yolo", "masks"):
+    for name in names(READERS):
         if load(READERS, name, kind="format").fits(source):
             return name
     known = ", ".join(name for name in names(READERS) if name != "images")

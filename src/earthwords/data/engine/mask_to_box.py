@@ -17,6 +17,8 @@ from earthwords.data.engine.annotated import Boxes, no_boxes
 
 _EIGHT = np.ones((3, 3), dtype=bool)
 BACKGROUND, IGNORED = 0, 255
+_MOST_LISTED = 2**16
+"""Values in a range of so many are counted, others sorted."""
 
 
 def mask_to_boxes(
@@ -29,14 +31,25 @@ def mask_to_boxes(
         values: those that are classes; by default all that occur but 0 (background) and 255 (ignored).
         least: pixels of the smallest component kept.
     """
-    found, index = np.unique(mask, return_inverse=True)
-    places = ndimage.find_objects(index.reshape(mask.shape).astype(np.int32) + 1)
+    found, index = ranked(mask)
+    places = ndimage.find_objects(index.astype(np.int32) + 1)
     wanted = {int(v) for v in found} - {BACKGROUND, IGNORED} if values is None else values
     boxes = {}
     for value, place in zip(found.tolist(), places, strict=True):
         if value in wanted:
             boxes[value] = _components(mask[place] == value, least) + [place[1].start, place[0].start] * 2
     return {value: found for value, found in boxes.items() if len(found)}
+
+
+def ranked(values: NDArray[np.integer[Any]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The values that occur, ascending, and of each element which of them it is."""
+    low = int(values.min())
+    if int(values.max()) - low >= _MOST_LISTED:
+        found, index = np.unique(values, return_inverse=True)
+        return found.astype(np.int64), index.reshape(values.shape)
+    shifted = values.astype(np.int64) - low
+    seen = np.bincount(shifted.ravel()) > 0
+    return np.flatnonzero(seen) + low, (np.cumsum(seen) - 1)[shifted]
 
 
 def _components(mask: NDArray[np.bool_], least: int) -> Boxes:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.data.engine.annotated import Annotated, no_boxes, part, tiles
-from earthwords.data.engine.mask_to_box import mask_to_boxes
+from earthwords.data.engine.mask_to_box import mask_to_boxes, ranked
 from earthwords.data.engine.pictures import SUFFIXES, opened, size_of
 from earthwords.data.engine.readers._common import (
     How,
@@ -87,7 +87,7 @@ def indexed(mask: NDArray[Any], how: How) -> tuple[NDArray[np.int64], list[str]]
     """A mask of indices `(row, col)`, 0 for no class, and the name of each index; values of one name are one class."""
     colours = mask.ndim == 3
     values = mask.astype(np.int64) @ (1 << 16, 1 << 8, 1) if colours else mask
-    found, inverse = np.unique(values, return_inverse=True)
+    found, inverse = ranked(values)
     names = [""]
     index = np.zeros(len(found), dtype=np.int64)
     for i, value in enumerate(found.tolist()):
@@ -95,4 +95,4 @@ def indexed(mask: NDArray[Any], how: How) -> tuple[NDArray[np.int64], list[str]]
         if name and name not in names:
             names.append(name)
         index[i] = names.index(name) if name else 0
-    return index[inverse.reshape(values.shape)], names
+    return index[inverse], names
