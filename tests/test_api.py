@@ -26,7 +26,11 @@ def test_every_name_is_there() -> None:
         "doctor",
         "list_models",
         "pull",
+        "pairs",
+        "evaluate",
+        "classify",
         "train_clip",
+        "train_upsampler",
         "Segmenter",
         "open_scene",
     }

@@ -21,6 +21,7 @@ _CONTENTS: dict[str, str] = {
     "doctor": "earthwords.tasks.doctor:doctor",
     "list_models": "earthwords.tasks.models:models",
     "pull": "earthwords.tasks.models:pull",
+    "pairs": "earthwords.tasks.pairs:pairs",
     "train_clip": "earthwords.tasks.train_clip:train_clip",
     "train_upsampler": "earthwords.tasks.train_upsampler:train_upsampler",
     # models

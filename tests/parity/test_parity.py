@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPModel
 
+from earthwords.data.engine.mask_to_box import mask_to_boxes
 from earthwords.inference.decide import class_probabilities, decide
 from earthwords.inference.sliding import Encoder, slide
 from earthwords.kernels import adaptive_conv as adaptive_conv_kernel
@@ -326,6 +327,16 @@ def check_tokenizer(case: Case) -> None:
         assert len(TEMPLATES["openai7"]) == facts["n_sub"]
 
 
+def check_mask_to_box(case: Case) -> None:
+    """`mask.0` and its `boxes.0.<class>`: inclusive pixels, so right and bottom edges are one more."""
+    for name, mask in case.part("mask.").items():
+        found = mask_to_boxes(mask.numpy())
+        expected = case.part(f"boxes.{name}.")
+        assert {str(value) for value in found} == set(expected)
+        for value, boxes in found.items():
+            assert np.array_equal(boxes - (0, 0, 1, 1), expected[str(value)].numpy())
+
+
 CHECKS: dict[str, Callable[[Case], None]] = {
     "adaptive_conv": check_adaptive_conv,
     "jbu_learned_range": check_jbu_learned_range,
@@ -356,6 +367,7 @@ CHECKS: dict[str, Callable[[Case], None]] = {
     "counting_metrics": scene_metrics.check_counting_metrics,
     "transclip_whu": scene_metrics.check_transclip_whu,
     "e2e_jbu": check_e2e,
+    "mask_to_box": check_mask_to_box,
 }
 
 

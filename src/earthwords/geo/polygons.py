@@ -1,0 +1,88 @@
+"""Polygons of a vector file, in the pixels of a raster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyogrio
+import shapely
+from numpy.typing import NDArray
+from pyproj import CRS, Transformer
+
+from earthwords.errors import SourceError, UsageError, brief
+from earthwords.geo.georeference import grid_of
+from earthwords.geo.source import open_dataset, reading
+from earthwords.types import Grid
+
+CLASS_FIELDS = ("class", "class_name", "label", "category", "type")
+"""Where the class of a feature is looked for."""
+
+
+def raster_grid(path: str) -> Grid:
+    """Where the pixels of a raster are.
+
+    Raises:
+        SourceError: missing or not a raster.
+    """
+    with open_dataset(path) as dataset, reading(path, "the header"):
+        return grid_of(dataset)[0]
+
+
+def read_polygons(
+    path: str, grid: Grid, *, field: str | None = None
+) -> tuple[NDArray[np.object_], NDArray[np.object_], str | None]:
+    """Valid polygons `(n,)` in pixels (x to the right, y down, whole numbers are corners), their classes `(n,)`
+    as text, and the column these come from; None: there is none and they are empty.
+
+    Raises:
+        SourceError: missing, or not a vector file.
+        UsageError: there is no such column, or only one side has a CRS.
+    """
+    if not Path(path).exists():
+        raise SourceError(f"{path} does not exist; check the path.")
+    try:
+        meta, _, wkb, columns = pyogrio.raw.read(path)
+    except Exception as error:  # OGR's errors have several bases
+        raise SourceError(f"{path} is not a vector file that GDAL can read ({brief(error)}).") from error
+    names = [str(name) for name in meta["fields"]]
+    chosen = _class_field(path, names, field)
+    labels = np.full(len(wkb), "", dtype=object)
+    if chosen is not None:
+        labels = np.array(["" if _missing(v) else str(v) for v in columns[names.index(chosen)]], dtype=object)
+    shapes = shapely.from_wkb(wkb)
+    kept = np.isin(shapely.get_type_id(shapes), (3, 6)) & ~shapely.is_empty(shapes)
+    placed = shapely.transform(shapely.force_2d(shapes[kept]), _to_pixels(path, meta["crs"], grid))
+    return np.asarray(shapely.make_valid(placed)), labels[kept], chosen
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value != value
+
+
+def _class_field(path: str, names: Sequence[str], field: str | None) -> str | None:
+    if field is None:
+        lower = {name.lower(): name for name in names}
+        return next((lower[name] for name in CLASS_FIELDS if name in lower), None)
+    if field not in names:
+        raise UsageError(f"{path} has no column {field!r}; it has {', '.join(names) or 'none'}.")
+    return field
+
+
+def _to_pixels(path: str, crs: str | None, grid: Grid) -> Any:
+    """A function `(n, 2)` x, y of the file to x, y in pixels."""
+    inverse = ~grid.transform
+    change = None
+    if crs and grid.crs is not None:
+        change = Transformer.from_crs(CRS.from_user_input(crs), grid.crs, always_xy=True)
+    elif grid.crs is not None:
+        raise UsageError(f"{path} has no CRS, but its raster has one; give it that of its coordinates.")
+
+    def move(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = points.T if change is None else change.transform(*points.T)
+        x, y = np.asarray(x), np.asarray(y)
+        return np.stack([inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f], axis=1)
+
+    return move
