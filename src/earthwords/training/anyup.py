@@ -16,7 +16,7 @@ decay 1e-5, bfloat16, 100,000 steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -27,11 +27,8 @@ from torch.nn import functional as F
 from earthwords.errors import UsageError
 from earthwords.models.upsamplers.anyup import IMAGENET_MEAN, IMAGENET_STD, AnyUp
 from earthwords.training.guidance import distorted
-from earthwords.training.teacher import Teacher
+from earthwords.training.teacher import Images, Teacher
 from earthwords.training.upsampling_losses import scaled_difference
-
-Images = Callable[[np.random.Generator, int, int], Tensor]
-"""`(rng, count, side)` to `count` images `(count, 3, side, side)` float32 in 0..1."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from earthwords.errors import unknown
 from earthwords.models.backbones.clip import FEATURES, PENULTIMATE, ClipBackbone, DenseMethod
+
+Images = Callable[[np.random.Generator, int, int], Tensor]
+"""`(rng, count, side)` to `count` images `(count, 3, side, side)` float32 in 0..1."""
 
 
 @dataclass(frozen=True, kw_only=True)

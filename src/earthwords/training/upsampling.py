@@ -7,7 +7,6 @@ random views and brought back to tokens by a learned downsampler, should be what
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,11 +19,8 @@ from earthwords.models.downsamplers import AttentionDownsampler, gaussian_blur
 from earthwords.models.training_heads import ContentRetention, ScaleNet
 from earthwords.models.upsamplers.jbu import Jbu
 from earthwords.training.jitter import Jitter, Jitters
-from earthwords.training.teacher import Teacher
+from earthwords.training.teacher import Images, Teacher
 from earthwords.training.upsampling_losses import content, project, random_projection, reconstruction, sampled_crf
-
-Images = Callable[[np.random.Generator, int, int], Tensor]
-"""`(rng, count, side)` to images `(count, 3, side, side)` in 0..1."""
 
 
 @dataclass(frozen=True, kw_only=True)
