@@ -32,7 +32,7 @@ SYNONYMS = (
     "vegetation,trees,grass",
     "water,lake,sea",
 )
-UPSAMPLERS = (None, "bilinear", "jbu", "anyup")
+UPSAMPLERS = (None, "bilinear", "simfeatup", "anyup")
 """Besides the preset's own."""
 EXACT = replace(TINY, energy=1.0)
 Setting = tuple[str, SegmentPreset, tuple[str, ...]]
