@@ -15,6 +15,8 @@ _CONTENTS: dict[str, str] = {
     # verbs: each is a command too
     "segment": "earthwords.tasks.segment:segment",
     "upsample": "earthwords.tasks.upsample:upsample",
+    "index": "earthwords.tasks.index:index",
+    "search": "earthwords.tasks.search:search",
     "demo": "earthwords.tasks.demo:demo",
     "doctor": "earthwords.tasks.doctor:doctor",
     "list_models": "earthwords.tasks.models:models",
@@ -23,6 +25,8 @@ _CONTENTS: dict[str, str] = {
     "train_upsampler": "earthwords.tasks.train_upsampler:train_upsampler",
     # models
     "Segmenter": "earthwords.inference.segmenter:Segmenter",
+    "Embedder": "earthwords.inference.embed:Embedder",
+    "Index": "earthwords.inference.index:Index",
     "Upsampler": "earthwords.inference.upsampler:Upsampler",
     "implicit_fit": "earthwords.training.fitting:implicit_fit",
     "SegmentPreset": "earthwords.presets:SegmentPreset",
@@ -32,11 +36,13 @@ _CONTENTS: dict[str, str] = {
     # nouns
     "ClassName": "earthwords.types:ClassName",
     "FeatureReport": "earthwords.types:FeatureReport",
+    "IndexReport": "earthwords.types:IndexReport",
     "Grid": "earthwords.types:Grid",
     "Raster": "earthwords.types:Raster",
     "Scene": "earthwords.geo.scene:Scene",
     "SceneReport": "earthwords.types:SceneReport",
     "Segmentation": "earthwords.types:Segmentation",
+    "SearchResult": "earthwords.inference.search_result:SearchResult",
     "SegmentationResult": "earthwords.inference.result:SegmentationResult",
     "VectorLayer": "earthwords.types:VectorLayer",
     "Vocabulary": "earthwords.types:Vocabulary",

@@ -34,6 +34,8 @@ app = App(
 )
 app.command("earthwords.tasks.segment:segment", name="segment", help="Segment a georeferenced raster by words.")
 app.command("earthwords.tasks.upsample:upsample", name="upsample", help="Dense features of a raster, pixel by pixel.")
+app.command("earthwords.tasks.index:index", name="index", help="Make an archive searchable by words.")
+app.command("earthwords.tasks.search:search", name="search", help="Search an index by words, image, place and day.")
 app.command("earthwords.tasks.demo:demo", name="demo", help="The main job on a scene rendered here; no network.")
 app.command("earthwords.tasks.doctor:doctor", name="doctor", help="Check the installation with a small self-test.")
 models = App(name="models", help="List presets and weights; `models pull NAME` downloads.")
