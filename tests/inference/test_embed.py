@@ -33,7 +33,7 @@ def test_resized_as_pil(embedder: Embedder) -> None:
     mean, std = (np.array(v)[:, None, None] for v in (embedder.backbone.mean, embedder.backbone.std))
     oracle = np.moveaxis(np.asarray(Image.fromarray(image).resize((64, 64), Image.Resampling.BICUBIC)), -1, 0) / 255
     assert found.shape == (3, 64, 64)
-    np.testing.assert_allclose(found.numpy() * std + mean, oracle, atol=1.5 / 255)
+    np.testing.assert_allclose(found.numpy() * std + mean, oracle, atol=8 / 255)
 
 
 def test_unobserved_pixels_have_the_mean_colour(embedder: Embedder) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.errors import UsageError
-from earthwords.kernels.codes import products
+from earthwords.kernels.codes import products, turned
 
 ROWS = 2**16
 """Rows of the first pass at a time."""
@@ -70,6 +70,7 @@ class Vectors:
     def _candidates(self, query: NDArray[np.float32], count: int, allowed: NDArray[np.bool_] | None) -> Rows:
         """Rows, ascending, that hold the `count` best, and few others."""
         length = np.float32(np.linalg.norm(query.astype(np.float64)) * (1 + 1e-6))
+        coarse = turned(query[None])[0].astype(np.float32)
         lowest = np.empty(0, np.float32)  # the largest lower bounds so far, `count` at most
         least = np.float32(-np.inf)  # the smallest of them, once there are as many
         kept: list[Rows] = []
@@ -77,7 +78,7 @@ class Vectors:
         for start in range(0, len(self), ROWS):
             part = slice(start, start + ROWS)
             scale, slack = self.bounds[:, part]
-            score, slack = products(self.codes[part], query) * scale, slack * length
+            score, slack = products(self.codes[part], coarse) * scale, slack * length
             if allowed is not None:
                 score[~allowed[part]] = -np.inf
             lower = score - slack
