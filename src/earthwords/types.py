@@ -385,3 +385,53 @@ class BatchReport:
         title = f"{len(self.scenes)} scenes, {failed} failed, {self.seconds:.1f} s; see {self.file}"
         rows = [[s["source"], s["status"], f"{s['seconds']:.1f} s", s["reason"]] for s in self.scenes]
         return title, ("scene", "status", "time", "reason"), rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexReport:
+    """What became of an archive."""
+
+    index: Path
+    sources: int
+    """In the index, with those of earlier runs."""
+    tiles: int
+    skipped: int
+    """Tiles with too few valid pixels, which are not in the index."""
+    added: int
+    changed: int
+    kept: int
+    """Sources that were new, had changed, or were left alone."""
+    vanished: tuple[str, ...]
+    """Sources of the index that are not there any more."""
+    pruned: bool
+    """Whether those were left out."""
+    failures: tuple[str, ...]
+    """A sentence for every source that could not be read."""
+    embedded: int
+    """Tiles that this run made vectors of."""
+    seconds: float
+    """Wall time."""
+
+    @property
+    def exit_code(self) -> int:
+        """1 if a source could not be read."""
+        return int(bool(self.failures))
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "index": str(self.index)}
+
+    def table(self) -> tuple[str, tuple[str, ...], list[list[str]]]:
+        """Title, columns, rows."""
+        title = f"{self.index}: {self.tiles:,} tiles of {self.sources:,} sources, {self.seconds:.1f} s"
+        gone = f"{len(self.vanished):,} {'left out' if self.pruned else 'still in the index (--prune leaves them out)'}"
+        rows = [
+            ["new", f"{self.added:,}"],
+            ["changed", f"{self.changed:,}"],
+            ["kept", f"{self.kept:,}"],
+            ["vanished", gone if self.vanished else "0"],
+            ["failed", f"{len(self.failures):,}"],
+            ["tiles embedded", f"{self.embedded:,} ({self.embedded / max(self.seconds, 1e-9):,.0f} a second)"],
+            ["tiles without enough valid pixels", f"{self.skipped:,}"],
+        ]
+        return title, ("sources", "number"), rows

@@ -376,12 +376,18 @@ def test_an_unknown_preset() -> None:
 
 def test_weights_without_an_upsampler(micro: Path) -> None:
     with pytest.raises(UsageError, match=r"Upsampler weights 'jbu.pt' need an upsampler"):
-        Segmenter.from_preset(MICRO, model=micro, upsampler_weights="jbu.pt", device="cpu")
+        plain = replace(MICRO, upsampler=None, upsampler_weights=None)
+        Segmenter.from_preset(plain, model=micro, upsampler_weights="jbu.pt", device="cpu")
 
 
 def test_an_upsampler_without_weights(micro: Path) -> None:
-    with pytest.raises(WeightsError, match="'jbu' needs trained weights"):
-        Segmenter.from_preset(replace(MICRO, upsampler="jbu"), model=micro, device="cpu")
+    with pytest.raises(WeightsError, match="'simfeatup' needs trained weights"):
+        Segmenter.from_preset(replace(MICRO, upsampler="simfeatup"), model=micro, device="cpu")
+
+
+def test_the_upsampler_of_a_preset_is_left_out_for_another_model(micro: Path) -> None:
+    made = Segmenter.from_preset(MICRO, model=micro, device="cpu")
+    assert made.encoder.upsampler is None and "tiny-jbu belongs to tiny" in made.notes[0]
 
 
 def test_a_device_that_is_not_here(micro: Path) -> None:

@@ -164,10 +164,11 @@ def test_weights_of_the_table() -> None:
 
 def test_weights_of_the_backbone_come_before_those_for_any(monkeypatch: pytest.MonkeyPatch) -> None:
     row = WeightSpec(
-        name="mine", source="package", licence="", paper="", kind="upsampler", method="anyup", backbone="tiny"
+        name="mine", source="package", licence="", paper="", kind="upsampler", method="ifa", backbone="tiny"
     )
     monkeypatch.setitem(WEIGHTS, "mine", row)
-    assert upsampler_weights_for("anyup", "tiny") == "mine"
+    assert upsampler_weights_for("ifa", "tiny") == "mine" and upsampler_weights_for("ifa", "openai-vit-b-16") is None
+    assert upsampler_weights_for("anyup", "tiny") == "tiny-anyup"
     assert upsampler_weights_for("anyup", "openai-vit-b-16") == "anyup-multi-backbone"
 
 

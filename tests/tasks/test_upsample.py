@@ -258,7 +258,11 @@ def test_creation_options(upsample: Upsample, scene_file: Path, tmp_path: Path) 
         (["--method", "anyupp"], 2, "Unknown upsampling method 'anyupp'. Did you mean 'anyup'?"),
         (["--method", "jbu"], 1, "Upsampler 'jbu' needs trained weights"),
         (["--method", "anyup"], 1, "anyup-multi-backbone is not in"),
-        (["--upsampler-weights", "a.pt"], 2, "Method 'bilinear' has no weights; leave 'a.pt' away"),
+        (
+            ["--method", "bilinear", "--upsampler-weights", "a.pt"],
+            2,
+            "Method 'bilinear' has no weights; leave 'a.pt' away",
+        ),
         (["--features", "maskclp"], 2, "Unknown kind of features 'maskclp'. Did you mean 'maskclip'?"),
         (["--components", 17], 2, "have 16 channels, so there are 1 to 16 components, not 17"),
         (["--components", -1], 2, "The components are a number, or all, not -1"),

@@ -86,7 +86,7 @@ def test_two_processes_equal_one_with_both_batches(tmp_path: Path) -> None:
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script), str(tmp_path)]
     root = Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, *launch], cwd=root, env=_environment(root), capture_output=True, text=True, timeout=120
+        [sys.executable, *launch], cwd=root, env=_environment(root), capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr[-3000:]
     net = model()

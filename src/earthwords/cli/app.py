@@ -41,6 +41,8 @@ app.command(
     "earthwords.tasks.evaluate:evaluate", name="evaluate", help="Measure a model on scenes: classification, retrieval."
 )
 app.command("earthwords.tasks.pairs:pairs", name="pairs", help="Boxes and masks to images with captions.")
+app.command("earthwords.tasks.index:index", name="index", help="Make an archive searchable by words.")
+app.command("earthwords.tasks.search:search", name="search", help="Search an index by words, image, place and day.")
 app.command("earthwords.tasks.demo:demo", name="demo", help="The main job on a scene rendered here; no network.")
 app.command("earthwords.tasks.doctor:doctor", name="doctor", help="Check the installation with a small self-test.")
 models = App(name="models", help="List presets and weights; `models pull NAME` downloads.")

@@ -16,6 +16,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from earthwords.errors import SourceError, UsageError
 from earthwords.geo.bands import BandChoice, alpha_band
+from earthwords.geo.dates import date_of
 from earthwords.geo.source import open_dataset, reading
 from earthwords.types import Window
 
@@ -25,6 +26,8 @@ Mask: TypeAlias = NDArray[np.bool_]
 SAMPLE_SIDE = 1024
 """Longest side, in pixels, of the overview that statistics are taken from."""
 
+_TAGS = ("IMAGERY", "EXIF")
+"""Domains of metadata, beside the main one, that may tell a date."""
 _SCAN_PIXELS = 2**22
 _SCAN_VALUES = 2**20
 
@@ -89,6 +92,13 @@ class PixelSource:
                 about = os.stat(name)
                 found[name] = f"{about.st_size} bytes, changed {about.st_mtime_ns}"
         return found
+
+    def date(self) -> str | None:
+        """The day it was taken, see `date_of`."""
+        with reading(self.source, "the metadata"):
+            domains = [None, *(name for name in self.dataset.tag_namespaces() if name in _TAGS)]
+            tags = [self.dataset.tags(ns=name) for name in domains]
+        return next((day for day in map(date_of, tags) if day is not None), None)
 
     def read(self, window: Window) -> tuple[Pixels, Mask]:
         """Data `(3, row, col)` of `dtype` and valid `(row, col)`; invalid pixels keep the file's values.

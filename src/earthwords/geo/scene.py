@@ -117,6 +117,20 @@ class Scene:
             data[:, rows, cols], valid[rows, cols] = self._resampled(part)
         return Raster(data=data, valid=valid, grid=self.grid.window(window), bands=self.bands)
 
+    def shrunk(self, window: Window, *, most: int) -> Raster:
+        """A window of the native grid with at most `most` pixels a side, shrunk as `read` does where it is larger."""
+        _check_inside(window, self.native)
+        share = min(1.0, most / max(window.height, window.width))
+        if share == 1:
+            return self.read_rgb(window)
+        twin = copy.copy(self)
+        height, width = (max(1, round(length * share)) for length in self.native.shape)
+        twin.grid = self.native.resized(height, width)
+        tall, wide = height / self.native.height, width / self.native.width
+        row, col = min(round(window.row * tall), height - 1), min(round(window.col * wide), width - 1)
+        rows, cols = max(1, round(window.height * tall)), max(1, round(window.width * wide))
+        return twin.read(Window(row=row, col=col, height=min(rows, height - row), width=min(cols, width - col)))
+
     def read_rgb(self, window: Window) -> Raster:
         """A window of the native grid, otherwise as `read`."""
         data, valid = self._stretched(window)
@@ -158,6 +172,11 @@ class Scene:
             listed = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
             files = {"files of the source": f"{len(files)}, hash {listed}"}
         return {"source": _public(self.source), "size of the source": shape, **files}
+
+    def date(self) -> str | None:
+        """The day it was taken, `YYYY-MM-DD`, as far as the metadata tell."""
+        with self._lock:
+            return self._pixels.date()
 
     def close(self) -> None:
         """Close the file; reading afterwards is an error."""

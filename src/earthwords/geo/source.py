@@ -110,11 +110,16 @@ def _check_local(path: Path) -> None:
     if path.is_dir():
         raise SourceError(f"{path} is a folder, not a raster; name a file inside it.")
     if not path.exists():
-        raise SourceError(f"{path} does not exist. {_similar(path)}")
+        raise missing(path)
     if path.stat().st_size == 0:
         raise SourceError(f"{path} is empty (0 bytes); copy or download it again.")
     _check_png(path)
     _check_vrt(path)
+
+
+def missing(path: Path) -> SourceError:
+    """The error for a path where nothing is."""
+    return SourceError(f"{path} does not exist. {_similar(path)}")
 
 
 def _similar(path: Path) -> str:

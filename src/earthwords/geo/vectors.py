@@ -67,7 +67,7 @@ class VectorWriter(StagedWriter):
             crs: of the geometries; None writes a file without CRS.
             schema: column names and numpy types (`"str"` for text), which every batch must have.
             layer_name: for GeoPackage.
-            geometry_type: such as `"Polygon"` or `"Point"`, of all features.
+            geometry_type: such as `"Polygon"` or `"Point"`, of all features; `"Unknown"` for several.
             made: the time a GeoPackage tells; by default that of the environment's SOURCE_DATE_EPOCH
                 (https://reproducible-builds.org/specs/source-date-epoch/), or else now.
             overwrite: replace an existing file.
@@ -222,7 +222,7 @@ class _GeoParquet:
     def __init__(self, path: Path, how: _How) -> None:
         column = {
             "encoding": "WKB",
-            "geometry_types": [how.geometry_type],
+            "geometry_types": [] if how.geometry_type == "Unknown" else [how.geometry_type],
             "crs": how.crs.to_json_dict() if how.crs else None,
         }
         about = {"version": "1.0.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}

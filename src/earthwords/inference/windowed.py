@@ -178,9 +178,12 @@ def with_weights(
     """
     if upsampler_weights is not None:
         return replace(row, weights=str(model or row.weights), upsampler_weights=str(upsampler_weights)), None
+    own = row.upsampler_weights
+    if own in WEIGHTS and WEIGHTS[own].method not in (None, row.upsampler):
+        row, own = replace(row, upsampler_weights=None), None  # of another upsampler
     if model is None or str(model) == row.weights:
         return row, None
-    name, own = str(model), row.upsampler_weights
+    name = str(model)
     changed = replace(row, weights=name)
     if row.upsampler is None or own is None or own not in WEIGHTS or WEIGHTS[own].backbone in (None, name):
         return changed, None

@@ -1,0 +1,169 @@
+"""Images and words as unit vectors of one space."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from earthwords.errors import UsageError
+from earthwords.inference.pool import Pool, one_core
+from earthwords.inference.textbank import build_text_bank
+from earthwords.inference.windowed import Windowed, check_batch, choose_device, with_weights
+from earthwords.models.backbones.clip import ClipBackbone
+from earthwords.models.weights import Report, load_clip
+from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
+from earthwords.text.templates import load_templates
+from earthwords.types import ClassName, Raster, Vocabulary, Window
+
+MOST_SIDE = 2048
+"""Pixels a side of an image that is read as it is; a larger one is shrunk while it is read."""
+
+T = TypeVar("T")
+Vector = NDArray[np.float32]
+
+
+class Embedder(Windowed):
+    """A CLIP whose image and text towers meet in one space; of the preset, weights and templates count."""
+
+    def __init__(self, preset: SegmentPreset, backbone: ClipBackbone, *, batch: int | None = None) -> None:
+        super().__init__(preset, backbone, batch=batch)
+        self.templates = load_templates(preset.templates)
+
+    @classmethod
+    def from_preset(
+        cls,
+        preset: str | SegmentPreset = DEFAULT_PRESET,
+        *,
+        model: str | Path | None = None,
+        device: str = "auto",
+        batch: int | None = None,
+        offline: bool = False,
+        report: Report = lambda done, total: None,
+    ) -> Embedder:
+        """Load the weights of a preset, or others; arguments as for `Segmenter.from_preset`.
+
+        Raises:
+            UsageError, WeightsError: unknown names, unreachable or unfitting weights.
+        """
+        row = load_preset(preset) if isinstance(preset, str) else preset
+        row, _ = with_weights(row, model, None)
+        load_templates(row.templates)
+        check_batch(batch)
+        place = choose_device(device)
+        backbone = load_clip(row.weights, activation=row.activation, offline=offline, device=place, report=report)
+        return cls(row, backbone.eval(), batch=batch)
+
+    @property
+    def side(self) -> int:
+        """Pixels a side of the images that the model was trained on."""
+        return int(self.backbone.model.vision_model.config.image_size)
+
+    @property
+    def dim(self) -> int:
+        """Entries of a vector."""
+        return self.backbone.dim
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """Of both towers, and how images are normalised."""
+        digest = hashlib.sha256(repr((self.backbone.mean, self.backbone.std)).encode())
+        for name, value in sorted(self.backbone.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()[:16]
+
+    def words(self, text: str) -> Vector:
+        """`(dim,)` of a sentence: the mean over the preset's templates.
+
+        Raises:
+            UsageError: there are no words.
+            WeightsError: the model has no text tower.
+        """
+        text = " ".join(text.split())
+        if not text:
+            raise UsageError("There are no words to search for; say something, or give an image.")
+        word = Vocabulary(classes=(ClassName(names=(text,), colour=(0, 0, 0)),))
+        return build_text_bank(self.backbone, word, self.templates).vectors[0]
+
+    def image(
+        self,
+        source: str | Path | ArrayLike,
+        *,
+        bounds: tuple[float, float, float, float] | None = None,
+        bands: Sequence[int | str] | None = None,
+        nodata: float | None = None,
+        stretch: str = "auto",
+    ) -> Vector:
+        """`(dim,)` of a raster, of the part in `bounds` (its CRS), or of an array `(row, col, 3)`."""
+        with self.open(source, bounds=bounds, bands=bands, nodata=nodata, stretch=stretch) as scene:
+            whole = Window(row=0, col=0, height=scene.grid.height, width=scene.grid.width)
+            if scene.region == Window(row=0, col=0, height=scene.native.height, width=scene.native.width) and (
+                max(scene.grid.shape) <= MOST_SIDE
+            ):
+                raster = scene.read(whole)
+            else:
+                raster = scene.shrunk(scene.region, most=MOST_SIDE)
+        if not raster.valid.any():
+            raise UsageError(f"{scene.source} has no valid pixel in the part asked for.")
+        return self._encode([self.prepared(raster)])[0]
+
+    @torch.inference_mode()
+    def prepared(self, raster: Raster) -> Tensor:
+        """`(3, side, side)`: normalised, the mean colour where nothing was observed, resized with antialiasing."""
+        with one_core():
+            pixels = torch.from_numpy(np.ascontiguousarray(raster.data, np.float32))
+            valid = torch.from_numpy(raster.valid)
+            mean, std = (pixels.new_tensor(v)[:, None, None] for v in (self.backbone.mean, self.backbone.std))
+            if pixels.shape[1:] != (self.side, self.side):
+                filled = torch.where(valid, pixels, mean)
+                size = (self.side, self.side)
+                resized = F.interpolate(filled[None], size=size, mode="bicubic", antialias=True, align_corners=False)
+                return (resized[0].clamp_(0, 1) - mean) / std
+            return (pixels - mean).div_(std).mul_(valid)
+
+    def encoded(self, items: Iterable[T], raster: Callable[[T], Raster | None]) -> Iterator[tuple[T, Vector | None]]:
+        """Items in their order, each with the vector of its raster, if it has one.
+
+        On a CPU every image is computed alone by one core, on a GPU in full batches: the bits of a vector do not
+        depend on the others.
+        """
+
+        def one(item: T) -> tuple[T, Vector | None]:
+            found = raster(item)
+            return item, None if found is None else self._encode([self.prepared(found)])[0]
+
+        if self._on_cpu:
+            with Pool(self.threads) as pool:
+                yield from pool.ordered(one, items)
+            return
+        waiting: list[tuple[T, Tensor | None]] = []
+        for item in items:
+            found = raster(item)
+            waiting.append((item, None if found is None else self.prepared(found)))
+            if sum(pixels is not None for _, pixels in waiting) == self.batch:
+                yield from self._flush(waiting)
+                waiting = []
+        yield from self._flush(waiting)
+
+    def _flush(self, waiting: list[tuple[T, Tensor | None]]) -> Iterator[tuple[T, Vector | None]]:
+        images = [pixels for _, pixels in waiting if pixels is not None]
+        vectors = iter(self._encode(images) if images else ())
+        for item, pixels in waiting:
+            yield item, None if pixels is None else next(vectors)
+
+    @torch.inference_mode()
+    def _encode(self, images: Sequence[Tensor]) -> Vector:
+        """`(image, dim)` unit vectors."""
+        with one_core():
+            pixels = torch.stack(list(images)).to(self.backbone.device)
+            found = self._computed(lambda batch: F.normalize(self.backbone.encode_image(batch), dim=-1), pixels)
+            return found.float().cpu().numpy()

@@ -1,0 +1,231 @@
+"""What a search has found: a table, places on the map, a sheet of pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from PIL import Image
+
+from earthwords.errors import EarthwordsError
+from earthwords.geo.contact import Print, contact_sheet
+from earthwords.geo.outputs import staging_all, writing
+from earthwords.geo.panels import to_bytes
+from earthwords.geo.scene import open_scene
+from earthwords.geo.tiletable import SCHEMA
+from earthwords.geo.vectors import VectorWriter, to_geodataframe
+from earthwords.inference.outputs import VECTORS, checked, unknown_suffix
+from earthwords.types import VectorLayer, Window
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+
+BUNDLE = {"places": "results.gpkg", "table": "results.csv", "sheet": "sheet.png", "report": "report.json"}
+"""What a folder gets."""
+SUFFIXES = (*VECTORS, ".csv", ".png")
+THUMBNAIL = 200
+"""Pixels a side."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class SearchResult:
+    """Tiles of an index, best first. In a notebook it shows itself as a contact sheet."""
+
+    rows: NDArray[np.int64]
+    """`(n,)` in the index."""
+    scores: NDArray[np.float64]
+    """`(n,)` cosines with what was asked for, descending."""
+    layer: VectorLayer
+    """`(n,)`: footprints in longitude and latitude (None without a CRS), and the columns of the index."""
+    query: Mapping[str, Any]
+    """What was asked for."""
+    index: Path
+    settings: Mapping[str, str]
+    """How the sources were read."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def sources(self) -> list[str]:
+        """`n` paths or addresses."""
+        return list(self.layer.columns["source"])
+
+    def places(self) -> VectorLayer:
+        """The footprints with rank (from 1), score and the columns of the index."""
+        columns: dict[str, NDArray[Any]] = {
+            "rank": np.arange(1, len(self) + 1, dtype=np.int32),
+            "score": np.round(self.scores, 6),
+        }
+        return VectorLayer(
+            geometries=self.layer.geometries, columns={**columns, **self.layer.columns}, crs=self.layer.crs
+        )
+
+    def to_geodataframe(self) -> GeoDataFrame:
+        """`places` for geopandas."""
+        return to_geodataframe(self.places())
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
+        """Write what the suffix says; a folder or none gets everything.
+
+        Args:
+            path: `.gpkg .geojson .fgb .parquet` footprints; `.csv` table; `.png` contact sheet; a folder or no suffix:
+                results.gpkg, results.csv, sheet.png and report.json.
+            overwrite: replace existing files.
+
+        Returns:
+            Kind to path.
+
+        Raises:
+            UsageError, OutputError: an unknown suffix, or a file that exists or cannot be written.
+        """
+        paths = plan_results(Path(path), overwrite=overwrite)
+        writers: dict[str, Callable[[Path], None]] = {
+            "places": self._write_places,
+            "table": self._write_table,
+            "sheet": lambda place: self.plot().save(place),
+            "report": lambda place: _write_text(place, json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n"),
+        }
+        with staging_all(paths, overwrite=overwrite) as places:
+            for kind, place in places.items():
+                with writing(place):
+                    writers[kind](place)
+        return paths
+
+    def plot(self, *, side: int = THUMBNAIL) -> Image.Image:
+        """A contact sheet as a PIL image: rank, score and name under every picture.
+
+        Args:
+            side: longest side of a picture, pixels.
+        """
+        titles = [f"{i + 1}   {score:.3f}" for i, score in enumerate(self.scores)]
+        prints = [
+            Print(image=image, title=title, name=_short(source), problem=problem)
+            for title, source, (image, problem) in zip(titles, self.sources, self._pictures(side), strict=True)
+        ]
+        return contact_sheet(prints, side=side, heading=self.title)
+
+    @property
+    def title(self) -> str:
+        """What was asked for, in words."""
+        words, like = self.query.get("words"), self.query.get("like")
+        parts = ([f'"{words}"'] if words else []) + ([f"like {_short(like)}"] if like else [])
+        limits = [f"{name} {self.query[name]}" for name in ("after", "before") if name in self.query]
+        area = ["in the area asked for"] if {"bounds", "within"} & self.query.keys() else []
+        of = f"{len(self)} of {self.query['allowed']:,} tiles"
+        return ", ".join([" and ".join(parts), *area, *limits, of])
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        columns = self.places().columns
+        names = [*columns, "bounds"]
+        boxes = shapely.bounds(self.layer.geometries)
+        cells = [[_plain(v) for v in values] for values in columns.values()]
+        cells.append([None if np.isnan(box).any() else [round(v, 9) for v in box.tolist()] for box in boxes])
+        results = [dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True)]
+        return {"index": str(self.index), "query": dict(self.query), "results": results}
+
+    def table(self) -> tuple[str, tuple[str, ...], list[list[str]]]:
+        """Title, columns, rows."""
+        middles = shapely.centroid(self.layer.geometries)
+        rows = []
+        for i, (score, source) in enumerate(zip(self.scores, self.sources, strict=True)):
+            row, col, height, width = (int(self.layer.columns[n][i]) for n in ("row", "col", "height", "width"))
+            place = "-" if middles[i] is None else f"{middles[i].x:.5f} {middles[i].y:.5f}"
+            pixels = f"{row}, {col}, {height} x {width}"
+            rows.append([str(i + 1), f"{score:.3f}", source, pixels, place, self.layer.columns["date"][i] or "-"])
+        return self.title, ("rank", "score", "source", "row, col, size", "longitude latitude", "day"), rows
+
+    def __repr__(self) -> str:
+        return f"SearchResult({self.title})"
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.plot().save(buffer, format="PNG")
+        return buffer.getvalue()
+
+    def _pictures(self, side: int) -> list[tuple[NDArray[np.uint8] | None, str]]:
+        """`(row, col, 3)` of every result, or why there is none."""
+        columns = self.layer.columns
+        found: list[tuple[NDArray[np.uint8] | None, str]] = []
+        for i, source in enumerate(self.sources):
+            window = Window(**{name: int(columns[name][i]) for name in ("row", "col", "height", "width")})
+            try:
+                with open_scene(source, **self._how()) as scene:
+                    raster = scene.shrunk(window, most=side)
+                found.append((to_bytes(np.where(raster.valid, raster.data, 0.94)), ""))
+            except EarthwordsError:
+                gone = "://" not in source and not os.path.exists(source)
+                found.append((None, "missing" if gone else "cannot be read"))
+        return found
+
+    def _how(self) -> dict[str, Any]:
+        """Arguments of `open_scene`, from the settings of the index."""
+        default = "as the file says"
+        bands, nodata = self.settings["bands"], self.settings["nodata"]
+        return {
+            "bands": None if bands == default else [int(b) if b.isdigit() else b for b in bands.split(",")],
+            "nodata": None if nodata == default else float(nodata),
+            "stretch": self.settings["stretch"],
+        }
+
+    def _write_places(self, path: Path) -> None:
+        kinds = {shape.geom_type for shape in self.layer.geometries if shape is not None}
+        schema = {"rank": "int32", "score": "float64", **SCHEMA}
+        kind = "Polygon" if kinds <= {"Polygon"} else "Unknown"
+        places = self.places()
+        if path.suffix.lower() == ".fgb":  # has no features without a place
+            known = np.array([shape is not None for shape in places.geometries], bool)
+            columns = {name: values[known] for name, values in places.columns.items()}
+            places = VectorLayer(geometries=places.geometries[known], columns=columns, crs=places.crs)
+        with VectorWriter(path, crs=places.crs, schema=schema, layer_name="results", geometry_type=kind) as writer:
+            writer.write(places)
+
+    def _write_table(self, path: Path) -> None:
+        results = self.as_json()["results"]
+        with path.open("w", newline="", encoding="utf-8") as file:
+            names = ["rank", "score", "source", "west", "south", "east", "north", *list(SCHEMA)[1:]]
+            writer = csv.DictWriter(file, names, lineterminator="\n")
+            writer.writeheader()
+            for row in results:
+                box = row.pop("bounds") or [None] * 4
+                writer.writerow(row | dict(zip(("west", "south", "east", "north"), box, strict=True)))
+
+
+def plan_results(dst: Path, *, overwrite: bool) -> dict[str, Path]:
+    """Kind of output to path; the suffix of `dst` decides, a folder or no suffix gets the `BUNDLE`.
+
+    Raises:
+        UsageError, OutputError: as `plan_outputs`.
+    """
+    suffix = dst.suffix.lower()
+    if os.path.isdir(dst) or not suffix:
+        kinds = {kind: dst / name for kind, name in BUNDLE.items()}
+    elif suffix in SUFFIXES:
+        kinds = {"places" if suffix in VECTORS else "table" if suffix == ".csv" else "sheet": dst}
+    else:
+        raise unknown_suffix(dst, SUFFIXES)
+    return checked(kinds, dst, overwrite=overwrite, source="")
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def _short(source: str) -> str:
+    """The last two parts of a path."""
+    return "/".join(Path(source).parts[-2:])
