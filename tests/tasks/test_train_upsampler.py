@@ -68,7 +68,7 @@ def test_what_is_trained_segments(
 
 
 def test_a_training_goes_on(train: Train, tmp_path: Path) -> None:
-    """Steps decide nothing but the end, so that a finished run, too, can be told to go further only from scratch."""
+    """A finished run, asked again, delivers the same; other options are refused."""
     assert train(tmp_path / "model").code == 0
     first = load_file(tmp_path / "model" / "upsampler.safetensors")
     again = train(tmp_path / "model")

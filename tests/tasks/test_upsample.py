@@ -357,3 +357,13 @@ def test_an_interrupted_run_leaves_nothing(
     done = upsample(scene_file, tmp_path / "new" / "out")
     done.failed(130, "Interrupted; unfinished outputs were removed.")
     assert names(tmp_path) == set()
+
+
+def test_it_says_that_the_upsampler_of_the_preset_is_left_out(
+    command: Command, micro: Path, scene_file: Path, tmp_path: Path
+) -> None:
+    options = ("--model", micro, "--tile-size", 64)
+    done = command("upsample", scene_file, tmp_path / "a.tif", *options)
+    assert done.code == 0 and "Note: The upsampler tiny-jbu belongs to tiny and is left out" in done.err
+    asked = command("upsample", scene_file, tmp_path / "b.tif", *options, "--method", "bilinear")
+    assert asked.code == 0 and "belongs to" not in asked.err

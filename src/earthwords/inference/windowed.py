@@ -191,7 +191,7 @@ def with_weights(
     if fitting is not None:
         return replace(changed, upsampler_weights=fitting), None
     return replace(changed, upsampler=None, upsampler_weights=None), (
-        f"The upsampler {own} belongs to {WEIGHTS[own].backbone}; with {name} logits are interpolated, "
+        f"The upsampler {own} belongs to {WEIGHTS[own].backbone} and is left out with {name}, "
         "unless --upsampler-weights names others."
     )
 

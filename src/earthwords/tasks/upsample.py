@@ -125,7 +125,10 @@ def upsample(
 
     began, talk, dst = time.perf_counter(), Talk(quiet=quiet), Path(dst)
     row = adapt_preset(load_preset(preset), upsampler=None, blend=blend_mode, tile_size=tile_size, overlap=overlap)
-    method = chosen_method(with_weights(row, model, upsampler_weights)[0], method)
+    fitting, note = with_weights(row, model, upsampler_weights)
+    if method is None and note is not None:
+        talk.say(f"Note: {note}")
+    method = chosen_method(fitting, method)
     check_batch(batch_size)
     Account(on_error=on_error)
     count = _count(components)
