@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from earthwords.errors import UsageError
-from earthwords.presets import DEFAULT_PRESET, load_preset
+from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
 from earthwords.tasks._progress import Bar, Talk, duration
 from earthwords.tasks.segment import TINY_NOTICE, Bands, adapt_preset, creation_options, scene_spec
 from earthwords.types import FeatureReport
@@ -121,14 +121,12 @@ def upsample(
     from earthwords.inference.feature_job import FeatureJob
     from earthwords.inference.feature_outputs import plan_features
     from earthwords.inference.upsampler import Upsampler, chosen_method
-    from earthwords.inference.windowed import check_batch, with_weights
+    from earthwords.inference.windowed import check_batch
 
     began, talk, dst = time.perf_counter(), Talk(quiet=quiet), Path(dst)
     row = adapt_preset(load_preset(preset), upsampler=None, blend=blend_mode, tile_size=tile_size, overlap=overlap)
-    fitting, note = with_weights(row, model, upsampler_weights)
-    if method is None and note is not None:
-        talk.say(f"Note: {note}")
-    method = chosen_method(fitting, method)
+    method = method or _own_method(row, model, upsampler_weights, talk)
+    chosen_method(row, method)
     check_batch(batch_size)
     Account(on_error=on_error)
     count = _count(components)
@@ -219,6 +217,17 @@ def _estimate(job: FeatureJob) -> str:
         f"{job.upsampler.method} fits a network to each of {job.windows:,} windows: about "
         f"{duration(job.windows * job.window_seconds())}. Less for a part (--bounds), or by another --method."
     )
+
+
+def _own_method(row: SegmentPreset, model: str | None, upsampler_weights: str | None, talk: Talk) -> str:
+    """The preset's upsampler where it fits the model, else bilinear."""
+    from earthwords.inference.upsampler import chosen_method
+    from earthwords.inference.windowed import with_weights
+
+    fitting, note = with_weights(row, model, upsampler_weights)
+    if note is not None:
+        talk.say(f"Note: {note}")
+    return chosen_method(fitting, None)
 
 
 def _count(components: int | str) -> int | None:
