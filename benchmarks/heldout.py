@@ -1,7 +1,7 @@
 """Held-out figures of a dual encoder on real images: segmentation, zero-shot classification, retrieval.
 
-Shared by `bench_tiny.py` and `ablate_tiny.py`. DATA is a folder with dubai_mbrsc, aid30, rsicd_captions,
-ucmerced21 and ucm_captions (docs/models/tiny.md says what they are).
+Shared by `bench_tiny.py`, `ablate_tiny.py` and `compare_models.py`. DATA is a folder with dubai_mbrsc,
+buildings_mix, aid30, rsicd_captions, ucmerced21 and ucm_captions (docs/models/tiny.md says what they are).
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from earthwords.text.templates import TEMPLATES
 from earthwords.text.vocabulary import parse_classes
 
 DUBAI = ("building", "land", "road", "vegetation", "water")
+AROUND = ("building,roof,house", "road,street,pavement", "trees,grass,vegetation,field", "bare land,soil,sand", "water")
+"""Buildings, and what else may be there."""
 SIDE = 128
 """Whole images are resized to this for classification and retrieval."""
 
@@ -79,6 +81,18 @@ def always(data: Path, tiles: str, label: int) -> Scores:
     return confusion.scores()
 
 
+def buildings(segmenter: Segmenter, data: Path) -> float:
+    """IoU of buildings, percent, over all images of buildings_mix (six sources, none of which was trained on)."""
+    confusion = Confusion(2)
+    vocabulary = parse_classes(list(AROUND))
+    for path in sorted((data / "buildings_mix/images").iterdir()):
+        mask = next((data / "buildings_mix/masks").glob(f"{path.stem}.*"))
+        with Image.open(mask) as image:
+            truth = np.array(image.convert("L")) > 0
+        confusion.add(truth.astype(np.int64), (segmenter.predict(path, vocabulary).labels == 0).astype(np.int64))
+    return float(100 * confusion.scores().iou[1])
+
+
 def aid(backbone: ClipBackbone, data: Path, keep: Callable[[int, dict[str, Any]], bool]) -> float:
     """30-way zero-shot accuracy, percent, on the records that `keep(number, record)` takes."""
     records = _records(data / "rsicd_captions/rsicd_on_aid.json", keep)
@@ -93,8 +107,17 @@ def ucm(backbone: ClipBackbone, data: Path) -> float:
 
 def rsicd(backbone: ClipBackbone, data: Path, keep: Callable[[int, dict[str, Any]], bool]) -> dict[str, float]:
     """Recalls, percent, with all five sentences of each image."""
-    records = _records(data / "rsicd_captions/rsicd_on_aid.json", keep)
-    images = _images(backbone, [data / "aid30/images" / r["filename"] for r in records])
+    return _retrieval(backbone, data / "aid30/images", _records(data / "rsicd_captions/rsicd_on_aid.json", keep))
+
+
+def ucm_captions(backbone: ClipBackbone, data: Path) -> dict[str, float]:
+    """Recalls, percent, on the test split of UCM-captions."""
+    records = _records(data / "ucm_captions/ucm_captions.json", lambda _, r: r["split"] == "test")
+    return _retrieval(backbone, data / "ucmerced21/images", records)
+
+
+def _retrieval(backbone: ClipBackbone, folder: Path, records: Sequence[dict[str, Any]]) -> dict[str, float]:
+    images = _images(backbone, [folder / r["filename"] for r in records])
     sentences = [s for r in records for s in r["captions"]]
     owner = np.array([i for i, r in enumerate(records) for _ in r["captions"]])
     with torch.inference_mode():

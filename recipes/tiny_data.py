@@ -1,13 +1,16 @@
 """Lists the training images of the embedded model `tiny` as a manifest, and renders its synthetic scenes.
 
-    python recipes/tiny_data.py DATA OUT [--validation] [--scenes 320]
+    python recipes/tiny_data.py DATA OUT [--validation] [--scenes 440] [--crops 2000]
 
 `OUT/train.jsonl` is for `train clip`, `OUT/images.txt`, the same images without labels, for `train upsampler @...`.
+Sentences for what the masks show are made by `earthwords pairs` (M2B and B2C) from random crops of Dubai's images and
+the rendered scenes, `--crops` of each.
 
 DATA holds the folders aid30, rsicd_captions, ucmerced21, ucm_captions, rsscn7, dubai_mbrsc and
 massachusetts_roads_tiles (see docs/models/tiny.md for what they are). Only training splits are listed:
 RSICD's for AID, the captions' for UC Merced, tiles 1-5 of Dubai, and the Massachusetts sheets
-that do not end the sorted list. `--validation` also leaves out every tenth AID image and Dubai tile 4.
+that do not end the sorted list. Of these, what is within four bits of perceptual hash of a test image is left out.
+`--validation` also leaves out every tenth AID image and Dubai tile 4.
 """
 
 from __future__ import annotations
@@ -15,13 +18,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+import earthwords
+from earthwords.data.engine.dedup import near, perceptual_hash
 from earthwords.data.synthetic import CLASSES, THEMES, render_scene
 
 Line = dict[str, Any]
@@ -33,8 +39,14 @@ DUBAI = {
     "3": "vegetation,trees,tree,grass,plants,greenery",
     "4": "water,lake,sea,river,pool",
 }
+TOLD = {"0": "building,house", "1": "land,bare land", "2": "road", "3": "vegetation", "4": "water"}
+"""Dubai's classes as sentences name them: not every synonym fits every place."""
 ROADS = {"0": "", "1": "road,street,highway"}
 HELD_OUT_SHEETS = 6
+CROP = (96, 320)
+"""Least and largest side of a crop that is described, pixels."""
+LEAST = 30
+"""Pixels of the smallest component that a sentence counts."""
 
 AID = {
     "BareLand": "bare land,bare soil",
@@ -205,6 +217,59 @@ def scenes(out: Path, count: int) -> Iterator[Line]:
             }
 
 
+def crops(out: Path, listed: list[Line], name: str, count: int) -> Iterator[Line]:
+    """Random crops of a set with masks, described by `earthwords pairs` from the boxes of their components."""
+    source = [line for line in listed if line["set"] == name]
+    folder, rng = out / "crops" / name, np.random.default_rng((7, len(name)))
+    shutil.rmtree(folder, ignore_errors=True)
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    for i in range(count):
+        line = source[rng.integers(len(source))]
+        with Image.open(out / line["image"]) as image, Image.open(out / line["mask"]) as mask:
+            least, most = np.log(CROP[0]), np.log(min(CROP[1], *image.size))
+            side = int(np.exp(rng.uniform(least, most)))
+            left, top = (int(rng.integers(extent - side + 1)) for extent in image.size)
+            box = (left, top, left + side, top + side)
+            image.crop(box).convert("RGB").save(folder / "images" / f"{i:05d}.jpg", quality=95)
+            mask.crop(box).save(folder / "masks" / f"{i:05d}.png")
+    (folder / "classes.json").write_text(json.dumps(TOLD if name == "dubai" else source[0]["classes"]))
+    earthwords.pairs(folder, folder / "pairs.jsonl", dedup=False, min_pixels=LEAST, overwrite=True, quiet=True)
+    for text in (folder / "pairs.jsonl").read_text().splitlines():
+        line = json.loads(text)
+        image = os.path.relpath(folder / line["image"], out)
+        yield {"image": image, "set": f"{name}-crops", "captions": line["captions"]}
+
+
+def unseen(data: Path, out: Path, listed: list[Line]) -> list[Line]:
+    """The lines whose images are not like one that is tested on."""
+    tested = [
+        data / folder / record["filename"]
+        for captions, folder in (
+            ("rsicd_captions/rsicd_on_aid.json", "aid30/images"),
+            ("ucm_captions/ucm_captions.json", "ucmerced21/images"),
+        )
+        for record in json.loads((data / captions).read_text())["images"]
+        if record["split"] != "train"
+    ]
+    tested += sorted((data / "dubai_mbrsc/images").glob("tile[678]_*")) + sorted(
+        (data / "buildings_mix/images").iterdir()
+    )
+    found = near(_hashes(out / line["image"] for line in listed), _hashes(tested))
+    gone = set(found.second.tolist())
+    for first, second in zip(found.first.tolist(), found.second.tolist(), strict=True):
+        print(f"{listed[second]['image']} is like the test image {tested[first].name}: left out")
+    return [line for i, line in enumerate(listed) if i not in gone]
+
+
+def _hashes(paths: Iterable[Path]) -> np.ndarray:
+    found = []
+    for path in paths:
+        with Image.open(path) as image:
+            found.append(perceptual_hash(np.array(image.convert("RGB")))[0])
+    return np.array(found, np.uint64)
+
+
 def lines(data: Path, out: Path, *, validation: bool) -> Iterator[Line]:
     """All real images."""
     aid = captioned(
@@ -225,11 +290,14 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--validation", action="store_true")
     parser.add_argument("--scenes", type=int, default=440)
+    parser.add_argument("--crops", type=int, default=2000)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     data, out = args.data.resolve(), args.out.resolve()
-    listed = list(lines(data, out, validation=args.validation))
+    listed = unseen(data, out, list(lines(data, out, validation=args.validation)))
     listed += [*textures(out, listed), *scenes(out, args.scenes)]
+    for name in ("dubai", "scenes") if args.crops else ():
+        listed += crops(out, listed, name, args.crops)
     (out / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in listed))
     pictures = dict.fromkeys(str((out / line["image"]).resolve()) for line in listed)
     (out / "images.txt").write_text("".join(f"{path}\n" for path in pictures))

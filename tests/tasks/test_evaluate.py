@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from earthwords.evaluation.suite import TASKS
 from earthwords.tasks import evaluate as module
@@ -66,23 +68,29 @@ def test_pictures_and_records(root: Path, micro: Path, tmp_path: Path, command: 
     assert (tmp_path / "results.md").exists() and len(list(tmp_path.glob("*.png"))) == 6
 
 
-def test_figures_are_those_of_a_plain_loop(root: Path, micro: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("bands", [None, "3,2,1"])
+def test_figures_are_those_of_a_plain_loop(root: Path, micro: Path, tmp_path: Path, bands: str | None) -> None:
     from earthwords.data.scene_sets import read_scene_set
-    from earthwords.evaluation.zeroshot import ensemble, judge
-    from earthwords.inference.embed import embed_images, embed_texts, looks_for
+    from earthwords.evaluation.zeroshot import ensemble, judge, unit
+    from earthwords.inference.embed import embed_texts
     from earthwords.models.weights import load_clip
     from earthwords.text.templates import TEMPLATES, fill
 
     found = evaluate(
         "zero-shot", "pictures", data=root, out=tmp_path, model=str(micro), image_size=32, fit="square",
-        templates="aerial", ensemble="normalised", quiet=True,
+        templates="aerial", ensemble="normalised", bands=bands, quiet=True,
     ).entries[0]  # fmt: skip
     backbone, scenes = load_clip(str(micro)).eval(), read_scene_set(root / "pictures")
-    images = embed_images(backbone, scenes.paths, looks_for(backbone, side=32, fit="square"))
+    pixels = np.stack([np.asarray(Image.open(path).convert("RGB").resize((32, 32), 3)) for path in scenes.paths])
+    pixels = (pixels[..., ::-1] if bands else pixels).transpose(0, 3, 1, 2).astype(np.float32) / 255
+    mean, std = (np.array(v, np.float32)[:, None, None] for v in (backbone.mean, backbone.std))
+    with torch.inference_mode():
+        images = unit(backbone.encode_image(torch.from_numpy((pixels - mean) / std)).numpy())
     texts = np.stack([embed_texts(backbone, fill(TEMPLATES["aerial"], word)) for word in scenes.classes], axis=1)
     expected = judge(images @ ensemble(texts, "normalised").T, scenes.labels)
     assert found.figures["confusion"] == expected.confusion.tolist()
     assert found.figures["top1"] == pytest.approx(expected.top1)
+    assert found.settings.get("bands") == bands
 
 
 def test_done_tasks_are_not_computed_again(stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,6 +101,20 @@ def test_words_are_the_mean_of_the_templates(opened: earthwords.Index, micro: Pa
     np.testing.assert_array_equal(found.scores, scores[order])
 
 
+def test_a_source_is_read_as_it_was_indexed(tmp_path: Path, archive: Path, micro: Path, patch: np.ndarray) -> None:
+    earthwords.index(archive, tmp_path / "index", model=str(micro), bands="3,2,1", overlap=16, quiet=True, device="cpu")
+    with rasterio.open(archive / "north.tif") as dataset:
+        bounds = (*(dataset.transform @ (COL, ROW + 64)), *(dataset.transform @ (COL + 64, ROW)))
+    copy = shutil.copy(archive / "north.tif", tmp_path / "copy.tif")
+    with earthwords.Index.open(tmp_path / "index", device="cpu") as opened:
+        itself = opened.search(like=archive / "north.tif", like_bounds=bounds, top=1)
+        assert (itself.layer.columns["row"][0], itself.layer.columns["col"][0]) == (ROW, COL)
+        assert itself.scores[0] > 0.999
+        assert opened.search(like=copy, like_bounds=bounds, top=1).scores[0] < 0.999, "as its file says"
+        turned = opened.search(like=copy, like_bounds=bounds, like_bands=[3, 2, 1], top=1)
+    assert turned.scores[0] == itself.scores[0]
+
+
 def test_both(opened: earthwords.Index, patch: np.ndarray, folder: Path) -> None:
     words, image = opened.embedder.words("road"), opened.embedder.image(patch)
     mean = 0.25 * words.astype(float) + 0.75 * image
@@ -213,6 +227,7 @@ def test_without_dst_a_table_is_shown(search: Search) -> None:
         (["road", "--weight", 2, "--like", "a.png"], 2, "weight of the words is 0 to 1"),
         (["--like", "a.png"], 1, "a.png does not exist"),
         (["road", "--like-bounds", 0, 0, 1, 1], 2, "need the image"),
+        (["road", "--like-bands", "3,2,1"], 2, "need the image"),
         (["road", "--bounds", 500_000, 0, 500_001, 1], 2, "in degrees"),
         (["road", "--within", "a.geojson"], 2, "There is no area at a.geojson"),
         (["road", "--after", "yesterday"], 2, "--after is a day such as"),

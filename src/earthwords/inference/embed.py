@@ -27,6 +27,7 @@ from earthwords.geo.outputs import atomic_path
 from earthwords.geo.scene import open_scene
 from earthwords.geo.source import is_remote
 from earthwords.models.backbones.clip import ClipBackbone
+from earthwords.models.fingerprint import tower_hash
 from earthwords.models.weights import cache_folder
 from earthwords.types import Window
 
@@ -36,8 +37,6 @@ PIECE = 512
 _MOST_SIDE = 1024
 """A larger scene is first averaged to about this, by the longer side."""
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-_TOWER_SETTINGS = ("hidden_act", "num_attention_heads", "eos_token_id", "layer_norm_eps")
-"""What changes a tower's vectors without showing in its weights."""
 Array = NDArray[np.float32]
 Item = TypeVar("Item")
 
@@ -58,7 +57,14 @@ class Looks:
             raise unknown("fit", self.fit, FITS)
 
 
-def looks_for(backbone: ClipBackbone, *, side: int | None = None, fit: str = "crop") -> Looks:
+def looks_for(
+    backbone: ClipBackbone,
+    *,
+    side: int | None = None,
+    fit: str = "crop",
+    bands: Sequence[int | str] | None = None,
+    stretch: str = "auto",
+) -> Looks:
     """The model's own size unless told otherwise.
 
     Raises:
@@ -67,7 +73,7 @@ def looks_for(backbone: ClipBackbone, *, side: int | None = None, fit: str = "cr
     side = int(backbone.model.config.vision_config.image_size) if side is None else side
     if side < backbone.patch or side % backbone.patch:
         raise UsageError(f"The side must be a multiple of the model's {backbone.patch} pixels, got {side}.")
-    return Looks(side=side, fit=fit)
+    return Looks(side=side, fit=fit, bands=None if bands is None else tuple(bands), stretch=stretch)
 
 
 def embed_images(
@@ -113,7 +119,7 @@ def embed_texts(
     cache: Path | None = None,
 ) -> Array:
     """`(sentence, dim)` vectors as the model gives them, not normalised."""
-    place = (cache or cache_folder() / "sentences") / text_id(backbone)
+    place = (cache or cache_folder() / "sentences") / tower_hash(backbone, "text")
 
     @torch.inference_mode()
     def compute(part: Sequence[str]) -> Array:
@@ -167,28 +173,8 @@ def _scene(source: str, looks: Looks, mean: Sequence[float]) -> Image.Image:
     return Image.fromarray(np.moveaxis(np.rint(255 * data).astype(np.uint8), 0, -1))
 
 
-def vision_id(backbone: ClipBackbone) -> str:
-    """Hash of the image tower: vectors of other weights are never mistaken for its own."""
-    return _tower_id(backbone, ("vision_model.", "visual_projection."), "vision_config")
-
-
-def text_id(backbone: ClipBackbone) -> str:
-    """Hash of the text tower."""
-    return _tower_id(backbone, ("text_model.", "text_projection."), "text_config")
-
-
-def _tower_id(backbone: ClipBackbone, prefixes: tuple[str, ...], config: str) -> str:
-    settings = getattr(backbone.model.config, config, backbone.model.config)
-    digest = hashlib.sha256(json.dumps([getattr(settings, name, None) for name in _TOWER_SETTINGS]).encode())
-    for name, value in sorted(backbone.model.state_dict().items()):
-        if name.startswith(prefixes):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()[:24]
-
-
 def _images_id(backbone: ClipBackbone, looks: Looks) -> str:
-    text = json.dumps([vision_id(backbone), backbone.mean, backbone.std, *map(str, vars(looks).values())])
+    text = json.dumps([tower_hash(backbone, "vision"), backbone.mean, backbone.std, *map(str, vars(looks).values())])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 

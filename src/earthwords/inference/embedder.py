@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ from earthwords.inference.pool import Pool, one_core
 from earthwords.inference.textbank import build_text_bank
 from earthwords.inference.windowed import Windowed, check_batch, choose_device, with_weights
 from earthwords.models.backbones.clip import ClipBackbone
+from earthwords.models.fingerprint import TOWERS, tower_hash, weights_hash
 from earthwords.models.weights import Report, load_clip
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
 from earthwords.text.templates import load_templates
@@ -75,11 +75,8 @@ class Embedder(Windowed):
     @cached_property
     def weights_hash(self) -> str:
         """Of both towers, and how images are normalised."""
-        digest = hashlib.sha256(repr((self.backbone.mean, self.backbone.std)).encode())
-        for name, value in sorted(self.backbone.model.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        return digest.hexdigest()[:16]
+        towers = [tower_hash(self.backbone, name) for name in TOWERS]
+        return weights_hash({}, self.backbone.mean, self.backbone.std, *towers)
 
     def words(self, text: str) -> Vector:
         """`(dim,)` of a sentence: the mean over the preset's templates.

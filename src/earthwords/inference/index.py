@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from earthwords.geo.dates import iso_day
 from earthwords.geo.footprints import area_of
 from earthwords.geo.georeference import Bounds
 from earthwords.inference.embedder import Embedder, Vector
-from earthwords.inference.index_files import Stored
+from earthwords.inference.index_files import Stored, opening
 from earthwords.inference.search_result import SearchResult
 from earthwords.models.weights import Report
 from earthwords.presets import load_preset
@@ -96,6 +97,7 @@ class Index:
         *,
         like: str | Path | ArrayLike | None = None,
         like_bounds: Bounds | None = None,
+        like_bands: Sequence[int | str] | None = None,
         weight: float = 0.5,
         bounds: Bounds | None = None,
         within: str | Path | None = None,
@@ -110,6 +112,8 @@ class Index:
             words: a sentence; it is put into the preset's templates.
             like: an image or raster to be similar to: a path, or an array `(row, col, 3)`.
             like_bounds: west south east north in that raster's CRS: only this part of it.
+            like_bands: its bands used as red, green and blue; default: for a source of the index those that it was
+                indexed with, else as the file says.
             weight: share of the words where both are given, 0..1.
             bounds: west south east north in degrees: only tiles that touch it; west above east crosses 180 degrees.
             within: a file of polygons: only tiles that touch them.
@@ -126,7 +130,7 @@ class Index:
             raise UsageError(f"At least one result must be asked for, got {top}.")
         days = _days(after, before)
         area = area_of(bounds, None if within is None else Path(within))
-        query = self._query(words, like, like_bounds, weight)
+        query = self._query(words, like, like_bounds, like_bands, weight)
         allowed = self._allowed(area, days)
         rows, scores, layer = self._first(query, top, allowed, distinct=distinct)
         asked = {
@@ -156,24 +160,39 @@ class Index:
         return f"Index({str(self.folder)!r}, {len(self):,} tiles, model {self.about['model']!r})"
 
     def _query(
-        self, words: str | None, like: str | Path | ArrayLike | None, like_bounds: Bounds | None, weight: float
+        self,
+        words: str | None,
+        like: str | Path | ArrayLike | None,
+        like_bounds: Bounds | None,
+        like_bands: Sequence[int | str] | None,
+        weight: float,
     ) -> Vector:
         """`(dim,)`, of unit length."""
         if words is None and like is None:
             raise UsageError("Say what to search for: words, an image (--like IMAGE), or both.")
-        if like_bounds is not None and like is None:
-            raise UsageError("The bounds of an image need the image: --like IMAGE.")
+        if (like_bounds is not None or like_bands is not None) and like is None:
+            raise UsageError("The bounds and bands of an image need the image: --like IMAGE.")
         if not 0 <= weight <= 1:
             raise UsageError(f"The weight of the words is 0 to 1, not {weight:g}.")
         if words is not None and not words.strip():
             raise UsageError("There are no words to search for; say something, or give an image.")
         if like is None:
             return self.embedder.words(str(words))
-        image = self.embedder.image(like, bounds=like_bounds)
+        how = opening(self._stored.settings) if self._holds(like) else {}
+        how |= {} if like_bands is None else {"bands": like_bands}
+        image = self.embedder.image(like, bounds=like_bounds, **how)
         if words is None:
             return image
         mean = weight * self.embedder.words(words).astype(np.float64) + (1 - weight) * image
         return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
+
+    def _holds(self, like: str | Path | ArrayLike) -> bool:
+        """Whether it is one of the sources."""
+        return isinstance(like, (str, Path)) and not {str(like), os.path.abspath(like)}.isdisjoint(self._sources)
+
+    @cached_property
+    def _sources(self) -> frozenset[str]:
+        return frozenset(self._stored.entries())
 
     @cached_property
     def _boxes(self) -> NDArray[np.float64]:

@@ -41,6 +41,8 @@ ABOUT = "index.json"
 FILES = ("vectors.npy", "codes.npy", "bounds.npy", "tiles.parquet", "sources.parquet", ABOUT)
 """The last one moves last."""
 NEXT, COMMIT = ".next", ".commit"
+AS_THE_FILE = "as the file says"
+"""A setting that was not given."""
 PATIENCE_S = 10.0
 """How long a reader waits for another process that moves files."""
 
@@ -112,6 +114,16 @@ class Stored:
     def close(self) -> None:
         """Let go of the files."""
         self.tiles.close()
+
+
+def opening(settings: Mapping[str, str]) -> dict[str, Any]:
+    """Arguments of `open_scene` for the sources of an index with these settings."""
+    bands, nodata = settings["bands"], settings["nodata"]
+    return {
+        "bands": None if bands == AS_THE_FILE else [int(b) if b.isdigit() else b for b in bands.split(",")],
+        "nodata": None if nodata == AS_THE_FILE else float(nodata),
+        "stretch": settings["stretch"],
+    }
 
 
 def _damaged(folder: Path, why: str) -> SourceError:

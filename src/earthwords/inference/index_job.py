@@ -16,7 +16,7 @@ from earthwords.errors import EarthwordsError, OutputError, SourceError, UsageEr
 from earthwords.geo.outputs import locked, parents_made_for, writing
 from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.embedder import Embedder
-from earthwords.inference.index_files import COMMIT, NEXT, Entry, Stored, commit, move
+from earthwords.inference.index_files import AS_THE_FILE, COMMIT, NEXT, Entry, Stored, commit, move
 from earthwords.inference.index_log import IndexLog, Stamp
 from earthwords.inference.index_tiles import Block, Done, Tile, Tiling, read_tile
 from earthwords.inference.pool import ahead
@@ -66,8 +66,8 @@ class IndexJob:
             "overlap": str(tiling.overlap),
             "min_valid": f"{tiling.min_valid:g}",
             "gsd": own if spec.gsd is None else f"{spec.gsd:g}",
-            "bands": "as the file says" if spec.bands is None else ",".join(map(str, spec.bands)),
-            "nodata": "as the file says" if spec.nodata is None else f"{spec.nodata:g}",
+            "bands": AS_THE_FILE if spec.bands is None else ",".join(map(str, spec.bands)),
+            "nodata": AS_THE_FILE if spec.nodata is None else f"{spec.nodata:g}",
             "stretch": spec.stretch,
         }
 

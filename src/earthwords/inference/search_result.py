@@ -23,6 +23,7 @@ from earthwords.geo.panels import to_bytes
 from earthwords.geo.scene import open_scene
 from earthwords.geo.tiletable import SCHEMA
 from earthwords.geo.vectors import VectorWriter, to_geodataframe
+from earthwords.inference.index_files import opening
 from earthwords.inference.outputs import VECTORS, checked, unknown_suffix
 from earthwords.types import VectorLayer, Window
 
@@ -155,28 +156,18 @@ class SearchResult:
 
     def _pictures(self, side: int) -> list[tuple[NDArray[np.uint8] | None, str]]:
         """`(row, col, 3)` of every result, or why there is none."""
-        columns = self.layer.columns
+        columns, how = self.layer.columns, opening(self.settings)
         found: list[tuple[NDArray[np.uint8] | None, str]] = []
         for i, source in enumerate(self.sources):
             window = Window(**{name: int(columns[name][i]) for name in ("row", "col", "height", "width")})
             try:
-                with open_scene(source, **self._how()) as scene:
+                with open_scene(source, **how) as scene:
                     raster = scene.shrunk(window, most=side)
                 found.append((to_bytes(np.where(raster.valid, raster.data, 0.94)), ""))
             except EarthwordsError:
                 gone = "://" not in source and not os.path.exists(source)
                 found.append((None, "missing" if gone else "cannot be read"))
         return found
-
-    def _how(self) -> dict[str, Any]:
-        """Arguments of `open_scene`, from the settings of the index."""
-        default = "as the file says"
-        bands, nodata = self.settings["bands"], self.settings["nodata"]
-        return {
-            "bands": None if bands == default else [int(b) if b.isdigit() else b for b in bands.split(",")],
-            "nodata": None if nodata == default else float(nodata),
-            "stretch": self.settings["stretch"],
-        }
 
     def _write_places(self, path: Path) -> None:
         kinds = {shape.geom_type for shape in self.layer.geometries if shape is not None}

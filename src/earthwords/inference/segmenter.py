@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
@@ -30,6 +29,7 @@ from earthwords.inference.textbank import build_text_bank
 from earthwords.inference.windowed import Tick, Windowed, build_upsampler, check_batch, choose_device, with_weights
 from earthwords.kernels.blend import window_weights
 from earthwords.models.backbones.clip import DenseMethod
+from earthwords.models.fingerprint import tower_hash, weights_hash
 from earthwords.models.weights import Report, load_clip, upsampler_weights_for
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
 from earthwords.text.templates import load_templates
@@ -112,13 +112,9 @@ class Segmenter(Windowed):
     @cached_property
     def weights_hash(self) -> str:
         """Of everything that pixels are multiplied with: vision tower and upsampler."""
-        model = self.encoder.backbone.model
-        digest = hashlib.sha256()
-        for module in filter(None, (model.vision_model, model.visual_projection, self.encoder.upsampler)):
-            for name, value in sorted(module.state_dict().items()):
-                digest.update(name.encode())
-                digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        return digest.hexdigest()[:16]
+        upsampler = self.encoder.upsampler
+        state = {} if upsampler is None else upsampler.state_dict()
+        return weights_hash(state, tower_hash(self.encoder.backbone, "vision"))
 
     @property
     def arithmetic(self) -> str:

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthwords.inference.embed import text_id
 from earthwords.inference.pool import one_core
 from earthwords.models.backbones.clip import ClipBackbone
+from earthwords.models.fingerprint import tower_hash
 from earthwords.models.weights import cache_folder
 from earthwords.text.templates import fill
 from earthwords.types import TextBank, Vocabulary
@@ -35,7 +35,7 @@ def build_text_bank(
     Args:
         cache: folder of remembered vectors; by default in `models.weights.cache_folder()`.
     """
-    folder = (cache or cache_folder() / "text") / text_id(backbone)
+    folder = (cache or cache_folder() / "text") / tower_hash(backbone, "text")
     words = vocabulary.queries
     paths = {word: folder / f"{_key(templates, word)}.npy" for word in words}
     known = {word: vector for word, path in paths.items() if (vector := _recall(path, backbone.dim)) is not None}

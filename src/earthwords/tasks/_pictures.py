@@ -15,8 +15,9 @@ from earthwords.data.scene_sets import SceneSet
 from earthwords.errors import UsageError
 from earthwords.evaluation.counting import candidates
 from earthwords.evaluation.zeroshot import unit
-from earthwords.inference.embed import Looks, embed_images, embed_texts, files_id, looks_for, text_id, vision_id
+from earthwords.inference.embed import Looks, embed_images, embed_texts, files_id, looks_for
 from earthwords.models.backbones.clip import ClipBackbone
+from earthwords.models.fingerprint import TOWERS, tower_hash
 from earthwords.tasks._progress import Talk
 from earthwords.text.templates import fill, load_templates
 
@@ -48,15 +49,18 @@ class Pictures:
     def about(self) -> dict[str, Any]:
         """How pictures and words are encoded."""
         how = {"crop": "shorter side resized, middle square", "square": "both sides resized"}[self.looks.fit]
-        return {"pixels": f"{self.looks.side} x {self.looks.side}, {how}", "templates": self.templates}
+        told = {"pixels": f"{self.looks.side} x {self.looks.side}, {how}", "templates": self.templates}
+        bands = {} if self.looks.bands is None else {"bands": ",".join(map(str, self.looks.bands))}
+        return {**told, **bands, **({} if self.looks.stretch == "auto" else {"stretch": self.looks.stretch})}
 
     @cached_property
     def fingerprint(self) -> str:
         """Of weights, files, words and splits."""
         scenes = self.scenes
         parts = [
-            vision_id(self.backbone), text_id(self.backbone), str(self.looks), files_id(scenes.paths), scenes.classes,
-            self.prompt_texts, scenes.captions, {name: index.tolist() for name, index in scenes.parts.items()},
+            *(tower_hash(self.backbone, tower) for tower in TOWERS), str(self.looks), files_id(scenes.paths),
+            scenes.classes, self.prompt_texts, scenes.captions,
+            {name: index.tolist() for name, index in scenes.parts.items()},
             *([] if values is None else values.tolist() for values in (scenes.labels, scenes.counts)),
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
@@ -137,6 +141,8 @@ def pictures(
     templates: str | None,
     side: int | None,
     fit: str,
+    bands: Sequence[int | str] | None,
+    stretch: str,
     batch: int,
     device: str,
     offline: bool,
@@ -147,6 +153,6 @@ def pictures(
 
     with talk.download(f"loading {model}") as report:
         backbone = load_clip(model, offline=offline, device=choose_device(device), report=report).eval()
-    looks = looks_for(backbone, side=side, fit=fit)
+    looks = looks_for(backbone, side=side, fit=fit, bands=bands, stretch=stretch)
     for scenes in sets:
         yield Pictures(scenes, backbone, looks, model=model, templates=templates, batch=batch, talk=talk)

@@ -147,8 +147,6 @@ def classify(
     quiet
         No progress, no notices.
     """
-    from dataclasses import replace
-
     from earthwords.tasks._scenes import find_sources
     from earthwords.tasks.segment import TINY_NOTICE, make_vocabulary, split_bands
 
@@ -175,12 +173,7 @@ def classify(
         talk.say(TINY_NOTICE)
     with talk.download(f"loading {model or row.weights}") as report:
         backbone = load_clip(model or row.weights, offline=offline, device=choose_device(device), report=report).eval()
-    numbers = split_bands(bands)
-    looks = replace(
-        looks_for(backbone, side=image_size, fit=fit),
-        bands=None if numbers is None else tuple(numbers),
-        stretch=stretch,
-    )
+    looks = looks_for(backbone, side=image_size, fit=fit, bands=split_bands(bands), stretch=stretch)
     bank = build_text_bank(backbone, vocabulary, prompts)
     vectors, kept, failures = _encode(backbone, sources, looks, batch_size, talk)
     cosines = _by_class(vectors @ bank.vectors.T, bank.query_class, len(vocabulary))

@@ -63,6 +63,8 @@ def evaluate(
     ensemble: Literal["raw", "normalised"] = "raw",
     image_size: int | None = None,
     fit: Literal["crop", "square"] = "crop",
+    bands: Annotated[str | None, Parameter(name=["--bands", "-b"])] = None,
+    stretch: str = "auto",
     probe: Literal["logistic", "sgd"] = "logistic",
     select: Literal["validation", "test"] = "validation",
     neighbours: int = 20,
@@ -105,6 +107,10 @@ def evaluate(
         Side of what the model sees, pixels; by default the model's own.
     fit
         crop: the shorter side is resized, the middle square kept (CLIP); square: both sides are resized.
+    bands
+        Bands used as red, green, blue, such as 4,3,2.
+    stretch
+        auto (uint8 as it is, else 2-98 %), percentile, none, or LOW,HIGH.
     probe
         Linear probe: logistic (regression to its optimum) or sgd (RemoteCLIP's recipe).
     select
@@ -143,10 +149,11 @@ def evaluate(
     if stored is not None:
         return _run(stored, len(stored), tasks, options, Path(out), resume, talk)
     from earthwords.tasks._pictures import pictures
+    from earthwords.tasks.segment import split_bands
 
     sources = pictures(
         scenes, talk, model=model or load_preset(preset).weights, templates=templates, side=image_size, fit=fit,
-        batch=batch_size, device=device, offline=offline,
+        bands=split_bands(bands), stretch=stretch, batch=batch_size, device=device, offline=offline,
     )  # fmt: skip
     return _run(sources, len(scenes), tasks, options, Path(out), resume, talk)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from earthwords.tasks._progress import Talk
+from earthwords.tasks.segment import Bands, split_bands
 
 if TYPE_CHECKING:
     from earthwords.inference.search_result import SearchResult
@@ -22,6 +23,7 @@ def search(
     *,
     like: str | None = None,
     like_bounds: tuple[float, float, float, float] | None = None,
+    like_bands: Annotated[Bands | None, Parameter(name=["--like-bands"])] = None,
     weight: float = 0.5,
     bounds: tuple[float, float, float, float] | None = None,
     within: Path | None = None,
@@ -53,6 +55,8 @@ def search(
         An image or raster to be similar to, instead of words or beside them.
     like_bounds
         West south east north in that raster's CRS: only this part of it.
+    like_bands
+        Its bands used as red, green, blue, such as 4,3,2; a source of the index is read as it was indexed.
     weight
         Share of the words where both are given, 0..1.
     bounds
@@ -98,6 +102,7 @@ def search(
             words,
             like=like,
             like_bounds=like_bounds,
+            like_bands=split_bands(like_bands),
             weight=weight,
             bounds=bounds,
             within=within,
