@@ -1,7 +1,7 @@
 """Speed of the exact search against a full sort, and what words find among labelled images.
 
     python benchmarks/bench_search.py [--rows 1000000] [--dims 256 512] [--json FILE]
-    python benchmarks/bench_search.py --labels DATA [--index FOLDER] [--model NAME] [--json FILE]
+    python benchmarks/bench_search.py --labels DATA [--records FILE] [--index FOLDER] [--model NAME] [--json FILE]
 
 Speed: random unit vectors in memory, one thread, the ten best of a query; `random` points everywhere, `cone` about 45
 degrees around one direction, as CLIP's embeddings do. `ms` is the fastest of the repetitions (wall time; `cpu_ms` the
@@ -10,8 +10,9 @@ one by the other. `read_ms` is what numpy takes to read the same bytes, `looked_
 took. Both ways must name the same ten rows.
 
 Labels: DATA is a folder of folders, one a class, or @FILE with images of such folders, one a line; each class's name is
-searched for, and the share of its images among the first ten is printed (P@10). The index is made in FOLDER, or a
-temporary one.
+searched for, and the share of its images among the first ten is printed (P@10). With `--records`, a JSON such as
+`{"images": [{"filename": "Airport/airport_1.jpg", "split": "test"}, ...]}`, only the images of the test split are
+indexed. The index is made in FOLDER, or a temporary one.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ from numpy.typing import NDArray
 import earthwords
 from earthwords.inference.nearest import Vectors
 from earthwords.kernels.codes import encode
-from heldout import UCM
+from heldout import AID, UCM
 
 TOP = 10
+NAMES = {**AID, **UCM}
 CHUNK = 50_000
 
 
@@ -101,7 +103,7 @@ def labels(data: str, folder: Path, model: str | None) -> list[dict[str, Any]]:
     rows = []
     with earthwords.Index.open(folder) as index:
         for name in classes:
-            words = UCM.get(name, name)
+            words = NAMES.get(name, name.lower())
             began = time.perf_counter()
             found = index.search(words, top=TOP)
             hits = [Path(source).parent.name == name for source in found.sources]
@@ -113,12 +115,20 @@ def labels(data: str, folder: Path, model: str | None) -> list[dict[str, Any]]:
     return rows
 
 
+def test_split(data: Path, records: Path, scratch: Path) -> str:
+    """The images of DATA that are in the test split, as a list for `index`."""
+    found = [r["filename"] for r in json.loads(records.read_text())["images"] if r["split"] == "test"]
+    (scratch / "test.txt").write_text("".join(f"{(data / name).resolve()}\n" for name in found))
+    return f"@{scratch / 'test.txt'}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--dims", type=int, nargs="+", default=[256, 512])
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--labels", metavar="DATA")
+    parser.add_argument("--records", type=Path)
     parser.add_argument("--index", type=Path)
     parser.add_argument("--model")
     parser.add_argument("--json", type=Path)
@@ -126,7 +136,8 @@ def main() -> None:
     rows = []
     if args.labels:
         with tempfile.TemporaryDirectory() as scratch:
-            rows = labels(args.labels, args.index or Path(scratch) / "index", args.model)
+            data = test_split(Path(args.labels), args.records, Path(scratch)) if args.records else args.labels
+            rows = labels(data, args.index or Path(scratch) / "index", args.model)
         for row in rows:
             print(json.dumps(row))
     else:

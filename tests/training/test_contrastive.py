@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.nn import functional as F
@@ -117,6 +120,23 @@ def test_pictures_alone_and_regions_alone(listing: Path, tmp_path: Path) -> None
             part, tmp_path / name, architecture="micro", steps=2, batch_size=4, region_batch=2, quiet=True, device="cpu"
         ).losses
         assert losses.get(absent, 0.0) == 0.0 and sum(losses.values()) > 0
+
+
+def test_tensorboard_gets_the_figures_of_the_log(
+    listing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"architecture": "micro", "steps": 11, "batch_size": 4, "region_batch": 0, "quiet": True, "device": "cpu"}
+    train_clip(listing, tmp_path / "model", report_to="tensorboard", **options)  # type: ignore[arg-type]
+    events = EventAccumulator(str(tmp_path / "model" / "tensorboard")).Reload()
+    found = {(event.step, name): event.value for name in events.Tags()["scalars"] for event in events.Scalars(name)}
+    with (tmp_path / "model" / "log.csv").open() as file:
+        logged = {(int(row["step"]), row["name"]): float(row["value"]) for row in csv.DictReader(file)}
+    assert {step for step, _ in logged} == {10, 11} and found.keys() == logged.keys()
+    assert all(found[key] == pytest.approx(value, rel=1e-4) for key, value in logged.items())
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UsageError, match=r"earthwords\[tensorboard\]"):
+        train_clip(listing, tmp_path / "other", report_to="tensorboard", **options)  # type: ignore[arg-type]
+    assert not (tmp_path / "other").exists()
 
 
 def test_training_goes_on_from_weights(listing: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from earthwords.training.distributed import Group
-    from earthwords.training.loop import Schedule, Task
+    from earthwords.training.loop import Progress, Schedule, Task
 
 LOG_EVERY = 10
 """Steps between reports."""
@@ -29,12 +30,14 @@ def run(
     quiet: bool,
     finish: Callable[[], object],
     notice: str = "",
+    report_to: str | None = None,
     **options: Any,
 ) -> dict[str, float]:
     """Train, in one process or as one of those that torchrun started; the first calls `finish` in the end.
 
     Args:
         task: made when the group of processes is known.
+        report_to: `tensorboard`: figures also go into event files in `folder / "tensorboard"`.
         options: for `training.loop.train`.
 
     Returns:
@@ -45,6 +48,7 @@ def run(
 
     values: dict[str, float] = {}
     done: int | None = None
+    board = None if report_to is None else _Board(folder / "tensorboard")
     with joined(place) as group:
         talk = Talk(quiet=quiet or not group.leads)
         if notice:
@@ -58,9 +62,34 @@ def run(
                     tick.skip(done)
                 tick(progress.step - done)
                 done, values = progress.step, {**values, **progress.values}
+                if board is not None:
+                    board.write(progress)
         if group.leads:
             finish()
         return {**values, "processes": group.size}
+
+
+class _Board:
+    """Figures as TensorBoard reads them."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises `UsageError` where TensorBoard is not installed."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise UsageError(
+                "--report-to tensorboard needs TensorBoard: pip install 'earthwords[tensorboard]'."
+            ) from error
+        self._writer: Any = None
+        self._make: Callable[..., Any] = partial(SummaryWriter, str(folder))
+
+    def write(self, progress: Progress) -> None:
+        """The figures of a step; what an earlier run told of this step and later ones is forgotten."""
+        if self._writer is None:
+            self._writer = self._make(purge_step=progress.step)
+        for name, value in progress.values.items():
+            self._writer.add_scalar(name, value, progress.step)
+        self._writer.flush()
 
 
 def check_positive(**options: float | None) -> None:

@@ -74,6 +74,7 @@ def train_clip(
     mix: Annotated[Sequence[str], Parameter(negative="", consume_multiple=True)] = (),
     save_frequency: int = 500,
     layout: Literal["transformers", "open_clip", "both"] = "transformers",
+    report_to: Literal["tensorboard"] | None = None,
     device: str = "auto",
     resume: bool = True,
     quiet: Annotated[bool, Parameter(negative="")] = False,
@@ -154,6 +155,8 @@ def train_clip(
         Steps between checkpoints.
     layout
         Of the result: a transformers folder, open_clip_model.safetensors, or both.
+    report_to
+        tensorboard: figures also as event files in OUT/tensorboard, beside OUT/log.csv.
     device
         auto, cpu, cuda.
     resume
@@ -199,7 +202,8 @@ def train_clip(
 
     values = run(
         backbone, lambda group: Contrastive(sampler, objective, group=group, settings=adapted), schedule,
-        folder=Path(out), place=place, quiet=quiet, finish=finish, resume=resume, save_every=save_frequency,
+        folder=Path(out), place=place, quiet=quiet, finish=finish, resume=resume,
+        save_every=save_frequency, report_to=report_to,
     )  # fmt: skip
     return trained(Path(out), steps, values, began, images=objective.batch_size + objective.region_batch)
 

@@ -47,6 +47,7 @@ def train_upsampler(
     seed: int = 0,
     validate_every: int = 200,
     save_frequency: int = 100,
+    report_to: Literal["tensorboard"] | None = None,
     device: str = "auto",
     offline: bool = False,
     resume: bool = True,
@@ -96,6 +97,8 @@ def train_upsampler(
         Steps between held-out figures.
     save_frequency
         Steps between checkpoints.
+    report_to
+        tensorboard: figures also as event files in OUT/tensorboard, beside OUT/log.csv.
     device
         auto, cpu, cuda.
     offline
@@ -141,6 +144,7 @@ def train_upsampler(
         folder=Path(out),
         place=place,
         quiet=quiet,
+        report_to=report_to,
         finish=lambda: store_upsampler(course.upsampler, Path(out), told=told),
         notice=f"{len(learned)} images to learn from, {len(kept)} held out; {method} on {place}.",
         validate=course.validate(seed, HELD_OUT_BATCHES),
