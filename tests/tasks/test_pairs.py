@@ -287,3 +287,13 @@ def test_polygons_to_training(command: Command, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     (only,) = read_manifest(tmp_path / "o.jsonl").examples
     assert len(only.captions) == 5 and all("a roof" in caption.lower() for caption in only.captions)
+    done = command("pairs", tmp_path / "town.geojson", tmp_path / "b.jsonl", "--bands", "3,1,1", "--quiet")
+    assert done.code == 0, done.err
+    (other,) = read_manifest(tmp_path / "b.jsonl").examples
+    for image, channels in ((only.image, [0, 1, 2]), (other.image, [2, 0, 0])):
+        assert np.abs(image.astype(int) - np.asarray(picture(1))[..., channels]).mean() < 4, "but for JPEG"
+    assert command("pairs", tmp_path / "town.geojson", tmp_path / "c.jsonl", "--bands", "9,1,1", "--quiet").code in (
+        1,
+        2,
+    )
+    assert not (tmp_path / "c.jsonl").exists()

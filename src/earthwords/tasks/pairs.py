@@ -11,7 +11,8 @@ from cyclopts import Parameter
 from earthwords.data.engine.statistics import PairsReport
 from earthwords.errors import UsageError
 from earthwords.tasks._progress import Talk
-from earthwords.tasks.train_clip import check_positive
+from earthwords.tasks._training import check_positive
+from earthwords.tasks.segment import Bands, split_bands
 
 
 def pairs(
@@ -24,6 +25,7 @@ def pairs(
     dedup: bool = True,
     threshold: int = 4,
     turned: bool = True,
+    bands: Annotated[Bands | None, Parameter(name=["--bands", "-b"])] = None,
     tile_size: int | None = None,
     min_visible: float = 0.3,
     min_pixels: int = 1,
@@ -62,6 +64,8 @@ def pairs(
         Bits of the 64-bit perceptual hash in which duplicates differ at most; RemoteCLIP has 1.
     turned
         Also find copies that are mirrored or turned by 90 degrees.
+    bands
+        Bands of rasters used as red, green, blue, such as 4,3,2; numbers from 1, or names.
     tile_size
         Cut images into tiles of this side, pixels; vector files over rasters: 512 by default.
     min_visible
@@ -100,7 +104,7 @@ def pairs(
     from earthwords.data.engine.readers._common import How, read_classes
     from earthwords.data.engine.records import Recipe
 
-    talk = Talk(quiet=quiet)
+    talk, chosen = Talk(quiet=quiet), split_bands(bands)
     how = How(
         classes=None if classes is None else read_classes(classes),
         images=None if images is None else str(images),
@@ -108,6 +112,7 @@ def pairs(
         tile=tile_size,
         visible=min_visible,
         least=min_pixels,
+        bands=None if chosen is None else tuple(chosen),
     )
     job = Job(
         sources=tuple(Path(path) for path in paths[:-1]),

@@ -33,6 +33,8 @@ class Annotated:
     """`(n,)` class of each box; commas between synonyms."""
     window: Window | None = None
     """None: the whole image."""
+    bands: tuple[int | str, ...] | None = None
+    """Of a raster, used as red, green and blue; None: as the file says."""
 
 
 def no_boxes() -> Boxes:

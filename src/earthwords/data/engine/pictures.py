@@ -50,14 +50,14 @@ def size_of(path: str) -> tuple[int, int]:
         return image.height, image.width
 
 
-def read_rgb(path: str, window: Window | None = None) -> NDArray[np.uint8]:
+def read_rgb(path: str, window: Window | None = None, bands: tuple[int | str, ...] | None = None) -> NDArray[np.uint8]:
     """`(row, col, 3)` of an image or a window of it.
 
     Raises:
         SourceError: missing or damaged.
     """
     if is_raster(path):
-        scene = _scene(path)
+        scene = _scene(path, bands)
         height, width = scene.native.shape
         return _bytes(scene.read(window or Window(row=0, col=0, height=height, width=width)))
     pixels = _picture(path)
@@ -75,7 +75,7 @@ def jpeg(example: Annotated) -> bytes:
             if image.format == "JPEG" and image.mode in ("RGB", "L"):
                 return Path(example.image).read_bytes()
     buffer = io.BytesIO()
-    Image.fromarray(read_rgb(example.image, example.window)).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    Image.fromarray(read_rgb(example.image, example.window, example.bands)).save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()
 
 
@@ -109,8 +109,8 @@ def _picture(path: str) -> NDArray[np.uint8]:
 
 
 @lru_cache(maxsize=1)
-def _scene(path: str) -> Scene:
-    return _open(path)
+def _scene(path: str, bands: tuple[int | str, ...] | None) -> Scene:
+    return _open(path) if bands is None else open_scene(path, bands=bands)
 
 
 def _open(path: str) -> Scene:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,8 @@ def examine(recipe: Recipe, unit: Unit) -> list[str]:
     for item in unit.items:
         try:
             lines += [
-                json.dumps(_record(recipe, e, unit.test), ensure_ascii=False) for e in reader.load(item, recipe.how)
+                json.dumps(_record(recipe, replace(e, bands=recipe.how.bands), unit.test), ensure_ascii=False)
+                for e in reader.load(item, recipe.how)
             ]
         except EarthwordsError as error:
             if recipe.on_error == "stop":
@@ -66,6 +67,8 @@ def _record(recipe: Recipe, example: Annotated, test: bool) -> dict[str, Any]:
     if example.window is not None:
         w = example.window
         record["window"] = [w.row, w.col, w.height, w.width]
+    if example.bands is not None:
+        record["bands"] = list(example.bands)
     if not test:
         record |= {
             "size": list(example.size),
@@ -74,7 +77,7 @@ def _record(recipe: Recipe, example: Annotated, test: bool) -> dict[str, Any]:
             "captions": list(box_to_caption.captions(example, count=recipe.captions, seed=recipe.seed)),
         }
     if test or record["captions"]:
-        rgb = read_rgb(example.image, example.window)  # a damaged image is noticed here, hash or not
+        rgb = read_rgb(example.image, example.window, example.bands)  # a damaged image is noticed here, hash or not
         if recipe.hashes:
             value, flat = dedup.perceptual_hash(rgb)
             record |= {"hash": f"{value:016x}", "flat": flat}
@@ -83,7 +86,7 @@ def _record(recipe: Recipe, example: Annotated, test: bool) -> dict[str, Any]:
 
 def example_of(record: dict[str, Any]) -> Annotated:
     """The image that a record tells of."""
-    window = record.get("window")
+    window, bands = record.get("window"), record.get("bands")
     return Annotated(
         name=record["name"],
         set=record["set"],
@@ -92,4 +95,5 @@ def example_of(record: dict[str, Any]) -> Annotated:
         boxes=np.array(record.get("boxes", []), dtype=np.float64).reshape(-1, 4),
         classes=tuple(record.get("classes", ())),
         window=None if window is None else Window(row=window[0], col=window[1], height=window[2], width=window[3]),
+        bands=None if bands is None else tuple(bands),
     )

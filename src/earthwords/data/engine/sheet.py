@@ -36,6 +36,7 @@ def contact_sheet(pairs: Sequence[tuple[Annotated, Annotated, str]]) -> Image.Im
 def _thumbnail(example: Annotated) -> Image.Image:
     """Squeezed into a square, as the hash sees it; grey where it cannot be read any more."""
     try:
-        return Image.fromarray(read_rgb(example.image, example.window)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+        rgb = read_rgb(example.image, example.window, example.bands)
+        return Image.fromarray(rgb).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     except SourceError:
         return Image.new("RGB", (SIDE, SIDE), EMPTY)

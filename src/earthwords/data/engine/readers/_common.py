@@ -49,6 +49,8 @@ class How:
     """Share of a box that a tile must show."""
     least: int = 1
     """Pixels of the smallest component of a mask."""
+    bands: tuple[int | str, ...] | None = None
+    """Of rasters, used as red, green and blue."""
 
 
 def renamed(said: str, how: How, *, listed: bool = False) -> str:
