@@ -49,6 +49,8 @@ class How:
     """Share of a box that a tile must show."""
     least: int = 1
     """Pixels of the smallest component of a mask."""
+    split: str | None = None
+    """Of a published set of expressions; None: all of it."""
 
 
 def renamed(said: str, how: How, *, listed: bool = False) -> str:
