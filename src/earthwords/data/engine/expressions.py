@@ -163,10 +163,10 @@ def _marks(measures: Measures) -> list[Form]:
             continue
         if len(members) == 1:
             found.append(Form(name=name))
-        elif words.mass_word(name):
+            continue
+        if words.mass_word(name):
             found.append(Form(name=name, number=ALL, whole=True))
-        else:
-            found.append(Form(name=name, size="largest"))
+        found.append(Form(name=name, size="largest"))
     return found
 
 
@@ -204,12 +204,10 @@ def _colours(maker: _Maker, name: str) -> Iterator[Form]:
 
 def _other_colours(maker: _Maker, name: str) -> Iterator[Form]:
     """Colours that nothing of a class has; for what is absent."""
-    members = maker.measures.members[name] if words.has_colour(name) else []
-    yield from (
-        Form(name=name, colour=c)
-        for c in colours.NAMES
-        if len(members) and (maker.measures.colour[c][members] < 0).all()
-    )
+    if not words.has_colour(name):
+        return
+    members = maker.measures.members[name]
+    yield from (Form(name=name, colour=c) for c in colours.NAMES if (maker.measures.colour[c][members] < 0).all())
 
 
 def _places(maker: _Maker, name: str) -> Iterator[Form]:
@@ -242,16 +240,16 @@ def _sized_places(maker: _Maker, name: str) -> Iterator[Form]:
 
 KINDS: dict[str, tuple[float, Callable[[_Maker, str], Iterator[Form]]]] = {
     "category": (2.0, _category),
-    "all": (1.2, _whole),
+    "all": (0.7, _whole),
     "largest": (2.0, _superlatives),
     "large": (1.0, _adjectives),
-    "colour": (2.0, _colours),
+    "colour": (3.0, _colours),
     "place": (3.0, _places),
-    "end": (1.5, _ends),
-    "left": (2.0, partial(_related, relations=SIDES[:4])),
+    "end": (1.2, _ends),
+    "left": (4.0, partial(_related, relations=SIDES[:4])),
     "beside": (1.2, partial(_related, relations=("beside",))),
     "nearest": (2.0, partial(_related, relations=(NEAREST,))),
-    "colour+place": (1.0, partial(_coloured, others=_places)),
+    "colour+place": (1.5, partial(_coloured, others=_places)),
     "largest+colour": (0.7, partial(_coloured, others=_superlatives)),
     "colour+end": (0.5, partial(_coloured, others=_ends)),
     "largest+place": (1.2, _sized_places),

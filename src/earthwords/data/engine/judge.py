@@ -57,10 +57,12 @@ class _Thing:
     @cached_property
     def border(self) -> cKDTree:
         """Its pixels with a neighbour that is not its own."""
-        own = set(zip(self.rows.tolist(), self.cols.tolist(), strict=True))
-        steps = ((-1, 0), (1, 0), (0, -1), (0, 1))
-        edge = [(r, c) for r, c in own if any((r + i, c + j) not in own for i, j in steps)]
-        return cKDTree(np.array(sorted(edge)))
+        top, left = self.rows.min() - 1, self.cols.min() - 1
+        own = np.zeros((self.rows.max() - top + 2, self.cols.max() - left + 2), dtype=bool)
+        own[self.rows - top, self.cols - left] = True
+        inner = own[1:-1, 1:-1] & own[:-2, 1:-1] & own[2:, 1:-1] & own[1:-1, :-2] & own[1:-1, 2:]
+        rows, cols = np.nonzero(own[1:-1, 1:-1] & ~inner)
+        return cKDTree(np.stack([rows + top + 1, cols + left + 1], axis=1))
 
     def colour_share(self, name: str) -> float:
         """Share of its pixels with a colour of that name."""
@@ -170,9 +172,9 @@ class Judge:
             step, gap = -step, mark.reach(axis, 5, 95)[0] - thing.reach(axis, 10, 90)[1]
         else:
             gap = thing.reach(axis, 10, 90)[0] - mark.reach(axis, 5, 95)[1]
-        if step <= 0 or aside >= 1.25 * step:
+        if step <= 0 or aside >= 1.15 * step:
             return NO
-        return YES if gap >= 0 and aside <= 0.75 * step else UNCLEAR
+        return YES if gap >= 0 and aside <= 0.85 * step else UNCLEAR
 
     def _away(self, thing: _Thing, marks: frozenset[int]) -> float:
         """Pixels between the borders of a thing and of the nearest of the marks."""
@@ -210,10 +212,11 @@ class Judge:
         return -place if form.superlative in ("rightmost", "bottommost") else place
 
     def _outermost(self, form: Form, chosen: list[int], left: list[int], axis: int) -> bool:
-        """Whether none of the others reaches further."""
+        """Whether none of the others reaches as far."""
         far = form.superlative in ("rightmost", "bottommost")
         reach = {number: self._thing(number).reach(axis, 0, 100)[int(far)] * (-1 if far else 1) for number in left}
-        return max(reach[number] for number in chosen) <= min(reach[n] for n in left if n not in chosen)
+        margin = 0.5 * SOME_WAY * (self.width, self.height)[axis]
+        return max(reach[number] for number in chosen) + margin <= min(reach[n] for n in left if n not in chosen)
 
     def _cut_off(self, number: int) -> bool:
         thing = self._thing(number)

@@ -192,8 +192,9 @@ class Measures:
         low, high = edges[:, axis], edges[:, axis + 2]
         beyond = low - high[mark[0]] if sign > 0 else low[mark[0]] - high
         slack = 0.1 * (high - low)
-        yes = (along > 0) & (aside <= 0.6 * along) & (beyond >= -slack)
-        no = (along <= 0) | (aside >= 1.4 * along)
+        small = self.boxes[:, axis + 2] - self.boxes[:, axis] <= COMPACT
+        yes = (along > 0) & (aside <= 0.75 * along) & (beyond >= -slack) & small
+        no = (along <= 0) | (aside >= 1.25 * along)
         return np.where(yes, 1, np.where(no, -1, 0)).astype(np.int8)
 
     def _span(self, position: int) -> Floats:

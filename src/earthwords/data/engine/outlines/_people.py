@@ -65,8 +65,8 @@ def marked(
             placed[key] = sheet, number
             classes[sheet][number] = one.name
         sheet, number = placed.get(key, (0, 0))
-        ids = (number,) if number else ()
-        told = (Expression(text=text, ids=ids, kind=KIND, name=one.name) for text in one.texts)
+        meant = (number,) if number else ()
+        told = (Expression(text=text, ids=meant, kind=KIND, name=one.name) for text in one.texts)
         expressions[sheet] += [e for e in told if e not in expressions[sheet]]
     for sheet in sorted(expressions):
         ids = sheets[sheet] if sheets else np.zeros(size, dtype=np.int32)

@@ -1,6 +1,6 @@
-"""The layout of RefCOCO (https://github.com/lichengunc/refer): `refs(...).p` with sentences, `instances.json` with masks.
+"""The layout of RefCOCO (https://github.com/lichengunc/refer): `refs(...).p` (sentences), `instances.json` (masks).
 
-A reference has `image_id`, `ann_id`, `split`, `file_name` and `sentences`, each with `sent` or `raw`. The pickle is read
+A reference has `image_id`, `ann_id`, `split` and `sentences`, each with `sent` or `raw`. The pickle is read
 without running it (`_pickles`); the same list as `refs(...).json` is read too, and so are lines of JSON with
 `file_name`, `sent`, `split` and `segmentation`, into which RSRefSeg converts such sets.
 """

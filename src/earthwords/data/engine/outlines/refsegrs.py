@@ -1,4 +1,7 @@
-"""RefSegRS (https://github.com/zhu-xlab/rrsis): `images/ID.tif`, `masks/ID.tif` (not 0: meant), `output_phrase_*.txt`."""
+"""RefSegRS (https://github.com/zhu-xlab/rrsis): `images/ID.tif`, `masks/ID.tif`, `output_phrase_*.txt`.
+
+What is not 0 in a mask is meant.
+"""
 
 from __future__ import annotations
 
