@@ -180,14 +180,14 @@ def _whole(maker: _Maker, name: str) -> Iterator[Form]:
 
 
 def _superlatives(maker: _Maker, name: str) -> Iterator[Form]:
-    for size in SUPERLATIVES:
+    for size in SUPERLATIVES[:1] if words.mass_word(name) else SUPERLATIVES:  # the smallest bit of grass is an accident
         yield Form(name=name, size=size)
     if len(maker.measures.members[name]) > 3:
         yield Form(name=name, size="largest", number=maker.draw.choice((2, 2, 3)))
 
 
 def _adjectives(maker: _Maker, name: str) -> Iterator[Form]:
-    yield from (Form(name=name, size=size) for size in ADJECTIVES)
+    yield from (Form(name=name, size=size) for size in (ADJECTIVES[:1] if words.mass_word(name) else ADJECTIVES))
 
 
 def _named_colours(maker: _Maker, name: str) -> list[str]:
