@@ -37,9 +37,9 @@ DUBAI = {"0": "building", "1": "land", "2": "road", "3": "vegetation", "4": "wat
 SCENES = {
     "0": "building,house",
     "1": "road",
-    "2": "paved area",
+    "2": "pavement",
     "3": "water",
-    "4": "group of trees",
+    "4": "tree cover",
     "5": "grass",
     "6": "field",
     "7": "bare land",

@@ -157,6 +157,13 @@ def test_components_specks_and_slivers() -> None:
     assert things.ids[5, 5] == things.ids[10, 10] != things.ids[31, 31] > 0 == things.ids[20, 50]
     assert things.vague.tolist() == [False, True, True]
     assert things.dust["ship"] == 1 and things.known == tuple(NAMES[1:])
+    mask[18:38, 20:40] = 1
+    mask[20:36, 22:38] = 0  # a frame of two pixels
+    mask[24:32, 24:34] = 4  # 80 pixels of water
+    assert from_classes(example((40, 60)), mask, NAMES, least=20).vague.tolist() == [False, True, True, False]
+    mask[18:38, 20:40][mask[18:38, 20:40] != 4] = 1  # not a frame any more
+    mask[24:32, 24:25] = 0  # 72
+    assert from_classes(example((40, 60)), mask, NAMES, least=20).vague.tolist() == [False, False, True, True]
     mask[:, -2:] = -1
     assert from_classes(example((40, 60)), mask, NAMES, least=20).known == (), "what is unlabelled may hold anything"
 
@@ -305,5 +312,6 @@ def test_words(form: Form, texts: set[str]) -> None:
 def test_the_tables_fit_each_other() -> None:
     assert set(words.PLACES) == set(PLACES) and set(words.ENDS) == set(ENDS)
     assert set(words.COLOURS) == set(colours.NAMES) == set(colours.BORDER)
-    assert words.mass_word("land (unpaved area)") == "land" and not words.mass_word("ship")
+    assert (words.mass_word("land (unpaved area)"), words.mass_word("tree cover")) == ("land", "trees")
+    assert not words.mass_word("ship")
     assert words.has_colour("building,house") and not words.has_colour("water") and not words.has_colour("roads")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from earthwords.data.engine.annotated import Annotated, Boxes, area
+from earthwords.data.engine.words import mass_word
 
 Ids = NDArray[np.int32]
 """`(row, col)`: number of the thing at a pixel, from 1; 0 where there is none."""
@@ -19,6 +20,11 @@ FAINT = 4
 """A component of a mask with less than `least / FAINT` pixels is dust: nobody would take it for a thing."""
 SLIVER = 8
 """A thing that the image's border cuts off is meant only if so many times `least` of it are seen."""
+PATCH = 4
+"""What cannot be counted, such as grass, is meant only from so many times `least` on."""
+THIN, SOLID = 4, 0.2
+"""From so many times `least` on, a thing with fewer pixels than this share away from its border is a line or a frame,
+not a thing that is meant."""
 COVERED = 0.7
 """A thing of which others hide more than the rest of this share cannot be meant."""
 
@@ -154,11 +160,7 @@ def _things(
     solid: bool = True,
     hidden: NDArray[np.bool_] | None = None,
 ) -> Things:
-    sizes = np.bincount(ids.ravel(), minlength=len(classes) + 1)[1:]
     boxes = _around(ids, len(classes))
-    height, width = ids.shape
-    cut_off = (boxes[:, :2] <= 0).any(axis=1) | (boxes[:, 2:] >= (width, height)).any(axis=1)
-    vague = sizes < np.where(cut_off, SLIVER * least, least)
     named = Annotated(
         name=example.name,
         set=example.set,
@@ -168,8 +170,29 @@ def _things(
         classes=tuple(classes),
         window=example.window,
     )
+    vague = _vague(ids, named, least)
     vague = vague if hidden is None else vague | hidden
     return Things(example=named, ids=ids, vague=vague, dust=dust or {}, known=known, solid=solid)
+
+
+def _vague(ids: Ids, named: Annotated, least: int) -> NDArray[np.bool_]:
+    """`(n,)` what nobody would point at: too small, cut off, or thin."""
+    count, (height, width), boxes = len(named.classes), ids.shape, named.boxes
+    sizes = np.bincount(ids.ravel(), minlength=count + 1)[1:]
+    cut_off = (boxes[:, :2] <= 0).any(axis=1) | (boxes[:, 2:] >= (width, height)).any(axis=1)
+    patches = np.array([bool(mass_word(name)) for name in named.classes], dtype=bool)
+    needed = least * np.where(cut_off, SLIVER, np.where(patches, PATCH, 1))
+    inner = ids[1:-1, 1:-1]
+    alone = [inner != ids[rows, cols] for rows, cols in _AROUND]
+    kept = np.bincount(inner[~np.logical_or.reduce(alone)], minlength=count + 1)[1:]
+    return np.asarray((sizes < needed) | ((sizes >= THIN * least) & (kept < SOLID * sizes)))
+
+
+_MIDDLE = slice(1, -1)
+_AROUND = (
+    (slice(0, -2), _MIDDLE), (slice(2, None), _MIDDLE), (_MIDDLE, slice(0, -2)), (_MIDDLE, slice(2, None))
+)  # fmt: skip
+"""The four neighbours of the pixels that are not at the border of an image."""
 
 
 def _around(ids: Ids, count: int) -> Boxes:

@@ -107,6 +107,7 @@ MASS: dict[str, tuple[str, ...]] = {
     "chaparral": ("area of chaparral",),
     "scrub": ("area of scrub",),
     "debris": ("pile of debris",),
+    "tree cover": ("group of trees", "patch of trees"),
     "clutter": ("area of clutter",),
 }
 """What cannot be counted is counted in these."""
@@ -149,6 +150,8 @@ PLURALS: dict[str, str] = {
 
 NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
 """Sets of so many things are counted in an expression."""
+TOGETHER = {"tree cover": "trees"}
+"""What all of `MASS` is called, where that is another word."""
 BARE = 0.25
 """How often an expression has no article: `largest ship`."""
 WHOLE = ("all {}", "all the {}", "all of the {}", "every one of the {}")
@@ -231,7 +234,8 @@ def words_for(name: str) -> tuple[str, ...]:
 def mass_word(name: str) -> str:
     """What a class is called as a whole if it cannot be counted, such as `water`; empty if it can."""
     found = (word for raw in name.split(",") if (word := clean(raw)) in MASS)
-    return next(found, "")
+    word = next(found, "")
+    return TOGETHER.get(word, word)
 
 
 @cache
