@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from earthwords.data.engine.drawn import choose
 from earthwords.data.synthetic import CLASSES, render_scene
 from tests.conftest import Command, write_raster
 
@@ -95,6 +96,22 @@ def test_rasters_become_images(command: Command, tmp_path: Path) -> None:
     assert ids[12:32, 10:40].all() and ids.sum() == 600
 
 
+def test_pictures(command: Command, source: Path, tmp_path: Path) -> None:
+    """Every kind once before any comes twice; red where things are meant."""
+    out = tmp_path / "r.jsonl"
+    assert command("expressions", source, out, "--pictures", 7, "--quiet").code == 0
+    chosen = choose(out, 1000)
+    kinds = [said["kind"] for _, said in chosen]
+    assert len(set(kinds[: len(set(kinds))])) == len(set(kinds)) > 3
+    assert len(kinds) == sum(len(line["expressions"]) for line in lines(out))
+    with Image.open(tmp_path / "r_pictures.png") as picture:
+        pixels = np.asarray(picture).astype(int)
+    assert pixels.shape[1] > 5 * 256 and pixels.shape[0] > 2 * 256
+    assert (pixels == (255, 255, 0)).all(axis=2).sum() > 300, "borders are yellow"
+    assert command("expressions", source, out, "--overwrite", "--quiet").code == 0
+    assert not (tmp_path / "r_pictures.png").exists(), "a sheet of another list is worse than none"
+
+
 def test_many_things_need_16_bits(command: Command, tmp_path: Path) -> None:
     for name in ("images", "masks"):
         (tmp_path / "s" / name).mkdir(parents=True)
@@ -168,6 +185,7 @@ def test_overwriting(command: Command, source: Path, tmp_path: Path) -> None:
         (["{source}"], 2, ["at least one source and the list"]),
         (["{source}", "{tmp}/out"], 2, ["out: the destination is a list, such as out.jsonl"]),
         (["{source}", "{tmp}/o.jsonl", "--negatives", "1.5"], 2, ["--negatives", "got 1.5"]),
+        (["{source}", "{tmp}/o.jsonl", "--pictures", "-1"], 2, ["--pictures", "got -1"]),
         (["{source}", "{tmp}/o.jsonl", "--count", "0"], 2, ["--count must be above 0"]),
         (["{source}", "{tmp}/o.jsonl", "--only", "x*"], 1, ["whose name is like 'x*'"]),
         (["{source}", "{tmp}/o.jsonl", "--only", "empty"], 1, ["Nothing can be said about any of the 1 images"]),

@@ -28,6 +28,7 @@ def expressions(
     count: int = 8,
     negatives: float = 0.0,
     seed: int = 0,
+    pictures: int = 0,
     workers: int = 1,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
@@ -62,6 +63,8 @@ def expressions(
         Share of expressions that mean nothing in their image, 0..1.
     seed
         Of the choice and the wording.
+    pictures
+        Draw so many expressions on their images, in DST_pictures.png.
     workers
         Processes.
     overwrite
@@ -74,6 +77,8 @@ def expressions(
     check_positive(count=count, workers=workers, tile_size=tile_size, min_pixels=min_pixels)
     if not 0 <= negatives <= 1:
         raise UsageError(f"--negatives is a share from 0 to 1, got {negatives:g}.")
+    if pictures < 0:
+        raise UsageError(f"--pictures is a number from 0 up, got {pictures}.")
     from earthwords.data.engine.listing import Listing, Telling
     from earthwords.data.engine.readers._common import How, read_classes
 
@@ -92,6 +97,7 @@ def expressions(
         telling=Telling(how=how, count=count, negatives=negatives, seed=seed),
         format=format,
         only=only,
+        pictures=pictures,
         workers=workers,
         overwrite=overwrite,
         settings={

@@ -372,10 +372,15 @@ def test_boxes_of_other_formats(tmp_path: Path) -> None:
     assert found.classes == ("ship",) and np.array_equal(found.ids == 1, box(16, 24, 24, 36))
 
 
+def swap(path: Path) -> None:
+    path.write_text(path.read_text().replace(f"[{HEIGHT}, {WIDTH}]", f"[{WIDTH}, {HEIGHT}]"))
+
+
 @pytest.mark.parametrize(
     ("damage", "fragment"),
     [
         (lambda root: (root / "rrsisd" / "instances.json").write_text("{}"), "do not fit"),
+        (lambda root: swap(root / "rrsisd" / "instances.json"), "60 x 40 pixels belongs to an image of 40 x 60"),
         (lambda root: (root / "rrsisd" / "refs(unc).p").write_bytes(b"cos\nsystem\n."), "os.system"),
         (lambda root: (root / "rrsisd" / "refs(unc).p").write_bytes(pickle.dumps([{"split": "val"}])), "do not fit"),
         (lambda root: (root / "images/rrsisd/JPEGImages/00011.jpg").unlink(), "00011.jpg does not exist"),

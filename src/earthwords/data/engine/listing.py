@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from earthwords.data.engine import job
+from earthwords.data.engine import drawn, job
 from earthwords.data.engine.expressions import express
 from earthwords.data.engine.listed import ExpressionsReport, ExpressionTally
 from earthwords.data.engine.outlines import _of_boxes
@@ -27,7 +27,7 @@ from earthwords.data.engine.readers._common import How, Item
 from earthwords.data.engine.records import READERS
 from earthwords.data.engine.things import Ids, Marked
 from earthwords.errors import SourceError, UsageError
-from earthwords.geo.outputs import check_output, staging
+from earthwords.geo.outputs import atomic_path, check_output, staging
 from earthwords.plugins import load, names
 
 OUTLINES = "earthwords.data.engine.outlines"
@@ -72,6 +72,8 @@ class Listing:
     format: str = "auto"
     only: str | None = None
     """A pattern that names of images must match."""
+    pictures: int = 0
+    """Expressions that are drawn on a sheet."""
     workers: int = 1
     overwrite: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
@@ -92,9 +94,9 @@ class Listing:
         if self.dst.suffix.lower() not in (".jsonl", ".ndjson"):
             raise UsageError(f"{self.dst}: the destination is a list, such as {self.dst.with_suffix('.jsonl').name}.")
         check_output(self.dst, overwrite=self.overwrite)
-        for folder in self._folders():
-            if folder.exists() and not self.overwrite:
-                raise UsageError(f"{folder} exists; pass --overwrite (overwrite=True) to replace it.")
+        for path in (*self._folders(), self._sheet):
+            if path.exists() and not self.overwrite:
+                raise UsageError(f"{path} exists; pass --overwrite (overwrite=True) to replace it.")
         units = [unit for source in self.sources for unit in self._units(source)]
         tally = ExpressionTally()
         with staging(self.dst, overwrite=self.overwrite) as stage:
@@ -102,10 +104,19 @@ class Listing:
             if not tally.images:
                 raise SourceError(f"Nothing can be said about any of the {tally.looked:,} images; are the masks empty?")
             self._move(stage)
+        self._sheet.unlink(missing_ok=True)
+        if self.pictures:
+            picture = drawn.sheet(self.dst.parent, drawn.choose(self.dst, self.pictures, seed=self.telling.seed))
+            with atomic_path(self._sheet, overwrite=True) as path:
+                picture.save(path)
         return tally.report(self.dst, self.settings, time.perf_counter() - began)
 
     def _folders(self) -> tuple[Path, Path]:
         return tuple(self.dst.with_name(f"{self.dst.stem}_{what}") for what in ("masks", "images"))  # type: ignore[return-value]
+
+    @property
+    def _sheet(self) -> Path:
+        return self.dst.with_name(f"{self.dst.stem}_pictures.png")
 
     def _units(self, source: Path) -> Iterator[tuple[str, tuple[Item, ...]]]:
         """Images of a source, a few at a time, with the format."""
