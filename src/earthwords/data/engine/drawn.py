@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import textwrap
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,9 +51,8 @@ def sheet(folder: Path, chosen: Sequence[Chosen]) -> Image.Image:
     for i, (line, said) in enumerate(chosen):
         x, y = MARGIN + i % columns * across, MARGIN + i // columns * down
         canvas.paste(_marked(folder, line, said["ids"]), (x, y))
-        text = f"{said['text']} [{said['kind']}]"
-        for row in range(2):
-            part = text[row * _LETTERS : (row + 1) * _LETTERS]
+        text = textwrap.wrap(f"{said['text']} [{said['kind']}]", _LETTERS)
+        for row, part in enumerate(text[:2]):
             draw.text((x, y + SIDE + 2 + row * LINE), part, fill=INK, font=font)
     return canvas
 
