@@ -27,6 +27,7 @@ def test_every_name_is_there() -> None:
         "list_models",
         "pull",
         "pairs",
+        "expressions",
         "evaluate",
         "classify",
         "train_clip",

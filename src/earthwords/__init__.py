@@ -24,6 +24,7 @@ _CONTENTS: dict[str, str] = {
     "list_models": "earthwords.tasks.models:models",
     "pull": "earthwords.tasks.models:pull",
     "pairs": "earthwords.tasks.pairs:pairs",
+    "expressions": "earthwords.tasks.expressions:expressions",
     "train_clip": "earthwords.tasks.train_clip:train_clip",
     "train_upsampler": "earthwords.tasks.train_upsampler:train_upsampler",
     # models

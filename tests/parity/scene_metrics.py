@@ -1,4 +1,4 @@
-"""Figures of whole scenes: retrieval, ensembles of prompts, counting, and RS-TransCLIP's solver."""
+"""Figures of whole scenes: retrieval, ensembles of prompts, counting, referring, and RS-TransCLIP's solver."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 
 from earthwords.evaluation.counting import DIGITS, WORDS, counting_scores
 from earthwords.evaluation.knn import neighbours
+from earthwords.evaluation.referring import Referring
 from earthwords.evaluation.retrieval import recalls
 from earthwords.evaluation.transductive import NEIGHBOURS, opinion, transduce
 from earthwords.evaluation.zeroshot import ensemble, judge, unit
@@ -47,6 +48,27 @@ def check_counting_metrics(case: Case) -> None:
     assert found["confusion"] == case["out.confusion"].tolist() == expected["confusion"]
     assert found["present"] == case["out.rows_present"].tolist()
     np.testing.assert_allclose(found["shares"], case["out.confusion_row_normalised"].numpy())
+
+
+def check_refseg_metrics(case: Case) -> None:
+    """Both classes of the reference: for background, 0, masks are turned round; its sums are float32."""
+    for variant, facts in json.loads((case.folder / "expected.json").read_text()).items():
+        if "plain_python" not in facts:
+            continue
+        samples = len(facts["cases"])
+        for value in (0, 1):
+            seen = Referring(empty="nan")
+            for i in range(samples):
+                label, prediction = case[f"{variant}.label.{i}"].numpy(), case[f"{variant}.pred.{i}"].numpy()
+                seen.add(np.where(label == 255, 255, label == value), prediction == value)
+            scores = seen.scores()
+            np.testing.assert_allclose(scores.iou, case[f"{variant}.per_image_iou"][:, value].numpy(), atol=1e-6)
+            found = {f"gIoU_{value}": scores.gIoU, f"cIoU_{value}": scores.cIoU}
+            found |= {f"seg_acc_{at:g}_{value}": share for at, share in scores.precision.items()}
+            for source, tolerance in (("plain_python", 1e-9), ("reference", 5e-5)):
+                for name, share in found.items():
+                    expected = float(facts[source][name])
+                    assert 100 * share == pytest.approx(expected, abs=tolerance, nan_ok=True), (variant, name)
 
 
 def check_transclip_whu(case: Case) -> None:

@@ -365,6 +365,7 @@ CHECKS: dict[str, Callable[[Case], None]] = {
     "id_conv": training.check_id_conv,
     "retrieval_metrics": scene_metrics.check_retrieval_metrics,
     "counting_metrics": scene_metrics.check_counting_metrics,
+    "refseg_metrics": scene_metrics.check_refseg_metrics,
     "transclip_whu": scene_metrics.check_transclip_whu,
     "e2e_jbu": check_e2e,
     "mask_to_box": check_mask_to_box,

@@ -41,6 +41,9 @@ app.command(
     "earthwords.tasks.evaluate:evaluate", name="evaluate", help="Measure a model on scenes: classification, retrieval."
 )
 app.command("earthwords.tasks.pairs:pairs", name="pairs", help="Boxes and masks to images with captions.")
+app.command(
+    "earthwords.tasks.expressions:expressions", name="expressions", help="Masks to sentences that mean certain things."
+)
 app.command("earthwords.tasks.index:index", name="index", help="Make an archive searchable by words.")
 app.command("earthwords.tasks.search:search", name="search", help="Search an index by words, image, place and day.")
 app.command("earthwords.tasks.demo:demo", name="demo", help="The main job on a scene rendered here; no network.")

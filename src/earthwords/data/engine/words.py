@@ -1,4 +1,7 @@
-"""The table of words: sentences, synonyms, plurals and what cannot be counted. All of the captions' English is here."""
+"""The table of words: sentences, synonyms, plurals, what cannot be counted, and the parts of referring expressions.
+
+All English of captions and expressions is here.
+"""
 
 from __future__ import annotations
 
@@ -104,6 +107,7 @@ MASS: dict[str, tuple[str, ...]] = {
     "chaparral": ("area of chaparral",),
     "scrub": ("area of scrub",),
     "debris": ("pile of debris",),
+    "tree cover": ("group of trees", "patch of trees"),
     "clutter": ("area of clutter",),
 }
 """What cannot be counted is counted in these."""
@@ -144,6 +148,61 @@ PLURALS: dict[str, str] = {
 }
 """Last words whose plural is not told by `_RULES`, or that look like plurals and are not."""
 
+NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
+"""Sets of so many things are counted in an expression."""
+TOGETHER = {"tree cover": "trees"}
+"""What all of `MASS` is called, where that is another word."""
+BARE = 0.25
+"""How often an expression has no article: `largest ship`."""
+WHOLE = ("all {}", "all the {}", "all of the {}", "every one of the {}")
+WHOLE_MASS = ("all {}", "all the {}", "the {}", "all of the {}")
+SIZES: dict[str, tuple[str, ...]] = {
+    "largest": ("largest", "biggest"),
+    "smallest": ("smallest",),
+    "large": ("large", "big"),
+    "small": ("small", "little"),
+}
+COLOURS: dict[str, tuple[str, ...]] = {
+    "white": ("white",),
+    "grey": ("grey", "gray"),
+    "black": ("black", "dark"),
+    "red": ("red",),
+    "brown": ("brown",),
+    "yellow": ("yellow",),
+    "green": ("green",),
+    "blue": ("blue",),
+}
+UNCOLOURED = {
+    *("road", "street", "highway", "runway", "railway", "bridge", "tree", "forest", "group of trees", "tree crown"),
+    *("paved area", "parking lot", "field", "bare land", "track"),
+}
+"""Beside `MASS`: what is not told apart by its colour, because names of colours fit it badly from above."""
+PLACES: dict[str, tuple[str, ...]] = {
+    "left": ("on the left", "on the left side", "in the left part of the image"),
+    "right": ("on the right", "on the right side", "in the right part of the image"),
+    "top": ("at the top", "in the upper part of the image", "at the top of the picture"),
+    "bottom": ("at the bottom", "in the lower part of the image", "at the bottom of the picture"),
+    "top left": ("in the top left corner", "in the upper left", "at the top left"),
+    "top right": ("in the top right corner", "in the upper right", "at the top right"),
+    "bottom left": ("in the bottom left corner", "in the lower left", "at the bottom left"),
+    "bottom right": ("in the bottom right corner", "in the lower right", "at the bottom right"),
+    "centre": ("in the middle", "in the center", "in the centre of the image"),
+}
+ENDS: dict[str, tuple[str, ...]] = {
+    "leftmost": ("leftmost {}", "{} furthest to the left", "{} farthest left"),
+    "rightmost": ("rightmost {}", "{} furthest to the right", "{} farthest right"),
+    "topmost": ("topmost {}", "{} nearest to the top", "uppermost {}"),
+    "bottommost": ("lowest {}", "{} nearest to the bottom", "bottommost {}"),
+}
+RELATIONS: dict[str, tuple[str, ...]] = {
+    "left": ("to the left of", "left of"),
+    "right": ("to the right of", "right of"),
+    "above": ("above",),
+    "below": ("below", "under"),
+    "beside": ("next to", "beside", "right beside"),
+    "nearest": ("nearest to", "closest to"),
+}
+
 _RULES = ((r"(s|x|z|ch|sh)$", r"\1es"), (r"([^aeiou])y$", r"\1ies"), (r"$", "s"))
 _SINGULAR = ((r"([^aeiou])ies$", r"\1y"), (r"(x|ch|sh|ss)es$", r"\1"), (r"([^sui])s$", r"\1"))
 """Plurals as data sets name classes; never words that end in -ss, -us or -is."""
@@ -169,6 +228,20 @@ def words_for(name: str) -> tuple[str, ...]:
         options = SYNONYMS.get(word) or MASS.get(word) or SYNONYMS.get(single) or MASS.get(single) or (single,)
         found |= dict.fromkeys(options)
     return tuple(sorted(found)) or (THING,)
+
+
+@cache
+def mass_word(name: str) -> str:
+    """What a class is called as a whole if it cannot be counted, such as `water`; empty if it can."""
+    found = (word for raw in name.split(",") if (word := clean(raw)) in MASS)
+    word = next(found, "")
+    return TOGETHER.get(word, word)
+
+
+@cache
+def has_colour(name: str) -> bool:
+    """Whether things of a class are told apart by colours."""
+    return not mass_word(name) and not any(singular(clean(raw)) in UNCOLOURED for raw in name.split(","))
 
 
 def plural(noun: str) -> str:

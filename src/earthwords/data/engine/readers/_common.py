@@ -51,6 +51,8 @@ class How:
     """Pixels of the smallest component of a mask."""
     bands: tuple[int | str, ...] | None = None
     """Of rasters, used as red, green and blue."""
+    split: str | None = None
+    """Of a published set of expressions; None: all of it."""
 
 
 def renamed(said: str, how: How, *, listed: bool = False) -> str:

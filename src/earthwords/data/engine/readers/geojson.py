@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 
 from earthwords.data.engine.annotated import Annotated, part, tiles
 from earthwords.data.engine.pictures import RASTERS
@@ -29,6 +30,12 @@ def fits(source: Path) -> bool:
 
 def items(source: Path, how: How) -> Iterator[Item]:
     """An item a tile, with boxes and names as the note."""
+    for example, _ in clipped(source, how):
+        yield Item(name=example.name, set=example.set, image=example.image, note=example, window=example.window)
+
+
+def clipped(source: Path, how: How) -> Iterator[tuple[Annotated, NDArray[np.object_]]]:
+    """Every tile, and the parts of its polygons that it shows `(n,)`, in its pixels."""
     raster = _raster(source, how)
     grid = raster_grid(raster)
     shapes, said, field = read_polygons(str(source), grid, field=how.field)
@@ -43,20 +50,19 @@ def items(source: Path, how: How) -> Iterator[Item]:
     for window in tiles(grid.shape, how.tile or TILE):
         sides = (window.col, window.row, window.col_stop, window.row_stop)
         near = np.sort(tree.query(shapely.box(*sides)))
-        clipped = shapely.clip_by_rect(shapes[near], *sides)
-        shown = shapely.area(clipped)
+        parts = shapely.clip_by_rect(shapes[near], *sides)
+        shown = shapely.area(parts)
         kept = (shown > 0) & (shown >= how.visible * whole[near] * (1 - 1e-9))
-        boxes = shapely.bounds(clipped[kept]) - (window.col, window.row) * 2
+        moved = shapely.transform(parts[kept], lambda points, at=(window.col, window.row): points - at)
         example = Annotated(
             name=source.stem,
             set=set_name(source),
             image=raster,
             size=grid.shape,
-            boxes=boxes,
+            boxes=shapely.bounds(parts[kept]) - (window.col, window.row) * 2,
             classes=tuple(names[near[kept]].tolist()),
         )
-        example = part(example, window)
-        yield Item(name=example.name, set=example.set, image=raster, note=example, window=window)
+        yield part(example, window), moved
 
 
 def load(item: Item, how: How) -> Iterator[Annotated]:

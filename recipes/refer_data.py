@@ -1,0 +1,158 @@
+"""Lists the referring expressions that `refseg-tiny` learns from, and those it is measured on.
+
+    python recipes/refer_data.py DATA OUT [--scenes 400] [--test-scenes 60]
+
+DATA holds the folders dubai_mbrsc, buildings_mix and geotiff_demo (docs/models/tiny.md). Written are
+
+* `OUT/train.jsonl`: Dubai tiles 1-5, rendered scenes of training seeds, the tree boxes of SOAP_061;
+* `OUT/val.jsonl`: Dubai tile 6;
+* `OUT/test-dubai.jsonl` (tiles 7-8), `test-buildings.jsonl` (all of buildings_mix), `test-scenes.jsonl` (rendered
+  scenes of seeds that training has not seen) and `test-trees.jsonl` (the tree boxes of OSBS_029).
+
+Images are cut into tiles of 256 pixels. The parts of `train` are written as lists of their own too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from PIL import Image
+
+import earthwords
+from earthwords.data.synthetic import THEMES, render_scene
+
+SIDE = 256
+LEAST = 30
+"""Pixels of the smallest thing that is meant."""
+NEGATIVES = 0.1
+
+DUBAI = {"0": "building", "1": "land", "2": "road", "3": "vegetation", "4": "water"}
+SCENES = {
+    "0": "building,house",
+    "1": "road",
+    "2": "pavement",
+    "3": "water",
+    "4": "tree cover",
+    "5": "grass",
+    "6": "field",
+    "7": "bare land",
+    "8": "car",
+    "9": "truck",
+    "10": "ship,boat",
+    "11": "plane,airplane",
+    "12": "swimming pool,pool",
+    "13": "storage tank,tank",
+    "14": "solar panel",
+    "15": "tennis court",
+    "16": "sports field",
+    "17": "runway",
+    "18": "railway",
+    "19": "container",
+    "20": "greenhouse",
+    "21": "snow",
+}
+"""Values of a rendered label map, in words for single things."""
+TRAIN_SEED, TEST_SEED = 40_000, 70_000
+"""Of the rendered scenes; those of `recipes/tiny_data.py` begin at 10,000."""
+
+Boxes = list[tuple[float, float, float, float]]
+
+
+def scenes(folder: Path, count: int, *, first_seed: int) -> Path:
+    """Rendered scenes with masks of classes and numbers of things, 0.25 to 1 m a pixel."""
+    for name in ("images", "masks", "instances"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "classes.json").write_text(json.dumps(SCENES))
+    for number in range(count):
+        seed = first_seed + number
+        paths = [folder / name / f"{number:05d}.png" for name in ("images", "masks", "instances")]
+        if paths[-1].exists():
+            continue
+        gsd = float(np.exp(np.random.default_rng((seed, 2026)).uniform(np.log(0.25), np.log(1.0))))
+        scene = render_scene(height=2 * SIDE, width=2 * SIDE, gsd=gsd, theme=THEMES[number % len(THEMES)], seed=seed)
+        for path, pixels in zip(paths, (scene.image, scene.labels, scene.instances.astype(np.uint16)), strict=True):
+            Image.fromarray(pixels).save(path)
+    return folder
+
+
+def coco(path: Path, images: Iterable[tuple[Path, Boxes]], name: str) -> Path:
+    """Boxes of one class as a COCO file; images are named by their whole path."""
+    told: dict[str, Any] = {"images": [], "annotations": [], "categories": [{"id": 1, "name": name}]}
+    for number, (image, boxes) in enumerate(images, start=1):
+        told["images"].append({"id": number, "file_name": str(image)})
+        told["annotations"] += [
+            {"image_id": number, "category_id": 1, "bbox": [left, top, right - left, bottom - top]}
+            for left, top, right, bottom in boxes
+        ]
+    path.write_text(json.dumps(told))
+    return path
+
+
+def trees(data: Path, out: Path) -> tuple[Path, Path]:
+    """Tree crowns marked by hand on two NEON tiles of 0.1 m, one to train on and one to test on."""
+    folder = data / "geotiff_demo" / "trees"
+    sides = ("xmin", "ymin", "xmax", "ymax")
+    found = ElementTree.parse(folder / "SOAP_061.xml").getroot().iter("bndbox")
+    learnt: Boxes = [tuple(float(box.findtext(side, "")) for side in sides) for box in found]  # type: ignore[misc]
+    with (folder / "OSBS_029.csv").open() as file:
+        held_out: Boxes = [tuple(float(row[side]) for side in sides) for row in csv.DictReader(file)]  # type: ignore[misc]
+    return (
+        coco(out / "trees-train.json", [(folder / "SOAP_061.png", learnt)], "tree"),
+        coco(out / "trees-test.json", [(folder / "OSBS_029.tif", held_out)], "tree"),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--scenes", type=int, default=400)
+    parser.add_argument("--test-scenes", type=int, default=60)
+    parser.add_argument("--workers", type=int, default=1)
+    args = parser.parse_args()
+    data, out = args.data.resolve(), args.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    for name, table in (("dubai", DUBAI), ("buildings", {"1": "building"})):
+        (out / f"{name}.json").write_text(json.dumps(table))
+    learnt, held_out = trees(data, out)
+
+    def listed(name: str, source: Path, **options: Any) -> Path:
+        """Write a list and say what is in it."""
+        path = out / f"{name}.jsonl"
+        report = earthwords.expressions(
+            source,
+            path,
+            min_pixels=LEAST,
+            negatives=NEGATIVES,
+            workers=args.workers,
+            overwrite=True,
+            quiet=True,
+            **options,
+        )
+        (out / f"{name}.report.json").write_text(json.dumps(report.as_json(), indent=1))
+        print(f"{name}: {report.expressions:,} expressions of {sum(report.images.values()):,} images")
+        return path
+
+    dubai = {"source": data / "dubai_mbrsc", "classes": out / "dubai.json", "tile_size": SIDE}
+    train = [
+        listed("train-dubai", only="tile[1-5]_*", **dubai),
+        listed("train-scenes", scenes(out / "scenes-train", args.scenes, first_seed=TRAIN_SEED), tile_size=SIDE),
+        listed("train-trees", learnt, tile_size=SIDE),
+    ]
+    (out / "train.jsonl").write_text("".join(path.read_text() for path in train))
+    listed("val", only="tile6_*", **dubai)
+    listed("test-dubai", only="tile[78]_*", **dubai)
+    listed("test-buildings", data / "buildings_mix", classes=out / "buildings.json", tile_size=SIDE)
+    listed("test-scenes", scenes(out / "scenes-test", args.test_scenes, first_seed=TEST_SEED), tile_size=SIDE)
+    listed("test-trees", held_out, tile_size=SIDE)
+
+
+if __name__ == "__main__":
+    main()

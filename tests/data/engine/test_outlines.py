@@ -1,0 +1,394 @@
+"""Formats with masks and published sets of expressions, on tiny files in the published layouts."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from earthwords.data.engine.listing import OUTLINES, detect
+from earthwords.data.engine.outlines import _of_boxes
+from earthwords.data.engine.outlines._pickles import read_plain
+from earthwords.data.engine.outlines._rle import mask_of, runs_of
+from earthwords.data.engine.readers._common import How
+from earthwords.data.engine.things import Marked, Things
+from earthwords.errors import EarthwordsError, SourceError, UsageError
+from earthwords.plugins import load, names
+from tests.conftest import TRANSFORM, write_raster
+from tests.micro import patchwork
+
+HEIGHT, WIDTH = 40, 60
+
+
+def image(path: Path, height: int = HEIGHT, width: int = WIDTH) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(patchwork(height, width)).save(path)
+    return path
+
+
+def box(top: int, left: int, bottom: int, right: int) -> NDArray[np.bool_]:
+    mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def runs(mask: NDArray[np.bool_]) -> list[int]:
+    """Lengths of runs down the columns, beginning with those of 0."""
+    flat = [False, *mask.T.ravel().tolist()]
+    ends = [i for i in range(1, len(flat)) if flat[i] != flat[i - 1]]
+    counts = np.diff([1, *ends, len(flat)]).tolist()
+    return [int(c) for c in counts]
+
+
+def compressed(counts: list[int]) -> str:
+    """COCO's text, written from the description of the format."""
+    text = ""
+    for i, count in enumerate(counts):
+        value = count - (counts[i - 2] if i > 2 else 0)
+        while True:
+            group, value = value & 31, value >> 5
+            more = value != (-1 if group & 16 else 0)
+            text += chr(48 + group + (32 if more else 0))
+            if not more:
+                break
+    return text
+
+
+def rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    return {"size": [HEIGHT, WIDTH], "counts": compressed(runs(mask))}
+
+
+PLANE, COURT, OVERLAP = box(2, 3, 12, 20), box(20, 30, 38, 55), box(8, 10, 25, 35)
+
+
+def read(source: Path, how: How | None = None, name: str = "auto") -> list[Things | Marked]:
+    how = how or How()
+    name = detect(source) if name == "auto" else name
+    if name not in names(OUTLINES):
+        reader = load("earthwords.data.engine.readers", name, kind="format")
+        return [found for item in reader.items(source, how) for found in _of_boxes.load(name, item, how)]
+    reader = load(OUTLINES, name, kind="format")
+    return [found for item in reader.items(source, how) for found in reader.load(item, how)]
+
+
+def test_run_lengths() -> None:
+    rng = np.random.default_rng(0)
+    for density in (0.02, 0.5, 0.98):
+        mask = rng.random((HEIGHT, WIDTH)) < density
+        counts = runs(mask)
+        assert runs_of(compressed(counts)) == runs_of(compressed(counts).encode()) == counts
+        assert np.array_equal(mask_of(rle(mask), HEIGHT, WIDTH), mask)
+        assert np.array_equal(mask_of([rle(mask)], HEIGHT, WIDTH), mask)
+        assert np.array_equal(mask_of({"size": [HEIGHT, WIDTH], "counts": counts}, HEIGHT, WIDTH), mask)
+    whole = np.ones((HEIGHT, WIDTH), dtype=bool)
+    assert mask_of(rle(whole), HEIGHT, WIDTH).all() and not mask_of(rle(~whole), HEIGHT, WIDTH).any()
+    # by hand: 6 runs over 3 rows and 4 columns, 1 2 1 3 2 3; the fourth is 3 - 2, the fifth 2 - 1, the sixth 3 - 3
+    assert runs_of("121110") == [1, 2, 1, 3, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"size": [WIDTH, HEIGHT], "counts": [0, HEIGHT * WIDTH]},
+        {"size": [HEIGHT, WIDTH], "counts": [0, HEIGHT * WIDTH + 1]},
+        {"size": [HEIGHT, WIDTH], "counts": [-1, HEIGHT * WIDTH + 1]},
+        {"size": [HEIGHT, WIDTH], "counts": "P"},
+        {"size": [HEIGHT, WIDTH], "counts": "PPPPPPPPPPPPPPPP0"},
+        {"size": [HEIGHT, WIDTH], "counts": "é1"},
+        {"size": [HEIGHT, WIDTH]},
+        "text",
+    ],
+)
+def test_damaged_run_lengths(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="mask"):
+        mask_of(wrong, HEIGHT, WIDTH)
+
+
+def test_polygons() -> None:
+    found = mask_of([[10, 5, 30, 5, 30, 15, 10, 15], [40, 30, 50, 30, 50, 39]], HEIGHT, WIDTH)
+    assert found[10, 20] and found[31, 49] and not found[10, 35] and not found[38, 41]
+    assert abs(np.count_nonzero(found[:20]) - 200) <= 40
+
+
+class Evil:
+    def __reduce__(self) -> Any:
+        return (exec, ("import pathlib; pathlib.Path('pwned').touch()",))
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_pickles_of_plain_values(tmp_path: Path, protocol: int) -> None:
+    path = tmp_path / "a.p"
+    plain = [{"a": 1, "b": [2.5, None, True], "c": "é", "d": (1, 2)}, OrderedDict(x={3})]
+    numbers = [np.int64(7), np.float32(0.5), np.arange(6, dtype=">i2").reshape(2, 3), np.array([True, False])]
+    path.write_bytes(pickle.dumps([plain, numbers], protocol))
+    found = read_plain(path)
+    assert found[0] == [{"a": 1, "b": [2.5, None, True], "c": "é", "d": [1, 2]}, {"x": [3]}]
+    assert found[1] == [7, 0.5, [[0, 1, 2], [3, 4, 5]], [True, False]]
+    assert json.loads(json.dumps(found)) == found
+    fortran = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    path.write_bytes(pickle.dumps(fortran, protocol))
+    assert read_plain(path) == fortran.tolist()
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        pickle.dumps(Evil()),
+        pickle.dumps([{"sent": Evil()}]),
+        pickle.dumps(np.array([Evil()], dtype=object)),
+        pickle.dumps(np.array([{"a": 1}], dtype=object)),
+        pickle.dumps(Path("x")),
+        b"cos\nsystem\n(S'touch pwned'\ntR.",
+        b"cbuiltins\ngetattr\n(cbuiltins\nset\nS'__class__'\ntR.",
+        b"cnumpy\ndtype\n.",
+        b"P1\n.",
+        b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7f.",
+        b"not a pickle",
+        b"",
+    ],
+    ids=str,
+)
+def test_no_pickle_runs_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evil: bytes) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "refs.p").write_bytes(evil)
+    with pytest.raises(SourceError, match=r"refs\.p"):
+        read_plain(tmp_path / "refs.p")
+    assert not (tmp_path / "pwned").exists()
+
+
+def rrsisd(folder: Path) -> Path:
+    """Three references of two images; masks of one overlap. As published: `categories_id`, one sentence each."""
+    for number in (11, 12):
+        image(folder / "images/rrsisd/JPEGImages" / f"{number:05d}.jpg")
+    (folder / "images/rrsisd/ann_split").mkdir()
+    (folder / "rrsisd").mkdir()
+    masks = {101: PLANE, 102: COURT, 103: OVERLAP}
+    told = {
+        "images": [{"file_name": f"{i:05d}.jpg", "height": HEIGHT, "width": WIDTH, "id": i} for i in (11, 12)],
+        "annotations": [
+            {"id": ann, "image_id": 12 if ann == 102 else 11, "categories_id": 2, "segmentation": [rle(mask)],
+             "bbox": [0, 0, 1, 1], "area": int(mask.sum())}
+            for ann, mask in masks.items()
+        ],
+        "categories": [{"id": 2, "name": "airplane"}, {"id": 16, "name": "tenniscourt"}],
+    }  # fmt: skip
+    (folder / "rrsisd" / "instances.json").write_text(json.dumps(told))
+    rows = [(101, 11, "train", "A plane on the upper left", 2), (102, 12, "test", "The  court", 16),
+            (103, 11, "train", "The object in the middle", 2), (101, 11, "train", "the plane", 2)]  # fmt: skip
+    refs = [
+        {"image_id": np.int64(number), "split": split, "file_name": f"{number:05d}.jpg", "category_id": category,
+         "ann_id": ann, "sent_ids": [i], "ref_id": i,
+         "sentences": [{"tokens": text.split(), "raw": text, "sent_id": i, "sent": text.lower()}]}
+        for i, (ann, number, split, text, category) in enumerate(rows)
+    ]  # fmt: skip
+    (folder / "rrsisd" / "refs(unc).p").write_bytes(pickle.dumps(refs))
+    return folder
+
+
+def said(found: Marked) -> list[tuple[str, tuple[int, ...]]]:
+    return [(one.text, one.ids) for one in found.expressions]
+
+
+def check_rrsisd(found: list[Any]) -> None:
+    first, second, third = sorted(found, key=lambda marked: (marked.split != "train", -len(marked.expressions)))
+    assert [marked.split for marked in (first, second, third)] == ["train", "train", "test"]
+    assert said(first) == [("A plane on the upper left", (1,)), ("the plane", (1,))]
+    assert np.array_equal(first.ids == 1, PLANE) and first.classes == {1: "airplane"}
+    assert said(second) == [("The object in the middle", (1,))] and np.array_equal(second.ids == 1, OVERLAP)
+    assert said(third) == [("The court", (1,))] and np.array_equal(third.ids == 1, COURT)
+    assert third.example.name == "00012" and third.classes == {1: "tenniscourt"}
+    assert {one.kind for marked in found for one in marked.expressions} == {"human"}
+
+
+@pytest.mark.parametrize("inner", ["", "rrsisd"])
+def test_rrsisd(tmp_path: Path, inner: str) -> None:
+    source = rrsisd(tmp_path / "data") / inner
+    assert detect(source) == "rrsisd"
+    check_rrsisd(read(source))
+    assert [marked.split for marked in read(source, How(split="test"))] == ["test"]
+    with pytest.raises(UsageError, match="no split 'val'"):
+        read(source, How(split="val"))
+    with pytest.raises(UsageError, match="whole images"):
+        read(source, How(tile=20))
+
+
+def test_rrsisd_as_json(tmp_path: Path) -> None:
+    """The list as JSON instead of the pickle, and the lines that RSRefSeg makes of it."""
+    source = rrsisd(tmp_path / "data")
+    refs = read_plain(source / "rrsisd" / "refs(unc).p")
+    (source / "rrsisd" / "refs(unc).p").unlink()
+    (source / "rrsisd" / "refs(unc).json").write_text(json.dumps(refs))
+    check_rrsisd(read(source))
+    masks = {e["id"]: e for e in json.loads((source / "rrsisd" / "instances.json").read_text())["annotations"]}
+    lines = source / "datainfo" / "rrsisd_train.jsonl"
+    lines.parent.mkdir()
+    categories = {2: "airplane", 16: "tenniscourt"}
+    rows = [
+        {"split": ref["split"], "image_id": ref["image_id"], "sent": ref["sentences"][0]["raw"],
+         "file_name": ref["file_name"], "category_id": ref["category_id"], "ann_id": ref["ann_id"],
+         "category_name": categories[ref["category_id"]], "segmentation": masks[ref["ann_id"]]["segmentation"]}
+        for ref in refs
+    ]  # fmt: skip
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert detect(lines) == "rrsisd"
+    check_rrsisd(read(lines))
+
+
+def test_refcoco(tmp_path: Path) -> None:
+    """Polygons, several sentences a reference, `category_id` in the annotations too."""
+    image(tmp_path / "images" / "a.png")
+    entry = {"id": 5, "image_id": 1, "category_id": 3, "segmentation": [[3, 2, 20, 2, 20, 12, 3, 12]]}
+    told = {"images": [{"id": 1, "file_name": "a.png"}], "annotations": [entry],
+            "categories": [{"id": 3, "name": "truck"}]}  # fmt: skip
+    (tmp_path / "instances.json").write_text(json.dumps(told))
+    refs = [{"image_id": 1, "ann_id": 5, "split": "val", "ref_id": 9, "file_name": "COCO_a_5.jpg",
+             "sentences": [{"sent": "left truck"}, {"sent": "truck", "raw": "The truck"}]}]  # fmt: skip
+    (tmp_path / "refs(google).p").write_bytes(pickle.dumps(refs, 2))
+    assert detect(tmp_path) == "coco"
+    (found,) = read(tmp_path)
+    assert isinstance(found, Marked) and said(found) == [("left truck", (1,)), ("The truck", (1,))]
+    assert found.classes == {1: "truck"} and found.ids[7, 10] == 1 and found.ids[7, 30] == 0
+
+
+def phrases(folder: Path, images: str, masks: str, suffix: str, mask_suffix: str, *, in_list: bool) -> Path:
+    for name in ("7", "42"):
+        image(folder / images / f"{name}{suffix}")
+        (folder / masks).mkdir(exist_ok=True)
+        values = np.where(PLANE if name == "7" else COURT, 255 if name == "7" else 38, 0)
+        Image.fromarray(values.astype(np.uint8)).save(folder / masks / f"{name}{mask_suffix}")
+    end = suffix if in_list else ""
+    (folder / "output_phrase_train.txt").write_text(f"42{end} road in the middle\n\n7{end} red  vehicle\n")
+    (folder / "output_phrase_test.txt").write_text(f"7{end} the impervious surface\n")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["refsegrs", "risbench"])
+def test_lists_of_phrases(tmp_path: Path, name: str) -> None:
+    if name == "refsegrs":
+        source = phrases(tmp_path / "set", "images", "masks", ".tif", ".tif", in_list=False)
+    else:
+        source = phrases(tmp_path / "set", "img_rgb", "mask", ".jpg", ".png", in_list=True)
+    assert detect(source) == name
+    found: list[Any] = read(source)
+    assert [(marked.split, said(marked)) for marked in found] == [
+        ("train", [("road in the middle", (1,))]),
+        ("train", [("red vehicle", (1,))]),
+        ("test", [("the impervious surface", (1,))]),
+    ]
+    assert np.array_equal(found[0].ids == 1, COURT) and np.array_equal(found[1].ids == 1, PLANE)
+    assert [len(read(source, How(split=split))) for split in ("train", "test")] == [2, 1]
+    with pytest.raises(UsageError, match="output_phrase_val"):
+        read(source, How(split="val"))
+
+
+def test_an_empty_mask_means_nothing(tmp_path: Path) -> None:
+    source = phrases(tmp_path, "images", "masks", ".tif", ".tif", in_list=False)
+    Image.fromarray(np.zeros((HEIGHT, WIDTH), dtype=np.uint8)).save(source / "masks" / "7.tif")
+    (found,) = read(source, How(split="test"))
+    assert isinstance(found, Marked) and said(found) == [("the impervious surface", ())] and not found.ids.any()
+
+
+def coco(folder: Path) -> Path:
+    """A triangle, run lengths, a box, a crowd."""
+    image(folder / "images" / "a.png")
+    entries = [
+        {"image_id": 1, "category_id": 1, "segmentation": [[2, 2, 30, 2, 2, 30]], "bbox": [2, 2, 28, 28]},
+        {"image_id": 1, "category_id": 2, "segmentation": rle(COURT), "bbox": [30, 20, 25, 18]},
+        {"image_id": 1, "category_id": 2, "bbox": [40, 2, 8, 6]},
+        {"image_id": 1, "category_id": 1, "bbox": [0, 0, 60, 40], "iscrowd": 1},
+    ]
+    told = {"images": [{"id": 1, "file_name": "a.png"}], "annotations": entries,
+            "categories": [{"id": 1, "name": "roof"}, {"id": 2, "name": "ship"}, {"id": 3, "name": "car"}]}  # fmt: skip
+    path = folder / "all.json"
+    path.write_text(json.dumps(told))
+    return path
+
+
+def test_coco_masks(tmp_path: Path) -> None:
+    source = coco(tmp_path)
+    (found,) = read(source, How(classes={"roof": "building", "*": "boat"}))
+    assert isinstance(found, Things)
+    assert found.classes == ("building", "boat", "boat") and found.known == ("building", "boat")
+    assert found.ids[5, 5] == 1 and found.ids[28, 28] == 0 and np.array_equal(found.ids == 2, COURT)
+    assert (found.ids == 3).sum() == 48 and not found.solid
+    assert [(part.example.name, part.classes) for part in read(source, How(tile=40))] == [
+        ("a@0,0", ("roof", "ship")),
+        ("a@0,20", ("roof", "ship", "ship")),
+    ]
+
+
+def test_class_masks_with_instances(tmp_path: Path) -> None:
+    image(tmp_path / "images" / "a.jpg")
+    for name in ("masks", "instances"):
+        (tmp_path / name).mkdir()
+    mask = np.where(PLANE, 1, np.where(COURT, 2, 0)).astype(np.uint8)
+    mask[:, -1] = 255
+    Image.fromarray(mask).save(tmp_path / "masks" / "a.png")
+    (tmp_path / "classes.json").write_text('{"1": "ship", "2": "lake"}')
+    (whole,) = read(tmp_path)
+    assert isinstance(whole, Things) and whole.classes == ("ship", "lake") and whole.known == ()
+    numbers = np.where(PLANE, 400, 0).astype(np.uint16)
+    numbers[:, 10:] *= 2
+    Image.fromarray(numbers).save(tmp_path / "instances" / "a.png")
+    (apart,) = read(tmp_path)
+    assert isinstance(apart, Things) and apart.classes == ("ship", "ship", "lake")
+    Image.fromarray(numbers[:-1]).save(tmp_path / "instances" / "a.png")
+    with pytest.raises(SourceError, match=r"a\.png is 39 x 60 pixels, its image .* 40 x 60"):
+        read(tmp_path)
+
+
+def test_polygons_over_a_raster(tmp_path: Path) -> None:
+    write_raster(tmp_path / "town.tif", np.moveaxis(patchwork(HEIGHT, WIDTH), -1, 0), crs=None, photometric="RGB")
+    to_map = TRANSFORM
+    ring = [to_map @ (col, row) for col, row in ((4, 6), (44, 6), (44, 30), (4, 30), (4, 6))]
+    hole = [to_map @ (col, row) for col, row in ((10, 10), (20, 10), (20, 20), (10, 20), (10, 10))]
+    shape = {"type": "Polygon", "coordinates": [ring, hole]}
+    told = {"type": "FeatureCollection",
+            "features": [{"type": "Feature", "properties": {"class": "roof"}, "geometry": shape}]}  # fmt: skip
+    (tmp_path / "town.geojson").write_text(json.dumps(told))
+    (found,) = read(tmp_path / "town.geojson")
+    assert isinstance(found, Things) and found.classes == ("roof",) and found.solid
+    assert found.ids[25, 30] == 1 and found.ids[15, 15] == 0 and found.ids[35, 30] == 0
+    assert abs(int((found.ids == 1).sum()) - (40 * 24 - 100)) <= 70
+    parts = read(tmp_path / "town.geojson", How(tile=32))
+    assert [part.example.name for part in parts][:2] == ["town@0,0", "town@0,28"]
+
+
+def test_boxes_of_other_formats(tmp_path: Path) -> None:
+    image(tmp_path / "images" / "a.jpg")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    (tmp_path / "classes.txt").write_text("ship\n")
+    (found,) = read(tmp_path)
+    assert isinstance(found, Things) and not found.solid
+    assert found.classes == ("ship",) and np.array_equal(found.ids == 1, box(16, 24, 24, 36))
+
+
+def swap(path: Path) -> None:
+    path.write_text(path.read_text().replace(f"[{HEIGHT}, {WIDTH}]", f"[{WIDTH}, {HEIGHT}]"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "fragment"),
+    [
+        (lambda root: (root / "rrsisd" / "instances.json").write_text("{}"), "do not fit"),
+        (lambda root: swap(root / "rrsisd" / "instances.json"), "60 x 40 pixels belongs to an image of 40 x 60"),
+        (lambda root: (root / "rrsisd" / "refs(unc).p").write_bytes(b"cos\nsystem\n."), "os.system"),
+        (lambda root: (root / "rrsisd" / "refs(unc).p").write_bytes(pickle.dumps([{"split": "val"}])), "do not fit"),
+        (lambda root: (root / "images/rrsisd/JPEGImages/00011.jpg").unlink(), "00011.jpg does not exist"),
+        (lambda root: (root / "images/rrsisd/JPEGImages").rename(root / "elsewhere"), "--images"),
+    ],
+)
+def test_damaged_sets(tmp_path: Path, damage: Callable[[Path], Any], fragment: str) -> None:
+    source = rrsisd(tmp_path / "data")
+    damage(source)
+    with pytest.raises(EarthwordsError, match=fragment.replace(".", r"\.")):
+        read(source)
