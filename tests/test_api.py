@@ -22,6 +22,8 @@ def test_every_name_is_there() -> None:
         "segment",
         "upsample",
         "Upsampler",
+        "Referrer",
+        "refer",
         "demo",
         "doctor",
         "list_models",

@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _CONTENTS: dict[str, str] = {
     # verbs: each is a command too
     "segment": "earthwords.tasks.segment:segment",
+    "refer": "earthwords.tasks.refer:refer",
     "upsample": "earthwords.tasks.upsample:upsample",
     "classify": "earthwords.tasks.classify:classify",
     "evaluate": "earthwords.tasks.evaluate:evaluate",
@@ -28,6 +29,7 @@ _CONTENTS: dict[str, str] = {
     "train_upsampler": "earthwords.tasks.train_upsampler:train_upsampler",
     # models
     "Segmenter": "earthwords.inference.segmenter:Segmenter",
+    "Referrer": "earthwords.inference.referrer:Referrer",
     "Embedder": "earthwords.inference.embedder:Embedder",
     "Index": "earthwords.inference.index:Index",
     "Upsampler": "earthwords.inference.upsampler:Upsampler",

@@ -23,6 +23,7 @@ from earthwords.tasks.classify import classify
 from earthwords.tasks.demo import demo
 from earthwords.tasks.evaluate import evaluate
 from earthwords.tasks.pairs import pairs
+from earthwords.tasks.refer import refer
 from earthwords.tasks.segment import segment
 from earthwords.tasks.train_clip import train_clip
 from earthwords.tasks.train_upsampler import train_upsampler
@@ -63,12 +64,12 @@ def test_every_command_has_help(command: Command, path: tuple[str, ...]) -> None
 
 def test_the_commands() -> None:
     assert {" ".join(path) for path in commands(app)} >= {
-        "", "segment", "upsample", "classify", "evaluate", "pairs", "demo", "doctor", "models", "models pull", "train",
+        "", "segment", "refer", "upsample", "classify", "evaluate", "pairs", "demo", "doctor", "models", "models pull", "train",
         "train clip", "train upsampler",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("verb", [segment, upsample, demo, train_clip, train_upsampler, evaluate, classify, pairs])
+@pytest.mark.parametrize("verb", [segment, refer, upsample, demo, train_clip, train_upsampler, evaluate, classify, pairs])
 def test_every_option_is_described(verb: object) -> None:
     text = inspect.getdoc(verb) or ""
     described = {line for line in text.splitlines() if line.isidentifier()} - {"Parameters"}
