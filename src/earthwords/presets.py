@@ -203,6 +203,8 @@ class ReferPreset:
     """Learning rate of a training."""
     ema: float = 0.0
     """Decay of the average of the weights that a training delivers; 0: the last ones."""
+    clip_norm: float = 0.0
+    """Greatest norm of the gradient; 0: any."""
     paper: str = ""
     note: str = ""
 
@@ -238,6 +240,7 @@ REFSEG_TINY = replace(
     antialias=True,
     lr=1e-3,
     ema=0.999,
+    clip_norm=1.0,
     note="RSRefSeg's layout on `tiny`, with a small SAM trained from scratch",
 )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -80,6 +81,6 @@ def learned_names(model: RefSeg, *, fresh_sam: bool) -> frozenset[str]:
 
 def checkpoint_gradients(model: RefSeg) -> None:
     """Compute the insides of the towers' blocks again for the gradient, instead of keeping them."""
-    towers = (model.sam, model.words.vision, model.words.text)
+    towers: tuple[Any, ...] = (model.sam, model.words.vision, model.words.text)
     for tower in towers:
         tower.gradient_checkpointing_enable({"use_reentrant": False})

@@ -123,7 +123,14 @@ REFERRERS: dict[str, dict[str, Any]] = {
     # attention takes PyTorch's fused kernel: a third of the time at 1,024 tokens.
     "refseg-tiny": {
         "sam": _small_sam(
-            side=256, patch=8, width=192, layers=4, heads=4, dim=128, window_size=8, global_attn_indexes=[3],
+            side=256,
+            patch=8,
+            width=192,
+            layers=4,
+            heads=4,
+            dim=128,
+            window_size=8,
+            global_attn_indexes=[3],
             use_rel_pos=False,
         ),
         "trunk": {"widths": [32, 64, 128], "depths": [0, 1, 2]},
