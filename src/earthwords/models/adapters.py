@@ -83,4 +83,5 @@ def checkpoint_gradients(model: RefSeg) -> None:
     """Compute the insides of the towers' blocks again for the gradient, instead of keeping them."""
     towers: tuple[Any, ...] = (model.sam, model.words.vision, model.words.text)
     for tower in towers:
-        tower.gradient_checkpointing_enable({"use_reentrant": False})
+        switch = getattr(tower, "activation_checkpointing_enable", None) or tower.gradient_checkpointing_enable
+        switch({"use_reentrant": False})
