@@ -7,6 +7,7 @@ import types
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -183,7 +184,7 @@ class Inert:
     """Stands for mmengine's log of a training in the checkpoint below."""
 
     def __init__(self) -> None:
-        self.log = [1.0, 2.0]
+        self.log = np.array([1.0, 2.0])
 
 
 def write_authors(path: Path, model: RefSeg, monkeypatch: pytest.MonkeyPatch, **more: object) -> None:

@@ -52,7 +52,7 @@ _TOP = {
 
 
 def unwrap(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint file, without wrappers (`module`: DeepSpeed's), `module.` prefixes and stored scalars.
+    """The tensors of a checkpoint file, without wrappers (DeepSpeed's too), `module.` prefixes and stored scalars.
 
     Raises:
         WeightsError: the file holds something else than tensors by name.

@@ -173,7 +173,7 @@ def train_refer(
             "model": str(model),
             "grad_checkpointing": str(grad_checkpointing),
         }
-        return Referring(manifest, lesson, fit=net, settings=told, group=group)
+        return Referring(manifest, lesson, fit=net, settings=told)
 
     notice = f"{manifest.expressions:,} sentences about {len(manifest.lines):,} images; {row.name} on {place}."
     values = run(

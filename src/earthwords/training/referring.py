@@ -18,7 +18,6 @@ from earthwords.data.referring import Described, ReferringManifest, mirrored
 from earthwords.errors import unknown
 from earthwords.models.refseg import RefSeg, enlarge
 from earthwords.training.augment import random_sensor
-from earthwords.training.distributed import ALONE, Group
 
 IGNORE = 255
 AUGMENTATIONS = ("none", "sensor", "mirror")
@@ -97,9 +96,8 @@ class Referring:
         *,
         fit: RefSeg,
         settings: Mapping[str, str] | None = None,
-        group: Group = ALONE,
     ) -> None:
-        self.manifest, self.lesson, self.group = manifest, lesson, group
+        self.manifest, self.lesson = manifest, lesson
         self._fit = fit
         counts = np.array([len(line.expressions) for line in manifest.lines], dtype=np.float64)
         self._shares = counts / counts.sum()
