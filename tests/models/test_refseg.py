@@ -20,7 +20,7 @@ from earthwords.models.prompter import AttnPrompter, activate, fourier_position
 from earthwords.models.refseg import RefSeg, enlarge
 from earthwords.models.refseg_load import assemble, kept, load_refseg, store_refseg
 from earthwords.models.refseg_names import from_authors, to_authors
-from earthwords.presets import RSREFSEG_B, ReferPreset
+from earthwords.presets import REFER_PRESETS, RSREFSEG_B, ReferPreset
 from tests.referring import micro_preset, toy_row, write_bases
 
 
@@ -207,13 +207,15 @@ def test_the_authors_checkpoints_load_by_name(
     bases: ReferPreset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(architectures.REFERRERS, "rsrefseg-b", toy_row())
+    monkeypatch.setitem(REFER_PRESETS, "rsrefseg-b", bases)
     row = replace(bases.faithful(), lora_rank=3, lora_alpha=3)
     model = shaken(assemble(row), frozenset(n for n, p in assemble(row).named_parameters() if p.requires_grad))
     path = tmp_path / "mp_rank_00_model_states.pt"
     write_authors(path, model, monkeypatch)
     loaded = load_refseg(str(path), preset="rsrefseg-b")
     assert (loaded.preset.norm, loaded.preset.local, loaded.preset.lora_rank) == ("batch", "all", 3)
-    ids = torch.tensor([[4, 6, 1], [3, 6, 1]])
+    ids = loaded.model.ids(["red roof", "the roof"])
+    assert ids.tolist() == [[4, 6, 1], [3, 6, 1]]
     with torch.no_grad():
         ours, theirs = loaded.model(images(2), ids).logits, model(images(2), ids).logits
     torch.testing.assert_close(ours, theirs, atol=0.02 * float(theirs.abs().max()), rtol=0.02)

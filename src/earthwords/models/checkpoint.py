@@ -78,8 +78,8 @@ class _Nothing:
         pass
 
 
-def _stand_ins(path: Path) -> list[tuple[Any, str]]:
-    """For the classes of `_FRAMEWORKS` that a file names, and what numpy calls for their numbers: none is imported."""
+def _stand_ins(path: Path) -> list[Any]:
+    """Pairs `(class, name)` for what a file names of `_FRAMEWORKS`, and of numpy beside that: none is imported."""
     if not zipfile.is_zipfile(path):
         return []
     named = torch.serialization.get_unsafe_globals_in_checkpoint(path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -128,9 +128,9 @@ def load_refseg(
         path = Path(name)
     if not path.exists():
         raise WeightsError(f"No referring model at {name}: give a folder of `train refer`, or one of {_known()}.")
-    loaded = _from_folder(path, offline=offline) if path.is_dir() else _from_checkpoint(path, preset)
-    loaded.model.to(device).eval()
-    return loaded
+    read = _from_folder(path, offline=offline) if path.is_dir() else _from_checkpoint(path, preset, offline=offline)
+    read.model.to(device).eval()
+    return read
 
 
 def _known() -> str:
@@ -151,7 +151,7 @@ def _from_folder(path: Path, *, offline: bool) -> Loaded:
     return Loaded(model=model, preset=preset)
 
 
-def _from_checkpoint(path: Path, preset: str | None) -> Loaded:
+def _from_checkpoint(path: Path, preset: str | None, *, offline: bool) -> Loaded:
     state = read_state(path)
     if not is_authors(state):
         raise WeightsError(f"{path} is not a checkpoint of RSRefSeg; first names: {listed(sorted(state))}.")
@@ -161,6 +161,10 @@ def _from_checkpoint(path: Path, preset: str | None) -> Loaded:
     row = _as_trained(refer_preset(preset), named)
     model = assemble(row, base=False)
     _load(model, named, frozenset(model.state_dict()), path)
+    assert isinstance(model.words, SiglipWords)
+    model.words.tokenize = _late_tokenizer(
+        row.words, model.words.model.config.text_config.max_position_embeddings, offline=offline
+    )
     return Loaded(model=model, preset=row)
 
 
@@ -254,6 +258,31 @@ def _config(kind: type[SamConfig] | type[SiglipConfig], path: Path) -> Any:
         raise
     except Exception as error:  # validation raises classes of its own, by the kind of mistake
         raise WeightsError(f"{path} is not a folder of transformers' {kind.__name__}: {brief(error)}.") from error
+
+
+def _late_tokenizer(words: str, most: int, *, offline: bool) -> Tokenize:
+    """That of the base weights, which a checkpoint does not hold; fetched, without them, for the first sentence."""
+    found: list[Tokenize] = []
+
+    def tokenize(texts: Sequence[str]) -> Sequence[Sequence[int]]:
+        if not found:
+            found.append(_tokenizer(_tokenizer_files(words, offline=offline), most))
+        return found[0](texts)
+
+    return tokenize
+
+
+def _tokenizer_files(words: str, *, offline: bool) -> Path:
+    spec = find(words)
+    if Path(spec.source).exists():
+        return Path(spec.source)
+    import huggingface_hub as hub
+
+    try:
+        patterns = ["*.json", "*.txt", "*.model"]
+        return Path(hub.snapshot_download(spec.source, allow_patterns=patterns, local_files_only=offline))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"The tokenizer of {words} cannot be fetched ({brief(error)}).") from error
 
 
 def _tokenizer(path: Path, most: int) -> Tokenize:

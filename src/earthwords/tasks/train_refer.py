@@ -168,11 +168,7 @@ def train_refer(
 
     def task(group: Group) -> Referring:
         _synchronise(net, group, place)
-        told = {
-            "preset": repr(replace(row, paper="", note="")),
-            "model": str(model),
-            "grad_checkpointing": str(grad_checkpointing),
-        }
+        told = {"preset": repr(replace(row, paper="", note="")), "model": str(model)}
         return Referring(manifest, lesson, fit=net, settings=told)
 
     notice = f"{manifest.expressions:,} sentences about {len(manifest.lines):,} images; {row.name} on {place}."
