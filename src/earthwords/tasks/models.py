@@ -49,11 +49,13 @@ class Pulled:
 def models() -> ModelList:
     """List presets and weights with size, licence and source."""
     from earthwords.models.weights import WEIGHTS
-    from earthwords.presets import SEGMENT_PRESETS
+    from earthwords.presets import REFER_PRESETS, SEGMENT_PRESETS
 
+    rows = [(p, p.weights) for p in SEGMENT_PRESETS.values()]
+    referring = [(p, " + ".join(filter(None, (p.segmenter, p.words)))) for p in REFER_PRESETS.values()]
     return ModelList(
         presets=tuple(
-            {"name": p.name, "weights": p.weights, "note": p.note, "paper": p.paper} for p in SEGMENT_PRESETS.values()
+            {"name": p.name, "weights": weights, "note": p.note, "paper": p.paper} for p, weights in (*rows, *referring)
         ),
         weights=tuple(
             {
@@ -82,11 +84,15 @@ def pull(name: str, *, quiet: Annotated[bool, Parameter(negative="")] = False) -
         No progress.
     """
     from earthwords.models.weights import fetch, find
-    from earthwords.presets import SEGMENT_PRESETS
+    from earthwords.presets import REFER_PRESETS, SEGMENT_PRESETS
 
     talk = Talk(quiet=quiet)
-    preset = SEGMENT_PRESETS.get(name)
-    needed = [name] if preset is None else [n for n in (preset.weights, preset.upsampler_weights) if n]
+    needed = [name]
+    if name in SEGMENT_PRESETS:
+        needed = [n for n in (SEGMENT_PRESETS[name].weights, SEGMENT_PRESETS[name].upsampler_weights) if n]
+    elif name in REFER_PRESETS:
+        row = REFER_PRESETS[name]
+        needed = [n for n in (row.segmenter, row.words, row.weights) if n]
     paths = []
     for each in needed:
         with talk.download(f"loading {each}") as report:
