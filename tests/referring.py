@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast, SamConfig, SamModel, SiglipConfig, SiglipModel
+from transformers import PreTrainedTokenizerFast, Sam2Config, Sam2Model, SamConfig, SamModel, SiglipConfig, SiglipModel
 
-from earthwords.presets import REFSEG_TINY, RSREFSEG_B, ReferPreset
+from earthwords.presets import REFSEG_TINY, RSREFSEG2, RSREFSEG_B, ReferPreset
 
 COLOURS = {"red": (220, 40, 30), "blue": (40, 50, 220)}
 WORDS = ("the", "red", "blue", "roof", "both", "roofs", "a", "left", "right")
@@ -81,6 +82,36 @@ def write_bases(folder: Path, *, seed: int = 3) -> ReferPreset:
     write_tokenizer(folder / "siglip", WORDS)
     paths = {"segmenter": str(folder / "sam"), "words": str(folder / "siglip")}
     return replace(RSREFSEG_B, architecture="rsrefseg-b", lora_rank=2, lora_alpha=2, **paths)
+
+
+_SAM2 = {
+    "vision_config": {
+        "backbone_config": {
+            "model_type": "sam2_hiera_det_model", "hidden_size": 16, "num_attention_heads": 1,
+            "blocks_per_stage": [1, 1, 2, 1], "embed_dim_per_stage": [16, 32, 64, 128], "image_size": [128, 128],
+            "num_attention_heads_per_stage": [1, 2, 4, 8], "window_size_per_stage": [4, 2, 4, 2],
+            "global_attention_blocks": [3], "window_positional_embedding_background_size": [3, 3],
+        },
+        "backbone_channel_list": [128, 64, 32, 16], "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]],
+        "fpn_hidden_size": 32,
+    },
+    "prompt_encoder_config": {"image_size": 128, "hidden_size": 32},
+    "mask_decoder_config": {"hidden_size": 32, "mlp_dim": 64, "num_attention_heads": 4, "iou_head_hidden_dim": 32},
+}  # fmt: skip
+
+
+def write_bases2(folder: Path, *, seed: int = 3) -> ReferPreset:
+    """As `write_bases`, for RSRefSeg 2: SAM 2 with the memory that its published files have."""
+    first = write_bases(folder, seed=seed)
+    model = Sam2Model(Sam2Config(**_SAM2))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    model.save_pretrained(folder / "sam2")
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file({**state, "memory_attention.layers.0.bias": torch.zeros(3)}, folder / "sam2" / "model.safetensors")
+    row = replace(RSREFSEG2, segmenter=str(folder / "sam2"), words=first.words, lora_rank=2, lora_alpha=2)
+    return replace(row, name="rsrefseg2")
 
 
 def write_tokenizer(folder: Path, words: Sequence[str]) -> None:

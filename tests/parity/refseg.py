@@ -51,6 +51,7 @@ def check_refseg_forward(case: Case) -> None:
     seen, said = model.look(images), model.read(case["in.input_ids"])
     found = model.point(seen, said)
     activation = found.activation
+    assert activation is not None
     side = [int(n) for n in case["out.logits_input_size"].shape[-2:]]
     logits = enlarge(found.logits, side)
     told = {
@@ -85,7 +86,7 @@ def check_refseg_forward(case: Case) -> None:
     agree(found.iou, case["out.iou_unused"])
     agree(found.logits, case["out.low_res_logits"])
     agree(logits, case["out.logits_input_size"])
-    own = enlarge(logits, case["out.logits_ori_0"].shape[-2:])[0]
+    own = model.restore(found.logits, case["out.logits_ori_0"].shape[-2:])[0]
     agree(own, case["out.logits_ori_0"])
     clear = case["out.logits_ori_0"].abs() > 1e-4
     assert clear.float().mean() > 0.9

@@ -15,12 +15,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from earthwords.data.referring import read_referring
+from earthwords.models.refseg import Pointed
 from earthwords.models.refseg_load import assemble, kept, load_refseg
 from earthwords.presets import REFER_PRESETS, ReferPreset
 from earthwords.training.loop import Schedule, train
-from earthwords.training.referring import Lesson, Referring, bce, dice, held_out_loss, shrink
+from earthwords.training.referring import (
+    Lesson,
+    Referring,
+    apart,
+    bce,
+    contrast,
+    dice,
+    held_out_loss,
+    pooled,
+    shrink,
+)
 from tests.conftest import Command
-from tests.referring import micro_preset, write_bases, write_list
+from tests.referring import micro_preset, write_bases, write_bases2, write_list
 
 
 @pytest.fixture
@@ -47,11 +58,30 @@ def test_losses_by_hand() -> None:
     torch.testing.assert_close(bce(coarse, fine), expected)
 
 
+def test_what_the_second_version_adds_by_hand() -> None:
+    rng = torch.Generator().manual_seed(0)
+    visual = torch.randn(3, 4, 2, 3, generator=rng)
+    labels = torch.zeros(3, 4, 6, dtype=torch.uint8)
+    labels[:, :2, 2:4] = 1
+    labels[1] = torch.where(labels[1] == 1, 1, 255)
+    torch.testing.assert_close(pooled(visual, labels), F.normalize(visual[:, :, 0, 1], dim=-1))
+    first, second = torch.randn(2, 3, 4, generator=rng)
+    found = Pointed(logits=visual, sparse=visual, dense=visual, iou=visual, visual=visual, queries=(first, second))
+    cosines = (first * second).sum(1) / first.norm(dim=1) / second.norm(dim=1)
+    assert float(apart(found)) == pytest.approx(0.5 * float((cosines**2).mean()), rel=1e-5)
+    logits = 7 * F.normalize(visual[:, :, 0, 1], dim=-1) @ F.normalize(second, dim=-1).T + 2
+    rows = [float(-logits[i].log_softmax(0)[i] - logits[:, i].log_softmax(0)[i]) / 2 for i in range(3)]
+    value = contrast(found, labels, scale=torch.tensor(7.0).log(), bias=torch.tensor(2.0))
+    assert float(value) == pytest.approx(0.5 * sum(rows) / 3, rel=1e-5)
+
+
 def test_the_authors_schedule() -> None:
     schedule = Schedule(steps=1000, lr=2.0, warmup=25, warmup_from=0.01, floor=0.001, span=1000)
     assert [schedule.rate(step) for step in (0, 12, 24, 25)] == pytest.approx([0.02, 1.01, 2.0, 2.0])
     assert schedule.rate(525) == pytest.approx(1.001, rel=1e-3)
     assert 2 * 0.001 < schedule.rate(999) < 2 * 0.004
+    second = replace(schedule, hold=100, span=1300, floor=0.01)
+    assert [second.rate(step) for step in (50, 100, 750)] == pytest.approx([2.0, 2.0, 1.01])
 
 
 def test_every_sentence_gets_its_own_mask(toy: ReferPreset, tmp_path: Path) -> None:
@@ -78,23 +108,27 @@ def test_mirror_images_have_mirrored_sentences(toy: ReferPreset, tmp_path: Path)
     assert seen == {"the left roof": True, "the right roof": False}
 
 
-def test_shrinking_keeps_places() -> None:
-    masks = np.zeros((2, 8, 12), bool)
-    masks[0, 4:, :3] = masks[1, :4, 9:] = True
-    expected = torch.zeros(2, 4, 4, dtype=torch.uint8)
-    expected[0, 2:, 0] = expected[1, :2, 3] = 1
-    assert torch.equal(shrink(masks, 4), expected)
+def test_shrinking_keeps_places(toy: ReferPreset) -> None:
+    model = assemble(toy)
+    masks = np.zeros((2, 128, 192), bool)
+    masks[0, 64:, :48] = masks[1, :64, 144:] = True
+    expected = torch.zeros(2, 64, 64, dtype=torch.uint8)
+    expected[0, 32:, :16] = expected[1, :32, 48:] = 1
+    assert torch.equal(shrink(masks, model), expected)
 
 
 SCHEDULE = Schedule(steps=4, lr=1e-3, warmup=2, ema=0.5, weight_decay=0.05, decays_all=True, seed=3)
 
 
-@pytest.mark.parametrize("kind", ["siglip", "clip"])
+@pytest.mark.parametrize("kind", ["siglip", "clip", "second"])
 def test_resuming_equals_an_uninterrupted_run(kind: str, micro: Path, tmp_path: Path) -> None:
     """With dropout, batch norms, mirror images, adapters and frozen weights."""
-    row = replace(micro_preset(micro), lora_dropout=0.3) if kind == "clip" else write_bases(tmp_path).faithful()
+    if kind == "clip":
+        row = replace(micro_preset(micro), lora_dropout=0.3, losses=("bce", "dice"))
+    else:
+        row = write_bases(tmp_path).faithful() if kind == "siglip" else write_bases2(tmp_path)
     manifest = read_referring(write_list(tmp_path / "list", images=4))
-    lesson = Lesson(batch_size=2, expressions=2, augmentation="mirror", losses=("bce", "dice"))
+    lesson = Lesson(batch_size=2, expressions=2, augmentation="mirror", losses=row.losses)
 
     def run(folder: Path, stop_at: int | None = None) -> dict[str, Tensor]:
         model = assemble(row)
@@ -119,11 +153,11 @@ def test_the_command_learns_and_its_folder_points(
     toy: ReferPreset, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_list(tmp_path / "list", images=6)
-    options = ["--steps", 60, "--batch-size", 2, "--expressions", 2, "--lr", "6e-3", "--ema", "0.9", "--quiet"]
-    told = ["train", "refer", path, tmp_path / "out", *options, "--val-data", path, "--val-frequency", 60]
+    options = ["--steps", 55, "--batch-size", 2, "--expressions", 2, "--lr", "6e-3", "--ema", "0.9", "--quiet"]
+    told = ["train", "refer", path, tmp_path / "out", *options, "--val-data", path, "--val-frequency", 55]
     done = command(*told, "--json")
     assert done.code == 0, done.err
-    assert json.loads(done.out)["losses"]["heldout_bce"] < 1.0  # an answer without looking: 1.66
+    assert json.loads(done.out)["losses"]["heldout_bce"] < 1.2  # an answer without looking: 1.66
     names = set(load_file(tmp_path / "out" / "refseg.safetensors"))
     assert names == kept(assemble(toy), toy)
     model = load_refseg(str(tmp_path / "out")).model

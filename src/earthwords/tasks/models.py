@@ -51,11 +51,13 @@ def models() -> ModelList:
     from earthwords.models.weights import WEIGHTS
     from earthwords.presets import REFER_PRESETS, SEGMENT_PRESETS
 
-    rows = [(p, p.weights) for p in SEGMENT_PRESETS.values()]
-    referring = [(p, " + ".join(filter(None, (p.segmenter, p.words)))) for p in REFER_PRESETS.values()]
+    rows = [(p.name, p.weights, p.note, p.paper) for p in SEGMENT_PRESETS.values()]
+    rows += [
+        (p.name, " + ".join(filter(None, (p.segmenter, p.words))), p.note, p.paper) for p in REFER_PRESETS.values()
+    ]
     return ModelList(
         presets=tuple(
-            {"name": p.name, "weights": weights, "note": p.note, "paper": p.paper} for p, weights in (*rows, *referring)
+            {"name": name, "weights": weights, "note": note, "paper": paper} for name, weights, note, paper in rows
         ),
         weights=tuple(
             {

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from earthwords.training.loop import Schedule
 
 HELD_OUT_IMAGES = 64
-_WARMUP = 40
-"""Warm-up is one in so many steps: the authors' 5 of 200 epochs."""
 
 
 def train_refer(
@@ -75,7 +73,7 @@ def train_refer(
     out
         Folder of the checkpoint, the log and the finished model.
     preset
-        refseg-tiny (from scratch, on the embedded model), rsrefseg-b or rsrefseg-l.
+        refseg-tiny (from scratch, on the embedded model), rsrefseg-b, rsrefseg-l or rsrefseg2.
     model
         Begin from this folder of an earlier training instead; its preset counts.
     segmenter
@@ -101,7 +99,7 @@ def train_refer(
     beta2
         Of AdamW.
     grad_clip_norm
-        Greatest norm of the gradient; refseg-tiny 1, otherwise any.
+        Greatest norm of the gradient; refseg-tiny 1, rsrefseg2 3, otherwise any.
     ema
         Decay of the running average of the weights that is delivered; 0 delivers the last weights.
     precision
@@ -119,7 +117,7 @@ def train_refer(
     faithful
         Everything as in the authors' code.
     dice
-        Add RSRefSeg 2's Dice loss.
+        Add RSRefSeg 2's Dice loss (which rsrefseg2 has).
     augmentation
         none (the authors'), sensor (colour, haze, blur, noise) or mirror (that and mirror images; English sentences).
     grad_checkpointing
@@ -157,10 +155,8 @@ def train_refer(
     net.to(place)
     if grad_checkpointing:
         checkpoint_gradients(net)
-    lesson = Lesson(
-        batch_size=batch_size, expressions=expressions, losses=("bce", "dice") if dice else ("bce",),
-        augmentation=augmentation,
-    )  # fmt: skip
+    losses = tuple(dict.fromkeys((*row.losses, "dice"))) if dice else row.losses
+    lesson = Lesson(batch_size=batch_size, expressions=expressions, losses=losses, augmentation=augmentation)
     steps = steps or max(1, epochs * manifest.expressions // (batch_size * expressions))
     schedule = _schedule(
         row, steps=steps, warmup=warmup, wd=wd, beta2=beta2, precision=_precision(precision, place), seed=seed
@@ -169,7 +165,7 @@ def train_refer(
     def task(group: Group) -> Referring:
         _synchronise(net, group, place)
         told = {"preset": repr(replace(row, paper="", note="")), "model": str(model)}
-        return Referring(manifest, lesson, fit=net, settings=told)
+        return Referring(manifest, lesson, fit=net, settings=told, group=group)
 
     notice = f"{manifest.expressions:,} sentences about {len(manifest.lines):,} images; {row.name} on {place}."
     values = run(
@@ -204,13 +200,13 @@ def _begin(
 def _schedule(
     row: ReferPreset, *, steps: int, warmup: int | None, wd: float, beta2: float, precision: str, seed: int
 ) -> Schedule:
-    """The authors': AdamW, decay of everything, warm-up from 1 % and a cosine to 0.1 % as long as the training."""
+    """The authors': AdamW, decay of everything that learns, warm-up from 1 %, a cosine to the row's floor."""
     from earthwords.training.loop import Schedule
 
     return Schedule(
-        steps=steps, lr=row.lr, warmup=steps // _WARMUP if warmup is None else warmup, warmup_from=0.01, floor=0.001,
-        span=steps, weight_decay=wd, decays_all=True, beta2=beta2, clip_norm=row.clip_norm or float("inf"), ema=row.ema,
-        precision=precision, seed=seed,
+        steps=steps, lr=row.lr, warmup=int(steps * row.warmup) if warmup is None else warmup, warmup_from=0.01,
+        hold=int(steps * row.hold), floor=row.floor, span=int(steps * row.span), weight_decay=wd, decays_all=True,
+        beta2=beta2, clip_norm=row.clip_norm or float("inf"), ema=row.ema, precision=precision, seed=seed,
     )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ PRECISIONS = ("fp32", "amp_bf16")
 OPTIMIZERS = ("adamw", "nadam")
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
-_LATER = {"warmup_from": "None", "floor": "0.0", "span": "0", "decays_all": "False"}
+_LATER = {"warmup_from": "None", "floor": "0.0", "hold": "0", "span": "0", "decays_all": "False"}
 """Settings that checkpoints of earlier versions do not tell, and what they were."""
 
 
@@ -46,8 +46,10 @@ class Schedule:
     """By a cosine; else the rate stays."""
     floor: float = 0.0
     """Share of the rate that the cosine ends at."""
+    hold: int = 0
+    """Step before which the cosine does not begin."""
     span: int = 0
-    """Steps of the whole cosine, which may be more than are left after warm-up; 0: those."""
+    """Steps of the whole cosine, which may be more than are left; 0: those."""
     optimizer: str = "adamw"
     """One of `OPTIMIZERS`."""
     weight_decay: float = 0.05
@@ -78,7 +80,8 @@ class Schedule:
             return self.lr * (self.warmup_from + (1 - self.warmup_from) * step / max(1, self.warmup - 1))
         if not self.decays:
             return self.lr
-        progress = (step - self.warmup) / max(1, self.span or self.steps - self.warmup)
+        begins = max(self.warmup, self.hold)
+        progress = max(0, step - begins) / max(1, self.span or self.steps - begins)
         return self.lr * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
     def limit(self, step: int) -> float:

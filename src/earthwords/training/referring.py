@@ -5,7 +5,7 @@ An image is encoded once for all sentences of a batch about it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -16,8 +16,9 @@ from torch.nn import functional as F
 
 from earthwords.data.referring import Described, ReferringManifest, mirrored
 from earthwords.errors import unknown
-from earthwords.models.refseg import RefSeg, enlarge
+from earthwords.models.refseg import Pointed, RefSeg, enlarge
 from earthwords.training.augment import random_sensor
+from earthwords.training.distributed import ALONE, Group
 
 IGNORE = 255
 AUGMENTATIONS = ("none", "sensor", "mirror")
@@ -48,7 +49,34 @@ def dice(logits: Tensor, labels: Tensor, *, weight: float = 5.0) -> Tensor:
     return weight * (1 - (2 * both + 1) / (each + 1)).mean()
 
 
-LOSSES = {"bce": bce, "dice": dice}
+def apart(found: Pointed, *, weight: float = 0.5) -> Tensor:
+    """RSRefSeg 2: the squared cosine of the means of both sets of queries, so that they say different things."""
+    first, second = found.queries
+    return weight * F.cosine_similarity(first, second, dim=-1).square().mean()
+
+
+def pooled(visual: Tensor, labels: Tensor) -> Tensor:
+    """Features `(text, dim, h, w)` under the masks `(text, height, width)`: unit vectors `(text, dim)`.
+
+    The sum over a mask is divided by all places, as in RSRefSeg 2's code; the length is lost anyway.
+    """
+    share = F.interpolate((labels == 1).float()[:, None], visual.shape[-2:], mode="bilinear", align_corners=False)
+    return F.normalize((visual.float() * share).mean(dim=(2, 3)), dim=-1)
+
+
+def contrast(
+    found: Pointed, labels: Tensor, *, scale: Tensor, bias: Tensor, group: Group = ALONE, weight: float = 0.5
+) -> Tensor:
+    """RSRefSeg 2: CLIP's symmetric loss between what is under the masks and the second queries, over all processes."""
+    places = group.gather(pooled(found.visual, labels))
+    queries = group.gather(F.normalize(found.queries[1].float(), dim=-1))
+    logits = group.common(scale).exp() * places @ queries.T + group.common(bias)
+    own = torch.arange(len(logits), device=logits.device)
+    return weight * group.shared(F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+
+
+LOSSES = ("bce", "dice", "apart", "contrast")
+"""The first one is RSRefSeg's, all of them RSRefSeg 2's, whose queries the last two need."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +88,7 @@ class Lesson:
     expressions: int = 1
     """Sentences an image."""
     losses: Sequence[str] = ("bce",)
-    """Names of `LOSSES`; v1 of RSRefSeg has the first one alone."""
+    """Names of `LOSSES`."""
     augmentation: str = "none"
     """`none` (the authors'), `sensor` (other colours, haze, blur, noise) or `mirror` (that and mirror images, with
     left and right, top and bottom exchanged in the sentences)."""
@@ -96,8 +124,9 @@ class Referring:
         *,
         fit: RefSeg,
         settings: Mapping[str, str] | None = None,
+        group: Group = ALONE,
     ) -> None:
-        self.manifest, self.lesson = manifest, lesson
+        self.manifest, self.lesson, self.group = manifest, lesson, group
         self._fit = fit
         counts = np.array([len(line.expressions) for line in manifest.lines], dtype=np.float64)
         self._shares = counts / counts.sum()
@@ -136,7 +165,7 @@ class Referring:
                     texts = [mirrored(text, axis=axis) for text in texts]
         pixels = self._fit.fit(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1))
         labels = np.stack([np.isin(mask, one.ids) for one in said])
-        return pixels, texts, shrink(labels, self._fit.side)
+        return pixels, texts, shrink(labels, self._fit)
 
     def losses(self, model: RefSeg, batch: Batch) -> dict[str, Tensor]:
         """Losses by name."""
@@ -144,12 +173,29 @@ class Referring:
         ids = model.ids(batch.texts)
         found = model(batch.images.to(place), ids, batch.which.to(place))
         labels = batch.labels.to(place)
-        return {name: LOSSES[name](found.logits, labels) for name in self.lesson.losses}
+        own: dict[str, Callable[[], Tensor]] = {
+            "bce": lambda: bce(found.logits, labels),
+            "dice": lambda: dice(found.logits, labels),
+            "apart": lambda: apart(found),
+            "contrast": lambda: contrast(
+                found,
+                labels,
+                scale=model.prompter.contrast_scale,
+                bias=model.prompter.contrast_bias,
+                group=self.group,
+            ),
+        }
+        return {name: own[name]() for name in self.lesson.losses}
 
 
-def shrink(masks: NDArray[np.bool_], side: int) -> Tensor:
-    """Masks `(text, row, col)` on the model's grid, `(text, side, side)` uint8: each cell takes its nearest pixel."""
-    return F.interpolate(torch.from_numpy(masks.astype(np.uint8))[:, None], (side, side), mode="nearest-exact")[:, 0]
+def shrink(masks: NDArray[np.bool_], model: RefSeg) -> Tensor:
+    """Masks `(text, row, col)` on a model's grid, `(text, side, side)` uint8: each cell takes its nearest pixel.
+
+    Outside the image's frame they are `IGNORE`.
+    """
+    rows, cols = model.frame(masks.shape[-2:])
+    small = F.interpolate(torch.from_numpy(masks.astype(np.uint8))[:, None], (rows, cols), mode="nearest-exact")[:, 0]
+    return F.pad(small, (0, model.side - cols, 0, model.side - rows), value=IGNORE)
 
 
 def held_out_loss(model: RefSeg, manifest: ReferringManifest, *, most: int, batch: int = 8) -> dict[str, float]:
@@ -160,7 +206,7 @@ def held_out_loss(model: RefSeg, manifest: ReferringManifest, *, most: int, batc
         seen = model.look(model.fit(torch.from_numpy(image).permute(2, 0, 1))[None].to(model.device))
         for start in range(0, len(line.expressions), batch):
             said = line.expressions[start : start + batch]
-            labels = shrink(np.stack([np.isin(mask, one.ids) for one in said]), model.side)
+            labels = shrink(np.stack([np.isin(mask, one.ids) for one in said]), model)
             first = torch.zeros(len(said), dtype=torch.int64, device=model.device)
             found = model.point(seen, model.read(model.ids([one.text for one in said])), first)
             total += float(bce(found.logits, labels.to(model.device))) * len(said)
