@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from transformers import Sam2Model, SamModel
 
 from earthwords.errors import UsageError, unknown
+from earthwords.kernels.linear import quicken
 from earthwords.models.prompter import NORMS, Activation, AttnPrompter, activate, fourier_position, mask_prompt
 from earthwords.models.prompter2 import CascadedPrompter
 from earthwords.models.towers import Said, Words
@@ -111,6 +112,8 @@ class RefSeg(nn.Module):
         self.sam: Any = sam
         self.words = words
         self.prompter: Any = prompter
+        for module in (self.sam, self.words, self.prompter):
+            quicken(module)
         self.options = options
         self.mean, self.std = tuple(mean), tuple(std)
 
