@@ -32,6 +32,7 @@ def test_every_name_is_there() -> None:
         "evaluate",
         "classify",
         "train_clip",
+        "train_refer",
         "train_upsampler",
         "Segmenter",
         "open_scene",

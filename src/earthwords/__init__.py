@@ -26,6 +26,7 @@ _CONTENTS: dict[str, str] = {
     "pull": "earthwords.tasks.models:pull",
     "pairs": "earthwords.tasks.pairs:pairs",
     "train_clip": "earthwords.tasks.train_clip:train_clip",
+    "train_refer": "earthwords.tasks.train_refer:train_refer",
     "train_upsampler": "earthwords.tasks.train_upsampler:train_upsampler",
     # models
     "Segmenter": "earthwords.inference.segmenter:Segmenter",

@@ -199,10 +199,22 @@ class ReferPreset:
     """SAM gets the global activation as a mask prompt."""
     antialias: bool = False
     """Pixels are averaged where an image is shrunk; the authors sample."""
+    losses: tuple[str, ...] = ("bce",)
+    """Names of `training.referring.LOSSES`."""
     lr: float = 1e-4
     """Learning rate of a training."""
+    warmup: float = 5 / 200
+    """Share of the steps."""
+    hold: float = 0.0
+    """Share of the steps before the cosine may begin."""
+    span: float = 1.0
+    """Length of the whole cosine, in trainings."""
+    floor: float = 0.001
+    """Share of the rate that the cosine ends at."""
     ema: float = 0.0
     """Decay of the average of the weights that a training delivers; 0: the last ones."""
+    clip_norm: float = 0.0
+    """Greatest norm of the gradient; 0: any."""
     paper: str = ""
     note: str = ""
 
@@ -238,10 +250,28 @@ REFSEG_TINY = replace(
     antialias=True,
     lr=1e-3,
     ema=0.999,
+    clip_norm=1.0,
     note="RSRefSeg's layout on `tiny`, with a small SAM trained from scratch",
 )
+RSREFSEG2 = replace(
+    RSREFSEG_B,
+    name="rsrefseg2",
+    architecture="rsrefseg2",
+    segmenter="facebook/sam2.1-hiera-large",
+    words="google/siglip2-so400m-patch16-512",
+    lora_dropout=0.0,
+    learn_calibration=True,
+    losses=("bce", "dice", "apart", "contrast"),
+    warmup=5 / 300,
+    hold=0.1,
+    span=1.3,
+    floor=0.01,
+    clip_norm=3.0,
+    paper="https://arxiv.org/abs/2507.06231",
+    note="SigLIP 2 points in two steps, SAM 2.1 draws; rebuilt from its description, not compared with its code",
+)
 
-REFER_PRESETS: dict[str, ReferPreset] = {p.name: p for p in (REFSEG_TINY, RSREFSEG_B, RSREFSEG_L)}
+REFER_PRESETS: dict[str, ReferPreset] = {p.name: p for p in (REFSEG_TINY, RSREFSEG_B, RSREFSEG_L, RSREFSEG2)}
 
 _PATHS = ("weights", "upsampler_weights", "templates")
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import SamConfig, SamModel, SiglipConfig, SiglipModel
 
 from earthwords.models.adapters import Lora, adapt
-from earthwords.models.prompter import AttnPrompter
+from earthwords.models.prompter import AttnPrompter, activate, fourier_position, mask_prompt
 from earthwords.models.refseg import AUTHORS, RefSeg, enlarge
 from earthwords.models.refseg_names import from_authors, to_authors
 from earthwords.models.towers import SiglipWords
@@ -38,10 +38,7 @@ def build(case: Case) -> RefSeg:
     sam.load_state_dict(case.part("w.sam."))
     siglip.load_state_dict(case.part("w.siglip."))
     words = SiglipWords(siglip)
-    prompter = AttnPrompter(words.dim, sam.config.prompt_encoder_config.hidden_size, norm="batch")
-    prompter.load_state_dict(
-        {k.removeprefix("prompter_"): v for k, v in case.part("w.").items() if k.startswith("prompter_")}
-    )
+    prompter = prompter_of(case, words.dim, sam.config.prompt_encoder_config.hidden_size)
     return RefSeg(sam, words, prompter, options=AUTHORS).eval()
 
 
@@ -54,6 +51,7 @@ def check_refseg_forward(case: Case) -> None:
     seen, said = model.look(images), model.read(case["in.input_ids"])
     found = model.point(seen, said)
     activation = found.activation
+    assert activation is not None
     side = [int(n) for n in case["out.logits_input_size"].shape[-2:]]
     logits = enlarge(found.logits, side)
     told = {
@@ -88,11 +86,43 @@ def check_refseg_forward(case: Case) -> None:
     agree(found.iou, case["out.iou_unused"])
     agree(found.logits, case["out.low_res_logits"])
     agree(logits, case["out.logits_input_size"])
-    own = enlarge(logits, case["out.logits_ori_0"].shape[-2:])[0]
+    own = model.restore(found.logits, case["out.logits_ori_0"].shape[-2:])[0]
     agree(own, case["out.logits_ori_0"])
     clear = case["out.logits_ori_0"].abs() > 1e-4
     assert clear.float().mean() > 0.9
     assert torch.equal((own > 0)[clear], case["out.pred_0"].bool()[clear])
+
+
+@torch.no_grad()
+def check_refseg_prompter(case: Case) -> None:
+    """The prompter's part of `refseg_forward`."""
+    visual = case["mid.clip_feat"]
+    prompter = prompter_of(case, visual.shape[1], case["mid.sparse_prompts"].shape[-1]).eval()
+    scale, bias = case["w.siglip.logit_scale"].exp(), case["w.siglip.logit_bias"]
+    found = activate(visual, case["mid.text_last_hidden"], case["mid.text_pooler"], scale=scale, bias=bias)
+    agree(found.local_logit, case["mid.local_logit"])
+    agree(found.local_feature, case["mid.local_feat"])
+    agree(found.global_logit, case["mid.global_logit"])
+    agree(found.combined, case["mid.concat"])
+    grid = (visual.shape[-2], visual.shape[-1])
+    position = fourier_position(case["w.sam.shared_image_embedding.positional_embedding"], grid)
+    agree(position[None].expand_as(case["mid.pos_clip_grid"]), case["mid.pos_clip_grid"])
+    x = prompter.down_channel(found.combined)
+    agree(x, case["mid.down_channel"])
+    x = x + position
+    for i in range(2):
+        x = prompter.down_spatial[i](x)
+        agree(x, case[f"mid.down_spatial_{i}"])
+    agree(prompter(found, position), case["mid.sparse_prompts"])
+    mask = case["mid.dense_mask_input"]
+    agree(mask_prompt(found, (mask.shape[-2], mask.shape[-1])), mask)
+
+
+def prompter_of(case: Case, dim: int, prompt_dim: int) -> AttnPrompter:
+    prompter = AttnPrompter(dim, prompt_dim, norm="batch")
+    own = {k.removeprefix("prompter_"): v for k, v in case.part("w.").items() if k.startswith("prompter_")}
+    prompter.load_state_dict(own)
+    return prompter
 
 
 def watched(model: RefSeg) -> dict[str, Tensor]:

@@ -367,6 +367,7 @@ CHECKS: dict[str, Callable[[Case], None]] = {
     "counting_metrics": scene_metrics.check_counting_metrics,
     "transclip_whu": scene_metrics.check_transclip_whu,
     "refseg_forward": refseg.check_refseg_forward,
+    "refseg_prompter": refseg.check_refseg_prompter,
     "refseg_step": refseg.check_refseg_step,
     "e2e_jbu": check_e2e,
     "mask_to_box": check_mask_to_box,

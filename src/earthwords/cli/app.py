@@ -55,6 +55,7 @@ train.command("earthwords.tasks.train_clip:train_clip", name="clip", help="Train
 train.command(
     "earthwords.tasks.train_upsampler:train_upsampler", name="upsampler", help="Train a feature upsampler on images."
 )
+train.command("earthwords.tasks.train_refer:train_refer", name="refer", help="Train RSRefSeg on described images.")
 app.command(train)
 
 

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from earthwords.models.refseg import RefSeg
 
 SAM_TARGETS = ("qkv", "proj", "lin1", "lin2", "neck.conv1", "neck.conv2")
 VISION_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
 """By the end of a name: SigLIP's pooling head has an `out_proj` too, which learns nothing."""
+SAM2_TARGETS = r"backbone\.blocks\.\d+\.attn\.(qkv|proj)|neck\.convs\.\d+"
+VISION2_TARGETS = (*VISION_TARGETS, "fc1", "fc2")
 TEXT_TARGETS = r".*encoder\.layers\.\d+\.self_attn\.(q|k|v|out)_proj|head"
 
 
@@ -80,6 +84,11 @@ def learned_names(model: RefSeg, *, fresh_sam: bool) -> frozenset[str]:
 
 def checkpoint_gradients(model: RefSeg) -> None:
     """Compute the insides of the towers' blocks again for the gradient, instead of keeping them."""
-    towers = (model.sam, model.words.vision, model.words.text)
-    for tower in towers:
-        tower.gradient_checkpointing_enable({"use_reentrant": False})
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    again = partial(checkpoint, use_reentrant=False)
+    for tower in (model.sam.vision_encoder, model.words.vision, model.words.text):
+        for block in tower.modules():
+            if isinstance(block, GradientCheckpointingLayer):
+                block.gradient_checkpointing = True
+                block._gradient_checkpointing_func = again

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import CLIPConfig, SamConfig, SiglipConfig
+from transformers import CLIPConfig, Sam2Config, SamConfig, SiglipConfig
 
 from earthwords.errors import unknown
 
@@ -119,11 +119,40 @@ REFERRERS: dict[str, dict[str, Any]] = {
         },
         "siglip": _SIGLIP,
     },
+    "rsrefseg2": {
+        # https://huggingface.co/facebook/sam2.1-hiera-large, https://huggingface.co/google/siglip2-so400m-patch16-512
+        "sam2": {
+            "vision_config": {
+                "backbone_config": {
+                    "model_type": "sam2_hiera_det_model",
+                    "hidden_size": 144,
+                    "num_attention_heads": 2,
+                    "blocks_per_stage": [2, 6, 36, 4],
+                    "embed_dim_per_stage": [144, 288, 576, 1152],
+                    "num_attention_heads_per_stage": [2, 4, 8, 16],
+                    "window_size_per_stage": [8, 4, 16, 8],
+                    "global_attention_blocks": [23, 33, 43],
+                },
+                "backbone_channel_list": [1152, 576, 288, 144],
+            }
+        },
+        "siglip": {
+            "vision_config": {**_SIGLIP["vision_config"], "image_size": 512, "patch_size": 16},
+            "text_config": {**_SIGLIP["text_config"], "vocab_size": 256_000, "pad_token_id": 0, "eos_token_id": 1},
+        },
+    },
     # A convolutional stem to stride 8, which begins as that of `tiny`, then four blocks. Without relative positions
     # attention takes PyTorch's fused kernel: a third of the time at 1,024 tokens.
     "refseg-tiny": {
         "sam": _small_sam(
-            side=256, patch=8, width=192, layers=4, heads=4, dim=128, window_size=8, global_attn_indexes=[3],
+            side=256,
+            patch=8,
+            width=192,
+            layers=4,
+            heads=4,
+            dim=128,
+            window_size=8,
+            global_attn_indexes=[3],
             use_rel_pos=False,
         ),
         "trunk": {"widths": [32, 64, 128], "depths": [0, 1, 2]},
@@ -151,6 +180,12 @@ def sam_config(row: dict[str, Any]) -> SamConfig:
     """The configuration of a row's SAM."""
     parts = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
     return SamConfig(**{part: row["sam"].get(part, {}) for part in parts})
+
+
+def sam2_config(row: dict[str, Any]) -> Sam2Config:
+    """The configuration of a row's SAM 2."""
+    parts = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
+    return Sam2Config(**{part: row["sam2"].get(part, {}) for part in parts})
 
 
 def siglip_config(row: dict[str, Any]) -> SiglipConfig:

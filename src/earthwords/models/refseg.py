@@ -11,14 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import SamModel
+from transformers import Sam2Model, SamModel
 
 from earthwords.errors import UsageError, unknown
+from earthwords.kernels.linear import quicken
 from earthwords.models.prompter import NORMS, Activation, AttnPrompter, activate, fourier_position, mask_prompt
+from earthwords.models.prompter2 import CascadedPrompter
 from earthwords.models.towers import Said, Words
 
 SAM_MEAN = (0.485, 0.456, 0.406)
@@ -65,6 +68,8 @@ class Seen:
     """`(image, channel, h, w)`."""
     visual: Tensor
     """`(image, dim, h, w)`, of the dual encoder's grid."""
+    fine: tuple[Tensor, ...] = ()
+    """SAM 2's levels of higher resolution."""
 
     def __len__(self) -> int:
         return len(self.sam)
@@ -76,13 +81,18 @@ class Pointed:
 
     logits: Tensor
     """`(text, 1, row, col)`: mask logits on SAM's mask grid, four cells a token."""
-    activation: Activation
     sparse: Tensor
     """Sparse prompts `(text, 1, tokens, channel)`."""
     dense: Tensor
     """Dense prompts `(text, channel, h, w)`."""
     iou: Tensor
     """SAM's own estimate `(text, 1, 1)`; RSRefSeg does not train it."""
+    visual: Tensor
+    """The dual encoder's features of each sentence's image, `(text, dim, h, w)`."""
+    activation: Activation | None = None
+    """Of RSRefSeg."""
+    queries: tuple[Tensor, ...] = ()
+    """Of RSRefSeg 2: means of the two sets of queries, `(text, dim)` each."""
 
 
 class RefSeg(nn.Module):
@@ -90,16 +100,20 @@ class RefSeg(nn.Module):
 
     def __init__(
         self,
-        sam: SamModel,
+        sam: SamModel | Sam2Model,
         words: Words,
-        prompter: AttnPrompter,
+        prompter: AttnPrompter | CascadedPrompter,
         *,
         options: Options,
         mean: Sequence[float] = SAM_MEAN,
         std: Sequence[float] = SAM_STD,
     ) -> None:
         super().__init__()
-        self.sam, self.words, self.prompter = sam, words, prompter
+        self.sam: Any = sam
+        self.words = words
+        self.prompter: Any = prompter
+        for module in (self.sam, self.words, self.prompter):
+            quicken(module)
         self.options = options
         self.mean, self.std = tuple(mean), tuple(std)
 
@@ -131,17 +145,27 @@ class RefSeg(nn.Module):
                 module.eval()
         return self
 
+    def frame(self, shape: Sequence[int]) -> tuple[int, int]:
+        """The part of the model's square that an image of this shape takes, from the top left: all, stretched."""
+        return self.side, self.side
+
     def fit(self, image: Tensor) -> Tensor:
-        """An image `(3, row, col)` of any size, 0..255, stretched to `(3, side, side)`, float; as the authors do."""
+        """An image `(3, row, col)` of any size, 0..255, as `(3, side, side)`, float, black outside its `frame`."""
         if image.ndim != 3 or len(image) != 3:
             raise UsageError(f"An image of three bands is needed, got the shape {tuple(image.shape)}.")
-        return self._resize(image[None].float(), self.side)[0]
+        rows, cols = self.frame(image.shape[-2:])
+        return F.pad(self._resize(image[None].float(), rows, cols)[0], (0, self.side - cols, 0, self.side - rows))
+
+    def restore(self, logits: Tensor, shape: Sequence[int]) -> Tensor:
+        """Mask logits `(text, 1, row, col)` on the grid of the image that `fit` was given, by way of the model's."""
+        rows, cols = self.frame(shape)
+        return enlarge(enlarge(logits, (self.side, self.side))[..., :rows, :cols], shape)
 
     def look(self, images: Tensor) -> Seen:
         """Encode images `(image, 3, side, side)`, RGB, 0..255."""
         unit = images / 255
-        for_words = self._resize(_normalise(unit, self.words.mean, self.words.std), self.words.side)
-        sam = self.sam.vision_encoder(_normalise(unit, self.mean, self.std)).last_hidden_state
+        for_words = self._resize(normalise(unit, self.words.mean, self.words.std), self.words.side)
+        sam = self.sam.vision_encoder(normalise(unit, self.mean, self.std)).last_hidden_state
         return Seen(sam=sam, visual=self.words.look(for_words))
 
     def read(self, ids: Tensor) -> Said:
@@ -172,7 +196,9 @@ class RefSeg(nn.Module):
             dense_prompt_embeddings=dense,
             multimask_output=False,
         )
-        return Pointed(logits=logits[:, 0], activation=activation, sparse=sparse, dense=dense, iou=iou)
+        return Pointed(
+            logits=logits[:, 0], sparse=sparse, dense=dense, iou=iou, visual=visual, activation=activation
+        )  # fmt: skip
 
     def forward(self, images: Tensor, ids: Tensor, which: Tensor | None = None) -> Pointed:
         """`look`, `read` and `point` in one."""
@@ -181,11 +207,12 @@ class RefSeg(nn.Module):
     def _position(self, grid: Sequence[int]) -> Tensor:
         return fourier_position(self.frequencies, (grid[0], grid[1]))
 
-    def _resize(self, images: Tensor, side: int) -> Tensor:
-        if images.shape[-2:] == (side, side):
+    def _resize(self, images: Tensor, rows: int, cols: int | None = None) -> Tensor:
+        size = (rows, rows if cols is None else cols)
+        if images.shape[-2:] == size:
             return images
-        antialias = self.options.antialias and min(images.shape[-2:]) > side
-        return F.interpolate(images, (side, side), mode="bilinear", align_corners=False, antialias=antialias)
+        antialias = self.options.antialias and min(images.shape[-2:]) > min(size)
+        return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=antialias)
 
 
 def enlarge(logits: Tensor, size: Sequence[int]) -> Tensor:
@@ -193,6 +220,7 @@ def enlarge(logits: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(logits.float(), (size[0], size[1]), mode="bilinear", align_corners=False)
 
 
-def _normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Images `(image, 3, row, col)` in 0..1, less the mean, by the deviation."""
     centre, spread = (torch.tensor(v, device=images.device, dtype=images.dtype)[:, None, None] for v in (mean, std))
     return (images - centre) / spread

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,19 @@ from typing import Any
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
-from transformers import SamConfig, SamModel, SiglipConfig, SiglipModel
+from transformers import Sam2Config, Sam2Model, SamConfig, SamModel, SiglipConfig, SiglipModel
 
 from earthwords.errors import UsageError, WeightsError, brief, unknown
-from earthwords.models.adapters import Lora, adapt, learned_names
-from earthwords.models.architectures import referrer, sam_config, siglip_config
+from earthwords.models.adapters import SAM2_TARGETS, VISION2_TARGETS, Lora, adapt, learned_names
+from earthwords.models.architectures import referrer, sam2_config, sam_config, siglip_config
 from earthwords.models.backbones._trunk import ConvTrunk
 from earthwords.models.checkpoint import read_state
 from earthwords.models.convert import check_finite, listed, load_strict
 from earthwords.models.folder import folder_state, without_remarks
 from earthwords.models.prompter import AttnPrompter
+from earthwords.models.prompter2 import CascadedPrompter
 from earthwords.models.refseg import SAM_MEAN, SAM_STD, Options, RefSeg
+from earthwords.models.refseg2 import RefSeg2
 from earthwords.models.refseg_names import from_authors, is_authors
 from earthwords.models.towers import ClipWords, SiglipWords, Tokenize, Words
 from earthwords.models.weights import fetch, find, load_clip
@@ -68,10 +70,16 @@ def assemble(preset: ReferPreset, *, seed: int = 0, offline: bool = False, base:
     torch.manual_seed(seed)
     sam = _sam(preset, row, words, offline=offline, base=base)
     options = Options(**{f.name: getattr(preset, f.name) for f in fields(Options)})
-    prompter = AttnPrompter(words.dim, sam.config.prompt_encoder_config.hidden_size, norm=options.norm)
+    prompt_dim = int(sam.config.prompt_encoder_config.hidden_size)
     statistics = {"mean": SAM_MEAN, "std": SAM_STD} if preset.segmenter else {"mean": words.mean, "std": words.std}
-    model = RefSeg(sam, words, prompter, options=options, **statistics)
     lora = Lora(rank=preset.lora_rank, alpha=preset.lora_alpha, dropout=preset.lora_dropout)
+    if "sam2" in row:
+        cascade = CascadedPrompter(words.dim, prompt_dim, words.grid, norm=options.norm)
+        model: RefSeg = RefSeg2(sam, words, cascade, options=options, **statistics)
+        lora = replace(lora, sam=SAM2_TARGETS, vision=VISION2_TARGETS)
+    else:
+        prompter = AttnPrompter(words.dim, prompt_dim, norm=options.norm)
+        model = RefSeg(sam, words, prompter, options=options, **statistics)
     adapt(model, lora, fresh_sam=preset.segmenter is None, learn_calibration=preset.learn_calibration)
     return model.eval()
 
@@ -128,9 +136,9 @@ def load_refseg(
         path = Path(name)
     if not path.exists():
         raise WeightsError(f"No referring model at {name}: give a folder of `train refer`, or one of {_known()}.")
-    loaded = _from_folder(path, offline=offline) if path.is_dir() else _from_checkpoint(path, preset)
-    loaded.model.to(device).eval()
-    return loaded
+    read = _from_folder(path, offline=offline) if path.is_dir() else _from_checkpoint(path, preset, offline=offline)
+    read.model.to(device).eval()
+    return read
 
 
 def _known() -> str:
@@ -140,7 +148,7 @@ def _known() -> str:
 def _from_folder(path: Path, *, offline: bool) -> Loaded:
     try:
         card = json.loads((path / CARD).read_text(encoding="utf-8"))
-        preset = ReferPreset(**card["preset"])
+        preset = ReferPreset(**{**card["preset"], "losses": tuple(card["preset"]["losses"])})
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(f"{path} is not a folder of `train refer`: {brief(error)}.") from error
     if not (path / WEIGHTS_FILE).exists():
@@ -151,7 +159,7 @@ def _from_folder(path: Path, *, offline: bool) -> Loaded:
     return Loaded(model=model, preset=preset)
 
 
-def _from_checkpoint(path: Path, preset: str | None) -> Loaded:
+def _from_checkpoint(path: Path, preset: str | None, *, offline: bool) -> Loaded:
     state = read_state(path)
     if not is_authors(state):
         raise WeightsError(f"{path} is not a checkpoint of RSRefSeg; first names: {listed(sorted(state))}.")
@@ -161,6 +169,10 @@ def _from_checkpoint(path: Path, preset: str | None) -> Loaded:
     row = _as_trained(refer_preset(preset), named)
     model = assemble(row, base=False)
     _load(model, named, frozenset(model.state_dict()), path)
+    assert isinstance(model.words, SiglipWords)
+    model.words.tokenize = _late_tokenizer(
+        row.words, model.words.model.config.text_config.max_position_embeddings, offline=offline
+    )
     return Loaded(model=model, preset=row)
 
 
@@ -211,19 +223,24 @@ def _words(preset: ReferPreset, row: dict[str, Any], *, offline: bool, base: boo
     path = fetch(find(preset.words), offline=offline)
     model = SiglipModel(_config(SiglipConfig, path))
     load_strict(model, {name: value.float() for name, value in folder_state(path).items()})
-    return SiglipWords(model, tokenize=_tokenizer(path, model.config.text_config.max_position_embeddings))
+    tokenize, ends = _tokenizer(path, model.config.text_config.max_position_embeddings)
+    return SiglipWords(model, tokenize=tokenize, **ends)
 
 
-def _sam(preset: ReferPreset, row: dict[str, Any], words: Words, *, offline: bool, base: bool) -> SamModel:
+def _sam(preset: ReferPreset, row: dict[str, Any], words: Words, *, offline: bool, base: bool) -> SamModel | Sam2Model:
     if preset.segmenter is None:
         return _fresh_sam(row, words)
+    second = "sam2" in row
     if not base:
-        return SamModel(sam_config(row))
+        return Sam2Model(sam2_config(row)) if second else SamModel(sam_config(row))
     path = fetch(find(preset.segmenter), offline=offline)
-    model = SamModel(_config(SamConfig, path))
+    model = Sam2Model(_config(Sam2Config, path)) if second else SamModel(_config(SamConfig, path))
     state = {name: value.float() for name, value in folder_state(path).items()}
+    if second:  # published with the memory for videos
+        own = model.state_dict().keys()
+        state = {name: value for name, value in state.items() if name in own}
     tied = _TIED.removeprefix("sam.")
-    if tied not in state and "shared_image_embedding.positional_embedding" in state:
+    if tied in model.state_dict() and tied not in state and "shared_image_embedding.positional_embedding" in state:
         state[tied] = state["shared_image_embedding.positional_embedding"]
     load_strict(model, state)
     return model
@@ -246,7 +263,7 @@ def _fresh_sam(row: dict[str, Any], words: Words) -> SamModel:
     return sam
 
 
-def _config(kind: type[SamConfig] | type[SiglipConfig], path: Path) -> Any:
+def _config(kind: type[SamConfig] | type[Sam2Config] | type[SiglipConfig], path: Path) -> Any:
     try:
         with without_remarks():
             return kind.from_pretrained(path, local_files_only=True)
@@ -256,7 +273,32 @@ def _config(kind: type[SamConfig] | type[SiglipConfig], path: Path) -> Any:
         raise WeightsError(f"{path} is not a folder of transformers' {kind.__name__}: {brief(error)}.") from error
 
 
-def _tokenizer(path: Path, most: int) -> Tokenize:
+def _late_tokenizer(words: str, most: int, *, offline: bool) -> Tokenize:
+    """That of the base weights, which a checkpoint does not hold; fetched, without them, for the first sentence."""
+    found: list[Tokenize] = []
+
+    def tokenize(texts: Sequence[str]) -> Sequence[Sequence[int]]:
+        if not found:
+            found.append(_tokenizer(_tokenizer_files(words, offline=offline), most)[0])
+        return found[0](texts)
+
+    return tokenize
+
+
+def _tokenizer_files(words: str, *, offline: bool) -> Path:
+    spec = find(words)
+    if Path(spec.source).exists():
+        return Path(spec.source)
+    import huggingface_hub as hub
+
+    try:
+        patterns = ["*.json", "*.txt", "*.model"]
+        return Path(hub.snapshot_download(spec.source, allow_patterns=patterns, local_files_only=offline))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"The tokenizer of {words} cannot be fetched ({brief(error)}).") from error
+
+
+def _tokenizer(path: Path, most: int) -> tuple[Tokenize, dict[str, int | None]]:
     from transformers import AutoTokenizer
 
     try:
@@ -264,4 +306,5 @@ def _tokenizer(path: Path, most: int) -> Tokenize:
             own = AutoTokenizer.from_pretrained(path, local_files_only=True)
     except Exception as error:  # as many kinds as there are tokenizers
         raise WeightsError(f"The tokenizer in {path} cannot be read: {brief(error)}.") from error
-    return lambda texts: own(list(texts), truncation=True, max_length=most)["input_ids"]
+    ends = {"pad": own.pad_token_id, "end": own.eos_token_id}
+    return lambda texts: own(list(texts), truncation=True, max_length=most)["input_ids"], ends

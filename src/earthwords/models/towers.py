@@ -41,10 +41,16 @@ class SiglipWords(nn.Module):
 
     mean, std = SIGLIP_MEAN, SIGLIP_STD
 
-    def __init__(self, model: SiglipModel, *, tokenize: Tokenize | None = None) -> None:
+    def __init__(
+        self, model: SiglipModel, *, tokenize: Tokenize | None = None, pad: int | None = None, end: int | None = None
+    ) -> None:
+        """`pad` and `end` are the tokenizer's tokens; by default those of the configuration."""
         super().__init__()
         self.model = model
         self.tokenize = tokenize
+        config = model.config.text_config
+        self.pad = config.pad_token_id if pad is None else pad
+        self.end = config.eos_token_id if end is None else end
 
     @property
     def dim(self) -> int:
@@ -54,6 +60,12 @@ class SiglipWords(nn.Module):
     def side(self) -> int:
         """Pixels a side of the images it looks at."""
         return int(self.model.config.vision_config.image_size)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Of its features."""
+        cells = self.side // int(self.model.config.vision_config.patch_size)
+        return cells, cells
 
     @property
     def vision(self) -> nn.Module:
@@ -84,8 +96,7 @@ class SiglipWords(nn.Module):
     def read(self, ids: Tensor) -> Said:
         """Token ids `(text, length)` as they are, without an attention mask: SigLIP was trained so."""
         out = self.model.text_model(input_ids=ids)
-        config = self.model.config.text_config
-        words = (ids != config.pad_token_id) & (ids != config.eos_token_id)
+        words = (ids != self.pad) & (ids != self.end)
         return Said(tokens=out.last_hidden_state, sentence=out.pooler_output, words=words)
 
     def ids(self, texts: Sequence[str], *, fixed: bool) -> Tensor:
@@ -100,7 +111,7 @@ class SiglipWords(nn.Module):
         rows = [list(row) for row in self.tokenize(texts)]
         rows = [row if len(row) <= most else [*row[: most - 1], row[-1]] for row in rows]
         length = most if fixed else max(map(len, rows), default=1)
-        padded = [row + [config.pad_token_id] * (length - len(row)) for row in rows]
+        padded = [row + [self.pad] * (length - len(row)) for row in rows]
         return torch.tensor(padded, dtype=torch.int64)
 
 
@@ -121,6 +132,11 @@ class ClipWords(nn.Module):
     @property
     def dim(self) -> int:
         return self.clip.dim
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Of its features."""
+        return self.side // self.clip.patch, self.side // self.clip.patch
 
     @property
     def vision(self) -> nn.Module:
