@@ -64,12 +64,14 @@ def test_every_command_has_help(command: Command, path: tuple[str, ...]) -> None
 
 def test_the_commands() -> None:
     assert {" ".join(path) for path in commands(app)} >= {
-        "", "segment", "refer", "upsample", "classify", "evaluate", "pairs", "demo", "doctor", "models", "models pull", "train",
-        "train clip", "train upsampler",
+        "", "segment", "refer", "upsample", "classify", "evaluate", "pairs", "demo", "doctor", "models", "models pull",
+        "train", "train clip", "train upsampler",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("verb", [segment, refer, upsample, demo, train_clip, train_upsampler, evaluate, classify, pairs])
+@pytest.mark.parametrize(
+    "verb", [segment, refer, upsample, demo, train_clip, train_upsampler, evaluate, classify, pairs]
+)
 def test_every_option_is_described(verb: object) -> None:
     text = inspect.getdoc(verb) or ""
     described = {line for line in text.splitlines() if line.isidentifier()} - {"Parameters"}

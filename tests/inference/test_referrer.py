@@ -34,14 +34,9 @@ class _Seen:
 
 
 @dataclass
-class _Activation:
-    global_logit: Tensor
-
-
-@dataclass
 class _Pointed:
     logits: Tensor
-    activation: _Activation
+    likeness: Tensor
 
 
 class ColourModel(torch.nn.Module):
@@ -74,7 +69,17 @@ class ColourModel(torch.nn.Module):
         hit = ((seen.images[which] - aim).abs().amax(dim=1) < 40).float()
         sure = 0.5 + 2 * hit.mean(dim=(1, 2)).clamp(max=0.25)
         logits = F.avg_pool2d((6 * hit - 3)[:, None], 2) * sure[:, None, None, None]
-        return _Pointed(logits=logits, activation=_Activation(global_logit=(4 * hit - 2)[:, ::4, ::4]))
+        return _Pointed(logits=logits, likeness=(4 * hit - 2)[:, ::4, ::4])
+
+    def similarity(self, pointed: _Pointed, said: Said) -> Tensor:
+        return pointed.likeness
+
+    def fit(self, image: Tensor) -> Tensor:
+        return F.interpolate(image[None], (SIDE, SIDE), mode="bilinear", align_corners=False)[0]
+
+    def restore(self, logits: Tensor, shape: Sequence[int]) -> Tensor:
+        large = F.interpolate(logits, (SIDE, SIDE), mode="bilinear", align_corners=False)
+        return F.interpolate(large, tuple(shape), mode="bilinear", align_corners=False)
 
 
 @pytest.fixture

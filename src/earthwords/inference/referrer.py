@@ -23,7 +23,7 @@ from earthwords.inference.account import Account
 from earthwords.inference.reading import read_twice
 from earthwords.inference.result import SegmentationResult, gathered
 from earthwords.inference.strip import Strip, observed
-from earthwords.inference.views import View, around, levels, model_input, on_window, region_on, views
+from earthwords.inference.views import View, around, filled, levels, region_on, views
 from earthwords.inference.windowed import choose_device, open_any
 from earthwords.models.refseg import RefSeg, Seen
 from earthwords.models.refseg_load import load_refseg
@@ -266,8 +266,8 @@ class Referrer:
         device = self.model.device
         seen_at = torch.from_numpy(valid).to(device)
         mean = torch.tensor(self.model.mean, device=device)
-        image = model_input(torch.from_numpy(np.ascontiguousarray(pixels)).to(device), seen_at, view, self.side, mean)
-        seen, found = self.model.look(image[None]), []
+        image = filled(torch.from_numpy(np.ascontiguousarray(pixels)).to(device), seen_at, view, self.side, mean)
+        seen, found = self.model.look(self.model.fit(image)[None]), []
         for start in range(0, len(which), SENTENCES):
             some = list(which[start : start + SENTENCES])
             probability, similarity = self._point(seen, said, some, view)
@@ -280,8 +280,12 @@ class Referrer:
         index = torch.tensor(some, device=said.tokens.device)
         part = Said(tokens=said.tokens[index], sentence=said.sentence[index], words=said.words[index])
         pointed = self.model.point(seen, part, torch.zeros(len(some), dtype=torch.int64, device=index.device))
-        probability = on_window(pointed.logits[:, 0], view, self.side).sigmoid()
-        similarity = on_window(pointed.activation.global_logit, view, self.side).sigmoid()
+        window = view.window
+        shape = (window.height, window.width) if view.whole else (self.side, self.side)
+        both = (pointed.logits, self.model.similarity(pointed, part)[:, None])
+        probability, similarity = (
+            self.model.restore(logits, shape)[:, 0, : window.height, : window.width].sigmoid() for logits in both
+        )
         return probability, similarity
 
     def _refined(
@@ -307,7 +311,7 @@ class Referrer:
             if not seconds or _shared(found, seconds[0], threshold) < SAME:
                 return found
             found = seconds[0]
-            if view.stretched or not _is_cut(found, threshold):
+            if view.whole or not _is_cut(found, threshold):
                 return found
             extent = 2 * max(extent, self.side)
 

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from earthwords.errors import UsageError
 from earthwords.geo.scene import Scene
@@ -35,8 +34,8 @@ class View:
     """In pixels of that grid."""
     core: Window
     """Inside `window`, in the same pixels."""
-    stretched: bool = False
-    """The whole region in one view: both sides become the model's, as in the paper; else what lacks is filled."""
+    whole: bool = False
+    """All of the region: the model fits it to its square as its authors do; else what lacks to a square is filled."""
 
     def read(self, side: int, account: Account) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Pixels `(3, row, col)`, 0..1 and 0 where nothing was observed, and valid `(row, col)`, of the window."""
@@ -75,7 +74,7 @@ def views(scene: Scene, side: int, overlap: int) -> list[View]:
         raise UsageError(f"Views of {side} pixels cannot overlap by {overlap}.")
     part = region_on(scene)
     if max(part.height, part.width) <= side:
-        return [View(scene=scene, window=part, core=part, stretched=True)]
+        return [View(scene=scene, window=part, core=part, whole=True)]
     rows = _cuts(part.row, part.height, side, side - overlap)
     cols = _cuts(part.col, part.width, side, side - overlap)
     return [
@@ -111,31 +110,18 @@ def around(scene: Scene, row: float, col: float, extent: float, side: int) -> Vi
     top = min(max(round(row * tall - height / 2), part.row), part.row_stop - height)
     left = min(max(round(col * wide - width / 2), part.col), part.col_stop - width)
     window = Window(row=top, col=left, height=height, width=width)
-    return View(scene=level, window=window, core=window, stretched=window == part and max(height, width) <= side)
+    return View(scene=level, window=window, core=window, whole=window == part and max(height, width) <= side)
 
 
-def model_input(pixels: Tensor, valid: Tensor, view: View, side: int, mean: Tensor) -> Tensor:
-    """`(3, side, side)`, 0..255: what was not observed, and what lacks to a square, takes the colour `mean` (0..1)."""
-    filled = torch.where(valid, pixels, mean[:, None, None]) * 255
-    if view.stretched:
-        return filled if filled.shape[1:] == (side, side) else _resized(filled, side)
-    rows, cols = side - filled.shape[1], side - filled.shape[2]
-    if not rows and not cols:
-        return filled
-    out = (mean * 255)[:, None, None].expand(3, side, side).clone()
-    out[:, : filled.shape[1], : filled.shape[2]] = filled
-    return out
+def filled(pixels: Tensor, valid: Tensor, view: View, side: int, mean: Tensor) -> Tensor:
+    """Pixels `(3, row, col)`, 0..1, for a model that fits images to its square itself: `(3, row, col)`, 0..255.
 
-
-def _resized(image: Tensor, side: int) -> Tensor:
-    return F.interpolate(image[None], (side, side), mode="bilinear", align_corners=False, antialias=False)[0]
-
-
-def on_window(logits: Tensor, view: View, side: int) -> Tensor:
-    """Logits `(n, h, w)` of a model's square on the pixels of the view's window `(n, row, col)`, bilinear."""
-    window = view.window
-    if view.stretched:
-        size = (window.height, window.width)
-        return F.interpolate(logits[:, None].float(), size, mode="bilinear", align_corners=False)[:, 0]
-    large = F.interpolate(logits[:, None].float(), (side, side), mode="bilinear", align_corners=False)[:, 0]
-    return large[:, : window.height, : window.width]
+    What was not observed takes the colour `mean` (0..1), and so does what a view of a part lacks to `side` pixels.
+    """
+    colour = mean[:, None, None]
+    image = torch.where(valid, pixels, colour)
+    if not view.whole and image.shape[1:] != (side, side):
+        square = colour.expand(3, side, side).clone()
+        square[:, : image.shape[1], : image.shape[2]] = image
+        image = square
+    return image * 255

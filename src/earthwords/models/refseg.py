@@ -200,6 +200,12 @@ class RefSeg(nn.Module):
             logits=logits[:, 0], sparse=sparse, dense=dense, iou=iou, visual=visual, activation=activation
         )  # fmt: skip
 
+    def similarity(self, pointed: Pointed, said: Said) -> Tensor:
+        """Scaled cosines of places and sentences `(text, h, w)`, as logits."""
+        scale, bias = self.words.calibration()
+        places, sentences = F.normalize(pointed.visual, dim=1), F.normalize(said.sentence, dim=-1)
+        return scale * torch.einsum("bchw,bc->bhw", places, sentences) + bias
+
     def forward(self, images: Tensor, ids: Tensor, which: Tensor | None = None) -> Pointed:
         """`look`, `read` and `point` in one."""
         return self.point(self.look(images), self.read(ids), which)
