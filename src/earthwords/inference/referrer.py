@@ -41,8 +41,6 @@ MARGIN = 1.6
 """How much more than the mask a second look shows."""
 SAME = 0.5
 """Least share of the first mask that a second look finds again."""
-STEPS = 250
-"""A probability of 1 in a byte."""
 _ROWS = 512
 
 Tick = Callable[[int], None]
@@ -56,12 +54,16 @@ class Match:
     view: View
     part: Window
     """Of the view's level grid: the pixels that `probability` tells of."""
-    probability: NDArray[np.uint8]
-    """`(row, col)` of `part`, in steps of 1 / 250."""
+    probability: NDArray[np.float16]
+    """`(row, col)` of `part`."""
     score: float
     """Mean probability inside the mask, 0..1; 0 without one."""
     similarity: float
     """Mean sigmoid of the calibrated cosines of pixels and sentence inside the mask."""
+
+    def marks(self, threshold: float) -> NDArray[np.bool_]:
+        """The mask `(row, col)` of `part`."""
+        return np.asarray(self.probability.astype(np.float32) > threshold)
 
     @property
     def rank(self) -> float:
@@ -325,14 +327,15 @@ def check_threshold(threshold: float) -> None:
 def _match(sentence: int, view: View, part: Window, probability: Tensor, similarity: Tensor, threshold: float) -> Match:
     rows = slice(part.row - view.window.row, part.row_stop - view.window.row)
     cols = slice(part.col - view.window.col, part.col_stop - view.window.col)
-    whole = probability > threshold
+    probability = probability.half()
+    whole = probability.float() > threshold
     inside = bool(whole[rows, cols].any())
     return Match(
         sentence=sentence,
         view=view,
         part=part,
-        probability=(probability[rows, cols] * STEPS).round().to(torch.uint8).cpu().numpy(),
-        score=float(probability[whole].mean()) if inside else 0.0,
+        probability=probability[rows, cols].cpu().numpy(),
+        score=float(probability[whole].float().mean()) if inside else 0.0,
         similarity=float(similarity[whole].mean()) if inside else 0.0,
     )
 
@@ -358,10 +361,10 @@ def _on_grid(match: Match, shape: tuple[int, int], window: Window) -> tuple[slic
             (slice(inside[0], inside[-1] + 1), low, np.minimum(low + 1, size - 1), (at - low).astype(np.float32))
         )
     (rows, top, bottom, down), (cols, left, right, across) = place
-    values = match.probability
+    values = match.probability.astype(np.float32)
     upper = values[top][:, left] * (1 - across) + values[top][:, right] * across
     lower = values[bottom][:, left] * (1 - across) + values[bottom][:, right] * across
-    return rows, cols, (upper * (1 - down)[:, None] + lower * down[:, None]) / np.float32(STEPS)
+    return rows, cols, (upper * (1 - down)[:, None] + lower * down[:, None])
 
 
 def _paste(
@@ -391,12 +394,12 @@ def _shared(first: Match, second: Match, threshold: float) -> float:
         return 0.0
     rows, cols, values = found
     marked = values > threshold
-    return float((second.probability[rows, cols] > threshold * STEPS)[marked].mean()) if marked.any() else 0.0
+    return float((second.marks(threshold)[rows, cols])[marked].mean()) if marked.any() else 0.0
 
 
 def _box(match: Match, threshold: float) -> tuple[int, int, int, int]:
     """First and last + 1 row, column of the mask: top, left, bottom, right, in `part`."""
-    inside = match.probability > threshold * STEPS
+    inside = match.marks(threshold)
     rows, cols = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     return int(rows[0]), int(cols[0]), int(rows[-1]) + 1, int(cols[-1]) + 1
 
