@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import types
 from dataclasses import replace
@@ -136,6 +137,12 @@ def test_a_folder_holds_what_was_learned_alone(bases: ReferPreset, tmp_path: Pat
     again = load_refseg(str(tmp_path)).model
     for name, value in model.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
+    card = json.loads((tmp_path / "refseg.json").read_text())
+    for name, value in (("lora_rank", "many"), ("lora_rank", 10**9), ("words", None), ("dense", 1), ("rank", 2)):
+        (tmp_path / "refseg.json").write_text(json.dumps({"preset": {**card["preset"], name: value}}))
+        with pytest.raises(WeightsError, match=rf"is not a folder of `train refer`: .*{name}"):
+            load_refseg(str(tmp_path))
+    (tmp_path / "refseg.json").write_text(json.dumps(card))
     (tmp_path / "refseg.safetensors").unlink()
     with pytest.raises(WeightsError, match="the training did not finish"):
         load_refseg(str(tmp_path))
