@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import types
 from dataclasses import replace
@@ -235,18 +236,20 @@ def test_the_authors_checkpoints_load_by_name(
 
 
 def test_code_in_a_checkpoint_is_refused(bases: ReferPreset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_authors(tmp_path / "evil.pt", assemble(bases), monkeypatch, meta=Run())
+    write_authors(tmp_path / "evil.pt", assemble(bases), monkeypatch, meta=Run(tmp_path / "was-run"))
     with pytest.raises(WeightsError, match="which is code"):
         load_refseg(str(tmp_path / "evil.pt"), preset="rsrefseg-b")
+    assert not (tmp_path / "was-run").exists()
 
 
 class Run:
     """What a pickle would call."""
 
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        import subprocess
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
 
-        return subprocess.getoutput, ("touch /tmp/was-run",)
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return subprocess.getoutput, (f"touch {self.mark}",)
 
 
 def test_names_there_and_back(bases: ReferPreset) -> None:
