@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 import types
 from dataclasses import replace
@@ -136,6 +138,12 @@ def test_a_folder_holds_what_was_learned_alone(bases: ReferPreset, tmp_path: Pat
     again = load_refseg(str(tmp_path)).model
     for name, value in model.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
+    card = json.loads((tmp_path / "refseg.json").read_text())
+    for name, value in (("lora_rank", "many"), ("lora_rank", 10**9), ("words", None), ("dense", 1), ("rank", 2)):
+        (tmp_path / "refseg.json").write_text(json.dumps({"preset": {**card["preset"], name: value}}))
+        with pytest.raises(WeightsError, match=rf"is not a folder of `train refer`: .*{name}"):
+            load_refseg(str(tmp_path))
+    (tmp_path / "refseg.json").write_text(json.dumps(card))
     (tmp_path / "refseg.safetensors").unlink()
     with pytest.raises(WeightsError, match="the training did not finish"):
         load_refseg(str(tmp_path))
@@ -228,18 +236,20 @@ def test_the_authors_checkpoints_load_by_name(
 
 
 def test_code_in_a_checkpoint_is_refused(bases: ReferPreset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_authors(tmp_path / "evil.pt", assemble(bases), monkeypatch, meta=Run())
+    write_authors(tmp_path / "evil.pt", assemble(bases), monkeypatch, meta=Run(tmp_path / "was-run"))
     with pytest.raises(WeightsError, match="which is code"):
         load_refseg(str(tmp_path / "evil.pt"), preset="rsrefseg-b")
+    assert not (tmp_path / "was-run").exists()
 
 
 class Run:
     """What a pickle would call."""
 
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        import subprocess
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
 
-        return subprocess.getoutput, ("touch /tmp/was-run",)
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return subprocess.getoutput, (f"touch {self.mark}",)
 
 
 def test_names_there_and_back(bases: ReferPreset) -> None:

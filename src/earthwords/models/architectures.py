@@ -65,6 +65,7 @@ def clip_config(name: str, *, vocab_size: int) -> CLIPConfig:
     return CLIPConfig(text_config=text, vision_config=towers["vision"], projection_dim=row["dim"])
 
 
+_ENDS = {"bos_token_id": None, "eos_token_id": 1, "pad_token_id": 1}
 _SIGLIP: dict[str, dict[str, Any]] = {
     # https://huggingface.co/google/siglip-so400m-patch14-384
     tower: {
@@ -76,7 +77,7 @@ _SIGLIP: dict[str, dict[str, Any]] = {
     }
     for tower, own in (
         ("vision_config", {"image_size": 384, "patch_size": 14}),
-        ("text_config", {"vocab_size": 32_000, "max_position_embeddings": 64}),
+        ("text_config", {"vocab_size": 32_000, "max_position_embeddings": 64, **_ENDS}),
     )
 }
 

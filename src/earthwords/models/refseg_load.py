@@ -35,6 +35,7 @@ from earthwords.models.weights import fetch, find, load_clip
 from earthwords.presets import REFER_PRESETS, ReferPreset
 
 CARD, WEIGHTS_FILE = "refseg.json", "refseg.safetensors"
+_MOST_RANK = 4096
 _TIED = "sam.prompt_encoder.shared_embedding.positional_embedding"
 
 
@@ -148,7 +149,7 @@ def _known() -> str:
 def _from_folder(path: Path, *, offline: bool) -> Loaded:
     try:
         card = json.loads((path / CARD).read_text(encoding="utf-8"))
-        preset = ReferPreset(**{**card["preset"], "losses": tuple(card["preset"]["losses"])})
+        preset = _row_of(card["preset"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(f"{path} is not a folder of `train refer`: {brief(error)}.") from error
     if not (path / WEIGHTS_FILE).exists():
@@ -157,6 +158,26 @@ def _from_folder(path: Path, *, offline: bool) -> Loaded:
     model = assemble(preset, offline=offline)
     _load(model, state, kept(model, preset), path)
     return Loaded(model=model, preset=preset)
+
+
+def _row_of(table: dict[str, Any]) -> ReferPreset:
+    """The preset of a card, whose values are of the right kinds.
+
+    Raises:
+        KeyError, TypeError, ValueError: they are not.
+    """
+    row = ReferPreset(**{**table, "losses": tuple(table["losses"])})
+    for one in fields(ReferPreset):
+        value, kind = getattr(row, one.name), str(one.type)
+        fits: dict[str, bool] = {
+            "str": isinstance(value, str),
+            "bool": isinstance(value, bool),
+            "int": isinstance(value, int) and 0 <= value <= _MOST_RANK,
+            "float": isinstance(value, (int, float)),
+        }
+        if not fits.get(kind.removesuffix(" | None"), True) and not (value is None and kind.endswith("None")):
+            raise ValueError(f"{one.name} is {brief(repr(value), most=60)}")
+    return row
 
 
 def _from_checkpoint(path: Path, preset: str | None, *, offline: bool) -> Loaded:

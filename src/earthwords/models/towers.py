@@ -17,8 +17,9 @@ from earthwords.errors import WeightsError
 from earthwords.models.backbones.clip import ClipBackbone, DenseMethod
 
 SIGLIP_MEAN = SIGLIP_STD = (0.5, 0.5, 0.5)
-_CLIP_SCALE, _CLIP_BIAS = 15.0, -4.0
-"""Where the scale and bias of a CLIP, which has none for single pairs, begin: a cosine of about 0.27 is undecided."""
+_CLIP_SCALE, _CLIP_BIAS = 15.0, -1.0
+"""Where the scale and bias of a CLIP, which has none for single pairs, begin: dense features and sentences of `tiny`
+have cosines of -0.5 to 0.2, and 0.07 is undecided."""
 
 Tokenize = Callable[[Sequence[str]], Sequence[Sequence[int]]]
 """Sentences to token ids that end with the end token, not padded."""
