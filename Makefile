@@ -43,6 +43,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_segment.py
 	$(BIN)/python benchmarks/bench_anyup.py
 	$(BIN)/python benchmarks/bench_memory.py --side 4096
+	$(BIN)/python benchmarks/bench_refer.py
 	if [ -n "$(DATA)" ]; then $(BIN)/python benchmarks/bench_tiny.py "$(DATA)"; fi
 	if [ -n "$(DATA)" ]; then $(BIN)/python benchmarks/bench_upsamplers.py "$(DATA)"; fi
 	if [ -n "$(DATA)" ]; then $(BIN)/python benchmarks/bench_uses.py "$(DATA)"; fi

@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _CONTENTS: dict[str, str] = {
     # verbs: each is a command too
     "segment": "earthwords.tasks.segment:segment",
+    "refer": "earthwords.tasks.refer:refer",
     "upsample": "earthwords.tasks.upsample:upsample",
     "classify": "earthwords.tasks.classify:classify",
     "evaluate": "earthwords.tasks.evaluate:evaluate",
@@ -26,9 +27,11 @@ _CONTENTS: dict[str, str] = {
     "pairs": "earthwords.tasks.pairs:pairs",
     "expressions": "earthwords.tasks.expressions:expressions",
     "train_clip": "earthwords.tasks.train_clip:train_clip",
+    "train_refer": "earthwords.tasks.train_refer:train_refer",
     "train_upsampler": "earthwords.tasks.train_upsampler:train_upsampler",
     # models
     "Segmenter": "earthwords.inference.segmenter:Segmenter",
+    "Referrer": "earthwords.inference.referrer:Referrer",
     "Embedder": "earthwords.inference.embedder:Embedder",
     "Index": "earthwords.inference.index:Index",
     "Upsampler": "earthwords.inference.upsampler:Upsampler",

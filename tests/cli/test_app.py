@@ -24,8 +24,10 @@ from earthwords.tasks.demo import demo
 from earthwords.tasks.evaluate import evaluate
 from earthwords.tasks.expressions import expressions
 from earthwords.tasks.pairs import pairs
+from earthwords.tasks.refer import refer
 from earthwords.tasks.segment import segment
 from earthwords.tasks.train_clip import train_clip
+from earthwords.tasks.train_refer import train_refer
 from earthwords.tasks.train_upsampler import train_upsampler
 from earthwords.tasks.upsample import upsample
 from tests.conftest import TRANSFORM, Command, write_raster
@@ -64,13 +66,14 @@ def test_every_command_has_help(command: Command, path: tuple[str, ...]) -> None
 
 def test_the_commands() -> None:
     assert {" ".join(path) for path in commands(app)} >= {
-        "", "segment", "upsample", "classify", "evaluate", "pairs", "expressions", "demo", "doctor", "models",
-        "models pull", "train", "train clip", "train upsampler",
+        "", "segment", "refer", "upsample", "classify", "evaluate", "pairs", "expressions", "demo", "doctor", "models",
+        "models pull", "train", "train clip", "train upsampler", "train refer",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "verb", [segment, upsample, demo, train_clip, train_upsampler, evaluate, classify, pairs, expressions]
+    "verb",
+    [segment, refer, upsample, demo, train_clip, train_upsampler, train_refer, evaluate, classify, pairs, expressions],
 )
 def test_every_option_is_described(verb: object) -> None:
     text = inspect.getdoc(verb) or ""

@@ -25,7 +25,7 @@ from earthwords.models.upsamplers import anyup, bilinear, jbu, simfeatup
 from earthwords.text.templates import TEMPLATES
 from earthwords.text.tokenizer import ClipTokenizer
 
-from . import scene_metrics
+from . import refseg, scene_metrics
 from . import upsampler_training as training
 from .cases import GOLDEN, Case, agree, cases, same_labels
 
@@ -367,6 +367,9 @@ CHECKS: dict[str, Callable[[Case], None]] = {
     "counting_metrics": scene_metrics.check_counting_metrics,
     "refseg_metrics": scene_metrics.check_refseg_metrics,
     "transclip_whu": scene_metrics.check_transclip_whu,
+    "refseg_forward": refseg.check_refseg_forward,
+    "refseg_prompter": refseg.check_refseg_prompter,
+    "refseg_step": refseg.check_refseg_step,
     "e2e_jbu": check_e2e,
     "mask_to_box": check_mask_to_box,
 }

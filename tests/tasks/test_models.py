@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from earthwords.models.weights import WEIGHTS
-from earthwords.presets import SEGMENT_PRESETS
+from earthwords.presets import REFER_PRESETS, SEGMENT_PRESETS
 from tests.conftest import Command
 
 
@@ -14,7 +14,7 @@ def test_every_preset_and_all_weights_are_listed(command: Command) -> None:
     done = command("models", "--json")
     assert (done.code, done.err) == (0, "")
     listed = json.loads(done.out)
-    assert [row["name"] for row in listed["presets"]] == list(SEGMENT_PRESETS)
+    assert [row["name"] for row in listed["presets"]] == [*SEGMENT_PRESETS, *REFER_PRESETS]
     assert [row["name"] for row in listed["weights"]] == list(WEIGHTS)
     assert all(row["licence"] and row["source"] for row in listed["weights"])
 

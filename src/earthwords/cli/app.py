@@ -33,6 +33,7 @@ app = App(
     default_parameter=Parameter(negative_iterable=()),
 )
 app.command("earthwords.tasks.segment:segment", name="segment", help="Segment a georeferenced raster by words.")
+app.command("earthwords.tasks.refer:refer", name="refer", help="Point at a thing in a raster with a sentence.")
 app.command("earthwords.tasks.upsample:upsample", name="upsample", help="Dense features of a raster, pixel by pixel.")
 app.command(
     "earthwords.tasks.classify:classify", name="classify", help="Name what images and rasters show, each as a whole."
@@ -57,6 +58,7 @@ train.command("earthwords.tasks.train_clip:train_clip", name="clip", help="Train
 train.command(
     "earthwords.tasks.train_upsampler:train_upsampler", name="upsampler", help="Train a feature upsampler on images."
 )
+train.command("earthwords.tasks.train_refer:train_refer", name="refer", help="Train RSRefSeg on described images.")
 app.command(train)
 
 

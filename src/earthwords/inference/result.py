@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +18,13 @@ from earthwords.geo.vectors import to_geodataframe
 from earthwords.inference.figures import Figures
 from earthwords.inference.outputs import About, OutputOptions, plan_outputs, write_outputs
 from earthwords.inference.strip import Strip
-from earthwords.types import SceneReport, Segmentation, VectorLayer
+from earthwords.types import SceneReport, Segmentation, VectorLayer, Vocabulary
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
     from PIL.Image import Image
+
+    from earthwords.geo.scene import Scene
 
 _ROWS = 512
 
@@ -133,3 +135,39 @@ class SegmentationResult(Segmentation):
                 valid=self.valid[rows],
                 probabilities=None if self.probabilities is None else self.probabilities[:, rows],
             )
+
+
+def gathered(
+    strips: Iterable[Strip],
+    *,
+    scene: Scene,
+    vocabulary: Vocabulary,
+    tags: Mapping[str, str],
+    probabilities: bool,
+    notes: tuple[str, ...] = (),
+) -> SegmentationResult:
+    """The strips of a scene's region in memory.
+
+    Args:
+        probabilities: strips have them, and they are kept.
+    """
+    grid = scene.native.window(scene.region)
+    result = SegmentationResult(
+        labels=np.empty(grid.shape, vocabulary.label_dtype),
+        score=np.empty(grid.shape, np.float32),
+        probabilities=np.empty((len(vocabulary), *grid.shape), np.float32) if probabilities else None,
+        image=np.empty((*grid.shape, 3), np.uint8),
+        valid=np.empty(grid.shape, bool),
+        grid=grid,
+        vocabulary=vocabulary,
+        tags=dict(tags),
+        source=scene.source,
+        notes=notes,
+    )
+    for strip in strips:
+        rows = slice(strip.row, strip.row + len(strip.labels))
+        result.labels[rows], result.score[rows], result.valid[rows] = strip.labels, strip.score, strip.valid
+        result.image[rows] = np.rint(np.moveaxis(strip.rgb, 0, -1) * 255)
+        if result.probabilities is not None:
+            result.probabilities[:, rows] = strip.probabilities
+    return result

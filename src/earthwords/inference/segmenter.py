@@ -21,7 +21,7 @@ from earthwords.inference.account import Account
 from earthwords.inference.decide import class_probabilities, decide
 from earthwords.inference.pool import Pool, on_one_core, one_core
 from earthwords.inference.reading import read_twice
-from earthwords.inference.result import SegmentationResult
+from earthwords.inference.result import SegmentationResult, gathered
 from earthwords.inference.rows import CELL_COLS, CELL_ROWS, in_cells
 from earthwords.inference.sliding import Encoder, Slide
 from earthwords.inference.strip import Strip, observed
@@ -226,28 +226,15 @@ class Segmenter(Windowed):
         """
         vocabulary = words if isinstance(words, Vocabulary) else parse_classes(words, background=background)
         with self.open(source, bands=bands, gsd=gsd, bounds=bounds, nodata=nodata, stretch=stretch) as scene:
-            grid = scene.native.window(scene.region)
-            result = SegmentationResult(
-                labels=np.empty(grid.shape, vocabulary.label_dtype),
-                score=np.empty(grid.shape, np.float32),
-                probabilities=np.empty((len(vocabulary), *grid.shape), np.float32) if probabilities else None,
-                image=np.empty((*grid.shape, 3), np.uint8),
-                valid=np.empty(grid.shape, bool),
-                grid=grid,
+            strips = self.strips(scene, self.text_bank(vocabulary), threshold=threshold, probabilities=probabilities)
+            return gathered(
+                observed(strips, scene.source),
+                scene=scene,
                 vocabulary=vocabulary,
                 tags={**scene.tags(), **self.tags(vocabulary, threshold=threshold)},
-                source=scene.source,
+                probabilities=probabilities,
                 notes=scene.notes,
             )
-            bank = self.text_bank(vocabulary)
-            strips = self.strips(scene, bank, threshold=threshold, probabilities=probabilities)
-            for strip in observed(strips, scene.source):
-                rows = slice(strip.row, strip.row + len(strip.labels))
-                result.labels[rows], result.score[rows], result.valid[rows] = strip.labels, strip.score, strip.valid
-                result.image[rows] = np.rint(np.moveaxis(strip.rgb, 0, -1) * 255)
-                if result.probabilities is not None:
-                    result.probabilities[:, rows] = strip.probabilities
-        return result
 
     def tags(self, vocabulary: Vocabulary, *, threshold: float | None = None) -> dict[str, str]:
         """What outputs record about how they were made."""

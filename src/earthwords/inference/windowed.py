@@ -69,12 +69,8 @@ class Windowed:
         stretch: str = "auto",
     ) -> Scene:
         """A scene at the resolution this preset works at."""
-        if isinstance(source, (str, Path)):
-            scene = open_scene(source, bands=bands, gsd=gsd, bounds=bounds, nodata=nodata, stretch=stretch)
-            return self.at_working_gsd(scene) if gsd is None else scene
-        if any(option is not None for option in (bands, gsd, bounds, nodata)):
-            raise UsageError("bands, gsd, bounds and nodata are for files; index or cut the array itself.")
-        return scene_from_array(np.asarray(source), stretch=stretch)
+        scene = open_any(source, bands=bands, gsd=gsd, bounds=bounds, nodata=nodata, stretch=stretch)
+        return self.at_working_gsd(scene) if gsd is None else scene
 
     def plan(self, scene: Scene, region: Window | None = None) -> WindowPlan:
         """The windows that a scene needs, or a part of it in native pixels.
@@ -134,6 +130,23 @@ class Windowed:
         if not bool(torch.isfinite(found).all()):
             raise ArithmeticError("the model gave numbers that are not finite")
         return found
+
+
+def open_any(
+    source: str | Path | ArrayLike,
+    *,
+    bands: Sequence[int | str] | None = None,
+    gsd: float | None = None,
+    bounds: tuple[float, float, float, float] | None = None,
+    nodata: float | None = None,
+    stretch: str = "auto",
+) -> Scene:
+    """A file, a URL, or an array `(row, col, 3)`, which takes `stretch` only, as a scene; see `open_scene`."""
+    if isinstance(source, (str, Path)):
+        return open_scene(source, bands=bands, gsd=gsd, bounds=bounds, nodata=nodata, stretch=stretch)
+    if any(option is not None for option in (bands, gsd, bounds, nodata)):
+        raise UsageError("bands, gsd, bounds and nodata are for files; index or cut the array itself.")
+    return scene_from_array(np.asarray(source), stretch=stretch)
 
 
 def check_batch(batch: int | None) -> None:

@@ -14,7 +14,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file
@@ -26,6 +26,7 @@ from earthwords.models.torchscript import is_torchscript, read_torchscript
 
 _MOST_COMPRESSED = 100
 """Weights hardly compress; a zip that claims more is made to fill the disk."""
+_FRAMEWORKS = ("mmengine.", "deepspeed.")
 _MOST_SHARED = 8
 """Tensors may share their numbers, but a file whose tensors are many times its size is made to fill the memory."""
 
@@ -63,7 +64,28 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         return _read_zipped(path)
     if is_torchscript(path):
         return unwrap(read_torchscript(path))
-    return unwrap(torch.load(path, weights_only=True, map_location="cpu", mmap=False))
+    with torch.serialization.safe_globals(_stand_ins(path)):
+        return unwrap(torch.load(path, weights_only=True, map_location="cpu", mmap=False))
+
+
+class _Nothing:
+    """Stands for an object of a training framework that lies beside the tensors of a checkpoint: it does nothing."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _stand_ins(path: Path) -> list[Any]:
+    """Pairs `(class, name)` for what a file names of `_FRAMEWORKS`, and of numpy beside that: none is imported."""
+    if not zipfile.is_zipfile(path):
+        return []
+    named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    if not any(name.startswith(_FRAMEWORKS) for name in named):
+        return []
+    return [(type("_Nothing", (_Nothing,), {}), name) for name in named if name.startswith((*_FRAMEWORKS, "numpy."))]
 
 
 def _why(error: Exception) -> str:

@@ -52,7 +52,7 @@ _TOP = {
 
 
 def unwrap(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint file, without wrappers, `module.` prefixes and stored scalars.
+    """The tensors of a checkpoint file, without wrappers (DeepSpeed's too), `module.` prefixes and stored scalars.
 
     Raises:
         WeightsError: the file holds something else than tensors by name.
@@ -60,7 +60,7 @@ def unwrap(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     if not isinstance(checkpoint, Mapping):
         raise WeightsError(f"The file holds a {type(checkpoint).__name__}; expected tensors by name (a state dict).")
     state = checkpoint
-    for key in ("state_dict", "model"):
+    for key in ("state_dict", "model", "module"):
         if isinstance(state.get(key), Mapping):
             state = state[key]
     return {

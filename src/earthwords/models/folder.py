@@ -26,7 +26,7 @@ _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 def load_folder(path: Path, *, weights_id: str) -> ClipBackbone:
     """A CLIP in transformers' layout: `config.json`, weights, tokenizer files, image statistics."""
     config = _config(path)
-    state = {name: value.float() for name, value in _folder_state(path).items()}
+    state = {name: value.float() for name, value in folder_state(path).items()}
     _check_sizes(path, config, state)
     try:
         with torch.device("meta"), warnings.catch_warnings():
@@ -49,7 +49,7 @@ def load_folder(path: Path, *, weights_id: str) -> ClipBackbone:
 
 def _config(path: Path) -> CLIPConfig:
     try:
-        with _without_remarks():
+        with without_remarks():
             return CLIPConfig.from_pretrained(path, local_files_only=True)
     except MemoryError:
         raise
@@ -58,7 +58,7 @@ def _config(path: Path) -> CLIPConfig:
 
 
 @contextmanager
-def _without_remarks() -> Iterator[None]:
+def without_remarks() -> Iterator[None]:
     """transformers remarks on odd configurations; what does not fit is told as an error later."""
     before = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
@@ -90,7 +90,7 @@ def _fits(config: CLIPConfig, *, most_layers: int) -> bool:
     )
 
 
-def _folder_state(path: Path) -> dict[str, Tensor]:
+def folder_state(path: Path) -> dict[str, Tensor]:
     """The tensors of one file, or of several that an index names."""
     for name in ("model.safetensors", _INDEXES[0], "pytorch_model.bin", _INDEXES[1]):
         if (path / name).exists():

@@ -49,11 +49,15 @@ class Pulled:
 def models() -> ModelList:
     """List presets and weights with size, licence and source."""
     from earthwords.models.weights import WEIGHTS
-    from earthwords.presets import SEGMENT_PRESETS
+    from earthwords.presets import REFER_PRESETS, SEGMENT_PRESETS
 
+    rows = [(p.name, p.weights, p.note, p.paper) for p in SEGMENT_PRESETS.values()]
+    rows += [
+        (p.name, " + ".join(filter(None, (p.segmenter, p.words))), p.note, p.paper) for p in REFER_PRESETS.values()
+    ]
     return ModelList(
         presets=tuple(
-            {"name": p.name, "weights": p.weights, "note": p.note, "paper": p.paper} for p in SEGMENT_PRESETS.values()
+            {"name": name, "weights": weights, "note": note, "paper": paper} for name, weights, note, paper in rows
         ),
         weights=tuple(
             {
@@ -82,11 +86,15 @@ def pull(name: str, *, quiet: Annotated[bool, Parameter(negative="")] = False) -
         No progress.
     """
     from earthwords.models.weights import fetch, find
-    from earthwords.presets import SEGMENT_PRESETS
+    from earthwords.presets import REFER_PRESETS, SEGMENT_PRESETS
 
     talk = Talk(quiet=quiet)
-    preset = SEGMENT_PRESETS.get(name)
-    needed = [name] if preset is None else [n for n in (preset.weights, preset.upsampler_weights) if n]
+    needed = [name]
+    if name in SEGMENT_PRESETS:
+        needed = [n for n in (SEGMENT_PRESETS[name].weights, SEGMENT_PRESETS[name].upsampler_weights) if n]
+    elif name in REFER_PRESETS:
+        row = REFER_PRESETS[name]
+        needed = [n for n in (row.segmenter, row.words, row.weights) if n]
     paths = []
     for each in needed:
         with talk.download(f"loading {each}") as report:

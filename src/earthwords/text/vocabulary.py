@@ -15,6 +15,7 @@ from earthwords.types import ClassName, Colour, Vocabulary
 
 MAX_QUERIES = 1000
 MAX_LETTERS = 1000
+MAX_SENTENCES, MAX_SENTENCE_LETTERS = 250, 10_000
 BACKGROUND_WORDS = {"background", "clutter", "other", "others"}
 
 COLOURS: dict[str, Colour] = {
@@ -84,6 +85,44 @@ def parse_classes(classes: Sequence[str], *, background: str | int | None = None
         classes=tuple(ClassName(names=n, colour=c) for n, c in zip(names, palette, strict=True)),
         background=_background(names, background),
     )
+
+
+def parse_sentences(sentences: Sequence[str]) -> Vocabulary:
+    """A vocabulary of whole sentences, each a class of its own, such as "the largest building, left of the lake".
+
+    Raises:
+        UsageError: one string instead of a list, no sentence, an empty or endless one, too many, or one given twice.
+    """
+    if isinstance(sentences, str):
+        raise UsageError(f"Give a list of sentences, not one string: {brief(sentences)!r}.")
+    told = [_tidy(sentence) for sentence in sentences]
+    if not told or not all(told):
+        raise UsageError('Say what to point at, such as "the building beside the lake"; a sentence is empty.')
+    if len(told) > MAX_SENTENCES:
+        raise UsageError(f"At most {MAX_SENTENCES} sentences at a time, got {len(told)}.")
+    for i, sentence in enumerate(told):
+        if len(sentence) > MAX_SENTENCE_LETTERS:
+            raise UsageError(f"A sentence has {len(sentence):,} characters; at most {MAX_SENTENCE_LETTERS:,} are read.")
+        if sentence in told[:i]:
+            raise UsageError(f"The sentence {brief(sentence)!r} is given twice.")
+    palette = _palette(told)
+    return Vocabulary(classes=tuple(ClassName(names=(s,), colour=c) for s, c in zip(told, palette, strict=True)))
+
+
+def read_sentences(path: str | Path) -> list[str]:
+    """The lines of a text file that are not empty.
+
+    Raises:
+        UsageError: it cannot be read, or holds none.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"Cannot read the sentences in {path}: {brief(error)}.") from error
+    found = [line for line in map(_tidy, lines) if line]
+    if not found:
+        raise UsageError(f"{path} holds no sentence; write one a line.")
+    return found
 
 
 def read_class_file(path: str | Path, *, background: str | int | None = None) -> Vocabulary:

@@ -29,6 +29,8 @@ PRECISIONS = ("fp32", "amp_bf16")
 OPTIMIZERS = ("adamw", "nadam")
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
+_LATER = {"warmup_from": "None", "floor": "0.0", "hold": "0", "span": "0", "decays_all": "False"}
+"""Settings that checkpoints of earlier versions do not tell, and what they were."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +40,21 @@ class Schedule:
     steps: int
     lr: float = 1e-3
     warmup: int = 500
+    warmup_from: float | None = None
+    """Share of the rate that warm-up begins with; None: it rises from zero, which no step has."""
     decays: bool = True
-    """By a cosine to zero; else the rate stays."""
+    """By a cosine; else the rate stays."""
+    floor: float = 0.0
+    """Share of the rate that the cosine ends at."""
+    hold: int = 0
+    """Step before which the cosine does not begin."""
+    span: int = 0
+    """Steps of the whole cosine, which may be more than are left; 0: those."""
     optimizer: str = "adamw"
     """One of `OPTIMIZERS`."""
     weight_decay: float = 0.05
+    decays_all: bool = False
+    """Weight decay for norms and biases too; else for matrices and filters only."""
     beta2: float = 0.98
     clip_norm: float = 1.0
     """Greatest norm of the gradient."""
@@ -63,11 +75,14 @@ class Schedule:
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
         if step < self.warmup:
-            return self.lr * (step + 1) / self.warmup
+            if self.warmup_from is None:
+                return self.lr * (step + 1) / self.warmup
+            return self.lr * (self.warmup_from + (1 - self.warmup_from) * step / max(1, self.warmup - 1))
         if not self.decays:
             return self.lr
-        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        begins = max(self.warmup, self.hold)
+        progress = max(0, step - begins) / max(1, self.span or self.steps - begins)
+        return self.lr * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
     def limit(self, step: int) -> float:
         """Greatest norm of a step's gradient."""
@@ -114,6 +129,7 @@ def train(
     resume: bool = True,
     stop_at: int | None = None,
     group: Group = ALONE,
+    kept: frozenset[str] | None = None,
 ) -> Iterator[Progress]:
     """Train `model` in place and report as it goes; at the end it holds the averaged weights.
 
@@ -122,13 +138,14 @@ def train(
         validate: figures of the averaged model, computed every `validate_every` steps and at the end.
         stop_at: leave after this step, with a checkpoint, as an interruption would.
         group: processes that train together, each with a model of the same weights; the first one writes and reports.
+        kept: names of the state that training changes, all that a checkpoint holds; None: the whole state.
 
     Raises:
         UsageError: the checkpoint in `folder` was made with other settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
     optimizer = _optimizer(model, schedule)
-    average = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    average = {name: value.detach().clone() for name, value in _state(model, kept).items()}
     settings = {**{name: str(value) for name, value in asdict(schedule).items()}, **task.settings}
     settings["processes"] = str(group.size)
     start, spent = 0, 0.0
@@ -158,15 +175,17 @@ def train(
             and validate is not None
             and ((validate_every and done % validate_every == 0) or done == schedule.steps)
         ):
-            values |= _validated(model, average, validate)
+            values |= _validated(model, average, validate, kept)
         if group.leads and (done % save_every == 0 or last):
-            _save(folder / CHECKPOINT, done, time.process_time() - began, model, optimizer, average, settings)
+            state = {"model": _state(model, kept), "optimizer": optimizer.state_dict(), "average": average}
+            spent = time.process_time() - began
+            _save(folder / CHECKPOINT, {**state, "step": done, "spent": spent, "settings": settings})
         if values and group.leads:
             _log(folder / LOG, done, values)
             yield Progress(step=done, steps=schedule.steps, values=values)
         if done == stop_at:
             return
-    model.load_state_dict(average)
+    model.load_state_dict(average, strict=kept is None)
 
 
 def _step(
@@ -197,49 +216,53 @@ def _autocast(precision: str, model: nn.Module) -> AbstractContextManager[Any]:
 
 def _optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
     kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": torch.optim.AdamW, "nadam": torch.optim.NAdam}
-    return kinds[schedule.optimizer](_groups(model, schedule.weight_decay), lr=schedule.lr, betas=(0.9, schedule.beta2))
+    return kinds[schedule.optimizer](_groups(model, schedule), lr=schedule.lr, betas=(0.9, schedule.beta2))
 
 
-def _groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Weight decay for matrices and filters only."""
+def _groups(model: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:
+    """Matrices and filters, and the rest, by what weight decay is for."""
     flat = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
     rest = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
-    return [{"params": rest, "weight_decay": decay}, {"params": flat, "weight_decay": 0.0}]
+    decay = schedule.weight_decay
+    return [
+        {"params": rest, "weight_decay": decay},
+        {"params": flat, "weight_decay": decay if schedule.decays_all else 0.0},
+    ]
+
+
+def _state(model: nn.Module, kept: frozenset[str] | None) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = model.state_dict()
+    return state if kept is None else {name: value for name, value in state.items() if name in kept}
 
 
 @torch.no_grad()
 def _update(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
-    for name, value in model.state_dict().items():
+    state = model.state_dict()
+    for name in average:
+        value = state[name]
         if value.is_floating_point():
             average[name].lerp_(value, 1 - decay)
         else:
             average[name].copy_(value)
 
 
-def _validated(model: nn.Module, average: dict[str, Tensor], validate: Validate) -> dict[str, float]:
+def _validated(
+    model: nn.Module, average: dict[str, Tensor], validate: Validate, kept: frozenset[str] | None
+) -> dict[str, float]:
     """Figures of the averaged weights; the model gets its own back."""
-    own = {name: value.clone() for name, value in model.state_dict().items()}
-    model.load_state_dict(average)
+    own = {name: value.clone() for name, value in _state(model, kept).items()}
+    model.load_state_dict(average, strict=kept is None)
     model.eval()
     try:
         with torch.inference_mode():
             return validate(model)
     finally:
-        model.load_state_dict(own)
+        model.load_state_dict(own, strict=kept is None)
 
 
-def _save(
-    path: Path,
-    step: int,
-    spent: float,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: dict[str, Tensor],
-    settings: dict[str, str],
-) -> None:
+def _save(path: Path, state: dict[str, Any]) -> None:
     part = path.with_suffix(".part")
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
-    torch.save({**state, "step": step, "spent": spent, "settings": settings}, part)
+    torch.save(state, part)
     os.replace(part, path)
 
 
@@ -256,11 +279,14 @@ def _restore(
         before, step, spent = dict(state["settings"]), int(state["step"]), float(state["spent"])
     except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path} is not a checkpoint of this command, or is damaged; {advice}.") from error
+    before = {**_LATER, **before}
     changed = next((name for name in settings if before.get(name) != settings[name]), None)
     if changed is not None:
         raise UsageError(f"{path} was trained with {changed} {before.get(changed)}, not {settings[changed]}; {advice}.")
     try:
-        model.load_state_dict(state["model"])
+        if average.keys() != state["model"].keys():
+            raise RuntimeError("other names")
+        model.load_state_dict(state["model"], strict=len(average) == len(model.state_dict()))
     except RuntimeError as error:
         raise UsageError(f"{path} holds another architecture; {advice}.") from error
     optimizer.load_state_dict(state["optimizer"])

@@ -1,0 +1,232 @@
+"""Train a model that sentences point with: RSRefSeg on its base weights, or a small one from scratch."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from earthwords.errors import UsageError
+from earthwords.tasks._training import check_positive, run
+from earthwords.tasks.train_clip import Trained, trained
+
+if TYPE_CHECKING:
+    import torch
+
+    from earthwords.data.referring import ReferringManifest
+    from earthwords.models.refseg import RefSeg
+    from earthwords.presets import ReferPreset
+    from earthwords.training.loop import Schedule
+
+HELD_OUT_IMAGES = 64
+
+
+def train_refer(
+    train_data: Path,
+    out: Path,
+    *,
+    preset: str = "refseg-tiny",
+    model: str | None = None,
+    segmenter: str | None = None,
+    words: str | None = None,
+    val_data: Path | None = None,
+    steps: int | None = None,
+    epochs: int = 200,
+    batch_size: int = 4,
+    expressions: int = 1,
+    lr: float | None = None,
+    warmup: int | None = None,
+    wd: float = 0.05,
+    beta2: float = 0.999,
+    grad_clip_norm: float | None = None,
+    ema: float | None = None,
+    precision: Literal["auto", "fp32", "amp_bf16"] = "auto",
+    seed: int = 0,
+    lora_rank: int | None = None,
+    padding: Literal["fixed", "longest"] | None = None,
+    norm: Literal["group", "batch"] | None = None,
+    local: Literal["words", "all"] | None = None,
+    faithful: bool = False,
+    dice: bool = False,
+    augmentation: Literal["none", "sensor", "mirror"] = "none",
+    grad_checkpointing: bool = False,
+    val_frequency: int = 500,
+    save_frequency: int = 500,
+    device: str = "auto",
+    offline: bool = False,
+    resume: bool = True,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> Trained:
+    """Train RSRefSeg: an image and a sentence to a mask.
+
+    OUT gets `refseg.json` and `refseg.safetensors`: what was learned, and the ids of the base weights. An interrupted
+    run goes on where its last checkpoint stands. Several GPUs: `torchrun --nproc-per-node 4 -m earthwords train refer
+    ...`.
+
+    Parameters
+    ----------
+    train_data
+        JSON lines: image, mask of object numbers, sentences (see docs/train-refer.md).
+    out
+        Folder of the checkpoint, the log and the finished model.
+    preset
+        refseg-tiny (from scratch, on the embedded model), rsrefseg-b, rsrefseg-l or rsrefseg2.
+    model
+        Begin from this folder of an earlier training instead; its preset counts.
+    segmenter
+        SAM's weights instead of the preset's: a Hugging Face id or a folder.
+    words
+        The dual encoder's weights instead of the preset's, likewise.
+    val_data
+        Described images for held-out figures.
+    steps
+        Number of steps; overrides --epochs.
+    epochs
+        Passes over the sentences.
+    batch_size
+        Images a step and process.
+    expressions
+        Sentences an image, which is encoded once for them.
+    lr
+        Largest learning rate of AdamW; 1e-4, refseg-tiny 1e-3.
+    warmup
+        Steps of linear warm-up from a hundredth of the rate; one in 40 by default. A cosine to a thousandth follows.
+    wd
+        Weight decay of all that learns.
+    beta2
+        Of AdamW.
+    grad_clip_norm
+        Greatest norm of the gradient; refseg-tiny 1, rsrefseg2 3, otherwise any.
+    ema
+        Decay of the running average of the weights that is delivered; 0 delivers the last weights.
+    precision
+        auto (bfloat16 autocast on GPUs, else fp32), fp32 or amp_bf16.
+    seed
+        Of weights and of everything drawn.
+    lora_rank
+        Rank of the additions to the towers; 16 by default.
+    padding
+        Of sentences: fixed (as the text tower was trained) or longest of the batch (the authors').
+    norm
+        Of the prompter: group, or batch (the authors'; across GPUs).
+    local
+        Local attention averages over words, or over all tokens (the authors').
+    faithful
+        Everything as in the authors' code.
+    dice
+        Add RSRefSeg 2's Dice loss (which rsrefseg2 has).
+    augmentation
+        none (the authors'), sensor (colour, haze, blur, noise) or mirror (that and mirror images; English sentences).
+    grad_checkpointing
+        Compute the insides of blocks again for the gradient: less memory, more time.
+    val_frequency
+        Steps between held-out figures.
+    save_frequency
+        Steps between checkpoints.
+    device
+        auto, cpu, cuda.
+    offline
+        Never use the network.
+    resume
+        Go on from a checkpoint in the folder.
+    quiet
+        No progress.
+    """
+    from earthwords.data.referring import read_referring
+    from earthwords.inference.segmenter import choose_device
+    from earthwords.models.adapters import checkpoint_gradients
+    from earthwords.models.refseg_load import kept, store_refseg
+    from earthwords.training.distributed import Group, own_device
+    from earthwords.training.referring import Lesson, Referring
+
+    check_positive(batch_size=batch_size, expressions=expressions, epochs=epochs, steps=steps, lr=lr)
+    check_positive(save_frequency=save_frequency, val_frequency=val_frequency, grad_clip_norm=grad_clip_norm)
+    began, place = time.process_time(), choose_device(own_device(device))
+    manifest = read_referring(train_data)
+    held_out = read_referring(val_data) if val_data is not None else None
+    changes = {
+        "segmenter": segmenter, "words": words, "lora_rank": lora_rank, "lora_alpha": lora_rank, "padding": padding,
+        "norm": norm, "local": local, "lr": lr, "ema": ema, "clip_norm": grad_clip_norm,
+    }  # fmt: skip
+    net, row = _begin(preset, model, changes, faithful=faithful, seed=seed, offline=offline)
+    net.to(place)
+    if grad_checkpointing:
+        checkpoint_gradients(net)
+    losses = tuple(dict.fromkeys((*row.losses, "dice"))) if dice else row.losses
+    lesson = Lesson(batch_size=batch_size, expressions=expressions, losses=losses, augmentation=augmentation)
+    steps = steps or max(1, epochs * manifest.expressions // (batch_size * expressions))
+    schedule = _schedule(
+        row, steps=steps, warmup=warmup, wd=wd, beta2=beta2, precision=_precision(precision, place), seed=seed
+    )
+
+    def task(group: Group) -> Referring:
+        _synchronise(net, group, place)
+        told = {"preset": repr(replace(row, paper="", note="")), "model": str(model)}
+        return Referring(manifest, lesson, fit=net, settings=told, group=group)
+
+    notice = f"{manifest.expressions:,} sentences about {len(manifest.lines):,} images; {row.name} on {place}."
+    values = run(
+        net, task, schedule, folder=Path(out), place=place, quiet=quiet, resume=resume, save_every=save_frequency,
+        finish=lambda: store_refseg(net, row, Path(out), told={"steps": steps, "list": manifest.digest}),
+        notice=notice, kept=kept(net, row), validate=_validate(held_out), validate_every=val_frequency,
+    )  # fmt: skip
+    return trained(Path(out), steps, values, began, images=batch_size)
+
+
+def _begin(
+    preset: str, model: str | None, changes: dict[str, Any], *, faithful: bool, seed: int, offline: bool
+) -> tuple[RefSeg, ReferPreset]:
+    """The model to train and the row that says what it is."""
+    from earthwords.models.refseg_load import assemble, load_refseg, refer_preset
+
+    given = {name: value for name, value in changes.items() if value is not None}
+    if model is not None:
+        fixed = [name for name in ("segmenter", "words", "lora_rank", "padding", "norm", "local") if name in given]
+        if fixed or faithful:
+            option = fixed[0].replace("_", "-") if fixed else "faithful"
+            raise UsageError(f"--{option} is decided by the model in {model}; leave it away.")
+        loaded = load_refseg(model, preset=preset, offline=offline)
+        return loaded.model, replace(loaded.preset, **given)
+    row = refer_preset(preset)
+    if row.segmenter is None and "segmenter" in given:
+        raise UsageError(f"{row.name} trains its own segmenter; --segmenter is for rsrefseg-b and rsrefseg-l.")
+    row = replace(row.faithful() if faithful else row, **given)
+    return assemble(row, seed=seed, offline=offline), row
+
+
+def _schedule(
+    row: ReferPreset, *, steps: int, warmup: int | None, wd: float, beta2: float, precision: str, seed: int
+) -> Schedule:
+    """The authors': AdamW, decay of everything that learns, warm-up from 1 %, a cosine to the row's floor."""
+    from earthwords.training.loop import Schedule
+
+    return Schedule(
+        steps=steps, lr=row.lr, warmup=int(steps * row.warmup) if warmup is None else warmup, warmup_from=0.01,
+        hold=int(steps * row.hold), floor=row.floor, span=int(steps * row.span), weight_decay=wd, decays_all=True,
+        beta2=beta2, clip_norm=row.clip_norm or float("inf"), ema=row.ema, precision=precision, seed=seed,
+    )  # fmt: skip
+
+
+def _precision(asked: str, place: torch.device) -> str:
+    if asked != "auto":
+        return asked
+    return "amp_bf16" if place.type == "cuda" else "fp32"
+
+
+def _synchronise(net: RefSeg, group: Any, place: torch.device) -> None:
+    """Batch statistics over all processes, as the authors have them; PyTorch can on GPUs only."""
+    if group.size > 1 and place.type == "cuda":
+        from torch import nn
+
+        net.prompter = nn.SyncBatchNorm.convert_sync_batchnorm(net.prompter)
+
+
+def _validate(manifest: ReferringManifest | None) -> Any:
+    if manifest is None:
+        return None
+    from earthwords.training.referring import held_out_loss
+
+    return lambda model: held_out_loss(model, manifest, most=HELD_OUT_IMAGES)

@@ -1,0 +1,123 @@
+"""`earthwords refer`: from a training to masks and polygons at their place, several sentences, every refusal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+from PIL import Image
+
+import earthwords
+from earthwords.models.refseg_load import assemble, store_refseg
+from tests.conftest import Command, Outcome, write_raster
+from tests.referring import COLOURS, micro_preset
+
+HEIGHT, WIDTH = 130, 170
+RED, BLUE = (70, 96, 16, 18), (20, 30, 16, 18)
+"""Row, column, height, width of the roofs."""
+
+Refer = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, micro: Path) -> Path:
+    """Random weights."""
+    folder = tmp_path_factory.mktemp("refseg")
+    preset = replace(micro_preset(micro), lora_rank=0)
+    store_refseg(assemble(preset, seed=1), preset, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    image = np.random.default_rng(9).integers(80, 120, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    for (row, col, tall, wide), colour in zip((RED, BLUE), COLOURS.values(), strict=True):
+        image[row : row + tall, col : col + wide] = colour
+    return write_raster(tmp_path_factory.mktemp("scene") / "town.tif", np.moveaxis(image, -1, 0), photometric="RGB")
+
+
+@pytest.fixture
+def refer(command: Command, model: Path, scene: Path) -> Refer:
+    return lambda *words: command(
+        "refer", scene, *words, "--model", model, "--preset", "refseg-tiny", "--device", "cpu", "--offline"
+    )
+
+
+def test_a_folder_gets_everything(refer: Refer, scene: Path, tmp_path: Path) -> None:
+    done = refer(
+        "the red roof", "a lake", tmp_path / "out", "--all", "--threshold", 0, "--probabilities", "uint8", "--json"
+    )
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    assert [row["name"] for row in report["classes"]] == ["the red roof", "a lake"]
+    assert report["settings"]["places"] == "all" and report["settings"]["views"] == "64 overlap 32"
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names - {"labels.tif.aux.xml"} == {
+        "labels.tif", "labels.qml", "polygons.gpkg", "polygons.qml", "preview.png", "probabilities.tif", "report.json",
+    }  # fmt: skip
+    with rasterio.open(scene) as source, rasterio.open(tmp_path / "out" / "labels.tif") as labels:
+        assert labels.shape == (HEIGHT, WIDTH) and labels.transform == source.transform and labels.crs == source.crs
+        found = labels.read(1)
+    with rasterio.open(tmp_path / "out" / "probabilities.tif") as file:
+        probabilities = file.read()
+        assert file.descriptions == ("the red roof", "a lake")
+    assert (found < 2).all(), "every probability is above 0"
+    chosen = np.take_along_axis(probabilities, found[None].astype(int), axis=0)[0]
+    assert (chosen >= probabilities.max(axis=0)).all(), "the surest sentence has the pixel"
+    frame = geopandas.read_file(tmp_path / "out" / "polygons.gpkg")
+    assert set(frame["class"]) <= {"the red roof", "a lake"} and frame.crs is not None
+    assert frame.area.sum() == pytest.approx(HEIGHT * WIDTH * abs(source.transform.a * source.transform.e))
+
+
+def test_nothing_found_is_a_result(refer: Refer, tmp_path: Path) -> None:
+    done = refer("the red roof", tmp_path / "o.gpkg", "--threshold", 0.999)
+    assert done.code == 0 and "Nothing was found for 'the red roof'" in done.err
+    assert len(geopandas.read_file(tmp_path / "o.gpkg")) == 0
+
+
+def test_sentences_from_a_file(refer: Refer, tmp_path: Path) -> None:
+    (tmp_path / "s.txt").write_text("the red roof\n\n  a   lake \n", encoding="utf-8")
+    assert refer(tmp_path / "o.png", "--sentences", tmp_path / "s.txt", "--quiet", "--threshold", 0).code == 0
+    with Image.open(tmp_path / "o.png") as image:
+        assert image.size[0] > image.size[1]
+
+
+def test_long_and_foreign_sentences_are_told(refer: Refer, tmp_path: Path) -> None:
+    done = refer("die rote kirche " * 100, "красная крыша", tmp_path / "o.tif")
+    assert done.code == 0 and "longer than the model reads" in done.err and "no English word" in done.err
+
+
+def test_python_gives_the_same(refer: Refer, model: Path, scene: Path, tmp_path: Path) -> None:
+    assert refer("the red roof", tmp_path / "o.tif", "--threshold", 0.3, "--all", "--quiet").code == 0
+    referrer = earthwords.Referrer.from_preset("refseg-tiny", model=model, device="cpu")
+    found = referrer.predict(scene, "the red roof", threshold=0.3, every=True)
+    with rasterio.open(tmp_path / "o.tif") as file:
+        np.testing.assert_array_equal(file.read(1), found.labels)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "fragment"),
+    [
+        ([], 2, "Say what to point at"),
+        (["o.tif"], 2, "Say what to point at"),
+        (["", "o.tif"], 2, "a sentence is empty"),
+        (["a roof", "A roof", "a roof", "o.tif"], 2, "given twice"),
+        (["a roof", "o.docx"], 2, "suffix must be one of"),
+        (["a roof", "o.tif", "--threshold", "1"], 2, "threshold is a probability"),
+        (["a roof", "o.tif", "--overlap", "64"], 2, "cannot overlap"),
+        (["o.tif", "--sentences", "none.txt"], 2, "Cannot read the sentences"),
+        (["x" * 20_000, "o.tif"], 2, "20,000 characters"),
+    ],
+)
+def test_refusals(
+    refer: Refer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], code: int, fragment: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refer(*words, "--quiet").failed(code, fragment)
+    assert not list(tmp_path.iterdir())
