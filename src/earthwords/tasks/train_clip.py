@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -166,12 +167,11 @@ def train_clip(
     """
     from earthwords.data.manifest import read_manifest
     from earthwords.inference.segmenter import choose_device
-    from earthwords.training.adapt import merge_lora
     from earthwords.training.batches import Sampler
     from earthwords.training.contrastive import Contrastive, Objective
     from earthwords.training.distributed import own_device
     from earthwords.training.loop import Schedule
-    from earthwords.training.start import check_layout, start, store
+    from earthwords.training.start import check_layout, start
 
     check_positive(batch_size=batch_size, epochs=epochs, steps=steps, lr=lr, save_frequency=save_frequency)
     check_positive(image_size=min(image_size, default=0), accum_freq=accum_freq, grad_clip_norm=grad_clip_norm)
@@ -194,18 +194,23 @@ def train_clip(
         steps=steps, lr=lr, warmup=warmup, weight_decay=wd, beta2=beta2, clip_norm=grad_clip_norm, ema=ema,
         precision=precision, seed=seed,
     )  # fmt: skip
-
-    def finish() -> None:
-        if lora_rank:
-            merge_lora(backbone)
-        store(backbone, Path(out), layout=layout)
-
+    finish = partial(_deliver, backbone, Path(out), layout=layout, adapted=lora_rank > 0)
     values = run(
         backbone, lambda group: Contrastive(sampler, objective, group=group, settings=adapted), schedule,
         folder=Path(out), place=place, quiet=quiet, finish=finish, resume=resume,
         save_every=save_frequency, report_to=report_to,
     )  # fmt: skip
     return trained(Path(out), steps, values, began, images=objective.batch_size + objective.region_batch)
+
+
+def _deliver(backbone: ClipBackbone, out: Path, *, layout: str, adapted: bool) -> None:
+    """Write the finished model; low-rank additions become part of its weights."""
+    from earthwords.training.adapt import merge_lora
+    from earthwords.training.start import store
+
+    if adapted:
+        merge_lora(backbone)
+    store(backbone, out, layout=layout)
 
 
 def _check_something(sampler: Sampler, train_data: Path) -> None:
