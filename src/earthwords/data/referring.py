@@ -4,7 +4,8 @@
                                                         {"text": "both planes", "ids": [3, 4]}]}
 
 Paths are relative to the file. A mask holds the number of an object at each of its pixels, 0 where there is none, in 8
-or 16 bits; of one bit, it is object 1. `"ids": []` says that nothing in the image is meant. Other keys are ignored.
+or 16 bits; of one bit, it is object 1. `"ids": []` says that nothing in the image is meant. An expression may tell its
+"kind" and "class", for figures; other keys are ignored.
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ class Expression:
     text: str
     ids: tuple[int, ...]
     """Values of the mask; none: nothing is meant."""
+    kind: str = ""
+    """How it points, such as `largest`, where the list tells; for figures."""
+    category: str = ""
+    """Class of what is meant, where the list tells ("class"); for figures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +165,8 @@ def _expression(where: str, one: Any) -> Expression:
         raise UsageError(
             f'{where}: {brief(one["text"], most=60)!r} needs "id", a number above 0 in the mask, or "ids", several.'
         )
-    return Expression(text=one["text"].strip(), ids=tuple(ids))
+    kind, category = (str(one.get(key) or "") for key in ("kind", "class"))
+    return Expression(text=one["text"].strip(), ids=tuple(ids), kind=kind, category=category)
 
 
 def _read(path: Path) -> Image.Image:

@@ -59,6 +59,11 @@ class Referring:
     def __len__(self) -> int:
         return len(self._counts)
 
+    @property
+    def counted(self) -> int:
+        """Samples that count by the rule."""
+        return sum(either > 0 for _, either, _, _ in self._counts) if self.empty == "skip" else len(self)
+
     def add(
         self,
         truth: NDArray[np.bool_] | NDArray[np.integer],

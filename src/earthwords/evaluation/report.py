@@ -19,6 +19,11 @@ from earthwords.evaluation.suite import TASKS
 from earthwords.geo.outputs import atomic_path
 
 RESULTS, TABLE = "results.json", "results.md"
+HEADLINES = {
+    **{name: task.headline for name, task in TASKS.items()},
+    "referring": ("gIoU", "cIoU", "Pr@0.5", "Pr@0.7", "Pr@0.9"),
+}
+"""The figures a table shows."""
 WAYS = {"i2t": "image to text", "t2i": "text to image"}
 _PLAIN_NAMES = {
     "top1": "top-1", "top3": "top-3", "top5": "top-5", "mean_per_class": "mean per class", "mean_recall": "mean recall",
@@ -52,7 +57,7 @@ class Entry:
 
     def headline(self) -> list[tuple[str, str]]:
         """The figures a table shows, with their names."""
-        names = [name for name in TASKS[self.task].headline if name in self.figures]
+        names = [name for name in HEADLINES[self.task] if name in self.figures]
         return [(_PLAIN_NAMES.get(name, name), f"{self.figures[name]:.2f}") for name in names]
 
 
@@ -67,7 +72,9 @@ def read_results(folder: Path) -> list[Entry]:
         return []
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["results"]
-        return [Entry(**{**entry, "classes": tuple(entry["classes"])}) for entry in entries if entry["task"] in TASKS]
+        return [
+            Entry(**{**entry, "classes": tuple(entry["classes"])}) for entry in entries if entry["task"] in HEADLINES
+        ]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(
             f"{path} is not a result of evaluate ({brief(error)}); choose another --out or move it away."
@@ -133,6 +140,8 @@ def _told(entry: Entry) -> Iterator[tuple[str, Any]]:
             yield name, entry.figures[name]
     if entry.task == "linear-probe":
         yield "chosen", ", ".join(f"{name} {value:g}" for name, value in entry.figures["settings"].items())
+    for kind, found in entry.figures.get("kinds", {}).items():
+        yield f"gIoU of {kind!r}, {found['samples']:,} samples", f"{found['gIoU']:.1f}"
     if entry.task == "few-shot":
         for row in entry.figures["shots"]:
             short = f" ({row['short']} classes have fewer)" if row["short"] else ""

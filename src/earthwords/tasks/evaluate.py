@@ -13,6 +13,7 @@ from cyclopts import Parameter
 
 from earthwords.errors import SourceError, UsageError, did_you_mean
 from earthwords.presets import DEFAULT_PRESET, load_preset
+from earthwords.tasks._pointing import TASK
 from earthwords.tasks._progress import Talk
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ def evaluate(
     ----------
     what
         Tasks (zero-shot, transductive, linear-probe, knn, few-shot, retrieval, counting) and names of data sets, in
-        any order; without a data set: every one known in --data that a task fits.
+        any order; without a data set: every one known in --data that a task fits. Or referring and lists of described
+        images (.jsonl), for a --preset or --model of `refer`.
     out
         Folder of results.json, results.md and the plots.
     data
@@ -132,6 +134,11 @@ def evaluate(
     quiet
         No progress, no notices.
     """
+    if TASK in what:
+        return _referring(
+            what, out, talk=Talk(quiet=quiet), preset=preset, model=model, batch=batch_size, device=device,
+            offline=offline, resume=resume,
+        )  # fmt: skip
     tasks, sets = _sorted_out(what)
     if (data is None) == (embeddings is None):
         raise UsageError("Give either --data ROOT (images) or --embeddings FOLDER, one of them.")
@@ -156,6 +163,19 @@ def evaluate(
         bands=split_bands(bands), stretch=stretch, batch=batch_size, device=device, offline=offline,
     )  # fmt: skip
     return _run(sources, len(scenes), tasks, options, Path(out), resume, talk)
+
+
+def _referring(what: Sequence[str], out: Path, *, preset: str, **options: Any) -> Evaluation:
+    """`evaluate referring LIST...`: it is measured on lists, alone."""
+    from earthwords.tasks._pointing import referring
+
+    lists = [word for word in what if word != TASK]
+    other = next((word for word in lists if word in TASK_NAMES), None)
+    if other is not None:
+        raise UsageError(f"{TASK} is measured on lists of described images, {other} on data sets: ask for one of them.")
+    preset = "refseg-tiny" if preset == DEFAULT_PRESET else preset
+    entries, reused = referring(lists, Path(out), preset=preset, **options)
+    return Evaluation(out=Path(out), entries=entries, reused=reused, left_out=())
 
 
 def _run(
