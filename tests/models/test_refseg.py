@@ -229,6 +229,17 @@ def test_the_authors_checkpoints_load_by_name(
     torch.testing.assert_close(ours, theirs, atol=0.02 * float(theirs.abs().max()), rtol=0.02)
     with pytest.raises(UsageError, match="name one with --preset"):
         load_refseg(str(path))
+    bare = {
+        n: v for n, v in model.state_dict().items() if ".lora_" not in n or (".neck." not in n and ".head." not in n)
+    }
+    bare = {n if ".neck." not in n and ".head." not in n else n.replace(".base_layer", ""): v for n, v in bare.items()}
+    torch.save({"module": {to_authors(n): v for n, v in bare.items()}}, path)
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            if "lora_B" in name and (".neck." in name or ".head." in name):
+                value.zero_()
+        found = load_refseg(str(path), preset="rsrefseg-b").model(images(2), ids).logits
+        torch.testing.assert_close(found, model(images(2), ids).logits, atol=1e-5, rtol=1e-5)
     lost = {to_authors(n): v for n, v in model.state_dict().items() if "mask_tokens" not in n}
     torch.save({"module": lost}, path)
     with pytest.raises(WeightsError, match=r"1 names missing, first sam\.mask_decoder\.mask_tokens\.weight"):

@@ -131,11 +131,10 @@ def fourier_position(frequencies: Tensor, grid: tuple[int, int]) -> Tensor:
     Returns:
         `(2 n, h, w)`: sines, then cosines, of `2 pi (2 p - 1) frequencies` with p in 0..1.
     """
-    y, x = (
-        (torch.arange(side, device=frequencies.device, dtype=frequencies.dtype) + 0.5) / side for side in grid
-    )  # fmt: skip
-    points = torch.stack([x.expand(grid), y[:, None].expand(grid)], dim=-1)
-    angles = 2 * torch.pi * ((2 * points - 1) @ frequencies)
+    y, x = ((torch.arange(side, device=frequencies.device) + 0.5) * (2 / side) - 1 for side in grid)
+    # no matrix product: autocast would take it in 8 bits
+    across, down = x[:, None] * frequencies[0], y[:, None] * frequencies[1]
+    angles = 2 * torch.pi * (across[None] + down[:, None])
     return torch.cat([angles.sin(), angles.cos()], dim=-1).permute(2, 0, 1)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -189,6 +189,8 @@ def _from_checkpoint(path: Path, preset: str | None, *, offline: bool) -> Loaded
     named = {name: _floats(value) for name, value in from_authors(state).items()}
     row = _as_trained(refer_preset(preset), named)
     model = assemble(row, base=False)
+    own = model.state_dict().keys()
+    named = {_without_adapter(name, own): value for name, value in named.items()}
     _load(model, named, frozenset(model.state_dict()), path)
     assert isinstance(model.words, SiglipWords)
     model.words.tokenize = _late_tokenizer(
@@ -221,9 +223,16 @@ def _load(model: RefSeg, state: dict[str, Tensor], names: frozenset[str], path: 
     model.load_state_dict(state, strict=False)
 
 
+def _without_adapter(name: str, own: Collection[str]) -> str:
+    """A layer's own weight, where the checkpoint has it without an adapter and the model with one."""
+    stem, _, kind = name.rpartition(".")
+    wrapped = f"{stem}.base_layer.{kind}"
+    return wrapped if name not in own and wrapped in own else name
+
+
 def _idle(name: str) -> bool:
     """Adapters that only some settings have and that begin as nothing: B is 0."""
-    return ".lora_" in name and any(part in name for part in (".neck.", ".head.", "text_model.head"))
+    return ".lora_" in name and any(part in name for part in (".neck.", ".head."))
 
 
 def _floats(value: Tensor) -> Tensor:

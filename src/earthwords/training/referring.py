@@ -70,7 +70,8 @@ def contrast(
     """RSRefSeg 2: CLIP's symmetric loss between what is under the masks and the second queries, over all processes."""
     places = group.gather(pooled(found.visual, labels))
     queries = group.gather(F.normalize(found.queries[1].float(), dim=-1))
-    logits = group.common(scale).exp() * places @ queries.T + group.common(bias)
+    cosines = (places[:, None] * queries).sum(dim=-1)  # no matrix product: autocast would take it in 8 bits
+    logits = group.common(scale).exp() * cosines + group.common(bias)
     own = torch.arange(len(logits), device=logits.device)
     return weight * group.shared(F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
 
