@@ -1,0 +1,108 @@
+"""Referring expressions: a trained model against masks that only know the class.
+
+    python benchmarks/bench_referring.py LIST.jsonl ... [--model FOLDER] [--most 200] [--json FILE]
+
+LISTs are those of `recipes/refer_data.py`, at most `--most` images of each, evenly drawn. Baselines know the class of
+what is meant, which the model must read: all pixels that `segment` (preset `tiny`) gives the class, the largest
+8-connected part of them, or one of the parts at random. Each answers "nothing" where there is no such pixel. gIoU, cIoU
+and Pr@0.5 in percent, of the expressions that mean something (an absent thing has no class of its own to be told);
+`ratio` is the model's gIoU by that of all pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from earthwords.data.referring import Expression, ReferringManifest, read_referring
+from earthwords.evaluation.pointing import Predict, measure, pointing
+from earthwords.inference.segmenter import Segmenter
+from earthwords.models.refseg_load import load_refseg
+from earthwords.text.vocabulary import parse_classes
+
+AROUND = ("building", "road", "vegetation", "bare land", "water")
+"""What else may be there, where a list has one class only."""
+Choose = Callable[[NDArray[np.bool_]], NDArray[np.bool_]]
+
+
+def largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest part."""
+    parts, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    return mask if count < 2 else parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+
+
+def at_random(rng: np.random.Generator) -> Choose:
+    """One part, each as likely."""
+
+    def choose(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        parts, count = ndimage.label(mask, structure=np.ones((3, 3)))
+        return mask if count < 2 else parts == 1 + rng.integers(count)
+
+    return choose
+
+
+def by_class(segmenter: Segmenter, names: Sequence[str], choose: Choose) -> Predict:
+    """Answers from the map of classes; a map is made once an image."""
+    vocabulary = parse_classes(list(names))
+    last: dict[str, Any] = {}
+
+    def predict(image: NDArray[np.uint8], expressions: Sequence[Expression]) -> list[NDArray[np.bool_]]:
+        if last.get("image") is not image:
+            last.update(image=image, labels=segmenter.predict(image, vocabulary).labels)
+        return [choose(last["labels"] == names.index(one.category)) for one in expressions]
+
+    return predict
+
+
+def part_of(manifest: ReferringManifest, most: int) -> ReferringManifest:
+    """Some images, with the expressions that mean something and tell their class."""
+    lines = manifest.lines[:: max(1, -(-len(manifest.lines) // most))]
+    told = (replace(row, expressions=tuple(e for e in row.expressions if e.ids and e.category)) for row in lines)
+    return ReferringManifest(lines=tuple(row for row in told if row.expressions))
+
+
+def rows_of(path: Path, model: Predict, segmenter: Segmenter, most: int) -> list[dict[str, Any]]:
+    """The table of a list."""
+    manifest = part_of(read_referring(path), most)
+    names = list(dict.fromkeys(e.category for row in manifest.lines for e in row.expressions))
+    names += [name for name in AROUND if name not in names] if len(names) == 1 else []
+    answers = {
+        "all of the class (segment)": by_class(segmenter, names, lambda mask: mask),
+        "largest part": by_class(segmenter, names, largest),
+        "a part at random": by_class(segmenter, names, at_random(np.random.default_rng(0))),
+        "model": model,
+    }
+    rows: list[dict[str, Any]] = []
+    for name, predict in answers.items():
+        found = measure(predict, manifest).as_json()
+        figures = {key: round(found[key], 1) for key in ("gIoU", "cIoU", "Pr@0.5")}
+        rows.append({"list": path.stem, "answer": name, "expressions": found["samples"], **figures})
+        rows[-1]["ratio"] = round(rows[-1]["gIoU"] / max(rows[0]["gIoU"], 1e-9), 2)
+        print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("lists", type=Path, nargs="+")
+    parser.add_argument("--model", default="refseg-tiny")
+    parser.add_argument("--most", type=int, default=200)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    model = pointing(load_refseg(args.model).model)
+    segmenter = Segmenter.from_preset("tiny")
+    rows = [row for path in args.lists for row in rows_of(path, model, segmenter, args.most)]
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
