@@ -30,5 +30,5 @@ SPEC = DatasetSpec(
     ),
     prepared=mmseg(indexed(7, first=1)),
     notes="Rural and Urban are merged. Label 0 (no data) is ignored, 1 to 7 are the classes.",
-    unverified=("count", "palette"),
+    unverified=("count",),
 )

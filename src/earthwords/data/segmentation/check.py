@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from earthwords.data.segmentation.encoding import read_labels
 from earthwords.data.segmentation.layout import Files, Found
 from earthwords.data.segmentation.loader import find_layout
 from earthwords.data.segmentation.manifest import Entry, Manifest, read_manifest, sha256
+from earthwords.data.segmentation.reports import Checked, Line
 from earthwords.data.segmentation.spec import IGNORED, DatasetSpec, Encoding
 from earthwords.errors import SourceError
 
@@ -44,50 +45,6 @@ class Look:
     """Empty: none."""
     kind: str = ""
     """`labels`, `sizes` or `hashes`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """A line of the table."""
-
-    what: str
-    expected: str
-    found: str
-    ok: bool | None
-    """None: for information."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checked:
-    """What a check came to."""
-
-    name: str
-    title: str
-    folder: str
-    items: int
-    lines: tuple[Line, ...]
-    pixels: dict[str, int]
-    """Of each class by its title; `ignored` too."""
-    problems: tuple[str, ...]
-    """The first of them."""
-
-    @property
-    def exit_code(self) -> int:
-        """1 if anything is wrong."""
-        return int(any(line.ok is False for line in self.lines))
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {"ok": not self.exit_code, **asdict(self)}
-
-    def table(self) -> tuple[str, list[str], list[list[str]]]:
-        """Title, columns, rows."""
-        verdict = {True: "ok", False: "wrong", None: ""}
-        rows = [[line.what, line.expected, line.found, verdict[line.ok]] for line in self.lines]
-        total = max(1, sum(self.pixels.values()))
-        rows += [[f"pixels of {title}", "", f"{count / total:.2%}", ""] for title, count in self.pixels.items()]
-        state = "is complete and right" if not self.exit_code else "is not what it should be"
-        return f"{self.title} in {self.folder} {state}", ["what", "expected", "found", ""], rows
 
 
 def check_set(spec: DatasetSpec, root: Path, *, bar: Bar, workers: int = 1, partial: bool = False) -> Checked:
@@ -168,7 +125,7 @@ def _lines(
     lines = [
         Line(what=f"items ({spec.split})", expected=expected, found=f"{len(looks):,}", ok=right),
         Line(what="files without a partner", expected="0", found=f"{len(files.lonely):,}", ok=not files.lonely),
-        Line(what="labels that cannot be read", expected="0", found=f"{wrong['labels']:,}", ok=not wrong["labels"]),
+        Line(what="files that cannot be read", expected="0", found=f"{wrong['labels']:,}", ok=not wrong["labels"]),
         Line(what="labels of another size", expected="0", found=f"{wrong['sizes']:,}", ok=not wrong["sizes"]),
     ]
     if files.missing:

@@ -40,31 +40,29 @@ class Files:
     """Names that are asked for by a list and are not there."""
 
 
-def find(root: Path, layout: Layout, *, only: Sequence[str] = ()) -> Files | None:
+def find(
+    root: Path, layout: Layout, *, only: Sequence[str] = (), accept: Callable[[Path], bool] = lambda place: True
+) -> Files | None:
     """The files of a layout in a folder, or in one of those up to two levels below it; None: there are none.
 
     Args:
         only: names that count; empty: all, or those of the layout's list.
+        accept: whether a folder may be it.
 
     Raises:
+        UsageError: several folders of a level hold the layout.
         SourceError: two images have one name, or the list is missing or cannot be read.
     """
-    for place in _places(root):
-        images, labels = _named(place, layout.images, layout.name), _named(place, layout.labels, layout.name)
-        if not images and not labels:
-            continue
-        wanted = set(only) or _listed(place, layout.listed)
-        if wanted:
-            images = {name: path for name, path in images.items() if name in wanted}
-            labels = {name: path for name, path in labels.items() if name in wanted}
-        both = sorted(images.keys() & labels.keys(), key=natural)
-        lonely = [(images.get(name) or labels[name]) for name in sorted(images.keys() ^ labels.keys(), key=natural)]
-        return Files(
-            root=place,
-            pairs=tuple(Found(name=name, image=images[name], labels=labels[name]) for name in both),
-            lonely=tuple(lonely),
-            missing=tuple(sorted(wanted - images.keys() - labels.keys(), key=natural)) if layout.all_there else (),
-        )
+    for level in _levels(root):
+        found = {place: both for place in level if accept(place) and any(both := _both(place, layout))}
+        if len(found) > 1:
+            raise UsageError(f"{root} holds several that it could be ({_few(list(found))}); name one of them.")
+        for place, (images, labels) in found.items():
+            wanted = set(only) or _listed(place, layout.listed)
+            if wanted:
+                images = {name: path for name, path in images.items() if name in wanted}
+                labels = {name: path for name, path in labels.items() if name in wanted}
+            return _paired(place, images, labels, wanted if layout.all_there else set())
     return None
 
 
@@ -89,16 +87,34 @@ def _contents(root: Path) -> str:
     if not root.is_dir():
         return "no such folder"
     names = sorted(path.name + "/" * path.is_dir() for path in root.iterdir() if not path.name.startswith("."))
-    if not names:
-        return "nothing"
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else "")
+    return _few(names) if names else "nothing"
 
 
-def _places(root: Path) -> Iterator[Path]:
+def _few(what: Sequence[object]) -> str:
+    return ", ".join(map(str, what[:_SHOWN])) + (f" and {len(what) - _SHOWN:,} more" if len(what) > _SHOWN else "")
+
+
+def _both(place: Path, layout: Layout) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Images and labels of a folder by name."""
+    return _named(place, layout.images, layout.name), _named(place, layout.labels, layout.name)
+
+
+def _paired(place: Path, images: dict[str, Path], labels: dict[str, Path], wanted: set[str]) -> Files:
+    both = sorted(images.keys() & labels.keys(), key=natural)
+    lonely = [(images.get(name) or labels[name]) for name in sorted(images.keys() ^ labels.keys(), key=natural)]
+    return Files(
+        root=place,
+        pairs=tuple(Found(name=name, image=images[name], labels=labels[name]) for name in both),
+        lonely=tuple(lonely),
+        missing=tuple(sorted(wanted - images.keys() - labels.keys(), key=natural)),
+    )
+
+
+def _levels(root: Path) -> Iterator[list[Path]]:
     """The folder itself, then those below it, level by level."""
     level = [root] if root.is_dir() else []
     for _ in range(DEPTH + 1):
-        yield from level
+        yield level
         level = [Path(entry.path) for place in level for entry in _folders(place)]
 
 

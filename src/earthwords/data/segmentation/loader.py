@@ -9,6 +9,7 @@ from typing import NamedTuple, overload
 
 from earthwords.data.segmentation.encoding import Labels, read_labels
 from earthwords.data.segmentation.layout import Files, Found, find, wrong_layout
+from earthwords.data.segmentation.manifest import read_manifest
 from earthwords.data.segmentation.spec import DatasetSpec, Layout, find_spec
 from earthwords.errors import SourceError
 from earthwords.types import Vocabulary
@@ -89,9 +90,16 @@ def find_layout(spec: DatasetSpec, root: Path) -> tuple[Layout, Files]:
 
     Raises:
         UsageError: it holds none.
+        SourceError: its `earthwords.json` is damaged.
     """
     for layout in spec.layouts:
-        files = find(root, layout, only=() if spec.tiling else spec.only)
+        files = find(root, layout, only=() if spec.tiling else spec.only, accept=lambda place: _may_be(place, spec))
         if files is not None and files.pairs:
             return layout, files
     raise wrong_layout(root, spec.title, spec.layouts)
+
+
+def _may_be(place: Path, spec: DatasetSpec) -> bool:
+    """Whether a folder is not known to hold another set."""
+    manifest = read_manifest(place)
+    return manifest is None or manifest.set == spec.name

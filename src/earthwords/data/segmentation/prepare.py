@@ -25,6 +25,7 @@ from earthwords.data.engine.pool import in_order
 from earthwords.data.segmentation.encoding import decode, is_same, read_values, write_labels
 from earthwords.data.segmentation.layout import Files, Found, fill, find, natural, wrong_layout
 from earthwords.data.segmentation.manifest import MANIFEST, Entry, Manifest, read_manifest, sha256, write_manifest
+from earthwords.data.segmentation.reports import Prepared
 from earthwords.data.segmentation.spec import IGNORED, DatasetSpec
 from earthwords.data.segmentation.tiles import cut, tiles
 from earthwords.errors import SourceError, UsageError
@@ -42,35 +43,6 @@ class Work:
     spec: DatasetSpec
     found: Found
     into: Path
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """What a preparation came to."""
-
-    name: str
-    title: str
-    folder: str
-    items: int
-    expected: int | None
-    images: int
-    """Originals read, in this run and those before it that were interrupted."""
-    made: int
-    """Items written by this run; 0: all were there."""
-    skipped: tuple[str, ...]
-    """Files without a partner."""
-    seconds: float
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
-    def table(self) -> tuple[str, list[str], list[list[str]]]:
-        """Title, columns, rows."""
-        expected = "unknown" if self.expected is None else f"{self.expected:,}"
-        row = [self.name, self.folder, f"{self.images:,}", f"{self.items:,}", expected, f"{self.made:,}"]
-        title = f"{self.title}: {'prepared' if self.made else 'was prepared already'} ({self.seconds:.1f} s)"
-        return title, ["set", "folder", "originals", "items", "expected", "written now"], [row]
 
 
 def prepare_set(
@@ -215,8 +187,8 @@ def _run(
     job = journal / "job.json"
     told = json.dumps(_fingerprint(spec, work))
     if not job.is_file() or job.read_text() != told:
-        for each in ("set", "done.jsonl"):
-            _remove(journal / each)
+        for old in ("set", "done.jsonl"):
+            _remove(journal / old)
         job.write_text(told)
     for pattern in (spec.prepared.images[0], spec.prepared.labels[0]):
         _place(journal / "set", pattern, "x").parent.mkdir(parents=True, exist_ok=True)

@@ -196,7 +196,7 @@ BINARY = Encoding(at_least=128)
 def mmseg(
     encoding: Encoding, *, split: str = "val", image: str = ".png", label: str = ".png", also: str = ""
 ) -> Layout:
-    """`img_dir/SPLIT` and `ann_dir/SPLIT`, as mmsegmentation's converters write them; `also` ends the names of labels."""
+    """`img_dir/SPLIT` and `ann_dir/SPLIT`, as mmsegmentation's converters write them; `also` ends names of labels."""
     return Layout(
         images=(f"img_dir/{split}/{{key}}{image}",),
         labels=(f"ann_dir/{split}/{{key}}{also}{label}",),
