@@ -22,6 +22,7 @@ from earthwords.data.segmentation.reports import Prepared
 from earthwords.data.segmentation.spec import IGNORED, DatasetSpec, find_spec
 from earthwords.data.segmentation.tiles import tiles
 from earthwords.errors import SourceError, UsageError
+from earthwords.evaluation.segmentation import Confusion
 from earthwords.tasks._progress import Bar
 
 TILED = {
@@ -142,6 +143,15 @@ def test_from_the_download_to_the_truth(name: str, tmp_path: Path) -> None:
     assert list(checked.pixels.values()) == [*counts[: len(spec.classes)], counts[IGNORED]]
     assert min(list(checked.pixels.values())[:-1]) > 0, "a class without a pixel tests nothing"
 
+    confusion = Confusion(len(spec.classes))
+    for item in found:
+        right = np.where(item.labels == IGNORED, 0, item.labels)
+        confusion.add(item.labels, np.where(item.labels == 1, 0, right))
+    scores = confusion.scores()
+    assert scores.pixels.tolist() == list(checked.pixels.values())[:-1]
+    assert scores.accuracy == pytest.approx(1 - scores.pixels[1] / scores.pixels.sum(), abs=1e-12)
+    assert scores.iou[1] == 0 and (scores.iou[2:] == 1).all()
+
     again = prepare(name, tmp_path / "src", tmp_path / "out" / name)
     assert (again.made, again.items, again.images) == (0, made.items, 2)
 
@@ -164,8 +174,9 @@ def test_an_interrupted_run_goes_on_and_comes_to_the_same_bytes(
         return real(work)
 
     monkeypatch.setattr(module, "make", fragile)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stop:
         prepare(name, tmp_path / "src", tmp_path / "dst", partial=True)
+    assert stop.value.__notes__ == ["The same command goes on from here: 1 of 2 images are done."]
     assert not (tmp_path / "dst").exists() and (tmp_path / ".dst.journal").is_dir()
     with (tmp_path / ".dst.journal" / "done.jsonl").open("a") as file:
         file.write('["cut off')

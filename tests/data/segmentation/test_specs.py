@@ -11,6 +11,7 @@ from earthwords.data.segmentation.spec import GROUPS, IGNORED, PACKAGE, DatasetS
 from earthwords.errors import UsageError
 from earthwords.plugins import names
 from earthwords.presets import SEGMENT_PRESETS
+from tests.conftest import ROOT
 
 SPECS = {spec.name: spec for spec in all_specs()}
 PAPER = [
@@ -72,6 +73,12 @@ def test_settings_are_those_of_the_papers_configurations() -> None:
 def test_the_mean_of_the_multi_class_sets_is_the_printed_one() -> None:
     values = [number.value for name in PAPER[:8] for number in SPECS[name].published if number.method == "segearth-ov"]
     assert len(values) == 8 and sum(values) / 8 == pytest.approx(39.2, abs=0.05)
+
+
+def test_the_page_names_every_set() -> None:
+    page = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
+    for spec in SPECS.values():
+        assert f"| `{spec.name}` | {spec.title} | {len(spec.classes)} |" in page, spec.name
 
 
 def test_names_are_found_whatever_their_spelling() -> None:

@@ -107,8 +107,10 @@ def _encoded(truth: _Truth, fake: Fake) -> Image.Image:
 
 def _save(path: Path, image: Image.Image) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    options = {"quality": 95} if path.suffix.lower() == ".jpg" else {}
-    image.save(path, **options)
+    if path.suffix.lower() == ".jpg":
+        image.save(path, quality=95)
+    else:
+        image.save(path)
 
 
 class _Paths(TypedDict):

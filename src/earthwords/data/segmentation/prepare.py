@@ -197,12 +197,19 @@ def _run(
     made = 0
     with bar("preparing", len(work)) as tick, (journal / "done.jsonl").open("a", encoding="utf-8") as file:
         tick.skip(len(work) - len(left))
-        for each, found in zip(left, in_order(make, left, workers=workers), strict=True):
-            file.write(json.dumps([each.found.name, [asdict(entry) for entry in found]]) + "\n")
-            file.flush()
-            entries[each.found.name] = found
-            made += len(found)
-            tick(1)
+        try:
+            for each, found in zip(left, in_order(make, left, workers=workers), strict=True):
+                file.write(json.dumps([each.found.name, [asdict(entry) for entry in found]]) + "\n")
+                file.flush()
+                entries[each.found.name] = found
+                made += len(found)
+                tick(1)
+        except BaseException as error:
+            if entries:
+                error.add_note(
+                    f"The same command goes on from here: {len(entries):,} of {len(work):,} images are done."
+                )
+            raise
     return made, entries
 
 
