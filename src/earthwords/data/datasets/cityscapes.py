@@ -57,7 +57,7 @@ SPEC = DatasetSpec(
     licence="for research, not commercial",
     source="https://www.cityscapes-dataset.com/downloads",
     download="leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip, unpacked",
-    count=500,
+    count=500,  # https://github.com/PaddlePaddle/PaddleSeg documents it
     original=Layout(
         images=("leftImg8bit/val/{city}/{key}_leftImg8bit.png",),
         labels=("gtFine/val/{city}/{key}_gtFine_labelIds.png",),
@@ -76,5 +76,5 @@ SPEC = DatasetSpec(
         ),
     ),
     notes="Not seen from above: to compare methods with the papers they come from.",
-    unverified=("licence", "count"),
+    unverified=("licence",),
 )

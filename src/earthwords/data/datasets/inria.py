@@ -11,7 +11,7 @@ SPEC = DatasetSpec(
     palette=((0, 0, 0), (255, 255, 255)),
     background=0,
     settings=segearth(0.6),
-    gsd_m=(0.3, 0.3),
+    gsd_m=(0.3, 0.3),  # https://huggingface.co/datasets/blanchon/INRIA-Aerial-Image-Labeling
     licence="for research",
     source="https://project.inria.fr/aerialimagelabeling",
     download="AerialImageDataset with train/images and train/gt",
@@ -51,5 +51,5 @@ SPEC = DatasetSpec(
     tiling=Tiling(height=1000, width=1000),
     prepared=mmseg(indexed(2), split="split_test"),
     notes="27 of the labelled images, a split from https://github.com/liqiokkk/FCtL.",
-    unverified=("gsd_m", "published"),
+    unverified=("published",),
 )

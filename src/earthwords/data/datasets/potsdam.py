@@ -37,6 +37,7 @@ SPEC = DatasetSpec(
         labels=(
             "5_Labels_all_noBoundary/top_potsdam_{row}_{col}_label_noBoundary.tif",
             "*/top_potsdam_{row}_{col}_label_noBoundary.tif",
+            "*/top_potsdam_{row}_{col}_label*.tif",
         ),
         name="{row}_{col}",
         encoding=ISPRS,
@@ -60,5 +61,5 @@ SPEC = DatasetSpec(
     tiling=Tiling(height=512, width=512),
     prepared=mmseg(indexed(6, first=1)),
     notes="Clutter is part of the mean. mmsegmentation says step 256, but its windows begin every 512 pixels, as here.",
-    unverified=("gsd_m",),
+    unverified=("gsd_m", "original: how label files are called"),
 )

@@ -36,5 +36,5 @@ SPEC = DatasetSpec(
     tiling=Tiling(height=1080, width=1280, name="{name}_{top}_{bottom}_{left}_{right}", pad=True),
     prepared=mmseg(indexed(7), split="test"),
     notes="Moving and static cars are one class. Colours that no class has are background, as in SegEarth-OV.",
-    unverified=("licence", "published"),
+    unverified=("licence", "published", "original: the folders called Images"),
 )

@@ -27,5 +27,5 @@ SPEC = DatasetSpec(
         images=("test/images_pre/{key}.png",), labels=("test/targets_cvt_pre/{key}.png",), encoding=indexed(2)
     ),
     notes="Targets tell the damage; any value from 1 on is a building.",
-    unverified=("licence", "count", "published"),
+    unverified=("licence", "count", "published", "original: the folder called images"),
 )
