@@ -170,3 +170,22 @@ def test_the_last_window_is_shifted_back() -> None:
     assert starts(1500, 896, 512) == [0, 512, 604]
     assert starts(1408, 896, 512) == [0, 512]
     assert starts(896, 896, 512) == starts(300, 896, 512) == [0]
+
+
+def converter_starts(length: int, size: int, step: int) -> set[int]:
+    """First columns of mmsegmentation's ISPRS converters: windows of `size` at multiples of `size`, though as many as
+    fit at every `step`; those beyond the border are moved back to it."""
+    count = -(-(length - size) // step)
+    return {min(index * size, length - size) for index in range(count + 1)}
+
+
+def slide_starts(length: int, size: int, step: int) -> set[int]:
+    """First columns of its converter of iSAID: at every `step` inside the image, moved back where they reach beyond."""
+    return {min(first, length - size) for first in range(0, length, step)}
+
+
+def test_windows_are_those_of_the_converters() -> None:
+    for length in range(512, 3000, 7):
+        assert converter_starts(length, 512, 256) == set(starts(length, 512, 512)), length
+    for length in range(896, 4000, 11):
+        assert slide_starts(length, 896, 512) == set(starts(length, 896, 512)), length

@@ -20,7 +20,7 @@ SPEC = DatasetSpec(
     count=80,
     original=FOLDERS,
     prepared=FOLDERS,
-    notes="Its page at Hugging Face says CC BY 4.0, its repository non-commercial. The publishers call the second class "
-    "wall; SegEarth-OV asks for facade.",
+    notes="Its page at Hugging Face says CC BY 4.0, its repository non-commercial. Its publishers call class 1 wall; "
+    "SegEarth-OV asks for facade.",
     unverified=("count",),
 )
