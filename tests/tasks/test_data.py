@@ -23,6 +23,7 @@ def test_list(command: Command) -> None:
     assert table.code == 0 and "1,669 ?" in table.out and "wbs-si" in table.out
     one = command("data", "list", "vaihingen")
     assert "segearth-ov 29.1 mIoU ?" in one.out and "impervious surface | building" in one.out
+    assert "segearth-ov-2: threshold 0.1, global token -0.3, words road | building | grass" in one.out
     command("data", "list", "potsdm").failed(2, "Unknown data set 'potsdm'. Did you mean 'potsdam'?")
 
 

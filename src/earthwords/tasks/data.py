@@ -217,7 +217,7 @@ def _shown(row: dict[str, Any], key: str) -> str:
     if key == "classes":
         return " | ".join(value)
     if key == "settings":
-        return "; ".join(f"{p}: threshold {s['threshold']:g}, {s['cls_weight']:g}" for p, s in value.items())
+        return "; ".join(_setting(preset, s, row["classes"]) for preset, s in value.items())
     if key == "published":
         return "; ".join(f"{n['method']} {n['value']:g} {n['metric']}" for n in value)
     if key == "palette":
@@ -227,3 +227,8 @@ def _shown(row: dict[str, Any], key: str) -> str:
     if isinstance(value, dict):
         return "; ".join(f"{k}: {', '.join(v)}" for k, v in value.items())
     return ", ".join(value) if isinstance(value, list) else str(value)
+
+
+def _setting(preset: str, setting: dict[str, Any], classes: list[str]) -> str:
+    words = "" if setting["classes"] == classes else f", words {' | '.join(setting['classes'])}"
+    return f"{preset}: threshold {setting['threshold']:g}, global token {setting['cls_weight']:g}{words}"
