@@ -28,6 +28,7 @@ SPEC = DatasetSpec(
     ),
     only=tuple(f"tile{tile}_image_part_{part:03d}" for tile in (7, 8) for part in range(1, 10)),
     prepared=mmseg(indexed(5), split="test", image=".jpg"),
-    notes="Land is unpaved ground. Tiles 7 and 8 are measured, 1 to 5 are for training and 6 for validation; images of one tile abut.",
+    notes="Land is unpaved ground. Tiles 7 and 8 are measured, 1 to 5 are for training and 6 for validation; images of "
+    "one tile abut.",
     unverified=("licence", "source", "original: the layout Tile N/images, Tile N/masks"),
 )
