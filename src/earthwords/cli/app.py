@@ -41,6 +41,11 @@ app.command(
 app.command(
     "earthwords.tasks.evaluate:evaluate", name="evaluate", help="Measure a model on scenes: classification, retrieval."
 )
+data = App(name="data", help="Data sets for segmentation: list, prepare, check.")
+data.command("earthwords.tasks.data:list_data", name="list", help="What sets there are, and what is known of them.")
+data.command("earthwords.tasks.data:prepare_data", name="prepare", help="Make a downloaded set ready to be measured.")
+data.command("earthwords.tasks.data:check_data", name="check", help="Check a set on disk: counts, sizes, labels.")
+app.command(data)
 app.command("earthwords.tasks.pairs:pairs", name="pairs", help="Boxes and masks to images with captions.")
 app.command(
     "earthwords.tasks.expressions:expressions", name="expressions", help="Masks to sentences that mean certain things."

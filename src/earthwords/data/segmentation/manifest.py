@@ -1,0 +1,70 @@
+"""What a prepared set holds: `earthwords.json`, a line an item with the hashes of its files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from earthwords.errors import SourceError, brief
+
+MANIFEST = "earthwords.json"
+_BLOCK = 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """An item."""
+
+    name: str
+    source: str
+    """Name of the original."""
+    height: int
+    """Pixels."""
+    width: int
+    image: str
+    """Sha256 of the file."""
+    labels: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """All items of a prepared set."""
+
+    set: str
+    split: str
+    items: tuple[Entry, ...]
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write it into the folder; equal sets have equal bytes."""
+    lines = ",\n".join(json.dumps(asdict(entry), ensure_ascii=False) for entry in manifest.items)
+    head = json.dumps({"set": manifest.set, "split": manifest.split}, ensure_ascii=False)[1:-1]
+    (folder / MANIFEST).write_text(f'{{{head}, "items": [\n{lines}\n]}}\n', encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """What a folder says it holds; None: nothing.
+
+    Raises:
+        SourceError: the file is damaged.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        items = tuple(Entry(**entry) for entry in told["items"])
+        return Manifest(set=str(told["set"]), split=str(told["split"]), items=items)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise SourceError(f"Cannot read {path}: {brief(error)}; prepare the set again.") from error
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,234 @@
+"""Data sets for semantic segmentation: what there is, making a download ready, checking what is on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from earthwords.data.segmentation.reports import Checked, Prepared
+from earthwords.errors import UsageError
+from earthwords.tasks._progress import Talk
+from earthwords.tasks._training import check_positive
+
+if TYPE_CHECKING:
+    from earthwords.data.segmentation.spec import DatasetSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataList:
+    """Known sets."""
+
+    sets: tuple[dict[str, Any], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"sets": list(self.sets)}
+
+    def table(self) -> tuple[str, Sequence[str], list[list[str]]]:
+        """Title, columns, rows; of one set, everything that is known."""
+        if len(self.sets) == 1:
+            (row,) = self.sets
+            rows = [[key, _marked(row, key, shown)] for key in row if (shown := _shown(row, key))]
+            return f"{row['title']} (?: recalled, not verified)", ["what", ""], rows
+        columns = ["name", "group", "classes", "items", "metres a pixel", "licence", "source"]
+        rows = [
+            [
+                each["name"],
+                each["group"],
+                str(len(each["classes"])),
+                _marked(each, "count", "-" if each["count"] is None else f"{each['count']:,}") + f" {each['split']}",
+                _marked(each, "gsd_m", _range(each["gsd_m"])),
+                _marked(each, "licence", each["licence"]),
+                each["source"],
+            ]
+            for each in self.sets
+        ]
+        return "Data sets for semantic segmentation (?: recalled, not verified)", columns, rows
+
+
+def list_data(name: str | None = None, /) -> DataList:
+    """List data sets for segmentation: classes, size, resolution, licence, where to get them, what is not verified.
+
+    Parameters
+    ----------
+    name
+        Show everything that is known of one set.
+    """
+    from earthwords.data.segmentation.spec import all_specs, find_spec
+
+    return DataList(sets=tuple(map(_row, all_specs() if name is None else [find_spec(name)])))
+
+
+def prepare_data(
+    name: str,
+    src: Path,
+    dst: Path,
+    /,
+    *,
+    partial: Annotated[bool, Parameter(negative="")] = False,
+    workers: int = 1,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> Prepared:
+    """Make a downloaded data set ready: take the measured part, decode labels, cut tiles, note what was made.
+
+    A run that was killed goes on where it stopped when the same command is given again; DST appears whole or not at
+    all.
+
+    Parameters
+    ----------
+    name
+        Of the set, see `earthwords data list`.
+    src
+        Folder of the download, unpacked, or one up to two levels above.
+    dst
+        Folder to make.
+    partial
+        Prepare what is there although files are missing.
+    workers
+        Processes.
+    overwrite
+        Prepare again what DST holds already.
+    quiet
+        No progress, no notices.
+    """
+    check_positive(workers=workers)
+    from earthwords.data.segmentation.prepare import prepare_set
+    from earthwords.data.segmentation.spec import find_spec
+
+    spec, talk = find_spec(name), Talk(quiet=quiet)
+    if dst.exists() and not dst.is_dir():
+        raise UsageError(f"{dst} is a file; name a folder.")
+    made = prepare_set(
+        spec,
+        _folder(src),
+        dst,
+        bar=lambda what, total: talk.bar(what, total, unit="images"),
+        workers=workers,
+        partial=partial,
+        overwrite=overwrite,
+    )
+    if made.skipped:
+        talk.say(f"Left out, without a partner: {len(made.skipped):,} files, such as {made.skipped[0]}")
+    if made.expected is not None and made.items != made.expected:
+        sure = "" if spec.counted is not None else " as far as is recalled"
+        talk.say(f"{made.items:,} items; the whole set has {made.expected:,}{sure}.")
+    return made
+
+
+def check_data(
+    name: str,
+    root: Path,
+    /,
+    *,
+    partial: Annotated[bool, Parameter(negative="")] = False,
+    workers: int = 1,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> Checked:
+    """Check a data set on disk: number of items, partners, sizes, values of labels, changes since it was prepared.
+
+    The exit code is 1 if anything is wrong.
+
+    Parameters
+    ----------
+    name
+        Of the set, see `earthwords data list`.
+    root
+        Its folder, or one up to two levels above.
+    partial
+        Fewer items than the whole set has are right too.
+    workers
+        Processes.
+    quiet
+        No progress, no list of problems.
+    """
+    check_positive(workers=workers)
+    from earthwords.data.segmentation.check import check_set
+    from earthwords.data.segmentation.spec import find_spec
+
+    talk = Talk(quiet=quiet)
+    checked = check_set(
+        find_spec(name),
+        _folder(root),
+        bar=lambda what, total: talk.bar(what, total, unit="images"),
+        workers=workers,
+        partial=partial,
+    )
+    for problem in checked.problems:
+        talk.say(problem)
+    return checked
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise UsageError(f"{path} is not a folder; name the one that holds the data set, unpacked.")
+    return path
+
+
+def _row(spec: DatasetSpec) -> dict[str, Any]:
+    """What a row says, in plain values."""
+    return {
+        "name": spec.name,
+        "title": spec.title,
+        "group": spec.group,
+        "split": spec.split,
+        "count": spec.count,
+        "classes": list(spec.classes),
+        "palette": [list(rgb) for rgb in spec.palette],
+        "background": spec.background,
+        "metric": spec.metric,
+        "gsd_m": None if spec.gsd_m is None else list(spec.gsd_m),
+        "licence": spec.licence,
+        "source": spec.source,
+        "download": spec.download,
+        "settings": {
+            preset: {"threshold": s.threshold, "cls_weight": s.cls_weight, "classes": list(s.classes or spec.classes)}
+            for preset, s in spec.settings.items()
+        },
+        "published": [
+            {"method": p.method, "metric": p.metric, "value": p.value, "source": p.source, "verified": p.verified}
+            for p in spec.published
+        ],
+        "original": {"images": list(spec.original.images), "labels": list(spec.original.labels)},
+        "prepared": {"images": list(spec.prepared.images), "labels": list(spec.prepared.labels)},
+        "tiles": None if spec.tiling is None else f"{spec.tiling.width} x {spec.tiling.height}",
+        "notes": spec.notes,
+        "unverified": list(spec.unverified),
+    }
+
+
+def _marked(row: dict[str, Any], field: str, shown: str) -> str:
+    return f"{shown} ?" if shown and any(each.startswith(field) for each in row["unverified"]) else shown
+
+
+def _range(gsd: list[float] | None) -> str:
+    return "" if gsd is None else f"{gsd[0]:g}" if gsd[0] == gsd[1] else f"{gsd[0]:g} - {gsd[1]:g}"
+
+
+def _shown(row: dict[str, Any], key: str) -> str:
+    """A value in words; empty: not known."""
+    value = row[key]
+    if value is None or value in ([], {}):
+        return ""
+    if key == "classes":
+        return " | ".join(value)
+    if key == "settings":
+        return "; ".join(_setting(preset, s, row["classes"]) for preset, s in value.items())
+    if key == "published":
+        return "; ".join(f"{n['method']} {n['value']:g} {n['metric']}" for n in value)
+    if key == "palette":
+        return " ".join("#{:02x}{:02x}{:02x}".format(*rgb) for rgb in value)
+    if key == "gsd_m":
+        return _range(value)
+    if isinstance(value, dict):
+        return "; ".join(f"{k}: {', '.join(v)}" for k, v in value.items())
+    return ", ".join(value) if isinstance(value, list) else str(value)
+
+
+def _setting(preset: str, setting: dict[str, Any], classes: list[str]) -> str:
+    words = "" if setting["classes"] == classes else f", words {' | '.join(setting['classes'])}"
+    return f"{preset}: threshold {setting['threshold']:g}, global token {setting['cls_weight']:g}{words}"
