@@ -1,10 +1,11 @@
 """Dual encoders side by side on held-out real images: one table.
 
-    python benchmarks/compare_models.py DATA MODEL [MODEL ...] [--json FILE]
+    python benchmarks/compare_models.py DATA MODEL [MODEL ...] [--only ROW ...] [--json FILE]
 
 MODEL is a folder or name, such as `tiny`. Rows, in percent: RSICD test and UCM-captions test, mean recall; AID and UC
 Merced test, zero-shot; Dubai tiles 7 and 8, mIoU of five classes, and buildings_mix, IoU of buildings, both read as the
 preset `tiny` reads them, without upsampler and with `tiny-jbu`. `ratio` is the last model against the first.
+`--only` prints the rows whose names begin so.
 """
 
 from __future__ import annotations
@@ -53,11 +54,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("models", nargs="+")
+    parser.add_argument("--only", nargs="+", default=[""])
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     rows = []
     print(f"{'':<36}" + "".join(f"{Path(m).name:>14}" for m in args.models) + f"{'ratio':>8}")
-    for name, measure in MEASURES.items():
+    chosen = {name: measure for name, measure in MEASURES.items() if name.startswith(tuple(args.only))}
+    for name, measure in chosen.items():
         values = [measure(model, args.data) for model in args.models]
         ratio = values[-1] / values[0]
         print(f"{name:<36}" + "".join(f"{v:14.1f}" for v in values) + f"{ratio:8.2f}", flush=True)

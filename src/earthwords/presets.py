@@ -145,7 +145,7 @@ TINY = SegmentPreset(
     upsampler_weights="tiny-jbu",
     energy=0.9999,
     templates="aerial",
-    logit_scale=12.9,
+    logit_scale=14.0,
     gsd=(0.25, 4.0),
     note="embedded in the package, works offline; see docs/models/tiny.md",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import types
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from earthwords.errors import UsageError, WeightsError
@@ -166,6 +167,18 @@ def test_the_small_one_comes_from_a_clip_and_a_fresh_sam(micro: Path, tmp_path: 
         assert torch.equal(model.ids(["water"]), again.ids(["water"]))
         short = again(images(2)[1:], again.ids(["water"])).logits[0]
         torch.testing.assert_close(short, theirs[1], atol=1e-4, rtol=1e-4)
+
+
+def test_a_clip_that_has_changed_is_noticed(micro: Path, tmp_path: Path) -> None:
+    clip = Path(shutil.copytree(micro, tmp_path / "clip"))
+    row = micro_preset(clip)
+    store_refseg(assemble(row), row, tmp_path / "model")
+    assert load_refseg(str(tmp_path / "model"))
+    state = load_file(clip / "model.safetensors")
+    state["text_projection.weight"] += 0.5
+    save_file(state, clip / "model.safetensors")
+    with pytest.raises(WeightsError, match="was trained on other weights"):
+        load_refseg(str(tmp_path / "model"))
 
 
 def test_frozen_batch_norms_keep_their_statistics(micro: Path) -> None:

@@ -24,6 +24,7 @@ from earthwords.models.architectures import referrer, sam2_config, sam_config, s
 from earthwords.models.backbones._trunk import ConvTrunk
 from earthwords.models.checkpoint import read_state
 from earthwords.models.convert import check_finite, listed, load_strict
+from earthwords.models.fingerprint import weights_hash
 from earthwords.models.folder import folder_state, without_remarks
 from earthwords.models.prompter import AttnPrompter
 from earthwords.models.prompter2 import CascadedPrompter
@@ -112,7 +113,7 @@ def store_refseg(
         if name in names
     }
     _write(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
-    card = {"preset": {**asdict(preset), "weights": None}, **(told or {})}
+    card = {"preset": {**asdict(preset), "weights": None}, "base": base_hash(model, preset), **(told or {})}
     _write(folder / CARD, (json.dumps(card, indent=2) + "\n").encode())
 
 
@@ -157,7 +158,18 @@ def _from_folder(path: Path, *, offline: bool) -> Loaded:
     state = {name: _floats(value) for name, value in read_state(path / WEIGHTS_FILE).items()}
     model = assemble(preset, offline=offline)
     _load(model, state, kept(model, preset), path)
+    if card.get("base") not in (None, base_hash(model, preset)):
+        raise WeightsError(f"{path} was trained on other weights of {preset.words} than there are now; train it again.")
     return Loaded(model=model, preset=preset)
+
+
+def base_hash(model: RefSeg, preset: ReferPreset) -> str | None:
+    """Of the frozen weights of a dual encoder of ours, which a later version may replace; None: of a published one."""
+    if not isinstance(model.words, ClipWords):
+        return None
+    learned = kept(model, preset)
+    frozen = {name: value for name, value in model.words.state_dict(prefix="words.").items() if name not in learned}
+    return weights_hash(frozen)
 
 
 def _row_of(table: dict[str, Any]) -> ReferPreset:
