@@ -4,7 +4,7 @@
 
 MODEL is a folder or name, such as `tiny`. Rows, in percent: RSICD test and UCM-captions test, mean recall; AID and UC
 Merced test, zero-shot; Dubai tiles 7 and 8, mIoU of five classes, and buildings_mix, IoU of buildings, both read as the
-preset `tiny` reads them, without upsampler and with `tiny-jbu`. `ratio` is the last model against the first.
+preset `tiny` reads them, without upsampler. `ratio` is the last model against the first.
 `--only` prints the rows whose names begin so.
 """
 
@@ -19,23 +19,14 @@ from pathlib import Path
 import heldout
 from earthwords.inference.segmenter import Segmenter
 from earthwords.models.weights import load_clip
-from earthwords.presets import TINY, SegmentPreset
+from earthwords.presets import TINY
 
 PLAIN = replace(TINY, upsampler=None, upsampler_weights=None, energy=1.0)
 Measure = Callable[[str, Path], float]
 
 
-def _segmenter(model: str, preset: SegmentPreset) -> Segmenter:
-    weights = None if preset.upsampler is None else preset.upsampler_weights
-    return Segmenter.from_preset(preset, model=model, upsampler_weights=weights, batch=16)
-
-
-def _dubai(model: str, data: Path, preset: SegmentPreset) -> float:
-    return 100 * heldout.dubai(_segmenter(model, preset), data, "78").miou
-
-
-def _buildings(model: str, data: Path, preset: SegmentPreset) -> float:
-    return heldout.buildings(_segmenter(model, preset), data)
+def _segmenter(model: str) -> Segmenter:
+    return Segmenter.from_preset(PLAIN, model=model, batch=16)
 
 
 MEASURES: dict[str, Measure] = {
@@ -43,10 +34,8 @@ MEASURES: dict[str, Measure] = {
     "UCM-captions test, mean recall": lambda m, d: heldout.ucm_captions(load_clip(m), d)["mean_recall"],
     "AID test, zero-shot": lambda m, d: heldout.aid(load_clip(m), d, heldout.in_test),
     "UC Merced test, zero-shot": lambda m, d: heldout.ucm(load_clip(m), d),
-    "Dubai 7-8, mIoU, no upsampler": lambda m, d: _dubai(m, d, PLAIN),
-    "Dubai 7-8, mIoU, tiny-jbu": lambda m, d: _dubai(m, d, TINY),
-    "buildings_mix, IoU, no upsampler": lambda m, d: _buildings(m, d, PLAIN),
-    "buildings_mix, IoU, tiny-jbu": lambda m, d: _buildings(m, d, TINY),
+    "Dubai 7-8, mIoU": lambda m, d: 100 * heldout.dubai(_segmenter(m), d, "78").miou,
+    "buildings_mix, IoU": lambda m, d: heldout.buildings(_segmenter(m), d),
 }
 
 
