@@ -244,6 +244,7 @@ REFSEG_TINY = replace(
     architecture="refseg-tiny",
     segmenter=None,
     words="tiny",
+    weights="refseg-tiny",
     lora_dropout=0.0,
     learn_calibration=True,
     padding="longest",

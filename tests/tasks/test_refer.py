@@ -94,11 +94,18 @@ def test_long_and_foreign_sentences_are_told(refer: Refer, tmp_path: Path) -> No
 
 
 def test_python_gives_the_same(refer: Refer, model: Path, scene: Path, tmp_path: Path) -> None:
-    assert refer("the red roof", tmp_path / "o.tif", "--threshold", 0.3, "--all", "--quiet").code == 0
     referrer = earthwords.Referrer.from_preset("refseg-tiny", model=model, device="cpu")
-    found = referrer.predict(scene, "the red roof", threshold=0.3, every=True)
+    probabilities = referrer.predict(scene, "the red roof", threshold=0, every=True, probabilities=True).probabilities
+    assert probabilities is not None
+    middle = round(float(np.median(probabilities)), 6)
+    done = refer("the red roof", tmp_path / "o.tif", "--threshold", middle, "--all", "--quiet", "--json")
+    assert done.code == 0, done.err
+    found = referrer.predict(scene, "the red roof", threshold=middle, every=True)
     with rasterio.open(tmp_path / "o.tif") as file:
         np.testing.assert_array_equal(file.read(1), found.labels)
+    (told,) = json.loads(done.out)["classes"]
+    assert told["pixels"] == (found.labels == 0).sum() and told["pixels"] != HEIGHT * WIDTH
+    assert told["share"] == pytest.approx(told["pixels"] / (HEIGHT * WIDTH), abs=1e-6), "of all that was observed"
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,7 @@ class PreviewBuilder:
         self._middle_cols = _middles(self.width, grid.width)
         self._labels = np.full((self.height, self.width), vocabulary.nodata, vocabulary.label_dtype)
         self._pixels = np.zeros(len(vocabulary), np.int64)
+        self._observed = 0
 
     def add(self, row: int, rgb: Array, labels: Array, valid: Array) -> None:
         """Rows from `row` on, in any order: image `(3, row, col)` 0..1, labels and valid `(row, col)`."""
@@ -84,13 +85,14 @@ class PreviewBuilder:
             )
         self._rgb.add(row, rgb, valid)
         self._sample(row, np.where(valid, labels, self.vocabulary.nodata))
+        self._observed += int(valid.sum())
         known = labels[valid & (labels < len(self.vocabulary))]
         self._pixels += np.bincount(known.ravel(), minlength=len(self.vocabulary))
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """`(class,)` share of the labelled pixels added so far, 0..1."""
-        return self._pixels / max(1, int(self._pixels.sum()))
+        """`(class,)` share of the observed pixels added so far, 0..1."""
+        return self._pixels / max(1, self._observed)
 
     def image(self) -> Image.Image:
         """The picture, RGB."""

@@ -21,10 +21,12 @@ class Figures:
         self._score, self._area = np.zeros(count), np.zeros(count)
         self._polygons = np.zeros(count, np.int64)
         self._all = grid.height * grid.width
+        self._observed = 0
 
     def add(self, strip: Strip) -> None:
         """Count a strip."""
         count = len(self.vocabulary)
+        self._observed += int(strip.valid.sum())
         known = strip.labels < count
         labels = strip.labels[known].astype(np.int64)
         self._pixels += np.bincount(labels, minlength=count)
@@ -45,8 +47,8 @@ class Figures:
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """`(class,)` of the labelled pixels, 0..1."""
-        return self._pixels / max(1, int(self._pixels.sum()))
+        """`(class,)` of the observed pixels, 0..1."""
+        return self._pixels / max(1, self._observed)
 
     def classes(self, *, polygons: bool) -> tuple[ClassReport, ...]:
         """The table."""

@@ -43,7 +43,7 @@ class WeightSpec:
     sha256: str | None = None
     megabytes: int = 0
     kind: str = "clip"
-    """`clip` or `upsampler`."""
+    """`clip`, `upsampler` or `referring`."""
     method: str | None = None
     """Of an upsampler: the file of `models.upsamplers` that takes it when no weights are named; None: none does."""
     backbone: str | None = None
@@ -198,6 +198,16 @@ WEIGHTS: dict[str, WeightSpec] = {
                 note="embedded; trained by us for `tiny`",
             )
             for method, paper in _TINY_UPSAMPLERS.items()
+        ),
+        WeightSpec(
+            name="refseg-tiny",
+            source="package",
+            file="refseg-tiny",
+            licence="research use (see docs/models/refseg-tiny.md)",
+            paper="https://arxiv.org/abs/2501.06809",
+            kind="referring",
+            backbone="tiny",
+            note="embedded; trained by us on `tiny`",
         ),
         WeightSpec(
             name="anyup-multi-backbone",

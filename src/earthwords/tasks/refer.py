@@ -15,6 +15,12 @@ from earthwords.tasks.segment import Bands, creation_options, scene_spec
 from earthwords.types import SceneReport
 
 
+TINY_NOTICE = (
+    "Using the embedded model 'refseg-tiny', which is small and was trained for an hour: it reads classes better than "
+    "relations. For real work train RSRefSeg on sentences of your own (docs/train-refer.md) and give --model."
+)
+
+
 def refer(
     src: str,
     *sentence_and_dst: Annotated[str | Path, Parameter(name="[SENTENCE...] DST")],
@@ -119,6 +125,8 @@ def refer(
     with scene_spec(src, bands, gsd, bounds, nodata, stretch).open() as scene:
         for note in scene.notes:
             talk.say(f"Note: {note}")
+        if preset == "refseg-tiny" and model is None:
+            talk.say(TINY_NOTICE)
         with talk.download(f"loading {model or preset}"):
             referrer = Referrer.from_preset(preset, model=model, device=device, overlap=overlap, offline=offline)
         loading_s = time.perf_counter() - began
