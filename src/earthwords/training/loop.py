@@ -149,6 +149,7 @@ def train(
     settings = {**{name: str(value) for name, value in asdict(schedule).items()}, **task.settings}
     settings["processes"] = str(group.size)
     start, spent = 0, 0.0
+    group.wait()  # for the checkpoint of a run that ended here a moment ago
     if resume and (folder / CHECKPOINT).exists():
         start, spent = _restore(folder / CHECKPOINT, model, optimizer, average, settings)
     group.wait()
