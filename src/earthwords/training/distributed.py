@@ -101,6 +101,7 @@ def joined(device: torch.device) -> Iterator[Group]:
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Group(rank=distributed.get_rank(), size=distributed.get_world_size())
+        distributed.barrier()  # nobody leaves while another one still talks
     finally:
         distributed.destroy_process_group()
 
