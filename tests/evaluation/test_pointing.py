@@ -103,6 +103,7 @@ def test_the_verb(command: Command, model: Path, tmp_path: Path) -> None:
         (["referring"], "Name the lists"),
         (["referring", "knn", "x.jsonl"], "ask for one of them"),
         (["referring", "none.jsonl"], "Cannot read the list"),
+        (["refering", "x.jsonl"], "referring"),
     ],
 )
 def test_refusals(command: Command, tmp_path: Path, words: list[str], fragment: str) -> None:

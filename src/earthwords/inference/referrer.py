@@ -262,7 +262,7 @@ class Referrer:
         self, view: View, part: Window, said: Said, which: Sequence[int], threshold: float, account: Account
     ) -> list[Match]:
         """What some sentences find in a part of a view."""
-        pixels, valid = view.read(self.side, account)
+        pixels, valid = view.read(account)
         if not valid.any():
             return []
         device = self.model.device

@@ -37,7 +37,7 @@ class View:
     whole: bool = False
     """All of the region: the model fits it to its square as its authors do; else what lacks to a square is filled."""
 
-    def read(self, side: int, account: Account) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    def read(self, account: Account) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Pixels `(3, row, col)`, 0..1 and 0 where nothing was observed, and valid `(row, col)`, of the window."""
         return read_twice(self.scene.read, self.window, self.scene.grid, account)
 

@@ -247,7 +247,8 @@ def _sorted_out(what: Sequence[str]) -> tuple[list[str], list[str]]:
     tasks = list(dict.fromkeys(word for word in what if word in TASK_NAMES))
     if not tasks:
         wrong = next(iter(what), None)
-        told = f" {wrong!r} is none; {did_you_mean(wrong, TASK_NAMES)}" if wrong else f" {did_you_mean('', TASK_NAMES)}"
+        known = (*TASK_NAMES, TASK)
+        told = f" {wrong!r} is none; {did_you_mean(wrong, known)}" if wrong else f" {did_you_mean('', known)}"
         raise UsageError(f"Name a task to measure.{told}")
     return tasks, list(dict.fromkeys(word for word in what if word not in TASK_NAMES))
 

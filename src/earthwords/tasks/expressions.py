@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from earthwords.data.engine.listed import ExpressionsReport
 from earthwords.errors import UsageError
 from earthwords.tasks._progress import Talk
-from earthwords.tasks.train_clip import check_positive
+from earthwords.tasks._training import check_positive
 
 Format = Literal["auto", "coco", "voc", "dota", "yolo", "masks", "geojson", "rrsisd", "refsegrs", "risbench"]
 

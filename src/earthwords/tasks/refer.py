@@ -15,7 +15,7 @@ from earthwords.tasks.segment import Bands, creation_options, scene_spec
 from earthwords.types import SceneReport
 
 TINY_NOTICE = (
-    "Using the embedded model 'refseg-tiny', which is small and was trained for an hour: it reads classes better than "
+    "Using the embedded model 'refseg-tiny', which is small and was trained briefly: it reads classes better than "
     "relations. For real work train RSRefSeg on sentences of your own (docs/train-refer.md) and give --model."
 )
 

@@ -13,8 +13,9 @@ from PIL import Image
 from earthwords.data.segmentation.fakes import make_fake
 from earthwords.data.segmentation.loader import open_set
 from earthwords.data.segmentation.spec import find_spec
-from earthwords.data.segmentation.tiles import starts, tiles
+from earthwords.data.segmentation.tiles import tiles
 from earthwords.errors import SourceError, UsageError
+from earthwords.geo.tiling import axis_starts
 from tests.data.segmentation.test_prepare import check, pixels, prepare
 
 
@@ -167,9 +168,9 @@ def test_tiles_are_as_many_as_published(name: str, size: tuple[int, int], count:
 
 
 def test_the_last_window_is_shifted_back() -> None:
-    assert starts(1500, 896, 512) == [0, 512, 604]
-    assert starts(1408, 896, 512) == [0, 512]
-    assert starts(896, 896, 512) == starts(300, 896, 512) == [0]
+    assert axis_starts(1500, 896, 512) == (0, 512, 604)
+    assert axis_starts(1408, 896, 512) == (0, 512)
+    assert axis_starts(896, 896, 512) == axis_starts(300, 896, 512) == (0,)
 
 
 def converter_starts(length: int, size: int, step: int) -> set[int]:
@@ -186,6 +187,6 @@ def slide_starts(length: int, size: int, step: int) -> set[int]:
 
 def test_windows_are_those_of_the_converters() -> None:
     for length in range(512, 3000, 7):
-        assert converter_starts(length, 512, 256) == set(starts(length, 512, 512)), length
+        assert converter_starts(length, 512, 256) == set(axis_starts(length, 512, 512)), length
     for length in range(896, 4000, 11):
-        assert slide_starts(length, 896, 512) == set(starts(length, 896, 512)), length
+        assert slide_starts(length, 896, 512) == set(axis_starts(length, 896, 512)), length

@@ -10,7 +10,6 @@ from pathlib import Path
 from earthwords.errors import SourceError, brief
 
 MANIFEST = "earthwords.json"
-_BLOCK = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +62,5 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 def sha256(path: Path) -> str:
     """Of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

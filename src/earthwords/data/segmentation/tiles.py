@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.data.segmentation.spec import Tiling
+from earthwords.geo.tiling import axis_starts
 from earthwords.types import Window
 
 
@@ -28,8 +29,8 @@ def tiles(name: str, size: tuple[int, int], tiling: Tiling | None) -> tuple[Tile
         height, width = min(height, size[0]), min(width, size[1])
     windows = [
         Window(row=row, col=col, height=height, width=width)
-        for row in starts(size[0], height, tiling.step or tiling.height)
-        for col in starts(size[1], width, tiling.step or tiling.width)
+        for row in axis_starts(size[0], height, min(height, tiling.step or height))
+        for col in axis_starts(size[1], width, min(width, tiling.step or width))
     ]
     return tuple(
         Tile(
@@ -38,11 +39,6 @@ def tiles(name: str, size: tuple[int, int], tiling: Tiling | None) -> tuple[Tile
         )
         for w in windows
     )
-
-
-def starts(length: int, size: int, step: int) -> list[int]:
-    """Where windows begin: every `step`, the last one shifted back so that it ends at the border."""
-    return [*range(0, length - size, step), max(0, length - size)]
 
 
 def cut(pixels: NDArray[np.uint8], window: Window, *, fill: int) -> NDArray[np.uint8]:
