@@ -199,6 +199,10 @@ class ReferPreset:
     """SAM gets the global activation as a mask prompt."""
     antialias: bool = False
     """Pixels are averaged where an image is shrunk; the authors sample."""
+    word_prompts: int = 0
+    """Prompts that the words themselves make, besides the authors'."""
+    fuse: bool = False
+    """SAM sees the dual encoder's features too."""
     losses: tuple[str, ...] = ("bce",)
     """Names of `training.referring.LOSSES`."""
     lr: float = 1e-4
@@ -220,7 +224,9 @@ class ReferPreset:
 
     def faithful(self) -> ReferPreset:
         """As the authors' code does it."""
-        return replace(self, padding="longest", norm="batch", local="all", antialias=False, ema=0.0)
+        return replace(
+            self, padding="longest", norm="batch", local="all", antialias=False, word_prompts=0, fuse=False, ema=0.0
+        )
 
 
 RSREFSEG_B = ReferPreset(
@@ -249,6 +255,9 @@ REFSEG_TINY = replace(
     learn_calibration=True,
     padding="longest",
     antialias=True,
+    word_prompts=8,
+    fuse=True,
+    losses=("bce", "dice"),
     lr=1e-3,
     ema=0.999,
     clip_norm=1.0,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from earthwords.errors import UsageError, WeightsError
 from earthwords.models import architectures
 from earthwords.models.adapters import checkpoint_gradients
-from earthwords.models.prompter import AttnPrompter, activate, fourier_position
+from earthwords.models.prompter import AttnPrompter, WordPrompts, activate, fourier_position
 from earthwords.models.refseg import RefSeg, enlarge
 from earthwords.models.refseg_load import assemble, kept, load_refseg, store_refseg
 from earthwords.models.refseg_names import from_authors, to_authors
@@ -89,6 +89,37 @@ def test_an_image_is_encoded_once_for_all_sentences(bases: ReferPreset) -> None:
             torch.testing.assert_close(together[i], alone[0], atol=2e-5, rtol=1e-4)
     assert (together[0] - together[2]).abs().max() > 1e-3
     assert enlarge(together, (33, 50)).shape == (3, 1, 33, 50)
+
+
+def test_the_words_themselves_make_prompts_whatever_the_padding() -> None:
+    torch.manual_seed(3)
+    speaker = WordPrompts(6, 8, count=3).eval()
+    tokens = torch.randn(2, 5, 6)
+    words = torch.tensor([[False, True, True, False, False], [False, True, True, True, True]])
+    out = speaker(tokens, words)
+    assert out.shape == (2, 1, 3, 8)
+    alone = speaker(tokens[:1, :3], words[:1, :3])
+    torch.testing.assert_close(out[:1], alone)
+    other = tokens.clone()
+    other[0, 2] += 1
+    other[0, 4] += 1
+    assert (speaker(other, words) - out).abs().amax(dim=(1, 2, 3)).tolist() == [pytest.approx(0.5, abs=0.5), 0]
+    wordless = speaker(tokens, torch.zeros_like(words))
+    torch.testing.assert_close(wordless, speaker(tokens[:, :1], torch.ones(2, 1, dtype=torch.bool)))
+
+
+@pytest.mark.parametrize("change", [{"word_prompts": 0}, {"fuse": False}])
+def test_the_small_ones_own_prompts_and_features_reach_its_masks(micro: Path, change: dict[str, int]) -> None:
+    row = micro_preset(micro)
+    whole, less = assemble(row), assemble(replace(row, **change))
+    less.load_state_dict({n: v for n, v in whole.state_dict().items() if n in less.state_dict()})
+    gone = {n.split(".")[0] for n in kept(whole, row) - kept(less, row)}
+    assert gone == ({"speaker"} if "word_prompts" in change else {"fusion"})
+    ids = whole.ids(["the red roof", "water"])
+    with torch.no_grad():
+        found, without = whole(images(2), ids), less(images(2), ids)
+    assert found.sparse.shape[2] - without.sparse.shape[2] == (8 if "word_prompts" in change else 0)
+    assert (found.logits - without.logits).abs().max() > 1e-3 * without.logits.abs().max() > 0
 
 
 def test_the_authors_masks_depend_on_the_neighbours_and_ours_do_not(bases: ReferPreset) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from earthwords.data.referring import read_referring
+from earthwords.evaluation.pointing import measure, pointing
 from earthwords.models.refseg import Pointed
 from earthwords.models.refseg_load import assemble, kept, load_refseg
 from earthwords.presets import REFER_PRESETS, ReferPreset
@@ -194,10 +195,29 @@ def test_wrong_words(toy: ReferPreset, tmp_path: Path, command: Command, options
 def test_held_out_loss_is_the_mean_over_sentences(toy: ReferPreset, tmp_path: Path) -> None:
     manifest = read_referring(write_list(tmp_path, images=2))
     model = assemble(toy)
-    torch.nn.init.normal_(model.sam.mask_decoder.upscale_conv2.bias)
+    rng = torch.Generator().manual_seed(4)
     with torch.inference_mode():
-        whole = held_out_loss(model, manifest, most=2)
-        parts = held_out_loss(model, manifest, most=2, batch=2)
-        first = held_out_loss(model, manifest, most=1)
-    assert whole["heldout_bce"] == pytest.approx(parts["heldout_bce"], rel=1e-5)
-    assert abs(whole["heldout_bce"] - first["heldout_bce"]) > 1e-6
+        for value in model.sam.mask_decoder.parameters():
+            value.add_(0.3 * torch.randn(value.shape, generator=rng))
+        losses = []
+        for line in manifest.lines:
+            image, mask = line.load()
+            pixels = model.fit(torch.from_numpy(image).permute(2, 0, 1))[None]
+            for one in line.expressions:
+                truth = shrink(np.isin(mask, one.ids)[None], model)
+                losses.append(float(bce(model(pixels, model.ids([one.text])).logits, truth)))
+        assert np.std(losses) > 0.01 * np.mean(losses)
+        assert held_out_loss(model, manifest) == pytest.approx(np.mean(losses), rel=1e-4)
+        assert held_out_loss(model, manifest, batch=2) == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def test_held_out_figures_of_a_training(toy: ReferPreset, tmp_path: Path, command: Command) -> None:
+    path = write_list(tmp_path / "list", images=3)
+    done = command(
+        "train", "refer", path, tmp_path / "out", "--steps", 2, "--val-data", path, "--val-frequency", 1, "--json",
+        "--quiet", "--batch-size", 1, "--ema", 0,
+    )  # fmt: skip
+    found = json.loads(done.out)["losses"]
+    model, manifest = load_refseg(str(tmp_path / "out")).model, read_referring(path)
+    assert found["heldout_gIoU"] == pytest.approx(100 * measure(pointing(model), manifest).scores.gIoU, abs=0.5)
+    assert found["heldout_bce"] == pytest.approx(held_out_loss(model, manifest), rel=1e-3)

@@ -50,6 +50,7 @@ def adapt(model: RefSeg, lora: Lora, *, fresh_sam: bool, learn_calibration: bool
             _inject(tower, lora, targets)
     learning = [model.prompter, model.sam.prompt_encoder, model.sam.mask_decoder]
     learning += [model.sam.vision_encoder] if fresh_sam else []
+    learning += [module for module in (model.speaker, model.fusion) if module is not None]
     for module in learning:
         module.requires_grad_(True)
     for embedding in (model.sam.shared_image_embedding, model.sam.prompt_encoder.shared_embedding):

@@ -7,6 +7,8 @@ Own writing from the formulas of https://arxiv.org/abs/2501.06809 and the facts 
     global  G = s <v, g> + b;                            F_global = sigmoid(G) V
     sparse  [V_local; F_global; V] -> 1x1 convolution + Fourier positions -> stride-2 convolutions -> tokens
     dense   G itself, as the mask that SAM's prompt encoder takes
+
+`WordPrompts` is ours.
 """
 
 from __future__ import annotations
@@ -120,6 +122,31 @@ class AttnPrompter(nn.Module):
         """
         x = self.down_spatial(self.down_channel(activation.combined) + position)
         return x.flatten(2).transpose(1, 2)[:, None]
+
+
+class WordPrompts(nn.Module):
+    """Prompts that the words themselves make: queries read them. RSRefSeg's sentences speak by where they light up
+    only, which a large encoder learns to use for places and relations and a small one does not."""
+
+    def __init__(self, dim: int, prompt_dim: int, *, count: int, heads: int = 4) -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(count, prompt_dim))
+        self.project = nn.Linear(dim, prompt_dim)
+        self.attention = nn.MultiheadAttention(prompt_dim, heads, batch_first=True)
+        self.norm = nn.LayerNorm(prompt_dim)
+
+    def forward(self, tokens: Tensor, words: Tensor) -> Tensor:
+        """Text tokens `(batch, token, dim)`, those of which count `(batch, token)`, to `(batch, 1, count, prompt_dim)`.
+
+        A sentence without a word is read as its first token.
+        """
+        unread = ~words
+        unread[:, 0] &= words.any(dim=1)
+        read = self.project(F.normalize(tokens, dim=-1) * tokens.shape[-1] ** 0.5)
+        queries = self.queries.expand(len(tokens), -1, -1)
+        found, _ = self.attention(queries, read, read, key_padding_mask=unread, need_weights=False)
+        prompts: Tensor = self.norm(queries + found)
+        return prompts[:, None]
 
 
 def fourier_position(frequencies: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -20,7 +20,15 @@ from transformers import Sam2Model, SamModel
 
 from earthwords.errors import UsageError, unknown
 from earthwords.kernels.linear import quicken
-from earthwords.models.prompter import NORMS, Activation, AttnPrompter, activate, fourier_position, mask_prompt
+from earthwords.models.prompter import (
+    NORMS,
+    Activation,
+    AttnPrompter,
+    WordPrompts,
+    activate,
+    fourier_position,
+    mask_prompt,
+)
 from earthwords.models.prompter2 import CascadedPrompter
 from earthwords.models.towers import Said, Words
 
@@ -46,6 +54,10 @@ class Options:
     """Give SAM the global activation as a mask prompt."""
     antialias: bool = False
     """Average pixels where an image is shrunk to the model's size."""
+    word_prompts: int = 0
+    """More sparse prompts, which the words themselves make (`WordPrompts`)."""
+    fuse: bool = False
+    """SAM's features get the dual encoder's added, projected: for a SAM that knows little by itself."""
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -115,6 +127,9 @@ class RefSeg(nn.Module):
         for module in (self.sam, self.words, self.prompter):
             quicken(module)
         self.options = options
+        dim, prompt_dim = words.dim, int(self.sam.config.prompt_encoder_config.hidden_size)
+        self.speaker = WordPrompts(dim, prompt_dim, count=options.word_prompts) if options.word_prompts else None
+        self.fusion = nn.Conv2d(dim, prompt_dim, 1) if options.fuse else None
         self.mean, self.std = tuple(mean), tuple(std)
 
     @property
@@ -166,7 +181,11 @@ class RefSeg(nn.Module):
         unit = images / 255
         for_words = self._resize(normalise(unit, self.words.mean, self.words.std), self.words.side)
         sam = self.sam.vision_encoder(normalise(unit, self.mean, self.std)).last_hidden_state
-        return Seen(sam=sam, visual=self.words.look(for_words))
+        visual = self.words.look(for_words)
+        if self.fusion is not None:
+            known = self.fusion(F.normalize(visual, dim=1) * visual.shape[1] ** 0.5)
+            sam = sam + self._resize(known, *sam.shape[-2:])
+        return Seen(sam=sam, visual=visual)
 
     def read(self, ids: Tensor) -> Said:
         """Encode token ids `(text, length)`, see `ids`."""
@@ -187,6 +206,8 @@ class RefSeg(nn.Module):
         words = said.words if self.options.local == "words" else None
         activation = activate(visual, said.tokens, said.sentence, scale=scale, bias=bias, words=words)
         sparse = self.prompter(activation, self._position(visual.shape[-2:]))
+        if self.speaker is not None:
+            sparse = torch.cat([sparse, self.speaker(said.tokens, said.words)], dim=2)
         mask = mask_prompt(activation, (self.mask_side,) * 2) if self.options.dense else None
         _, dense = self.sam.prompt_encoder(input_points=None, input_labels=None, input_boxes=None, input_masks=mask)
         logits, iou = self.sam.mask_decoder(

@@ -227,6 +227,16 @@ def _synchronise(net: RefSeg, group: Any, place: torch.device) -> None:
 def _validate(manifest: ReferringManifest | None) -> Any:
     if manifest is None:
         return None
+    from earthwords.data.referring import ReferringManifest
+    from earthwords.evaluation.pointing import measure, pointing
     from earthwords.training.referring import held_out_loss
 
-    return lambda model: held_out_loss(model, manifest, most=HELD_OUT_IMAGES)
+    part = ReferringManifest(lines=manifest.lines[:: max(1, -(-len(manifest.lines) // HELD_OUT_IMAGES))])
+
+    def figures(model: Any) -> dict[str, float]:
+        return {
+            "heldout_bce": held_out_loss(model, part),
+            "heldout_gIoU": measure(pointing(model), part).scores.gIoU * 100,
+        }
+
+    return figures
