@@ -82,8 +82,8 @@ def test_tiles_become_images(command: Command, source: Path, tmp_path: Path) -> 
 
 
 def test_rasters_become_images(command: Command, tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    bands = rng.integers(1, 3000, (3, HEIGHT, WIDTH)).astype(np.uint16)
+    rows, cols = np.mgrid[:HEIGHT, :WIDTH]
+    bands = np.stack([100 + 20 * cols, 100 + 25 * rows, 3000 - 20 * cols]).astype(np.uint16)
     (tmp_path / "sub").mkdir()
     write_raster(tmp_path / "sub" / "a.tif", bands)
     told = {"images": [{"id": 1, "file_name": "a.tif"}], "categories": [{"id": 1, "name": "tree"}],
@@ -94,6 +94,14 @@ def test_rasters_become_images(command: Command, tmp_path: Path) -> None:
     assert Image.open(tmp_path / line["image"]).size == (WIDTH, HEIGHT) and line["image"].endswith(".jpg")
     ids = np.asarray(Image.open(tmp_path / line["mask"]))
     assert ids[12:32, 10:40].all() and ids.sum() == 600
+    source = tmp_path / "sub" / "a.json"
+    assert command("expressions", source, tmp_path / "b.jsonl", "--bands", "2,3,3", "--quiet").code == 0
+    (other,) = lines(tmp_path / "b.jsonl")
+    plain, turned = (np.asarray(Image.open(tmp_path / row["image"]), float) for row in (line, other))
+    across, down = (axis.ravel() for axis in (cols, rows))
+    for image, first in ((plain, across), (turned, down)):
+        assert np.corrcoef(image[..., 0].ravel(), first)[0, 1] > 0.95
+    command("expressions", source, tmp_path / "c.jsonl", "--bands", "2,3,9", "--quiet").failed(2, "9")
 
 
 def test_pictures(command: Command, source: Path, tmp_path: Path) -> None:

@@ -6,15 +6,18 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthwords.data.referring import read_referring
+from earthwords.data.referring import Described, read_referring
 from earthwords.evaluation.pointing import measure, pointing
 from earthwords.models.refseg import Pointed
 from earthwords.models.refseg_load import assemble, kept, load_refseg
@@ -31,7 +34,7 @@ from earthwords.training.referring import (
     pooled,
     shrink,
 )
-from tests.conftest import Command
+from tests.conftest import Command, write_raster
 from tests.referring import micro_preset, write_bases, write_bases2, write_list
 
 
@@ -172,6 +175,40 @@ def test_the_command_learns_and_its_folder_points(
     more = command("train", "refer", path, tmp_path / "more", "--model", tmp_path / "out", "--steps", 1, "--quiet")
     assert more.code == 0, more.err
     assert json.loads((tmp_path / "more" / "refseg.json").read_text())["preset"]["lora_rank"] == 2
+
+
+def test_from_a_training_that_was_stopped_to_a_mask_on_the_map(
+    toy: ReferPreset, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = write_list(tmp_path / "list", images=6), tmp_path / "out"
+    train = ["train", "refer", path, out, "--steps", 70, "--batch-size", 2, "--expressions", 2, "--lr", "6e-3"]
+    train += ["--ema", "0.9", "--save-frequency", 20, "--report-to", "tensorboard", "--quiet"]
+    load, calls = Described.load, 0
+
+    def stopping(self: Described) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 101:
+            raise KeyboardInterrupt
+        return load(self)
+
+    monkeypatch.setattr(Described, "load", stopping)
+    assert command(*train).code == 130 and not (out / "refseg.safetensors").exists()
+    assert torch.load(out / "checkpoint.pt", weights_only=True)["step"] == 40
+    assert command(*train).code == 0 and calls == 101 + 2 * 30
+    events = EventAccumulator(str(out / "tensorboard")).Reload().Scalars("dice")
+    assert events[-1].step == 70 and events[-1].value < events[0].value / 2
+
+    told = command("evaluate", "referring", path, "--model", out, "--out", tmp_path / "measured", "--json", "--quiet")
+    assert json.loads(told.out)["results"][0]["figures"]["gIoU"] > 50
+
+    image, mask = read_referring(path).lines[2].load()
+    scene = write_raster(tmp_path / "scene.tif", np.moveaxis(image, -1, 0), photometric="RGB")
+    assert command("refer", scene, "both roofs", tmp_path / "roofs.tif", "--model", out, "--quiet").code == 0
+    with rasterio.open(scene) as source, rasterio.open(tmp_path / "roofs.tif") as found:
+        assert found.transform == source.transform and found.crs == source.crs
+        marked = found.read(1) == 0
+    assert (marked & (mask > 0)).sum() > 0.6 * (marked | (mask > 0)).sum()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from earthwords.data.engine.listed import ExpressionsReport
 from earthwords.errors import UsageError
 from earthwords.tasks._progress import Talk
 from earthwords.tasks._training import check_positive
+from earthwords.tasks.segment import Bands, split_bands
 
 Format = Literal["auto", "coco", "voc", "dota", "yolo", "masks", "geojson", "rrsisd", "refsegrs", "risbench"]
 
@@ -23,6 +24,7 @@ def expressions(
     class_field: str | None = None,
     only: str | None = None,
     split: Literal["train", "val", "test"] | None = None,
+    bands: Annotated[Bands | None, Parameter(name=["--bands", "-b"])] = None,
     tile_size: int | None = None,
     min_pixels: int = 30,
     count: int = 8,
@@ -53,6 +55,8 @@ def expressions(
         Images whose name matches a pattern, such as "tile[1-5]_*".
     split
         Of a published set; all of it by default.
+    bands
+        Bands of rasters used as red, green, blue, such as 4,3,2; numbers from 1, or names.
     tile_size
         Cut images into tiles of this side, pixels; vector files over rasters: 512 by default.
     min_pixels
@@ -82,13 +86,14 @@ def expressions(
     from earthwords.data.engine.listing import Listing, Telling
     from earthwords.data.engine.readers._common import How, read_classes
 
-    talk = Talk(quiet=quiet)
+    talk, chosen = Talk(quiet=quiet), split_bands(bands)
     how = How(
         classes=None if classes is None else read_classes(classes),
         images=None if images is None else str(images),
         field=class_field,
         tile=tile_size,
         least=min_pixels,
+        bands=None if chosen is None else tuple(chosen),
         split=split,
     )
     listing = Listing(
@@ -101,6 +106,7 @@ def expressions(
         workers=workers,
         overwrite=overwrite,
         settings={
+            "bands": None if chosen is None else list(chosen),
             "tile_size": tile_size,
             "min_pixels": min_pixels,
             "count": count,

@@ -55,6 +55,7 @@ def train_refer(
     grad_checkpointing: bool = False,
     val_frequency: int = 500,
     save_frequency: int = 500,
+    report_to: Literal["tensorboard"] | None = None,
     device: str = "auto",
     offline: bool = False,
     resume: bool = True,
@@ -126,6 +127,8 @@ def train_refer(
         Steps between held-out figures.
     save_frequency
         Steps between checkpoints.
+    report_to
+        Also write the figures as event files of this program.
     device
         auto, cpu, cuda.
     offline
@@ -168,9 +171,10 @@ def train_refer(
         return Referring(manifest, lesson, fit=net, settings=told, group=group)
 
     notice = f"{manifest.expressions:,} sentences about {len(manifest.lines):,} images; {row.name} on {place}."
+    told = {"steps": steps, "list": manifest.digest}
     values = run(
         net, task, schedule, folder=Path(out), place=place, quiet=quiet, resume=resume, save_every=save_frequency,
-        finish=lambda: store_refseg(net, row, Path(out), told={"steps": steps, "list": manifest.digest}),
+        report_to=report_to, finish=lambda: store_refseg(net, row, Path(out), told=told),
         notice=notice, kept=kept(net, row), validate=_validate(held_out), validate_every=val_frequency,
     )  # fmt: skip
     return trained(Path(out), steps, values, began, images=batch_size)

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
@@ -189,9 +189,10 @@ def sheets_of(telling: Telling, unit: tuple[str, tuple[Item, ...]]) -> list[Shee
 
 
 def _marked(found: Any, telling: Telling) -> Marked:
+    found = replace(found, example=replace(found.example, bands=telling.how.bands))
     if isinstance(found, Marked):
         return found
-    rgb = read_rgb(found.example.image, found.example.window)
+    rgb = read_rgb(found.example.image, found.example.window, found.example.bands)
     return express(found, rgb, count=telling.count, negatives=telling.negatives, seed=telling.seed)
 
 
