@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,6 +19,7 @@ from earthwords.errors import UsageError
 from earthwords.geo.scene import Scene, open_scene, scene_from_array
 from earthwords.inference.account import Account
 from earthwords.inference.referrer import Referrer
+from earthwords.inference.scenewide import is_scenewide
 from earthwords.inference.views import levels, region_on, views
 from earthwords.models.towers import Said
 from earthwords.presets import REFER_PRESETS
@@ -129,6 +131,54 @@ def test_the_surest_place_or_all(referrer: Referrer) -> None:
     wrong = (every.labels == 0) != truth
     assert wrong.mean() < 0.003 and (every.labels[truth] == 0).mean() > 0.9
     assert every.to_geodataframe(min_area=20).shape[0] == 3
+
+
+class LargestModel(ColourModel):
+    """Of *largest* it marks the largest thing of the colour in its view."""
+
+    def point(self, seen: _Seen, said: Said, which: Tensor) -> _Pointed:
+        found = super().point(seen, said, which)
+        for i in (said.tokens[..., 0] == 97).any(dim=1).nonzero()[:, 0]:
+            parts, count = ndimage.label(found.logits[i, 0].numpy() > 0)
+            if count > 1:
+                largest = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+                found.logits[i, 0][~torch.from_numpy(largest)] = -3
+        return found
+
+
+def test_the_largest_is_the_largest_of_the_scene() -> None:
+    image = canvas(230, 340, red1=(20, 30, 40, 40), red2=(150, 10, 14, 310), blue=(20, 130, 50, 60))
+    referrer = Referrer(LargestModel(), REFER_PRESETS["refseg-tiny"])  # type: ignore[arg-type]
+    row, _, tall, wide = marked(referrer.predict(image, "red largest").labels)
+    assert 149 <= row <= row + tall <= 165 and wide > 250, "seen from afar, so coarse"
+    near = referrer.predict(image, "red roof").labels  # the surest view counts
+    assert close(marked(near), (20, 30, 40, 40), by=1)
+    assert close(marked(referrer.predict(image, "blue largest").labels), (20, 130, 50, 60), by=2)
+    tiny = canvas(610, 640, red=(500, 530, 6, 7))
+    assert close(marked(referrer.predict(tiny, "red largest").labels), (500, 530, 6, 7), by=2), "not seen from afar"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        ("the largest lake", True),
+        ("Biggest of the roofs", True),
+        ("the ship on the left", True),
+        ("the ship on the left of the image", True),
+        ("the ship on the left of the pier", False),
+        ("the northernmost house", True),
+        ("the building furthest to the right", True),
+        ("roofs in the north-eastern part", True),
+        ("the house left of the lake", False),
+        ("the large lake", False),
+        ("the lake", False),
+        ("the field nearest to the road", False),
+        ("a western restaurant", False),
+        ("", False),
+    ],
+)
+def test_what_is_about_the_whole_scene(sentence: str, expected: bool) -> None:
+    assert is_scenewide(sentence) is expected
 
 
 def test_several_sentences_share_their_looks(referrer: Referrer) -> None:

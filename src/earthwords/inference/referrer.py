@@ -2,7 +2,8 @@
 
 A scene larger than the model's view is searched from fine to coarse (`inference.views`): every view is encoded once for
 all sentences, and the view whose mask is surest and most like the sentence is looked at again with the mask in its
-middle, at the finest resolution that shows it whole. `every` takes all masks of the finest level instead.
+middle, at the finest resolution that shows it whole. Of a sentence about the scene (`inference.scenewide`) the coarsest
+level that shows anything decides. `every` takes all masks of the finest level instead.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from earthwords.geo.scene import Scene
 from earthwords.inference.account import Account
 from earthwords.inference.reading import read_twice
 from earthwords.inference.result import SegmentationResult, gathered
+from earthwords.inference.scenewide import is_scenewide
 from earthwords.inference.strip import Strip, observed
 from earthwords.inference.views import View, around, filled, levels, region_on, views
 from earthwords.inference.windowed import choose_device, open_any
@@ -137,7 +139,8 @@ class Referrer:
         """
         check_threshold(threshold)
         account, said = account or Account(), self.read(sentences)
-        best: list[list[tuple[float, int, Match]]] = [[] for _ in sentences]
+        best: list[list[tuple[int, float, int, Match]]] = [[] for _ in sentences]
+        wide = [is_scenewide(sentence) for sentence in sentences]
         found: list[Match] = []
         for number, view in enumerate(self.plan(scene, every=every)):
             part = view.core if every else view.window
@@ -146,7 +149,8 @@ class Referrer:
                     found += [match] if match.score > 0 else []
                 elif match.score > 0:
                     push = heapq.heappush if len(best[match.sentence]) < KEPT else heapq.heappushpop
-                    push(best[match.sentence], (match.rank, -number, match))
+                    level = view.level if wide[match.sentence] else 0
+                    push(best[match.sentence], (level, match.rank, -number, match))
             tick(1)
         if every:
             return found
@@ -155,9 +159,8 @@ class Referrer:
     def plan(self, scene: Scene, *, every: bool = False) -> list[View]:
         """The views of a scene, the finest first."""
         wanted = levels(scene, self.side)
-        return [
-            view for level in ([next(wanted)] if every else wanted) for view in views(level, self.side, self.overlap)
-        ]
+        chosen = [next(wanted)] if every else wanted
+        return [view for i, level in enumerate(chosen) for view in views(level, self.side, self.overlap, level=i)]
 
     def predict(
         self,
@@ -291,10 +294,11 @@ class Referrer:
         return probability, similarity
 
     def _refined(
-        self, scene: Scene, kept: list[tuple[float, int, Match]], said: Said, threshold: float, account: Account
+        self, scene: Scene, kept: list[tuple[int, float, int, Match]], said: Said, threshold: float, account: Account
     ) -> Match:
-        """The best of some matches, each looked at again in the middle of a view."""
-        again = [self._again(scene, match, said, threshold, account) for _, _, match in sorted(kept, reverse=True)]
+        """The best of some matches of the coarsest level, each looked at again in the middle of a view."""
+        order = [(level, match) for level, _, _, match in sorted(kept, reverse=True)]
+        again = [self._again(scene, m, said, threshold, account) for level, m in order if level == order[0][0]]
         return max(again, key=lambda match: match.rank)
 
     def _again(self, scene: Scene, first: Match, said: Said, threshold: float, account: Account) -> Match:

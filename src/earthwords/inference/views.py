@@ -34,6 +34,8 @@ class View:
     """In pixels of that grid."""
     core: Window
     """Inside `window`, in the same pixels."""
+    level: int = 0
+    """How often the pixels of the working grid were doubled."""
     whole: bool = False
     """All of the region: the model fits it to its square as its authors do; else what lacks to a square is filled."""
 
@@ -64,7 +66,7 @@ def levels(scene: Scene, side: int) -> Iterator[Scene]:
         scene = scene.within(max(1, math.ceil(longest / 2**step)))
 
 
-def views(scene: Scene, side: int, overlap: int) -> list[View]:
+def views(scene: Scene, side: int, overlap: int, *, level: int = 0) -> list[View]:
     """Views of `side` pixels that cover the region of a level, row after row.
 
     Raises:
@@ -74,7 +76,7 @@ def views(scene: Scene, side: int, overlap: int) -> list[View]:
         raise UsageError(f"Views of {side} pixels cannot overlap by {overlap}.")
     part = region_on(scene)
     if max(part.height, part.width) <= side:
-        return [View(scene=scene, window=part, core=part, whole=True)]
+        return [View(scene=scene, window=part, core=part, level=level, whole=True)]
     rows = _cuts(part.row, part.height, side, side - overlap)
     cols = _cuts(part.col, part.width, side, side - overlap)
     return [
@@ -82,6 +84,7 @@ def views(scene: Scene, side: int, overlap: int) -> list[View]:
             scene=scene,
             window=Window(row=row[0], col=col[0], height=row[1], width=col[1]),
             core=Window(row=row[2], col=col[2], height=row[3] - row[2], width=col[3] - col[2]),
+            level=level,
         )
         for row in rows
         for col in cols
