@@ -1,12 +1,13 @@
 """Referring expressions: a trained model against masks that only know the class.
 
-    python benchmarks/bench_referring.py LIST.jsonl ... [--model FOLDER] [--most 200] [--json FILE]
+    python benchmarks/bench_referring.py LIST.jsonl ... [--model FOLDER] [--most 200] [--scenes] [--json FILE]
 
 LISTs are those of `recipes/refer_data.py`, at most `--most` images of each, evenly drawn. Baselines know the class of
 what is meant, which the model must read: all pixels that `segment` (preset `tiny`) gives the class, the largest
 8-connected part of them, or one of the parts at random. Each answers "nothing" where there is no such pixel. gIoU, cIoU
 and Pr@0.5 in percent, of the expressions that mean something (an absent thing has no class of its own to be told);
-`ratio` is the model's gIoU by that of all pixels.
+`ratio` is the model's gIoU by that of all pixels. With `--scenes` the model also answers as `refer` does, by views of
+all resolutions, for images that are larger than it sees.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from scipy import ndimage
 
 from earthwords.data.referring import Expression, ReferringManifest, read_referring
 from earthwords.evaluation.pointing import Predict, measure, pointing
+from earthwords.inference.referrer import THRESHOLD, Referrer
 from earthwords.inference.segmenter import Segmenter
 from earthwords.models.refseg_load import load_refseg
 from earthwords.text.vocabulary import parse_classes
@@ -62,6 +64,24 @@ def by_class(segmenter: Segmenter, names: Sequence[str], choose: Choose) -> Pred
     return predict
 
 
+def by_views(referrer: Referrer) -> Predict:
+    """Answers as `earthwords refer` gives them; to what means all of a class with `--all`."""
+
+    def predict(image: NDArray[np.uint8], expressions: Sequence[Expression]) -> list[NDArray[np.bool_]]:
+        masks: dict[tuple[str, bool], NDArray[np.bool_]] = {}
+        asked = [(one.text, one.kind == "all") for one in expressions]
+        for every in (False, True):
+            texts = list(dict.fromkeys(text for text, whole in asked if whole == every))
+            if texts:
+                found = referrer.predict(image, texts, every=every, probabilities=True).probabilities
+                assert found is not None
+                shares = (np.asarray(share, np.float32) for share in found)
+                masks |= {(t, every): np.nan_to_num(p) > THRESHOLD for t, p in zip(texts, shares, strict=True)}
+        return [masks[key] for key in asked]
+
+    return predict
+
+
 def part_of(manifest: ReferringManifest, most: int) -> ReferringManifest:
     """Some images, with the expressions that mean something and tell their class."""
     lines = manifest.lines[:: max(1, -(-len(manifest.lines) // most))]
@@ -69,7 +89,7 @@ def part_of(manifest: ReferringManifest, most: int) -> ReferringManifest:
     return ReferringManifest(lines=tuple(row for row in told if row.expressions))
 
 
-def rows_of(path: Path, model: Predict, segmenter: Segmenter, most: int) -> list[dict[str, Any]]:
+def rows_of(path: Path, models: dict[str, Predict], segmenter: Segmenter, most: int) -> list[dict[str, Any]]:
     """The table of a list."""
     manifest = part_of(read_referring(path), most)
     names = list(dict.fromkeys(e.category for row in manifest.lines for e in row.expressions))
@@ -78,7 +98,7 @@ def rows_of(path: Path, model: Predict, segmenter: Segmenter, most: int) -> list
         "all of the class (segment)": by_class(segmenter, names, lambda mask: mask),
         "largest part": by_class(segmenter, names, largest),
         "a part at random": by_class(segmenter, names, at_random(np.random.default_rng(0))),
-        "model": model,
+        **models,
     }
     rows: list[dict[str, Any]] = []
     for name, predict in answers.items():
@@ -95,11 +115,16 @@ def main() -> None:
     parser.add_argument("lists", type=Path, nargs="+")
     parser.add_argument("--model", default="refseg-tiny")
     parser.add_argument("--most", type=int, default=200)
+    parser.add_argument("--scenes", action="store_true")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    model = pointing(load_refseg(args.model).model)
+    loaded = load_refseg(args.model)
+    models = {"model": pointing(loaded.model)}
+    if args.scenes:
+        models["model by views (refer)"] = by_views(Referrer(loaded.model, loaded.preset))
+        models["the surest view always"] = by_views(Referrer(loaded.model, loaded.preset, wide=lambda sentence: False))
     segmenter = Segmenter.from_preset("tiny")
-    rows = [row for path in args.lists for row in rows_of(path, model, segmenter, args.most)]
+    rows = [row for path in args.lists for row in rows_of(path, models, segmenter, args.most)]
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n")
 

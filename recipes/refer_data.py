@@ -4,12 +4,14 @@
 
 DATA holds the folders dubai_mbrsc, buildings_mix and geotiff_demo (docs/models/tiny.md). Written are
 
-* `OUT/train.jsonl`: Dubai tiles 1-5, rendered scenes of training seeds, the tree boxes of SOAP_061;
+* `OUT/train.jsonl`: Dubai tiles 1-5 cut into tiles of 256, 384 and 512 pixels, rendered scenes of training seeds cut
+  into 256 and whole (512), the tree boxes of SOAP_061;
 * `OUT/val.jsonl`: Dubai tile 6;
 * `OUT/test-dubai.jsonl` (tiles 7-8), `test-buildings.jsonl` (all of buildings_mix), `test-scenes.jsonl` (rendered
-  scenes of seeds that training has not seen) and `test-trees.jsonl` (the tree boxes of OSBS_029).
+  scenes of seeds that training has not seen) and `test-trees.jsonl` (the tree boxes of OSBS_029), in tiles of 256;
+* `OUT/test-whole.jsonl`: images of Dubai tiles 7-8 as they are, about 2,000 pixels a side.
 
-Images are cut into tiles of 256 pixels. The parts of `train` are written as lists of their own too.
+The parts of `train` are written as lists of their own too.
 """
 
 from __future__ import annotations
@@ -129,29 +131,31 @@ def main() -> None:
         report = earthwords.expressions(
             source,
             path,
-            min_pixels=LEAST,
-            negatives=NEGATIVES,
+            **{"min_pixels": LEAST, "negatives": NEGATIVES, **options},
             workers=args.workers,
             overwrite=True,
             quiet=True,
-            **options,
         )
         (out / f"{name}.report.json").write_text(json.dumps(report.as_json(), indent=1))
         print(f"{name}: {report.expressions:,} expressions of {sum(report.images.values()):,} images")
         return path
 
-    dubai = {"source": data / "dubai_mbrsc", "classes": out / "dubai.json", "tile_size": SIDE}
-    train = [
-        listed("train-dubai", only="tile[1-5]_*", **dubai),
-        listed("train-scenes", scenes(out / "scenes-train", args.scenes, first_seed=TRAIN_SEED), tile_size=SIDE),
-        listed("train-trees", learnt, tile_size=SIDE),
+    dubai = {"source": data / "dubai_mbrsc", "classes": out / "dubai.json"}
+    learnt_scenes = scenes(out / "scenes-train", args.scenes, first_seed=TRAIN_SEED)
+    train = [listed(f"dubai{side}", only="tile[1-5]_*", tile_size=side, count=24, **dubai) for side in (256, 384, 512)]
+    train += [
+        listed("scenes256", learnt_scenes, tile_size=SIDE, count=16),
+        listed("scenes512", learnt_scenes, count=20),
+        listed("trees", learnt, tile_size=SIDE, count=16),
     ]
     (out / "train.jsonl").write_text("".join(path.read_text() for path in train))
+    dubai["tile_size"] = SIDE
     listed("val", only="tile6_*", **dubai)
     listed("test-dubai", only="tile[78]_*", **dubai)
     listed("test-buildings", data / "buildings_mix", classes=out / "buildings.json", tile_size=SIDE)
     listed("test-scenes", scenes(out / "scenes-test", args.test_scenes, first_seed=TEST_SEED), tile_size=SIDE)
     listed("test-trees", held_out, tile_size=SIDE)
+    listed("test-whole", only="tile[78]_*", count=32, **{**dubai, "tile_size": None, "negatives": 0.0})
 
 
 if __name__ == "__main__":

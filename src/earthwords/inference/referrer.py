@@ -76,12 +76,20 @@ class Match:
 class Referrer:
     """A referring model that looks at scenes."""
 
-    def __init__(self, model: RefSeg, preset: ReferPreset, *, overlap: int | None = None) -> None:
+    def __init__(
+        self,
+        model: RefSeg,
+        preset: ReferPreset,
+        *,
+        overlap: int | None = None,
+        wide: Callable[[str], bool] = is_scenewide,
+    ) -> None:
         """
         Args:
             overlap: pixels that neighbouring views share; half of a view by default.
+            wide: which sentences are about the scene as a whole.
         """
-        self.model, self.preset = model.eval(), preset
+        self.model, self.preset, self.wide = model.eval(), preset, wide
         self.side = model.side
         self.overlap = self.side // 2 if overlap is None else overlap
         if not 0 <= self.overlap < self.side:
@@ -140,7 +148,7 @@ class Referrer:
         check_threshold(threshold)
         account, said = account or Account(), self.read(sentences)
         best: list[list[tuple[int, float, int, Match]]] = [[] for _ in sentences]
-        wide = [is_scenewide(sentence) for sentence in sentences]
+        wide = [self.wide(sentence) for sentence in sentences]
         found: list[Match] = []
         for number, view in enumerate(self.plan(scene, every=every)):
             part = view.core if every else view.window
