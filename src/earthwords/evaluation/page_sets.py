@@ -1,0 +1,422 @@
+"""The part of `report.html` about segmentation: sets by presets, classes, confusions, scores of images, pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any
+
+from earthwords.data.segmentation.spec import DatasetSpec, find_spec
+from earthwords.errors import UsageError
+from earthwords.evaluation.markup import (
+    MINUS,
+    NONE,
+    Html,
+    bar,
+    bars,
+    best_of,
+    facts,
+    folded,
+    grouped,
+    number,
+    picture,
+    plain,
+    swatch,
+    table,
+    tag,
+    td,
+    th,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from earthwords.evaluation.report import Entry
+
+VARIANT = re.compile(r"(?P<base>.+)\+(?P<kind>[a-z_-]+)=(?P<variant>.+)", re.DOTALL)
+"""Label of a model in a comparison, such as `tiny+attention=sclip`."""
+THRESHOLDS = {"tuned": "tuned to the set", "fixed": "one for all sets"}
+SUMMARY = {
+    "mIoU": "mIoU",
+    "foreground_IoU": "foreground IoU",
+    "aAcc": "aAcc",
+    "mAcc": "mAcc",
+    "mF1": "mF1",
+    "boundary_IoU": "boundary IoU",
+}
+MOST_CELLS = 30
+"""Classes of a confusion matrix that is shown whole; of a larger one its largest mistakes."""
+MISTAKES = 20
+KINDS = ("best", "median", "worst")
+BINS = 20
+_GROUPS = {"local": "other sets"}
+
+
+def is_segmentation(entry: Entry) -> bool:
+    """Whether this part shows it."""
+    return isinstance(entry.figures.get("tuned"), dict)
+
+
+def is_variant(entry: Entry) -> bool:
+    """Whether it belongs to a comparison of variants of one preset."""
+    return is_segmentation(entry) and VARIANT.fullmatch(entry.model) is not None
+
+
+def headline(entry: Entry) -> list[tuple[str, str]]:
+    """The figure that counts, with the threshold tuned to the set."""
+    return [(_metric(entry), number(_score(entry, "tuned"), 2))]
+
+
+def parts(folder: Path, entries: Sequence[Entry], anchor: str) -> Iterator[Html]:
+    """Everything about segmentation, sets in the order of the papers' tables.
+
+    Args:
+        anchor: begin of the ids of its sets.
+    """
+    plain_ones = _sorted([entry for entry in entries if not is_variant(entry)])
+    if plain_ones:
+        sets = grouped(plain_ones, lambda entry: entry.dataset)
+        if len(sets) > 1:
+            links = [
+                tag("li", tag("a", _title(name), href=f"#{anchor}-{n}")) for n, (name, _) in enumerate(sets, start=1)
+            ]
+            yield tag("nav", tag("ul", *links), aria_label="Data sets")
+        yield from _sets_table(plain_ones)
+        for n, (name, found) in enumerate(sets, start=1):
+            yield tag("article", tag("h3", _title(name)), *_set(folder, found), id=f"{anchor}-{n}")
+    variants = [entry for entry in entries if is_variant(entry)]
+    for (base, kind), found in grouped(variants, lambda entry: _parse(entry)[:2]):
+        yield tag("article", tag("h3", f"{base}: {kind} compared"), *_comparison(folder, found, kind))
+
+
+def _sorted(entries: Sequence[Entry]) -> list[Entry]:
+    """By the rank of their sets, sets that are not known last; else as they come."""
+
+    def rank(entry: Entry) -> float:
+        spec = _spec(entry.dataset)
+        return float("inf") if spec is None else spec.rank
+
+    return [entry for _, found in grouped(sorted(entries, key=rank), lambda entry: entry.dataset) for entry in found]
+
+
+def _spec(dataset: str) -> DatasetSpec | None:
+    try:
+        return find_spec(dataset)
+    except UsageError:
+        return None
+
+
+def _title(dataset: str) -> str:
+    spec = _spec(dataset)
+    return dataset if spec is None else spec.title
+
+
+def _parse(entry: Entry) -> tuple[str, str, str]:
+    found = VARIANT.fullmatch(entry.model)
+    assert found is not None
+    return found["base"], found["kind"], found["variant"]
+
+
+def _metric(entry: Entry) -> str:
+    return str(entry.figures.get("metric") or "mIoU")
+
+
+def _score(entry: Entry, threshold: str) -> float | None:
+    """The figure that tables of the set print: its mIoU, or the IoU of what is looked for."""
+    figures = entry.figures.get(threshold) or {}
+    value: float | None = figures.get("mIoU" if _metric(entry) == "mIoU" else "foreground_IoU")
+    return value
+
+
+def _threshold(entry: Entry, threshold: str) -> str:
+    value = (entry.figures.get(threshold) or {}).get("threshold")
+    return "" if value is None else f"{value:g}"
+
+
+def _sets_table(entries: Sequence[Entry]) -> Iterator[Html]:
+    """Sets by presets, each at both thresholds, with published figures beside them."""
+    presets = list(dict.fromkeys(entry.model for entry in entries))
+    cited = [row for entry in entries for row in entry.figures.get("published") or ()]
+    methods = list(dict.fromkeys(str(row["method"]) for row in cited))
+    sources = list(dict.fromkeys(str(row["source"]) for row in cited))
+    rows: list[list[Html]] = []
+    group = ""
+    sets = grouped(entries, lambda entry: entry.dataset)
+    for dataset, found in sets:
+        here = _group(dataset)
+        if here != group and len({_group(name) for name, _ in sets}) > 1:
+            width = 3 + 2 * len(presets) + len(methods)
+            rows.append([th(here, scope="rowgroup", colspan=width)])
+        group = here
+        rows.append(_set_row(dataset, found, presets, methods, sources))
+    above = [th("data set", rowspan=2), th("figure", rowspan=2), th("images", class_="number", rowspan=2)]
+    above += [th(preset, class_="group", colspan=2) for preset in presets]
+    above += [th("published", class_="group", colspan=len(methods))] if methods else []
+    below = [th(name, class_=f"number{' group' * (name == 'tuned')}") for _ in presets for name in THRESHOLDS]
+    below += [th(name, class_=f"number{' group' * (i == 0)}") for i, name in enumerate(methods)]
+    told = "; ".join(f"{name}: the probability threshold {what}" for name, what in THRESHOLDS.items())
+    yield table([above, below], rows, caption=f"Percent, {told} (below each figure).", class_="sets")
+    if sources:
+        listed = "; ".join(f"[{n}] {source}" for n, source in enumerate(sources, start=1))
+        doubt = any(not row.get("verified") for row in cited)
+        mark = [" ", tag("abbr", "?"), " unverified: not read in the source."] if doubt else []
+        yield tag("p", f"Published: {listed}.", *mark, class_="note")
+
+
+def _group(dataset: str) -> str:
+    spec = _spec(dataset)
+    return "other sets" if spec is None else _GROUPS.get(spec.group, spec.group)
+
+
+def _set_row(
+    dataset: str, entries: Sequence[Entry], presets: Sequence[str], methods: Sequence[str], sources: Sequence[str]
+) -> list[Html]:
+    by_preset = {entry.model: entry for entry in entries}
+    images = ", ".join(dict.fromkeys(_count(entry.figures.get("images")) for entry in entries))
+    row = [th(_title(dataset), scope="row"), td(_metric(entries[0]), class_="words"), td(images)]
+    best = {name: best_of([_score(entry, name) for entry in entries]) for name in THRESHOLDS}
+    for preset in presets:
+        for name in THRESHOLDS:
+            entry = by_preset.get(preset)
+            value = None if entry is None else _score(entry, name)
+            told = number(value)
+            shown = tag("b", told) if value is not None and value == best[name] else told
+            below = "" if entry is None or value is None else _threshold(entry, name)
+            small = [tag("small", f"at {below}")] if below else []
+            row.append(td(shown, *small, class_=f"number{' group' * (name == 'tuned')}"))
+    cited = {str(p["method"]): p for entry in entries for p in entry.figures.get("published") or ()}
+    for i, method in enumerate(methods):
+        cells = _published(cited[method], _metric(entries[0]), sources) if method in cited else [NONE]
+        row.append(td(*cells, class_=f"number{' group' * (i == 0)}"))
+    return row
+
+
+def _published(row: dict[str, Any], metric: str, sources: Sequence[str]) -> list[str]:
+    """The figure, a mark where it is unverified, its source's number, and its metric where it is another one."""
+    source = str(row["source"])
+    mark = [] if row.get("verified") else [tag("abbr", "?", title=f"unverified: {source}")]
+    other = f" {row['metric']}" if row.get("metric", metric) != metric else ""
+    return [number(float(row["value"])), *mark, tag("small", f"[{sources.index(source) + 1}]{other}", title=source)]
+
+
+def _count(images: Any) -> str:
+    return f"{images:,}" if isinstance(images, int) else str(images or "")
+
+
+def _set(folder: Path, entries: Sequence[Entry]) -> Iterator[Html]:
+    """A set: figures, classes, confusions, scores of images, pictures."""
+    colours = _colours(entries[0])
+    yield _summary(entries)
+    for classes, found in grouped(entries, lambda entry: entry.classes):
+        columns = {_label(entry): _class_values(entry, "tuned", "IoU") for entry in found}
+        names = [_named(name, colours.get(name)) for name in classes]
+        yield bars("class", names, columns, caption="IoU of each class, threshold tuned to the set")
+    yield folded("Precision, recall and F1 of each class", *(_details(entry) for entry in entries))
+    histograms = [figure for entry in entries for figure in _histogram(entry)]
+    if histograms:
+        yield tag("h4", "Scores of images")
+        yield tag("div", *histograms, class_="side")
+    confusions = [found for entry in entries for found in _confusion(entry)]
+    if confusions:
+        yield tag("h4", "Confusion")
+        yield tag("div", *confusions, class_="side")
+    pictures = list(_examples(folder, entries))
+    if pictures:
+        yield tag("h4", "Pictures")
+        if colours:
+            legend = [tag("li", _named(name, colour)) for name, colour in colours.items()]
+            yield tag("ul", *legend, class_="legend")
+        yield from pictures
+    for entry in entries:
+        told = [(name, plain(value)) for name, value in entry.settings.items()]
+        yield folded(f"Settings: {_label(entry)}", facts(told))
+
+
+def _label(entry: Entry) -> str:
+    return _parse(entry)[2] if is_variant(entry) else entry.model
+
+
+def _colours(entry: Entry) -> dict[str, tuple[int, int, int]]:
+    """Class to RGB; none of a set that is not known, or has other classes."""
+    spec = _spec(entry.dataset)
+    if spec is None or len(spec.classes) != len(entry.classes):
+        return {}
+    return dict(zip(entry.classes, (c.colour for c in spec.vocabulary().classes), strict=True))
+
+
+def _named(name: str, colour: tuple[int, int, int] | None) -> Html:
+    return tag("span", *([swatch(colour)] if colour else []), name)
+
+
+def _class_values(entry: Entry, threshold: str, figure: str) -> list[float | None]:
+    """A figure of every class; None where there is none."""
+    values = (entry.figures.get(threshold) or {}).get(figure) or []
+    return [*values, *[None] * len(entry.classes)][: len(entry.classes)]
+
+
+def _summary(entries: Sequence[Entry]) -> Html:
+    """Presets and thresholds by the figures of the whole set."""
+    shown = [
+        name
+        for name in SUMMARY
+        if any((entry.figures.get(at) or {}).get(name) is not None for entry in entries for at in THRESHOLDS)
+    ]
+    rows = []
+    for entry in entries:
+        for at, what in THRESHOLDS.items():
+            figures = entry.figures.get(at)
+            if figures:
+                cells = [td(number(figures.get(name))) for name in shown]
+                told = td(_threshold(entry, at), tag("small", what))
+                rows.append([th(_label(entry), scope="row"), told, *cells])
+    head = [th("model"), th("threshold", class_="number"), *(th(SUMMARY[name], class_="number") for name in shown)]
+    images = ", ".join(dict.fromkeys(_count(entry.figures.get("images")) for entry in entries))
+    return table([head], rows, caption=f"Whole set, {images} images")
+
+
+def _details(entry: Entry) -> Html:
+    """Precision, recall and F1 at the tuned threshold, and IoU at the fixed one."""
+    names = [("tuned", "precision"), ("tuned", "recall"), ("tuned", "F1"), ("fixed", "IoU")]
+    columns = [_class_values(entry, *name) for name in names]
+    rows = [
+        [th(name, scope="row"), *(td(number(column[i])) for column in columns)] for i, name in enumerate(entry.classes)
+    ]
+    head = [
+        th("class"),
+        *(th(name if at == "tuned" else f"{name}, {at} threshold", class_="number") for at, name in names),
+    ]
+    return table([head], rows, caption=_label(entry))
+
+
+def _confusion(entry: Entry) -> Iterator[Html]:
+    """Rows of truth, in shares of a row; of very many classes the largest mistakes."""
+    counts = entry.figures.get("confusion")
+    if not counts:
+        return
+    answers = [*entry.classes, "no class"][: len(counts[0])]
+    if len(counts) > MOST_CELLS:
+        yield _mistakes(entry, counts, answers)
+        return
+    rows = []
+    for truth, row in zip(entry.classes, counts, strict=True):
+        total = sum(row)
+        cells = [
+            _cell(count, total, f"{count:,} pixels of {truth}: {name}")
+            for name, count in zip(answers, row, strict=True)
+        ]
+        rows.append(
+            [th(truth, scope="row"), *cells, td(_short(total), class_="number total", title=f"{total:,} pixels")]
+        )
+    heads = [th(tag("span", name), class_="turned") for name in answers]
+    head = [th("truth \\ answer"), *heads, th("pixels", class_="number total")]
+    caption = f"{_label(entry)}: percent of the true pixels of a class"
+    yield table([head], rows, caption=caption, class_="heat")
+
+
+def _cell(count: int, total: int, title: str) -> Html:
+    share = count / total if total else 0.0
+    deep = " zero" if not count else " deep" if share > 0.55 else ""
+    told = f"{100 * share:.0f}" if share >= 0.005 else ("<1" if count else "0")
+    return td(told, class_=f"heat{deep}", style=f"--share:{share:.3f}", title=title)
+
+
+def _short(count: int) -> str:
+    """A number of pixels in three or four characters."""
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return str(count)
+
+
+def _mistakes(entry: Entry, counts: Sequence[Sequence[int]], answers: Sequence[str]) -> Html:
+    found = [
+        (100 * count / sum(row), count, truth, name)
+        for i, (truth, row) in enumerate(zip(entry.classes, counts, strict=True))
+        for j, (name, count) in enumerate(zip(answers, row, strict=True))
+        if i != j and count
+    ]
+    rows = [
+        [th(truth, scope="row"), td(name, class_="words"), bar(share), td(f"{count:,}")]
+        for share, count, truth, name in sorted(found, key=lambda row: -row[0])[:MISTAKES]
+    ]
+    head = [th("truth"), th("answer"), th("of the true pixels"), th("pixels", class_="number")]
+    return table([head], rows, caption=f"{_label(entry)}: the largest mistakes")
+
+
+def _histogram(entry: Entry) -> Iterator[Html]:
+    """How the scores of images are spread, 0 to 100 %."""
+    told = entry.figures.get("image_scores") or []
+    scores = [score for _, score in told if score is not None]
+    if not scores:
+        return
+    counts = [0] * BINS
+    for score in scores:
+        counts[min(BINS - 1, max(0, int(score * BINS / 100)))] += 1
+    left, floor, width, height = 10, 96, 300, 84
+    step = width / BINS
+    drawn = []
+    for i, count in enumerate(counts):
+        high = height * count / max(counts)
+        what = tag("title", f"{100 * i // BINS} to {100 * (i + 1) // BINS} %: {count:,} images")
+        box = {"x": f"{left + i * step + 0.75:.2f}", "y": f"{floor - high:.1f}"}
+        drawn.append(tag("rect", what, **box, width=f"{step - 1.5:.2f}", height=f"{high:.1f}", rx="1"))
+    middle = f"{left + width * median(scores) / 100:.1f}"
+    drawn.append(tag("line", x1=left, y1=floor, x2=left + width, y2=floor))
+    drawn.append(tag("line", x1=middle, y1=4, x2=middle, y2=floor, class_="median"))
+    for at in range(0, 101, 20):
+        drawn.append(tag("text", str(at), x=f"{left + width * at / 100:g}", y=floor + 13, text_anchor="middle"))
+    label = f"Scores of {len(scores):,} images of {_label(entry)}"
+    chart = tag("svg", *drawn, viewBox="0 0 320 114", role="img", aria_label=label)
+    without = len(told) - len(scores)
+    rest = f"; {without:,} more without a score" if without else ""
+    caption = f" {len(scores):,} images, median {median(scores):.1f} (dashed), mean {fmean(scores):.1f}{rest}"
+    yield tag("figure", chart, tag("figcaption", tag("b", _label(entry)), caption), class_="histogram")
+
+
+def _examples(folder: Path, entries: Sequence[Entry]) -> Iterator[Html]:
+    """Image, truth and the predictions of all models, a row for each image, best first."""
+    pairs = [(entry, row) for entry in entries for row in entry.figures.get("examples") or ()]
+    pairs.sort(key=lambda pair: KINDS.index(pair[1]["kind"]) if pair[1].get("kind") in KINDS else len(KINDS))
+    for name, found in grouped(pairs, lambda pair: str(pair[1]["name"])):
+        first = found[0][1]
+        shown = [picture(folder, str(first["image"]), f"{name}, image", tag("b", name))]
+        shown.append(picture(folder, str(first["truth"]), f"{name}, truth", "truth"))
+        for entry in entries:
+            for row in [row for of, row in found if of is entry][:1]:
+                what = f" {number(row.get('score'))} ({row.get('kind', '')})"
+                alt = f"{name}, prediction of {_label(entry)}"
+                shown.append(picture(folder, str(row["prediction"]), alt, tag("b", _label(entry)), what))
+        there = [figure for figure in shown if figure is not None]
+        if there:
+            yield tag("div", *there, class_="pictures")
+
+
+def _comparison(folder: Path, entries: Sequence[Entry], kind: str) -> Iterator[Html]:
+    """Variants by sets, with the difference to the first variant; then every set, folded."""
+    variants = list(dict.fromkeys(_label(entry) for entry in entries))
+    sets = grouped(_sorted(entries), lambda entry: entry.dataset)
+    scores = {(entry.dataset, _label(entry)): _score(entry, "tuned") for entry in entries}
+    rows = []
+    for variant in variants:
+        row = [th(variant, scope="row")]
+        for dataset, found in sets:
+            value, first = scores.get((dataset, variant)), scores.get((dataset, variants[0]))
+            best = best_of([_score(entry, "tuned") for entry in found])
+            told = number(value, 2)
+            row.append(td(tag("b", told) if value is not None and value == best else told, class_="number group"))
+            row.append(_difference(value, first) if variant != variants[0] else td(""))
+        rows.append(row)
+    above = [th(kind, rowspan=2), *(th(_title(dataset), class_="group", colspan=2) for dataset, _ in sets)]
+    below = [
+        th(name, class_=f"number{' group' * (name != 'Δ')}") for _, found in sets for name in (_metric(found[0]), "Δ")
+    ]
+    yield table([above, below], rows, caption=f"Threshold tuned to the set; Δ: difference to {variants[0]}, points")
+    for dataset, found in sets:
+        yield folded(f"{_title(dataset)} in detail", tag("div", *_set(folder, found), class_="inside"))
+
+
+def _difference(value: float | None, first: float | None) -> Html:
+    if value is None or first is None:
+        return td(NONE)
+    told = number(value - first, 2, sign=True)
+    return td(told, class_="number down" if told.startswith(MINUS) else "number up")
