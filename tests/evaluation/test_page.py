@@ -265,7 +265,7 @@ def test_few_shot_and_referring(tmp_path: Path) -> None:
     paint(tmp_path, "meadows.pointer.referring.examples.png")
     page = read(tmp_path, [refer, few])
     assert table(page, "Mean and standard deviation").rows()[1:] == [
-        ["1", "61.00", "± 0.50", ""],
+        ["1", "61.00", "± 0.50", "0"],
         ["16", "76.00", "± 8.00", "4"],
     ]
     assert table(page, "The main figure").rows()[1:] == [
@@ -295,7 +295,7 @@ def test_sets_by_presets(tmp_path: Path) -> None:
         labelled("loveda", "finer", miou=34.0, published=cited),
     ]
     page = read(tmp_path, entries)
-    found = table(page, "Percent, tuned")
+    found = table(page, "Percent; tuned")
     rows = found.rows()
     assert rows[0] == ["data set", "figure", "images", "plain", "finer", "published"]
     assert rows[1] == ["tuned", "fixed", "tuned", "fixed", "segearth-ov", "clip", "sam"]
@@ -326,8 +326,8 @@ def test_classes_and_figures_of_a_set(tmp_path: Path) -> None:
     ]
     rows = table(page, "Whole set").rows()
     assert rows[0] == ["model", "threshold", "mIoU", "foreground IoU", "aAcc", "mAcc", "mF1", "boundary IoU"]
-    assert rows[1] == ["plain", "0.35tuned to the set", "41.0", "48.0", "66.2", "55.5", "44.1", "–"]
-    assert rows[3][-1] == "18.0" and rows[2][:3] == ["plain", "0.1one for all sets", "37.8"]
+    assert rows[1] == ["plain", "tuned", "0.35", "41.0", "48.0", "66.2", "55.5", "44.1", "–"]
+    assert rows[3][-1] == "18.0" and rows[2][:4] == ["plain", "fixed", "0.1", "37.8"]
     details = [each for each in page.all("details") if each.all("summary")[0].text.startswith("Precision")]
     assert details[0].all("table")[0].rows()[1:] == [
         ["hay", "95.2", "60.0", "73.6", "51.2"],
@@ -436,7 +436,7 @@ def test_variants_are_compared_with_the_first(tmp_path: Path) -> None:
         ["gem", "–", "–", "24.00", "+4.00"],
     ]
     assert [bold.text for bold in found.all("table")[0].all("b")] == ["31.00", "26.50"]
-    assert table(page, "Percent, tuned").rows()[0] == ["data set", "figure", "images", "plain"], "no variants"
+    assert table(page, "Percent; tuned").rows()[0] == ["data set", "figure", "images", "plain"], "no variants"
     assert page.all("article")[1].all("h3")[0].text == "tiny: bias compared"
 
 
@@ -446,7 +446,7 @@ def test_variants_are_compared_with_the_first(tmp_path: Path) -> None:
 )
 def test_figures_that_are_absent(tmp_path: Path, figures: dict[str, Any]) -> None:
     page = read(tmp_path, [replace(labelled(), figures=figures)])
-    assert table(page, "Percent, tuned").rows()[2] == ["meadows", "mIoU", "", "–", "–"]
+    assert table(page, "Percent; tuned").rows()[2] == ["meadows", "mIoU", "", "–", "–"]
     assert not page.all("svg") and not page.all("td", "heat")
 
 

@@ -70,7 +70,7 @@ def table(
         caption: what it shows; text, or markup.
     """
     inside = (
-        tag("caption", caption),
+        tag("caption", tag("span", caption)),
         tag("thead", *(tag("tr", *cells) for cells in head)),
         tag("tbody", *(tag("tr", *cells) for cells in rows)),
     )
@@ -105,12 +105,13 @@ def swatch(colour: Colour) -> Html:
     return tag("i", class_="swatch", style="background:#{:02x}{:02x}{:02x}".format(*colour))
 
 
-def picture(folder: Path, name: str, alt: str, *caption: str, class_: str | None = None) -> Html | None:
+def picture(folder: Path, name: str, alt: str, *caption: str, loading: str = "eager") -> Html | None:
     """A picture below the folder, linked to itself at full size; None if it is not there.
 
     Args:
         name: its path from the folder, `/` between parts.
         caption: below it.
+        loading: `lazy` where there are many.
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not (folder / path).is_file():
@@ -121,8 +122,8 @@ def picture(folder: Path, name: str, alt: str, *caption: str, class_: str | None
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
         return None
     address = quote(str(path), safe="/")
-    shown = tag("img", src=address, alt=alt, width=width, height=height, loading="lazy", decoding="async")
-    return tag("figure", tag("a", shown, href=address), tag("figcaption", *caption), class_=class_)
+    shown = tag("img", src=address, alt=alt, width=width, height=height, loading=loading)
+    return tag("figure", tag("a", shown, href=address), tag("figcaption", *caption))
 
 
 def folded(summary: str, *inside: str) -> Html:

@@ -5,7 +5,7 @@ Pictures are taken from beside it, by relative paths; what is not there is left 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from earthwords.evaluation import page_sets
@@ -47,9 +47,9 @@ PLOTS = {
     "confusion": "Confusion: rows are the truth, columns the answers, each row in percent.",
     "recall": "Recall at K.",
     "shots": "Accuracy by images a class; bars are the standard deviation of the draws.",
-    "examples": "The best, the median and the worst samples.",
 }
-"""Ends of the names of pictures that an entry may have, and what they show."""
+SHEETS = {"examples": "The best, the median and the worst samples."}
+"""Ends of the names of pictures that an entry may have, and what they show; sheets need the whole width."""
 _APART = {"images", "warning", "seconds"}
 
 
@@ -185,7 +185,7 @@ def _figures(task: str, entries: Sequence[Entry]) -> Html:
             th(entry.dataset, scope="row"),
             td(entry.model, class_="words"),
             *(td(row.get(name, "–")) for name in names),
-            td(_images(entry), class_="words"),
+            td(_images(entry), class_="words images"),
         ]
         for entry, row in zip(entries, told, strict=True)
     ]
@@ -203,9 +203,10 @@ def _data_set(folder: Path, entries: Sequence[Entry]) -> Iterator[Html]:
     for entry in entries:
         if "warning" in entry.figures:
             yield tag("p", f"{entry.model}: {entry.figures['warning']}", class_="warning")
-    shown = [*_class_tables(entries), *_shots(entries), *_kinds(entries), *plots(folder, entries)]
+    shown = [*_class_tables(entries), *_shots(entries), *_kinds(entries), *plots(folder, entries, PLOTS)]
     if shown:
         yield tag("div", *shown, class_="side")
+    yield from plots(folder, entries, SHEETS)
     yield join([settings(entry) for entry in entries])
 
 
@@ -239,12 +240,13 @@ def _shots(entries: Sequence[Entry]) -> Iterator[Html]:
     for entry in entries:
         if entry.task != "few-shot":
             continue
+        short = any(row["short"] for row in entry.figures["shots"])
         rows = [
             [
                 th(str(row["shots"]), scope="row"),
                 bar(row["mean"], 2),
                 td(f"± {number(row['std'], 2)}"),
-                td(f"{row['short']:,}" if row["short"] else ""),
+                *([td(f"{row['short']:,}")] if short else []),
             ]
             for row in entry.figures["shots"]
         ]
@@ -252,17 +254,17 @@ def _shots(entries: Sequence[Entry]) -> Iterator[Html]:
             th("images a class"),
             th("accuracy"),
             th("deviation", class_="number"),
-            th("classes with fewer", class_="number"),
+            *([th("classes with fewer", class_="number")] if short else []),
         ]
         yield table([head], rows, caption=f"Mean and standard deviation of the draws, {entry.model}")
 
 
-def plots(folder: Path, entries: Sequence[Entry]) -> Iterator[Html]:
-    """The plots of entries that were drawn."""
+def plots(folder: Path, entries: Sequence[Entry], kinds: Mapping[str, str]) -> Iterator[Html]:
+    """The pictures of entries that were drawn, of some kinds."""
     for entry in entries:
-        for end, what in PLOTS.items():
+        for end, what in kinds.items():
             alt = f"{what} {title(entry.task)}, {entry.dataset}, {entry.model}"
-            found = picture(folder, f"{entry.stem}.{end}.png", alt, tag("b", entry.model), f" {what}", class_="plot")
+            found = picture(folder, f"{entry.stem}.{end}.png", alt, tag("b", entry.model), f" {what}")
             if found is not None:
                 yield found
 

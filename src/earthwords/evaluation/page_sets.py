@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 VARIANT = re.compile(r"(?P<base>.+)\+(?P<kind>[a-z_-]+)=(?P<variant>.+)", re.DOTALL)
 """Label of a model in a comparison, such as `tiny+attention=sclip`."""
-THRESHOLDS = {"tuned": "tuned to the set", "fixed": "one for all sets"}
+THRESHOLDS = ("tuned", "fixed")
+"""Of a probability: tuned to the set, and one for all sets."""
 SUMMARY = {
     "mIoU": "mIoU",
     "foreground_IoU": "foreground IoU",
@@ -154,8 +155,8 @@ def _sets_table(entries: Sequence[Entry]) -> Iterator[Html]:
     above += [th("published", class_="group", colspan=len(methods))] if methods else []
     below = [th(name, class_=f"number{' group' * (name == 'tuned')}") for _ in presets for name in THRESHOLDS]
     below += [th(name, class_=f"number{' group' * (i == 0)}") for i, name in enumerate(methods)]
-    told = "; ".join(f"{name}: the probability threshold {what}" for name, what in THRESHOLDS.items())
-    yield table([above, below], rows, caption=f"Percent, {told} (below each figure).", class_="sets")
+    caption = "Percent; tuned: with a threshold for the set, fixed: with one for all sets. It is below each figure."
+    yield table([above, below], rows, caption=caption)
     if sources:
         listed = "; ".join(f"[{n}] {source}" for n, source in enumerate(sources, start=1))
         doubt = any(not row.get("verified") for row in cited)
@@ -206,12 +207,14 @@ def _count(images: Any) -> str:
 def _set(folder: Path, entries: Sequence[Entry]) -> Iterator[Html]:
     """A set: figures, classes, confusions, scores of images, pictures."""
     colours = _colours(entries[0])
-    yield _summary(entries)
+    shown = [_summary(entries)]
     for classes, found in grouped(entries, lambda entry: entry.classes):
         columns = {_label(entry): _class_values(entry, "tuned", "IoU") for entry in found}
         names = [_named(name, colours.get(name)) for name in classes]
-        yield bars("class", names, columns, caption="IoU of each class, threshold tuned to the set")
-    yield folded("Precision, recall and F1 of each class", *(_details(entry) for entry in entries))
+        shown.append(bars("class", names, columns, caption="IoU of each class, threshold tuned to the set"))
+    yield tag("div", *shown, class_="side")
+    details = tag("div", *(_details(entry) for entry in entries), class_="side")
+    yield folded("Precision, recall and F1 of each class", details)
     histograms = [figure for entry in entries for figure in _histogram(entry)]
     if histograms:
         yield tag("h4", "Scores of images")
@@ -256,20 +259,19 @@ def _class_values(entry: Entry, threshold: str, figure: str) -> list[float | Non
 
 def _summary(entries: Sequence[Entry]) -> Html:
     """Presets and thresholds by the figures of the whole set."""
-    shown = [
-        name
-        for name in SUMMARY
-        if any((entry.figures.get(at) or {}).get(name) is not None for entry in entries for at in THRESHOLDS)
-    ]
+    every = [figures for entry in entries for at in THRESHOLDS if (figures := entry.figures.get(at))]
+    shown = [name for name in SUMMARY if any(figures.get(name) is not None for figures in every)]
+    if all(figures.get("foreground_IoU") == figures.get("mIoU") for figures in every):
+        shown = [name for name in shown if name != "foreground_IoU"]
     rows = []
     for entry in entries:
-        for at, what in THRESHOLDS.items():
+        for at in THRESHOLDS:
             figures = entry.figures.get(at)
             if figures:
                 cells = [td(number(figures.get(name))) for name in shown]
-                told = td(_threshold(entry, at), tag("small", what))
-                rows.append([th(_label(entry), scope="row"), told, *cells])
-    head = [th("model"), th("threshold", class_="number"), *(th(SUMMARY[name], class_="number") for name in shown)]
+                told = td(at, class_="words"), td(_threshold(entry, at))
+                rows.append([th(_label(entry), scope="row"), *told, *cells])
+    head = [th("model"), th("threshold", colspan=2), *(th(SUMMARY[name], class_="number") for name in shown)]
     images = ", ".join(dict.fromkeys(_count(entry.figures.get("images")) for entry in entries))
     return table([head], rows, caption=f"Whole set, {images} images")
 
@@ -379,13 +381,14 @@ def _examples(folder: Path, entries: Sequence[Entry]) -> Iterator[Html]:
     pairs.sort(key=lambda pair: KINDS.index(pair[1]["kind"]) if pair[1].get("kind") in KINDS else len(KINDS))
     for name, found in grouped(pairs, lambda pair: str(pair[1]["name"])):
         first = found[0][1]
-        shown = [picture(folder, str(first["image"]), f"{name}, image", tag("b", name))]
-        shown.append(picture(folder, str(first["truth"]), f"{name}, truth", "truth"))
+        shown = [picture(folder, str(first["image"]), f"{name}, image", tag("b", name), loading="lazy")]
+        shown.append(picture(folder, str(first["truth"]), f"{name}, truth", "truth", loading="lazy"))
         for entry in entries:
             for row in [row for of, row in found if of is entry][:1]:
                 what = f" {number(row.get('score'))} ({row.get('kind', '')})"
                 alt = f"{name}, prediction of {_label(entry)}"
-                shown.append(picture(folder, str(row["prediction"]), alt, tag("b", _label(entry)), what))
+                told = tag("b", _label(entry)), what
+                shown.append(picture(folder, str(row["prediction"]), alt, *told, loading="lazy"))
         there = [figure for figure in shown if figure is not None]
         if there:
             yield tag("div", *there, class_="pictures")
