@@ -289,7 +289,7 @@ def test_sets_by_presets(tmp_path: Path) -> None:
     ]
     entries = [
         labelled("meadows"),
-        labelled("vdd", miou=50.0),
+        labelled("vdd", miou=50.0, published=[published(45.3, verified=False)]),
         labelled("whu-aerial", "plain", miou=20.0, metric="IoU", images=7),
         labelled("loveda", miou=33.0, published=cited),
         labelled("loveda", "finer", miou=34.0, published=cited),
@@ -300,12 +300,13 @@ def test_sets_by_presets(tmp_path: Path) -> None:
     assert rows[0] == ["data set", "figure", "images", "plain", "finer", "published"]
     assert rows[1] == ["tuned", "fixed", "tuned", "fixed", "segearth-ov", "clip", "sam"]
     sets = [row for row in rows[2:] if len(row) > 1]
-    assert [row[0] for row in sets] == ["LoveDA", "VDD", "WHU-Aerial", "meadows"]
+    assert [row[0] for row in sets] == ["LoveDA", "VDD", "mean of 2", "WHU-Aerial", "meadows"]
     assert sets[0] == [
         "LoveDA", "mIoU", "1,234", "33.0at 0.35", "29.8at 0.1", "34.0at 0.35", "30.8at 0.1", "36.9[1]", "31.5?[2]",
         "29.0[1] aAcc",
     ]  # fmt: skip
-    assert sets[2] == ["WHU-Aerial", "IoU", "7", "27.0at 0.35", "21.0at 0.1", "–", "–", "–", "–", "–"]
+    assert sets[2] == ["mean of 2", "mIoU", "", "41.5", "38.2", "–", "–", "41.1?", "–", "–"]
+    assert sets[3] == ["WHU-Aerial", "IoU", "7", "27.0at 0.35", "21.0at 0.1", "–", "–", "–", "–", "–"]
     assert [row[0] for row in rows[2:] if len(row) == 1] == ["multi-class", "building", "other sets"]
     assert [bold.text for bold in found.all("b")] == ["34.0", "30.8"]
     assert page.all("abbr")[0].attributes["title"] == "unverified: A talk"
@@ -415,7 +416,8 @@ def test_nothing_outside_the_folder_is_shown(tmp_path: Path) -> None:
     outside = paint(tmp_path, "outside.png")
     (folder / "no.png").write_text("not a picture")
     example = {"kind": "best", "name": "x", "score": 1.0, "image": f"../{outside}", "truth": str(tmp_path / outside)}
-    page = read(folder, [labelled(examples=[{**example, "prediction": "no.png"}])])
+    others = [{**example, "name": "y", "image": "x" * 5000, "truth": "nul\0.png", "prediction": "."}]
+    page = read(folder, [labelled(examples=[{**example, "prediction": "no.png"}, *others])])
     assert not page.all("img")
 
 

@@ -7,10 +7,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path, PurePosixPath
+from statistics import median
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from earthwords.types import Colour
 
@@ -106,7 +107,7 @@ def swatch(colour: Colour) -> Html:
 
 
 def picture(folder: Path, name: str, alt: str, *caption: str, loading: str = "eager") -> Html | None:
-    """A picture below the folder, linked to itself at full size; None if it is not there.
+    """A picture below the folder, linked to itself at full size; None if there is none.
 
     Args:
         name: its path from the folder, `/` between parts.
@@ -114,16 +115,42 @@ def picture(folder: Path, name: str, alt: str, *caption: str, loading: str = "ea
         loading: `lazy` where there are many.
     """
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not (folder / path).is_file():
-        return None
     try:
+        if path.is_absolute() or ".." in path.parts or not (folder / path).is_file():
+            return None
         with Image.open(folder / path) as image:
             width, height = image.size
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+    except (OSError, ValueError, Image.DecompressionBombError):
         return None
     address = quote(str(path), safe="/")
     shown = tag("img", src=address, alt=alt, width=width, height=height, loading=loading)
     return tag("figure", tag("a", shown, href=address), tag("figcaption", *caption))
+
+
+def histogram(values: Sequence[float], *, bins: int, label: str) -> Html:
+    """A drawing of how percentages are spread from 0 to 100, with a dashed line at the median.
+
+    Args:
+        values: at least one.
+        label: what it shows, for readers that do not see it.
+    """
+    counts = [0] * bins
+    for value in values:
+        counts[min(bins - 1, max(0, int(value * bins / 100)))] += 1
+    left, floor, width, height = 10, 96, 300, 84
+    step = width / bins
+    drawn = []
+    for i, count in enumerate(counts):
+        high = height * count / max(counts)
+        what = tag("title", f"{100 * i / bins:g} to {100 * (i + 1) / bins:g} %: {count:,} images")
+        box = {"x": f"{left + i * step + 0.75:.2f}", "y": f"{floor - high:.1f}"}
+        drawn.append(tag("rect", what, **box, width=f"{step - 1.5:.2f}", height=f"{high:.1f}", rx="1"))
+    middle = f"{left + width * median(values) / 100:.1f}"
+    drawn.append(tag("line", x1=left, y1=floor, x2=left + width, y2=floor))
+    drawn.append(tag("line", x1=middle, y1=4, x2=middle, y2=floor, class_="median"))
+    for at in range(0, 101, 20):
+        drawn.append(tag("text", str(at), x=f"{left + width * at / 100:g}", y=floor + 13, text_anchor="middle"))
+    return tag("svg", *drawn, viewBox="0 0 320 114", role="img", aria_label=label)
 
 
 def folded(summary: str, *inside: str) -> Html:

@@ -61,9 +61,9 @@ def write_page(folder: Path, entries: Sequence[Entry], *, version: str) -> Path:
         entries: sets and models are shown in their order.
         version: of earthwords.
     """
-    target = folder / PAGE
+    target, text = folder / PAGE, page(folder, entries, version=version)
     with atomic_path(target, overwrite=True) as path:
-        path.write_text(page(folder, entries, version=version), encoding="utf-8", errors="replace")
+        path.write_text(text, encoding="utf-8", errors="replace")
     return target
 
 

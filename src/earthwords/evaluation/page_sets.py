@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from earthwords.evaluation.markup import (
     facts,
     folded,
     grouped,
+    histogram,
     number,
     picture,
     plain,
@@ -100,6 +102,7 @@ def _sorted(entries: Sequence[Entry]) -> list[Entry]:
     return [entry for _, found in grouped(sorted(entries, key=rank), lambda entry: entry.dataset) for entry in found]
 
 
+@lru_cache(maxsize=256)
 def _spec(dataset: str) -> DatasetSpec | None:
     try:
         return find_spec(dataset)
@@ -141,15 +144,13 @@ def _sets_table(entries: Sequence[Entry]) -> Iterator[Html]:
     methods = list(dict.fromkeys(str(row["method"]) for row in cited))
     sources = list(dict.fromkeys(str(row["source"]) for row in cited))
     rows: list[list[Html]] = []
-    group = ""
-    sets = grouped(entries, lambda entry: entry.dataset)
-    for dataset, found in sets:
-        here = _group(dataset)
-        if here != group and len({_group(name) for name, _ in sets}) > 1:
-            width = 3 + 2 * len(presets) + len(methods)
-            rows.append([th(here, scope="rowgroup", colspan=width)])
-        group = here
-        rows.append(_set_row(dataset, found, presets, methods, sources))
+    groups = grouped(grouped(entries, lambda entry: entry.dataset), lambda pair: _group(pair[0]))
+    for group, sets in groups:
+        if len(groups) > 1:
+            rows.append([th(group, scope="rowgroup", colspan=3 + 2 * len(presets) + len(methods))])
+        rows += [_set_row(dataset, found, presets, methods, sources) for dataset, found in sets]
+        if len(sets) > 1 and len({_metric(found[0]) for _, found in sets}) == 1:
+            rows.append(_mean_row([found for _, found in sets], presets, methods))
     above = [th("data set", rowspan=2), th("figure", rowspan=2), th("images", class_="number", rowspan=2)]
     above += [th(preset, class_="group", colspan=2) for preset in presets]
     above += [th("published", class_="group", colspan=len(methods))] if methods else []
@@ -189,6 +190,27 @@ def _set_row(
     for i, method in enumerate(methods):
         cells = _published(cited[method], _metric(entries[0]), sources) if method in cited else [NONE]
         row.append(td(*cells, class_=f"number{' group' * (i == 0)}"))
+    return row
+
+
+def _mean_row(sets: Sequence[Sequence[Entry]], presets: Sequence[str], methods: Sequence[str]) -> list[Html]:
+    """Means over sets, of what is known of all of them."""
+
+    def cell(values: Sequence[float | None], first: bool, *mark: Html) -> Html:
+        known = [value for value in values if value is not None]
+        whole = len(known) == len(sets)
+        return td(*([number(fmean(known)), *mark] if whole else [NONE]), class_=f"number{' group' * first}")
+
+    row = [th(f"mean of {len(sets)}", scope="row"), td(_metric(sets[0][0]), class_="words"), td("")]
+    for preset in presets:
+        for at in THRESHOLDS:
+            values = [_score(entry, at) for found in sets for entry in found if entry.model == preset]
+            row.append(cell(values, at == "tuned"))
+    cited = [{str(p["method"]): p for entry in found for p in entry.figures.get("published") or ()} for found in sets]
+    for i, method in enumerate(methods):
+        rows = [by_method[method] for by_method in cited if method in by_method]
+        mark = [] if all(one.get("verified") for one in rows) else [tag("abbr", "?", title="unverified in part")]
+        row.append(cell([float(one["value"]) for one in rows], i == 0, *mark))
     return row
 
 
@@ -346,33 +368,15 @@ def _mistakes(entry: Entry, counts: Sequence[Sequence[int]], answers: Sequence[s
 
 
 def _histogram(entry: Entry) -> Iterator[Html]:
-    """How the scores of images are spread, 0 to 100 %."""
+    """How the scores of images are spread."""
     told = entry.figures.get("image_scores") or []
     scores = [score for _, score in told if score is not None]
-    if not scores:
-        return
-    counts = [0] * BINS
-    for score in scores:
-        counts[min(BINS - 1, max(0, int(score * BINS / 100)))] += 1
-    left, floor, width, height = 10, 96, 300, 84
-    step = width / BINS
-    drawn = []
-    for i, count in enumerate(counts):
-        high = height * count / max(counts)
-        what = tag("title", f"{100 * i // BINS} to {100 * (i + 1) // BINS} %: {count:,} images")
-        box = {"x": f"{left + i * step + 0.75:.2f}", "y": f"{floor - high:.1f}"}
-        drawn.append(tag("rect", what, **box, width=f"{step - 1.5:.2f}", height=f"{high:.1f}", rx="1"))
-    middle = f"{left + width * median(scores) / 100:.1f}"
-    drawn.append(tag("line", x1=left, y1=floor, x2=left + width, y2=floor))
-    drawn.append(tag("line", x1=middle, y1=4, x2=middle, y2=floor, class_="median"))
-    for at in range(0, 101, 20):
-        drawn.append(tag("text", str(at), x=f"{left + width * at / 100:g}", y=floor + 13, text_anchor="middle"))
-    label = f"Scores of {len(scores):,} images of {_label(entry)}"
-    chart = tag("svg", *drawn, viewBox="0 0 320 114", role="img", aria_label=label)
-    without = len(told) - len(scores)
-    rest = f"; {without:,} more without a score" if without else ""
-    caption = f" {len(scores):,} images, median {median(scores):.1f} (dashed), mean {fmean(scores):.1f}{rest}"
-    yield tag("figure", chart, tag("figcaption", tag("b", _label(entry)), caption), class_="histogram")
+    if scores:
+        chart = histogram(scores, bins=BINS, label=f"Scores of {len(scores):,} images, {_label(entry)}")
+        without = len(told) - len(scores)
+        rest = f"; {without:,} more without a score" if without else ""
+        caption = f" {len(scores):,} images, median {median(scores):.1f} (dashed), mean {fmean(scores):.1f}{rest}"
+        yield tag("figure", chart, tag("figcaption", tag("b", _label(entry)), caption), class_="histogram")
 
 
 def _examples(folder: Path, entries: Sequence[Entry]) -> Iterator[Html]:
