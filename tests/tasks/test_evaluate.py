@@ -65,6 +65,8 @@ def test_pictures_and_records(root: Path, micro: Path, tmp_path: Path, command: 
     assert told["results"][3]["figures"]["images"].endswith("0 with a count") is False
     on_disk = json.loads((tmp_path / "results.json").read_text())["results"]
     assert [(e["dataset"], e["task"]) for e in on_disk] == keys
+    page = (tmp_path / "report.html").read_text()
+    assert all(f'src="{plot.name}"' in page for plot in tmp_path.glob("*.png"))
     assert (tmp_path / "results.md").exists() and len(list(tmp_path.glob("*.png"))) == 6
 
 
@@ -103,7 +105,11 @@ def test_done_tasks_are_not_computed_again(stored: Path, tmp_path: Path, monkeyp
     assert run("knn", neighbours=3)[0] == 0, "other settings"
     assert run("knn", neighbours=3, ensemble="normalised")[0] == 2, "which knn does not depend on"
     assert run("knn", neighbours=3, resume=False)[0] == 0
+    page = tmp_path / "report.html"
+    before = page.read_bytes()
+    page.unlink()
     assert run("zero-shot", model="plus") == [1, "plus zero-shot"]
+    assert page.read_bytes() == before, "made again"
     results = json.loads((tmp_path / "results.json").read_text())["results"]
     assert len(results) == 4, "one of each"
     made = np.load(stored / "plus.npz")

@@ -1,4 +1,4 @@
-"""Results as JSON, markdown and plots; what is done already is found again in the JSON."""
+"""Results as JSON, markdown, a page and plots; what is done already is found again in the JSON."""
 
 from __future__ import annotations
 
@@ -82,12 +82,15 @@ def read_results(folder: Path) -> list[Entry]:
 
 
 def write_results(folder: Path, entries: Sequence[Entry], *, version: str) -> None:
-    """`results.json` and `results.md`, each whole or not at all."""
+    """`results.json`, `results.md` and `report.html`, each whole or not at all."""
+    from earthwords.evaluation.page import write_page  # which builds on this module
+
     table = {"earthwords": version, "results": [asdict(entry) for entry in entries]}
     with atomic_path(folder / RESULTS, overwrite=True) as path:
         path.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     with atomic_path(folder / TABLE, overwrite=True) as path:
         path.write_text(markdown(entries), encoding="utf-8")
+    write_page(folder, entries, version=version)
 
 
 def write_plots(folder: Path, entry: Entry) -> list[Path]:

@@ -46,6 +46,7 @@ def referring(
     """
     from earthwords import __version__
     from earthwords.data.referring import read_referring
+    from earthwords.evaluation.page import PAGE
     from earthwords.evaluation.pointing import measure, pointing
     from earthwords.evaluation.report import Entry, read_results, write_results
     from earthwords.inference.windowed import choose_device
@@ -81,6 +82,8 @@ def referring(
         write_examples(out / f"{entry.stem}.examples.png", measured, manifest, predict, heading=entry.dataset)
         kept[entry.key] = entry
         done.append(entry)
+        write_results(out, list(kept.values()), version=__version__)
+    if not (out / PAGE).exists():
         write_results(out, list(kept.values()), version=__version__)
     return tuple(done), reused
 

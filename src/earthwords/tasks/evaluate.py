@@ -79,7 +79,7 @@ def evaluate(
 ) -> Evaluation:
     """Measure a model on tasks and data sets, such as `evaluate zero-shot knn ucmerced21 --data ROOT --out DIR`.
 
-    Writes results.json, results.md and plots; a task that is done with the same settings is not computed again.
+    Writes report.html, results.json, results.md and plots; what is done with the same settings is not computed again.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def evaluate(
         any order; without a data set: every one known in --data that a task fits. Or referring and lists of described
         images (.jsonl), for a --preset or --model of `refer`.
     out
-        Folder of results.json, results.md and the plots.
+        Folder of report.html, results.json, results.md and the plots.
     data
         Folder of a data set, or of several: folders of images, one a class, or JSON records with sentences.
     embeddings
@@ -189,6 +189,7 @@ def _run(
 ) -> Evaluation:
     """Every task on every source, each written down when done; of several, one that does not fit is left out."""
     from earthwords import __version__
+    from earthwords.evaluation.page import PAGE
     from earthwords.evaluation.report import read_results, write_plots, write_results
 
     kept = {entry.key: entry for entry in read_results(folder)}
@@ -212,6 +213,8 @@ def _run(
             write_results(folder, list(kept.values()), version=__version__)
     if not done:
         raise UsageError(left_out[0])
+    if not (folder / PAGE).exists():
+        write_results(folder, list(kept.values()), version=__version__)
     return Evaluation(out=folder, entries=tuple(done), reused=reused, left_out=tuple(left_out))
 
 
