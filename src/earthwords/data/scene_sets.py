@@ -3,15 +3,18 @@
 A set is a folder with a folder of images for each class (`images/CLASS/FILE` or `CLASS/FILE`), or with a JSON file of
 records (`{"images": [{"filename", "split", "cls", "captions" or "sentences": [{"raw"}], "count"}]}`, Karpathy's layout)
 whose images lie in it, in its `images`, or in the `images` of a folder beside it. Splits come from the records, or from
-`train.txt`, `val.txt` and `test.txt` that name files, or from the records of another set on the same images.
+`train.txt`, `val.txt` and `test.txt` that name files, or from the records of another set on the same images. A table
+beside the images, `*multilabel*.txt`, `.tsv` or `.csv`, may tell several labels an image, as that of DLRSD's classes
+for UC Merced does (https://doi.org/10.1109/TGRS.2017.2760909): a column of names, then one of 0 and 1 for each label.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,10 @@ class SceneSet:
     """`(image,)` how many objects its first sentence speaks of, 0 where that is not told."""
     templates: str
     """Name of the prompts that RemoteCLIP uses for this set."""
+    tags: NDArray[np.bool_] | None = None
+    """`(image, label)` which of several labels images have; None: not told."""
+    tag_names: tuple[str, ...] = ()
+    """The words for each of these labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +109,7 @@ PUBLISHED = (
 of its retrieval, and UC Merced (words of our own)."""
 
 _ANY = Published(folders=())
+_TABLE = re.compile(r".*multi[-_ ]?label.*\.(txt|tsv|csv)", re.IGNORECASE)
 
 
 def known(name: str) -> Published:
@@ -134,9 +142,12 @@ def read_scene_set(folder: Path, *, names: dict[str, str] | None = None) -> Scen
         raise UsageError(f"There is no data set {folder.name!r} in {folder.parent}.{hint}")
     row = known(folder.name)
     found = next((made for path in sorted(folder.glob("*.json")) if (made := _records(path)) is not None), None)
-    if found is not None:
-        return _from_records(folder, found, row, names or {})
-    return _from_folders(folder, row, names or {})
+    if found is None:
+        scenes = _from_folders(folder, row, names or {})
+    else:
+        scenes = _from_records(folder, found, row, names or {})
+    table = next((path for path in sorted(folder.iterdir()) if _TABLE.fullmatch(path.name)), None)
+    return scenes if table is None else _tagged(scenes, table)
 
 
 def find_scene_sets(root: Path) -> list[Path]:
@@ -291,6 +302,33 @@ def _places(root: Path, paths: Sequence[Path]) -> Callable[[str], int | None]:
     for i, path in enumerate(paths):
         short[path.name] = None if path.name in short else i
     return lambda name: full.get(name.removeprefix("images/"), short.get(name))
+
+
+def _tagged(scenes: SceneSet, table: Path) -> SceneSet:
+    """A set with the labels of a table.
+
+    Raises:
+        SourceError: it cannot be read, or lacks an image.
+    """
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            comma = "," if table.suffix.lower() == ".csv" else "\t"
+            head, *rows = [row for row in csv.reader(file, delimiter=comma) if any(map(str.strip, row))]
+        known = {Path(row[0].strip()).stem: [_bit(cell) for cell in row[1:] if cell.strip()] for row in rows}
+    except (OSError, ValueError, csv.Error) as error:
+        raise SourceError(f"Cannot read the labels in {table}: {brief(error)}.") from error
+    labels = tuple(class_words(name.strip()) for name in head[1:] if name.strip())
+    wrong = next((stem for path in scenes.paths if len(known.get(stem := path.stem, ())) != len(labels)), None)
+    if wrong is not None or not labels:
+        raise SourceError(f"{table} does not tell the {len(labels)} labels of its head for the image {wrong}.")
+    tags = np.array([known[path.stem] for path in scenes.paths], bool)
+    return replace(scenes, tags=tags, tag_names=labels)
+
+
+def _bit(cell: str) -> bool:
+    if cell.strip() not in ("0", "1"):
+        raise ValueError(f"{brief(repr(cell))} is neither 0 nor 1")
+    return cell.strip() == "1"
 
 
 def _plain(name: str) -> str:

@@ -82,6 +82,21 @@ class Stored:
         found = self.arrays.get("counts")
         return None if found is None else found.astype(np.int64)
 
+    @property
+    def tags(self) -> NDArray[np.bool_] | None:
+        """`(image, label)` which of several labels images have."""
+        found = self.arrays.get("tags")
+        return None if found is None else found.astype(bool)
+
+    @property
+    def tag_names(self) -> tuple[str, ...]:
+        """Labels have no words here: their numbers."""
+        return tuple(map(str, range(self._need("tags").shape[1])))
+
+    def tag_prompts(self) -> NDArray[np.float32]:
+        """`(template, label, dim)`."""
+        return self._need("tag_texts").astype(np.float32)
+
     def embed(self, index: NDArray[np.int64]) -> NDArray[np.float32]:
         """`(index, dim)` unit vectors."""
         return unit(self.arrays["images"][index])

@@ -37,6 +37,7 @@ TITLES = {
     "knn": ("k-NN", "The vote of the nearest training images."),
     "few-shot": ("Few-shot", "Linear probes that learn from some images of each class."),
     "retrieval": ("Retrieval", "Sentences by image, images by sentence: how often the first K hold a right one."),
+    "multi-label": ("Several labels", "How well the words of a label rank the images that have it."),
     "counting": ("Counting", "Which of one ... ten in its sentence fits an image."),
     "referring": ("Referring", "The pixels that a sentence means."),
     "segmentation": ("Segmentation", "A class of words for every pixel."),

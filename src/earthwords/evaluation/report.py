@@ -28,6 +28,7 @@ WAYS = {"i2t": "image to text", "t2i": "text to image"}
 _PLAIN_NAMES = {
     "top1": "top-1", "top3": "top-3", "top5": "top-5", "mean_per_class": "mean per class", "mean_recall": "mean recall",
     "zero_shot_top1": "top-1 of words alone", "mean_absolute_error": "mean absolute error",
+    "guessed_mAP": "mAP of guessing",
     **{f"{way}_r{k}": f"{name} R@{k}" for way, name in WAYS.items() for k in (1, 5, 10)},
 }  # fmt: skip
 
@@ -159,7 +160,7 @@ def _per_class(entry: Entry) -> list[str]:
         f"| {_cell(name)} | {'-' if share is None else f'{share:.1f}'} |"
         for name, share in zip(entry.classes, shares, strict=True)
     ]
-    return ["", "| class | accuracy |", "|---|---|", *rows]
+    return ["", f"| class | {'average precision' if entry.task == 'multi-label' else 'accuracy'} |", "|---|---|", *rows]
 
 
 def _cell(text: str) -> str:

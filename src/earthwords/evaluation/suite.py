@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from earthwords.errors import UsageError
 from earthwords.evaluation import counting, fewshot, knn
+from earthwords.evaluation.multilabel import rank
 from earthwords.evaluation.probes import Known, cut, linear_probe
 from earthwords.evaluation.retrieval import RANKS, recalls
 from earthwords.evaluation.transductive import SCALE, opinion, transduce
@@ -66,11 +67,22 @@ class Source(Protocol):
     def counts(self) -> Index | None:
         """`(image,)` numbers of objects, 0 where that is not told."""
 
+    @property
+    def tags(self) -> NDArray[np.bool_] | None:
+        """`(image, label)` which of several labels images have."""
+
+    @property
+    def tag_names(self) -> tuple[str, ...]:
+        """The words for each of them."""
+
     def embed(self, index: Index) -> NDArray[np.float32]:
         """`(index, dim)` unit vectors of some images."""
 
     def prompts(self) -> NDArray[np.float32]:
         """`(template, class, dim)`."""
+
+    def tag_prompts(self) -> NDArray[np.float32]:
+        """`(template, label, dim)`, of several labels an image."""
 
     def captions(self, index: Index) -> tuple[NDArray[np.float32], Index]:
         """`(text, dim)` unit vectors of these images' sentences, and the place in `index` of the image of each."""
@@ -110,6 +122,8 @@ class Task:
     """The options it depends on."""
     headline: tuple[str, ...]
     """The figures a table shows."""
+    classes: Callable[[Source], tuple[str, ...]] = lambda source: source.classes
+    """What its figures of classes are about."""
 
 
 def zero_shot(source: Source, options: Options) -> dict[str, Any]:
@@ -187,6 +201,15 @@ def count(source: Source, options: Options) -> dict[str, Any]:
     return {"images": f"{told}; {len(index):,} with a count", **figures}
 
 
+def multi_label(source: Source, options: Options) -> dict[str, Any]:
+    """Words of labels, several of which an image may have."""
+    if source.tags is None:
+        raise UsageError(f"{source.name} does not tell several labels an image.")
+    index, told = measured(source, options)
+    scores = source.embed(index) @ ensemble(source.tag_prompts(), options.ensemble).T
+    return {"images": told, **rank(scores, source.tags[index]).as_json()}
+
+
 TASKS: dict[str, Task] = {
     "zero-shot": Task(run=zero_shot, settings=("split", "ensemble"), headline=("top1", "top5", "mean_per_class")),
     "transductive": Task(
@@ -205,6 +228,12 @@ TASKS: dict[str, Task] = {
         run=retrieval,
         settings=("split",),
         headline=(*(f"{way}_r{k}" for way in ("i2t", "t2i") for k in RANKS), "mean_recall"),
+    ),
+    "multi-label": Task(
+        run=multi_label,
+        settings=("split", "ensemble"),
+        headline=("mAP", "guessed_mAP"),
+        classes=lambda source: source.tag_names,
     ),
     "counting": Task(run=count, settings=("split", "numbers"), headline=("top1", "top3", "mean_absolute_error")),
 }

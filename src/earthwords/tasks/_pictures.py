@@ -43,6 +43,7 @@ class Pictures:
         self.name, self.model, self.classes, self.size = scenes.name, model, scenes.classes, len(scenes.paths)
         self.templates = templates or scenes.templates
         self.prompt_texts = load_templates(self.templates)
+        self.tags, self.tag_names = scenes.tags, scenes.tag_names
         self._known: dict[int, NDArray[np.float32]] = {}
 
     @property
@@ -62,6 +63,7 @@ class Pictures:
             scenes.classes, self.prompt_texts, scenes.captions,
             {name: index.tolist() for name, index in scenes.parts.items()},
             *([] if values is None else values.tolist() for values in (scenes.labels, scenes.counts)),
+            *([] if scenes.tags is None else [scenes.tag_names, scenes.tags.tolist()]),
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -97,9 +99,16 @@ class Pictures:
         """`(template, class, dim)`."""
         if not self.classes:
             raise UsageError(f"{self.name} tells no classes of its images, so they cannot be classified.")
-        sentences = [text for word in self.classes for text in fill(self.prompt_texts, word)]
+        return self._filled(self.classes)
+
+    def tag_prompts(self) -> NDArray[np.float32]:
+        """`(template, label, dim)`, of several labels an image."""
+        return self._filled(self.tag_names)
+
+    def _filled(self, words: Sequence[str]) -> NDArray[np.float32]:
+        sentences = [text for word in words for text in fill(self.prompt_texts, word)]
         vectors = self._texts("encoding class names", sentences)
-        return vectors.reshape(len(self.classes), len(self.prompt_texts), -1).swapaxes(0, 1)
+        return vectors.reshape(len(words), len(self.prompt_texts), -1).swapaxes(0, 1)
 
     def captions(self, index: Index) -> tuple[NDArray[np.float32], Index]:
         """`(text, dim)` unit vectors of these images' sentences, and the place in `index` of the image of each."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from earthwords.evaluation.report import Entry
     from earthwords.evaluation.suite import Options, Source
 
-TASK_NAMES = ("zero-shot", "transductive", "linear-probe", "knn", "few-shot", "retrieval", "counting")
+TASK_NAMES = ("zero-shot", "transductive", "linear-probe", "knn", "few-shot", "retrieval", "multi-label", "counting")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +84,9 @@ def evaluate(
     Parameters
     ----------
     what
-        Tasks (zero-shot, transductive, linear-probe, knn, few-shot, retrieval, counting) and names of data sets, in
-        any order; without a data set: every one known in --data that a task fits. Or referring and lists of described
-        images (.jsonl), for a --preset or --model of `refer`.
+        Tasks (zero-shot, transductive, linear-probe, knn, few-shot, retrieval, multi-label, counting) and names of data
+        sets, in any order; without a data set: every one known in --data that a task fits. Or referring and lists of
+        described images (.jsonl), for a --preset or --model of `refer`.
     out
         Folder of report.html, results.json, results.md and the plots.
     data
@@ -240,7 +240,7 @@ def _entry(source: Source, task: str, options: Options, kept: dict[Any, Entry], 
         figures = row.run(source, replace(options, tick=tick))
     figures = json.loads(json.dumps(figures))
     return Entry(
-        task=task, dataset=source.name, model=source.model, settings=settings, classes=tuple(source.classes),
+        task=task, dataset=source.name, model=source.model, settings=settings, classes=row.classes(source),
         figures=figures, seconds=round(time.perf_counter() - began, 3),
     ), True  # fmt: skip
 
