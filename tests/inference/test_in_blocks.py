@@ -259,7 +259,7 @@ def test_workers_that_die_every_time_are_given_up(segmenter: Segmenter, wide_fil
         work = made._work(segmenter.text_bank(made.vocabulary), made.blocks())
         crews.check_deaths(crews.ATTEMPTS - 1, work, {0})
         with pytest.raises(
-            WindowError, match=r"died 3 times without a block done, at row 0, column 0 of .*wide\.tif first"
+            WindowError, match=r"died 3 times without a part done, at row 0, column 0 of .*wide\.tif first"
         ):
             crews.check_deaths(crews.ATTEMPTS, work, {0})
 

@@ -1,0 +1,94 @@
+"""The images that are counted, a line each in a file that only grows: a run that was killed goes on where it stopped.
+
+The first line says what the counts depend on; a file of anything else begins anew. A line that is cut off is forgotten.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from earthwords.geo.outputs import writing
+
+
+class Journal:
+    """An open journal; make one with `open_journal`."""
+
+    def __init__(self, path: Path, file: BinaryIO, done: dict[str, dict[str, Any]]) -> None:
+        self.path = path
+        self.done = done
+        """Name of an image to what was counted of it."""
+        self._file = file
+
+    def save(self, name: str, counted: Mapping[str, Any]) -> None:
+        """Remember an image.
+
+        Raises:
+            OutputError: the disk is full, or the like.
+        """
+        with writing(self.path):
+            self._file.write(_line({"image": name, "counted": counted}))
+            self._file.flush()
+        self.done[name] = dict(counted)
+
+
+@contextmanager
+def open_journal(path: Path, settings: Mapping[str, Any], *, resume: bool = True) -> Iterator[Journal]:
+    """The journal in a file: that of an earlier run with the same settings, else a new one.
+
+    Args:
+        settings: everything that the counts depend on, as JSON has it.
+        resume: False begins anew, whatever is there.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    head = _line({"settings": settings})
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("r+b" if path.exists() else "w+b")
+    with file:
+        done, whole = _read(file, head) if resume else ({}, 0)
+        with writing(path):
+            file.truncate(whole)
+            file.seek(whole)
+            if not whole:
+                file.write(head)
+                file.flush()
+        yield Journal(path, file, done)
+
+
+def discard(path: Path) -> None:
+    """Remove a journal, and its folder where it was the last."""
+    path.unlink(missing_ok=True)
+    try:
+        os.rmdir(path.parent)
+    except OSError:
+        pass  # other journals are there
+
+
+def _read(file: BinaryIO, head: bytes) -> tuple[dict[str, dict[str, Any]], int]:
+    """Images and the length of what is whole; nothing where it begins otherwise."""
+    if file.readline() != head:
+        return {}, 0
+    done: dict[str, dict[str, Any]] = {}
+    whole = len(head)
+    for line in file:
+        try:
+            told = json.loads(line)
+            done[told["image"]] = told["counted"]
+        except (ValueError, KeyError, TypeError):
+            break
+        if not line.endswith(b"\n"):
+            del done[told["image"]]
+            break
+        whole += len(line)
+    return done, whole
+
+
+def _line(what: Mapping[str, Any]) -> bytes:
+    return (json.dumps(what, sort_keys=True, separators=(",", ":")) + "\n").encode()
