@@ -1,4 +1,4 @@
-"""Parts of jobs, such as blocks, by actors of a Ray cluster (https://docs.ray.io): `pip install "earthwords[cluster]"`."""
+"""Parts of jobs, such as blocks, by actors of a Ray cluster (docs.ray.io): `pip install "earthwords[cluster]"`."""
 
 from __future__ import annotations
 

@@ -88,15 +88,10 @@ class Example:
 def choose(scores: Sequence[float | None], count: int) -> list[Example]:
     """The best, the median and the worst images, at most `count` of each and none twice; of equal ones the first."""
     known = [(score, number) for number, score in enumerate(scores) if score is not None]
-    order = [number for _, number in sorted(known)]
-    each = min(count, max(1, len(order) // len(KINDS))) if count else 0
-    ends = min(each, (len(order) + 1) // 2)
-    best, worst = order[len(order) - ends :][::-1], order[: min(each, len(order) - ends)]
-    rest = order[len(worst) : len(order) - ends]
+    each = min(count, max(1, len(known) // len(KINDS)))
+    best = sorted(known, key=lambda pair: (-pair[0], pair[1]))[: min(each, (len(known) + 1) // 2)]
+    others = sorted(set(known) - set(best))
+    worst, rest = others[:each], others[each:]
     first = max(0, (len(rest) - each) // 2)
     parts = dict(zip(KINDS, (best, rest[first : first + each], worst), strict=True))
-    return [
-        Example(kind=kind, number=number, score=float(scores[number] or 0.0))
-        for kind, numbers in parts.items()
-        for number in numbers
-    ]
+    return [Example(kind=kind, number=number, score=score) for kind, pairs in parts.items() for score, number in pairs]

@@ -6,9 +6,8 @@ The first line says what the counts depend on; a file of anything else begins an
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -65,10 +64,8 @@ def open_journal(path: Path, settings: Mapping[str, Any], *, resume: bool = True
 def discard(path: Path) -> None:
     """Remove a journal, and its folder where it was the last."""
     path.unlink(missing_ok=True)
-    try:
-        os.rmdir(path.parent)
-    except OSError:
-        pass  # other journals are there
+    with suppress(OSError):  # other journals are there
+        path.parent.rmdir()
 
 
 def _read(file: BinaryIO, head: bytes) -> tuple[dict[str, dict[str, Any]], int]:
