@@ -28,7 +28,7 @@ from earthwords.evaluation.benchmark.figures import Example, choose, figures_of,
 from earthwords.evaluation.benchmark.pictures import fitted, painted
 from earthwords.evaluation.benchmark.tables import TASK
 from earthwords.evaluation.report import Entry, read_results, write_plots, write_results
-from earthwords.geo.outputs import atomic_path, locked, parents_made_for, writing
+from earthwords.geo.outputs import atomic_path, locked, parents_made_for, remove_dead, writing
 from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.crews import Crew, hired
 from earthwords.inference.segmenter import Segmenter, check_numbers
@@ -221,8 +221,13 @@ class Bench:
         self.kept[entry.key] = entry
         self.entries.append(entry)
         write_plots(self.out, entry)
-        write_results(self.out, list(self.kept.values()), version=__version__)
+        self.write()
         journal.discard(path)
+
+    def write(self) -> None:
+        """All results so far."""
+        remove_dead(self.out / TIMES)
+        write_results(self.out, list(self.kept.values()), version=__version__)
 
     def _job(self, variant: Variant, segmenter: Segmenter, found: SegmentationSet, vocabulary: Vocabulary) -> Measuring:
         setting, options = setting_of(found.spec, variant.preset.name), self.options
@@ -253,13 +258,13 @@ class Bench:
         """Everything that the figures depend on."""
         tags = segmenter.tags(vocabulary)
         spec, name = found.spec, variant.preset.name
-        whose = name if name in spec.settings else REFERENCE if REFERENCE in spec.settings else "no set"
+        whose = name if name in spec.settings else REFERENCE if REFERENCE in spec.settings else ""
         side = job.view.side
         told = {
             **variant.about,
             **{key.removeprefix("EARTHWORDS_").lower(): tags[key] for key in tags if key != "EARTHWORDS_THRESHOLD"},
             "hash of the weights": f"{segmenter.weights_hash}, words {hash_of(job.bank)}",
-            "tuned threshold": f"{job.rule.tuned:g}, tuned for {whose}",
+            "tuned threshold": f"{job.rule.tuned:g}, {f'tuned for {whose}' if whose else 'of the preset'}",
             "fixed threshold": f"{job.rule.fixed:g}",
             "background": "none" if spec.background is None else spec.titles[spec.background],
             "images seen": "as segment does" if side is None else f"{side} pixels at their longer side",
@@ -375,6 +380,8 @@ def segmentation(
                     talk.say(f"Left out: {bench.left_out[-1]}")
         if not bench.entries:
             raise failures[0]
+        if bench.reused:
+            bench.write()  # a run may have died between its files
     return bench
 
 
