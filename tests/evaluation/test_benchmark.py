@@ -85,7 +85,7 @@ def test_figures_are_those_by_hand(name: str) -> None:
     made = images(size, absent=size - 2 if size > 2 else NONE)
     rule = Rule(classes=size, background=background, tuned=0.3, fixed=0.0)
     told = [json.loads(json.dumps(Counts(rule).add(*image).as_json())) for image in made]
-    counts, scores = total(rule, told)
+    counts, scores = total(rule, zip("badc", [told["abcd".index(name)] for name in "badc"], strict=True))
     found = json.loads(json.dumps(figures_of(counts, spec, ["a", "b", "c", "d"], scores)))
     for which, threshold in (("tuned", 0.3), ("fixed", 0.0)):
         wanted = by_hand(made, size, threshold, background)
@@ -109,18 +109,18 @@ def test_figures_are_those_by_hand(name: str) -> None:
 
 def test_the_order_of_images_does_not_matter() -> None:
     rule = Rule(classes=4, background=1, tuned=0.5, fixed=0.2)
-    told = [Counts(rule).add(*image).as_json() for image in images(4, absent=2)]
-    first, _ = total(rule, told)
-    second, _ = total(rule, told[::-1])
-    assert first.as_json() == second.as_json()
+    told = [(str(i), Counts(rule).add(*image).as_json()) for i, image in enumerate(images(4, absent=2))]
+    (first, one), (second, other) = total(rule, told), total(rule, told[::-1])
+    assert first.as_json() == second.as_json() and one == other
 
 
 def test_a_set_of_nothing_but_ignored_pixels_has_no_figures() -> None:
     rule = Rule(classes=2, background=0, tuned=0.6, fixed=0.0)
     truth = np.full((5, 9), NONE, np.uint8)
-    counts, scores = total(rule, [Counts(rule).add(truth, truth * 0, np.ones((5, 9), np.float32)).as_json()])
+    told = Counts(rule).add(truth, truth * 0, np.ones((5, 9), np.float32)).as_json()
+    counts, scores = total(rule, [("a", told)])
     part = figures_of(counts, find_spec("xbd"), ["a"], scores)["tuned"]
-    assert scores == [None] and part["mIoU"] is None and part["aAcc"] is None and part["IoU"] == [None, None]
+    assert scores == {"a": None} and part["mIoU"] is None and part["aAcc"] is None and part["IoU"] == [None, None]
 
 
 def test_labels_at_a_threshold() -> None:
@@ -162,16 +162,17 @@ def test_a_journal_keeps_what_is_whole(tmp_path: Path) -> None:
         path.write_bytes(whole[:cut])
         lines = whole[:cut].count(b"\n")
         with open_journal(path, settings) as journal:
-            assert list(journal.done) == ["one", "two"][: max(0, lines - 1)]
+            assert journal.done == set(["one", "two"][: max(0, lines - 1)])
             missing = [name for name in ("one", "two") if name not in journal.done]
             for name in missing:
                 journal.save(name, {"pixels": [[1], [2]] if name == "one" else [[], []]})
+            assert [name for name, _ in journal.counted()] == ["one", "two"]
         assert path.read_bytes() == whole
     with open_journal(path, settings, resume=False) as journal:
-        assert journal.done == {}
+        assert journal.done == set()
     path.write_bytes(whole)
     with open_journal(path, {**settings, "weights": "other"}) as journal:
-        assert journal.done == {}
+        assert journal.done == set()
     assert path.read_bytes().count(b"\n") == 1
     discard(path)
     assert not path.parent.exists()

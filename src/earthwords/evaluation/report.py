@@ -135,7 +135,7 @@ def markdown(entries: Sequence[Entry]) -> str:
     for entry in entries:
         lines += ["", f"## {entry.task}, {entry.dataset}, {entry.model}", ""]
         lines += [f"* {name}: {_cell(str(value))}" for name, value in _told(entry)]
-        lines += _per_class(entry)
+        lines += _per_class(entry) + tables.pictures(entry)
     return "\n".join(lines) + "\n"
 
 

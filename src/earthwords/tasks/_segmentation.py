@@ -213,9 +213,9 @@ class Bench:
             return
         with journal.open_journal(path, settings, resume=self.options.resume) as done:
             self._count(job, segmenter, done, crew, entry)
-            counts, scores = total(job.rule, [done.done[pair.name] for pair in part.pairs])
+            counts, scores = total(job.rule, done.counted())
         figures = figures_of(counts, found.spec, part.names, scores)
-        chosen = choose(scores, self.options.examples)
+        chosen = choose([scores[name] for name in part.names], self.options.examples)
         figures["examples"] = self._shown(job, segmenter, vocabulary, chosen, entry.stem)
         entry = replace(entry, figures=json.loads(json.dumps(figures)))
         self.kept[entry.key] = entry

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,24 +15,24 @@ from earthwords.evaluation.segmentation import mean
 KINDS = ("best", "median", "worst")
 
 
-def total(rule: Rule, images: Sequence[Mapping[str, Any]]) -> tuple[Counts, list[float | None]]:
-    """The counts of all images, and the mean IoU of each at the tuned threshold, percent.
+def total(rule: Rule, images: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[Counts, dict[str, float | None]]:
+    """The counts of all images, and by name the mean IoU of each at the tuned threshold, percent.
 
     Args:
-        images: what `Counts.as_json` made of each.
+        images: name, and what `Counts.as_json` made of it; in any order.
     """
-    every, scores = Counts(rule), []
-    for told in images:
+    every, scores = Counts(rule), {}
+    for name, told in images:
         counts = Counts.from_json(rule, told)
-        scores.append(percent(counts.scores(rule.tuned).miou))
+        scores[name] = percent(counts.scores(rule.tuned).miou)
         every.merge(counts)
     return every, scores
 
 
 def figures_of(
-    counts: Counts, spec: DatasetSpec, names: Sequence[str], scores: Sequence[float | None]
+    counts: Counts, spec: DatasetSpec, names: Sequence[str], scores: Mapping[str, float | None]
 ) -> dict[str, Any]:
-    """All figures of a set, as they go into `results.json`."""
+    """All figures of a set, as they go into `results.json`; images in the order of `names`."""
     rule = counts.rule
     confusion = counts.pixels.at(rule.tuned)
     return {
@@ -42,7 +42,7 @@ def figures_of(
         "fixed": figures_at(counts, rule.fixed),
         "confusion": np.column_stack([confusion.counts, confusion.missed]).tolist(),
         "published": [asdict(number) for number in spec.published],
-        "image_scores": [list(pair) for pair in zip(names, scores, strict=True)],
+        "image_scores": [[name, scores[name]] for name in names],
     }
 
 

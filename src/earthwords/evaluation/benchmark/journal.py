@@ -17,10 +17,10 @@ from earthwords.geo.outputs import writing
 class Journal:
     """An open journal; make one with `open_journal`."""
 
-    def __init__(self, path: Path, file: BinaryIO, done: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, path: Path, file: BinaryIO, done: set[str]) -> None:
         self.path = path
         self.done = done
-        """Name of an image to what was counted of it."""
+        """Names of the images that are counted."""
         self._file = file
 
     def save(self, name: str, counted: Mapping[str, Any]) -> None:
@@ -32,7 +32,15 @@ class Journal:
         with writing(self.path):
             self._file.write(_line({"image": name, "counted": counted}))
             self._file.flush()
-        self.done[name] = dict(counted)
+        self.done.add(name)
+
+    def counted(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Name and counts of every image, read from the file one by one."""
+        with self.path.open("rb") as file:
+            file.readline()
+            for line in file:
+                told = json.loads(line)
+                yield told["image"], told["counted"]
 
 
 @contextmanager
@@ -51,7 +59,7 @@ def open_journal(path: Path, settings: Mapping[str, Any], *, resume: bool = True
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("r+b" if path.exists() else "w+b")
     with file:
-        done, whole = _read(file, head) if resume else ({}, 0)
+        done, whole = _read(file, head) if resume else (set(), 0)
         with writing(path):
             file.truncate(whole)
             file.seek(whole)
@@ -68,21 +76,21 @@ def discard(path: Path) -> None:
         path.parent.rmdir()
 
 
-def _read(file: BinaryIO, head: bytes) -> tuple[dict[str, dict[str, Any]], int]:
-    """Images and the length of what is whole; nothing where it begins otherwise."""
+def _read(file: BinaryIO, head: bytes) -> tuple[set[str], int]:
+    """Names of images and the length of what is whole; nothing where it begins otherwise."""
     if file.readline() != head:
-        return {}, 0
-    done: dict[str, dict[str, Any]] = {}
+        return set(), 0
+    done: set[str] = set()
     whole = len(head)
     for line in file:
         try:
             told = json.loads(line)
-            done[told["image"]] = told["counted"]
+            name = told["image"] if line.endswith(b"\n") and "counted" in told else None
         except (ValueError, KeyError, TypeError):
             break
-        if not line.endswith(b"\n"):
-            del done[told["image"]]
+        if name is None:
             break
+        done.add(name)
         whole += len(line)
     return done, whole
 

@@ -40,7 +40,20 @@ def sections(entries: Sequence[Entry]) -> list[str]:
         lines += _ablation([entry for entry in compared if _comparison(entry) == key])
     for name in dict.fromkeys(entry.dataset for entry in rows):
         lines += ["", f"## Segmentation: classes of {name}", ""]
-        lines += _classes([entry for entry in rows if entry.dataset == name])
+        here = [entry for entry in rows if entry.dataset == name]
+        lines += _classes([entry for entry in here if entry in plain] or here)
+    return lines
+
+
+def pictures(entry: Entry) -> list[str]:
+    """Lines with the examples of an entry."""
+    rows = entry.figures.get("examples")
+    if entry.task != TASK or not rows:
+        return []
+    lines = ["", *_head(["image", "mIoU", "as seen", "truth", "prediction"])]
+    for row in rows:
+        shots = (f"![{kind}]({row[kind]})" for kind in ("image", "truth", "prediction"))
+        lines.append(_row([f"{row['name']} ({row['kind']})", shown(row["score"]), *shots]))
     return lines
 
 
