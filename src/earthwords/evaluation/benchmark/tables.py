@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from earthwords.data.segmentation.spec import GROUPS, DatasetSpec, all_specs
+from earthwords.data.segmentation.spec import GROUPS, DatasetSpec, Published, all_specs
 
 if TYPE_CHECKING:
     from earthwords.evaluation.report import Entry
@@ -65,8 +65,8 @@ def _group(entries: Sequence[Entry], specs: dict[str, DatasetSpec]) -> list[str]
     """A row a set, columns of presets at both thresholds and of printed numbers."""
     names = list(dict.fromkeys(entry.dataset for entry in entries))
     models = list(dict.fromkeys(entry.model for entry in entries))
-    printed = [number for name in names for number in specs[name].published]
-    methods = list(dict.fromkeys(number.method for number in printed))
+    published = [number for name in names for number in specs[name].published]
+    methods = list(dict.fromkeys(number.method for number in published))
     found = {(entry.dataset, entry.model): entry for entry in entries}
     columns = [column for model in models for column in (model, f"{model}, fixed threshold")]
     lines = _head(["data set", "figure", "images", *columns, *(f"{method}, printed" for method in methods)])
@@ -76,13 +76,10 @@ def _group(entries: Sequence[Entry], specs: dict[str, DatasetSpec]) -> list[str]
         for model in models:
             cells += _both(found.get((name, model)))
         numbers = {number.method: number for number in specs[name].published}
-        for method in methods:
-            number = numbers.get(method)
-            cells.append("" if number is None else f"{number.value:.1f}" + f" {UNSURE}" * (not number.verified))
-        lines.append(_row(cells))
+        lines.append(_row([*cells, *(printed(numbers.get(method)) for method in methods)]))
     lines += ["", "In brackets the threshold. Foreground IoU where the figure is IoU."]
-    if printed:
-        sources = "; ".join(dict.fromkeys(number.source for number in printed))
+    if published:
+        sources = "; ".join(dict.fromkeys(number.source for number in published))
         lines.append(f"Printed numbers: {sources}. {UNSURE}: unverified.")
     return lines
 
@@ -134,6 +131,11 @@ def headlines(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
             break
     yield "aAcc", shown(figures["tuned"]["aAcc"])
     yield "boundary IoU", shown(figures["tuned"]["boundary_IoU"])
+
+
+def printed(number: Published | None) -> str:
+    """A number somebody printed, with a mark where nobody here has read it."""
+    return "" if number is None else f"{number.value:.1f}" + f" {UNSURE}" * (not number.verified)
 
 
 def shown(value: float | None) -> str:
