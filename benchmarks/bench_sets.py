@@ -79,7 +79,7 @@ def page(rows: list[dict[str, Any]], command: str) -> str:
         "",
         f"`{command}`, commit {_commit()}, {datetime.now(UTC):%Y-%m-%d}. `{PLAIN}` is `tiny` without its upsampler.",
         "None of these sets has a published split, so nothing printed compares with them. `tiny` learned on other",
-        "tiles of Dubai, on most of these very Massachusetts tiles, and on none of the buildings ([data](models/tiny.md)).",
+        "tiles of Dubai, on most of these very Massachusetts tiles, on none of the buildings ([data](models/tiny.md)).",
         "",
         *_table(list(rows[0]), [[_cell(value) for value in row.values()] for row in rows]),
         "",

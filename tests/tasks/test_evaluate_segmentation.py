@@ -346,11 +346,20 @@ def test_killed_and_begun_again_the_same_bytes(run: Run, root: Path, toml: Path,
         (["segmentation", "dubai", "--data", "ROOT", "--compare", "colour"], ["--compare"]),
         (["segmentation", "knn", "--data", "ROOT"], ["apart from knn"]),
         (["zero-shot", "--data", "ROOT", "--preset", "tiny,clip"], ["2 presets", "segmentation"]),
+        (["knn", "--data", "ROOT", "--most", "3"], ["--most is for segmentation"]),
+        (["zero-shot", "--data", "ROOT", "--workers", "3"], ["--workers is for segmentation"]),
+        (
+            ["segmentation", "dubai", "--data", "ROOT", "--preset", "ROOT/a/x.toml,ROOT/b/x.toml"],
+            ["Two presets", "'x'"],
+        ),
         (["segmentatoin", "dubai", "--data", "ROOT"], ["Did you mean 'segmentation'?"]),
     ],
     ids=lambda value: " ".join(value[1:]) if isinstance(value, list) else "",
 )
 def test_refusals(argv: list[str], fragments: list[str], root: Path, tmp_path: Path, command: Command) -> None:
+    for place in ("a", "b"):
+        (root / place).mkdir(exist_ok=True)
+        (root / place / "x.toml").write_text('base = "tiny"\n')
     words = [word.replace("ROOT", str(root)) for word in argv]
     command("evaluate", *words, "--out", tmp_path / "out", "--quiet").failed(2, *fragments)
     assert not (tmp_path / "out").exists()

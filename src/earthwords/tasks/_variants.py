@@ -70,6 +70,10 @@ def find_variants(
         rows.append(Variant(label=label, preset=row, model=model))
     if not rows:
         raise UsageError("Name at least one --preset.")
+    labels = [row.label for row in rows]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise UsageError(f"Two presets are called {twice!r}; give one of the files another name.")
     if compare is None:
         return rows
     return [

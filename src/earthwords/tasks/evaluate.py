@@ -171,6 +171,10 @@ def evaluate(
             backbones=_split(backbones or ""), most=most, examples=examples, batch=batch_size, device=device,
             workers=workers, cluster=cluster, resume=resume, offline=offline,
         )  # fmt: skip
+    others = {"threshold": threshold, "compare": compare, "backbones": backbones, "most": most, "cluster": cluster}
+    foreign = next((name for name, value in others.items() if value is not None), "workers" if workers != 1 else None)
+    if foreign is not None:
+        raise UsageError(f"--{foreign} is for {SEGMENTATION}: earthwords evaluate {SEGMENTATION} SET --data ROOT.")
     if len(presets) != 1:
         raise UsageError(f"{len(presets)} presets were given; only {SEGMENTATION} takes several.")
     batch_size = 64 if batch_size is None else batch_size
