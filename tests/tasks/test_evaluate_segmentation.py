@@ -21,6 +21,7 @@ from earthwords.data.segmentation.loader import open_set
 from earthwords.data.segmentation.spec import all_specs, find_spec
 from earthwords.inference.segmenter import Segmenter
 from earthwords.presets import load_preset
+from earthwords.tasks._segmentation import own_device
 from earthwords.tasks._variants import find_variants
 from earthwords.tasks.evaluate import evaluate
 from tests.conftest import Command
@@ -256,6 +257,14 @@ def test_workers_change_nothing(run: Run, tmp_path: Path, cluster: str | None) -
     run("dubai", out=tmp_path / "one")
     run("dubai", out=tmp_path / "two", workers=2, cluster=cluster)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_workers_take_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    assert [own_device("cuda", number) for number in range(5)] == ["cuda:0", "cuda:1", "cuda:2", "cuda:0", "cuda:1"]
+    assert [own_device(device, 1) for device in ("cuda:2", "cpu", "mps")] == ["cuda:2", "cpu", "mps"]
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    assert own_device("cuda", 4) == "cuda"
 
 
 DRIVER = """

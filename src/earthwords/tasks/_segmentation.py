@@ -121,10 +121,8 @@ class Measuring:
     offline: bool
 
     def compute(self, worker: Worker, index: int) -> tuple[int, dict[str, Any]]:
-        """One image, and its counts as JSON has them; several workers of a machine take its GPUs in turn."""
-        device = self.device
-        if device == "cuda" and torch.cuda.device_count() > 1:
-            device = f"cuda:{worker.number % torch.cuda.device_count()}"
+        """One image, and its counts as JSON has them."""
+        device = own_device(self.device, worker.number)
         segmenter = worker.segmenter(self.preset, device=device, batch=self.batch, offline=self.offline)
         return 1, self.counted(segmenter, index)
 
@@ -399,6 +397,12 @@ def _alone(out: Path) -> Iterator[None]:
             if not free:
                 raise UsageError(f"Another process is measuring into {out}; wait for it, or choose another --out.")
             yield
+
+
+def own_device(device: str, number: int) -> str:
+    """The device of a worker: those of a machine take its GPUs in turn, unless one is named."""
+    count = torch.cuda.device_count() if device == "cuda" else 0
+    return f"cuda:{number % count}" if count > 1 else device
 
 
 def evenly(found: SegmentationSet, most: int | None) -> SegmentationSet:
