@@ -62,7 +62,7 @@ def evaluate(
     out: Path,
     data: Path | None = None,
     embeddings: Path | None = None,
-    preset: Names = (DEFAULT_PRESET,),
+    preset: Annotated[Names, Parameter(show_default=False)] = (DEFAULT_PRESET,),
     model: str | None = None,
     split: Literal["train", "validation", "test", "all"] | None = None,
     templates: str | None = None,
@@ -108,7 +108,8 @@ def evaluate(
     embeddings
         Folder or file of stored embeddings instead of images and a model.
     preset
-        Preset whose CLIP is measured; for segmentation the preset itself, repeat or separate by commas for several.
+        Preset whose CLIP is measured, by default tiny; for segmentation the preset itself, repeat or separate by
+        commas for several.
     model
         Other CLIP weights: name, Hugging Face id, folder or checkpoint file; one of several in --embeddings.
     split
