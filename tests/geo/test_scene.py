@@ -47,6 +47,20 @@ def test_native_pixels_are_the_files(make_raster: Make, rng: np.random.Generator
     assert raster.grid.shape == (20, 13)
 
 
+@pytest.mark.parametrize(("side", "shape"), [(106, (74, 106)), (20, (14, 20)), (53, (37, 53)), (1, (1, 1))])
+def test_a_scene_of_a_given_longer_side(
+    make_raster: Make, rng: np.random.Generator, side: int, shape: tuple[int, int]
+) -> None:
+    with open_scene(make_raster(distinct(rng, "uint8"))) as scene:
+        sized = scene.sized(side)
+        assert sized.grid.shape == shape
+        assert np.allclose(sized.grid.bounds, scene.native.bounds)
+        raster = sized.read(whole(sized))
+        assert raster.data.shape == (3, *shape) and raster.valid.all()
+        means = scene.read(whole(scene)).data.mean(axis=(1, 2))
+    np.testing.assert_allclose(raster.data.mean(axis=(1, 2)), means, atol=0.06)
+
+
 @pytest.mark.parametrize("dtype", ["uint16", "int16", "float32"])
 def test_wide_types_are_stretched_by_percentiles(make_raster: Make, rng: np.random.Generator, dtype: str) -> None:
     data = distinct(rng, dtype)

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from earthwords.inference.crews import Crew, Processes
 from earthwords.inference.outputs import OutputOptions, plan_outputs
 from earthwords.inference.scene_job import Manner, SceneJob, journal_folder
 from earthwords.inference.segmenter import Segmenter
+from earthwords.inference.work import Worker
 from earthwords.text.vocabulary import parse_classes
 from earthwords.types import SceneReport, Window
 from tests.conftest import HEIGHT, WIDTH, write_raster
@@ -253,13 +254,40 @@ def test_a_failure_in_a_process_comes_through(
     assert not (tmp_path / "out").exists()
 
 
+@dataclass(frozen=True)
+class Numbers:
+    """A job that tells who did what."""
+
+    offset: int
+
+    def compute(self, worker: Worker, index: int) -> tuple[int, Any]:
+        return 2, (worker.number, worker.pid(), self.offset + index)
+
+    def place(self, index: int) -> str:
+        return f"number {index}"
+
+
+def test_any_job_is_shared_by_workers_with_numbers() -> None:
+    told: list[int] = []
+    with crews.hired(2) as crew:
+        assert crew is not None
+        for offset in (100, 200):
+            found = dict(crew.compute(Numbers(offset), set(range(3, 20)), told.append))
+            assert {index: value for index, (_, _, value) in found.items()} == {i: offset + i for i in range(3, 20)}
+            numbers = {pid: number for number, pid, _ in found.values()}
+            assert set(numbers.values()) <= {0, 1} and len(numbers) == len(set(numbers.values()))
+    assert sum(told) == 2 * 2 * 17
+    with crews.hired(1) as nobody:
+        assert nobody is None
+
+
 def test_workers_that_die_every_time_are_given_up(segmenter: Segmenter, wide_file: Path) -> None:
     with segmenter.open(wide_file) as scene:
         made = job(segmenter, scene, Path("out"))
         work = made._work(segmenter.text_bank(made.vocabulary), made.blocks())
         crews.check_deaths(crews.ATTEMPTS - 1, work, {0})
         with pytest.raises(
-            WindowError, match=r"died 3 times without a block done, at row 0, column 0 of .*wide\.tif first"
+            WindowError, match=r"died 3 times without a part done, at row 0, column 0 of .*wide\.tif first"
         ):
             crews.check_deaths(crews.ATTEMPTS, work, {0})
 

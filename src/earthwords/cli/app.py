@@ -39,7 +39,7 @@ app.command(
     "earthwords.tasks.classify:classify", name="classify", help="Name what images and rasters show, each as a whole."
 )
 app.command(
-    "earthwords.tasks.evaluate:evaluate", name="evaluate", help="Measure a model on scenes: classification, retrieval."
+    "earthwords.tasks.evaluate:evaluate", name="evaluate", help="Measure a model: scenes, sentences, segmentation."
 )
 data = App(name="data", help="Data sets for segmentation: list, prepare, check.")
 data.command("earthwords.tasks.data:list_data", name="list", help="What sets there are, and what is known of them.")

@@ -49,15 +49,17 @@ class BoundaryCounts:
             UsageError: as `Confusion.add`.
         """
         classes = len(self.common)
-        actual, _ = seen_pixels(truth, prediction, classes=classes, ignore=self.ignore)
-        seen = truth != self.ignore
-        width = strip_width(truth.shape, self.ratio)
-        found = set(np.unique(actual)) | set(np.unique(prediction[seen]))
-        for label in sorted(int(value) for value in found if 0 <= value < classes):
-            true_strip = strip(seen & (truth == label), width)
-            predicted_strip = strip(seen & (prediction == label), width)
-            self.common[label] += np.count_nonzero(true_strip & predicted_strip)
-            self.either[label] += np.count_nonzero(true_strip | predicted_strip)
+        seen_pixels(truth, prediction, classes=classes, ignore=self.ignore)
+        width, seen = strip_width(truth.shape, self.ratio), truth != self.ignore
+        true, said = (np.where(seen & (each >= 0) & (each < classes), each, classes) for each in (truth, prediction))
+        true_edge, said_edge = edges(true, width), edges(said, width)
+        common = self._counted(true[true_edge & said_edge & (true == said)])
+        self.common += common
+        self.either += self._counted(true[true_edge]) + self._counted(said[said_edge]) - common
+
+    def _counted(self, labels: NDArray[np.integer]) -> NDArray[np.int64]:
+        """`(class,)` pixels of labels `(pixel,)`; those of no class are left out."""
+        return np.bincount(labels, minlength=len(self.common) + 1)[: len(self.common)]
 
     def merge(self, other: BoundaryCounts) -> BoundaryCounts:
         """Add the counts of other images; returns itself.
@@ -89,7 +91,17 @@ def strip_width(shape: tuple[int, ...], ratio: float = RATIO) -> int:
 
 def strip(mask: Mask, width: int) -> Mask:
     """`(row, col)`: the pixels of a mask that are at most `width` away from what is not, chessboard distance."""
-    from scipy.ndimage import minimum_filter
+    return mask & edges(mask.astype(np.uint8), width)
 
-    inner = minimum_filter(mask.view(np.uint8), size=2 * width + 1, mode="constant", cval=0).astype(bool)
-    return mask & ~inner
+
+def edges(labels: NDArray[np.integer], width: int) -> Mask:
+    """`(row, col)`: the pixels of all classes that are at most `width` away from another label or the border.
+
+    Args:
+        labels: `(row, col)`, from 0 on.
+    """
+    from scipy.ndimage import maximum_filter, minimum_filter
+
+    signed = labels.astype(np.int32)
+    least = minimum_filter(signed, size=2 * width + 1, mode="constant", cval=-1)
+    return least != maximum_filter(signed, size=2 * width + 1, mode="constant", cval=-1)

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from earthwords.errors import UsageError, brief
+from earthwords.evaluation.benchmark import tables
 from earthwords.evaluation.counting import WORDS
 from earthwords.evaluation.draw import Line, confusion_plot, curve_plot
 from earthwords.evaluation.suite import TASKS
@@ -22,6 +23,7 @@ RESULTS, TABLE = "results.json", "results.md"
 HEADLINES = {
     **{name: task.headline for name, task in TASKS.items()},
     "referring": ("gIoU", "cIoU", "Pr@0.5", "Pr@0.7", "Pr@0.9"),
+    tables.TASK: (),
 }
 """The figures a table shows."""
 WAYS = {"i2t": "image to text", "t2i": "text to image"}
@@ -58,6 +60,8 @@ class Entry:
 
     def headline(self) -> list[tuple[str, str]]:
         """The figures a table shows, with their names."""
+        if self.task == tables.TASK:
+            return list(tables.headlines(self.figures))
         names = [name for name in HEADLINES[self.task] if name in self.figures]
         return [(_PLAIN_NAMES.get(name, name), f"{self.figures[name]:.2f}") for name in names]
 
@@ -110,7 +114,8 @@ def plots(entry: Entry) -> Iterator[tuple[str, Image.Image]]:
     title, figures = f"{entry.task}, {entry.dataset}, {entry.model}", entry.figures
     if "confusion" in figures:
         names = WORDS if entry.task == "counting" else entry.classes
-        yield "confusion", confusion_plot(np.array(figures["confusion"]), names, title)
+        counts = np.array(figures["confusion"])[:, : len(names)]  # without those predicted as no class
+        yield "confusion", confusion_plot(counts, names, title)
     if "curve" in figures:
         curve = figures["curve"]
         lines = [Line(name=name, xs=curve["ranks"], ys=curve[way]) for way, name in WAYS.items()]
@@ -130,10 +135,11 @@ def markdown(entries: Sequence[Entry]) -> str:
         told = ", ".join(f"{name} {value}" for name, value in entry.headline())
         row = (entry.dataset, entry.model, entry.task, told, str(entry.figures.get("images", "")))
         lines.append("| " + " | ".join(_cell(text) for text in row) + " |")
+    lines += tables.sections([entry for entry in entries if entry.task == tables.TASK])
     for entry in entries:
         lines += ["", f"## {entry.task}, {entry.dataset}, {entry.model}", ""]
         lines += [f"* {name}: {_cell(str(value))}" for name, value in _told(entry)]
-        lines += _per_class(entry)
+        lines += _per_class(entry) + tables.pictures(entry)
     return "\n".join(lines) + "\n"
 
 

@@ -97,6 +97,13 @@ class Scene:
         twin.grid = self.native.resized(*(max(1, round(side / shrink)) for side in self.native.shape))
         return twin
 
+    def sized(self, side: int) -> Scene:
+        """As `within`, but enlarged too: the longer side of the working grid has `side` pixels."""
+        twin = copy.copy(self)
+        longer = max(self.native.shape)
+        twin.grid = self.native.resized(*(max(1, round(length * side / longer)) for length in self.native.shape))
+        return twin
+
     def read(self, window: Window) -> Raster:
         """A window of the working grid: float32 `(3, row, col)`, 0..1 after the stretch, invalid pixels 0.
 

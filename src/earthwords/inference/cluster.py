@@ -1,4 +1,4 @@
-"""Blocks computed by actors of a Ray cluster (https://docs.ray.io): `pip install "earthwords[cluster]"`."""
+"""Parts of jobs, such as blocks, by actors of a Ray cluster (docs.ray.io): `pip install "earthwords[cluster]"`."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from earthwords.errors import UsageError
 from earthwords.inference.crews import ATTEMPTS, POLL_S, Done, check_deaths
 from earthwords.inference.segmenter import Tick
-from earthwords.inference.work import Work, Worker
+from earthwords.inference.work import Job, Worker
 
 LOCAL = "local"
 """The address that starts a cluster of this machine alone."""
 
 
 class Cluster:
-    """Actors that hold the model; one that dies, alone or with its node, is started again and its blocks repeated.
+    """Actors that hold the model; one that dies, alone or with its node, is started again and its parts repeated.
 
-    At most two blocks an actor are asked for at once, so the object store never holds more than those. Several
-    threads may have blocks computed at the same time.
+    At most two parts an actor are asked for at once, so the object store never holds more than those. Several
+    threads may have jobs computed at the same time.
     """
 
     def __init__(self, address: str, workers: int, *, gpu: bool = False) -> None:
@@ -41,7 +41,7 @@ class Cluster:
         self._load = [0] * workers
         self._lock = threading.Lock()
 
-    def compute(self, work: Work, wanted: set[int], tick: Tick) -> Iterator[Done]:
+    def compute(self, work: Job, wanted: set[int], tick: Tick) -> Iterator[Done]:
         """See `Crew`."""
         left, todo = set(wanted), sorted(wanted, reverse=True)
         sent = self._ray.put(work)
@@ -55,14 +55,14 @@ class Cluster:
                     index, place = waiting.pop(reference)
                     self._load[place] -= 1
                     try:
-                        windows, result = self._ray.get(reference)
+                        done, result = self._ray.get(reference)
                     except self._ray.exceptions.RayActorError:
                         check_deaths(ATTEMPTS, work, {index})
                         raise
                     except self._ray.exceptions.RayTaskError as error:
                         raise error.cause from None
                     left.discard(index)
-                    tick(windows)
+                    tick(done)
                     yield index, result
                 tick(0)
         finally:
@@ -75,7 +75,7 @@ class Cluster:
         return list(self._ray.get([actor.pid.remote() for actor in self._actors]))
 
     def _least(self) -> int:
-        """The actor with the fewest blocks, which now has one more."""
+        """The actor with the fewest parts, which now has one more."""
         with self._lock:
             place = min(range(self.workers), key=self._load.__getitem__)
             self._load[place] += 1

@@ -4,53 +4,80 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import connection
 from multiprocessing.context import BaseContext
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from earthwords.errors import WindowError
 from earthwords.geo.scene import Scene
 from earthwords.inference.journal import BlockResult
 from earthwords.inference.segmenter import Segmenter, Tick
-from earthwords.inference.work import Work, Worker
+from earthwords.inference.work import Job, Work, Worker
 
-Done: TypeAlias = tuple[int, BlockResult]
-"""A block and what became of it."""
+Done: TypeAlias = tuple[int, Any]
+"""A part of a job and what became of it."""
 
 POLL_S = 0.5
 ATTEMPTS = 3
-"""Times that workers may die without a block done in between: then there is too little memory, maybe."""
+"""Times that workers may die without a part done in between: then there is too little memory, maybe."""
 
 
 class Crew(Protocol):
-    """Computes blocks."""
+    """Computes jobs."""
 
-    def compute(self, work: Work, wanted: set[int], tick: Tick) -> Iterator[Done]:
-        """The blocks that are wanted, in any order; `tick` is told the windows done, and 0 now and then."""
+    def compute(self, work: Job, wanted: set[int], tick: Tick) -> Iterator[Done]:
+        """The parts that are wanted, in any order; `tick` is told how far they bring the job, and 0 now and then."""
+
+
+@contextmanager
+def hired(workers: int, *, cluster: str | None = None, device: str = "cpu") -> Iterator[Crew | None]:
+    """Those who compute until the block ends; None: one worker without a cluster, which is this process.
+
+    Args:
+        cluster: address of a Ray cluster, see `Cluster`.
+        device: on CUDA each worker of a cluster has a GPU of its own.
+
+    Raises:
+        UsageError: as `Cluster`.
+    """
+    crew: Any = None
+    if cluster is not None:
+        from earthwords.inference.cluster import Cluster
+
+        crew = Cluster(cluster, workers, gpu=device.startswith("cuda"))
+    elif workers > 1:
+        crew = Processes(workers)
+    try:
+        yield crew
+    finally:
+        if crew is not None:
+            crew.close()
 
 
 class Here:
-    """This process, from top to bottom."""
+    """This process, a scene from top to bottom."""
 
     def __init__(self, segmenter: Segmenter, scene: Scene) -> None:
         self.segmenter = segmenter
         self.scene = scene
 
-    def compute(self, work: Work, wanted: set[int], tick: Tick) -> Iterator[Done]:
+    def compute(self, work: Work, wanted: set[int], tick: Tick) -> Iterator[tuple[int, BlockResult]]:
         for first, count in work.blocks.runs(wanted):
             for i, result in enumerate(work.run(self.segmenter, self.scene, first, count, tick)):
                 yield first + i * work.blocks.across, result
 
 
 class Processes:
-    """Processes on this machine that share its cores; dead ones are replaced and their blocks computed again.
+    """Processes on this machine that share its cores; dead ones are replaced and their parts computed again.
 
-    Several threads may have blocks computed at the same time.
+    Several threads may have jobs computed at the same time.
     """
 
     def __init__(self, workers: int) -> None:
@@ -58,7 +85,7 @@ class Processes:
         self._lock = threading.Lock()
         self._pool: ProcessPoolExecutor | None = None
 
-    def compute(self, work: Work, wanted: set[int], tick: Tick) -> Iterator[Done]:
+    def compute(self, work: Job, wanted: set[int], tick: Tick) -> Iterator[Done]:
         """See `Crew`."""
         left, deaths = set(wanted), 0
         while left:
@@ -70,19 +97,19 @@ class Processes:
                 deaths = deaths + 1 if len(left) == before else 1
                 check_deaths(deaths, work, left)
 
-    def _pooled(self, pool: ProcessPoolExecutor, work: Work, left: set[int], tick: Tick) -> Iterator[Done]:
-        """Results as they come, a few blocks in flight; takes them out of `left`."""
-        waiting: dict[Future[tuple[int, BlockResult]], int] = {}
-        todo = iter(sorted(left))
+    def _pooled(self, pool: ProcessPoolExecutor, work: Job, left: set[int], tick: Tick) -> Iterator[Done]:
+        """Results as they come, a few parts in flight; takes them out of `left`."""
+        waiting: dict[Future[Done], int] = {}
+        todo, sent = iter(sorted(left)), pickle.dumps(work)
         try:
             while left:
                 while len(waiting) < 2 * self.workers and (index := next(todo, None)) is not None:
-                    waiting[pool.submit(_compute, work, index)] = index
+                    waiting[pool.submit(_compute, sent, index)] = index
                 for future in wait(waiting, timeout=POLL_S, return_when=FIRST_COMPLETED).done:
                     index = waiting.pop(future)
-                    windows, result = future.result()
+                    done, result = future.result()
                     left.discard(index)
-                    tick(windows)
+                    tick(done)
                     yield index, result
                 tick(0)
         finally:
@@ -93,7 +120,9 @@ class Processes:
         with self._lock:
             if self._pool is None:
                 cores = max(1, cores_here() // self.workers)
-                self._pool = ProcessPoolExecutor(self.workers, _context(), initializer=_start, initargs=(cores,))
+                context = _context()
+                told = cores, context.Value("i", 0)
+                self._pool = ProcessPoolExecutor(self.workers, context, initializer=_start, initargs=told)
             return self._pool
 
     def _end(self, pool: ProcessPoolExecutor | None) -> None:
@@ -121,16 +150,24 @@ def _context() -> BaseContext:
 
 
 _worker: Worker | None = None
+_job: tuple[bytes, Job] | None = None
+"""As it was sent, and unpacked."""
 
 
-def _start(cores: int) -> None:
-    """Make a process a worker that ends with its parent, and leaves Ctrl-C to it."""
+def _start(cores: int, started: Any) -> None:
+    """Make a process a worker that ends with its parent, and leaves Ctrl-C to it.
+
+    Args:
+        started: shared number of the workers so far.
+    """
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-    _worker = Worker(cores=cores)
+    with started.get_lock():
+        number, started.value = started.value, started.value + 1
+    _worker = Worker(cores=cores, number=number)
 
 
 def _end_with(sentinel: int) -> None:
@@ -138,18 +175,20 @@ def _end_with(sentinel: int) -> None:
     os._exit(1)
 
 
-def _compute(work: Work, index: int) -> tuple[int, BlockResult]:
+def _compute(sent: bytes, index: int) -> tuple[int, Any]:
+    global _job
     assert _worker is not None
-    return _worker.compute(work, index)
+    if _job is None or _job[0] != sent:
+        _job = sent, pickle.loads(sent)
+    return _worker.compute(_job[1], index)
 
 
-def check_deaths(deaths: int, work: Work, left: set[int]) -> None:
-    """Raise a `WindowError` where workers died again and again without a block done."""
+def check_deaths(deaths: int, work: Job, left: set[int]) -> None:
+    """Raise a `WindowError` where workers died again and again without a part done."""
     if deaths >= ATTEMPTS:
-        first = work.blocks.window(min(left))
         raise WindowError(
-            f"Workers died {ATTEMPTS} times without a block done, at row {first.row}, column {first.col} of "
-            f"{work.spec.source} first; is the memory enough? Use fewer --workers."
+            f"Workers died {ATTEMPTS} times without a part done, at {work.place(min(left))} first; is the memory "
+            "enough? Use fewer --workers."
         )
 
 

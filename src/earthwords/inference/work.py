@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -25,9 +25,19 @@ from earthwords.types import TextBank
 T = TypeVar("T")
 
 
+class Job(Protocol):
+    """Work in numbered parts, each computed on its own; can be sent to another process."""
+
+    def compute(self, worker: Worker, index: int) -> tuple[int, Any]:
+        """What the bar is told when a part is done, and what became of the part."""
+
+    def place(self, index: int) -> str:
+        """Where a part lies, in words."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What is to be computed; can be sent to another process."""
+    """What is to be computed of a scene: a `Job` whose parts are blocks."""
 
     preset: SegmentPreset
     """With the weights that are really used."""
@@ -40,6 +50,18 @@ class Work:
     threshold: float | None = None
     probabilities: str = "no"
     on_error: str = "stop"
+
+    def compute(self, worker: Worker, index: int) -> tuple[int, BlockResult]:
+        """How many windows a block needs, and what became of it."""
+        segmenter = worker.segmenter(self.preset, device=self.device, batch=self.batch, offline=self.offline)
+        scene = worker.keep("scene", (self.spec, self.preset), lambda: self.open(segmenter))
+        windows = len(segmenter.plan(scene, self.blocks.window(index)))
+        return windows, next(self.run(segmenter, scene, index, 1, lambda done: None))
+
+    def place(self, index: int) -> str:
+        """Where a block begins."""
+        window = self.blocks.window(index)
+        return f"row {window.row}, column {window.col} of {self.spec.source}"
 
     def open(self, segmenter: Segmenter) -> Scene:
         """The scene."""
@@ -69,31 +91,34 @@ class Work:
 class Worker:
     """A process of its own, which keeps the model and the scene that it used last."""
 
-    def __init__(self, *, cores: int | None = None) -> None:
+    def __init__(self, *, cores: int | None = None, number: int = 0) -> None:
         """
         Args:
             cores: of this worker; None: all of them.
+            number: among the workers of this machine, from 0.
         """
         if cores is not None:
             torch.set_num_threads(cores)
+        self.number = number
         self._kept: dict[str, tuple[Any, Any]] = {}
 
-    def compute(self, work: Work, index: int) -> tuple[int, BlockResult]:
-        """How many windows a block needs, and what became of it."""
-        segmenter = self._keep(
-            "segmenter",
-            (work.preset, work.device, work.batch, work.offline),
-            lambda: Segmenter.from_preset(work.preset, device=work.device, batch=work.batch, offline=work.offline),
-        )
-        scene = self._keep("scene", (work.spec, work.preset), lambda: work.open(segmenter))
-        windows = len(segmenter.plan(scene, work.blocks.window(index)))
-        return windows, next(work.run(segmenter, scene, index, 1, lambda done: None))
+    def compute(self, job: Job, index: int) -> tuple[int, Any]:
+        """A part of a job, see `Job`."""
+        return job.compute(self, index)
 
     def pid(self) -> int:
         """Of the process."""
         return os.getpid()
 
-    def _keep(self, kind: str, key: Any, make: Callable[[], T]) -> T:
+    def segmenter(self, preset: SegmentPreset, *, device: str, batch: int | None, offline: bool) -> Segmenter:
+        """A preset, loaded once."""
+        return self.keep(
+            "segmenter",
+            (preset, device, batch, offline),
+            lambda: Segmenter.from_preset(preset, device=device, batch=batch, offline=offline),
+        )
+
+    def keep(self, kind: str, key: Any, make: Callable[[], T]) -> T:
         """What was made for `key` last time, else made anew."""
         before = self._kept.get(kind)
         if before is None or before[0] != key:

@@ -8,9 +8,9 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from earthwords.geo.outputs import atomic_path, locked, remove_dead
 from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.account import Account
 from earthwords.inference.budget import shown
-from earthwords.inference.crews import Crew, Processes
+from earthwords.inference.crews import Crew, hired
 from earthwords.inference.journal import was_committing
 from earthwords.inference.outputs import OutputOptions, plan_outputs
 from earthwords.inference.scene_job import Manner, SceneJob, journal_folder
@@ -90,21 +90,9 @@ class Request:
             plan_outputs(dst, probabilities=probabilities, overwrite=False, source=source)
         return paths
 
-    @contextmanager
-    def crew(self, device: str) -> Iterator[Crew | None]:
+    def crew(self, device: str) -> AbstractContextManager[Crew | None]:
         """Who computes; None: this process."""
-        crew: Any = None
-        if self.cluster is not None:
-            from earthwords.inference.cluster import Cluster
-
-            crew = Cluster(self.cluster, self.manner.workers, gpu=device.startswith("cuda"))
-        elif self.manner.workers > 1:
-            crew = Processes(self.manner.workers)
-        try:
-            yield crew
-        finally:
-            if crew is not None:
-                crew.close()
+        return hired(self.manner.workers, cluster=self.cluster, device=device)
 
 
 def find_sources(src: str) -> list[str] | None:

@@ -1,4 +1,5 @@
-"""Measure a model: RemoteCLIP's evaluation suite and RS-TransCLIP's transduction, on images or stored embeddings."""
+"""Measure a model: RemoteCLIP's suite and RS-TransCLIP's transduction on images or stored embeddings, sentences that
+point, and segmentation of the published sets."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from cyclopts import Parameter
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from earthwords.evaluation.report import Entry
     from earthwords.evaluation.suite import Options, Source
 
+    Names: TypeAlias = str | Sequence[str]
+else:
+    Names = Sequence[str]  # what the command line shows
+
+SEGMENTATION = "segmentation"
 TASK_NAMES = ("zero-shot", "transductive", "linear-probe", "knn", "few-shot", "retrieval", "multi-label", "counting")
 
 
@@ -56,7 +62,7 @@ def evaluate(
     out: Path,
     data: Path | None = None,
     embeddings: Path | None = None,
-    preset: str = DEFAULT_PRESET,
+    preset: Annotated[Names, Parameter(show_default=False)] = (DEFAULT_PRESET,),
     model: str | None = None,
     split: Literal["train", "validation", "test", "all"] | None = None,
     templates: str | None = None,
@@ -71,7 +77,14 @@ def evaluate(
     neighbours: int = 20,
     numbers: Literal["words", "digits"] = "words",
     seed: int = 0,
-    batch_size: int = 64,
+    threshold: float | None = None,
+    compare: Literal["attention", "upsampler", "bias", "templates", "backbone"] | None = None,
+    backbones: str | None = None,
+    most: int | None = None,
+    examples: int = 3,
+    workers: int = 1,
+    cluster: str | None = None,
+    batch_size: int | None = None,
     device: str = "auto",
     resume: bool = True,
     offline: Annotated[bool, Parameter(negative="")] = False,
@@ -85,8 +98,9 @@ def evaluate(
     ----------
     what
         Tasks (zero-shot, transductive, linear-probe, knn, few-shot, retrieval, multi-label, counting) and names of data
-        sets, in any order; without a data set: every one known in --data that a task fits. Or referring and lists of
-        described images (.jsonl), for a --preset or --model of `refer`.
+        sets, in any order; without a data set: every one known in --data that a task fits. Or segmentation and sets of
+        `earthwords data list`, without one: all in --data. Or referring and lists of described images (.jsonl), for a
+        --preset or --model of `refer`.
     out
         Folder of report.html, results.json, results.md and the plots.
     data
@@ -94,7 +108,8 @@ def evaluate(
     embeddings
         Folder or file of stored embeddings instead of images and a model.
     preset
-        Preset whose CLIP is measured.
+        Preset whose CLIP is measured, by default tiny; for segmentation the preset itself, repeat or separate by
+        commas for several.
     model
         Other CLIP weights: name, Hugging Face id, folder or checkpoint file; one of several in --embeddings.
     split
@@ -106,7 +121,8 @@ def evaluate(
     ensemble
         Mean of the prompts' vectors as they are (raw, RemoteCLIP) or each of length 1 first (normalised).
     image_size
-        Side of what the model sees, pixels; by default the model's own.
+        Side of what the model sees, pixels; by default the model's own. For segmentation the longer side of an image
+        before it is cut into windows, 0 for its own pixels; by default 448 for presets of papers on their sets.
     fit
         crop: the shorter side is resized, the middle square kept (CLIP); square: both sides are resized.
     bands
@@ -123,8 +139,22 @@ def evaluate(
         Counting with one ... ten, or 1 ... 10.
     seed
         Of validation images drawn, shots and random search.
+    threshold
+        Segmentation: the fixed threshold (0..1), beside the one tuned for the set; by default the preset's.
+    compare
+        Segmentation: exchange this part of each preset for all there are.
+    backbones
+        CLIP weights that --compare backbone goes through, commas between; by default those that are here.
+    most
+        Segmentation: so many images of each set, evenly drawn, for a look.
+    examples
+        Segmentation: pictures of so many of the best, median and worst images.
+    workers
+        Segmentation: processes that share the images, on this machine or in the cluster.
+    cluster
+        Segmentation: address of a Ray cluster (auto, ray://HOST:PORT, or local); needs earthwords[cluster].
     batch_size
-        Images encoded at once.
+        Images encoded at once (64); for segmentation windows, see `segment`.
     device
         auto, cpu, cuda, mps.
     resume
@@ -134,9 +164,24 @@ def evaluate(
     quiet
         No progress, no notices.
     """
+    presets = _split(preset)
+    if SEGMENTATION in what:
+        return _segmentation(
+            what, out, Talk(quiet=quiet), data, presets, embeddings=embeddings, threshold=threshold,
+            templates=templates, model=model, image_size=image_size, bands=bands, stretch=stretch, compare=compare,
+            backbones=_split(backbones or ""), most=most, examples=examples, batch=batch_size, device=device,
+            workers=workers, cluster=cluster, resume=resume, offline=offline,
+        )  # fmt: skip
+    others = {"threshold": threshold, "compare": compare, "backbones": backbones, "most": most, "cluster": cluster}
+    foreign = next((name for name, value in others.items() if value is not None), "workers" if workers != 1 else None)
+    if foreign is not None:
+        raise UsageError(f"--{foreign} is for {SEGMENTATION}: earthwords evaluate {SEGMENTATION} SET --data ROOT.")
+    if len(presets) != 1:
+        raise UsageError(f"{len(presets)} presets were given; only {SEGMENTATION} takes several.")
+    batch_size = 64 if batch_size is None else batch_size
     if TASK in what:
         return _referring(
-            what, out, talk=Talk(quiet=quiet), preset=preset, model=model, batch=batch_size, device=device,
+            what, out, talk=Talk(quiet=quiet), preset=presets[0], model=model, batch=batch_size, device=device,
             offline=offline, resume=resume,
         )  # fmt: skip
     tasks, sets = _sorted_out(what)
@@ -159,7 +204,7 @@ def evaluate(
     from earthwords.tasks.segment import split_bands
 
     sources = pictures(
-        scenes, talk, model=model or load_preset(preset).weights, templates=templates, side=image_size, fit=fit,
+        scenes, talk, model=model or load_preset(presets[0]).weights, templates=templates, side=image_size, fit=fit,
         bands=split_bands(bands), stretch=stretch, batch=batch_size, device=device, offline=offline,
     )  # fmt: skip
     return _run(sources, len(scenes), tasks, options, Path(out), resume, talk)
@@ -176,6 +221,39 @@ def _referring(what: Sequence[str], out: Path, *, preset: str, **options: Any) -
     preset = "refseg-tiny" if preset == DEFAULT_PRESET else preset
     entries, reused = referring(lists, Path(out), preset=preset, **options)
     return Evaluation(out=Path(out), entries=entries, reused=reused, left_out=())
+
+
+def _segmentation(
+    what: Sequence[str],
+    out: Path,
+    talk: Talk,
+    data: Path | None,
+    presets: Sequence[str],
+    *,
+    embeddings: Path | None,
+    bands: str | None,
+    **options: Any,
+) -> Evaluation:
+    """`evaluate segmentation SET...`: presets on sets, alone."""
+    sets = [word for word in what if word != SEGMENTATION]
+    other = next((word for word in sets if word in (*TASK_NAMES, TASK)), None)
+    if other is not None:
+        raise UsageError(f"{SEGMENTATION} is measured on sets of its own, apart from {other}: ask for one of them.")
+    if data is None or embeddings is not None:
+        raise UsageError(f"{SEGMENTATION} needs images: give --data ROOT, a set or a folder of sets.")
+    from earthwords.tasks._segmentation import Options, segmentation
+    from earthwords.tasks.segment import split_bands
+
+    numbers = split_bands(bands)
+    chosen = Options(bands=None if numbers is None else tuple(numbers), **options)
+    bench = segmentation(sets, Path(out), talk, data=Path(data), presets=presets, options=chosen)
+    return Evaluation(out=Path(out), entries=tuple(bench.entries), reused=bench.reused, left_out=tuple(bench.left_out))
+
+
+def _split(names: Names) -> tuple[str, ...]:
+    """Names separated by commas, or several of those."""
+    texts = [names] if isinstance(names, str) else names
+    return tuple(name.strip() for text in texts for name in text.split(",") if name.strip())
 
 
 def _run(
@@ -250,7 +328,7 @@ def _sorted_out(what: Sequence[str]) -> tuple[list[str], list[str]]:
     tasks = list(dict.fromkeys(word for word in what if word in TASK_NAMES))
     if not tasks:
         wrong = next(iter(what), None)
-        known = (*TASK_NAMES, TASK)
+        known = (*TASK_NAMES, TASK, SEGMENTATION)
         told = f" {wrong!r} is none; {did_you_mean(wrong, known)}" if wrong else f" {did_you_mean('', known)}"
         raise UsageError(f"Name a task to measure.{told}")
     return tasks, list(dict.fromkeys(word for word in what if word not in TASK_NAMES))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import NamedTuple, overload
 
 from earthwords.data.segmentation.encoding import Labels, read_labels
 from earthwords.data.segmentation.layout import Files, Found, find, wrong_layout
-from earthwords.data.segmentation.manifest import read_manifest
+from earthwords.data.segmentation.manifest import read_manifest, sha256
 from earthwords.data.segmentation.spec import DatasetSpec, Layout, find_spec
 from earthwords.errors import SourceError
 from earthwords.types import Vocabulary
@@ -30,6 +31,8 @@ class SegmentationSet:
 
     spec: DatasetSpec
     layout: Layout
+    root: Path
+    """Where its folders begin."""
     pairs: tuple[Found, ...]
 
     def __len__(self) -> int:
@@ -58,6 +61,21 @@ class SegmentationSet:
         """Of the items, in order."""
         return tuple(pair.name for pair in self.pairs)
 
+    @property
+    def digest(self) -> str:
+        """32 hexadecimal digits of the names and contents of its files; of a prepared set, contents as noted then.
+
+        Raises:
+            SourceError: `earthwords.json` is damaged.
+        """
+        manifest = read_manifest(self.root) if self.layout is self.spec.prepared else None
+        noted = {entry.name: (entry.image, entry.labels) for entry in manifest.items} if manifest else {}
+        told = hashlib.sha256(repr(self.layout.encoding).encode())
+        for pair in self.pairs:
+            hashes = noted.get(pair.name) or (sha256(pair.image), sha256(pair.labels))
+            told.update(repr((pair.name, *hashes)).encode())
+        return told.hexdigest()[:32]
+
     def vocabulary(self, preset: str = "") -> Vocabulary:
         """The words of its classes, see `DatasetSpec.vocabulary`."""
         return self.spec.vocabulary(preset)
@@ -82,7 +100,7 @@ def open_set(name: str | DatasetSpec, root: str | Path) -> SegmentationSet:
             f"{len(files.lonely):,} files of {spec.title} in {files.root} have no partner, such as {files.lonely[0]}; "
             "complete the set."
         )
-    return SegmentationSet(spec=spec, layout=layout, pairs=files.pairs)
+    return SegmentationSet(spec=spec, layout=layout, root=files.root, pairs=files.pairs)
 
 
 def find_layout(spec: DatasetSpec, root: Path) -> tuple[Layout, Files]:

@@ -74,6 +74,8 @@ class Setting:
     """Weight of the global token (SegEarth-OV's lambda)."""
     classes: tuple[str, ...] = ()
     """Words that differ from the set's own; empty: those."""
+    side: int = 448
+    """Pixels of the longer side that images are resized to before they are cut into windows."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""A segmenter on a set: counts by image that add up, what remembers them, figures, pictures and tables."""

@@ -1,0 +1,151 @@
+"""Results of segmentation as markdown: a table a group of sets with printed numbers, ablations, IoU by class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from earthwords.data.segmentation.spec import GROUPS, DatasetSpec, Published, all_specs
+
+if TYPE_CHECKING:
+    from earthwords.evaluation.report import Entry
+
+TASK = "segmentation"
+HEADINGS = {
+    "multi-class": "several classes",
+    "building": "buildings",
+    "road": "roads",
+    "water": "water",
+    "natural": "photographs",
+    "local": "small sets",
+}
+"""Group of sets to what it is called."""
+UNSURE = "?"
+
+
+def sections(entries: Sequence[Entry]) -> list[str]:
+    """Lines about the entries of this task."""
+    specs = {spec.name: spec for spec in all_specs()}
+    known = [entry for entry in entries if entry.dataset in specs]
+    rows = sorted(known, key=lambda entry: specs[entry.dataset].rank)
+    plain = [entry for entry in rows if "compare" not in entry.settings]
+    lines: list[str] = []
+    for group in GROUPS:
+        part = [entry for entry in plain if specs[entry.dataset].group == group]
+        if part:
+            lines += ["", f"## Segmentation: {HEADINGS[group]}", "", *_group(part, specs)]
+    compared = [entry for entry in rows if "compare" in entry.settings]
+    for key in dict.fromkeys(map(_comparison, compared)):
+        lines += ["", f"## Segmentation: {key[1]} of {key[2]} on {key[0]}", ""]
+        lines += _ablation([entry for entry in compared if _comparison(entry) == key])
+    for name in dict.fromkeys(entry.dataset for entry in rows):
+        lines += ["", f"## Segmentation: classes of {name}", ""]
+        here = [entry for entry in rows if entry.dataset == name]
+        lines += _classes([entry for entry in here if entry in plain] or here)
+    return lines
+
+
+def pictures(entry: Entry) -> list[str]:
+    """Lines with the examples of an entry."""
+    rows = entry.figures.get("examples")
+    if entry.task != TASK or not rows:
+        return []
+    lines = ["", *_head(["image", "mIoU", "as seen", "truth", "prediction"])]
+    for row in rows:
+        shots = (f"![{kind}]({row[kind]})" for kind in ("image", "truth", "prediction"))
+        lines.append(_row([f"{row['name']} ({row['kind']})", shown(row["score"]), *shots]))
+    return lines
+
+
+def _comparison(entry: Entry) -> tuple[str, str, str]:
+    return entry.dataset, entry.settings["compare"], entry.settings["base"]
+
+
+def _group(entries: Sequence[Entry], specs: dict[str, DatasetSpec]) -> list[str]:
+    """A row a set, columns of presets at both thresholds and of printed numbers."""
+    names = list(dict.fromkeys(entry.dataset for entry in entries))
+    models = list(dict.fromkeys(entry.model for entry in entries))
+    published = [number for name in names for number in specs[name].published]
+    methods = list(dict.fromkeys(number.method for number in published))
+    found = {(entry.dataset, entry.model): entry for entry in entries}
+    columns = [column for model in models for column in (model, f"{model}, fixed threshold")]
+    lines = _head(["data set", "figure", "images", *columns, *(f"{method}, printed" for method in methods)])
+    for name in names:
+        first = next(entry for entry in entries if entry.dataset == name)
+        cells = [name, first.figures["metric"], f"{first.figures['images']:,}"]
+        for model in models:
+            cells += _both(found.get((name, model)))
+        numbers = {number.method: number for number in specs[name].published}
+        lines.append(_row([*cells, *(printed(numbers.get(method)) for method in methods)]))
+    lines += ["", "In brackets the threshold. Foreground IoU where the figure is IoU."]
+    if published:
+        sources = "; ".join(dict.fromkeys(number.source for number in published))
+        lines.append(f"Printed numbers: {sources}. {UNSURE}: unverified.")
+    return lines
+
+
+def _both(entry: Entry | None) -> list[str]:
+    """A preset's figure at the tuned and at the fixed threshold."""
+    if entry is None:
+        return ["", ""]
+    parts = (entry.figures[which] for which in ("tuned", "fixed"))
+    return [f"{shown(headline(part, entry.figures['metric']))} ({part['threshold']:g})" for part in parts]
+
+
+def _ablation(entries: Sequence[Entry]) -> list[str]:
+    """A row a variant, with the difference to the first."""
+    metric = entries[0].figures["metric"]
+    title = entries[0].settings["compare"]
+    lines = _head([title, metric, "difference", f"{metric}, fixed threshold", "aAcc", "boundary IoU"])
+    base = headline(entries[0].figures["tuned"], metric)
+    for entry in entries:
+        tuned, fixed = entry.figures["tuned"], entry.figures["fixed"]
+        value = headline(tuned, metric)
+        difference = "" if base is None or value is None or entry is entries[0] else f"{value - base:+.2f}"
+        figures = (headline(fixed, metric), tuned["aAcc"], tuned["boundary_IoU"])
+        lines.append(_row([entry.settings["variant"], shown(value), difference, *map(shown, figures)]))
+    return lines
+
+
+def _classes(entries: Sequence[Entry]) -> list[str]:
+    """A row a class, a column a model: IoU at the tuned threshold."""
+    lines = _head(["class", *(entry.model for entry in entries)])
+    for number, title in enumerate(entries[0].classes):
+        lines.append(_row([title, *(shown(entry.figures["tuned"]["IoU"][number]) for entry in entries)]))
+    return lines
+
+
+def headline(part: dict[str, Any], metric: str) -> float | None:
+    """What tables print of the figures at a threshold, percent."""
+    value = part["foreground_IoU" if metric == "IoU" else "mIoU"]
+    return None if value is None else float(value)
+
+
+def headlines(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names and values for a table of all tasks."""
+    metric = figures["metric"]
+    for which in ("tuned", "fixed"):
+        part = figures[which]
+        yield f"{metric} at {part['threshold']:g}", shown(headline(part, metric))
+        if figures["fixed"]["threshold"] == part["threshold"]:
+            break
+    yield "aAcc", shown(figures["tuned"]["aAcc"])
+    yield "boundary IoU", shown(figures["tuned"]["boundary_IoU"])
+
+
+def printed(number: Published | None) -> str:
+    """A number somebody printed, with a mark where nobody here has read it."""
+    return "" if number is None else f"{number.value:.1f}" + f" {UNSURE}" * (not number.verified)
+
+
+def shown(value: float | None) -> str:
+    """Percent with two digits, or a dash."""
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _head(columns: Sequence[str]) -> list[str]:
+    return [_row(columns), "|" + "---|" * len(columns)]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
