@@ -7,7 +7,7 @@ SPEC = DatasetSpec(
     title="Massachusetts roads, tiles",
     rank=23,
     group="local",
-    classes=("background", "road"),
+    classes=("background,building,house,trees,grass,field,bare land,soil,water", "road,street"),
     palette=((0, 0, 0), (255, 255, 255)),
     background=0,
     gsd_m=(1.0, 1.0),
@@ -19,5 +19,6 @@ SPEC = DatasetSpec(
     original=Layout(images=("images/{key}.jpg",), labels=("masks/{key}.png",), encoding=BINARY),
     prepared=mmseg(indexed(2), split="all", image=".jpg"),
     notes="A selection of every second of 51 sheets, not a published split: numbers compare with nothing printed. "
-    "Names begin with their sheet; who trains on some splits by sheet.",
+    "Names begin with their sheet; who trains on some splits by sheet. Nobody has set words for it: ours name what "
+    "lies around.",
 )
