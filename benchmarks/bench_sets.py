@@ -81,7 +81,7 @@ def page(rows: list[dict[str, Any]], command: str) -> str:
         "None of these sets has a published split, so nothing printed compares with them. `tiny` learned on other",
         "tiles of Dubai, on most of these very Massachusetts tiles, on none of the buildings ([data](models/tiny.md)).",
         "",
-        *_table(list(rows[0]), [[_cell(value) for value in row.values()] for row in rows]),
+        *_table([*kept(rows[0])], [[_cell(value) for value in kept(row).values()] for row in rows]),
         "",
         "## Printed numbers",
         "",
@@ -92,6 +92,11 @@ def page(rows: list[dict[str, Any]], command: str) -> str:
         if specs:
             lines += ["", f"### Sets of {HEADINGS[group]}", "", *_printed(specs)]
     return "\n".join(lines) + "\n"
+
+
+def kept(row: dict[str, Any]) -> dict[str, Any]:
+    """Without the time, which is the machine's."""
+    return {name: value for name, value in row.items() if name != "s an image"}
 
 
 def _printed(specs: list[DatasetSpec]) -> list[str]:

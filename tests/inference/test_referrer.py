@@ -181,6 +181,21 @@ def test_what_is_about_the_whole_scene(sentence: str, expected: bool) -> None:
     assert is_scenewide(sentence) is expected
 
 
+def test_a_least_score(referrer: Referrer) -> None:
+    image = canvas(200, 300, red=(30, 40, 20, 20), blue=(60, 210, 30, 40))
+    with scene_from_array(image) as scene:
+        scores = {m.sentence: m.score for m in referrer.find(scene, ["red", "blue"])}
+        between = (scores[0] + scores[1]) / 2
+        assert scores[0] < between - 0.01
+        found = referrer.find(scene, ["red", "blue"], min_score=between)
+        assert [m.sentence for m in found] == [1] and found[0].score == scores[1]
+        every = referrer.find(scene, ["red", "blue"], every=True)
+        some = referrer.find(scene, ["red", "blue"], every=True, min_score=between)
+        assert {m.score for m in some} == {m.score for m in every if m.score > between} != {m.score for m in every}
+    told = referrer.predict(image, "red", min_score=between)
+    assert (told.labels == 255).all() and "Nothing was found for 'red'." in told.notes
+
+
 def test_several_sentences_share_their_looks(referrer: Referrer) -> None:
     image = canvas(200, 300, red=(30, 40, 20, 20), green=(120, 200, 24, 18), blue=(60, 210, 16, 16))
     model: Any = referrer.model

@@ -117,6 +117,7 @@ def test_python_gives_the_same(refer: Refer, model: Path, scene: Path, tmp_path:
         (["a roof", "A roof", "a roof", "o.tif"], 2, "given twice"),
         (["a roof", "o.docx"], 2, "suffix must be one of"),
         (["a roof", "o.tif", "--threshold", "1"], 2, "threshold is a probability"),
+        (["a roof", "o.tif", "--min-score", "-1"], 2, "least score is a probability"),
         (["a roof", "o.tif", "--overlap", "64"], 2, "cannot overlap"),
         (["o.tif", "--sentences", "none.txt"], 2, "Cannot read the sentences"),
         (["x" * 20_000, "o.tif"], 2, "20,000 characters"),

@@ -131,6 +131,7 @@ class Referrer:
         *,
         every: bool = False,
         threshold: float = THRESHOLD,
+        min_score: float = 0.0,
         account: Account | None = None,
         tick: Tick = lambda views: None,
     ) -> list[Match]:
@@ -139,6 +140,7 @@ class Referrer:
         Args:
             every: all places at the finest resolution; else the best one of each sentence.
             threshold: probability above which a pixel belongs to a mask.
+            min_score: mean probability that a mask must exceed; a surer "nothing" for things that may be absent.
             tick: called with the number of views done.
 
         Raises:
@@ -146,6 +148,7 @@ class Referrer:
             WindowError: a view cannot be read.
         """
         check_threshold(threshold)
+        check_threshold(min_score, name="least score")
         account, said = account or Account(), self.read(sentences)
         best: list[list[tuple[int, float, int, Match]]] = [[] for _ in sentences]
         wide = [self.wide(sentence) for sentence in sentences]
@@ -154,15 +157,16 @@ class Referrer:
             part = view.core if every else view.window
             for match in self._look(view, part, said, range(len(sentences)), threshold, account):
                 if every:
-                    found += [match] if match.score > 0 else []
-                elif match.score > 0:
+                    found += [match] if match.score > min_score else []
+                elif match.score > min_score:
                     push = heapq.heappush if len(best[match.sentence]) < KEPT else heapq.heappushpop
                     level = view.level if wide[match.sentence] else 0
                     push(best[match.sentence], (level, match.rank, -number, match))
             tick(1)
         if every:
             return found
-        return [self._refined(scene, kept, said, threshold, account) for kept in best if kept]
+        refined = (self._refined(scene, kept, said, threshold, account) for kept in best if kept)
+        return [match for match in refined if match.score > min_score]
 
     def plan(self, scene: Scene, *, every: bool = False) -> list[View]:
         """The views of a scene, the finest first."""
@@ -177,6 +181,7 @@ class Referrer:
         *,
         every: bool = False,
         threshold: float = THRESHOLD,
+        min_score: float = 0.0,
         bands: Sequence[int | str] | None = None,
         gsd: float | None = None,
         bounds: tuple[float, float, float, float] | None = None,
@@ -191,18 +196,19 @@ class Referrer:
             sentences: one or several.
             every: all places instead of the best.
             threshold: probability above which a pixel belongs to a mask.
+            min_score: mean probability that a mask must exceed.
             bands, gsd, bounds, nodata, stretch: as for `open_scene`; an array takes `stretch` only.
             probabilities: keep those of all sentences, which may overlap.
         """
         vocabulary = parse_sentences([sentences] if isinstance(sentences, str) else list(sentences))
         with open_any(source, bands=bands, gsd=gsd, bounds=bounds, nodata=nodata, stretch=stretch) as scene:
-            matches = self.find(scene, vocabulary.titles, every=every, threshold=threshold)
+            matches = self.find(scene, vocabulary.titles, every=every, threshold=threshold, min_score=min_score)
             strips = self.strips(scene, matches, vocabulary, threshold=threshold, probabilities=probabilities)
             return gathered(
                 observed(strips, scene.source),
                 scene=scene,
                 vocabulary=vocabulary,
-                tags={**scene.tags(), **self.tags(vocabulary, threshold=threshold, every=every)},
+                tags={**scene.tags(), **self.tags(vocabulary, threshold=threshold, every=every, min_score=min_score)},
                 probabilities=probabilities,
                 notes=(*scene.notes, *self.notes(vocabulary.titles, matches)),
             )
@@ -249,7 +255,7 @@ class Referrer:
                 told.append(f"Nothing was found for {shown!r}.")
         return tuple(told)
 
-    def tags(self, vocabulary: Vocabulary, *, threshold: float, every: bool) -> dict[str, str]:
+    def tags(self, vocabulary: Vocabulary, *, threshold: float, every: bool, min_score: float = 0.0) -> dict[str, str]:
         """What outputs record about how they were made."""
         from earthwords import __version__
 
@@ -259,6 +265,7 @@ class Referrer:
             "EARTHWORDS_WEIGHTS": self.preset.weights or self.preset.words,
             "EARTHWORDS_VIEWS": f"{self.side} overlap {self.overlap}",
             "EARTHWORDS_THRESHOLD": f"{threshold:g}",
+            "EARTHWORDS_MIN_SCORE": f"{min_score:g}",
             "EARTHWORDS_PLACES": "all" if every else "best",
             "EARTHWORDS_VOCABULARY": "; ".join(vocabulary.titles),
         }
@@ -330,10 +337,10 @@ class Referrer:
             extent = 2 * max(extent, self.side)
 
 
-def check_threshold(threshold: float) -> None:
+def check_threshold(threshold: float, *, name: str = "threshold") -> None:
     """Raises `UsageError` for a threshold that no pixel, or every pixel, exceeds."""
     if not 0 <= threshold < 1:
-        raise UsageError(f"The threshold is a probability of 0 or more and below 1, got {threshold:g}.")
+        raise UsageError(f"The {name} is a probability of 0 or more and below 1, got {threshold:g}.")
 
 
 def _match(sentence: int, view: View, part: Window, probability: Tensor, similarity: Tensor, threshold: float) -> Match:

@@ -28,6 +28,7 @@ def refer(
     preset: str = "refseg-tiny",
     model: str | None = None,
     threshold: float = 0.5,
+    min_score: float = 0.0,
     overlap: int | None = None,
     bands: Annotated[Bands | None, Parameter(name=["--bands", "-b", "--bidx"])] = None,
     gsd: float | None = None,
@@ -67,6 +68,8 @@ def refer(
         Trained weights: a folder of `train refer`, or a checkpoint of RSRefSeg's authors.
     threshold
         Probability (0..1) above which a pixel belongs to a mask.
+    min_score
+        Mean probability (0..1) that a mask must exceed, else nothing is found: for things that may not be there.
     overlap
         Pixels that neighbouring views share; default: half of what the model sees.
     bands
@@ -112,6 +115,7 @@ def refer(
     dst = Path(last)
     vocabulary = parse_sentences([*said, *([] if sentences is None else read_sentences(sentences))])
     check_threshold(threshold)
+    check_threshold(min_score, name="least score")
     options = OutputOptions(
         probabilities=probabilities,
         min_area=min_area,
@@ -130,7 +134,9 @@ def refer(
             referrer = Referrer.from_preset(preset, model=model, device=device, overlap=overlap, offline=offline)
         loading_s = time.perf_counter() - began
         with talk.bar("looking", len(referrer.plan(scene, every=all)), unit="views") as bar:
-            matches = referrer.find(scene, vocabulary.titles, every=all, threshold=threshold, account=account, tick=bar)
+            matches = referrer.find(
+                scene, vocabulary.titles, every=all, threshold=threshold, min_score=min_score, account=account, tick=bar
+            )
         notes = referrer.notes(vocabulary.titles, matches)
         for note in notes:
             talk.say(f"Note: {note}")
@@ -141,7 +147,7 @@ def refer(
             source=scene.tags()["EARTHWORDS_SOURCE"],
             grid=scene.native.window(scene.region),
             vocabulary=vocabulary,
-            tags={**scene.tags(), **referrer.tags(vocabulary, threshold=threshold, every=all)},
+            tags={**scene.tags(), **referrer.tags(vocabulary, threshold=threshold, every=all, min_score=min_score)},
             notes=(*scene.notes, *notes),
             loading_s=loading_s,
         )
