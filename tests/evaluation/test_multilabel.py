@@ -99,6 +99,7 @@ def test_the_verb(micro: Path, tmp_path: Path, command: Command) -> None:
     assert entry["classes"] == ["bare soil", "mobile home", "trees"] and len(entry["figures"]["per_class"]) == 3
     assert entry["figures"]["mAP"] == pytest.approx(np.mean(entry["figures"]["per_class"]))
     assert "average precision" in (tmp_path / "out" / "results.md").read_text()
+    assert "Average precision of each label" in (tmp_path / "out" / "report.html").read_text()
     assert json.loads(command(*argv, "--quiet", "--json").out)["reused"] == 1
     write_table(folder / "multi-labels.tsv", cells=1 - TAGS)
     other = json.loads(command(*argv, "--quiet", "--json").out)

@@ -216,7 +216,8 @@ def _class_tables(entries: Sequence[Entry]) -> Iterator[Html]:
     measured = [entry for entry in entries if entry.figures.get("per_class")]
     for classes, found in grouped(measured, lambda entry: entry.classes):
         columns = {entry.model: entry.figures["per_class"] for entry in found}
-        yield bars("class", classes, columns, caption="Accuracy of each class")
+        what = "Average precision of each label" if found[0].task == "multi-label" else "Accuracy of each class"
+        yield bars("class", classes, columns, caption=what)
 
 
 def _kinds(entries: Sequence[Entry]) -> Iterator[Html]:
