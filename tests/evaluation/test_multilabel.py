@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from earthwords.data.scene_sets import read_scene_set
+from earthwords.data.scene_sets import read_scene_set, read_tags
 from earthwords.errors import SourceError, UsageError
 from earthwords.evaluation.embeddings import Stored
 from earthwords.evaluation.multilabel import rank
@@ -66,15 +66,16 @@ def test_a_table_beside_the_images(tmp_path: Path) -> None:
     folder = write_folders(tmp_path / "made")
     write_table(folder / "LandUse_Multilabeled.txt")
     scenes = read_scene_set(folder)
-    assert scenes.tag_names == ("bare soil", "mobile home", "trees") and scenes.tags is not None
-    for path, row in zip(scenes.paths, scenes.tags, strict=True):
+    tags, names = read_tags(scenes)
+    assert names == ("bare soil", "mobile home", "trees") and tags is not None
+    for path, row in zip(scenes.paths, tags, strict=True):
         assert row.tolist() == TAGS[NAMES.index(path.stem)].astype(bool).tolist()
     write_table(folder / "LandUse_Multilabeled.txt", drop=1)
     with pytest.raises(SourceError, match="does not tell the 3 labels of its head for the image BareLand_1"):
-        read_scene_set(folder)
+        read_tags(read_scene_set(folder))
     write_table(folder / "LandUse_Multilabeled.txt", cells=TAGS * 2)
     with pytest.raises(SourceError, match="'2' is neither 0 nor 1"):
-        read_scene_set(folder)
+        read_tags(read_scene_set(folder))
 
 
 def test_the_verb(micro: Path, tmp_path: Path, command: Command) -> None:
@@ -104,3 +105,7 @@ def test_the_verb(micro: Path, tmp_path: Path, command: Command) -> None:
     write_table(folder / "multi-labels.tsv", cells=1 - TAGS)
     other = json.loads(command(*argv, "--quiet", "--json").out)
     assert other["reused"] == 0 and other["results"][0]["figures"] != entry["figures"]
+    (folder / "multi-labels.tsv").write_text("some notes\n")
+    command(*argv, "--quiet").failed(1, "multi-labels.tsv does not tell")
+    zero = [word if word != "multi-label" else "zero-shot" for word in argv]
+    assert command(*zero, "--quiet").code == 0, "other tasks do not read the table"

@@ -100,10 +100,12 @@ def test_the_words_themselves_make_prompts_whatever_the_padding() -> None:
     assert out.shape == (2, 1, 3, 8)
     alone = speaker(tokens[:1, :3], words[:1, :3])
     torch.testing.assert_close(out[:1], alone)
-    other = tokens.clone()
-    other[0, 2] += 1
-    other[0, 4] += 1
-    assert (speaker(other, words) - out).abs().amax(dim=(1, 2, 3)).tolist() == [pytest.approx(0.5, abs=0.5), 0]
+    for place, counts in ((2, True), (0, False), (4, False)):
+        other = tokens.clone()
+        other[0, place] += torch.arange(6.0)  # another direction: of the length nothing is read
+        changed = (speaker(other, words) - out).abs().amax(dim=(1, 2, 3))
+        assert (changed[0] > 1e-3) == counts and changed[1] == 0
+        assert counts or changed[0] == 0
     wordless = speaker(tokens, torch.zeros_like(words))
     torch.testing.assert_close(wordless, speaker(tokens[:, :1], torch.ones(2, 1, dtype=torch.bool)))
 

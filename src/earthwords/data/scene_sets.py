@@ -47,10 +47,8 @@ class SceneSet:
     """`(image,)` how many objects its first sentence speaks of, 0 where that is not told."""
     templates: str
     """Name of the prompts that RemoteCLIP uses for this set."""
-    tags: NDArray[np.bool_] | None = None
-    """`(image, label)` which of several labels images have; None: not told."""
-    tag_names: tuple[str, ...] = ()
-    """The words for each of these labels."""
+    table: Path | None = None
+    """File with several labels an image, for `read_tags`; None: there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,8 +144,7 @@ def read_scene_set(folder: Path, *, names: dict[str, str] | None = None) -> Scen
         scenes = _from_folders(folder, row, names or {})
     else:
         scenes = _from_records(folder, found, row, names or {})
-    table = next((path for path in sorted(folder.iterdir()) if _TABLE.fullmatch(path.name)), None)
-    return scenes if table is None else _tagged(scenes, table)
+    return replace(scenes, table=next((p for p in sorted(folder.iterdir()) if _TABLE.fullmatch(p.name)), None))
 
 
 def find_scene_sets(root: Path) -> list[Path]:
@@ -304,12 +301,15 @@ def _places(root: Path, paths: Sequence[Path]) -> Callable[[str], int | None]:
     return lambda name: full.get(name.removeprefix("images/"), short.get(name))
 
 
-def _tagged(scenes: SceneSet, table: Path) -> SceneSet:
-    """A set with the labels of a table.
+def read_tags(scenes: SceneSet) -> tuple[NDArray[np.bool_] | None, tuple[str, ...]]:
+    """`(image, label)` which of several labels images have, None where no table tells, and the words for each label.
 
     Raises:
-        SourceError: it cannot be read, or lacks an image.
+        SourceError: the table cannot be read, or lacks an image.
     """
+    table = scenes.table
+    if table is None:
+        return None, ()
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             comma = "," if table.suffix.lower() == ".csv" else "\t"
@@ -321,8 +321,7 @@ def _tagged(scenes: SceneSet, table: Path) -> SceneSet:
     wrong = next((stem for path in scenes.paths if len(known.get(stem := path.stem, ())) != len(labels)), None)
     if wrong is not None or not labels:
         raise SourceError(f"{table} does not tell the {len(labels)} labels of its head for the image {wrong}.")
-    tags = np.array([known[path.stem] for path in scenes.paths], bool)
-    return replace(scenes, tags=tags, tag_names=labels)
+    return np.array([known[path.stem] for path in scenes.paths], bool), labels
 
 
 def _bit(cell: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earthwords.data.scene_sets import SceneSet
+from earthwords.data.scene_sets import SceneSet, read_tags
 from earthwords.errors import UsageError
 from earthwords.evaluation.counting import candidates
 from earthwords.evaluation.zeroshot import unit
@@ -43,7 +43,6 @@ class Pictures:
         self.name, self.model, self.classes, self.size = scenes.name, model, scenes.classes, len(scenes.paths)
         self.templates = templates or scenes.templates
         self.prompt_texts = load_templates(self.templates)
-        self.tags, self.tag_names = scenes.tags, scenes.tag_names
         self._known: dict[int, NDArray[np.float32]] = {}
 
     @property
@@ -63,9 +62,23 @@ class Pictures:
             scenes.classes, self.prompt_texts, scenes.captions,
             {name: index.tolist() for name, index in scenes.parts.items()},
             *([] if values is None else values.tolist() for values in (scenes.labels, scenes.counts)),
-            *([] if scenes.tags is None else [scenes.tag_names, scenes.tags.tolist()]),
+            *([] if scenes.table is None else [files_id([scenes.table])]),
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+    @cached_property
+    def _tagged(self) -> tuple[NDArray[np.bool_] | None, tuple[str, ...]]:
+        return read_tags(self.scenes)  # only for the task that needs it: a damaged table stops no other
+
+    @property
+    def tags(self) -> NDArray[np.bool_] | None:
+        """`(image, label)` which of several labels images have."""
+        return self._tagged[0]
+
+    @property
+    def tag_names(self) -> tuple[str, ...]:
+        """The words for each of them."""
+        return self._tagged[1]
 
     @property
     def labels(self) -> Index | None:
