@@ -160,6 +160,8 @@ def labelled(
         "confusion": COUNTS, "image_scores": SCORES,
     }  # fmt: skip
     settings = {"preset": model, "weights": "abc"}
+    if compared := re.fullmatch(r"(.+)\+(attention|bias)=(.+)", model, re.DOTALL):
+        settings |= dict(zip(("base", "compare", "variant"), compared.groups(), strict=True))
     return Entry(
         task="segmentation", dataset=dataset, model=model, settings=settings, classes=classes,
         figures={**figures, **more}, seconds=0.0,
@@ -419,6 +421,12 @@ def test_nothing_outside_the_folder_is_shown(tmp_path: Path) -> None:
     others = [{**example, "name": "y", "image": "x" * 5000, "truth": "nul\0.png", "prediction": "."}]
     page = read(folder, [labelled(examples=[{**example, "prediction": "no.png"}, *others])])
     assert not page.all("img")
+
+
+def test_other_weights_are_no_variant(tmp_path: Path) -> None:
+    page = read(tmp_path, [labelled("meadows", "tiny", miou=40.0), labelled("meadows", "tiny+model=other", miou=50.0)])
+    assert not [title for title in page.all("h3") if "compared" in title.text]
+    assert "tiny+model=other" in page.all("table")[0].text
 
 
 def test_variants_are_compared_with_the_first(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -35,8 +34,6 @@ from earthwords.evaluation.markup import (
 if TYPE_CHECKING:
     from earthwords.evaluation.report import Entry
 
-VARIANT = re.compile(r"(?P<base>.+)\+(?P<kind>[a-z_-]+)=(?P<variant>.+)", re.DOTALL)
-"""Label of a model in a comparison, such as `tiny+attention=sclip`."""
 THRESHOLDS = ("tuned", "fixed")
 """Of a probability: tuned to the set, and one for all sets."""
 SUMMARY = {
@@ -62,7 +59,7 @@ def is_segmentation(entry: Entry) -> bool:
 
 def is_variant(entry: Entry) -> bool:
     """Whether it belongs to a comparison of variants of one preset."""
-    return is_segmentation(entry) and VARIANT.fullmatch(entry.model) is not None
+    return is_segmentation(entry) and "compare" in entry.settings
 
 
 def headline(entry: Entry) -> list[tuple[str, str]]:
@@ -116,9 +113,8 @@ def _title(dataset: str) -> str:
 
 
 def _parse(entry: Entry) -> tuple[str, str, str]:
-    found = VARIANT.fullmatch(entry.model)
-    assert found is not None
-    return found["base"], found["kind"], found["variant"]
+    base, kind, variant = (str(entry.settings[name]) for name in ("base", "compare", "variant"))
+    return base, kind, variant
 
 
 def _metric(entry: Entry) -> str:
