@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,3 +92,12 @@ def test_no_function_is_longer_than_80_lines(path: Path) -> None:
             docstring = ast.get_docstring(node, clean=False)
             length -= len(docstring.splitlines()) if docstring else 0
             assert length <= 80, f"{path.name}:{node.name} has {length} lines"
+
+
+def test_looking_for_sources_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, earthwords.tasks._sources as s; s.find_sources('nofile.tif'); "
+        "print(sorted({'torch', 'numpy', 'rasterio', 'pandas'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

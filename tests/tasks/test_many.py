@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from earthwords.tasks._scenes import find_sources
+from earthwords.tasks._sources import find_sources
 from tests.conftest import Outcome, write_raster
 from tests.micro import patchwork
 from tests.tasks.conftest import BUNDLE, labels_of, names

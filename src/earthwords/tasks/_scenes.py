@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
@@ -27,10 +26,9 @@ from earthwords.inference.scene_job import Manner, SceneJob, journal_folder
 from earthwords.inference.segmenter import Segmenter, check_numbers
 from earthwords.presets import SegmentPreset
 from earthwords.tasks._progress import Bar, Talk, duration
+from earthwords.tasks._sources import places_of
 from earthwords.types import BatchReport, SceneReport, Vocabulary
 
-RASTERS = (".tif", ".tiff", ".vrt", ".jp2", ".img", ".png", ".jpg", ".jpeg")
-"""What is taken from a folder."""
 BATCH = "batch.json"
 LONG = 400
 """Windows from which on a run is estimated before it begins."""
@@ -93,33 +91,6 @@ class Request:
     def crew(self, device: str) -> AbstractContextManager[Crew | None]:
         """Who computes; None: this process."""
         return hired(self.manner.workers, cluster=self.cluster, device=device)
-
-
-def find_sources(src: str) -> list[str] | None:
-    """The rasters of a folder, of a pattern with * or ?, or of a list `@FILE`; None: `src` is a single one.
-
-    Raises:
-        UsageError: there are none, or the list cannot be read.
-    """
-    if src.startswith("@"):
-        try:
-            lines = Path(src[1:]).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"Cannot read the list {src[1:]} ({error}).") from error
-        found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    elif os.path.isdir(src):
-        found = sorted(
-            str(path)
-            for path in Path(src).rglob("*")
-            if path.suffix.lower() in RASTERS and not any(part.startswith(".") for part in path.relative_to(src).parts)
-        )
-    elif not os.path.exists(src) and "://" not in src and any(letter in src for letter in "*?["):
-        found = sorted(path for path in glob.glob(src, recursive=True) if os.path.isfile(path))
-    else:
-        return None
-    if not found:
-        raise UsageError(f"No raster was found for {src}; a folder is searched for {', '.join(RASTERS)}.")
-    return found
 
 
 def one(request: Request, load: Callable[[], Segmenter], source: str, dst: Path, talk: Talk) -> SceneReport:
@@ -252,7 +223,7 @@ def many(
         UsageError: two scenes would have the same outputs, or `dst` is a single file.
     """
     began = time.perf_counter()
-    places = _places(sources, dst, root)
+    places = places_of(sources, dst, root)
     folder = Path(os.path.dirname(str(dst).partition("{stem}")[0])) if "{stem}" in str(dst) else dst
     segmenter = load()
     with ExitStack() as stack:
@@ -274,22 +245,3 @@ def many(
             raise
     scenes = tuple(batch.scenes[source] for source in sources)
     return BatchReport(file=folder / BATCH, scenes=scenes, seconds=round(time.perf_counter() - began, 3))
-
-
-def _places(sources: Sequence[str], dst: Path, root: str) -> dict[str, Path]:
-    """Source to its DST."""
-    if "{stem}" not in str(dst) and dst.suffix and not dst.is_dir():
-        raise UsageError(
-            f"{len(sources)} scenes cannot go into the one file {dst}; name a folder, or a pattern such as "
-            f"maps/{{stem}}{dst.suffix}."
-        )
-    places: dict[str, Path] = {}
-    taken: dict[Path, str] = {}
-    for source in sources:
-        path = Path(source)
-        inside = path.parent.relative_to(root) if os.path.isdir(root) and path.is_relative_to(root) else Path()
-        place = Path(str(dst).replace("{stem}", path.stem)) if "{stem}" in str(dst) else dst / inside / path.stem
-        if place in taken:
-            raise UsageError(f"{taken[place]} and {source} would both be written to {place}; rename one of them.")
-        places[source], taken[place] = place, source
-    return places

@@ -147,7 +147,7 @@ def classify(
     quiet
         No progress, no notices.
     """
-    from earthwords.tasks._scenes import find_sources
+    from earthwords.tasks._sources import find_sources
     from earthwords.tasks.segment import TINY_NOTICE, make_vocabulary, split_bands
 
     vocabulary = make_vocabulary(text, classes, None)

@@ -122,7 +122,7 @@ def _sources(archive: list[str]) -> list[str]:
         SourceError: a single one is not there.
     """
     from earthwords.geo.source import is_local_path, missing
-    from earthwords.tasks._scenes import find_sources
+    from earthwords.tasks._sources import find_sources
 
     found = []
     for name in archive:

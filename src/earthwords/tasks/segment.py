@@ -151,7 +151,8 @@ def segment(
     quiet
         No progress, no notices.
     """
-    from earthwords.tasks._scenes import Request, find_sources, many, one
+    from earthwords.tasks._scenes import Request, many, one
+    from earthwords.tasks._sources import find_sources
 
     talk = Talk(quiet=quiet)
     changes = {"attention": attention, "templates": templates, "tile_size": tile_size, "overlap": overlap}

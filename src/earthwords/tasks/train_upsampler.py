@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from earthwords.errors import UsageError
-from earthwords.tasks._scenes import find_sources
+from earthwords.tasks._sources import find_sources
 from earthwords.tasks._training import check_positive, run
 from earthwords.tasks.segment import split_bands
 from earthwords.tasks.train_clip import Trained, trained
