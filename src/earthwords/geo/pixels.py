@@ -29,6 +29,7 @@ SAMPLE_SIDE = 1024
 _TAGS = ("IMAGERY", "EXIF")
 """Domains of metadata, beside the main one, that may tell a date."""
 _SCAN_PIXELS = 2**22
+_TOLERANCE = 2 * np.finfo(np.float32).eps
 _SCAN_VALUES = 2**20
 
 
@@ -36,16 +37,19 @@ _SCAN_VALUES = 2**20
 class PixelSource:
     """Reads three bands of a raster as one array, with a mask.
 
-    A pixel is valid unless all chosen bands equal their nodata value, any of them is NaN or infinite, its
-    alpha is 0, or the file's mask hides it. One band equal to nodata is not enough: a dark roof may well
-    have a blue of 0.
+    What is hidden is what GDAL's masks hide (https://gdal.org/en/stable/development/rfc/rfc15_nodatabitmask.html): a
+    mask of the whole file (a mask inside it or a `.msk`, alpha, the metadata NODATA_VALUES) hides a pixel at once;
+    masks of single bands (their nodata values, or the masks of a VRT's bands) hide it where they hide it in all
+    chosen bands. One band equal to its nodata value is not enough: a dark roof may well have a blue of 0. Beyond GDAL,
+    a pixel is hidden where a chosen band is NaN or infinite, where any band called alpha is 0, and where a colour
+    table has no colour or a transparent one.
     """
 
     source: str
     dataset: DatasetReader
     choice: BandChoice
-    nodata: tuple[float | None, ...]
-    """Per chosen band; None: no value means "nothing here"."""
+    nodata: float | None = None
+    """Means "nothing here" in every chosen band, in place of the file's own values; a mask of the file still counts."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -64,9 +68,9 @@ class PixelSource:
         """Whether any pixel could be invalid, as far as the file's header tells."""
         return (
             self._raw_dtype.kind == "f"
-            or all(value is not None for value in self.nodata)
+            or self.nodata is not None
             or alpha_band(self.dataset) is not None
-            or self._has_mask
+            or any(MaskFlags.all_valid not in self._flags(number) for number in self.choice.numbers)
             or self.choice.through_palette
         )
 
@@ -106,7 +110,7 @@ class PixelSource:
         Raises:
             SourceError: the file is damaged there.
         """
-        raw, valid = self._read_raw(window, window.height, window.width)
+        raw, _, valid = self._read_raw(window, window.height, window.width)
         return self._finish(raw), valid
 
     def sample(self) -> list[Pixels]:
@@ -118,18 +122,18 @@ class PixelSource:
         height, width = self.dataset.shape
         shrink = min(1.0, SAMPLE_SIDE / max(height, width))
         whole = Window(row=0, col=0, height=height, width=width)
-        raw, valid = self._read_raw(whole, max(1, round(height * shrink)), max(1, round(width * shrink)))
+        raw, seen, valid = self._read_raw(whole, max(1, round(height * shrink)), max(1, round(width * shrink)))
         if not valid.any():
             return self._scan()
-        return self._observed(raw, valid)
+        return self._observed(raw, seen, valid)
 
     def _scan(self) -> list[Pixels]:
         """Values from all pixels, block after block: the last word before calling a scene empty."""
         found: list[list[Pixels]] = []
         for window in self._strips():
-            raw, valid = self._read_raw(window, window.height, window.width)
+            raw, seen, valid = self._read_raw(window, window.height, window.width)
             if valid.any():
-                found.append(self._observed(raw, valid))
+                found.append(self._observed(raw, seen, valid))
             if sum(len(values[0]) for values in found) > _SCAN_VALUES:
                 break
         if not found:
@@ -146,8 +150,11 @@ class PixelSource:
         for row in range(0, height, rows):
             yield Window(row=row, col=0, height=min(rows, height - row), width=width)
 
-    def _read_raw(self, window: Window, height: int, width: int) -> tuple[Pixels, Mask]:
-        """The file's own values and the mask, decimated to `height x width` by nearest neighbour."""
+    def _read_raw(self, window: Window, height: int, width: int) -> tuple[Pixels, Mask, Mask]:
+        """The file's own values and what each band has observed, both `(3, row, col)`, and which pixels are valid.
+
+        Decimated to `height x width` by nearest neighbour.
+        """
         area = RasterioWindow(window.col, window.row, window.width, window.height)
         how = {"window": area, "resampling": Resampling.nearest}
         unique = sorted(set(self.choice.numbers))
@@ -155,8 +162,9 @@ class PixelSource:
         with reading(self.source, where):
             read = self._read_bands(unique, (height, width), how)
             raw = read[[unique.index(number) for number in self.choice.numbers]]
-            valid = self._valid(raw, {"out_shape": (height, width), **how})
-        return raw, valid
+            seen = self._seen(raw, {"out_shape": (height, width), **how})
+            valid = self._valid(raw, seen, {"out_shape": (height, width), **how})
+        return raw, seen, valid
 
     def _read_bands(self, numbers: list[int], shape: tuple[int, int], how: dict[str, Any]) -> Pixels:
         """`(band, row, col)`, in a type that holds all of them where their own differ."""
@@ -164,29 +172,35 @@ class PixelSource:
             return np.asarray(self.dataset.read(numbers, out_shape=(len(numbers), *shape), **how))
         return np.stack([self.dataset.read(number, out_shape=shape, **how) for number in numbers])
 
-    def _valid(self, raw: Pixels, how: dict[str, Any]) -> Mask:
-        valid = ~np.logical_and.reduce(
-            [_equals(values, nodata) for values, nodata in zip(raw, self.nodata, strict=True)]
-        )
+    def _seen(self, raw: Pixels, how: dict[str, Any]) -> Mask:
+        """`(3, row, col)`: False where a band's own mask hides it, or the mask of the whole file."""
+        if self.nodata is not None:
+            seen = ~np.stack([_equals(values, self.nodata) for values in raw])
+            return seen & self._mask(self.choice.numbers[0], how) if self._has_mask else seen
+        masks = {number: self._mask(number, how) for number in set(self.choice.numbers)}
+        return np.stack([masks[number] for number in self.choice.numbers])
+
+    def _mask(self, number: int, how: dict[str, Any]) -> Mask:
+        """GDAL's mask of a band, True where it shows the pixel."""
+        if MaskFlags.all_valid in self._flags(number):
+            return np.ones(how["out_shape"], bool)
+        return np.asarray(self.dataset.read_masks(number, **how)) != 0
+
+    def _valid(self, raw: Pixels, seen: Mask, how: dict[str, Any]) -> Mask:
+        valid: Mask = np.asarray(seen.any(axis=0))
         if raw.dtype.kind == "f":
             valid &= np.isfinite(raw).all(axis=0)
         alpha = alpha_band(self.dataset)
         if alpha is not None:
             valid &= self.dataset.read(alpha, **how) != 0
-        if self._has_mask:
-            valid &= self.dataset.read_masks(self.choice.numbers[0], **how) != 0
         if self.choice.through_palette:
             valid &= self._colours(raw[0])[..., 3] != 0
         return valid
 
-    def _observed(self, raw: Pixels, valid: Mask) -> list[Pixels]:
-        """Values of valid pixels per band; a single band's nodata value counts only if all are that."""
-        data = self._finish(raw)
-        result = []
-        for values, own, nodata in zip(data, raw, self.nodata, strict=True):
-            seen = valid & ~_equals(own, nodata)
-            result.append(values[seen if seen.any() else valid])
-        return result
+    def _observed(self, raw: Pixels, seen: Mask, valid: Mask) -> list[Pixels]:
+        """Values of valid pixels per band; those that the band's own mask hides count only if there are no others."""
+        chosen = [valid & own for own in seen]
+        return [values[own if own.any() else valid] for values, own in zip(self._finish(raw), chosen, strict=True)]
 
     def _finish(self, raw: Pixels) -> Pixels:
         if self.choice.through_palette:
@@ -208,8 +222,13 @@ class PixelSource:
 
     @property
     def _has_mask(self) -> bool:
-        flags = self.dataset.mask_flag_enums[self.choice.numbers[0] - 1]
-        return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
+        """Whether the file has a mask of its own, made of neither alpha nor nodata values."""
+        flags = self._flags(self.choice.numbers[0])
+        return MaskFlags.per_dataset in flags and not {MaskFlags.alpha, MaskFlags.nodata} & set(flags)
+
+    def _flags(self, number: int) -> list[MaskFlags]:
+        """What GDAL makes the mask of a band from."""
+        return list(self.dataset.mask_flag_enums[number - 1])
 
     def _colours(self, indices: Pixels) -> NDArray[np.uint8]:
         """`(row, col, rgba)` of palette indices, transparent where the table has no entry."""
@@ -221,21 +240,12 @@ class PixelSource:
         return np.asarray(table[np.where(known, indices, len(table) - 1).astype(np.intp)])
 
 
-def nodata_of(dataset: DatasetReader, choice: BandChoice, override: float | None) -> tuple[float | None, ...]:
-    """The value meaning "nothing here", per chosen band.
-
-    Raises:
-        UsageError: `override` cannot occur in the file's data type.
-    """
-    if override is None:
-        return tuple(dataset.nodatavals[number - 1] for number in choice.numbers)
+def check_nodata(dataset: DatasetReader, choice: BandChoice, nodata: float | None) -> None:
+    """Raise `UsageError` for a value that cannot occur in the chosen bands' data types."""
     for number in choice.numbers:
         dtype = np.dtype(dataset.dtypes[number - 1])
-        if not _fits(override, dtype):
-            raise UsageError(
-                f"The nodata value {override:g} cannot occur in {dtype} data; leave it away or correct it."
-            )
-    return (float(override),) * 3
+        if nodata is not None and not _fits(nodata, dtype):
+            raise UsageError(f"The nodata value {nodata:g} cannot occur in {dtype} data; leave it away or correct it.")
 
 
 def check_dtypes(source: str, dataset: DatasetReader, choice: BandChoice) -> None:
@@ -267,10 +277,12 @@ def _fits(value: float, dtype: np.dtype[Any]) -> bool:
     return float(value).is_integer() and limits.min <= value <= limits.max
 
 
-def _equals(values: Pixels, nodata: float | None) -> Mask:
-    if nodata is None or not _fits(nodata, values.dtype):
-        return np.zeros(values.shape, bool)
+def _equals(values: Pixels, nodata: float) -> Mask:
+    """As GDAL compares (`ARE_REAL_EQUAL`): floats to within four float32 units in the last place, doubles too."""
     if np.isnan(nodata):
-        return np.isnan(values)
-    with np.errstate(over="ignore"):
-        return values == values.dtype.type(nodata)
+        return np.asarray(np.isnan(values))
+    if values.dtype.kind != "f":
+        return np.asarray(values == values.dtype.type(nodata))
+    with np.errstate(over="ignore", invalid="ignore"):
+        own = values.dtype.type(nodata)
+        return (values == own) | (np.abs(values - own) < _TOLERANCE * np.abs(values + own))

@@ -19,7 +19,7 @@ from earthwords.errors import SourceError, UsageError
 from earthwords.geo.arrays import ArrayPixels, pixels_of_array
 from earthwords.geo.bands import bands_of, choose_bands
 from earthwords.geo.georeference import Bounds, grid_of, window_of_bounds
-from earthwords.geo.pixels import PixelSource, check_dtypes, nodata_of
+from earthwords.geo.pixels import PixelSource, check_dtypes, check_nodata
 from earthwords.geo.resample import resample, source_window
 from earthwords.geo.source import open_dataset, reading
 from earthwords.geo.stretch import Stretch, make_stretch
@@ -261,8 +261,8 @@ def open_scene(
             check_dtypes(source, dataset, choice)
             _check_size(source, dataset.height, dataset.width)
             native, notes = grid_of(dataset)
-            missing = nodata_of(dataset, choice, nodata)
-        pixels = PixelSource(source=source, dataset=dataset, choice=choice, nodata=missing)
+            check_nodata(dataset, choice, nodata)
+        pixels = PixelSource(source=source, dataset=dataset, choice=choice, nodata=nodata)
         return Scene(
             pixels,
             native=native,

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earthwords.errors import UsageError, did_you_mean
+from earthwords.errors import SourceError, UsageError, did_you_mean
 
 PERCENTILES = (2.0, 98.0)
 NAMES = ("auto", "percentile", "none")
+FARTHEST = 1e30
+"""No sensor measures such values; what lies beyond stands for "no observation", declared or not."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ def make_stretch(how: str, *, dtype: np.dtype[Any], sample: Callable[[], Sequenc
         sample: gives valid values `(n,)` of each band, from all over the scene; called only if needed.
 
     Raises:
-        UsageError: `how` is none of these, or HIGH does not exceed LOW.
+        UsageError: `how` is none of these, HIGH does not exceed LOW, or one of them is beyond `FARTHEST`.
+        SourceError: the percentiles are.
     """
     if how == "auto":
         how = "none" if dtype == np.uint8 else "percentile"
@@ -59,6 +62,7 @@ def make_stretch(how: str, *, dtype: np.dtype[Any], sample: Callable[[], Sequenc
     if how == "percentile":
         limits = [_limits(values) for values in sample()]
         low, high = zip(*limits, strict=True)
+        _check_measured(low, high)
         return Stretch("percentile {:g}-{:g}".format(*PERCENTILES), low, high)
     low_high = parse_limits(how)
     return Stretch("fixed", (low_high[0],) * 3, (low_high[1],) * 3)
@@ -72,7 +76,23 @@ def parse_limits(text: str) -> tuple[float, float]:
         raise UsageError(f"Unknown stretch {text!r}. {did_you_mean(text, (*NAMES, 'LOW,HIGH'))}") from None
     if not (np.isfinite(low) and np.isfinite(high) and low < high):
         raise UsageError(f"The stretch {text!r} needs LOW below HIGH, for example 0,3000.")
+    if max(-low, high) > FARTHEST:
+        raise UsageError(
+            f"The stretch {text!r} leaves what a sensor can measure (-{FARTHEST:g} to {FARTHEST:g}); take LOW and HIGH "
+            "from the values of the bands, for example 0,3000."
+        )
     return low, high
+
+
+def _check_measured(low: Sequence[float], high: Sequence[float]) -> None:
+    """Refuse percentiles that show a value for "no observation" which the file does not declare."""
+    for number, limits in enumerate(zip(low, high, strict=True), start=1):
+        if max(-limits[0], limits[1]) > FARTHEST:
+            raise SourceError(
+                f"The values of chosen band {number} reach from {limits[0]:g} to {limits[1]:g} (percentiles "
+                f"{PERCENTILES[0]:g} and {PERCENTILES[1]:g}), and no sensor measures values beyond {FARTHEST:g}: they "
+                "must mean that nothing was observed; name that value by --nodata, or give --stretch LOW,HIGH."
+            )
 
 
 def _limits(values: NDArray[Any]) -> tuple[float, float]:
