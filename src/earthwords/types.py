@@ -63,6 +63,16 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceCrs:
+    """A CRS in the words of its source, which say more than other words for the same."""
+
+    wkt: str
+    """As GDAL gives it: WKT 1, or WKT 2 where that has no word for it."""
+    epoch: float | None = None
+    """Decimal year of the coordinates, where the source tells it and the earth moves in the CRS."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Grid:
     """Where the pixels are, without the pixels."""
 
@@ -71,7 +81,9 @@ class Grid:
     transform: Affine
     """Maps `(col, row)` of a pixel corner to `(x, y)` in the CRS (GDAL's convention)."""
     crs: CRS | None
-    """None: the raster carries no CRS, and x, y are pixels."""
+    """What is measured with; None: the raster carries no CRS, or none that leads to places on the ground."""
+    source_crs: SourceCrs | None = None
+    """What outputs carry, also where `crs` is None; None: `crs`."""
 
     def __post_init__(self) -> None:
         if self.height <= 0 or self.width <= 0:
@@ -80,6 +92,11 @@ class Grid:
     @property
     def shape(self) -> tuple[int, int]:
         return self.height, self.width
+
+    @property
+    def coordinate_crs(self) -> SourceCrs | None:
+        """`source_crs`, where x and y are its coordinates and not pixels."""
+        return None if self.transform.is_identity else self.source_crs
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -111,17 +128,23 @@ class Grid:
 
     def window(self, window: Window) -> Grid:
         """The grid of a part of this one."""
-        return Grid(
-            height=window.height,
-            width=window.width,
-            transform=self.transform @ Affine.translation(window.col, window.row),
-            crs=self.crs,
-        )
+        return self._moved(window.height, window.width, Affine.translation(window.col, window.row))
 
     def resized(self, height: int, width: int) -> Grid:
         """The same ground cut into `height x width` pixels."""
-        scale = Affine.scale(self.width / width, self.height / height)
-        return Grid(height=height, width=width, transform=self.transform @ scale, crs=self.crs)
+        return self._moved(height, width, Affine.scale(self.width / width, self.height / height))
+
+    def _moved(self, height: int, width: int, change: Affine) -> Grid:
+        """Other pixels in the same coordinates; those of a grid without a geotransform are pixels, in no CRS."""
+        transform = self.transform @ change
+        lost = self.transform.is_identity and not transform.is_identity
+        return Grid(
+            height=height,
+            width=width,
+            transform=transform,
+            crs=self.crs,
+            source_crs=None if lost else self.source_crs,
+        )
 
 
 def metres_per_unit(crs: CRS) -> float:

@@ -12,6 +12,7 @@ import pyogrio
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
 from shapely.errors import ShapelyError
 
 from earthwords.errors import UsageError, brief
@@ -26,7 +27,7 @@ VECTOR_SUFFIXES = (".geojson", ".json", ".gpkg", ".fgb", ".shp")
 
 
 def footprints(grid: Grid, windows: Sequence[Window]) -> NDArray[np.object_]:
-    """`(n,)` polygons in longitude and latitude; None without a CRS, or where the projection has no such place.
+    """`(n,)` polygons in longitude and latitude; None without a CRS, or where it or its projection has no such place.
 
     A window across the antimeridian has two parts, one at either end of the map.
     """
@@ -39,7 +40,10 @@ def footprints(grid: Grid, windows: Sequence[Window]) -> NDArray[np.object_]:
     across, down = np.concatenate([share, one, 1 - share, zero]), np.concatenate([zero, share, one, 1 - share])
     cols = boxes[:, :1] + (boxes[:, 2:3] - boxes[:, :1]) * across
     rows = boxes[:, 1:2] + (boxes[:, 3:] - boxes[:, 1:2]) * down
-    transformer = Transformer.from_crs(grid.crs, LONLAT, always_xy=True)
+    try:
+        transformer = Transformer.from_crs(grid.crs, LONLAT, always_xy=True)
+    except ProjError:  # nothing ties a local CRS, or that of another planet, to the earth
+        return none
     lon, lat = transformer.transform(*pixel_to_crs(grid, cols, rows))
     known = np.flatnonzero(np.isfinite(lon).all(axis=1) & np.isfinite(lat).all(axis=1))
     rings = np.stack([lon[known], lat[known]], axis=-1)

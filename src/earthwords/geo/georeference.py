@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS
-from rasterio.crs import CRS as RasterioCRS
+from pyproj.database import get_units_map
 from rasterio.io import DatasetReader
 
 from earthwords.errors import UsageError
+from earthwords.geo.crs import source_crs_of, wkt_of
 from earthwords.types import Grid, Window
 
 Bounds = tuple[float, float, float, float]
@@ -21,6 +21,9 @@ Bounds = tuple[float, float, float, float]
 _SNAP = 1e-6
 """In pixels: bounds this close to a pixel's edge mean that edge."""
 
+_LENGTHS = frozenset(get_units_map(category="linear")) | {"unknown"}
+"""Names of units; GeoTIFFs of local CRSs often leave theirs away."""
+
 _FAR = 1e15
 """No CRS has places or pixels as far or as large; NaN is not below it either."""
 
@@ -28,24 +31,17 @@ _FAR = 1e15
 def grid_of(dataset: DatasetReader) -> tuple[Grid, tuple[str, ...]]:
     """The grid of an open dataset, and sentences on what is missing.
 
-    A CRS without a geotransform counts as no CRS, as do ground control points and RPCs: the place of a
-    pixel is then not known exactly. So does a geographic CRS with latitudes that there are not. A geotransform
-    without a CRS is kept, so outputs overlay the source; one whose pixels have no area is not.
+    Places are measured (`crs`) where the CRS leads to them: not without a geotransform, with ground control points or
+    RPCs alone, in latitudes that there are not, or along heights. What the source has is kept for the outputs all the
+    same: its geotransform, unless its pixels have no area, and its CRS (`source_crs`).
     """
     if not _has_area(dataset.transform):
         flat = Grid(height=dataset.height, width=dataset.width, transform=Affine.identity(), crs=None)
         return flat, ("A geotransform whose pixels have no area: working in pixels, areas in pixels.",)
-    crs, notes = _crs_of(dataset)
-    grid = Grid(height=dataset.height, width=dataset.width, transform=dataset.transform, crs=crs)
-    if crs is not None and crs.is_geographic and _leaves_the_globe(grid, crs):
-        why = f"The bounds {_show(grid.bounds)} cannot be degrees of {_name(crs)}"
-        return replace(grid, crs=None), (*notes, f"{why}: working in pixels, areas in pixels.")
-    return grid, notes
-
-
-def to_rasterio_crs(crs: CRS | None) -> RasterioCRS | None:
-    """The same CRS for rasterio."""
-    return None if crs is None else RasterioCRS.from_wkt(crs.to_wkt())
+    carried, notes = source_crs_of(dataset)
+    shape = {"height": dataset.height, "width": dataset.width, "transform": dataset.transform}
+    crs, more = _crs_of(dataset)
+    return Grid(**shape, crs=crs, source_crs=carried), (*more, *notes)
 
 
 def window_of_bounds(grid: Grid, bounds: Bounds) -> Window:
@@ -81,11 +77,11 @@ def _has_area(transform: Affine) -> bool:
 
 
 def _crs_of(dataset: DatasetReader) -> tuple[CRS | None, tuple[str, ...]]:
+    """What places are measured with, and what is to be said about it."""
     has_transform = not dataset.transform.is_identity
-    wkt = _wkt_of(dataset)
+    wkt = wkt_of(dataset)
     if wkt and has_transform:
-        crs = _working_crs(wkt, dataset)
-        return (crs, ()) if crs else (None, ("The CRS is not understood by PROJ: areas are in pixels.",))
+        return _working_crs(wkt, dataset)
     if not has_transform and dataset.gcps[0]:
         why = "Only ground control points, no geotransform (warp it first, for example with gdalwarp)"
     elif not has_transform and dataset.rpcs is not None:
@@ -97,26 +93,36 @@ def _crs_of(dataset: DatasetReader) -> tuple[CRS | None, tuple[str, ...]]:
     return None, (f"{why}: working in pixels, areas in pixels.",)
 
 
-def _wkt_of(dataset: DatasetReader) -> str:
-    """The file's CRS, empty if it has none; `"?"` if GDAL itself cannot say what it read."""
-    try:
-        return dataset.crs.to_wkt() if dataset.crs is not None and dataset.crs.wkt else ""
-    except Exception:  # GDAL's own classes, which rasterio does not publish
-        return "?"
-
-
-def _working_crs(wkt: str, dataset: DatasetReader) -> CRS | None:
-    """The CRS, if places can be taken from it to the ground and it can be written to outputs."""
+def _working_crs(wkt: str, dataset: DatasetReader) -> tuple[CRS | None, tuple[str, ...]]:
+    """The CRS, if places can be taken from it to the ground."""
     try:
         crs = CRS.from_wkt(wkt)
-        to_rasterio_crs(crs)
         grid = Grid(height=dataset.height, width=dataset.width, transform=dataset.transform, crs=crs)
+        if not _has_places(crs):
+            why = f"The CRS {crs.name!r} ({crs.type_name}) tells no places on the ground"
+            return None, (f"{why}: working in pixels, areas in pixels.",)
         if crs.is_geographic and _leaves_the_globe(grid, crs):
-            return crs  # which `grid_of` has a sentence for
+            why = f"The bounds {_show(grid.bounds)} cannot be degrees of {_name(crs)}"
+            return None, (f"{why}: working in pixels, areas in pixels.",)
         gsd = grid.gsd_m
-    except Exception:  # PROJ's errors, and those of GDAL, which rasterio does not publish
-        return None
-    return crs if gsd is not None and 0 < gsd < _FAR else None
+        if gsd is not None and 0 < gsd < _FAR:
+            return crs, _remarks(crs)
+    except Exception:
+        pass
+    return None, ("The CRS is not understood by PROJ: areas are in pixels.",)
+
+
+def _has_places(crs: CRS) -> bool:
+    """Whether its first two axes are those of a map: not heights, not time, not X and Y of the earth's centre."""
+    if crs.is_vertical or crs.is_geocentric or len(crs.axis_info) < 2:
+        return False
+    return not crs.is_engineering or all(axis.unit_name in _LENGTHS for axis in crs.axis_info[:2])
+
+
+def _remarks(crs: CRS) -> tuple[str, ...]:
+    if not crs.is_engineering:
+        return ()
+    return (f"The CRS {crs.name!r} is local: lengths and areas are its own, and nothing ties it to the earth.",)
 
 
 def _leaves_the_globe(grid: Grid, crs: CRS) -> bool:

@@ -18,7 +18,7 @@ from rasterio.io import DatasetWriter
 from rasterio.windows import Window
 
 from earthwords.errors import EarthwordsError, OutputError, UsageError, unknown
-from earthwords.geo.georeference import to_rasterio_crs
+from earthwords.geo.crs import add_epoch, raster_crs
 from earthwords.geo.outputs import StagedWriter, shown, staging, without_hidden
 from earthwords.geo.source import one_line
 from earthwords.types import Colour, Grid
@@ -163,7 +163,7 @@ class RasterWriter(StagedWriter):
             _check_complete(self._scratch, self.path)
             if self._categories:
                 _write_categories(Path(f"{self._scratch}.aux.xml"), self._categories)
-            rasterio.shutil.copy(str(self._scratch), str(self._result), driver="COG", **self._options)
+            rasterio.shutil.copy(str(self._with_epoch()), str(self._result), driver="COG", **self._options)
             sparse = self._options.get("SPARSE_OK", "NO").upper() in ("YES", "TRUE")
             _check_complete(self._result, self.path, sparse=sparse)
 
@@ -178,7 +178,7 @@ class RasterWriter(StagedWriter):
             count=self.count,
             dtype=self.dtype.name,
             nodata=self.nodata,
-            crs=to_rasterio_crs(self.grid.crs),
+            crs=raster_crs(self.grid),
             transform=None if identity else self.grid.transform,
             tiled=True,
             blockxsize=_TILE,
@@ -193,6 +193,16 @@ class RasterWriter(StagedWriter):
         for i, name in enumerate(self._band_names):
             dataset.set_band_description(i + 1, name)
         return dataset
+
+    def _with_epoch(self) -> Path:
+        """What the result is copied from: the pixels, or a VRT of them that tells the epoch of the coordinates."""
+        source = self.grid.source_crs
+        if source is None or source.epoch is None:
+            return self._scratch
+        dated = self._scratch.with_suffix(".vrt")
+        rasterio.shutil.copy(str(self._scratch), str(dated), driver="VRT")
+        dated.write_bytes(add_epoch(dated.read_bytes(), source.epoch))
+        return dated
 
     def _as_block(self, data: NDArray[Any]) -> NDArray[Any]:
         """A copy as `(band, row, col)` of the file's type."""

@@ -11,6 +11,7 @@ import pyogrio
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
 
 from earthwords.errors import SourceError, UsageError, brief
 from earthwords.geo.georeference import grid_of
@@ -76,7 +77,10 @@ def _to_pixels(path: str, crs: str | None, grid: Grid) -> Any:
     inverse = ~grid.transform
     change = None
     if crs and grid.crs is not None:
-        change = Transformer.from_crs(CRS.from_user_input(crs), grid.crs, always_xy=True)
+        try:
+            change = Transformer.from_crs(CRS.from_user_input(crs), grid.crs, always_xy=True)
+        except ProjError as error:
+            raise UsageError(f"Nothing leads from the CRS of {path} to that of its raster ({brief(error)}).") from error
     elif grid.crs is not None:
         raise UsageError(f"{path} has no CRS, but its raster has one; give it that of its coordinates.")
 

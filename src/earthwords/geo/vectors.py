@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import geopandas
 import numpy as np
@@ -22,8 +22,9 @@ import shapely
 from pyproj import CRS
 
 from earthwords.errors import EarthwordsError, OutputError, UsageError, unknown
+from earthwords.geo.crs import ogr_crs
 from earthwords.geo.outputs import StagedWriter, shown, staging, without_hidden
-from earthwords.types import VectorLayer
+from earthwords.types import SourceCrs, VectorLayer
 
 GEOMETRY = "geometry"
 
@@ -56,6 +57,7 @@ class VectorWriter(StagedWriter):
         *,
         crs: CRS | None,
         schema: Mapping[str, str],
+        source_crs: SourceCrs | None = None,
         layer_name: str = "polygons",
         geometry_type: str = "Polygon",
         made: datetime | None = None,
@@ -64,7 +66,8 @@ class VectorWriter(StagedWriter):
         """
         Args:
             path: the file.
-            crs: of the geometries; None writes a file without CRS.
+            crs: of the geometries; None writes a file without CRS, unless there is a `source_crs`.
+            source_crs: the same in its source's words, which are kept.
             schema: column names and numpy types (`"str"` for text), which every batch must have.
             layer_name: for GeoPackage.
             geometry_type: such as `"Polygon"` or `"Point"`, of all features; `"Unknown"` for several.
@@ -81,6 +84,7 @@ class VectorWriter(StagedWriter):
         self._sink = sink_of(self.path)
         self._how = _How(
             crs=crs,
+            source_crs=source_crs,
             schema=_arrow_schema(schema),
             layer=layer_name,
             geometry_type=geometry_type,
@@ -132,6 +136,7 @@ class _How:
     """What every sink needs to know."""
 
     crs: CRS | None
+    source_crs: SourceCrs | None
     schema: pa.Schema
     layer: str
     geometry_type: str
@@ -220,11 +225,14 @@ class _GeoParquet:
     """https://geoparquet.org/releases/v1.0.0/"""
 
     def __init__(self, path: Path, how: _How) -> None:
-        column = {
+        crs = how.crs if how.crs or not how.source_crs else CRS.from_wkt(how.source_crs.wkt)
+        column: dict[str, Any] = {
             "encoding": "WKB",
             "geometry_types": [] if how.geometry_type == "Unknown" else [how.geometry_type],
-            "crs": how.crs.to_json_dict() if how.crs else None,
+            "crs": crs.to_json_dict() if crs else None,
         }
+        if how.source_crs and how.source_crs.epoch is not None:
+            column["epoch"] = how.source_crs.epoch
         about = {"version": "1.0.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}
         self._writer = pq.ParquetWriter(path, how.schema.with_metadata({"geo": json.dumps(about)}))
 
@@ -308,7 +316,7 @@ def _write_arrow(
             layer=how.layer,
             geometry_name=GEOMETRY,
             geometry_type=how.geometry_type,
-            crs=how.crs.to_wkt() if how.crs else None,
+            crs=ogr_crs(how.crs, how.source_crs, epoch=driver == "GPKG"),
             append=append,
             **(options or {}),
         )

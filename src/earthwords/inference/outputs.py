@@ -283,7 +283,13 @@ class _Outputs:
     def _polygon_sink(self, stack: ExitStack, path: Path) -> Sink:
         grid = self.about.grid
         writer = stack.enter_context(
-            VectorWriter(path, crs=grid.crs, schema=polygon_schema(grid), made=self.about.made)
+            VectorWriter(
+                path,
+                crs=grid.crs,
+                source_crs=grid.coordinate_crs,
+                schema=polygon_schema(grid),
+                made=self.about.made,
+            )
         )
         collector = PolygonCollector(
             grid=grid,
