@@ -24,7 +24,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from earthwords.errors import OutputError, UsageError
 from earthwords.geo.drivers import missing_drivers
 from earthwords.geo.geotiff import RasterWriter, cog_options
-from earthwords.geo.outputs import staging_all
+from earthwords.geo.output_sets import staging_all
 from earthwords.types import Grid, Vocabulary
 
 COLOURS = ((220, 60, 50), (120, 120, 130), (31, 119, 220))
@@ -381,7 +381,7 @@ def test_drivers_are_all_there() -> None:
 
 
 def test_it_may_be_staged_with_others(tmp_path: Path, grid: Grid, rng: np.random.Generator) -> None:
-    with staging_all({"labels": tmp_path / "labels.tif"}) as places:
+    with staging_all({"labels": tmp_path / "labels.tif"}, settings={}) as places:
         write(places["labels"], grid, random_labels(rng, grid.shape), categories=["a", "b"])
     assert categories(tmp_path / "labels.tif") == ["a", "b"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["labels.tif", "labels.tif.aux.xml"]

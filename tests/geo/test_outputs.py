@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from earthwords.errors import OutputError, UsageError
-from earthwords.geo.outputs import atomic_path, check_output, staging, staging_all, without_hidden
+from earthwords.geo.outputs import atomic_path, check_output, staging, without_hidden
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -93,65 +93,6 @@ def test_an_operating_system_error_becomes_one_sentence(tmp_path: Path) -> None:
 def test_a_block_that_wrote_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"a.txt was not written"), atomic_path(tmp_path / "a.txt"):
         pass
-
-
-def test_several_files_appear_together(tmp_path: Path) -> None:
-    targets = {"labels": tmp_path / "a.tif", "report": str(tmp_path / "deep" / "a.json")}
-    with staging_all(targets) as places:
-        assert list(places) == ["labels", "report"]
-        for path in places.values():
-            path.write_text("new")
-        assert not (tmp_path / "a.tif").exists()
-    assert contents(tmp_path / "deep") == {"a.json": "new"}
-    assert (tmp_path / "a.tif").read_text() == "new"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "deep"]
-
-
-@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt()])
-def test_several_files_or_none(tmp_path: Path, error: BaseException) -> None:
-    (tmp_path / "b").write_text("old")
-    with (
-        pytest.raises(type(error)),
-        staging_all({"a": tmp_path / "a", "b": tmp_path / "b"}, overwrite=True) as places,
-    ):
-        for path in places.values():
-            path.write_text("new")
-        raise error
-    assert contents(tmp_path) == {"b": "old"}
-
-
-def test_one_file_missing_keeps_all_back(tmp_path: Path) -> None:
-    with (
-        pytest.raises(OutputError, match=f"^{tmp_path}/b was not written"),
-        staging_all({"a": tmp_path / "a", "b": tmp_path / "b"}) as places,
-    ):
-        places["a"].write_text("new")
-    assert contents(tmp_path) == {}
-
-
-def test_one_file_existing_stops_before_the_work(tmp_path: Path) -> None:
-    (tmp_path / "b").write_text("old")
-    with pytest.raises(UsageError, match="b exists"), staging_all({"a": tmp_path / "a", "b": tmp_path / "b"}):
-        raise AssertionError("too late")
-    assert contents(tmp_path) == {"b": "old"}
-
-
-def test_errors_name_the_file_and_not_the_hidden_folder(tmp_path: Path) -> None:
-    with (
-        pytest.raises(OutputError, match=f"Cannot write {tmp_path}/a "),
-        staging_all({"a": tmp_path / "a"}) as places,
-        atomic_path(places["a"]),
-    ):
-        raise OSError(28, "No space left on device")
-
-
-def test_folders_made_for_a_file_go_with_it(tmp_path: Path) -> None:
-    (tmp_path / "old").mkdir()
-    targets = {"a": tmp_path / "old" / "new" / "deep" / "a", "b": tmp_path / "old" / "other" / "b"}
-    with pytest.raises(KeyboardInterrupt), staging_all(targets) as places:
-        places["a"].write_text("new")
-        raise KeyboardInterrupt
-    assert list((tmp_path / "old").iterdir()) == []
 
 
 def test_folders_in_use_stay(tmp_path: Path) -> None:

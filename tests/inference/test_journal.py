@@ -13,7 +13,7 @@ import pytest
 
 from earthwords.errors import UsageError
 from earthwords.inference.blocks import Blocks
-from earthwords.inference.journal import BlockResult, open_journal, was_committing
+from earthwords.inference.journal import BlockResult, open_journal
 from earthwords.types import Window
 
 BLOCKS = Blocks(region=Window(row=3, col=5, height=70, width=1500), rows=32, cols=1024)
@@ -101,15 +101,6 @@ def test_a_journal_that_never_began_is_begun(tmp_path: Path, text: str) -> None:
     (tmp_path / "j" / "journal.json").write_text(text)
     with open_journal(tmp_path / "j", settings=SETTINGS, blocks=BLOCKS, resume=True) as journal:
         assert journal.done == set() and journal.blocks == BLOCKS
-
-
-def test_it_knows_whether_outputs_had_begun_to_appear(tmp_path: Path) -> None:
-    with open_journal(tmp_path / "j", settings=SETTINGS, blocks=BLOCKS, resume=True) as journal:
-        assert not journal.was_committing and not was_committing(tmp_path / "j")
-        journal.commit()
-    assert was_committing(tmp_path / "j")
-    with open_journal(tmp_path / "j", settings=SETTINGS, blocks=BLOCKS, resume=True) as journal:
-        assert journal.was_committing
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="folders cannot be locked there")

@@ -7,7 +7,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,9 @@ SIDECARS = (".aux.xml", ".ovr", ".msk")
 
 HIDDEN = ".part"
 """Suffix of the hidden folders beside a target, `.NAME.ANYTHING.part`; those of dead processes are removed."""
+
+
+_ABANDONED_S = 3600.0
 
 
 def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
@@ -62,16 +66,32 @@ def staging(target: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """
     with parents_made_for(Path(target)):
         target = check_output(target, overwrite=overwrite)
-        remove_dead(target)
-        with writing(target):
-            folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=HIDDEN, dir=target.parent))
-        with locked(folder):
-            try:
-                yield folder
-                with writing(target):
-                    _commit(folder, check_output(target, overwrite=overwrite))
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
+        with hidden_folder(target) as folder:
+            yield folder
+            with writing(target):
+                _commit(folder, check_output(target, overwrite=overwrite))
+
+
+@contextmanager
+def hidden_folder(target: Path) -> Iterator[Path]:
+    """Yield a folder of one's own beside `target`, `.NAME.ANYTHING.part`, that goes when the block ends.
+
+    That of a process that was killed goes when anybody next asks for one for the same target.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    remove_dead(target)
+    with ExitStack() as stack:
+        while True:
+            with writing(target):
+                folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=HIDDEN, dir=target.parent))
+            if stack.enter_context(locked(folder)) and folder.is_dir():  # else somebody took it for a dead one
+                break
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class StagedWriter:
@@ -118,12 +138,28 @@ def locked(folder: Path) -> Iterator[bool]:
 
 def remove_dead(target: Path) -> None:
     """Remove the hidden folders that killed processes left beside `target`."""
+    _remove_dead(target.parent, f".{glob.escape(target.name)}.*{HIDDEN}")
+
+
+def sweep(folder: Path) -> None:
+    """Remove the hidden folders that killed processes left anywhere in a folder that only this program writes to.
+
+    So go the files `tmpANYTHING.part` of earlier versions, once nobody has written to them for an hour.
+    """
+    _remove_dead(folder, f".*{HIDDEN}")
+    for path in folder.glob(f"tmp*{HIDDEN}"):
+        with suppress(OSError):
+            if path.is_file() and time.time() - path.stat().st_mtime > _ABANDONED_S:
+                path.unlink()
+
+
+def _remove_dead(folder: Path, pattern: str) -> None:
     if fcntl is None:
         return
-    for folder in target.parent.glob(f".{glob.escape(target.name)}.*{HIDDEN}"):
-        with suppress(OSError), locked(folder) as free:
+    for path in folder.glob(pattern):
+        with suppress(OSError), locked(path) as free:
             if free:
-                shutil.rmtree(folder, ignore_errors=True)
+                shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
@@ -137,27 +173,6 @@ def parents_made_for(target: Path) -> Iterator[None]:
             for folder in missing:
                 folder.rmdir()
         raise
-
-
-@contextmanager
-def staging_all(targets: Mapping[str, str | Path], *, overwrite: bool = False) -> Iterator[dict[str, Path]]:
-    """`staging` for several files at once: yields a temporary path for each key of `targets`.
-
-    They appear one after another in the order of `targets`, once the block has written all of them; after
-    an exception none does.
-
-    Raises:
-        UsageError, OutputError: as `staging`, before the block for all that can be known then.
-    """
-    with ExitStack() as stack:
-        folders = {
-            key: stack.enter_context(staging(target, overwrite=overwrite))
-            for key, target in reversed(list(targets.items()))
-        }
-        places = {key: folders[key] / Path(target).name for key, target in targets.items()}
-        yield places
-        for path in places.values():
-            _check_written(path)
 
 
 @contextmanager
@@ -183,7 +198,7 @@ def writing(target: str | Path) -> Iterator[None]:
 
 
 def _commit(folder: Path, target: Path) -> None:
-    _check_written(folder / target.name)
+    check_written(folder / target.name)
     for sidecar in (target.name + suffix for suffix in SIDECARS):
         if (folder / sidecar).exists():
             os.replace(folder / sidecar, target.with_name(sidecar))
@@ -192,7 +207,8 @@ def _commit(folder: Path, target: Path) -> None:
     os.replace(folder / target.name, target)
 
 
-def _check_written(staged: Path) -> None:
+def check_written(staged: Path) -> None:
+    """Raise an `OutputError` unless a file is there."""
     if not staged.is_file():
         raise OutputError(f"{shown(staged)} was not written.")
 

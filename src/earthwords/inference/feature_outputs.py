@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from earthwords.geo.feature_picture import FeaturePicture
 from earthwords.geo.geotiff import RasterWriter
-from earthwords.geo.outputs import staging_all, writing
+from earthwords.geo.output_sets import staging_all
+from earthwords.geo.outputs import writing
 from earthwords.inference.components import Components
 from earthwords.inference.feature_strips import FeatureStrip
-from earthwords.inference.outputs import PICTURES, RASTERS, checked, on_success, unknown_suffix
+from earthwords.inference.outputs import PICTURES, RASTERS, checked, of_grid, on_success, told, unknown_suffix
 from earthwords.types import FeatureReport, Grid
 
 PCA = ".pca.safetensors"
@@ -119,7 +120,8 @@ def write_features(
         OutputError: an output cannot be written.
     """
     began, seen = time.perf_counter(), 0
-    with staging_all(paths, overwrite=overwrite) as places:
+    settings = {**of_grid(about.grid), "creation-options": str(dict(creation_options)), **told(about.tags)}
+    with staging_all(paths, settings=settings, overwrite=overwrite) as places:
         with ExitStack() as stack:
             sinks = _sinks(places, about, creation_options, stack)
             for strip in strips:
@@ -147,7 +149,7 @@ def write_features(
             height=height,
             width=width,
             nodata_share=round(1 - seen / (height * width), 6),
-            settings={key.removeprefix("EARTHWORDS_").lower(): value for key, value in about.tags.items()},
+            settings=told(about.tags),
             notes=about.notes,
             seconds={name: round(value, 3) for name, value in seconds.items()},
             failures=tuple(failures),

@@ -8,7 +8,8 @@
     index.json       what it was made with
 
 New files are made in a hidden folder, which is then renamed: from that moment the index is the new one, and whoever
-comes next moves what a killed process has not moved.
+comes next moves what a killed process has not moved. Who opens an index while this happens begins again, so that all of
+its files are of one generation.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ AS_THE_FILE = "as the file says"
 """A setting that was not given."""
 PATIENCE_S = 10.0
 """How long a reader waits for another process that moves files."""
+ATTEMPTS = 10
+"""Times that a reader begins again because the index was changed meanwhile."""
 
 _SOURCES = pa.schema(
     [
@@ -74,19 +77,41 @@ class Entry:
 class Stored:
     """An index on disk, open; its vectors are mapped, not read."""
 
+    about: dict[str, Any]
+    vectors: Vectors
+    tiles: TileTable
+
     def __init__(self, folder: Path) -> None:
         """
         Raises:
             UsageError: there is no index, or one of another version.
             SourceError: it is damaged.
+            OutputError: another process changes it all the time.
         """
-        settle(folder)
         self.folder = folder
+        for _ in range(ATTEMPTS):
+            settle(folder)
+            before = _generation(folder)
+            with ExitStack() as stack:
+                try:
+                    self._open(stack)
+                except (UsageError, SourceError):
+                    if _generation(folder) == before:
+                        raise
+                if _generation(folder) == before:
+                    self._files = stack.pop_all()
+                    return
+        raise OutputError(f"Another process keeps changing the index {folder}; try again later.")
+
+    def _open(self, stack: ExitStack) -> None:
+        """All files, of whatever generation they are."""
+        folder = self.folder
         self.about = _read_about(folder)
         try:
             mapped = [open_memmap(folder / name, mode="r") for name in FILES[:3]]
             self.vectors = Vectors(values=mapped[0], codes=mapped[1], bounds=mapped[2])
-            self.tiles = TileTable(folder / "tiles.parquet")
+            self.tiles = stack.enter_context(closing(TileTable(folder / "tiles.parquet")))
+            self._sources = stack.enter_context(pq.ParquetFile(folder / "sources.parquet"))
             dim, count = self.about["dim"], self.about["tiles"]
         except (OSError, ValueError, KeyError, EOFError, pa.ArrowException) as error:
             raise _damaged(folder, brief(error)) from error
@@ -103,7 +128,7 @@ class Stored:
     def entries(self) -> dict[str, Entry]:
         """Source to what is known of it."""
         try:
-            table = pq.read_table(self.folder / "sources.parquet").to_pydict()
+            table = self._sources.read().to_pydict()
         except (OSError, pa.ArrowException) as error:
             raise _damaged(self.folder, brief(error)) from error
         rows = (dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True))
@@ -113,7 +138,7 @@ class Stored:
 
     def close(self) -> None:
         """Let go of the files."""
-        self.tiles.close()
+        self._files.close()
 
 
 def opening(settings: Mapping[str, str]) -> dict[str, Any]:
@@ -142,6 +167,19 @@ def _read_about(folder: Path) -> dict[str, Any]:
     if found != FORMAT:
         raise UsageError(f"The index {folder} has format {found}, this earthwords reads {FORMAT}; index again.")
     return about
+
+
+def _generation(folder: Path) -> tuple[Any, ...]:
+    """What changes when any file of an index is replaced, and while they are."""
+    found: list[Any] = []
+    for name in (*FILES, COMMIT):
+        try:
+            about = os.stat(folder / name)
+        except OSError:
+            found.append(None)
+        else:
+            found.append((about.st_ino, about.st_size, about.st_mtime_ns))
+    return tuple(found)
 
 
 def settle(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -268,6 +269,7 @@ def _held(folder: Path) -> Iterator[None]:
         with locked(folder) as free:
             if not free:
                 raise UsageError(f"Another process is working on {folder}; wait for it, or choose another INDEX.")
+            shutil.rmtree(folder / NEXT, ignore_errors=True)  # of a process that was killed
             try:
                 yield
             except BaseException:

@@ -22,12 +22,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from earthwords.errors import UsageError
+from earthwords.geo.output_sets import check_same
 from earthwords.geo.outputs import HIDDEN, locked, parents_made_for, writing
 from earthwords.inference.blocks import Blocks
 from earthwords.types import Window
 
 _ABOUT = "journal.json"
-_COMMITTING = "committing"
 
 
 @dataclass(kw_only=True)
@@ -49,13 +49,11 @@ class BlockResult:
 class Journal:
     """An open journal; make one with `open_journal`."""
 
-    def __init__(self, folder: Path, blocks: Blocks, *, began: datetime, committing: bool) -> None:
+    def __init__(self, folder: Path, blocks: Blocks, *, began: datetime) -> None:
         self.folder = folder
         self.blocks = blocks
         self.began = began
         """When the run began first."""
-        self.was_committing = committing
-        """Whether an earlier run died while its outputs appeared: those that are there are its own."""
         self.done = {i for i in range(len(blocks)) if self._intact(i)}
 
     def save(self, index: int, result: BlockResult) -> None:
@@ -97,11 +95,6 @@ class Journal:
             failures |= dict.fromkeys(json.loads(about["failures"]))
             ranks += json.loads(about["ranks"])
         return list(failures), ranks
-
-    def commit(self) -> None:
-        """From now on outputs appear."""
-        with writing(self.folder):
-            (self.folder / _COMMITTING).touch()
 
     def discard(self) -> None:
         """The run is over, one way or the other: the journal goes at once, not file by file."""
@@ -156,16 +149,11 @@ def open_journal(folder: Path, *, settings: Mapping[str, str], blocks: Blocks, r
             }
             _write(folder, about)
         else:
-            _check_same(folder, earlier["settings"], settings)
+            advice = "run with what it was begun with, or begin anew with --no-resume"
+            check_same(folder.parent, earlier["settings"], settings, advice=advice)
             blocks = Blocks(region=Window(**earlier["region"]), rows=earlier["rows"], cols=earlier["cols"])
             about = earlier
-        began = datetime.fromisoformat(about["began"])
-        yield Journal(folder, blocks, began=began, committing=earlier is not None and was_committing(folder))
-
-
-def was_committing(folder: Path) -> bool:
-    """Whether a run died while its outputs appeared."""
-    return (folder / _COMMITTING).exists()
+        yield Journal(folder, blocks, began=datetime.fromisoformat(about["began"]))
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
@@ -182,17 +170,3 @@ def _write(folder: Path, about: Mapping[str, Any]) -> None:
     with writing(folder):
         part.write_text(json.dumps(about, indent=1), encoding="utf-8")
         os.replace(part, folder / _ABOUT)
-
-
-def _check_same(folder: Path, earlier: Mapping[str, str], settings: Mapping[str, str]) -> None:
-    for name in sorted({*earlier, *settings}):
-        was, now = earlier.get(name, "not given"), settings.get(name, "not given")
-        if was != now:
-            raise UsageError(
-                f"An unfinished run lies in {folder.parent}, but its {name} was {_short(was)} and is {_short(now)} "
-                "now; run with what it was begun with, or begin anew with --no-resume."
-            )
-
-
-def _short(value: str) -> str:
-    return value if len(value) <= 80 else f"{value[:77]}..."

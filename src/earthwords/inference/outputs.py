@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from earthwords.errors import OutputError, UsageError
 from earthwords.geo.geotiff import RasterWriter, cog_options
-from earthwords.geo.outputs import staging_all, writing
+from earthwords.geo.output_sets import half_set, staging_all
+from earthwords.geo.outputs import writing
 from earthwords.geo.picture import PreviewBuilder
 from earthwords.geo.styles import write_polygons_qml, write_qml
 from earthwords.geo.vectorize import PolygonCollector, polygon_schema
@@ -107,13 +108,17 @@ def plan_outputs(dst: Path, *, probabilities: bool, overwrite: bool, source: str
 
 
 def checked(kinds: dict[str, Path], dst: Path, *, overwrite: bool, source: str) -> dict[str, Path]:
-    """The same outputs of `dst`, if they can be written; see `plan_outputs`."""
+    """The same outputs of `dst`, if they can be written; see `plan_outputs`.
+
+    Those of a run that died while they moved may be there, see `output_sets`.
+    """
     if _URL.match(str(dst)) or str(dst).startswith("/vsi"):
         raise UsageError(f"{dst} is not a local path; write to a local file and upload that.")
     for path in kinds.values():
         if source and path.exists() and os.path.exists(source) and path.samefile(source):
             raise UsageError(f"{path} is the source itself and would be lost; choose another DST.")
-    there = next((path for path in kinds.values() if path.exists()), None)
+    half = half_set(kinds.values())
+    there = next((path for path in kinds.values() if path.exists() and not half.owns(path)), None)
     if there is not None and not overwrite:
         raise UsageError(f"{there} exists; pass --overwrite (overwrite=True) to replace it.")
     _check_place(next(iter(kinds.values())).parent)
@@ -151,7 +156,7 @@ def write_outputs(
     about: About,
     options: OutputOptions,
     account: Account | None = None,
-    commit: Callable[[], None] = lambda: None,
+    moved: Callable[[SceneReport], None] = lambda report: None,
 ) -> SceneReport:
     """Write all of a segmentation in one pass.
 
@@ -160,13 +165,15 @@ def write_outputs(
             with its path.
         strips: from top to bottom, with probabilities if those are asked for.
         account: for the report, complete when the strips have ended.
-        commit: called when all is written, before the first output appears.
+        moved: called with the report when all is in its place, while a death would still make the same command begin
+            again.
 
     Raises:
         OutputError: an output cannot be written.
     """
     began = time.perf_counter()
-    with staging_all(paths, overwrite=options.overwrite) as places:
+    settings = _settings(about, options)
+    with staging_all(paths, settings=settings, overwrite=options.overwrite, moved=lambda: moved(report)) as places:
         outputs = _Outputs(places, about, options)
         with ExitStack() as stack:
             sinks = outputs.open(stack)
@@ -181,13 +188,12 @@ def write_outputs(
             "finishing": done - segmented,
             "total": about.loading_s + done - began,
         }
-        settings = {key.removeprefix("EARTHWORDS_").lower(): value for key, value in about.tags.items()}
         report = SceneReport(
             source=about.source,
             outputs=dict(paths),
             classes=outputs.figures.classes(polygons="polygons" in paths),
             nodata_share=outputs.figures.nodata_share,
-            settings=settings | _more(options, account),
+            settings=told(about.tags) | _more(options, account),
             notes=about.notes,
             failures=tuple(account.failures) if account else (),
             seconds={name: round(value, 3) for name, value in seconds.items()},
@@ -196,8 +202,23 @@ def write_outputs(
             text = json.dumps(report.as_json(), indent=2, ensure_ascii=False)
             with writing(places["report"]):
                 places["report"].write_text(text + "\n", encoding="utf-8")
-        commit()
     return report
+
+
+def told(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags as reports call them."""
+    return {key.removeprefix("EARTHWORDS_").lower(): value for key, value in tags.items()}
+
+
+def _settings(about: About, options: OutputOptions) -> dict[str, str]:
+    """What tells a command from others with the same outputs."""
+    given = {name.replace("_", "-"): str(value) for name, value in vars(options).items() if name != "overwrite"}
+    return {**of_grid(about.grid), **given, **told(about.tags)}
+
+
+def of_grid(grid: Grid) -> dict[str, str]:
+    """What tells a part of a scene from others."""
+    return {"region": f"{grid.height} x {grid.width} pixels at {grid.transform.c:.12g}, {grid.transform.f:.12g}"}
 
 
 def _more(options: OutputOptions, account: Account | None) -> dict[str, str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from threading import Event
+from typing import TypeAlias
 
 import numpy as np
 
@@ -26,6 +27,8 @@ from earthwords.inference.segmenter import Segmenter, Tick
 from earthwords.inference.strip import Strip, observed
 from earthwords.inference.work import Work, hash_of
 from earthwords.types import Grid, SceneReport, TextBank, Vocabulary, Window
+
+Moved: TypeAlias = Callable[[SceneReport], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +90,12 @@ class SceneJob:
         )
 
     def run(
-        self, *, tick: Tick = lambda windows: None, skip: Tick = lambda windows: None, loading_s: float = 0.0
+        self,
+        *,
+        tick: Tick = lambda windows: None,
+        skip: Tick = lambda windows: None,
+        loading_s: float = 0.0,
+        moved: Moved = lambda report: None,
     ) -> SceneReport:
         """Do it.
 
@@ -95,6 +103,7 @@ class SceneJob:
             tick: called with the number of windows done.
             skip: called with the number of windows that an earlier run has done, of those that `windows` tells.
             loading_s: time already spent, for the report.
+            moved: see `write_outputs`.
 
         Raises:
             UsageError: the windows are impossible, an output exists, the memory is too little, or an unfinished run
@@ -116,7 +125,7 @@ class SceneJob:
                 account=account,
                 tick=told,
             )
-            return self._write(strips, account, loading_s, stop)
+            return self._write(strips, account, loading_s, stop, moved)
         with self._journal(bank, blocks) as journal:
             blocks, done = journal.blocks, set(journal.done)
             every = set(range(len(blocks)))
@@ -124,9 +133,13 @@ class SceneJob:
                 planned = self.blocks()
                 skip(self.windows(planned, set(range(len(planned)))) - self.windows(blocks, every - done))
             strips = self._assembled(journal, self._work(bank, blocks), told, account)
-            options = replace(self.options, overwrite=True) if journal.was_committing else self.options
             made = None if "SOURCE_DATE_EPOCH" in os.environ else journal.began
-            return self._write(strips, account, loading_s, stop, options=options, commit=journal.commit, made=made)
+
+            def all_there(report: SceneReport) -> None:
+                moved(report)
+                journal.discard()
+
+            return self._write(strips, account, loading_s, stop, all_there, made=made)
 
     def _write(
         self,
@@ -134,9 +147,8 @@ class SceneJob:
         account: Account,
         loading_s: float,
         stop: Event,
+        moved: Moved,
         *,
-        options: OutputOptions | None = None,
-        commit: Callable[[], None] = lambda: None,
         made: datetime | None = None,
     ) -> SceneReport:
         tags = self.scene.tags()
@@ -150,9 +162,7 @@ class SceneJob:
             made=made,
         )
         with closing(ahead(observed(strips, self.scene.source), depth=2, stop=stop)) as ready:
-            return write_outputs(
-                self.outputs, ready, about=about, options=options or self.options, account=account, commit=commit
-            )
+            return write_outputs(self.outputs, ready, about=about, options=self.options, account=account, moved=moved)
 
     def settings(self, bank: TextBank | None = None) -> dict[str, str]:
         """Everything that the outputs depend on."""
@@ -186,7 +196,6 @@ class SceneJob:
                 else:
                     journal.discard()
                 raise
-            journal.discard()
 
     def _work(self, bank: TextBank, blocks: Blocks) -> Work:
         encoder = self.segmenter.encoder

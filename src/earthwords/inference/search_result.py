@@ -18,7 +18,8 @@ from PIL import Image
 
 from earthwords.errors import EarthwordsError
 from earthwords.geo.contact import Print, contact_sheet
-from earthwords.geo.outputs import staging_all, writing
+from earthwords.geo.output_sets import staging_all
+from earthwords.geo.outputs import writing
 from earthwords.geo.panels import to_bytes
 from earthwords.geo.scene import open_scene
 from earthwords.geo.tiletable import SCHEMA
@@ -96,7 +97,8 @@ class SearchResult:
             "sheet": lambda place: self.plot().save(place),
             "report": lambda place: _write_text(place, json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n"),
         }
-        with staging_all(paths, overwrite=overwrite) as places:
+        settings = {"index": str(self.index), **{name: str(value) for name, value in self.query.items()}}
+        with staging_all(paths, settings=settings, overwrite=overwrite) as places:
             for kind, place in places.items():
                 with writing(place):
                     writers[kind](place)

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from earthwords.errors import EarthwordsError, UsageError, brief
-from earthwords.geo.outputs import atomic_path, locked, remove_dead
+from earthwords.geo.output_sets import tidy
+from earthwords.geo.outputs import atomic_path, locked
 from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.account import Account
 from earthwords.inference.budget import shown
 from earthwords.inference.crews import Crew, hired
-from earthwords.inference.journal import was_committing
 from earthwords.inference.outputs import OutputOptions, plan_outputs
-from earthwords.inference.scene_job import Manner, SceneJob, journal_folder
+from earthwords.inference.scene_job import Manner, SceneJob
 from earthwords.inference.segmenter import Segmenter, check_numbers
 from earthwords.presets import SegmentPreset
 from earthwords.tasks._progress import Bar, Talk, duration
@@ -79,14 +79,11 @@ class Request:
         """Kind to path; see `plan_outputs`.
 
         Args:
-            anew: never mind what is there; else that must be overwritable, or of a run that was killed at its end.
+            anew: never mind what is there.
         """
         probabilities = self.options.probabilities != "no"
-        paths = plan_outputs(dst, probabilities=probabilities, overwrite=True, source=source)
-        if not (anew or self.options.overwrite or (self.manner.resume and was_committing(journal_folder(paths)))):
-            remove_dead(next(iter(paths.values())))
-            plan_outputs(dst, probabilities=probabilities, overwrite=False, source=source)
-        return paths
+        overwrite = anew or self.options.overwrite
+        return plan_outputs(dst, probabilities=probabilities, overwrite=overwrite, source=source)
 
     def crew(self, device: str) -> AbstractContextManager[Crew | None]:
         """Who computes; None: this process."""
@@ -154,20 +151,16 @@ class _Batch:
         began = time.perf_counter()
         entry: dict[str, Any] = {"source": source, "status": "failed", "reason": "", "outputs": {}, "settings": ""}
         try:
-            self._segment(source, dst, entry)
+            self._segment(source, dst, entry, began)
         except EarthwordsError as error:
-            entry["reason"] = str(error)
+            self._keep({**entry, "reason": str(error)}, began)
         except Exception as error:
             if self.stop.is_set():
                 return
-            entry["reason"] = f"Unexpected failure ({type(error).__name__}: {brief(error)})"
-        entry["seconds"] = round(time.perf_counter() - began, 3)
-        with self.lock:
-            self.scenes[source] = entry
-            self.save()
+            self._keep({**entry, "reason": f"Unexpected failure ({type(error).__name__}: {brief(error)})"}, began)
         self.bar(1)
 
-    def _segment(self, source: str, dst: Path, entry: dict[str, Any]) -> None:
+    def _segment(self, source: str, dst: Path, entry: dict[str, Any], began: float) -> None:
         outputs = self.request.outputs(dst, source, anew=True)
         with self.request.open(source) as opened:
             job = replace(self.request.job(self.segmenter, opened, outputs), crew=self.crew)
@@ -181,12 +174,25 @@ class _Batch:
                 and all(path.exists() for path in outputs.values())
             ):
                 entry.update(status="before", outputs=before["outputs"])
+                self._keep(entry, began)
+                tidy(outputs.values())
                 return
             self.request.outputs(dst, source)  # what is there may not be replaced unless that was asked for
-            report = job.run(tick=self._tick)
-            entry.update(status="done", outputs={kind: str(path) for kind, path in report.outputs.items()})
-            if report.failures:
-                entry["reason"] = f"{len(report.failures)} parts left out, see the report"
+
+            def moved(report: SceneReport) -> None:
+                entry.update(status="done", outputs={kind: str(path) for kind, path in report.outputs.items()})
+                if report.failures:
+                    entry["reason"] = f"{len(report.failures)} parts left out, see the report"
+                self._keep(entry, began)
+
+            job.run(tick=self._tick, moved=moved)
+
+    def _keep(self, entry: dict[str, Any], began: float) -> None:
+        """Remember what became of a scene."""
+        entry["seconds"] = round(time.perf_counter() - began, 3)
+        with self.lock:
+            self.scenes[entry["source"]] = entry
+            self.save()
 
     def _tick(self, windows: int) -> None:
         if self.stop.is_set():
