@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,13 +22,23 @@ from cyclopts import App
 
 import earthwords
 from earthwords.cli.app import app, explain
+from earthwords.cli.commands import COMMANDS, FIRST
+from earthwords.cli.commands import Command as Row
 from earthwords.cli.show import show
+from earthwords.tasks import _options as opt
 from earthwords.tasks.classify import classify
+from earthwords.tasks.data import check_data, list_data, prepare_data
 from earthwords.tasks.demo import demo
 from earthwords.tasks.evaluate import evaluate
+from earthwords.tasks.evaluate_referring import evaluate_referring
+from earthwords.tasks.evaluate_scenes import evaluate_scenes
+from earthwords.tasks.evaluate_segmentation import evaluate_segmentation
 from earthwords.tasks.expressions import expressions
+from earthwords.tasks.index import index
+from earthwords.tasks.models import pull
 from earthwords.tasks.pairs import pairs
 from earthwords.tasks.refer import refer
+from earthwords.tasks.search import search
 from earthwords.tasks.segment import segment
 from earthwords.tasks.train_clip import train_clip
 from earthwords.tasks.train_refer import train_refer
@@ -66,26 +80,110 @@ def test_every_command_has_help(command: Command, path: tuple[str, ...]) -> None
 
 def test_the_commands() -> None:
     assert {" ".join(path) for path in commands(app)} >= {
-        "", "segment", "refer", "upsample", "classify", "evaluate", "pairs", "expressions", "demo", "doctor", "models",
+        "", "segment", "refer", "upsample", "classify", "evaluate scenes", "evaluate segmentation",
+        "evaluate referring", "pairs", "expressions", "demo", "doctor", "models",
         "models pull", "train", "train clip", "train upsampler", "train refer",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "verb",
-    [segment, refer, upsample, demo, train_clip, train_upsampler, train_refer, evaluate, classify, pairs, expressions],
-)
-def test_every_option_is_described(verb: object) -> None:
-    text = inspect.getdoc(verb) or ""
-    described = {line for line in text.splitlines() if line.isidentifier()} - {"Parameters"}
-    assert described == set(inspect.signature(verb).parameters)  # type: ignore[arg-type]
+VERBS = [
+    segment, refer, upsample, classify, index, search, evaluate, evaluate_scenes, evaluate_segmentation,
+    evaluate_referring, pairs, expressions, demo, list_data, prepare_data, check_data, pull, train_clip,
+    train_upsampler, train_refer,
+]  # fmt: skip
+
+
+def sections(verb: object) -> dict[str, str]:
+    """Heading of a docstring's section to its text; what comes before has the heading ""."""
+    head, *rest = re.split(r"^(Args|Returns|Raises|Example):\n", inspect.getdoc(verb) or "", flags=re.M)
+    return {"": head, **dict(zip(rest[::2], rest[1::2], strict=True))}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_python_help_tells_all(verb: Callable[..., object]) -> None:
+    found = sections(verb)
+    assert set(found) == {"", "Args", "Returns", "Raises", "Example"}
+    described = re.findall(r"^    (\w+): ", found["Args"], flags=re.M)
+    assert described == list(inspect.signature(verb).parameters)
+    assert "Error: " in found["Raises"]
+    example = [line.strip()[4:] for line in found["Example"].splitlines() if line.strip()]
+    assert f"earthwords.{verb.__name__}(" in ast.unparse(ast.parse("\n".join(example)))
+
+
+def page(command: Command, path: Sequence[str], width: int) -> str:
+    """A help page of so many columns."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", str(width))
+        return command(*path, "--help").out
+
+
+@pytest.mark.parametrize("row", COMMANDS, ids=lambda row: row.name)
+def test_help_pages(command: Command, row: Row) -> None:
+    narrow, wide = (page(command, row.name.split(), width) for width in (80, 120))
+    assert narrow.startswith(f"Usage: earthwords {row.name}")
+    for text, width in ((narrow, 80), (wide, 120)):
+        assert max(map(len, text.splitlines())) <= width
+        told = " ".join(text.replace("│", " ").split())
+        assert not re.search(r"default: (None|True|False|\(|\[|.*\.0\])", told.replace("[default", "\n[default"))
+        assert not any(
+            ending in text for ending in ("--no-overwrite", "--no-text", "--empty-", " STR", " FLOAT", " INT")
+        )
+    assert len(row.examples) == 2
+    for what, typed in row.examples:
+        assert f"# {what}" in narrow and f"earthwords {typed}" in narrow, "an example is not broken at 80 columns"
+
+
+def test_help_shows_options_in_groups(command: Command) -> None:
+    panels = re.findall(r"^╭─ ([A-Z]\w+) ─", page(command, ["segment"], 100), flags=re.M)
+    assert panels == ["Arguments", "Words", "Model", "Reading", "Windows", "Outputs", "Running"]
+    for path in commands(app):
+        text = page(command, path, 100)
+        assert "─ Parameters ─" not in text, f"an option of {path} has no group"
 
 
 def test_help_describes_the_options(command: Command) -> None:
-    text = " ".join(command("segment", "--help").out.replace("│", " ").split())
-    assert "--text -t" in text and "commas between synonyms" in text
-    assert "--bands --bidx -b STR Bands used as red, green, blue" in text
-    assert not any(ending in text for ending in ("--no-overwrite", "--no-text", "--empty-"))
+    text = " ".join(page(command, ["segment"], 120).replace("│", " ").split())
+    assert "--text -t WORDS A class to look for, commas between synonyms" in text
+    assert "--bands --bidx -b R,G,B Bands used as red, green, blue" in text
+    assert "--min-area M2 Smallest polygon kept, m2 (pixels without a CRS). [default: 0]" in text
+    assert "--bounds W S E N" in text and "[default: 2GiB]" in text and "[default: --resume]" in text
+
+
+@pytest.mark.parametrize(
+    "typed", [typed for row in COMMANDS for _, typed in row.examples] + [typed for _, typed in FIRST]
+)
+def test_examples_can_be_typed(typed: str) -> None:
+    app.parse_args([word for word in shlex.split(typed) if word != "--json"])
+
+
+SAME = {
+    "--bands": ("-b", "--bidx"), "--out": ("-o",), "--text": ("-t",), "--nodata": (), "--offline": (), "--quiet": (),
+    "--device": (), "--overwrite": (), "--gsd": (),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [path for path in commands(app) if path], ids=" ".join)
+def test_an_option_has_the_same_names_everywhere(path: tuple[str, ...]) -> None:
+    home = app
+    for word in path:
+        home = home[word]
+    collection = home.assemble_argument_collection() if home.default_command else ()
+    for name, others in SAME.items():
+        for argument in collection:
+            if name in argument.names:
+                assert set(others) <= set(argument.names), f"{' '.join(path)} {name}"
+
+
+def test_names_of_parts_are_those_of_the_models() -> None:
+    from earthwords import plugins
+    from earthwords.inference.upsampler import IMPLICIT
+    from earthwords.models.attention import ATTENTION
+
+    upsamplers = set(plugins.names("earthwords.models.upsamplers"))
+    assert set(get_args(opt.Attention)) == set(ATTENTION)
+    assert set(get_args(opt.Upsampler)) == {"none", *upsamplers}
+    assert set(get_args(opt.Method)) == {IMPLICIT, *upsamplers}
+    assert set(get_args(opt.Features)) == {"penultimate", *ATTENTION}
 
 
 def test_the_version(command: Command) -> None:
@@ -103,10 +201,21 @@ def test_as_a_module() -> None:
     [
         (["segmnt", "a", "b"], ['Unknown command "segmnt"', 'Did you mean "segment"?']),
         (["segment", "a", "b", "--treshold", "1"], ["Unknown option: --treshold", "Did you mean --threshold?"]),
-        (["segment", "a"], ["requires an argument", "See `earthwords segment --help`"]),
+        (["segment", "a"], ["DST is missing", "earthwords segment SRC DST -t", "See `earthwords segment --help`"]),
+        (["segment", "a", "b", "-t", "road", "water"], ["-t road -t water", "-t road,water"]),
+        (["segment", "-t", "bare land", "water", "a", "b"], ["'b' is left over", "-t 'bare land' -t water"]),
+        (["segment", "a", "b", "c"], ["'c' is left over", "earthwords segment SRC DST"]),
+        (["segment", "a", "b", "-t", "road", "c.tif"], ["'c.tif' is left over", "earthwords segment SRC DST"]),
+        (["segment", "a", "b", "-t"], ["-t needs WORDS"]),
+        (["segment", "a", "b", "--probabilities"], ["--probabilities needs no or uint8 or float32"]),
+        (["segment", "a", "b", "--attention", "gam"], ["--attention", 'Did you mean "gem"?']),
+        (["refer", "s.tif", "the white plane", "out.gpkg"], ["earthwords refer s.tif out.gpkg -t 'the white plane'"]),
+        (["refer", "s.tif", "a, b", "c", "out", "--all"], ["earthwords refer s.tif out -t 'a, b' -t c"]),
+        (["refer", "s.tif", "o.tif", "-t", "a roof", "a lake"], ["-t 'a roof' -t 'a lake'"]),
+        (["train", "clip", "list.jsonl"], ["OUT is missing", "earthwords train clip LIST OUT"]),
         (["models", "list"], ["list", "See `earthwords models --help`"]),
-        (["models", "pull"], ["requires an argument"]),
-        (["segment", "a", "b", "--bounds", "1", "2"], ["--bounds"]),
+        (["models", "pull"], ["NAME is missing"]),
+        (["segment", "a", "b", "--bounds", "1", "2"], ["--bounds needs W S E N, got 2 of them"]),
         (["segment", "a", "b", "--gsd", "fine"], ["--gsd", '"fine"']),
     ],
     ids=lambda value: " ".join(value),

@@ -113,7 +113,7 @@ def test_what_cannot_be_read_is_left_out(folder: Path, micro: Path, tmp_path: Pa
         (["-t", "road"], ["at least one image"]),
         (["SRC"], ["class"]),
         (["SRC", "-t", "road", "--out", "a.cvs"], ["Unknown kind of table", "Did you mean '.csv'?"]),
-        (["SRC", "-t", "road", "--fit", "sqare"], ["Did you mean 'square'?"]),
+        (["SRC", "-t", "road", "--fit", "sqare"], ['Did you mean "square"?']),
         (["SRC", "-t", "road", "--image-size", "31"], ["multiple"]),
         (["SRC", "-t", "road", "--batch-size", "0"], ["at least 1"]),
         (["SRC", "-t", "road", "-t", "water", "--transductive"], ["at least 2 images"]),

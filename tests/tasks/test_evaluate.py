@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from earthwords.errors import UsageError
 from earthwords.evaluation.suite import TASKS
-from earthwords.tasks import evaluate as module
-from earthwords.tasks.evaluate import TASK_NAMES, evaluate
+from earthwords.tasks._evaluation import TASK_NAMES
+from earthwords.tasks.evaluate import evaluate
 from tests.conftest import Command
 from tests.evaluation.clouds import cloud
 from tests.scenes import records, write_folders, write_records
@@ -43,7 +44,7 @@ def test_the_names_are_those_of_the_table() -> None:
 
 
 def test_pictures_and_records(root: Path, micro: Path, tmp_path: Path, command: Command) -> None:
-    argv = ["evaluate", "zero-shot", "knn", "retrieval", "counting", "captions", "pictures", "--data", root,
+    argv = ["evaluate", "scenes", "zero-shot", "knn", "retrieval", "counting", "captions", "pictures", "--data", root,
             "--out", tmp_path, "--model", micro, "--image-size", "32"]  # fmt: skip
     done = command(*argv, "--json")
     assert done.code == 0, done.err
@@ -140,7 +141,8 @@ def test_selection_by_the_test_is_labelled(stored: Path, tmp_path: Path) -> None
 
 
 def test_a_table_on_the_terminal(stored: Path, tmp_path: Path, command: Command) -> None:
-    done = command("evaluate", "zero-shot", "--embeddings", stored, "--out", tmp_path, "--model", "plus", "--quiet")
+    argv = ["zero-shot", "--embeddings", stored, "-o", tmp_path, "--model", "plus", "--quiet"]
+    done = command("evaluate", "scenes", *argv)
     assert (done.code, done.err) == (0, "") and "top-1" in done.out and "plus" in done.out
 
 
@@ -149,6 +151,7 @@ def test_a_table_on_the_terminal(stored: Path, tmp_path: Path, command: Command)
     [
         (["zero-shoot", "--data", "ROOT"], ["'zero-shoot' is none", "Did you mean 'zero-shot'?"]),
         (["--data", "ROOT"], ["Name a task", "retrieval"]),
+        (["knn", "segmentation", "--data", "ROOT"], ["segmentation is measured apart from knn"]),
         (["knn"], ["either --data ROOT (images) or --embeddings"]),
         (["knn", "--data", "ROOT", "--embeddings", "ROOT"], ["one of them"]),
         (["knn", "--data", "ROOT/nowhere"], ["no folder", "--data is a data set"]),
@@ -172,20 +175,50 @@ def test_refusals(
     argv: list[str], fragments: list[str], root: Path, micro: Path, tmp_path: Path, command: Command
 ) -> None:
     words = [word.replace("ROOT", str(root)).replace("MICRO", str(micro)) for word in argv]
-    done = command("evaluate", *words, "--out", tmp_path / "out", "--quiet")
+    done = command("evaluate", "scenes", *words, "--out", tmp_path / "out", "--quiet")
     done.failed(1 if "Cannot read" in fragments[0] else 2, *fragments)
     assert not (tmp_path / "out" / "results.json").exists()
 
 
+@pytest.mark.parametrize("argv", [["zero-shot", "knn", "aid", "--data", "sets"], ["--data", "sets", "knn"]])
+def test_the_kind_is_asked_for(command: Command, argv: list[str]) -> None:
+    kinds = "scenes, segmentation, referring"
+    command("evaluate", *argv, "--out", "x").failed(2, kinds, "earthwords evaluate scenes " + " ".join(argv))
+
+
+def test_an_option_of_another_kind(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="evaluate_scenes has no option 'compare'"):
+        evaluate("knn", out=tmp_path, compare="bias")
+    with pytest.raises(UsageError, match="evaluate_referring has no option 'thresold'"):
+        evaluate("referring", "list.jsonl", out=tmp_path, thresold=0.5)
+
+
+def test_nodata_takes_the_colour_that_nothing_has(root: Path, micro: Path, tmp_path: Path) -> None:
+    """Pixels of one value are left out, so another value there changes nothing."""
+    found = []
+    for value in (0, 200):
+        folder = tmp_path / f"white{value}"
+        for name in ("road", "roof"):
+            (folder / name).mkdir(parents=True)
+            image = np.full((40, 60, 3), 90 if name == "road" else 30, np.uint8)
+            image[:, 30:] = value
+            Image.fromarray(image).save(folder / name / "a.png")
+        run = {"data": folder, "model": str(micro), "image_size": 32, "quiet": True, "split": "all"}
+        measured = evaluate("zero-shot", out=tmp_path / f"out{value}", nodata=value, **run)  # type: ignore[arg-type]
+        assert measured.entries[0].settings["nodata"] == str(value)
+        found.append(measured.entries[0].figures["confusion"])
+    assert found[0] == found[1]
+
+
 def test_a_model_that_is_not_among_the_embeddings(stored: Path, tmp_path: Path, command: Command) -> None:
-    command("evaluate", "knn", "--embeddings", stored, "--model", "pls", "--out", tmp_path).failed(
+    command("evaluate", "scenes", "knn", "--embeddings", stored, "--model", "pls", "--out", tmp_path).failed(
         2, "There is no 'pls'", "Did you mean 'plus'?"
     )
 
 
 def test_a_folder_with_a_foreign_file(stored: Path, tmp_path: Path, command: Command) -> None:
     (tmp_path / "results.json").write_text("{}")
-    command("evaluate", "knn", "--embeddings", stored, "--out", tmp_path).failed(2, "choose another --out")
+    command("evaluate", "scenes", "knn", "--embeddings", stored, "--out", tmp_path).failed(2, "choose another --out")
     assert (tmp_path / "results.json").read_text() == "{}"
 
 
@@ -205,4 +238,3 @@ def test_only_the_images_of_a_task_are_encoded(
     assert seen == [tests]
     evaluate("zero-shot", "captions", out=tmp_path / "2", split="train", **run)  # type: ignore[arg-type]
     assert seen == [tests, 14]
-    assert module.TASK_NAMES[0] == "zero-shot"

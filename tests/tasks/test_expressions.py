@@ -190,7 +190,7 @@ def test_overwriting(command: Command, source: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "fragments"),
     [
-        (["{source}"], 2, ["at least one source and the list"]),
+        (["{source}"], 2, ["earthwords expressions SRC... DST.jsonl"]),
         (["{source}", "{tmp}/out"], 2, ["out: the destination is a list, such as out.jsonl"]),
         (["{source}", "{tmp}/o.jsonl", "--negatives", "1.5"], 2, ["--negatives", "got 1.5"]),
         (["{source}", "{tmp}/o.jsonl", "--pictures", "-1"], 2, ["--pictures", "got -1"]),

@@ -277,7 +277,7 @@ def test_places_that_are_no_index(index: IndexCommand, archive: Path, tmp_path: 
     index(archive, archive / "scene.tif").failed(2, "is a file; name a folder")
     index(archive, "s3://a/b").failed(2, "is not a local path")
     index(tmp_path / "missing", tmp_path / "index").failed(1, "does not exist")
-    index(archive).failed(2, "Name an archive and the folder of the index")
+    index(archive).failed(2, "earthwords index ARCHIVE... INDEX")
     (tmp_path / "empty").mkdir()
     index(tmp_path / "empty", tmp_path / "index").failed(2, "No raster was found")
     with pytest.raises(UsageError, match="There is no index in"):

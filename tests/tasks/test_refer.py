@@ -44,14 +44,20 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def refer(command: Command, model: Path, scene: Path) -> Refer:
-    return lambda *words: command(
-        "refer", scene, *words, "--model", model, "--preset", "refseg-tiny", "--device", "cpu", "--offline"
-    )
+    """`refer(dst, sentence, ..., option, ...)`."""
+
+    def run(*words: object) -> Outcome:
+        where = next((i for i, word in enumerate(words) if str(word).startswith("--")), len(words))
+        said = [part for sentence in words[1:where] for part in ("-t", sentence)]
+        options = ["--model", model, "--preset", "refseg-tiny", "--device", "cpu", "--offline"]
+        return command("refer", scene, *words[: min(1, where)], *said, *words[where:], *options)
+
+    return run
 
 
 def test_a_folder_gets_everything(refer: Refer, scene: Path, tmp_path: Path) -> None:
     done = refer(
-        "the red roof", "a lake", tmp_path / "out", "--all", "--threshold", 0, "--probabilities", "uint8", "--json"
+        tmp_path / "out", "the red roof", "a lake", "--all", "--threshold", 0, "--probabilities", "uint8", "--json"
     )
     assert done.code == 0, done.err
     report = json.loads(done.out)
@@ -76,7 +82,7 @@ def test_a_folder_gets_everything(refer: Refer, scene: Path, tmp_path: Path) -> 
 
 
 def test_nothing_found_is_a_result(refer: Refer, tmp_path: Path) -> None:
-    done = refer("the red roof", tmp_path / "o.gpkg", "--threshold", 0.999)
+    done = refer(tmp_path / "o.gpkg", "the red roof", "--threshold", 0.999)
     assert done.code == 0 and "Nothing was found for 'the red roof'" in done.err
     assert len(geopandas.read_file(tmp_path / "o.gpkg")) == 0
 
@@ -89,7 +95,7 @@ def test_sentences_from_a_file(refer: Refer, tmp_path: Path) -> None:
 
 
 def test_long_and_foreign_sentences_are_told(refer: Refer, tmp_path: Path) -> None:
-    done = refer("die rote kirche " * 100, "красная крыша", tmp_path / "o.tif")
+    done = refer(tmp_path / "o.tif", "die rote kirche " * 100, "красная крыша")
     assert done.code == 0 and "longer than the model reads" in done.err and "no English word" in done.err
 
 
@@ -98,7 +104,7 @@ def test_python_gives_the_same(refer: Refer, model: Path, scene: Path, tmp_path:
     probabilities = referrer.predict(scene, "the red roof", threshold=0, every=True, probabilities=True).probabilities
     assert probabilities is not None
     middle = round(float(np.median(probabilities)), 6)
-    done = refer("the red roof", tmp_path / "o.tif", "--threshold", middle, "--all", "--quiet", "--json")
+    done = refer(tmp_path / "o.tif", "the red roof", "--threshold", middle, "--all", "--quiet", "--json")
     assert done.code == 0, done.err
     found = referrer.predict(scene, "the red roof", threshold=middle, every=True)
     with rasterio.open(tmp_path / "o.tif") as file:
@@ -111,16 +117,17 @@ def test_python_gives_the_same(refer: Refer, model: Path, scene: Path, tmp_path:
 @pytest.mark.parametrize(
     ("words", "code", "fragment"),
     [
-        ([], 2, "Say what to point at"),
-        (["o.tif"], 2, "Say what to point at"),
-        (["", "o.tif"], 2, "a sentence is empty"),
-        (["a roof", "A roof", "a roof", "o.tif"], 2, "given twice"),
-        (["a roof", "o.docx"], 2, "suffix must be one of"),
-        (["a roof", "o.tif", "--threshold", "1"], 2, "threshold is a probability"),
-        (["a roof", "o.tif", "--min-score", "-1"], 2, "least score is a probability"),
-        (["a roof", "o.tif", "--overlap", "64"], 2, "cannot overlap"),
+        ([], 2, "DST is missing"),
+        (["o.tif"], 2, "Say what to point at by -t"),
+        (["the red roof"], 2, 'found.gpkg -t "the red roof"'),
+        (["o.tif", ""], 2, "a sentence is empty"),
+        (["o.tif", "a roof", "A roof", "a roof"], 2, "given twice"),
+        (["o.docx", "a roof"], 2, "suffix must be one of"),
+        (["o.tif", "a roof", "--threshold", "1"], 2, "threshold is a probability"),
+        (["o.tif", "a roof", "--min-score", "-1"], 2, "least score is a probability"),
+        (["o.tif", "a roof", "--overlap", "64"], 2, "cannot overlap"),
         (["o.tif", "--sentences", "none.txt"], 2, "Cannot read the sentences"),
-        (["x" * 20_000, "o.tif"], 2, "20,000 characters"),
+        (["o.tif", "x" * 20_000], 2, "20,000 characters"),
     ],
 )
 def test_refusals(
@@ -129,3 +136,29 @@ def test_refusals(
     monkeypatch.chdir(tmp_path)
     refer(*words, "--quiet").failed(code, fragment)
     assert not list(tmp_path.iterdir())
+
+
+def test_outputs_are_told(refer: Refer, tmp_path: Path) -> None:
+    done = refer(tmp_path / "o.gpkg", "the red roof")
+    assert done.code == 0 and f"polygons: {tmp_path / 'o.gpkg'}" in done.err
+
+
+def test_commas_belong_to_the_sentence(refer: Refer, tmp_path: Path) -> None:
+    done = refer(tmp_path / "o.gpkg", "the roof, not the lake", "a lake", "--quiet", "--json")
+    assert [row["name"] for row in json.loads(done.out)["classes"]] == ["the roof, not the lake", "a lake"]
+
+
+@pytest.mark.parametrize("option", [[], ["-o"], ["--out"]], ids=" ".join)
+def test_dst_as_an_argument_or_an_option(
+    command: Command, model: Path, scene: Path, tmp_path: Path, option: list[str]
+) -> None:
+    done = command("refer", scene, *option, tmp_path / "o.gpkg", "-t", "a lake", "--model", model, "--quiet")
+    assert done.code == 0, done.err
+    assert len(geopandas.read_file(tmp_path / "o.gpkg").columns) > 3
+
+
+def test_python_takes_a_list_of_sentences(model: Path, scene: Path, tmp_path: Path) -> None:
+    found = earthwords.refer(scene, tmp_path / "o.gpkg", text=["a lake"], model=model, quiet=True)
+    assert [row.name for row in found.classes] == ["a lake"] and (tmp_path / "o.gpkg").exists()
+    with pytest.raises(earthwords.UsageError, match=r'text=\["a lake"\]'):
+        earthwords.refer(scene, tmp_path / "p.gpkg", text="a lake", model=model, quiet=True)

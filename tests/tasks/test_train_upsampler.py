@@ -84,7 +84,7 @@ def test_a_training_goes_on(train: Train, tmp_path: Path) -> None:
     ("options", "sentence"),
     [
         (("--method", "simfeatap"), "simfeatap"),
-        (("--features", "penultimat"), "Did you mean 'penultimate'"),
+        (("--features", "penultimat"), 'Did you mean "penultimate"'),
         (("--image-size", 50), "50 pixels are no multiple of the backbone's patches of 16"),
         (("--image-size", 0), "--image-size must be above 0"),
         (("--lr", -1), "--lr must be above 0"),

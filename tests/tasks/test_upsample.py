@@ -255,7 +255,7 @@ def test_creation_options(upsample: Upsample, scene_file: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "code", "sentence"),
     [
-        (["--method", "anyupp"], 2, "Unknown upsampling method 'anyupp'. Did you mean 'anyup'?"),
+        (["--method", "anyupp"], 2, 'Invalid value "anyupp" for --method. Choose from: "bilinear"'),
         (["--method", "jbu"], 1, "Upsampler 'jbu' needs trained weights"),
         (["--method", "anyup"], 1, "anyup-multi-backbone is not in"),
         (
@@ -263,12 +263,12 @@ def test_creation_options(upsample: Upsample, scene_file: Path, tmp_path: Path) 
             2,
             "Method 'bilinear' has no weights; leave 'a.pt' away",
         ),
-        (["--features", "maskclp"], 2, "Unknown kind of features 'maskclp'. Did you mean 'maskclip'?"),
+        (["--features", "maskclp"], 2, 'Did you mean "maskclip"?'),
         (["--components", 17], 2, "have 16 channels, so there are 1 to 16 components, not 17"),
         (["--components", -1], 2, "The components are a number, or all, not -1"),
         (["--memory", "1MiB"], 2, "of memory, 1 MiB were given; ask for fewer --components"),
         (["--memory", "much"], 2, "The memory is a size"),
-        (["--blend-mode", "mead"], 2, "Did you mean 'mean'?"),
+        (["--blend-mode", "mead"], 2, 'Did you mean "mean"?'),
         (["--batch-size", 0], 2, "At least one window"),
         (["--overlap", 64], 2, "Windows of 64 pixels with an overlap of 64 are impossible"),
         (["--co", "COMPRES=LZW"], 2, "Did you mean 'COMPRESS'?"),

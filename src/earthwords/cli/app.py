@@ -12,59 +12,63 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from earthwords import __version__
+from earthwords.cli.commands import COMMANDS, FIRST, GROUPS, PANELS, examples_of, shown
+from earthwords.cli.mistakes import sentence
 from earthwords.errors import EarthwordsError, brief, is_out_of_memory
+from earthwords.tasks import _options as opt
 from earthwords.tasks.models import models as list_models
-from earthwords.tasks.models import pull
 
 INTERRUPTED, TERMINATED = 130, 143
+
+
+def typed(value: Any) -> str | None:
+    """A default as one types it; None: there is none to show."""
+    if value is None or isinstance(value, bool):
+        return None
+    if isinstance(value, tuple):
+        return " ".join(str(typed(v)) for v in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
 
 app = App(
     name="earthwords",
     help="Say what you are looking for, get it from satellite and aerial images, on the map.",
     version=__version__,
-    help_epilogue="Every command also takes --json (result as JSON on stdout) and --debug (tracebacks).",
+    help_epilogue=shown(FIRST),
+    group_arguments=opt.ARGUMENTS_PANEL,
+    group_commands=Group("Help", sort_key=len(PANELS)),
     exit_on_error=False,
     print_error=False,
     result_action="return_value",
     suppress_keyboard_interrupt=False,
-    default_parameter=Parameter(negative_iterable=()),
+    default_parameter=Parameter(negative_iterable=(), show_default=typed),
 )
-app.command("earthwords.tasks.segment:segment", name="segment", help="Segment a georeferenced raster by words.")
-app.command("earthwords.tasks.refer:refer", name="refer", help="Point at a thing in a raster with a sentence.")
-app.command("earthwords.tasks.upsample:upsample", name="upsample", help="Dense features of a raster, pixel by pixel.")
-app.command(
-    "earthwords.tasks.classify:classify", name="classify", help="Name what images and rasters show, each as a whole."
-)
-app.command(
-    "earthwords.tasks.evaluate:evaluate", name="evaluate", help="Measure a model: scenes, sentences, segmentation."
-)
-data = App(name="data", help="Data sets for segmentation: list, prepare, check.")
-data.command("earthwords.tasks.data:list_data", name="list", help="What sets there are, and what is known of them.")
-data.command("earthwords.tasks.data:prepare_data", name="prepare", help="Make a downloaded set ready to be measured.")
-data.command("earthwords.tasks.data:check_data", name="check", help="Check a set on disk: counts, sizes, labels.")
-app.command(data)
-app.command("earthwords.tasks.pairs:pairs", name="pairs", help="Boxes and masks to images with captions.")
-app.command(
-    "earthwords.tasks.expressions:expressions", name="expressions", help="Masks to sentences that mean certain things."
-)
-app.command("earthwords.tasks.index:index", name="index", help="Make an archive searchable by words.")
-app.command("earthwords.tasks.search:search", name="search", help="Search an index by words, image, place and day.")
-app.command("earthwords.tasks.demo:demo", name="demo", help="The main job on a scene rendered here; no network.")
-app.command("earthwords.tasks.doctor:doctor", name="doctor", help="Check the installation with a small self-test.")
-models = App(name="models", help="List presets and weights; `models pull NAME` downloads.")
-models.default(list_models)
-models.command(pull)
-app.command(models)
-train = App(name="train", help="Train models.")
-train.command("earthwords.tasks.train_clip:train_clip", name="clip", help="Train a CLIP on pictures and words.")
-train.command(
-    "earthwords.tasks.train_upsampler:train_upsampler", name="upsampler", help="Train a feature upsampler on images."
-)
-train.command("earthwords.tasks.train_refer:train_refer", name="refer", help="Train RSRefSeg on described images.")
-app.command(train)
+
+
+def _register() -> None:
+    """All commands of the table; each is imported when it is used."""
+    panels = {title: Group(title, sort_key=place) for place, title in enumerate(PANELS)}
+    words: dict[str, App] = {}
+    for name, (panel, help) in GROUPS.items():
+        words[name] = App(
+            name=name, help=help, group=panels[panel], help_epilogue=shown(examples_of(name)),
+            group_arguments=opt.ARGUMENTS_PANEL, group_commands=Group("Commands"),
+        )  # fmt: skip
+        app.command(words[name])
+    words["models"].default(list_models)
+    for row in COMMANDS:
+        *above, name = row.name.split()
+        home = words[above[0]] if above else app
+        home.command(
+            row.target, name=name, help=row.help, group=panels.get(row.panel),
+            usage=f"Usage: earthwords {row.name} {row.usage}".rstrip(), help_epilogue=row.epilogue,
+        )  # fmt: skip
+
+
+_register()
 
 
 def run(argv: list[str]) -> int:
@@ -91,7 +95,7 @@ def run(argv: list[str]) -> int:
 def explain(error: BaseException) -> tuple[str, int]:
     """One sentence and the exit code."""
     if isinstance(error, CycloptsError):
-        return _usage(error), 2
+        return sentence(error), 2
     if isinstance(error, EarthwordsError):
         return " ".join((str(error), *getattr(error, "__notes__", ()))), error.exit_code
     if isinstance(error, (KeyboardInterrupt, Terminated)):
@@ -103,12 +107,6 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{brief(str(error.filename))}: {error.strerror.lower()}; correct or change that path.", 1
     return f"Unexpected failure ({what}); run again with --debug and report it.", 1
-
-
-def _usage(error: CycloptsError) -> str:
-    """cyclopts' own sentence, and where to look further."""
-    chain = " ".join(("earthwords", *(error.command_chain or ())))
-    return f"{' '.join(str(error).split())} See `{chain} --help`."
 
 
 class Terminated(BaseException):

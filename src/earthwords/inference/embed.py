@@ -50,6 +50,8 @@ class Looks:
     fit: str = "crop"
     """A name of `FITS`."""
     bands: tuple[int | str, ...] | None = None
+    nodata: float | None = None
+    """Value that means "no observation", instead of the file's own."""
     stretch: str = "auto"
 
     def __post_init__(self) -> None:
@@ -63,6 +65,7 @@ def looks_for(
     side: int | None = None,
     fit: str = "crop",
     bands: Sequence[int | str] | None = None,
+    nodata: float | None = None,
     stretch: str = "auto",
 ) -> Looks:
     """The model's own size unless told otherwise.
@@ -73,7 +76,7 @@ def looks_for(
     side = int(backbone.model.config.vision_config.image_size) if side is None else side
     if side < backbone.patch or side % backbone.patch:
         raise UsageError(f"The side must be a multiple of the model's {backbone.patch} pixels, got {side}.")
-    return Looks(side=side, fit=fit, bands=None if bands is None else tuple(bands), stretch=stretch)
+    return Looks(side=side, fit=fit, bands=None if bands is None else tuple(bands), nodata=nodata, stretch=stretch)
 
 
 def embed_images(
@@ -134,7 +137,8 @@ def load_picture(source: str | Path, looks: Looks, mean: Sequence[float]) -> NDA
     Raises:
         SourceError: it cannot be read.
     """
-    image = None if looks.bands or looks.stretch != "auto" else _plain(source)
+    plain = looks.bands is None and looks.nodata is None and looks.stretch == "auto"
+    image = _plain(source) if plain else None
     image = _scene(str(source), looks, mean) if image is None else image
     side = looks.side
     if looks.fit == "square":
@@ -163,7 +167,7 @@ def _plain(source: str | Path) -> Image.Image | None:
 
 
 def _scene(source: str, looks: Looks, mean: Sequence[float]) -> Image.Image:
-    with open_scene(source, bands=looks.bands, stretch=looks.stretch) as scene:
+    with open_scene(source, bands=looks.bands, nodata=looks.nodata, stretch=looks.stretch) as scene:
         shrunk = scene.within(_MOST_SIDE)
         height, width = shrunk.grid.shape
         raster = shrunk.read(Window(row=0, col=0, height=height, width=width))

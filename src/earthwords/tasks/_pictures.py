@@ -51,6 +51,8 @@ class Pictures:
         how = {"crop": "shorter side resized, middle square", "square": "both sides resized"}[self.looks.fit]
         told = {"pixels": f"{self.looks.side} x {self.looks.side}, {how}", "templates": self.templates}
         bands = {} if self.looks.bands is None else {"bands": ",".join(map(str, self.looks.bands))}
+        if self.looks.nodata is not None:
+            bands["nodata"] = f"{self.looks.nodata:g}"
         return {**told, **bands, **({} if self.looks.stretch == "auto" else {"stretch": self.looks.stretch})}
 
     @cached_property
@@ -164,6 +166,7 @@ def pictures(
     side: int | None,
     fit: str,
     bands: Sequence[int | str] | None,
+    nodata: float | None,
     stretch: str,
     batch: int,
     device: str,
@@ -175,6 +178,6 @@ def pictures(
 
     with talk.download(f"loading {model}") as report:
         backbone = load_clip(model, offline=offline, device=choose_device(device), report=report).eval()
-    looks = looks_for(backbone, side=side, fit=fit, bands=bands, stretch=stretch)
+    looks = looks_for(backbone, side=side, fit=fit, bands=bands, nodata=nodata, stretch=stretch)
     for scenes in sets:
         yield Pictures(scenes, backbone, looks, model=model, templates=templates, batch=batch, talk=talk)

@@ -51,6 +51,7 @@ class Options:
     model: str | None = None
     image_size: int | None = None
     bands: tuple[int | str, ...] | None = None
+    nodata: float | None = None
     stretch: str = "auto"
     compare: str | None = None
     backbones: tuple[str, ...] = ()
@@ -83,13 +84,14 @@ class View:
     """How an image is opened."""
 
     bands: tuple[int | str, ...] | None
+    nodata: float | None
     stretch: str
     side: int | None
     """Pixels of the longer side it is resized to; None: as `segment` sees it."""
 
     def open(self, segmenter: Segmenter, path: Path) -> Scene:
         """The image as a scene; a context manager."""
-        scene = SceneSpec(source=str(path), bands=self.bands, stretch=self.stretch).open()
+        scene = SceneSpec(source=str(path), bands=self.bands, nodata=self.nodata, stretch=self.stretch).open()
         return segmenter.at_working_gsd(scene) if self.side is None else scene.sized(self.side)
 
 
@@ -240,7 +242,8 @@ class Bench:
                 classes=len(found.spec.classes), background=found.spec.background, tuned=float(tuned),
                 fixed=float(fixed),
             ),
-            view=View(bands=options.bands, stretch=options.stretch, side=side), encoding=found.layout.encoding,
+            view=View(bands=options.bands, nodata=options.nodata, stretch=options.stretch, side=side),
+            encoding=found.layout.encoding,
             pairs=found.pairs, batch=options.batch, device=self.device, offline=options.offline or variant.offline,
         )  # fmt: skip
 
@@ -267,6 +270,7 @@ class Bench:
             "background": "none" if spec.background is None else spec.titles[spec.background],
             "images seen": "as segment does" if side is None else f"{side} pixels at their longer side",
             "bands": "as in the file" if job.view.bands is None else ",".join(map(str, job.view.bands)),
+            **({} if job.view.nodata is None else {"nodata": f"{job.view.nodata:g}"}),
             "stretch": job.view.stretch,
             "images": f"{spec.split}, {len(part):,}" + f" evenly drawn of {len(found):,}" * (len(part) < len(found)),
             "data": part.digest,

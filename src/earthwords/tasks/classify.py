@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError, did_you_mean
 from earthwords.presets import DEFAULT_PRESET, load_preset
+from earthwords.tasks import _options as opt
 from earthwords.tasks._progress import Talk
 
 if TYPE_CHECKING:
@@ -89,67 +88,56 @@ class Classification:
 _COLUMNS = ("source", "class", "score", "second", "second_score")
 
 
+@opt.documented
 def classify(
-    *src: str,
-    text: Annotated[Sequence[str], Parameter(name=["--text", "-t"], show_default=False)] = (),
-    classes: Path | None = None,
-    out: Path | None = None,
-    transductive: Annotated[bool, Parameter(negative="")] = False,
-    preset: str = DEFAULT_PRESET,
-    model: str | None = None,
-    templates: str | None = None,
-    image_size: int | None = None,
-    fit: str = "crop",
-    bands: Annotated[str | None, Parameter(name=["--bands", "-b"])] = None,
-    stretch: str = "auto",
-    batch_size: int = 64,
-    device: str = "auto",
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
-    offline: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    *src: Annotated[str, opt.ARGUMENTS],
+    out: Annotated[Path | None, opt.option(opt.OUTPUTS, name=["--out", "-o"], metavar="FILE")] = None,
+    text: opt.Text = (),
+    classes: opt.Classes = None,
+    templates: opt.Templates = None,
+    transductive: Annotated[bool, opt.option(opt.WORDS, negative="")] = False,
+    preset: opt.Preset = DEFAULT_PRESET,
+    model: opt.Model = None,
+    bands: opt.Bands = None,
+    nodata: opt.Nodata = None,
+    stretch: opt.Stretch = "auto",
+    image_size: Annotated[int | None, opt.option(opt.READING, metavar="PIXELS")] = None,
+    fit: Annotated[Literal["crop", "square"], opt.READING] = "crop",
+    overwrite: opt.Overwrite = False,
+    batch_size: Annotated[int, opt.option(opt.RUNNING, metavar="N")] = 64,
+    device: opt.Device = "auto",
+    offline: opt.Offline = False,
+    quiet: opt.Quiet = False,
 ) -> Classification:
     """Say which of some words an image or raster shows, each as a whole.
 
-    Parameters
-    ----------
-    src
-        Images or rasters of any size: paths, URLs, folders, quoted patterns, or @FILE with one a line.
-    text
-        A class, commas between synonyms; repeat for more classes.
-    classes
-        Class file of SegEarth-OV instead: one class a line.
-    out
-        Table to write: .csv, .json or .parquet; printed otherwise.
-    transductive
-        Correct the words' opinion by all images together (RS-TransCLIP); best for many images of each class.
-    preset
-        Preset whose CLIP and prompts are used.
-    model
-        Other CLIP weights: name, Hugging Face id, folder or checkpoint file.
-    templates
-        Prompts: a set's name or a text file with {}; by default the preset's.
-    image_size
-        Side of what the model sees, pixels; by default the model's own.
-    fit
-        crop: the shorter side is resized, the middle square kept (CLIP); square: both sides are resized.
-    bands
-        Bands used as red, green, blue, such as 4,3,2.
-    stretch
-        auto (uint8 as it is, else 2-98 %), percentile, none, or LOW,HIGH.
-    batch_size
-        Images encoded at once.
-    device
-        auto, cpu, cuda, mps.
-    overwrite
-        Replace an existing table.
-    offline
-        Never use the network.
-    quiet
-        No progress, no notices.
+    Args:
+        src: Images or rasters of any size: paths, URLs, folders, quoted patterns, or @FILE with one a line; a last one
+            that ends in .csv, .json or .parquet is the table to write.
+        out: Table to write: .csv, .json or .parquet; printed only otherwise.
+        transductive: Correct the words' opinion by all images together (RS-TransCLIP); best for many images of each
+            class.
+        image_size: Side of what the model sees, pixels; default: the model's own.
+        fit: crop: the shorter side is resized, the middle square kept (CLIP); square: both sides are resized.
+        batch_size: Images encoded at once.
+
+    Returns:
+        The best and the second class of every image, with their probabilities.
+
+    Raises:
+        UsageError: no image, no words, a wrong option, or the table exists.
+        SourceError: no image can be read (of several, one that cannot is left out and told).
+        WeightsError: the weights are missing or damaged.
+
+    Example:
+        >>> found = earthwords.classify("photos", text=["airport,airfield", "forest", "harbour"])
+        >>> found.rows[0].name, found.rows[0].score
     """
     from earthwords.tasks._sources import find_sources
     from earthwords.tasks.segment import TINY_NOTICE, make_vocabulary, split_bands
 
+    if out is None and len(src) > 1 and Path(src[-1]).suffix in SUFFIXES:
+        src, out = src[:-1], Path(src[-1])
     vocabulary = make_vocabulary(text, classes, None)
     sources = [source for each in src for source in (find_sources(str(each)) or [str(each)])]
     if not sources:
@@ -173,7 +161,7 @@ def classify(
         talk.say(TINY_NOTICE)
     with talk.download(f"loading {model or row.weights}") as report:
         backbone = load_clip(model or row.weights, offline=offline, device=choose_device(device), report=report).eval()
-    looks = looks_for(backbone, side=image_size, fit=fit, bands=split_bands(bands), stretch=stretch)
+    looks = looks_for(backbone, side=image_size, fit=fit, bands=split_bands(bands), nodata=nodata, stretch=stretch)
     bank = build_text_bank(backbone, vocabulary, prompts)
     vectors, kept, failures = _encode(backbone, sources, looks, batch_size, talk)
     cosines = _by_class(vectors @ bank.vectors.T, bank.query_class, len(vocabulary))

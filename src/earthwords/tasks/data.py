@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter
-
-from earthwords.data.segmentation.reports import Checked, Prepared
 from earthwords.errors import UsageError
+from earthwords.tasks import _options as opt
 from earthwords.tasks._progress import Talk
 from earthwords.tasks._training import check_positive
 
 if TYPE_CHECKING:
+    from earthwords.data.segmentation.reports import Checked, Prepared
     from earthwords.data.segmentation.spec import DatasetSpec
+else:
+    Checked = Prepared = object  # they load much, and a command line reads the annotations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,57 +51,66 @@ class DataList:
         return "Data sets for semantic segmentation (?: recalled, not verified)", columns, rows
 
 
-def list_data(name: str | None = None, /) -> DataList:
+@opt.documented
+def list_data(name: Annotated[str | None, opt.ARGUMENTS] = None, /) -> DataList:
     """List data sets for segmentation: classes, size, resolution, licence, where to get them, what is not verified.
 
-    Parameters
-    ----------
-    name
-        Show everything that is known of one set.
+    Args:
+        name: Show everything that is known of one set.
+
+    Returns:
+        A row for every set.
+
+    Raises:
+        UsageError: there is no such set.
+
+    Example:
+        >>> earthwords.list_data("loveda").sets[0]["classes"]
     """
     from earthwords.data.segmentation.spec import all_specs, find_spec
 
     return DataList(sets=tuple(map(_row, all_specs() if name is None else [find_spec(name)])))
 
 
+@opt.documented
 def prepare_data(
-    name: str,
-    src: Path,
-    dst: Path,
-    /,
+    name: Annotated[str, opt.ARGUMENTS],
+    src: Annotated[Path, opt.ARGUMENTS],
+    dst: opt.Dst,
     *,
-    partial: Annotated[bool, Parameter(negative="")] = False,
-    workers: int = 1,
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    partial: Annotated[bool, opt.option(opt.READING, negative="")] = False,
+    overwrite: opt.Overwrite = False,
+    workers: opt.Workers = 1,
+    quiet: opt.Quiet = False,
 ) -> Prepared:
     """Make a downloaded data set ready: take the measured part, decode labels, cut tiles, note what was made.
 
     A run that was killed goes on where it stopped when the same command is given again; DST appears whole or not at
     all.
 
-    Parameters
-    ----------
-    name
-        Of the set, see `earthwords data list`.
-    src
-        Folder of the download, unpacked, or one up to two levels above.
-    dst
-        Folder to make.
-    partial
-        Prepare what is there although files are missing.
-    workers
-        Processes.
-    overwrite
-        Prepare again what DST holds already.
-    quiet
-        No progress, no notices.
+    Args:
+        name: Of the set, see `earthwords data list`.
+        src: Folder of the download, unpacked, or one up to two levels above.
+        dst: Folder to make.
+        partial: Prepare what is there although files are missing.
+
+    Returns:
+        What was made, and how many items of how many.
+
+    Raises:
+        UsageError: there is no such set, or DST holds it already.
+        SourceError: files are missing or damaged.
+        OutputError: DST cannot be written.
+
+    Example:
+        >>> earthwords.prepare_data("loveda", "downloads/LoveDA", "sets/loveda").items
     """
     check_positive(workers=workers)
     from earthwords.data.segmentation.prepare import prepare_set
     from earthwords.data.segmentation.spec import find_spec
 
     spec, talk = find_spec(name), Talk(quiet=quiet)
+    src, dst = Path(src), Path(dst)
     if dst.exists() and not dst.is_dir():
         raise UsageError(f"{dst} is a file; name a folder.")
     made = prepare_set(
@@ -120,31 +130,33 @@ def prepare_data(
     return made
 
 
+@opt.documented
 def check_data(
-    name: str,
-    root: Path,
+    name: Annotated[str, opt.ARGUMENTS],
+    root: Annotated[Path, opt.ARGUMENTS],
     /,
     *,
-    partial: Annotated[bool, Parameter(negative="")] = False,
-    workers: int = 1,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    partial: Annotated[bool, opt.option(opt.READING, negative="")] = False,
+    workers: opt.Workers = 1,
+    quiet: opt.Quiet = False,
 ) -> Checked:
     """Check a data set on disk: number of items, partners, sizes, values of labels, changes since it was prepared.
 
     The exit code is 1 if anything is wrong.
 
-    Parameters
-    ----------
-    name
-        Of the set, see `earthwords data list`.
-    root
-        Its folder, or one up to two levels above.
-    partial
-        Fewer items than the whole set has are right too.
-    workers
-        Processes.
-    quiet
-        No progress, no list of problems.
+    Args:
+        name: Of the set, see `earthwords data list`.
+        root: Its folder, or one up to two levels above.
+        partial: Fewer items than the whole set has are right too.
+
+    Returns:
+        What was counted, and every problem.
+
+    Raises:
+        UsageError: there is no such set or folder.
+
+    Example:
+        >>> earthwords.check_data("loveda", "sets/loveda").problems
     """
     check_positive(workers=workers)
     from earthwords.data.segmentation.check import check_set

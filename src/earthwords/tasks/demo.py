@@ -7,15 +7,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-import numpy as np
-from cyclopts import Parameter
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from earthwords.presets import DEFAULT_PRESET, load_preset
+from earthwords.tasks import _options as opt
 from earthwords.tasks._progress import Talk
-from earthwords.types import SceneReport
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from earthwords.types import SceneReport
 
 WORDS = (
     "building,roof,house",
@@ -50,32 +52,38 @@ class DemoResult:
         return f"Agreement with the truth; {self.seconds:.1f} s in all; see {self.folder}", ["class", "IoU"], rows
 
 
+@opt.documented
 def demo(
-    folder: Path = Path("earthwords-demo"),
+    folder: Annotated[Path, opt.option(opt.ARGUMENTS, name=["--folder", "--out", "-o"])] = Path("earthwords-demo"),
     *,
-    size: int = 1024,
-    seed: int = 5,
-    preset: str = DEFAULT_PRESET,
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    size: Annotated[int, opt.option(opt.ARGUMENTS, metavar="PIXELS")] = 1024,
+    seed: Annotated[int, opt.option(opt.ARGUMENTS, metavar="N")] = 5,
+    preset: opt.Preset = DEFAULT_PRESET,
+    overwrite: opt.Overwrite = False,
+    device: opt.Device = "auto",
+    offline: opt.Offline = False,
+    quiet: opt.Quiet = False,
 ) -> DemoResult:
     """Render a scene, segment it by words, and compare with the truth; needs no network and no data.
 
-    Parameters
-    ----------
-    folder
-        Where scene.tif, truth.tif and the outputs of `segment` go.
-    size
-        Height of the scene in pixels of 0.5 m; it is a quarter wider.
-    seed
-        Another one renders another scene.
-    preset
-        What to segment with; others than tiny may download weights.
-    overwrite
-        Replace an earlier demo.
-    quiet
-        No progress, no notices.
+    Args:
+        folder: Where scene.tif, truth.tif and the outputs of `segment` go.
+        size: Height of the scene in pixels of 0.5 m; it is a quarter wider.
+        seed: Another one renders another scene.
+
+    Returns:
+        How well the map agrees with what was rendered, class by class.
+
+    Raises:
+        UsageError: a wrong option, or an earlier demo is there.
+        OutputError: an output cannot be written.
+        WeightsError: the weights of another preset than tiny are missing.
+
+    Example:
+        >>> earthwords.demo("first", size=512).miou
     """
+    import numpy as np
+
     from earthwords.data.synthetic import CLASSES, render_scene
     from earthwords.geo.geotiff import RasterWriter
     from earthwords.geo.outputs import check_output
@@ -106,13 +114,16 @@ def demo(
         ) as writer:
             writer.write(0, scene.labels)
         talk.say(f"Rendered {size} x {size * 5 // 4} pixels of 0.5 m with known truth.")
-        source, offline = str(folder / "scene.tif"), preset == DEFAULT_PRESET
-        report = segment(source, folder, text=WORDS, preset=preset, overwrite=overwrite, offline=offline, quiet=quiet)
-        assert isinstance(report, SceneReport)
+        made_map = segment(
+            str(folder / "scene.tif"), folder, text=WORDS, preset=preset, overwrite=overwrite, device=device,
+            offline=offline or preset == DEFAULT_PRESET, quiet=quiet,
+        )  # fmt: skip
     iou = _agreement(scene.labels, read_band(folder / "labels.tif"), [c.title for c in CLASSES])
     seconds = round(time.perf_counter() - began, 1)
     miou = float(np.mean(list(iou.values())))
-    return DemoResult(folder=folder, iou=iou, miou=round(miou, 4), seconds=seconds, report=report)
+    return DemoResult(
+        folder=folder, iou=iou, miou=round(miou, 4), seconds=seconds, report=cast("SceneReport", made_map)
+    )
 
 
 @contextmanager
@@ -131,6 +142,8 @@ def _removed_on_failure(folder: Path, *, made: bool, kept: bool) -> Iterator[Non
 
 def _agreement(truth: NDArray[np.uint8], found: NDArray[np.generic], titles: Sequence[str]) -> dict[str, float]:
     """IoU of every asked class that was rendered; pixels of other things do not count."""
+    import numpy as np
+
     from earthwords.evaluation.segmentation import Confusion
 
     asked = [words.split(",")[0] for words in WORDS]

@@ -3,81 +3,75 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
-
-from earthwords.data.engine.listed import ExpressionsReport
 from earthwords.errors import UsageError
+from earthwords.tasks import _options as opt
+from earthwords.tasks._checks import sources_and_dst
 from earthwords.tasks._progress import Talk
 from earthwords.tasks._training import check_positive
-from earthwords.tasks.segment import Bands, split_bands
+from earthwords.tasks.segment import split_bands
+
+if TYPE_CHECKING:
+    from earthwords.data.engine.listed import ExpressionsReport
+else:
+    ExpressionsReport = object  # it loads much, and a command line reads the annotations
 
 Format = Literal["auto", "coco", "voc", "dota", "yolo", "masks", "geojson", "rrsisd", "refsegrs", "risbench"]
 
 
+@opt.documented
 def expressions(
-    *paths: Path,
-    format: Format = "auto",
-    classes: Path | None = None,
-    images: Path | None = None,
-    class_field: str | None = None,
-    only: str | None = None,
-    split: Literal["train", "val", "test"] | None = None,
-    bands: Annotated[Bands | None, Parameter(name=["--bands", "-b"])] = None,
-    tile_size: int | None = None,
-    min_pixels: int = 30,
-    count: int = 8,
-    negatives: float = 0.0,
-    seed: int = 0,
-    pictures: int = 0,
-    workers: int = 1,
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    *paths: Annotated[Path, opt.option(opt.ARGUMENTS, name="SRC... DST.jsonl")],
+    out: opt.Out = None,
+    format: Annotated[Format, opt.READING] = "auto",
+    classes: Annotated[Path | None, opt.option(opt.READING, metavar="FILE")] = None,
+    images: Annotated[Path | None, opt.option(opt.READING, metavar="PATH")] = None,
+    class_field: Annotated[str | None, opt.option(opt.READING, metavar="COLUMN")] = None,
+    only: Annotated[str | None, opt.option(opt.READING, metavar="PATTERN")] = None,
+    split: Annotated[Literal["train", "val", "test"] | None, opt.READING] = None,
+    bands: opt.Bands = None,
+    tile_size: Annotated[int | None, opt.option(opt.READING, metavar="PIXELS")] = None,
+    min_pixels: Annotated[int, opt.option(opt.READING, metavar="PIXELS")] = 30,
+    count: Annotated[int, opt.option(opt.WORDS, metavar="N")] = 8,
+    negatives: Annotated[float, opt.option(opt.WORDS, metavar="SHARE")] = 0.0,
+    seed: Annotated[int, opt.option(opt.WORDS, metavar="N")] = 0,
+    pictures: Annotated[int, opt.option(opt.OUTPUTS, metavar="N")] = 0,
+    overwrite: opt.Overwrite = False,
+    workers: opt.Workers = 1,
+    quiet: opt.Quiet = False,
 ) -> ExpressionsReport:
     """Make referring expressions from masks, or list those of a published set, with the masks of what they mean.
 
-    Parameters
-    ----------
-    paths
-        SRC... DST.jsonl: annotated data sets, then the list to write; masks and tiles go into folders beside it.
-    format
-        Of the annotations: masks (folders), coco (JSON file; or folder with refs), geojson (vector file over a raster);
-        voc, dota, yolo (boxes as masks); rrsisd, refsegrs, risbench (published expressions).
-    classes
-        What the annotations' classes mean: JSON of value, #rrggbb or name -> words (commas between synonyms, empty to
-        leave out), or a name a line; see docs/pairs.md.
-    images
-        Where the images are, if not at the usual place; for geojson the raster.
-    class_field
-        Column of a vector file with the class.
-    only
-        Images whose name matches a pattern, such as "tile[1-5]_*".
-    split
-        Of a published set; all of it by default.
-    bands
-        Bands of rasters used as red, green, blue, such as 4,3,2; numbers from 1, or names.
-    tile_size
-        Cut images into tiles of this side, pixels; vector files over rasters: 512 by default.
-    min_pixels
-        Smallest thing that can be meant, pixels.
-    count
-        Expressions an image, at most.
-    negatives
-        Share of expressions that mean nothing in their image, 0..1.
-    seed
-        Of the choice and the wording.
-    pictures
-        Draw so many expressions on their images, in DST_pictures.png.
-    workers
-        Processes.
-    overwrite
-        Replace an existing result.
-    quiet
-        No progress.
+    Args:
+        paths: Annotated data sets, then the list to write; masks and tiles go into folders beside it.
+        format: Of the annotations: masks (folders), coco (JSON file; or folder with refs), geojson (vector file over a
+            raster); voc, dota, yolo (boxes as masks); rrsisd, refsegrs, risbench (published expressions).
+        classes: What the annotations' classes mean: JSON of value, #rrggbb or name -> words (commas between synonyms,
+            empty to leave out), or a name a line; see docs/pairs.md.
+        images: Where the images are, if not at the usual place; for geojson the raster.
+        class_field: Column of a vector file with the class.
+        only: Images whose name matches a pattern, such as "tile[1-5]_*".
+        split: Of a published set; all of it by default.
+        tile_size: Cut images into tiles of this side, pixels; vector files over rasters: 512 by default.
+        min_pixels: Smallest thing that can be meant, pixels.
+        count: Expressions an image, at most.
+        negatives: Share of expressions that mean nothing in their image, 0..1.
+        seed: Of the choice and the wording.
+        pictures: Draw so many expressions on their images, in DST_pictures.png.
+
+    Returns:
+        How many images and expressions there are, by kind.
+
+    Raises:
+        UsageError: a wrong option, a format that cannot be told, or the list exists.
+        SourceError: annotations or images are missing or damaged.
+        OutputError: the list cannot be written.
+
+    Example:
+        >>> earthwords.expressions("tiles", "expressions.jsonl", format="masks", pictures=12)
     """
-    if len(paths) < 2:
-        raise UsageError("Name at least one source and the list: earthwords expressions SRC... DST.jsonl.")
+    sources, dst = sources_and_dst(paths, out, usage="earthwords expressions SRC... DST.jsonl.")
     check_positive(count=count, workers=workers, tile_size=tile_size, min_pixels=min_pixels)
     if not 0 <= negatives <= 1:
         raise UsageError(f"--negatives is a share from 0 to 1, got {negatives:g}.")
@@ -97,8 +91,8 @@ def expressions(
         split=split,
     )
     listing = Listing(
-        sources=tuple(Path(path) for path in paths[:-1]),
-        dst=Path(paths[-1]),
+        sources=tuple(map(Path, sources)),
+        dst=dst,
         telling=Telling(how=how, count=count, negatives=negatives, seed=seed),
         format=format,
         only=only,

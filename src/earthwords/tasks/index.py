@@ -4,87 +4,74 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
-
-from earthwords.errors import UsageError
 from earthwords.presets import DEFAULT_PRESET, load_preset
+from earthwords.tasks import _options as opt
+from earthwords.tasks._checks import sources_and_dst
 from earthwords.tasks._progress import Talk
-from earthwords.tasks.segment import TINY_NOTICE, Bands, scene_spec
-from earthwords.types import IndexReport
+from earthwords.tasks.segment import TINY_NOTICE, scene_spec
+
+if TYPE_CHECKING:
+    from earthwords.types import IndexReport
+else:
+    IndexReport = object  # it loads much, and a command line reads the annotations
 
 
+@opt.documented
 def index(
-    *archive_and_index: Annotated[str | Path, Parameter(name="ARCHIVE... INDEX")],
-    preset: str = DEFAULT_PRESET,
-    model: str | None = None,
-    tile_size: int | None = None,
-    overlap: int = 0,
-    min_valid: float = 0.5,
-    bands: Annotated[Bands | None, Parameter(name=["--bands", "-b", "--bidx"])] = None,
-    gsd: float | None = None,
-    nodata: float | None = None,
-    stretch: str = "auto",
-    batch_size: int | None = None,
-    prune: Annotated[bool, Parameter(negative="")] = False,
-    on_error: Literal["stop", "skip"] = "stop",
-    device: str = "auto",
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
-    offline: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    *archive_and_index: Annotated[str | Path, opt.option(opt.ARGUMENTS, name="ARCHIVE... INDEX")],
+    out: opt.Out = None,
+    preset: opt.Preset = DEFAULT_PRESET,
+    model: opt.Model = None,
+    bands: opt.Bands = None,
+    gsd: opt.Gsd = None,
+    nodata: opt.Nodata = None,
+    stretch: opt.Stretch = "auto",
+    tile_size: Annotated[int | None, opt.option(opt.WINDOWS, metavar="PIXELS")] = None,
+    overlap: Annotated[int, opt.option(opt.WINDOWS, metavar="PIXELS")] = 0,
+    min_valid: Annotated[float, opt.option(opt.WINDOWS, metavar="SHARE")] = 0.5,
+    batch_size: opt.BatchSize = None,
+    prune: Annotated[bool, opt.option(opt.OUTPUTS, negative="")] = False,
+    overwrite: opt.Overwrite = False,
+    on_error: Annotated[Literal["stop", "skip"], opt.RUNNING] = "stop",
+    device: opt.Device = "auto",
+    offline: opt.Offline = False,
+    quiet: opt.Quiet = False,
 ) -> IndexReport:
     """Embed every tile of an archive of scenes and images, for `search`.
 
     Run again it adds what is new, does again what has changed (size or time) and leaves the rest alone; a run that was
-    killed goes on where it stopped when the same command is given again.
+    killed goes on where it stopped when the same command is given again. With `overwrite` the index begins anew.
 
-    Parameters
-    ----------
-    archive_and_index
-        Rasters, and last the folder of the index. Rasters are paths, URLs, folders, quoted patterns such as
-        "scenes/*.tif", or @FILE with one a line.
-    preset
-        Name of a preset (see `earthwords models`) or a TOML file: weights and prompt templates.
-    model
-        Other CLIP weights: name, Hugging Face id, folder or checkpoint file.
-    tile_size
-        Side of a tile, pixels of the working resolution; default: what the model was trained on. An image below twice
-        that on both sides is one tile, whole.
-    overlap
-        Pixels that neighbouring tiles share.
-    min_valid
-        Least share of valid pixels (0..1); tiles with fewer are left out.
-    bands
-        Bands used as red, green, blue, such as 4,3,2; numbers from 1, or names.
-    gsd
-        Ground sample distance to work at, metres; images without a CRS keep their own pixels.
-    nodata
-        Value that means "no observation", instead of the file's own.
-    stretch
-        auto (uint8 as it is, else 2-98 %), percentile, none, or LOW,HIGH.
-    batch_size
-        Tiles encoded at once: on a CPU one a core (default: all cores), on a GPU in one call (default: 8).
-    prune
-        Leave out sources of the index that are not there any more.
-    on_error
-        A source that cannot be read: stop, or skip (goes on; the report lists it).
-    device
-        auto, cpu, cuda, mps.
-    overwrite
-        Begin the index anew.
-    offline
-        Never use the network.
-    quiet
-        No progress, no notices.
+    Args:
+        archive_and_index: Rasters, and last the folder of the index. Rasters are paths, URLs, folders, quoted patterns
+            such as "scenes/*.tif", or @FILE with one a line.
+        tile_size: Side of a tile, pixels of the working resolution; default: what the model was trained on. An image
+            below twice that on both sides is one tile, whole.
+        overlap: Pixels that neighbouring tiles share.
+        min_valid: Least share of valid pixels (0..1); tiles with fewer are left out.
+        prune: Leave out sources of the index that are not there any more.
+        on_error: A source that cannot be read: stop, or skip (goes on; the report lists it).
+
+    Returns:
+        How many sources and tiles the index holds, and what this run did.
+
+    Raises:
+        UsageError: a wrong option, or the index was made with other ones.
+        SourceError: a source is missing or cannot be read.
+        OutputError: the index cannot be written.
+        WeightsError: the weights are missing or damaged.
+
+    Example:
+        >>> earthwords.index("scenes", "archive.index")
+        >>> earthwords.search("archive.index", "harbour with many ships").to_geodataframe()
     """
     from earthwords.inference.embedder import Embedder
     from earthwords.inference.index_job import IndexJob, Tiling
     from earthwords.inference.windowed import check_batch
 
-    if len(archive_and_index) < 2:
-        raise UsageError("Name an archive and the folder of the index: `earthwords index ARCHIVE... INDEX`.")
-    *archive, folder = map(str, archive_and_index)
+    archive, folder = sources_and_dst(archive_and_index, out, usage="earthwords index ARCHIVE... INDEX.")
     talk, row = Talk(quiet=quiet), load_preset(preset)
     if tile_size is not None or overlap:
         Tiling(size=tile_size or max(8, overlap + 1), overlap=overlap, min_valid=min_valid)
@@ -99,7 +86,7 @@ def index(
         )
     job = IndexJob(
         embedder=embedder,
-        folder=Path(folder),
+        folder=folder,
         sources=sources,
         tiling=Tiling(size=tile_size or embedder.side, overlap=overlap, min_valid=min_valid),
         spec=spec,

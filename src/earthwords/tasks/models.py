@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from cyclopts import Parameter
-
+from earthwords.tasks import _options as opt
 from earthwords.tasks._progress import Talk
 
 
@@ -75,15 +74,21 @@ def models() -> ModelList:
     )
 
 
-def pull(name: str, *, quiet: Annotated[bool, Parameter(negative="")] = False) -> Pulled:
+@opt.documented
+def pull(name: Annotated[str, opt.ARGUMENTS], *, quiet: opt.Quiet = False) -> Pulled:
     """Download weights into the cache and verify their sha256 where it is known.
 
-    Parameters
-    ----------
-    name
-        Weights, a preset (then all it needs), or a Hugging Face id.
-    quiet
-        No progress.
+    Args:
+        name: Weights, a preset (then all it needs), or a Hugging Face id.
+
+    Returns:
+        Where they are.
+
+    Raises:
+        WeightsError: the download failed, or is not what it should be.
+
+    Example:
+        >>> earthwords.pull("segearth-ov").path
     """
     from earthwords.models.weights import fetch, find
     from earthwords.presets import REFER_PRESETS, SEGMENT_PRESETS

@@ -4,93 +4,83 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
-
-from earthwords.data.engine.statistics import PairsReport
 from earthwords.errors import UsageError
+from earthwords.tasks import _options as opt
+from earthwords.tasks._checks import sources_and_dst
 from earthwords.tasks._progress import Talk
 from earthwords.tasks._training import check_positive
-from earthwords.tasks.segment import Bands, split_bands
+from earthwords.tasks.segment import split_bands
+
+if TYPE_CHECKING:
+    from earthwords.data.engine.statistics import PairsReport
+else:
+    PairsReport = object  # it loads much, and a command line reads the annotations
 
 
+@opt.documented
 def pairs(
-    *paths: Path,
-    format: Literal["auto", "coco", "voc", "dota", "yolo", "masks", "geojson"] = "auto",
-    classes: Path | None = None,
-    images: Path | None = None,
-    class_field: str | None = None,
-    against: Annotated[Sequence[Path], Parameter(negative="", consume_multiple=True, show_default=False)] = (),
-    dedup: bool = True,
-    threshold: int = 4,
-    turned: bool = True,
-    bands: Annotated[Bands | None, Parameter(name=["--bands", "-b"])] = None,
-    tile_size: int | None = None,
-    min_visible: float = 0.3,
-    min_pixels: int = 1,
-    captions: int = 5,
-    shard_size: int = 1000,
-    seed: int = 0,
-    workers: int = 1,
-    on_error: Literal["stop", "skip"] = "stop",
-    resume: bool = True,
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    *paths: Annotated[Path, opt.option(opt.ARGUMENTS, name="SRC... DST")],
+    out: opt.Out = None,
+    format: Annotated[Literal["auto", "coco", "voc", "dota", "yolo", "masks", "geojson"], opt.READING] = "auto",
+    classes: Annotated[Path | None, opt.option(opt.READING, metavar="FILE")] = None,
+    images: Annotated[Path | None, opt.option(opt.READING, metavar="PATH")] = None,
+    class_field: Annotated[str | None, opt.option(opt.READING, metavar="COLUMN")] = None,
+    bands: opt.Bands = None,
+    tile_size: Annotated[int | None, opt.option(opt.READING, metavar="PIXELS")] = None,
+    min_visible: Annotated[float, opt.option(opt.READING, metavar="SHARE")] = 0.3,
+    min_pixels: Annotated[int, opt.option(opt.READING, metavar="PIXELS")] = 1,
+    captions: Annotated[int, opt.option(opt.WORDS, metavar="N")] = 5,
+    seed: Annotated[int, opt.option(opt.WORDS, metavar="N")] = 0,
+    against: Annotated[Sequence[Path], opt.several(opt.DUPLICATES, "PATH...", show_default=False)] = (),
+    dedup: Annotated[bool, opt.option(opt.DUPLICATES, show_default="--dedup")] = True,
+    threshold: Annotated[int, opt.option(opt.DUPLICATES, metavar="BITS")] = 4,
+    turned: Annotated[bool, opt.option(opt.DUPLICATES, show_default="--turned")] = True,
+    shard_size: Annotated[int, opt.option(opt.OUTPUTS, metavar="N")] = 1000,
+    overwrite: opt.Overwrite = False,
+    on_error: Annotated[Literal["stop", "skip"], opt.RUNNING] = "stop",
+    workers: opt.Workers = 1,
+    resume: opt.Resume = True,
+    quiet: opt.Quiet = False,
 ) -> PairsReport:
     """Make captions from boxes and masks, leave out duplicates, write pairs of image and captions.
 
     A run that was killed goes on where it stopped when the same command is given again, and comes to the same bytes.
 
-    Parameters
-    ----------
-    paths
-        SRC... DST: annotated data sets, then the destination: a folder (WebDataset shards), .parquet, or .jsonl (the
-        list that `train clip` reads).
-    format
-        Of the annotations: coco (JSON file), voc, dota, yolo, masks (folders), geojson (vector file over a raster).
-    classes
-        What the annotations' classes mean: JSON of value, #rrggbb or name -> words (commas between synonyms, empty to
-        leave out), or a name a line; see docs/pairs.md.
-    images
-        Where the images are, if not at the usual place; for geojson the raster.
-    class_field
-        Column of a vector file with the class.
-    against
-        Test sets, folders of images or .jsonl lists: what is in them is left out.
-    dedup
-        Leave out near-duplicates; --no-dedup keeps them, unless they are in a test set.
-    threshold
-        Bits of the 64-bit perceptual hash in which duplicates differ at most; RemoteCLIP has 1.
-    turned
-        Also find copies that are mirrored or turned by 90 degrees.
-    bands
-        Bands of rasters used as red, green, blue, such as 4,3,2; numbers from 1, or names.
-    tile_size
-        Cut images into tiles of this side, pixels; vector files over rasters: 512 by default.
-    min_visible
-        Share of an object that a tile must show, 0..1.
-    min_pixels
-        Smallest component of a mask that counts, pixels.
-    captions
-        Captions an image: one of its middle, one of the rest, others of numbers.
-    shard_size
-        Images a shard, or a row group.
-    seed
-        Of the wording.
-    workers
-        Processes.
-    on_error
-        A damaged image or annotation: stop, or skip (the report lists it).
-    resume
-        Go on with an unfinished run of the same command; --no-resume begins anew.
-    overwrite
-        Replace an existing result.
-    quiet
-        No progress, no notices.
+    Args:
+        paths: Annotated data sets, then the destination: a folder (WebDataset shards), .parquet, or .jsonl (the list
+            that `train clip` reads).
+        format: Of the annotations: coco (JSON file), voc, dota, yolo, masks (folders), geojson (vector file over a
+            raster).
+        classes: What the annotations' classes mean: JSON of value, #rrggbb or name -> words (commas between synonyms,
+            empty to leave out), or a name a line; see docs/pairs.md.
+        images: Where the images are, if not at the usual place; for geojson the raster.
+        class_field: Column of a vector file with the class.
+        tile_size: Cut images into tiles of this side, pixels; vector files over rasters: 512 by default.
+        min_visible: Share of an object that a tile must show, 0..1.
+        min_pixels: Smallest component of a mask that counts, pixels.
+        captions: Captions an image: one of its middle, one of the rest, others of numbers.
+        seed: Of the wording.
+        against: Test sets, folders of images or .jsonl lists: what is in them is left out.
+        dedup: Leave out near-duplicates; --no-dedup keeps them, unless they are in a test set.
+        threshold: Bits of the 64-bit perceptual hash in which duplicates differ at most; RemoteCLIP has 1.
+        turned: Also find copies that are mirrored or turned by 90 degrees.
+        shard_size: Images a shard, or a row group.
+        on_error: A damaged image or annotation: stop, or skip (the report lists it).
+
+    Returns:
+        How many images, objects and captions there are, and what was left out.
+
+    Raises:
+        UsageError: a wrong option, a format that cannot be told, or the result exists.
+        SourceError: annotations or images are missing or damaged.
+        OutputError: the result cannot be written.
+
+    Example:
+        >>> earthwords.pairs("dota/train", "pairs.jsonl", format="dota", against=["dota/val"])
     """
-    if len(paths) < 2:
-        raise UsageError("Name at least one source and the destination: earthwords pairs SRC... DST.")
+    sources, dst = sources_and_dst(paths, out, usage="earthwords pairs SRC... DST.")
     check_positive(
         captions=captions, shard_size=shard_size, workers=workers, tile_size=tile_size, min_pixels=min_pixels
     )
@@ -115,8 +105,8 @@ def pairs(
         bands=None if chosen is None else tuple(chosen),
     )
     job = Job(
-        sources=tuple(Path(path) for path in paths[:-1]),
-        dst=Path(paths[-1]),
+        sources=tuple(map(Path, sources)),
+        dst=dst,
         recipe=Recipe(how=how, captions=captions, seed=seed, on_error=on_error, hashes=dedup or bool(against)),
         format=format,
         tests=tuple(Path(path) for path in against),

@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
-
-from earthwords.errors import UsageError
+from earthwords.errors import UsageError, brief
+from earthwords.tasks import _options as opt
 from earthwords.tasks._progress import Talk
-from earthwords.tasks.segment import Bands, creation_options, scene_spec
-from earthwords.types import SceneReport
+from earthwords.tasks.segment import creation_options, scene_spec
+
+if TYPE_CHECKING:
+    from earthwords.types import SceneReport
+else:
+    SceneReport = object  # it loads much, and a command line reads the annotations
 
 TINY_NOTICE = (
     "Using the embedded model 'refseg-tiny', which is small and was trained briefly: it reads classes better than "
@@ -20,100 +23,76 @@ TINY_NOTICE = (
 )
 
 
+@opt.documented
 def refer(
-    src: str,
-    *sentence_and_dst: Annotated[str | Path, Parameter(name="[SENTENCE...] DST")],
-    sentences: Path | None = None,
-    all: Annotated[bool, Parameter(negative="")] = False,
-    preset: str = "refseg-tiny",
-    model: str | None = None,
-    threshold: float = 0.5,
-    min_score: float = 0.0,
-    overlap: int | None = None,
-    bands: Annotated[Bands | None, Parameter(name=["--bands", "-b", "--bidx"])] = None,
-    gsd: float | None = None,
-    bounds: tuple[float, float, float, float] | None = None,
-    nodata: float | None = None,
-    stretch: str = "auto",
-    on_error: Literal["stop", "nodata"] = "stop",
-    probabilities: Literal["no", "uint8", "float32"] = "no",
-    min_area: float = 0.0,
-    simplify: float = 0.0,
-    co: Annotated[Sequence[str], Parameter(show_default=False)] = (),
-    device: str = "auto",
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
-    offline: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    src: Annotated[str, opt.ARGUMENTS],
+    dst: opt.Dst,
+    *,
+    text: opt.Sentences = (),
+    sentences: Annotated[Path | None, opt.option(opt.WORDS, metavar="FILE")] = None,
+    all: Annotated[bool, opt.option(opt.WORDS, negative="")] = False,
+    threshold: Annotated[float, opt.option(opt.WORDS, metavar="PROBABILITY")] = 0.5,
+    min_score: Annotated[float, opt.option(opt.WORDS, metavar="PROBABILITY")] = 0.0,
+    preset: Annotated[str, opt.option(opt.MODEL, metavar="NAME")] = "refseg-tiny",
+    model: Annotated[str | None, opt.option(opt.MODEL, metavar="PATH")] = None,
+    bands: opt.Bands = None,
+    gsd: opt.Gsd = None,
+    bounds: opt.Bounds = None,
+    nodata: opt.Nodata = None,
+    stretch: opt.Stretch = "auto",
+    overlap: Annotated[int | None, opt.option(opt.WINDOWS, metavar="PIXELS")] = None,
+    probabilities: opt.Probabilities = "no",
+    min_area: opt.MinArea = 0.0,
+    simplify: opt.Simplify = 0.0,
+    co: opt.Co = (),
+    overwrite: opt.Overwrite = False,
+    on_error: opt.OnError = "stop",
+    device: opt.Device = "auto",
+    offline: opt.Offline = False,
+    quiet: opt.Quiet = False,
 ) -> SceneReport:
     """Point at one thing, or at all that a sentence fits: its mask, polygon and score, on the map.
 
-    `earthwords refer scene.tif "the large building beside the lake" found.gpkg`. A scene is searched from fine to
-    coarse; of every sentence the surest place is given. Several sentences share one look at the scene.
+    A scene is searched from fine to coarse; of every sentence the surest place is given. Several sentences share one
+    look at the scene.
 
-    Parameters
-    ----------
-    src
-        Raster: a path, a URL or a /vsi path; anything GDAL reads.
-    sentence_and_dst
-        What to point at, one sentence or several, and last where the result goes. .tif: labels, 0 for the first
-        sentence (COG with colour table); .gpkg .geojson .fgb .parquet: polygons with sentence and score; .png: picture;
-        a folder or no suffix: labels.tif, polygons.gpkg, their styles (.qml), preview.png and report.json.
-    sentences
-        Text file with more of them, one a line.
-    all
-        All places that a sentence fits, at the finest resolution, instead of the surest.
-    preset
-        Name of a referring preset; with --model of a checkpoint of the authors, its architecture.
-    model
-        Trained weights: a folder of `train refer`, or a checkpoint of RSRefSeg's authors.
-    threshold
-        Probability (0..1) above which a pixel belongs to a mask.
-    min_score
-        Mean probability (0..1) that a mask must exceed, else nothing is found: for things that may not be there.
-    overlap
-        Pixels that neighbouring views share; default: half of what the model sees.
-    bands
-        Bands used as red, green, blue, such as 4,3,2; numbers from 1, or names.
-    gsd
-        Ground sample distance to work at, metres; the output keeps the source's pixels.
-    bounds
-        West south east north in the source's CRS: only this part.
-    nodata
-        Value that means "no observation", instead of the file's own.
-    stretch
-        auto (uint8 as it is, else 2-98 %), percentile, none, or LOW,HIGH.
-    on_error
-        A part that cannot be read, twice: stop, or nodata (goes on; the report lists it).
-    probabilities
-        Also write probabilities.tif, a band per sentence: uint8 (0..250, 255 nodata) or float32. Masks of different
-        sentences may overlap there.
-    min_area
-        Smallest polygon kept, m2 (pixels without a CRS).
-    simplify
-        Tolerance of simplified outlines, metres (pixels without a CRS); 0 keeps the pixel edges.
-    co
-        GDAL creation option of the GeoTIFFs, KEY=VAL; repeat for more.
-    device
-        auto, cpu, cuda, mps.
-    overwrite
-        Replace existing outputs.
-    offline
-        Never use the network.
-    quiet
-        No progress, no notices.
+    Args:
+        src: Raster: a path, a URL or a /vsi path; anything GDAL reads.
+        dst: .tif: labels, 0 for the first sentence (COG with colour table); .gpkg .geojson .fgb .parquet: polygons
+            with sentence and score; .png: picture; a folder or no suffix: labels.tif, polygons.gpkg, their styles
+            (.qml), preview.png and report.json.
+        sentences: Text file with more sentences, one a line.
+        all: All places that a sentence fits, at the finest resolution, instead of the surest.
+        threshold: Probability (0..1) above which a pixel belongs to a mask.
+        min_score: Mean probability (0..1) that a mask must exceed, else nothing is found: for things that may not be
+            there.
+        preset: Name of a referring preset (see `earthwords models`); with --model of a checkpoint of the authors, its
+            architecture.
+        model: Trained weights: a folder of `train refer`, or a checkpoint of RSRefSeg's authors.
+        overlap: Pixels that neighbouring views share; default: half of what the model sees.
+
+    Returns:
+        What was found and written, sentence by sentence; a mask of probabilities may overlap those of other sentences.
+
+    Raises:
+        UsageError: no sentence, a wrong option, or an output exists.
+        SourceError: the raster cannot be read, or holds no valid pixel.
+        OutputError: an output cannot be written.
+        WeightsError: the weights are missing or damaged.
+
+    Example:
+        >>> report = earthwords.refer("ortho.tif", "found.gpkg", text=["the white plane beside the terminal"])
+        >>> report.classes[0].mean_score
     """
     from earthwords.inference.account import Account
     from earthwords.inference.outputs import About, OutputOptions, plan_outputs, write_outputs
     from earthwords.inference.referrer import Referrer, check_threshold
     from earthwords.inference.strip import observed
-    from earthwords.text.vocabulary import parse_sentences, read_sentences
+    from earthwords.text.vocabulary import parse_sentences
 
     began, talk = time.perf_counter(), Talk(quiet=quiet)
-    if not sentence_and_dst:
-        raise UsageError('Say what to point at, and where the result goes: earthwords refer SRC "SENTENCE" DST.')
-    *said, last = map(str, sentence_and_dst)
-    dst = Path(last)
-    vocabulary = parse_sentences([*said, *([] if sentences is None else read_sentences(sentences))])
+    said, dst = _sentences(text, sentences, src, dst), Path(dst)
+    vocabulary = parse_sentences(said)
     check_threshold(threshold)
     check_threshold(min_score, name="least score")
     options = OutputOptions(
@@ -152,6 +131,24 @@ def refer(
             loading_s=loading_s,
         )
         report = write_outputs(paths, observed(strips, scene.source), about=about, options=options, account=account)
+    for kind, path in report.outputs.items():
+        talk.say(f"{kind}: {path}")
     for failure in report.failures:
         talk.say(f"Left out: {failure}")
     return report
+
+
+def _sentences(text: Sequence[str], file: Path | None, src: str, dst: Path) -> list[str]:
+    """What to point at, from the options and from a file.
+
+    Raises:
+        UsageError: nothing.
+    """
+    from earthwords.text.vocabulary import read_sentences
+
+    if isinstance(text, str):
+        raise UsageError(f'Give a list of sentences, such as text=["{brief(text)}"], not one string.')
+    if not text and file is None:
+        such = dst if " " in str(dst) and not Path(dst).suffix else "the white plane beside the terminal"
+        raise UsageError(f'Say what to point at by -t: earthwords refer {src} found.gpkg -t "{such}".')
+    return [*text, *([] if file is None else read_sentences(file))]

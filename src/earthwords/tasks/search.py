@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
-
+from earthwords.tasks import _options as opt
 from earthwords.tasks._progress import Talk
-from earthwords.tasks.segment import Bands, split_bands
+from earthwords.tasks.segment import split_bands
 
 if TYPE_CHECKING:
     from earthwords.inference.search_result import SearchResult
@@ -16,82 +15,73 @@ else:
     SearchResult = object  # loads much, and a command line reads the annotations
 
 
+@opt.documented
 def search(
-    index: Path,
-    words: str | None = None,
-    dst: Path | None = None,
+    index: Annotated[Path, opt.ARGUMENTS],
+    words: Annotated[str | None, opt.ARGUMENTS] = None,
+    dst: Annotated[Path | None, opt.option(opt.ARGUMENTS, name=["--dst", "--out", "-o"])] = None,
     *,
-    like: str | None = None,
-    like_bounds: tuple[float, float, float, float] | None = None,
-    like_bands: Annotated[Bands | None, Parameter(name=["--like-bands"])] = None,
-    weight: float = 0.5,
-    bounds: tuple[float, float, float, float] | None = None,
-    within: Path | None = None,
-    after: str | None = None,
-    before: str | None = None,
-    top: int = 20,
-    distinct: Annotated[bool, Parameter(negative="")] = False,
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
-    model: str | None = None,
-    device: str = "auto",
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
-    offline: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    text: Annotated[str | None, opt.option(opt.WORDS, name=["--text", "-t"], metavar="WORDS")] = None,
+    like: Annotated[str | None, opt.option(opt.WORDS, metavar="RASTER")] = None,
+    like_bounds: Annotated[tuple[float, float, float, float] | None, opt.option(opt.WORDS, metavar="W S E N")] = None,
+    like_bands: Annotated[opt.Rgb | None, opt.option(opt.WORDS, metavar="R,G,B")] = None,
+    weight: Annotated[float, opt.option(opt.WORDS, metavar="SHARE")] = 0.5,
+    bounds: Annotated[tuple[float, float, float, float] | None, opt.option(opt.WHERE, metavar="W S E N")] = None,
+    within: Annotated[Path | None, opt.option(opt.WHERE, metavar="FILE")] = None,
+    after: Annotated[str | None, opt.option(opt.WHERE, metavar="DAY")] = None,
+    before: Annotated[str | None, opt.option(opt.WHERE, metavar="DAY")] = None,
+    model: Annotated[str | None, opt.option(opt.MODEL, metavar="NAME|ID|PATH")] = None,
+    top: Annotated[int, opt.option(opt.OUTPUTS, metavar="N")] = 20,
+    distinct: Annotated[bool, opt.option(opt.OUTPUTS, negative="")] = False,
+    overwrite: opt.Overwrite = False,
+    device: opt.Device = "auto",
+    offline: opt.Offline = False,
+    quiet: opt.Quiet = False,
 ) -> SearchResult:
     """Find the tiles of an index that are nearest to words, to an image, or to both.
 
     The search is exact. Without DST the results are only shown.
 
-    Parameters
-    ----------
-    index
-        Folder that `earthwords index` made.
-    words
-        What to look for, such as "harbour with many ships".
-    dst
-        .gpkg .geojson .fgb .parquet: footprints with score, source and rank; .csv: table; .png: contact sheet; a folder
-        or no suffix: results.gpkg, results.csv, sheet.png and report.json.
-    like
-        An image or raster to be similar to, instead of words or beside them.
-    like_bounds
-        West south east north in that raster's CRS: only this part of it.
-    like_bands
-        Its bands used as red, green, blue, such as 4,3,2; a source of the index is read as it was indexed.
-    weight
-        Share of the words where both are given, 0..1.
-    bounds
-        West south east north in degrees (EPSG:4326): only tiles that touch it.
-    within
-        File of polygons: only tiles that touch them.
-    after
-        First day, YYYY-MM-DD; tiles without a day are left out.
-    before
-        Last day, YYYY-MM-DD.
-    top
-        Results at most.
-    distinct
-        No two results share ground in one source; the better one stays.
-    output
-        DST where no words are given.
-    model
-        Where the weights of the index are now, if not where they were.
-    device
-        auto, cpu, cuda, mps.
-    overwrite
-        Replace existing outputs.
-    offline
-        Never use the network.
-    quiet
-        No notices.
+    Args:
+        index: Folder that `earthwords index` made.
+        words: What to look for, such as "harbour with many ships".
+        dst: .gpkg .geojson .fgb .parquet: footprints with score, source and rank; .csv: table; .png: contact sheet; a
+            folder or no suffix: results.gpkg, results.csv, sheet.png and report.json.
+        text: The words as an option: `search INDEX DST -t "harbour"`.
+        like: An image or raster to be similar to, instead of words or beside them.
+        like_bounds: West south east north in that raster's CRS: only this part of it.
+        like_bands: Its bands used as red, green, blue, such as 4,3,2; a source of the index is read as it was indexed.
+        weight: Share of the words where both are given, 0..1.
+        bounds: West south east north in degrees (EPSG:4326): only tiles that touch it.
+        within: File of polygons: only tiles that touch them.
+        after: First day, YYYY-MM-DD; tiles without a day are left out.
+        before: Last day, YYYY-MM-DD.
+        model: Where the weights of the index are now, if not where they were.
+        top: Results at most.
+        distinct: No two results share ground in one source; the better one stays.
+
+    Returns:
+        The tiles, best first, with score, source, place and day.
+
+    Raises:
+        UsageError: nothing to look for, a wrong option, or an output exists.
+        SourceError: there is no index, or it is damaged.
+        WeightsError: the weights of the index are missing, or others.
+
+    Example:
+        >>> found = earthwords.search("archive.index", "harbour with many ships", top=5)
+        >>> found.save("ships.gpkg")
     """
     from earthwords.errors import UsageError
     from earthwords.inference.index import Index
     from earthwords.inference.search_result import plan_results
 
     talk = Talk(quiet=quiet)
-    if dst is not None and output is not None:
-        raise UsageError(f"Name one DST, not both {dst} and {output}.")
-    dst = dst or output
+    if text is not None and words is not None:
+        if dst is not None:
+            raise UsageError(f"Say what to look for once, not both {words!r} and {text!r}.")
+        dst, words = Path(words), None
+    words = words if text is None else text
     if dst is not None:
         plan_results(Path(dst), overwrite=overwrite)
     with (

@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Annotated, Any
 
 from earthwords.errors import UsageError
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
+from earthwords.tasks import _options as opt
 from earthwords.tasks._progress import Talk
-from earthwords.types import BatchReport, SceneReport, Vocabulary
 
 if TYPE_CHECKING:
     from earthwords.geo.scene import SceneSpec
     from earthwords.inference.outputs import OutputOptions
     from earthwords.inference.scene_job import Manner
     from earthwords.inference.segmenter import Segmenter
-
-    Bands: TypeAlias = str | Sequence[int | str]
+    from earthwords.types import BatchReport, SceneReport, Vocabulary
 else:
-    Bands = str  # what the command line shows
+    SceneReport = BatchReport = object  # they load much, and a command line reads the annotations
 
 TINY_NOTICE = (
     "Using the embedded model 'tiny' (small, offline). For SegEarth-OV as published: --preset segearth-ov "
@@ -30,126 +27,73 @@ TINY_NOTICE = (
 )
 
 
+@opt.documented
 def segment(
-    src: str,
-    dst: Path,
+    src: Annotated[str, opt.ARGUMENTS],
+    dst: opt.Dst,
     *,
-    text: Annotated[Sequence[str], Parameter(name=["--text", "-t"], show_default=False)] = (),
-    classes: Path | None = None,
-    preset: str = DEFAULT_PRESET,
-    model: str | None = None,
-    attention: str | None = None,
-    upsampler: str | None = None,
-    upsampler_weights: str | None = None,
-    templates: str | None = None,
-    threshold: float | None = None,
-    background: str | None = None,
-    bands: Annotated[Bands | None, Parameter(name=["--bands", "-b", "--bidx"])] = None,
-    gsd: float | None = None,
-    bounds: tuple[float, float, float, float] | None = None,
-    nodata: float | None = None,
-    stretch: str = "auto",
-    tile_size: int | None = None,
-    overlap: int | None = None,
-    blend_mode: str | None = None,
-    energy: float | None = None,
-    batch_size: int | None = None,
-    memory: str = "2GiB",
-    workers: int = 1,
-    cluster: str | None = None,
-    resume: bool = True,
-    on_error: Literal["stop", "nodata"] = "stop",
-    probabilities: Literal["no", "uint8", "float32"] = "no",
-    min_area: float = 0.0,
-    simplify: float = 0.0,
-    co: Annotated[Sequence[str], Parameter(show_default=False)] = (),
-    device: str = "auto",
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
-    offline: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    text: opt.Text = (),
+    classes: opt.Classes = None,
+    threshold: opt.Threshold = None,
+    background: Annotated[str | None, opt.option(opt.WORDS, metavar="WORD")] = None,
+    templates: opt.Templates = None,
+    preset: opt.Preset = DEFAULT_PRESET,
+    model: opt.Model = None,
+    attention: Annotated[opt.Attention | None, opt.MODEL] = None,
+    upsampler: Annotated[opt.Upsampler | None, opt.MODEL] = None,
+    upsampler_weights: opt.UpsamplerWeights = None,
+    energy: Annotated[float | None, opt.option(opt.MODEL, metavar="SHARE")] = None,
+    bands: opt.Bands = None,
+    gsd: opt.Gsd = None,
+    bounds: opt.Bounds = None,
+    nodata: opt.Nodata = None,
+    stretch: opt.Stretch = "auto",
+    on_error: opt.OnError = "stop",
+    tile_size: opt.TileSize = None,
+    overlap: opt.Overlap = None,
+    blend_mode: opt.BlendMode = None,
+    batch_size: opt.BatchSize = None,
+    probabilities: opt.Probabilities = "no",
+    min_area: opt.MinArea = 0.0,
+    simplify: opt.Simplify = 0.0,
+    co: opt.Co = (),
+    overwrite: opt.Overwrite = False,
+    device: opt.Device = "auto",
+    memory: opt.Memory = "2GiB",
+    workers: opt.Workers = 1,
+    cluster: opt.Cluster = None,
+    resume: opt.Resume = True,
+    offline: opt.Offline = False,
+    quiet: opt.Quiet = False,
 ) -> SceneReport | BatchReport:
     """Segment a georeferenced raster by words, or many.
 
-    Labels lie exactly on the source's pixels: same CRS, transform and shape (or the part in --bounds). A run that
-    was killed goes on where it stopped when the same command is given again.
+    Labels lie exactly on the source's pixels: same CRS, transform and shape (or the part in `bounds`). A run that was
+    killed goes on where it stopped when the same command is given again.
 
-    Parameters
-    ----------
-    src
-        Raster: a path, a URL or a /vsi path; anything GDAL reads. Or many: a folder, a quoted pattern such as
-        "scenes/*.tif", or @FILE with one a line.
-    dst
-        .tif: labels (COG with colour table); .gpkg .geojson .fgb .parquet: polygons; .png: picture; a folder
-        or no suffix: labels.tif, polygons.gpkg, their styles (.qml), preview.png and report.json. For many
-        scenes a folder, or a pattern such as maps/{stem}.gpkg.
-    text
-        A class to look for, commas between synonyms; repeat for more classes.
-    classes
-        Class file of SegEarth-OV instead: one class a line.
-    preset
-        Name of a preset (see `earthwords models`) or a TOML file.
-    model
-        Other CLIP weights: name, Hugging Face id, folder or checkpoint file.
-    attention
-        Other attention of the last block: vanilla, maskclip, sclip, gem, clearclip, naclip, segearth.
-    upsampler
-        Other upsampler: bilinear, jbu, simfeatup, anyup, or none.
-    upsampler_weights
-        Checkpoint of the upsampler: name or file; default: the one that belongs to upsampler and model, if any.
-    templates
-        Prompt templates: openai80, openai7, maskclip5, aerial, photo, none, or a text file with {}.
-    threshold
-        Least probability (0..1) of a label; below it: background, or nodata without one.
-    background
-        Class that takes the pixels below the threshold; default: a class named background, if any.
-    bands
-        Bands used as red, green, blue, such as 4,3,2; numbers from 1, or names.
-    gsd
-        Ground sample distance to work at, metres; the output keeps the source's pixels.
-    bounds
-        West south east north in the source's CRS: only this part.
-    nodata
-        Value that means "no observation", instead of the file's own.
-    stretch
-        auto (uint8 as it is, else 2-98 %), percentile, none, or LOW,HIGH.
-    tile_size
-        Side of the windows, pixels.
-    overlap
-        Pixels that neighbouring windows share.
-    blend_mode
-        Weight of a pixel where windows overlap: mean (all alike, as in the papers), linear or cosine (less towards
-        the border of a window).
-    energy
-        Share of the energy of a window's tokens that jbu and simfeatup keep; 1 is exact, 0.9999 faster.
-    batch_size
-        Windows encoded at once: on a CPU one a core (default: all cores), on a GPU in one call (default: 8). Changes
-        no bit of the result on a CPU.
-    memory
-        Memory to work with, beside the loaded model, such as 2GiB; decides how the scene is cut, not the result.
-    workers
-        Processes that share the work, on this machine or in the cluster.
-    cluster
-        Address of a Ray cluster (auto, ray://HOST:PORT, or local); needs earthwords[cluster].
-    resume
-        Go on with an unfinished run of the same command; --no-resume begins anew.
-    on_error
-        A window that cannot be read or computed, twice: stop, or nodata (goes on; the report lists it).
-    probabilities
-        Also write probabilities.tif, a band per class: uint8 (0..250, 255 nodata) or float32.
-    min_area
-        Smallest polygon kept, m2 (pixels without a CRS).
-    simplify
-        Tolerance of simplified outlines, metres (pixels without a CRS); 0 keeps the pixel edges.
-    co
-        GDAL creation option of the GeoTIFFs, KEY=VAL; repeat for more.
-    device
-        auto, cpu, cuda, mps.
-    overwrite
-        Replace existing outputs.
-    offline
-        Never use the network.
-    quiet
-        No progress, no notices.
+    Args:
+        src: Raster: a path, a URL or a /vsi path; anything GDAL reads. Or many: a folder, a quoted pattern such as
+            "scenes/*.tif", or @FILE with one a line.
+        dst: .tif: labels (COG with colour table); .gpkg .geojson .fgb .parquet: polygons; .png: picture; a folder
+            or no suffix: labels.tif, polygons.gpkg, their styles (.qml), preview.png and report.json. For many
+            scenes a folder, or a pattern such as maps/{stem}.gpkg.
+        background: Class that takes the pixels below the threshold; default: a class named background, if any.
+        attention: Other attention of the last block.
+        upsampler: Other upsampler.
+        energy: Share of the energy of a window's tokens that jbu and simfeatup keep; 1 is exact, 0.9999 faster.
+
+    Returns:
+        What was found and written, class by class; of many scenes what became of each.
+
+    Raises:
+        UsageError: an option is wrong, or an output exists.
+        SourceError: the raster cannot be read, or holds no valid pixel.
+        OutputError: an output cannot be written.
+        WeightsError: the weights are missing or damaged.
+
+    Example:
+        >>> report = earthwords.segment("ortho.tif", "out", text=["building,roof,house", "road"])
+        >>> report.classes[0].area_m2
     """
     from earthwords.tasks._scenes import Request, many, one
     from earthwords.tasks._sources import find_sources
@@ -179,7 +123,7 @@ def segment(
     return one(request, load, str(src), Path(dst), talk)
 
 
-def scene_spec(src: Any, bands: Bands | None, gsd: Any, bounds: Any, nodata: Any, stretch: str) -> SceneSpec:
+def scene_spec(src: Any, bands: opt.Bands, gsd: Any, bounds: Any, nodata: Any, stretch: str) -> SceneSpec:
     """How a scene is opened, from options of those names."""
     from earthwords.geo.scene import SceneSpec
 
@@ -264,7 +208,7 @@ def adapt_preset(row: SegmentPreset, *, upsampler: str | None, **changes: Any) -
     return replace(row, **given)
 
 
-def split_bands(bands: Bands | None) -> list[int | str] | None:
+def split_bands(bands: opt.Bands) -> list[int | str] | None:
     """`"4,3,2"` to numbers, names stay names; a list as it is."""
     if bands is None or not isinstance(bands, str):
         return None if bands is None else list(bands)

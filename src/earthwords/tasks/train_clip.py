@@ -9,9 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Parameter
-
 from earthwords.errors import UsageError
+from earthwords.tasks import _options as opt
 from earthwords.tasks._training import check_positive, run
 
 if TYPE_CHECKING:
@@ -40,45 +39,46 @@ class Trained:
         return f"{self.steps} steps, {self.cpu_seconds:.0f} CPU seconds: {self.folder}", ["loss", "last"], rows
 
 
+@opt.documented
 def train_clip(
-    train_data: Path,
-    out: Path,
+    train_data: Annotated[Path, opt.ARGUMENTS],
+    out: opt.TrainOut,
     *,
-    architecture: str = "tiny",
-    model: str | None = None,
-    steps: int | None = None,
-    epochs: int = 32,
-    batch_size: int = 96,
-    region_batch: int = 48,
-    accum_freq: int = 1,
-    image_size: Annotated[Sequence[int], Parameter(negative="", consume_multiple=True)] = (128,),
-    augmentation: Literal["sensor", "remoteclip"] = "sensor",
-    lr: float = 1e-3,
-    warmup: int = 500,
-    wd: float = 0.05,
-    beta2: float = 0.98,
-    grad_clip_norm: float = 1.0,
-    ema: float = 0.999,
-    precision: Literal["fp32", "amp_bf16"] = "fp32",
-    seed: int = 0,
-    lock_image: bool = False,
-    lock_image_unlocked_groups: int = 0,
-    lock_text: bool = False,
-    lock_text_unlocked_groups: int = 0,
-    lora_rank: int = 0,
-    siglip: bool = False,
-    caption_weight: float = 1.0,
-    label_weight: float = 0.5,
-    region_weight: float = 1.0,
-    attention: Annotated[Sequence[str], Parameter(negative="", consume_multiple=True)] = ("segearth",),
-    zoom: tuple[float, float] = (0.5, 2.0),
-    mix: Annotated[Sequence[str], Parameter(negative="", consume_multiple=True)] = (),
-    save_frequency: int = 500,
-    layout: Literal["transformers", "open_clip", "both"] = "transformers",
-    report_to: Literal["tensorboard"] | None = None,
-    device: str = "auto",
-    resume: bool = True,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    architecture: Annotated[str, opt.option(opt.MODEL, metavar="NAME")] = "tiny",
+    model: Annotated[str | None, opt.option(opt.MODEL, metavar="NAME|ID|PATH")] = None,
+    lock_image: Annotated[bool, opt.option(opt.MODEL, negative="")] = False,
+    lock_image_unlocked_groups: Annotated[int, opt.option(opt.MODEL, metavar="N")] = 0,
+    lock_text: Annotated[bool, opt.option(opt.MODEL, negative="")] = False,
+    lock_text_unlocked_groups: Annotated[int, opt.option(opt.MODEL, metavar="N")] = 0,
+    lora_rank: Annotated[int, opt.option(opt.MODEL, metavar="N")] = 0,
+    image_size: Annotated[Sequence[int], opt.several(opt.READING, "PIXELS...")] = (128,),
+    augmentation: Annotated[Literal["sensor", "remoteclip"], opt.READING] = "sensor",
+    zoom: Annotated[tuple[float, float], opt.option(opt.READING, metavar="LEAST LARGEST")] = (0.5, 2.0),
+    mix: Annotated[Sequence[str], opt.several(opt.READING, "SET=WEIGHT...", show_default=False)] = (),
+    steps: Annotated[int | None, opt.option(opt.TRAINING, metavar="N")] = None,
+    epochs: Annotated[int, opt.option(opt.TRAINING, metavar="N")] = 32,
+    batch_size: Annotated[int, opt.option(opt.TRAINING, metavar="N")] = 96,
+    region_batch: Annotated[int, opt.option(opt.TRAINING, metavar="N")] = 48,
+    accum_freq: Annotated[int, opt.option(opt.TRAINING, metavar="N")] = 1,
+    lr: Annotated[float, opt.option(opt.TRAINING, metavar="RATE")] = 1e-3,
+    warmup: Annotated[int, opt.option(opt.TRAINING, metavar="STEPS")] = 500,
+    wd: Annotated[float, opt.option(opt.TRAINING, metavar="DECAY")] = 0.05,
+    beta2: opt.Beta2 = 0.98,
+    grad_clip_norm: Annotated[float, opt.option(opt.TRAINING, metavar="NORM")] = 1.0,
+    ema: Annotated[float, opt.option(opt.TRAINING, metavar="DECAY")] = 0.999,
+    siglip: Annotated[bool, opt.option(opt.TRAINING, negative="")] = False,
+    caption_weight: Annotated[float, opt.option(opt.TRAINING, metavar="WEIGHT")] = 1.0,
+    label_weight: Annotated[float, opt.option(opt.TRAINING, metavar="WEIGHT")] = 0.5,
+    region_weight: Annotated[float, opt.option(opt.TRAINING, metavar="WEIGHT")] = 1.0,
+    attention: Annotated[Sequence[str], opt.several(opt.TRAINING, "NAME...")] = ("segearth",),
+    precision: Annotated[Literal["fp32", "amp_bf16"], opt.TRAINING] = "fp32",
+    seed: opt.Seed = 0,
+    save_frequency: opt.SaveFrequency = 500,
+    layout: Annotated[Literal["transformers", "open_clip", "both"], opt.OUTPUTS] = "transformers",
+    report_to: opt.ReportTo = None,
+    device: opt.Device = "auto",
+    resume: opt.ResumeTraining = True,
+    quiet: opt.Quiet = False,
 ) -> Trained:
     """Train a CLIP from scratch, or further from weights, on a list of images.
 
@@ -86,84 +86,53 @@ def train_clip(
     transformers' `from_pretrained` read. Several GPUs: `torchrun --nproc-per-node 4 -m earthwords train clip ...`;
     sentences are compared over the pictures of all of them.
 
-    Parameters
-    ----------
-    train_data
-        JSON lines: image, set, and captions, label or mask with classes (see docs/train-clip.md).
-    out
-        Folder of the checkpoint, the log and the finished model.
-    architecture
-        Architecture trained from scratch.
-    model
-        Begin from these weights instead.
-    steps
-        Number of steps; overrides --epochs.
-    epochs
-        Passes over the pictures.
-    batch_size
-        Pictures a step and process.
-    region_batch
-        Crops of masked images a step; 0 trains on pictures alone.
-    accum_freq
-        Parts of a batch that are encoded one after the other, to save memory; losses are of the whole batch.
-    image_size
-        Side of the images in pixels; of several, one is drawn each step.
-    augmentation
-        sensor (crops of half or more, other colours, haze, blur and noise) or remoteclip (crops of nine tenths or
-        more); both turn and mirror.
-    lr
-        Largest learning rate of AdamW.
-    warmup
-        Steps of linear warm-up; cosine decay follows.
-    wd
-        Weight decay of matrices.
-    beta2
-        Of AdamW.
-    grad_clip_norm
-        Greatest norm of the gradient.
-    ema
-        Decay of the running average of the weights that is delivered; 0 delivers the last weights.
-    precision
-        fp32, or bfloat16 autocast (faster on GPUs, and on CPUs with AVX512-BF16 or AMX).
-    seed
-        Of weights and of everything drawn.
-    lock_image
-        Freeze the image tower.
-    lock_image_unlocked_groups
-        But for its last groups: projection, last block with the final norm, block before, ...
-    lock_text
-        Freeze the text tower.
-    lock_text_unlocked_groups
-        But for its last groups.
-    lora_rank
-        Train low-rank additions of this rank beside the attention's projections instead of the weights (peft); they
-        are merged in the end.
-    siglip
-        Compare sentences by SigLIP's pairwise sigmoid loss instead of InfoNCE.
-    caption_weight
-        Weight of the comparison of pictures and sentences of a batch.
-    label_weight
-        Weight of the cross-entropy over the labels of a picture's set.
-    region_weight
-        Weight of the class-balanced cross-entropy of dense features and class words.
-    attention
-        Dense methods that regions are read with; of several, one is drawn each step.
-    zoom
-        Least and largest number of source pixels a training pixel of a region.
-    mix
-        Share of a masked set among the regions, SET=WEIGHT; 1 each by default.
-    save_frequency
-        Steps between checkpoints.
-    layout
-        Of the result: a transformers folder, open_clip_model.safetensors, or both.
-    report_to
-        tensorboard: figures also as event files in OUT/tensorboard, beside OUT/log.csv.
-    device
-        auto, cpu, cuda.
-    resume
-        Go on from a checkpoint in the folder.
-    quiet
-        No progress.
+    Args:
+        train_data: JSON lines: image, set, and captions, label or mask with classes (see docs/train-clip.md).
+        out: Folder of the checkpoint, the log and the finished model.
+        architecture: Architecture trained from scratch.
+        model: Begin from these weights instead: a name such as tiny, a Hugging Face id, a folder or a file.
+        lock_image: Freeze the image tower.
+        lock_image_unlocked_groups: But for its last groups: projection, last block with the final norm, block before,
+            ...
+        lock_text: Freeze the text tower.
+        lock_text_unlocked_groups: But for its last groups.
+        lora_rank: Train low-rank additions of this rank beside the attention's projections instead of the weights
+            (peft); they are merged in the end.
+        image_size: Side of the images in pixels; of several, one is drawn each step.
+        augmentation: sensor (crops of half or more, other colours, haze, blur and noise) or remoteclip (crops of nine
+            tenths or more); both turn and mirror.
+        zoom: Least and largest number of source pixels a training pixel of a region.
+        mix: Share of a masked set among the regions, SET=WEIGHT; 1 each by default.
+        steps: Number of steps; overrides --epochs.
+        epochs: Passes over the pictures.
+        batch_size: Pictures a step and process.
+        region_batch: Crops of masked images a step; 0 trains on pictures alone.
+        accum_freq: Parts of a batch that are encoded one after the other, to save memory; losses are of the whole
+            batch.
+        lr: Largest learning rate of AdamW.
+        warmup: Steps of linear warm-up; cosine decay follows.
+        wd: Weight decay of matrices.
+        grad_clip_norm: Greatest norm of the gradient.
+        ema: Decay of the running average of the weights that is delivered; 0 delivers the last weights.
+        siglip: Compare sentences by SigLIP's pairwise sigmoid loss instead of InfoNCE.
+        caption_weight: Weight of the comparison of pictures and sentences of a batch.
+        label_weight: Weight of the cross-entropy over the labels of a picture's set.
+        region_weight: Weight of the class-balanced cross-entropy of dense features and class words.
+        attention: Dense methods that regions are read with; of several, one is drawn each step.
+        precision: fp32, or bfloat16 autocast (faster on GPUs, and on CPUs with AVX512-BF16 or AMX).
+        layout: Of the result: a transformers folder, open_clip_model.safetensors, or both.
+
+    Returns:
+        The folder, the last losses and the time it took.
+
+    Raises:
+        UsageError: a wrong option, a list without anything to learn from, or a checkpoint of another training.
+        SourceError: the list or an image is missing or damaged.
+        WeightsError: the weights to begin from are missing or damaged.
+
+    Example:
+        >>> earthwords.train_clip("pairs.jsonl", "my-clip", model="tiny", steps=2000)
+        >>> earthwords.segment("ortho.tif", "out", text=["road", "roof"], model="my-clip")
     """
     from earthwords.data.manifest import read_manifest
     from earthwords.inference.segmenter import choose_device

@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Parameter
-
 from earthwords.errors import UsageError
+from earthwords.tasks import _options as opt
 from earthwords.tasks._training import check_positive, run
 from earthwords.tasks.train_clip import Trained, trained
 
@@ -24,42 +23,43 @@ if TYPE_CHECKING:
 HELD_OUT_IMAGES = 64
 
 
+@opt.documented
 def train_refer(
-    train_data: Path,
-    out: Path,
+    train_data: Annotated[Path, opt.ARGUMENTS],
+    out: opt.TrainOut,
     *,
-    preset: str = "refseg-tiny",
-    model: str | None = None,
-    segmenter: str | None = None,
-    words: str | None = None,
-    val_data: Path | None = None,
-    steps: int | None = None,
-    epochs: int = 200,
-    batch_size: int = 4,
-    expressions: int = 1,
-    lr: float | None = None,
-    warmup: int | None = None,
-    wd: float = 0.05,
-    beta2: float = 0.999,
-    grad_clip_norm: float | None = None,
-    ema: float | None = None,
-    precision: Literal["auto", "fp32", "amp_bf16"] = "auto",
-    seed: int = 0,
-    lora_rank: int | None = None,
-    padding: Literal["fixed", "longest"] | None = None,
-    norm: Literal["group", "batch"] | None = None,
-    local: Literal["words", "all"] | None = None,
-    faithful: bool = False,
-    dice: bool = False,
-    augmentation: Literal["none", "sensor", "mirror"] = "none",
-    grad_checkpointing: bool = False,
-    val_frequency: int = 500,
-    save_frequency: int = 500,
-    report_to: Literal["tensorboard"] | None = None,
-    device: str = "auto",
-    offline: bool = False,
-    resume: bool = True,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    preset: Annotated[str, opt.option(opt.MODEL, metavar="NAME")] = "refseg-tiny",
+    model: Annotated[str | None, opt.option(opt.MODEL, metavar="FOLDER")] = None,
+    segmenter: Annotated[str | None, opt.option(opt.MODEL, metavar="ID|PATH")] = None,
+    words: Annotated[str | None, opt.option(opt.MODEL, metavar="NAME|ID|PATH")] = None,
+    lora_rank: Annotated[int | None, opt.option(opt.MODEL, metavar="N")] = None,
+    padding: Annotated[Literal["fixed", "longest"] | None, opt.MODEL] = None,
+    norm: Annotated[Literal["group", "batch"] | None, opt.MODEL] = None,
+    local: Annotated[Literal["words", "all"] | None, opt.MODEL] = None,
+    faithful: Annotated[bool, opt.option(opt.MODEL, negative="")] = False,
+    val_data: Annotated[Path | None, opt.option(opt.READING, metavar="FILE")] = None,
+    augmentation: Annotated[Literal["none", "sensor", "mirror"], opt.READING] = "none",
+    steps: Annotated[int | None, opt.option(opt.TRAINING, metavar="N")] = None,
+    epochs: Annotated[int, opt.option(opt.TRAINING, metavar="N")] = 200,
+    batch_size: Annotated[int, opt.option(opt.TRAINING, metavar="N")] = 4,
+    expressions: Annotated[int, opt.option(opt.TRAINING, metavar="N")] = 1,
+    lr: Annotated[float | None, opt.option(opt.TRAINING, metavar="RATE")] = None,
+    warmup: Annotated[int | None, opt.option(opt.TRAINING, metavar="STEPS")] = None,
+    wd: Annotated[float, opt.option(opt.TRAINING, metavar="DECAY")] = 0.05,
+    beta2: opt.Beta2 = 0.999,
+    grad_clip_norm: Annotated[float | None, opt.option(opt.TRAINING, metavar="NORM")] = None,
+    ema: Annotated[float | None, opt.option(opt.TRAINING, metavar="DECAY")] = None,
+    dice: Annotated[bool, opt.option(opt.TRAINING, negative="")] = False,
+    precision: Annotated[Literal["auto", "fp32", "amp_bf16"], opt.TRAINING] = "auto",
+    grad_checkpointing: Annotated[bool, opt.option(opt.TRAINING, negative="")] = False,
+    seed: opt.Seed = 0,
+    val_frequency: Annotated[int, opt.option(opt.TRAINING, metavar="STEPS")] = 500,
+    save_frequency: opt.SaveFrequency = 500,
+    report_to: opt.ReportTo = None,
+    device: opt.Device = "auto",
+    resume: opt.ResumeTraining = True,
+    offline: opt.Offline = False,
+    quiet: opt.Quiet = False,
 ) -> Trained:
     """Train RSRefSeg: an image and a sentence to a mask.
 
@@ -67,76 +67,48 @@ def train_refer(
     run goes on where its last checkpoint stands. Several GPUs: `torchrun --nproc-per-node 4 -m earthwords train refer
     ...`.
 
-    Parameters
-    ----------
-    train_data
-        JSON lines: image, mask of object numbers, sentences (see docs/train-refer.md).
-    out
-        Folder of the checkpoint, the log and the finished model.
-    preset
-        refseg-tiny (from scratch, on the embedded model), rsrefseg-b, rsrefseg-l or rsrefseg2.
-    model
-        Begin from this folder of an earlier training instead; its preset counts.
-    segmenter
-        SAM's weights instead of the preset's: a Hugging Face id or a folder.
-    words
-        The dual encoder's weights instead of the preset's, likewise.
-    val_data
-        Described images for held-out figures.
-    steps
-        Number of steps; overrides --epochs.
-    epochs
-        Passes over the sentences.
-    batch_size
-        Images a step and process.
-    expressions
-        Sentences an image, which is encoded once for them.
-    lr
-        Largest learning rate of AdamW; 1e-4, refseg-tiny 1e-3.
-    warmup
-        Steps of linear warm-up from a hundredth of the rate; one in 40 by default. A cosine to a thousandth follows.
-    wd
-        Weight decay of all that learns.
-    beta2
-        Of AdamW.
-    grad_clip_norm
-        Greatest norm of the gradient; refseg-tiny 1, rsrefseg2 3, otherwise any.
-    ema
-        Decay of the running average of the weights that is delivered; 0 delivers the last weights.
-    precision
-        auto (bfloat16 autocast on GPUs, else fp32), fp32 or amp_bf16.
-    seed
-        Of weights and of everything drawn.
-    lora_rank
-        Rank of the additions to the towers; 16 by default.
-    padding
-        Of sentences: fixed (as the text tower was trained) or longest of the batch (the authors').
-    norm
-        Of the prompter: group, or batch (the authors'; across GPUs).
-    local
-        Local attention averages over words, or over all tokens (the authors').
-    faithful
-        Everything as in the authors' code.
-    dice
-        Add RSRefSeg 2's Dice loss (which rsrefseg2 has).
-    augmentation
-        none (the authors'), sensor (colour, haze, blur, noise) or mirror (that and mirror images; English sentences).
-    grad_checkpointing
-        Compute the insides of blocks again for the gradient: less memory, more time.
-    val_frequency
-        Steps between held-out figures.
-    save_frequency
-        Steps between checkpoints.
-    report_to
-        Also write the figures as event files of this program.
-    device
-        auto, cpu, cuda.
-    offline
-        Never use the network.
-    resume
-        Go on from a checkpoint in the folder.
-    quiet
-        No progress.
+    Args:
+        train_data: JSON lines: image, mask of object numbers, sentences (see docs/train-refer.md).
+        out: Folder of the checkpoint, the log and the finished model.
+        preset: refseg-tiny (from scratch, on the embedded model), rsrefseg-b, rsrefseg-l or rsrefseg2.
+        model: Begin from this folder of an earlier training instead; its preset counts.
+        segmenter: SAM's weights instead of the preset's: a Hugging Face id or a folder.
+        words: The dual encoder's weights instead of the preset's, likewise.
+        lora_rank: Rank of the additions to the towers; default: 16.
+        padding: Of sentences: fixed (as the text tower was trained) or longest of the batch (the authors').
+        norm: Of the prompter: group, or batch (the authors'; across GPUs).
+        local: Local attention averages over words, or over all tokens (the authors').
+        faithful: Everything as in the authors' code.
+        val_data: Described images for held-out figures.
+        augmentation: none (the authors'), sensor (colour, haze, blur, noise) or mirror (that and mirror images;
+            English sentences).
+        steps: Number of steps; overrides --epochs.
+        epochs: Passes over the sentences.
+        batch_size: Images a step and process.
+        expressions: Sentences an image, which is encoded once for them.
+        lr: Largest learning rate of AdamW; default: 1e-4, of refseg-tiny 1e-3.
+        warmup: Steps of linear warm-up from a hundredth of the rate; default: one in 40. A cosine to a thousandth
+            follows.
+        wd: Weight decay of all that learns.
+        grad_clip_norm: Greatest norm of the gradient; default: of refseg-tiny 1, of rsrefseg2 3, otherwise any.
+        ema: Decay of the running average of the weights that is delivered; 0 delivers the last weights; default: the
+            preset's.
+        dice: Add RSRefSeg 2's Dice loss (which rsrefseg2 has).
+        precision: auto (bfloat16 autocast on GPUs, else fp32), fp32 or amp_bf16.
+        grad_checkpointing: Compute the insides of blocks again for the gradient: less memory, more time.
+        val_frequency: Steps between held-out figures.
+
+    Returns:
+        The folder, the last losses and held-out figures, and the time it took.
+
+    Raises:
+        UsageError: a wrong option, a list without sentences, or a checkpoint of another training.
+        SourceError: the list or an image is missing or damaged.
+        WeightsError: the base weights are missing or damaged.
+
+    Example:
+        >>> earthwords.train_refer("expressions.jsonl", "my-refer", steps=2000)
+        >>> earthwords.refer("ortho.tif", "found.gpkg", text=["the largest roof"], model="my-refer")
     """
     from earthwords.data.referring import read_referring
     from earthwords.inference.segmenter import choose_device

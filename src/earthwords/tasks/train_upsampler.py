@@ -8,9 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
-
 from earthwords.errors import UsageError
+from earthwords.tasks import _options as opt
 from earthwords.tasks._sources import find_sources
 from earthwords.tasks._training import check_positive, run
 from earthwords.tasks.segment import split_bands
@@ -27,86 +26,71 @@ HELD_OUT_EVERY = 20
 HELD_OUT_BATCHES = 4
 
 
+@opt.documented
 def train_upsampler(
-    images: str,
-    out: Path,
+    images: Annotated[str, opt.ARGUMENTS],
+    out: opt.TrainOut,
     *,
-    method: Literal["simfeatup", "jbu", "anyup"] = "simfeatup",
-    backbone: Annotated[Sequence[str], Parameter(negative="", consume_multiple=True)] = ("tiny",),
-    features: str | None = None,
-    held_out: str | None = None,
-    steps: int = 2000,
-    batch_size: int = 4,
-    image_size: int | None = None,
-    width: int | None = None,
-    lr: float | None = None,
-    faithful: bool = False,
-    bands: str | None = None,
-    gsd: float | None = None,
-    precision: Literal["fp32", "amp_bf16"] = "fp32",
-    seed: int = 0,
-    validate_every: int = 200,
-    save_frequency: int = 100,
-    report_to: Literal["tensorboard"] | None = None,
-    device: str = "auto",
-    offline: bool = False,
-    resume: bool = True,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    method: Annotated[Literal["simfeatup", "jbu", "anyup"], opt.MODEL] = "simfeatup",
+    backbone: Annotated[Sequence[str], opt.several(opt.MODEL, "NAME|ID|PATH...")] = ("tiny",),
+    features: Annotated[opt.Features | None, opt.MODEL] = None,
+    width: Annotated[int | None, opt.option(opt.MODEL, metavar="CHANNELS")] = None,
+    held_out: Annotated[str | None, opt.option(opt.READING, metavar="IMAGES")] = None,
+    image_size: Annotated[int | None, opt.option(opt.READING, metavar="PIXELS")] = None,
+    bands: opt.Bands = None,
+    gsd: Annotated[float | None, opt.option(opt.READING, metavar="METRES")] = None,
+    steps: Annotated[int, opt.option(opt.TRAINING, metavar="N")] = 2000,
+    batch_size: Annotated[int, opt.option(opt.TRAINING, metavar="N")] = 4,
+    lr: Annotated[float | None, opt.option(opt.TRAINING, metavar="RATE")] = None,
+    faithful: Annotated[bool, opt.option(opt.TRAINING, negative="")] = False,
+    precision: Annotated[Literal["fp32", "amp_bf16"], opt.TRAINING] = "fp32",
+    seed: opt.Seed = 0,
+    validate_every: Annotated[int, opt.option(opt.TRAINING, metavar="STEPS")] = 200,
+    save_frequency: opt.SaveFrequency = 100,
+    report_to: opt.ReportTo = None,
+    device: opt.Device = "auto",
+    resume: opt.ResumeTraining = True,
+    offline: opt.Offline = False,
+    quiet: opt.Quiet = False,
 ) -> Trained:
     """Train FeatUp's, SimFeatUp's or AnyUp's upsampler for any backbone, on images without labels.
 
     The result is `upsampler.safetensors` in OUT, for `--upsampler-weights`, beside the log and the checkpoint that an
     interrupted run goes on from. Several GPUs: `torchrun --nproc-per-node 4 -m earthwords train upsampler ...`.
 
-    Parameters
-    ----------
-    images
-        Folder, pattern or list (@FILE) of images or georeferenced rasters of any size.
-    out
-        Folder of the checkpoint, the log and the finished upsampler.
-    method
-        simfeatup (one stage of radius 5, content kept), jbu (FeatUp: four stages of radius 3) or anyup.
-    backbone
-        CLIP weights whose features are learned from; anyup takes several.
-    features
-        penultimate (tokens that enter the last block) or the name of a dense attention. By default penultimate for
-        simfeatup, maskclip for jbu, segearth for anyup.
-    held_out
-        Images for the held-out figures, as IMAGES; by default every 20th of these, which is then not trained on.
-    steps
-        Number of steps.
-    batch_size
-        Crops a step and process.
-    image_size
-        Side of the crops in pixels; 224 by default, 448 for anyup, whose crops hold smaller ones of half the side.
-    width
-        Channels of anyup's queries and keys, a multiple of 8; 128 by default.
-    lr
-        Learning rate; 1e-3 with NAdam, 2e-4 with AdamW for anyup.
-    faithful
-        Compute simfeatup and jbu as their authors do, channel by channel and row by row: far slower, same expectation.
-    bands
-        Three band numbers or names, such as 4,3,2.
-    gsd
-        Ground sample distance to read rasters at, metres.
-    precision
-        fp32, or bfloat16 autocast.
-    seed
-        Of weights and of everything drawn.
-    validate_every
-        Steps between held-out figures.
-    save_frequency
-        Steps between checkpoints.
-    report_to
-        tensorboard: figures also as event files in OUT/tensorboard, beside OUT/log.csv.
-    device
-        auto, cpu, cuda.
-    offline
-        Never use the network.
-    resume
-        Go on from a checkpoint in the folder.
-    quiet
-        No progress.
+    Args:
+        images: Folder, pattern or list (@FILE) of images or georeferenced rasters of any size.
+        out: Folder of the checkpoint, the log and the finished upsampler.
+        method: simfeatup (one stage of radius 5, content kept), jbu (FeatUp: four stages of radius 3) or anyup.
+        backbone: CLIP weights whose features are learned from; anyup takes several.
+        features: penultimate (tokens that enter the last block) or the name of a dense attention; default: penultimate
+            for simfeatup, maskclip for jbu, segearth for anyup.
+        width: Channels of anyup's queries and keys, a multiple of 8; default: 128.
+        held_out: Images for the held-out figures, as IMAGES; default: every 20th of these, which is then not trained
+            on.
+        image_size: Side of the crops in pixels; default: 224, for anyup 448, whose crops hold smaller ones of half the
+            side.
+        gsd: Ground sample distance to read rasters at, metres a pixel.
+        steps: Number of steps.
+        batch_size: Crops a step and process.
+        lr: Learning rate; default: 1e-3 with NAdam, 2e-4 with AdamW for anyup.
+        faithful: Compute simfeatup and jbu as their authors do, channel by channel and row by row: far slower, same
+            expectation.
+        precision: fp32, or bfloat16 autocast.
+        validate_every: Steps between held-out figures.
+
+    Returns:
+        The folder, the last losses and held-out figures, and the time it took.
+
+    Raises:
+        UsageError: a wrong option, no image, or a checkpoint of another training.
+        SourceError: an image is missing or damaged.
+        WeightsError: the weights of the backbone are missing or damaged.
+
+    Example:
+        >>> earthwords.train_upsampler("scenes", "my-upsampler", backbone=["tiny"], steps=500)
+        >>> earthwords.segment("ortho.tif", "out", text=["road"], upsampler="simfeatup",
+        ...                    upsampler_weights="my-upsampler/upsampler.safetensors")
     """
     check_positive(steps=steps, batch_size=batch_size, image_size=image_size, width=width, lr=lr)
     check_positive(save_frequency=save_frequency, validate_every=validate_every)

@@ -3,117 +3,85 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
-
 from earthwords.errors import UsageError
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
+from earthwords.tasks import _options as opt
 from earthwords.tasks._progress import Bar, Talk, duration
-from earthwords.tasks.segment import TINY_NOTICE, Bands, adapt_preset, creation_options, scene_spec
-from earthwords.types import FeatureReport
+from earthwords.tasks.segment import TINY_NOTICE, adapt_preset, creation_options, scene_spec
 
 if TYPE_CHECKING:
     from earthwords.inference.feature_job import FeatureJob
     from earthwords.inference.fitted import Fit
+    from earthwords.types import FeatureReport
+else:
+    FeatureReport = object  # it loads much, and a command line reads the annotations
 
 
+@opt.documented
 def upsample(
-    src: str,
-    dst: Path,
+    src: Annotated[str, opt.ARGUMENTS],
+    dst: opt.Dst,
     *,
-    method: str | None = None,
-    components: int | Literal["all"] = 3,
-    pca: Path | None = None,
-    preset: str = DEFAULT_PRESET,
-    model: str | None = None,
-    features: str | None = None,
-    upsampler_weights: str | None = None,
-    fit: Literal["reduced", "full"] = "reduced",
-    bands: Annotated[Bands | None, Parameter(name=["--bands", "-b", "--bidx"])] = None,
-    gsd: float | None = None,
-    bounds: tuple[float, float, float, float] | None = None,
-    nodata: float | None = None,
-    stretch: str = "auto",
-    tile_size: int | None = None,
-    overlap: int | None = None,
-    blend_mode: str | None = None,
-    batch_size: int | None = None,
-    memory: str = "2GiB",
-    on_error: Literal["stop", "nodata"] = "stop",
-    co: Annotated[Sequence[str], Parameter(show_default=False)] = (),
-    device: str = "auto",
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
-    offline: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    method: Annotated[opt.Method | None, opt.MODEL] = None,
+    preset: opt.Preset = DEFAULT_PRESET,
+    model: opt.Model = None,
+    features: Annotated[opt.Features | None, opt.MODEL] = None,
+    upsampler_weights: opt.UpsamplerWeights = None,
+    fit: Annotated[Literal["reduced", "full"], opt.MODEL] = "reduced",
+    bands: opt.Bands = None,
+    gsd: opt.Gsd = None,
+    bounds: opt.Bounds = None,
+    nodata: opt.Nodata = None,
+    stretch: opt.Stretch = "auto",
+    tile_size: opt.TileSize = None,
+    overlap: opt.Overlap = None,
+    blend_mode: opt.BlendMode = None,
+    batch_size: opt.BatchSize = None,
+    components: Annotated[int | Literal["all"], opt.option(opt.OUTPUTS, metavar="N|all")] = 3,
+    pca: Annotated[Path | None, opt.option(opt.OUTPUTS, metavar="FILE")] = None,
+    co: opt.Co = (),
+    overwrite: opt.Overwrite = False,
+    on_error: opt.OnError = "stop",
+    device: opt.Device = "auto",
+    memory: opt.Memory = "2GiB",
+    offline: opt.Offline = False,
+    quiet: opt.Quiet = False,
 ) -> FeatureReport:
     """Upsample the dense features of a raster to its pixels.
 
-    The result lies exactly on the source's pixels: same CRS, transform and shape (or the part in --bounds).
+    The result lies exactly on the source's pixels: same CRS, transform and shape (or the part in `bounds`). A scene
+    that needs more than `memory` is refused.
 
-    Parameters
-    ----------
-    src
-        Raster: a path, a URL or a /vsi path; anything GDAL reads.
-    dst
-        .tif: a float32 band for every component (COG, NaN where nothing was observed), and the components beside it
-        (.pca.safetensors); .png: image, tokens and upsampled features in the same colours; a folder or no suffix:
-        features.tif, features.pca.safetensors, preview.png and report.json.
-    method
-        bilinear, jbu, simfeatup, anyup, ifa, resize-conv, or featup-implicit (fits a network to every window, for
-        small scenes); default: the preset's upsampler, else bilinear.
-    components
-        Principal components that are written, estimated from tokens of the scene; 0 or all: every channel.
-    pca
-        Components of another run (.pca.safetensors) instead of this scene's own, so that scenes can be compared.
-    preset
-        Name of a preset (see `earthwords models`) or a TOML file: weights, attention and windows.
-    model
-        Other CLIP weights: name, Hugging Face id, folder or checkpoint file.
-    features
-        Which features: penultimate (tokens that enter the last block) or an attention of the last block (vanilla,
-        maskclip, sclip, gem, clearclip, naclip, segearth); default: the preset's.
-    upsampler_weights
-        Checkpoint of the upsampler: name or file; default: the one that belongs to method and model, if any.
-    fit
-        Settings of featup-implicit: reduced (for a CPU) or full (the paper's, for a GPU).
-    bands
-        Bands used as red, green, blue, such as 4,3,2; numbers from 1, or names.
-    gsd
-        Ground sample distance to work at, metres; the output keeps the source's pixels.
-    bounds
-        West south east north in the source's CRS: only this part.
-    nodata
-        Value that means "no observation", instead of the file's own.
-    stretch
-        auto (uint8 as it is, else 2-98 %), percentile, none, or LOW,HIGH.
-    tile_size
-        Side of the windows, pixels.
-    overlap
-        Pixels that neighbouring windows share.
-    blend_mode
-        Weight of a pixel where windows overlap: mean (all alike, as in the papers), linear or cosine (less towards
-        the border of a window).
-    batch_size
-        Windows computed at once: on a CPU one a core (default: all cores), on a GPU in one call (default: 8).
-    memory
-        Memory to work with, beside the loaded model, such as 2GiB; a scene that needs more is refused.
-    on_error
-        A window that cannot be read or computed, twice: stop, or nodata (goes on; the report lists it).
-    co
-        GDAL creation option of the GeoTIFF, KEY=VAL; repeat for more.
-    device
-        auto, cpu, cuda, mps.
-    overwrite
-        Replace existing outputs.
-    offline
-        Never use the network.
-    quiet
-        No progress, no notices.
+    Args:
+        src: Raster: a path, a URL or a /vsi path; anything GDAL reads.
+        dst: .tif: a float32 band for every component (COG, NaN where nothing was observed), and the components beside
+            it (.pca.safetensors); .png: image, tokens and upsampled features in the same colours; a folder or no
+            suffix: features.tif, features.pca.safetensors, preview.png and report.json.
+        method: Upsampler; featup-implicit fits a network to every window, for small scenes; default: the preset's
+            upsampler, else bilinear.
+        features: Which features: penultimate (tokens that enter the last block) or an attention of the last block;
+            default: the preset's.
+        fit: Settings of featup-implicit: reduced (for a CPU) or full (the paper's, for a GPU).
+        components: Principal components that are written, estimated from tokens of the scene; 0 or all: every channel.
+        pca: Components of another run (.pca.safetensors) instead of this scene's own, so that scenes can be compared.
+
+    Returns:
+        What was written, with the variance that each component holds.
+
+    Raises:
+        UsageError: an option is wrong, an output exists, or the scene needs more memory than was given.
+        SourceError: the raster cannot be read, or holds no valid pixel.
+        OutputError: an output cannot be written.
+        WeightsError: the weights are missing or damaged.
+
+    Example:
+        >>> report = earthwords.upsample("ortho.tif", "features.tif", method="jbu", components=8)
+        >>> report.variance
     """
     from earthwords.geo.geotiff import cog_options
     from earthwords.inference.account import Account
@@ -125,8 +93,8 @@ def upsample(
 
     began, talk, dst = time.perf_counter(), Talk(quiet=quiet), Path(dst)
     row = adapt_preset(load_preset(preset), upsampler=None, blend=blend_mode, tile_size=tile_size, overlap=overlap)
-    method = method or _own_method(row, model, upsampler_weights, talk)
-    chosen_method(row, method)
+    chosen = method or _own_method(row, model, upsampler_weights, talk)
+    chosen_method(row, chosen)
     check_batch(batch_size)
     Account(on_error=on_error)
     count = _count(components)
@@ -141,12 +109,12 @@ def upsample(
             talk.say(TINY_NOTICE)
         with talk.download(f"loading {model or row.weights}") as report:
             upsampler = Upsampler.from_preset(
-                method,
+                chosen,
                 preset=row,
                 model=model,
                 features=features,
                 upsampler_weights=upsampler_weights,
-                fit=_fit(method, fit, steps),
+                fit=_fit(chosen, fit, steps),
                 device=device,
                 batch=batch_size,
                 offline=offline,

@@ -1,0 +1,62 @@
+"""`evaluate referring`: how well sentences point, on lists of described images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from earthwords.errors import UsageError
+from earthwords.tasks import _options as opt
+from earthwords.tasks._evaluation import REFERRING, SEGMENTATION, TASK_NAMES, Evaluation
+from earthwords.tasks._progress import Talk
+
+
+@opt.documented
+def evaluate_referring(
+    *lists: Annotated[str, opt.ARGUMENTS],
+    out: opt.ResultsFolder,
+    preset: Annotated[str, opt.option(opt.MODEL, metavar="NAME")] = "refseg-tiny",
+    model: Annotated[str | None, opt.option(opt.MODEL, metavar="PATH")] = None,
+    batch_size: Annotated[int, opt.option(opt.RUNNING, metavar="N")] = 64,
+    device: opt.Device = "auto",
+    resume: opt.ResumeMeasuring = True,
+    offline: opt.Offline = False,
+    quiet: opt.Quiet = False,
+) -> Evaluation:
+    """Measure a referring model on lists of described images: gIoU, cIoU, Pr@0.5 to 0.9.
+
+    Writes report.html, results.json, results.md and pictures; what is done with the same settings is not computed
+    again.
+
+    Args:
+        lists: JSON lines of `expressions`: image, mask of object numbers, sentences.
+        preset: Name of a referring preset (see `earthwords models`); with --model of a checkpoint of the authors, its
+            architecture.
+        model: Trained weights: a folder of `train refer`, or a checkpoint of RSRefSeg's authors.
+        batch_size: Sentences at once.
+
+    Returns:
+        The figures of every list.
+
+    Raises:
+        UsageError: no list, or no trained model.
+        SourceError: a list, an image or a mask is missing or damaged.
+        OutputError: the folder cannot be written.
+        WeightsError: the weights are missing or damaged.
+
+    Example:
+        >>> earthwords.evaluate_referring("val.jsonl", model="my-refer", out="results").entries[0].figures["gIoU"]
+    """
+    other = next((word for word in lists if word in (*TASK_NAMES, SEGMENTATION)), None)
+    if other is not None:
+        told = f"{REFERRING} is measured on lists of described images, {other} on data sets: ask for one of them."
+        raise UsageError(told)
+    if batch_size < 1:
+        raise UsageError(f"--batch-size must be at least 1, got {batch_size}.")
+    from earthwords.tasks._pointing import referring
+
+    entries, reused = referring(
+        lists, Path(out), Talk(quiet=quiet), preset=preset, model=model, batch=batch_size, device=device,
+        offline=offline, resume=resume,
+    )  # fmt: skip
+    return Evaluation(out=Path(out), entries=entries, reused=reused, left_out=())

@@ -1,0 +1,236 @@
+"""`evaluate scenes`: RemoteCLIP's suite and RS-TransCLIP's transduction, on images or stored embeddings."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from earthwords.errors import SourceError, UsageError, did_you_mean
+from earthwords.presets import DEFAULT_PRESET, load_preset
+from earthwords.tasks import _options as opt
+from earthwords.tasks._evaluation import KINDS, TASK_NAMES, Evaluation
+from earthwords.tasks._progress import Talk
+
+if TYPE_CHECKING:
+    from earthwords.data.scene_sets import SceneSet
+    from earthwords.evaluation.report import Entry
+    from earthwords.evaluation.suite import Options, Source
+
+
+@opt.documented
+def evaluate_scenes(
+    *what: Annotated[str, opt.ARGUMENTS],
+    out: opt.ResultsFolder,
+    data: Annotated[Path | None, opt.option(opt.ARGUMENTS, metavar="FOLDER")] = None,
+    embeddings: Annotated[Path | None, opt.option(opt.ARGUMENTS, metavar="PATH")] = None,
+    templates: Annotated[str | None, opt.option(opt.WORDS, metavar="NAME|FILE")] = None,
+    names: Annotated[Path | None, opt.option(opt.WORDS, metavar="FILE")] = None,
+    ensemble: Annotated[Literal["raw", "normalised"], opt.WORDS] = "raw",
+    numbers: Annotated[Literal["words", "digits"], opt.WORDS] = "words",
+    preset: opt.Preset = DEFAULT_PRESET,
+    model: Annotated[str | None, opt.option(opt.MODEL, metavar="NAME|ID|PATH")] = None,
+    bands: opt.Bands = None,
+    nodata: opt.Nodata = None,
+    stretch: opt.Stretch = "auto",
+    image_size: Annotated[int | None, opt.option(opt.READING, metavar="PIXELS")] = None,
+    fit: Annotated[Literal["crop", "square"], opt.READING] = "crop",
+    split: Annotated[Literal["train", "validation", "test", "all"] | None, opt.MEASURING] = None,
+    probe: Annotated[Literal["logistic", "sgd"], opt.MEASURING] = "logistic",
+    select: Annotated[Literal["validation", "test"], opt.MEASURING] = "validation",
+    neighbours: Annotated[int, opt.option(opt.MEASURING, metavar="N")] = 20,
+    seed: Annotated[int, opt.option(opt.MEASURING, metavar="N")] = 0,
+    batch_size: Annotated[int, opt.option(opt.RUNNING, metavar="N")] = 64,
+    device: opt.Device = "auto",
+    resume: opt.ResumeMeasuring = True,
+    offline: opt.Offline = False,
+    quiet: opt.Quiet = False,
+) -> Evaluation:
+    """Measure a dual encoder on whole images: classification, retrieval, counting.
+
+    Writes report.html, results.json, results.md and plots; what is done with the same settings is not computed again.
+
+    Args:
+        what: Tasks (zero-shot, transductive, linear-probe, knn, few-shot, retrieval, multi-label, counting) and names
+            of data sets, in any order; without a data set: every one known in --data that a task fits.
+        data: Folder of a data set, or of several: folders of images, one a class, or JSON records with sentences.
+        embeddings: Folder or file of stored embeddings instead of images and a model.
+        templates: Prompts around class names: a set's name or file; default: those RemoteCLIP uses for the data set.
+        names: JSON file with words for classes, {"folder": "words"}.
+        ensemble: Mean of the prompts' vectors as they are (raw, RemoteCLIP) or each of length 1 first (normalised).
+        numbers: Counting with one ... ten, or 1 ... 10.
+        model: Other CLIP weights: name, Hugging Face id, folder or checkpoint file; one of several in --embeddings.
+        image_size: Side of what the model sees, pixels; default: the model's own.
+        fit: crop: the shorter side is resized, the middle square kept (CLIP); square: both sides are resized.
+        split: Images that are measured; default: the test split, or all where files tell no splits.
+        probe: Linear probe: logistic (regression to its optimum) or sgd (RemoteCLIP's recipe).
+        select: What chooses a probe's settings: validation, or test as in RemoteCLIP's code (optimistic; the results
+            say so).
+        neighbours: k of knn.
+        seed: Of validation images drawn, shots and random search.
+        batch_size: Images encoded at once.
+
+    Returns:
+        Every figure, and what was left out.
+
+    Raises:
+        UsageError: an unknown task or data set, a wrong option, or a task that does not fit the only set.
+        SourceError: images, records or embeddings are missing or damaged.
+        OutputError: the folder cannot be written.
+        WeightsError: the weights are missing or damaged.
+
+    Example:
+        >>> found = earthwords.evaluate_scenes("zero-shot", "knn", data="sets/ucmerced21", out="results")
+        >>> found.entries[0].figures["top1"]
+    """
+    tasks, sets = _sorted_out(what)
+    if (data is None) == (embeddings is None):
+        raise UsageError("Give either --data ROOT (images) or --embeddings FOLDER, one of them.")
+    if neighbours < 1 or batch_size < 1:
+        raise UsageError(f"--neighbours and --batch-size must be at least 1, got {neighbours} and {batch_size}.")
+    scenes = [] if data is None else _find(Path(data), sets, _names(names))
+    stored = None if embeddings is None else _stored(Path(embeddings), sets, model)
+
+    from earthwords.evaluation.suite import Options
+
+    talk = Talk(quiet=quiet)
+    options = Options(
+        split=split, ensemble=ensemble, probe=probe, select=select, seed=seed, neighbours=neighbours, numbers=numbers
+    )
+    if stored is not None:
+        return _run(stored, len(stored), tasks, options, Path(out), resume, talk)
+    from earthwords.tasks._pictures import pictures
+    from earthwords.tasks.segment import split_bands
+
+    sources = pictures(
+        scenes, talk, model=model or load_preset(preset).weights, templates=templates, side=image_size, fit=fit,
+        bands=split_bands(bands), nodata=nodata, stretch=stretch, batch=batch_size, device=device, offline=offline,
+    )  # fmt: skip
+    return _run(sources, len(scenes), tasks, options, Path(out), resume, talk)
+
+
+def _run(
+    sources: Iterable[Source],
+    count: int,
+    tasks: Sequence[str],
+    options: Options,
+    folder: Path,
+    resume: bool,
+    talk: Talk,
+) -> Evaluation:
+    """Every task on every source, each written down when done; of several, one that does not fit is left out."""
+    from earthwords import __version__
+    from earthwords.evaluation.page import PAGE
+    from earthwords.evaluation.report import read_results, write_plots, write_results
+
+    kept = {entry.key: entry for entry in read_results(folder)}
+    done: list[Entry] = []
+    left_out: list[str] = []
+    reused = 0
+    for source, task in ((source, task) for source in sources for task in tasks):
+        try:
+            entry, new = _entry(source, task, options, kept if resume else {}, talk)
+        except UsageError as error:
+            if count * len(tasks) == 1:
+                raise
+            left_out.append(f"{task} on {source.name}: {error}")
+            talk.say(f"Left out: {left_out[-1]}")
+            continue
+        done.append(entry)
+        reused += not new
+        kept[entry.key] = entry
+        if new:
+            write_plots(folder, entry)
+            write_results(folder, list(kept.values()), version=__version__)
+    if not done:
+        raise UsageError(left_out[0])
+    if not (folder / PAGE).exists():
+        write_results(folder, list(kept.values()), version=__version__)
+    return Evaluation(out=folder, entries=tuple(done), reused=reused, left_out=tuple(left_out))
+
+
+def _entry(source: Source, task: str, options: Options, kept: dict[Any, Entry], talk: Talk) -> tuple[Entry, bool]:
+    """A task's result, and whether it was computed now."""
+    from dataclasses import replace
+
+    from earthwords import __version__
+    from earthwords.evaluation.report import Entry
+    from earthwords.evaluation.suite import TASKS
+
+    row = TASKS[task]
+    used = {name: getattr(options, name) for name in row.settings}
+    settings = {**source.about, **{name: "default" if value is None else value for name, value in used.items()}}
+    settings = json.loads(json.dumps({**settings, "data": source.fingerprint, "earthwords": __version__}))
+    before = kept.get((source.name, source.model, task))
+    if before is not None and before.settings == settings:
+        return before, False
+    began = time.perf_counter()
+    talk.say(f"{task} on {source.name} with {source.model}")
+    draws = len(options.shots) * options.seeds if task == "few-shot" else 0
+    with talk.bar(task, draws, unit="probes") as tick:
+        figures = row.run(source, replace(options, tick=tick))
+    figures = json.loads(json.dumps(figures))
+    return Entry(
+        task=task, dataset=source.name, model=source.model, settings=settings, classes=row.classes(source),
+        figures=figures, seconds=round(time.perf_counter() - began, 3),
+    ), True  # fmt: skip
+
+
+def _sorted_out(what: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Tasks, and names of data sets."""
+    tasks = list(dict.fromkeys(word for word in what if word in TASK_NAMES))
+    kind = next((word for word in what if word in KINDS), None)
+    if kind is not None and tasks:
+        raise UsageError(f"{kind} is measured apart from {tasks[0]}: earthwords evaluate {kind} --help.")
+    if not tasks:
+        wrong = next(iter(what), None)
+        known = TASK_NAMES
+        told = f" {wrong!r} is none; {did_you_mean(wrong, known)}" if wrong else f" {did_you_mean('', known)}"
+        raise UsageError(f"Name a task to measure.{told}")
+    return tasks, list(dict.fromkeys(word for word in what if word not in TASK_NAMES))
+
+
+def _find(root: Path, sets: Sequence[str], names: dict[str, str]) -> list[SceneSet]:
+    """The data sets named, or all there are."""
+    from earthwords.data.scene_sets import find_scene_sets, is_scene_set, read_scene_set
+
+    if not root.is_dir():
+        raise UsageError(f"There is no folder {root}; --data is a data set, or a folder of data sets.")
+    for name in sets:
+        if not (root / name).is_dir():
+            there = [each.name for each in sorted(root.iterdir()) if is_scene_set(each)]
+            hint = did_you_mean(name, [*TASK_NAMES, *there])
+            raise UsageError(f"{name!r} is no task, and no data set in {root}. {hint}")
+    found = [root / name for name in sets] or find_scene_sets(root)
+    if not found:
+        raise UsageError(f"{root} holds no data set: folders of images, one a class, or a JSON of records.")
+    return [read_scene_set(folder, names=names) for folder in found]
+
+
+def _stored(path: Path, sets: Sequence[str], model: str | None) -> Sequence[Source]:
+    """Stored embeddings, of all models or the one named."""
+    from earthwords.evaluation.embeddings import read_stored
+
+    if sets:
+        hint = did_you_mean(sets[0], TASK_NAMES)
+        raise UsageError(f"{sets[0]!r} is no task. {hint} (--embeddings names the data set itself.)")
+    found = read_stored(path)
+    chosen = [each for each in found if model in (None, each.model)]
+    if not chosen:
+        raise UsageError(f"There is no {model!r} in {path}. {did_you_mean(str(model), [each.model for each in found])}")
+    return chosen
+
+
+def _names(path: Path | None) -> dict[str, str]:
+    """Words for the folders of classes."""
+    if path is None:
+        return {}
+    try:
+        table = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise SourceError(f"Cannot read the class names in {path}: {error}.") from error
+    if not isinstance(table, dict) or not all(isinstance(words, str) and words.strip() for words in table.values()):
+        raise UsageError(f'{path} must be a JSON object such as {{"BareLand": "bare land"}}.')
+    return table

@@ -1,0 +1,98 @@
+"""`evaluate segmentation`: presets, and what they are made of, on labelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+
+from earthwords.errors import UsageError
+from earthwords.presets import DEFAULT_PRESET
+from earthwords.tasks import _options as opt
+from earthwords.tasks._evaluation import REFERRING, SEGMENTATION, TASK_NAMES, Evaluation
+from earthwords.tasks._progress import Talk
+
+if TYPE_CHECKING:
+    Names: TypeAlias = str | Sequence[str]
+else:
+    Names = Sequence[str]  # what the command line shows
+
+
+@opt.documented
+def evaluate_segmentation(
+    *sets: Annotated[str, opt.ARGUMENTS],
+    out: opt.ResultsFolder,
+    data: Annotated[Path | None, opt.option(opt.ARGUMENTS, metavar="FOLDER")] = None,
+    threshold: Annotated[float | None, opt.option(opt.WORDS, metavar="PROBABILITY")] = None,
+    templates: opt.Templates = None,
+    preset: Annotated[Names, opt.option(opt.MODEL, metavar="NAME|FILE")] = (DEFAULT_PRESET,),
+    model: opt.Model = None,
+    bands: opt.Bands = None,
+    nodata: opt.Nodata = None,
+    stretch: opt.Stretch = "auto",
+    image_size: Annotated[int | None, opt.option(opt.READING, metavar="PIXELS")] = None,
+    compare: Annotated[Literal["attention", "upsampler", "bias", "templates", "backbone"] | None, opt.MEASURING] = None,
+    backbones: Annotated[str | None, opt.option(opt.MEASURING, metavar="NAME,...")] = None,
+    most: Annotated[int | None, opt.option(opt.MEASURING, metavar="N")] = None,
+    examples: Annotated[int, opt.option(opt.OUTPUTS, metavar="N")] = 3,
+    batch_size: opt.BatchSize = None,
+    device: opt.Device = "auto",
+    workers: opt.Workers = 1,
+    cluster: opt.Cluster = None,
+    resume: opt.ResumeMeasuring = True,
+    offline: opt.Offline = False,
+    quiet: opt.Quiet = False,
+) -> Evaluation:
+    """Measure presets on labelled images: IoU of every class, mIoU, accuracy, edges.
+
+    Writes report.html, results.json, results.md, pictures and plots; an image that is done with the same settings is
+    not computed again.
+
+    Args:
+        sets: Names of `earthwords data list`; without one: all that are in --data.
+        data: Folder of a set, or of several, as `earthwords data prepare` makes them.
+        threshold: The fixed threshold (0..1), beside the one tuned for the set; default: the preset's.
+        preset: Presets to measure: names or TOML files; repeat, or separate by commas.
+        image_size: Longer side of an image before it is cut into windows, 0 for its own pixels; default: 448 for
+            presets of papers on their sets.
+        compare: Exchange this part of each preset for all there are.
+        backbones: CLIP weights that --compare backbone goes through, commas between; default: those that are here.
+        most: So many images of each set, evenly drawn, for a look.
+        examples: Pictures of so many of the best, median and worst images.
+
+    Returns:
+        The figures of every preset on every set, and what was left out.
+
+    Raises:
+        UsageError: an unknown set or preset, a wrong option, or no data.
+        SourceError: an image or its labels are missing or damaged.
+        OutputError: the folder cannot be written.
+        WeightsError: the weights are missing or damaged.
+
+    Example:
+        >>> found = earthwords.evaluate_segmentation("loveda", data="sets", out="results", preset="tiny")
+        >>> found.entries[0].figures["tuned"]["mIoU"]
+    """
+    other = next((word for word in sets if word in (*TASK_NAMES, REFERRING)), None)
+    if other is not None:
+        raise UsageError(f"{SEGMENTATION} is measured on sets of its own, apart from {other}: ask for one of them.")
+    if data is None:
+        raise UsageError(f"{SEGMENTATION} needs images: give --data ROOT, a set or a folder of sets.")
+    from earthwords.tasks._segmentation import Options, segmentation
+    from earthwords.tasks.segment import split_bands
+
+    numbers = split_bands(bands)
+    chosen = Options(
+        bands=None if numbers is None else tuple(numbers), nodata=nodata, stretch=stretch, threshold=threshold,
+        templates=templates, model=model, image_size=image_size, compare=compare, backbones=_split(backbones or ""),
+        most=most, examples=examples, batch=batch_size, device=device, workers=workers, cluster=cluster,
+        resume=resume, offline=offline,
+    )  # fmt: skip
+    bench = segmentation(sets, Path(out), Talk(quiet=quiet), data=Path(data), presets=_split(preset), options=chosen)
+    return Evaluation(out=Path(out), entries=tuple(bench.entries), reused=bench.reused, left_out=tuple(bench.left_out))
+
+
+def _split(names: Names) -> tuple[str, ...]:
+    """Names separated by commas, or several of those."""
+    texts = [names] if isinstance(names, str) else names
+    return tuple(name.strip() for text in texts for name in text.split(",") if name.strip())
