@@ -204,7 +204,7 @@ def test_from_a_training_that_was_stopped_to_a_mask_on_the_map(
 
     image, mask = read_referring(path).lines[2].load()
     scene = write_raster(tmp_path / "scene.tif", np.moveaxis(image, -1, 0), photometric="RGB")
-    assert command("refer", scene, "both roofs", tmp_path / "roofs.tif", "--model", out, "--quiet").code == 0
+    assert command("refer", scene, tmp_path / "roofs.tif", "-t", "both roofs", "--model", out, "--quiet").code == 0
     with rasterio.open(scene) as source, rasterio.open(tmp_path / "roofs.tif") as found:
         assert found.transform == source.transform and found.crs == source.crs
         marked = found.read(1) == 0
