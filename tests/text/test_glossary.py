@@ -236,6 +236,8 @@ def test_everyday_words() -> None:
         ("耕地图斑", "cropland"),
         ("学校用地", "school"),
         ("鸟类", "bird"),
+        ("倒塌的房屋", "collapsed building"),
+        ("红色的屋顶", "red roof"),
         ("工业用地", "industrial area"),
         ("其他类别", "background"),
     ],

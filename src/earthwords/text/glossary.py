@@ -15,7 +15,7 @@ from functools import lru_cache
 from importlib import resources
 
 HAN = re.compile("[\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
-PARTICLES = ("类别", "类型", "地物", "区域", "范围", "目标", "图斑", "要素", "用地", "类", "的", "等")
+PARTICLES = ("类别", "类型", "地物", "区域", "范围", "目标", "图斑", "要素", "用地", "类", "等")
 """Endings that add nothing to a term: 道路类, 水体区域, 飞机目标."""
 ORDINARY = """
     上海 海南 青海 河南 河北 湖南 湖北 山东 山西 江苏 江西 浙江 黑龙江 云南 吉林 桂林 香港 台湾 烟台 土耳其 人工 人口
@@ -44,7 +44,8 @@ TRADITIONAL = """
     驅驱 駁驳 駝驼 駱骆 騎骑 魚鱼 鮮鲜 鯨鲸 鳥鸟 雞鸡 鷄鸡 鴉鸦 鵝鹅 麥麦 黃黄 龍龙 龜龟 羣群 綑捆 製制 佈布 昇升 領领
     點点 學学 術术 衚胡 衕同 紐纽 橫横 麵面 戰战 鬥斗 隻只 喬乔 蘚藓 條条 拋抛 濟济 稈秆 檯台 枱台 鞦秋 韆千 濃浓 磧碛
     註注 衞卫 東东 蘇苏 絡络 氈毡 蓮莲 漬渍 鍋锅 雙双 箏筝 蘭兰 蘿萝 蔔卜 薩萨 筆笔 腦脑 遙遥 鍵键 爐炉 鐘钟 錶表 櫥橱
-    籠笼 紙纸 墊垫 紡纺 織织 簾帘 傢家 記记 張张
+    籠笼 紙纸 墊垫 紡纺 織织 簾帘 傢家 記记 張张 廁厕 銀银 連连 輔辅 專专 應应 塹堑 聲声 導导 邏逻 鋒锋 預预 與与 錨锚
+    禿秃 陣阵 話话 續续 洩泄 個个 狀状
 """
 """Traditional characters, each with the simplified one after it: those that the terms of the table are written with."""
 SIMPLIFIED = {ord(pair[0]): pair[1] for pair in TRADITIONAL.split()}
@@ -84,14 +85,16 @@ def is_chinese(word: str) -> bool:
 def translate(word: str) -> str | None:
     """The best English word for a Chinese term: "建筑物" is "building"; None for what is not in the table.
 
-    White space, full-width and traditional characters and endings such as 类 or 区域 make no difference. A sentence
-    ("湖边的大楼") is no term.
+    White space, full-width and traditional characters, endings such as 类 or 区域 and the particle 的 (倒塌的建筑 is
+    倒塌建筑) make no difference. A sentence ("湖边的大楼") is no term.
     """
     text = _tidy(word)
-    while text and text not in _by_chinese():
-        shorter = (text.removesuffix(end) for end in PARTICLES if text.endswith(end))
-        text = next(shorter, "")
-    return _by_chinese()[text].english[0] if text else None
+    for form in (text, text.replace("的", "")):
+        while form and form not in _by_chinese():
+            form = next((form.removesuffix(end) for end in PARTICLES if form.endswith(end)), "")
+        if form:
+            return _by_chinese()[form].english[0]
+    return None
 
 
 def nearest_chinese(word: str, n: int = 3) -> tuple[str, ...]:
