@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,8 +118,8 @@ def test_a_string_instead_of_words(scene_file: Path, tmp_path: Path) -> None:
     [
         (["--preset", "segearth"], "Unknown preset 'segearth'. Did you mean 'segearth-ov'?"),
         (["--preset", "mine.toml"], "Cannot read the preset mine.toml"),
-        (["--attention", "clearclp"], "Unknown attention 'clearclp'. Did you mean 'clearclip'?"),
-        (["--upsampler", "simfeatupp"], "Unknown upsampler 'simfeatupp'. Did you mean 'simfeatup'?"),
+        (["--attention", "clearclp"], 'for --attention. Choose from: "vanilla"'),
+        (["--upsampler", "simfeatupp"], 'Did you mean "simfeatup"?'),
         (["--templates", "openai_80"], "Unknown template set 'openai_80'. Did you mean 'openai80'?"),
         (["--device", "gpu"], "Device 'gpu' is not available here"),
         (["--co", "COMPRESS"], "Creation option 'COMPRESS' is not KEY=VAL"),
@@ -137,6 +139,23 @@ def test_a_string_instead_of_words(scene_file: Path, tmp_path: Path) -> None:
 )
 def test_wrong_options(segment: Segment, scene_file: Path, tmp_path: Path, options: list[str], fragment: str) -> None:
     segment(scene_file, tmp_path / "out", *options).failed(2, fragment)
+    assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ({"attention": "clearclp"}, "Unknown attention 'clearclp'. Did you mean 'clearclip'?"),
+        ({"upsampler": "simfeatupp"}, "Unknown upsampler 'simfeatupp'. Did you mean 'simfeatup'?"),
+        ({"blend_mode": "max"}, "Unknown blend mode 'max'. Known: cosine, linear, mean."),
+        ({"probabilities": "int8"}, "Probabilities are one of no, uint8, float32"),
+    ],
+)
+def test_python_is_told_too(
+    micro: Path, scene_file: Path, tmp_path: Path, option: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(UsageError, match=re.escape(sentence)):
+        earthwords.segment(str(scene_file), tmp_path / "out", text=["road"], model=str(micro), quiet=True, **option)
     assert names(tmp_path) == set()
 
 
