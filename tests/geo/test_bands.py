@@ -87,10 +87,14 @@ def test_a_repeated_band_is_noted() -> None:
     assert "repeated three times" in choice.notes[0]
 
 
-@pytest.mark.parametrize("roles", [("gray",), ("gray", "alpha")])
-def test_one_band_is_not_enough(roles: tuple[str, ...]) -> None:
-    with pytest.raises(UsageError, match=r"has 1 band and three are needed.*--bands 1,1,1"):
-        choose_bands(bands(*roles))
+@pytest.mark.parametrize(
+    ("roles", "number"), [(("gray",), 1), (("gray", "alpha"), 1), (("alpha", "undefined"), 2), (("undefined",), 1)]
+)
+def test_one_band_is_repeated_and_that_is_said(roles: tuple[str, ...], number: int) -> None:
+    choice = choose_bands(bands(*roles))
+    assert choice.numbers == (number,) * 3
+    assert choice.repeated and choice.true_colour is False
+    assert choice.notes == (f"Band {number} repeated three times as red, green, blue (the only one).",)
 
 
 def test_two_bands_are_not_enough() -> None:
@@ -119,3 +123,57 @@ def test_a_name_of_two_bands_is_refused() -> None:
     doubled = bands("gray", "undefined", "undefined", names=("a", "a", "b"))
     with pytest.raises(UsageError, match=r"Several bands are named 'a' \(numbers 1, 2\)"):
         choose_bands(doubled, ["a", "b", "b"])
+
+
+@pytest.mark.parametrize(
+    ("roles", "names", "wanted", "parts", "true_colour"),
+    [
+        (("red", "green", "blue"), (), None, ("red", "green", "blue"), True),
+        (("gray", "undefined", "undefined", "undefined"), (), None, ("", "", ""), None),
+        (("gray", "undefined", "undefined", "undefined"), (), [4, 3, 2], ("", "", ""), None),
+        (("blue", "green", "red", "undefined"), ("", "", "", "NIR"), [4, 3, 2], ("nir", "red", "green"), False),
+        (("undefined",) * 4, ("B2", "B3", "B4", "B8"), [3, 2, 1], ("red", "green", "blue"), True),
+        (("undefined",) * 4, ("B02", "B03", "B04", "B08"), [4, 3, 2], ("nir/pan", "red", "green"), False),
+        (("undefined",) * 4, ("Blue", "Green", "Red", "Near Infrared"), [4, 3, 2], ("nir", "red", "green"), False),
+        (("palette",), (), None, ("red", "green", "blue"), True),
+        (("undefined",) * 3, ("VV", "VH", "ratio"), None, ("", "", ""), None),
+        # GDAL calls the bands of a stack of bytes red, green and blue unless told otherwise
+        (("red", "green", "blue"), ("nir", "red", "green"), None, ("nir", "red", "green"), False),
+    ],
+)
+def test_what_is_known_of_the_colours(
+    roles: tuple[str, ...],
+    names: tuple[str, ...],
+    wanted: list[int] | None,
+    parts: tuple[str, ...],
+    true_colour: bool | None,
+) -> None:
+    choice = choose_bands(bands(*roles, names=names), wanted)
+    assert choice.parts == parts
+    assert choice.true_colour is true_colour
+
+
+def test_names_count_more_than_the_colours_that_gdal_makes_up() -> None:
+    choice = choose_bands(bands("red", "green", "blue", "alpha", names=("B02", "B03", "B04", "B08")))
+    assert choice.numbers == (3, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers", "sensor"),
+    [
+        (("SR_B1", "SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B7", "ST_B6"), (3, 2, 1), "Landsat 4 to 7"),
+        (("SR_B1", "SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B7"), (3, 2, 1), "Landsat 4 to 7"),
+        (("SR_B1", "SR_B2", "SR_B3"), (3, 2, 1), "Landsat 4 to 7"),
+        (("SR_B1", "SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B6", "SR_B7"), (4, 3, 2), "Landsat 8"),
+        (("SR_B2", "SR_B3", "SR_B4"), (3, 2, 1), "Landsat 8"),
+    ],
+)
+def test_landsats_are_told_apart(names: tuple[str, ...], numbers: tuple[int, ...], sensor: str) -> None:
+    choice = choose_bands(bands(*["undefined"] * len(names), names=names))
+    assert choice.numbers == numbers
+    assert sensor in choice.notes[0]
+
+
+def test_text_is_taken_as_on_the_command_line() -> None:
+    assert choose_bands(PLAIN4, "4,3, 2").numbers == (4, 3, 2)
+    assert choose_bands(BGRN, "nir,red,green").numbers == (4, 3, 2)

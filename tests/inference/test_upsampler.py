@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from affine import Affine
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel
 
@@ -83,8 +84,11 @@ def test_images_come_from_arrays_and_files(micro: Path, scene_file: Path, image:
     west, north = 326_417.5 + 0.5 * 20, 2_781_133.0 - 0.5 * 10
     part = up.image(scene_file, bounds=(west, north - 0.5 * 30, west + 0.5 * 50, north))
     assert torch.equal(part, file[:, :, 10:40, 20:70])
-    with pytest.raises(UsageError, match="bands, gsd, bounds and nodata are for files"):
-        up.image(image, gsd=1.0)
+    with pytest.raises(UsageError, match="bands are for files"):
+        up.image(image, bands=[3, 2, 1])
+    placed = {"transform": Affine(0.5, 0, 326_417.5, 0, -0.5, 2_781_133.0), "crs": "EPSG:32640"}
+    same = up.image(image, bounds=(west, north - 0.5 * 30, west + 0.5 * 50, north), nodata=0, **placed)
+    assert torch.equal(same, part)
 
 
 @pytest.mark.parametrize("name", ["penultimate", "vanilla", "maskclip", None])

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp
 from rasterio.io import DatasetReader
 
 from earthwords.errors import UsageError, unknown
+from earthwords.geo.sensors import SENSORS, Sensor, code_of, find_sensor, is_position
 
 RGB = ("red", "green", "blue")
+Bands = Sequence[int | str] | str
+"""Three numbers or names, the name of a sensor, or such names and numbers separated by commas."""
 
+_TM = ("sr_b3", "sr_b2", "sr_b1")
 DESCRIPTIONS: tuple[tuple[tuple[str, str, str], str], ...] = (
     (RGB, ""),
     (("r", "g", "b"), ""),
     (("b04", "b03", "b02"), "as in Sentinel-2"),
     (("b4", "b3", "b2"), "as in Sentinel-2 and Landsat 8"),
+    (_TM, "as in Landsat 4 to 7"),
     (("sr_b4", "sr_b3", "sr_b2"), "as in Landsat 8"),
 )
 """Band descriptions taken for red, green and blue, and the sensor that names them so."""
@@ -49,6 +55,26 @@ class BandChoice:
     through_palette: bool = False
     """The one band holds indices of the colour table, which gives the three colours."""
     notes: tuple[str, ...] = ()
+    sensor: str | None = None
+    """The sensor that was asked for: a name of `SENSORS`."""
+    parts: tuple[str, str, str] = ("", "", "")
+    """What the three show as far as the file or the sensor tells, such as `"red"` or `"nir"`, `"nir/pan"` for one of
+    them; else empty."""
+
+    @property
+    def repeated(self) -> bool:
+        """Whether one band stands for all three colours, which makes a grey picture."""
+        return len(set(self.numbers)) == 1 and not self.through_palette
+
+    @property
+    def true_colour(self) -> bool | None:
+        """Whether the three are red, green and blue; None: nobody says."""
+        if self.through_palette:
+            return True
+        told = [(part.split("/"), colour) for part, colour in zip(self.parts, RGB, strict=True) if part]
+        if len(set(self.numbers)) < 3 or any(colour not in parts for parts, colour in told):
+            return False
+        return True if self.parts == RGB else None
 
 
 def bands_of(dataset: DatasetReader) -> tuple[Band, ...]:
@@ -73,28 +99,101 @@ def _roles(dataset: DatasetReader) -> tuple[ColorInterp, ...]:
         return tuple(dataset.colorinterp)
 
 
-def choose_bands(bands: Sequence[Band], wanted: Sequence[int | str] | None = None) -> BandChoice:
+def choose_bands(bands: Sequence[Band], wanted: Bands | None = None) -> BandChoice:
     """Three bands out of `bands`.
 
-    `wanted` holds numbers (1-based) or names, and may repeat a band. Without it: the colour
-    interpretation, else well-known descriptions, else a colour table, else the first three bands.
+    `wanted` holds numbers (1-based) or names, and may repeat a band, or it names a sensor of `SENSORS`. Without it: the
+    names of the bands where they are well known, else the colour interpretation, else a colour table, else the first
+    three bands; a single band is repeated.
 
     Raises:
-        UsageError: `wanted` names no such band or not three of them, or the raster has fewer than three.
+        UsageError: `wanted` names no such band or not three of them, the bands are not those of the sensor, or the
+            raster has two bands.
     """
     if wanted is not None:
-        return _choose_wanted(bands, wanted)
+        return _choose_wanted(bands, as_items(wanted))
     colours = [band for band in bands if band.role != "alpha"]
-    choice = _by_role(colours) or _by_description(colours) or _by_palette(colours)
-    return choice or _first_three(colours)
+    by_role, by_name = _by_role(colours), _by_description(colours)
+    if by_role is not None and by_name is not None and by_role.numbers == by_name.numbers:
+        by_name = None
+    return by_name or by_role or _by_palette(colours) or _first_three(colours)
+
+
+def as_items(wanted: Bands) -> tuple[int | str, ...]:
+    """Numbers and names one by one: `"4,3,2"` as `(4, 3, 2)`."""
+    if not isinstance(wanted, str):
+        return tuple(wanted)
+    return tuple(int(part) if part.strip().isdigit() else part.strip() for part in wanted.split(","))
 
 
 def _choose_wanted(bands: Sequence[Band], wanted: Sequence[int | str]) -> BandChoice:
+    row = find_sensor(str(wanted[0])) if len(wanted) == 1 else None
+    if row is not None:
+        return _by_sensor(bands, row)
+    if len(wanted) == 1 and not _is_number(wanted[0]):
+        known = {name for band in bands for name in (band.description.lower(), band.role) if name} - {"undefined"}
+        if str(wanted[0]).strip().lower() not in known:
+            raise unknown("band or sensor", str(wanted[0]), known | set(SENSORS))
     chosen = [_find(bands, item) for item in wanted]
     if len(chosen) != 3:
         listed = ",".join(str(item) for item in wanted) or "none"
         raise UsageError(f"Three bands are needed (red, green, blue), got {len(chosen)}: {listed}. {_hint(chosen)}")
-    return _as_choice(chosen, why="as asked")
+    return _as_choice(chosen, why="as asked", parts=_parts(bands))
+
+
+def _is_number(item: int | str) -> bool:
+    return str(item).strip().lstrip("+-").isdigit()
+
+
+def _by_sensor(bands: Sequence[Band], row: Sensor) -> BandChoice:
+    """What a sensor's row says: by the names of the bands, else by their colours, else by their order."""
+    colours = [band for band in bands if band.role != "alpha"]
+    named = [band for band in colours if not is_position(band.description, band.number, letter=False)]
+    found = {colour: [band for band in named if row.part(code_of(band.description)) == colour] for colour in RGB}
+    if all(found.values()):
+        return _as_sensor(row, [_only(colour, found[colour]) for colour in RGB], named)
+    if not all(is_position(band.description, band.number) for band in colours):
+        listed = ", ".join(band.description for band in named[:8]) + (", ..." if len(named) > 8 else "")
+        missing = ", ".join(colour for colour in RGB if not found[colour])
+        raise UsageError(
+            f"The bands are named {listed}, of which none is the {missing} of {row.name}; name another sensor, or the "
+            "bands by number, such as --bands 3,2,1."
+        )
+    by_role = _by_role(colours)
+    if by_role is not None:
+        note = f"{_chosen(by_role.numbers)} ({row.name}, by their colour interpretation)."
+        return replace(by_role, sensor=row.name, notes=(note,))
+    order = row.order(len(colours))
+    if order is None:
+        counts = ", ".join(sorted({str(len(order.split())) for order in row.orders}, key=int))
+        raise UsageError(
+            f"The raster has {_counted(colours)} that it does not name, and {row.name} comes with {counts}; "
+            "name the bands by number, such as --bands 3,2,1."
+        )
+    chosen = [colours[order.index(colour)] for colour in RGB]
+    why = f"{row.name}, by the order {' '.join(order)}, as the file does not name them"
+    return _as_choice(chosen, why=why, names=RGB, parts=RGB, sensor=row.name)
+
+
+def _as_sensor(row: Sensor, chosen: Sequence[Band], named: Sequence[Band]) -> BandChoice:
+    """By names; a band that the sensor does not have shows that it is another one."""
+    codes = {code for codes in row.codes.values() for code in codes.split()}
+    for band in named:
+        code = code_of(band.description)
+        if codes and code not in codes and re.fullmatch(r"(?:s[rt]_)?b\d+a?", code):
+            raise UsageError(
+                f"Band {band.number} is named {band.description!r}, and {row.name} has no such band; name another "
+                "sensor, or the bands by number, such as --bands 3,2,1."
+            )
+    why = f"{row.name}, by their names {', '.join(band.description for band in chosen)}"
+    return _as_choice(chosen, why=why, names=RGB, parts=RGB, sensor=row.name)
+
+
+def _only(colour: str, found: Sequence[Band]) -> Band:
+    if len(found) > 1:
+        listed = ", ".join(f"{band.number} ({band.description})" for band in found)
+        raise UsageError(f"Several bands are {colour}: {listed}; choose by number, such as --bands 3,2,1.")
+    return found[0]
 
 
 def _find(bands: Sequence[Band], item: int | str) -> Band:
@@ -125,32 +224,49 @@ def _by_role(bands: Sequence[Band]) -> BandChoice | None:
     if not all(role in by_role for role in RGB):
         return None
     chosen = [by_role[role] for role in RGB]
-    why = "by their colour interpretation"
-    return _as_choice(chosen, why=why, names=RGB, quiet=[band.number for band in chosen] == [1, 2, 3])
+    quiet = [band.number for band in chosen] == [1, 2, 3]
+    return _as_choice(chosen, why="by their colour interpretation", names=RGB, quiet=quiet, parts=_parts(bands))
 
 
 def _by_description(bands: Sequence[Band]) -> BandChoice | None:
     described = {band.description.lower(): band for band in reversed(bands)}
     for names, sensor in DESCRIPTIONS:
-        if all(name in described for name in names):
+        if all(name in described for name in names) and (names != _TM or _is_thematic_mapper(described)):
             chosen = [described[name] for name in names]
             why = f"by their names {', '.join(band.description for band in chosen)}"
-            return _as_choice(chosen, why=f"{why} ({sensor})" if sensor else why, names=RGB)
+            return _as_choice(chosen, why=f"{why} ({sensor})" if sensor else why, names=RGB, parts=RGB)
     return None
+
+
+def _is_thematic_mapper(described: Container[str]) -> bool:
+    """Whether surface reflectances are those of Landsat 4 to 7, which have no sixth, rather than of Landsat 8."""
+    return "st_b6" in described or "sr_b4" not in described or ("sr_b7" in described and "sr_b6" not in described)
 
 
 def _by_palette(bands: Sequence[Band]) -> BandChoice | None:
     if len(bands) != 1 or bands[0].role != "palette":
         return None
     note = "One band with a colour table, read as the colours of that table."
-    return BandChoice(numbers=(bands[0].number,) * 3, names=RGB, through_palette=True, notes=(note,))
+    return BandChoice(numbers=(bands[0].number,) * 3, names=RGB, through_palette=True, notes=(note,), parts=RGB)
 
 
 def _first_three(bands: Sequence[Band]) -> BandChoice:
+    if len(bands) == 1:
+        return _as_choice(list(bands) * 3, why="the only one", parts=_parts(bands))
     if len(bands) < 3:
-        has = "1 band" if len(bands) == 1 else f"{len(bands)} bands"
-        raise UsageError(f"The raster has {has} and three are needed (red, green, blue). {_hint(bands)}")
-    return _as_choice(bands[:3], why="the first three, as the file does not say which they are")
+        raise UsageError(f"The raster has {_counted(bands)} and three are needed (red, green, blue). {_hint(bands)}")
+    why = "the first three, as the file does not say which they are"
+    return _as_choice(bands[:3], why=why, parts=_parts(bands))
+
+
+def _parts(bands: Sequence[Band]) -> dict[int, str]:
+    """Number to what the band shows, as far as its name or else its colour interpretation tells."""
+    found = {}
+    for band in bands:
+        parts = {row.part(code_of(band.description)) for row in SENSORS.values()} - {None}
+        found[band.number] = "/".join(sorted(map(str, parts))) or (band.role if band.role in RGB else "")
+    known = _by_description(bands)
+    return found if known is None else found | dict(zip(known.numbers, RGB, strict=True))
 
 
 def _hint(bands: Sequence[Band]) -> str:
@@ -159,11 +275,32 @@ def _hint(bands: Sequence[Band]) -> str:
     return f"Choose them, repeating one if need be, for example --bands {filled}."
 
 
-def _as_choice(chosen: Sequence[Band], *, why: str, names: tuple[str, ...] = (), quiet: bool = False) -> BandChoice:
+def _counted(bands: Sequence[Band]) -> str:
+    return "1 band" if len(bands) == 1 else f"{len(bands)} bands"
+
+
+def _chosen(numbers: Sequence[int]) -> str:
+    if len(set(numbers)) == 1:
+        return f"Band {numbers[0]} repeated three times as red, green, blue"
+    return f"Bands {','.join(map(str, numbers))} chosen as red, green, blue"
+
+
+def _as_choice(
+    chosen: Sequence[Band],
+    *,
+    why: str,
+    names: tuple[str, ...] = (),
+    quiet: bool = False,
+    parts: Mapping[int, str] | tuple[str, ...] = (),
+    sensor: str | None = None,
+) -> BandChoice:
+    """A choice and the sentence about it; `parts` are those of the three, or of all bands by number."""
     first, second, third = (band.number for band in chosen)
-    names = names or tuple(band.name for band in chosen)
-    if first == second == third:
-        note = f"Band {first} repeated three times as red, green, blue ({why})."
-    else:
-        note = f"Bands {first},{second},{third} chosen as red, green, blue ({why})."
-    return BandChoice(numbers=(first, second, third), names=names, notes=() if quiet else (note,))
+    shown = [parts.get(band.number, "") for band in chosen] if isinstance(parts, Mapping) else list(parts)
+    return BandChoice(
+        numbers=(first, second, third),
+        names=names or tuple(band.name for band in chosen),
+        notes=() if quiet else (f"{_chosen((first, second, third))} ({why}).",),
+        sensor=sensor,
+        parts=(shown[0], shown[1], shown[2]),
+    )

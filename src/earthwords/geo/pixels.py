@@ -17,6 +17,7 @@ from rasterio.windows import Window as RasterioWindow
 from earthwords.errors import SourceError, UsageError
 from earthwords.geo.bands import BandChoice, alpha_band
 from earthwords.geo.dates import date_of
+from earthwords.geo.masks import Mask as SceneMask
 from earthwords.geo.source import open_dataset, reading
 from earthwords.types import Window
 
@@ -31,6 +32,8 @@ _TAGS = ("IMAGERY", "EXIF")
 _SCAN_PIXELS = 2**22
 _TOLERANCE = 2 * np.finfo(np.float32).eps
 _SCAN_VALUES = 2**20
+UNSCALED = (1.0, 0.0)
+"""Scale and offset of numbers that mean what they are."""
 
 
 @dataclass(kw_only=True)
@@ -42,7 +45,7 @@ class PixelSource:
     masks of single bands (their nodata values, or the masks of a VRT's bands) hide it where they hide it in all
     chosen bands. One band equal to its nodata value is not enough: a dark roof may well have a blue of 0. Beyond GDAL,
     a pixel is hidden where a chosen band is NaN or infinite, where any band called alpha is 0, and where a colour
-    table has no colour or a transparent one.
+    table has no colour or a transparent one, and where `mask` hides it.
     """
 
     source: str
@@ -50,6 +53,15 @@ class PixelSource:
     choice: BandChoice
     nodata: float | None = None
     """Means "nothing here" in every chosen band, in place of the file's own values; a mask of the file still counts."""
+    scaling: tuple[float, float] | None = None
+    """Scale and offset of a sensor's numbers, for a file that gives none itself."""
+    mask: SceneMask | None = None
+    """What else hides pixels, such as clouds."""
+    owned: bool = True
+    """Whether closing this closes the dataset; one that was handed in stays open."""
+    hidden: float | None = None
+    """Share of the observed pixels that `mask` hides, as far as `sample` has seen."""
+    _ended: bool = False
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -60,7 +72,7 @@ class PixelSource:
 
     @property
     def is_scaled(self) -> bool:
-        """Whether the file gives a scale or an offset for a chosen band."""
+        """Whether a chosen band has a scale or an offset."""
         return any(scale != 1 or offset != 0 for scale, offset in self._scaling)
 
     @property
@@ -72,26 +84,41 @@ class PixelSource:
             or alpha_band(self.dataset) is not None
             or any(MaskFlags.all_valid not in self._flags(number) for number in self.choice.numbers)
             or self.choice.through_palette
+            or self.mask is not None
         )
 
     @property
     def closed(self) -> bool:
-        """Whether `close` was called."""
-        return bool(self.dataset.closed)
+        """Whether `close` was called, here or on the dataset."""
+        return self._ended or bool(self.dataset.closed)
 
     def close(self) -> None:
         """Close the file; reading afterwards is an error."""
-        self.dataset.close()
+        self._ended = True
+        if self.owned:
+            self.dataset.close()
+        if self.mask is not None:
+            self.mask.close()
 
     def renew(self) -> None:
-        """Open the file again: after a failure GDAL may give zeros for the blocks that it could not read."""
-        self.dataset.close()
-        self.dataset = open_dataset(self.source)
+        """Open the file again: after a failure GDAL may give zeros for the blocks that it could not read.
+
+        A dataset that was handed in is left open and read no more; where it has no file of its own, that is the end.
+        """
+        if self.owned:
+            self.dataset.close()
+            self.dataset = open_dataset(self.source)
+        else:
+            self._ended = True
+            with suppress(SourceError):
+                self.dataset, self.owned, self._ended = open_dataset(self.source), True, False
+        if self.mask is not None:
+            self.mask.renew()
 
     def files(self) -> dict[str, str]:
         """Of every local file that the source is made of: size and time of the last change."""
         found = {}
-        for name in self.dataset.files:
+        for name in (*self.dataset.files, *(() if self.mask is None else self.mask.files())):
             with suppress(OSError):
                 about = os.stat(name)
                 found[name] = f"{about.st_size} bytes, changed {about.st_mtime_ns}"
@@ -111,7 +138,7 @@ class PixelSource:
             SourceError: the file is damaged there.
         """
         raw, _, valid = self._read_raw(window, window.height, window.width)
-        return self._finish(raw), valid
+        return self._finish(raw), valid & self._shown(window, valid.shape)
 
     def sample(self) -> list[Pixels]:
         """For each chosen band, `(n,)` values of `dtype` spread over the whole scene, nodata excluded.
@@ -122,7 +149,10 @@ class PixelSource:
         height, width = self.dataset.shape
         shrink = min(1.0, SAMPLE_SIDE / max(height, width))
         whole = Window(row=0, col=0, height=height, width=width)
-        raw, seen, valid = self._read_raw(whole, max(1, round(height * shrink)), max(1, round(width * shrink)))
+        raw, seen, observed = self._read_raw(whole, max(1, round(height * shrink)), max(1, round(width * shrink)))
+        valid = observed & self._shown(whole, observed.shape)
+        if self.mask is not None and observed.any():
+            self.hidden = 1 - float(valid.sum() / observed.sum())
         if not valid.any():
             return self._scan()
         return self._observed(raw, seen, valid)
@@ -132,13 +162,15 @@ class PixelSource:
         found: list[list[Pixels]] = []
         for window in self._strips():
             raw, seen, valid = self._read_raw(window, window.height, window.width)
+            valid &= self._shown(window, valid.shape)
             if valid.any():
                 found.append(self._observed(raw, seen, valid))
             if sum(len(values[0]) for values in found) > _SCAN_VALUES:
                 break
         if not found:
+            by = "" if self.mask is None else f", here also by the mask {self.mask}"
             raise SourceError(
-                f"{self.source} has no valid pixel in bands {self.choice.numbers}: all are nodata or masked; "
+                f"{self.source} has no valid pixel in bands {self.choice.numbers}: all are nodata or masked{by}; "
                 "check the nodata value, or choose other bands."
             )
         return [np.concatenate(values) for values in zip(*found, strict=True)]
@@ -175,7 +207,7 @@ class PixelSource:
     def _seen(self, raw: Pixels, how: dict[str, Any]) -> Mask:
         """`(3, row, col)`: False where a band's own mask hides it, or the mask of the whole file."""
         if self.nodata is not None:
-            seen = ~np.stack([_equals(values, self.nodata) for values in raw])
+            seen = ~np.stack([equals(values, self.nodata) for values in raw])
             return seen & self._mask(self.choice.numbers[0], how) if self._has_mask else seen
         masks = {number: self._mask(number, how) for number in set(self.choice.numbers)}
         return np.stack([masks[number] for number in self.choice.numbers])
@@ -197,6 +229,18 @@ class PixelSource:
             valid &= self._colours(raw[0])[..., 3] != 0
         return valid
 
+    def _shown(self, window: Window, shape: tuple[int, ...]) -> Mask:
+        """Where `mask` hides nothing, for a window decimated to `shape`."""
+        if self.mask is None:
+            return np.ones(shape, bool)
+        return ~self.mask.hidden(window, (shape[0], shape[1]), self._band)
+
+    def _band(self, number: int, window: Window, shape: tuple[int, int]) -> Pixels:
+        """A band as it is in the file, decimated to `shape` by nearest neighbour."""
+        area = RasterioWindow(window.col, window.row, window.width, window.height)
+        with reading(self.source, f"band {number}"):
+            return np.asarray(self.dataset.read(number, window=area, out_shape=shape, resampling=Resampling.nearest))
+
     def _observed(self, raw: Pixels, seen: Mask, valid: Mask) -> list[Pixels]:
         """Values of valid pixels per band; those that the band's own mask hides count only if there are no others."""
         chosen = [valid & own for own in seen]
@@ -212,13 +256,12 @@ class PixelSource:
 
     @property
     def _scaling(self) -> list[tuple[float, float]]:
-        scales, offsets = self.dataset.scales, self.dataset.offsets
-        return [(scales[number - 1], offsets[number - 1]) for number in self.choice.numbers]
+        own = scaling_of(self.dataset, self.choice)
+        return own if self.scaling is None or own != [UNSCALED] * 3 else [self.scaling] * 3
 
     @property
     def _raw_dtype(self) -> np.dtype[Any]:
-        types = {self.dataset.dtypes[number - 1] for number in self.choice.numbers}
-        return np.result_type(*types)
+        return dtype_of(self.dataset, self.choice)
 
     @property
     def _has_mask(self) -> bool:
@@ -240,12 +283,27 @@ class PixelSource:
         return np.asarray(table[np.where(known, indices, len(table) - 1).astype(np.intp)])
 
 
+def scaling_of(dataset: DatasetReader, choice: BandChoice) -> list[tuple[float, float]]:
+    """Scale and offset that the file gives, per chosen band; `UNSCALED` where it gives none."""
+    scales, offsets = dataset.scales, dataset.offsets
+    return [(scales[number - 1], offsets[number - 1]) for number in choice.numbers]
+
+
+def dtype_of(dataset: DatasetReader, choice: BandChoice) -> np.dtype[Any]:
+    """A type that holds the numbers of all chosen bands."""
+    return np.result_type(*{dataset.dtypes[number - 1] for number in choice.numbers})
+
+
 def check_nodata(dataset: DatasetReader, choice: BandChoice, nodata: float | None) -> None:
     """Raise `UsageError` for a value that cannot occur in the chosen bands' data types."""
     for number in choice.numbers:
-        dtype = np.dtype(dataset.dtypes[number - 1])
-        if nodata is not None and not _fits(nodata, dtype):
-            raise UsageError(f"The nodata value {nodata:g} cannot occur in {dtype} data; leave it away or correct it.")
+        check_occurs(nodata, np.dtype(dataset.dtypes[number - 1]))
+
+
+def check_occurs(nodata: float | None, dtype: np.dtype[Any]) -> None:
+    """Raise `UsageError` for a value that cannot occur in this type."""
+    if nodata is not None and not occurs(nodata, dtype):
+        raise UsageError(f"The nodata value {nodata:g} cannot occur in {dtype} data; leave it away or correct it.")
 
 
 def check_dtypes(source: str, dataset: DatasetReader, choice: BandChoice) -> None:
@@ -270,14 +328,15 @@ def _check_palette(source: str, dataset: DatasetReader, number: int) -> None:
         ) from error
 
 
-def _fits(value: float, dtype: np.dtype[Any]) -> bool:
+def occurs(value: float, dtype: np.dtype[Any]) -> bool:
+    """Whether a type can hold a value."""
     if dtype.kind == "f":
         return True
     limits = np.iinfo(dtype)
     return float(value).is_integer() and limits.min <= value <= limits.max
 
 
-def _equals(values: Pixels, nodata: float) -> Mask:
+def equals(values: Pixels, nodata: float) -> Mask:
     """As GDAL compares (`ARE_REAL_EQUAL`): floats to within four float32 units in the last place, doubles too."""
     if np.isnan(nodata):
         return np.asarray(np.isnan(values))

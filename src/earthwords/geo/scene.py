@@ -10,18 +10,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from affine import Affine
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from earthwords.errors import SourceError, UsageError
-from earthwords.geo.arrays import ArrayPixels, pixels_of_array
-from earthwords.geo.bands import bands_of, choose_bands
-from earthwords.geo.georeference import Bounds, grid_of, window_of_bounds
-from earthwords.geo.pixels import PixelSource, check_dtypes, check_nodata
+from earthwords.geo.arrays import ArrayPixels
+from earthwords.geo.bands import BandChoice, Bands
+from earthwords.geo.georeference import Bounds, window_of_bounds
+from earthwords.geo.masks import open_mask
+from earthwords.geo.opening import Opened, Pixels, open_source
+from earthwords.geo.pixels import SAMPLE_SIDE
 from earthwords.geo.resample import resample, source_window
-from earthwords.geo.source import open_dataset, reading
 from earthwords.geo.stretch import Stretch, make_stretch
 from earthwords.types import Grid, Raster, Window
 
@@ -29,8 +31,6 @@ MAX_SHRINK = 512
 """Most native pixels along the side of a working pixel."""
 MAX_ENLARGE = 64
 """Most working pixels along the side of a native pixel."""
-MAX_SIDE = 50_000_000
-"""Most pixels a side of a source: the earth at 0.8 m."""
 
 MOST_FILES = 50
 """Files of a mosaic that are told one by one where it has changed."""
@@ -56,17 +56,20 @@ class Scene:
     bands: tuple[str, ...]
     stretch: Stretch
     notes: tuple[str, ...]
-    """Sentences for the user: what was assumed about bands and georeference."""
+    """Sentences for the user: what was assumed about bands, numbers, masks and georeference."""
+    asked_gsd: float | None
+    """The ground sample distance that was asked for, if any."""
 
     def __init__(
         self,
-        pixels: PixelSource | ArrayPixels,
+        pixels: Pixels,
         *,
         native: Grid,
         grid: Grid,
         region: Window,
         stretch: Stretch,
         notes: tuple[str, ...] = (),
+        asked_gsd: float | None = None,
     ) -> None:
         self.source = pixels.source
         self.native = native
@@ -75,8 +78,14 @@ class Scene:
         self.bands = pixels.choice.names
         self.stretch = stretch
         self.notes = notes
+        self.asked_gsd = asked_gsd
         self._pixels = pixels
         self._lock = threading.Lock()
+
+    @property
+    def choice(self) -> BandChoice:
+        """Which bands are read as red, green and blue, and what is known of them."""
+        return self._pixels.choice
 
     def at(self, gsd: float | None) -> Scene:
         """The same open source with a working grid of `gsd` metres (None: its own pixels).
@@ -168,7 +177,13 @@ class Scene:
             "EARTHWORDS_BANDS": f"{numbers} ({', '.join(self.bands)})",
             "EARTHWORDS_STRETCH": self.stretch.describe(self.bands),
         }
-        gsd = self.grid.gsd_m
+        pixels, gsd = self._pixels, self.grid.gsd_m
+        if pixels.choice.sensor is not None:
+            scaling = getattr(pixels, "scaling", None)
+            how = "" if scaling is None else f": {scaling[0]:g} x number {scaling[1]:+g}"
+            tags["EARTHWORDS_SENSOR"] = pixels.choice.sensor + how
+        if pixels.mask is not None:
+            tags["EARTHWORDS_MASK"] = str(pixels.mask)
         return tags if gsd is None else {**tags, "EARTHWORDS_GSD": f"{gsd:.6g} m"}
 
     def identity(self) -> dict[str, str]:
@@ -222,6 +237,7 @@ class SceneSpec:
     bounds: Bounds | None = None
     nodata: float | None = None
     stretch: str = "auto"
+    mask: str | None = None
 
     def open(self) -> Scene:
         """The scene; see `open_scene`."""
@@ -229,69 +245,83 @@ class SceneSpec:
 
 
 def open_scene(
-    source: str | Path,
+    source: Any,
     *,
-    bands: Sequence[int | str] | None = None,
+    bands: Bands | None = None,
     gsd: float | None = None,
     bounds: Bounds | None = None,
     nodata: float | None = None,
     stretch: str = "auto",
+    mask: str | Path | ArrayLike | None = None,
+    transform: Affine | Sequence[float] | None = None,
+    crs: Any = None,
 ) -> Scene:
-    """Open any raster GDAL can read: a path, a URL (http, https, s3, ...) or a `/vsi...` path.
+    """Open any raster GDAL can read: a path, a URL (http, https, s3, ...) or a `/vsi...` path; or what is open already.
 
     Args:
-        source: the raster.
-        bands: three numbers (1-based) or names (a band's description or colour), such as `[4, 3, 2]`; one
-            may be repeated. Default: red, green and blue as far as the file tells, else the first three.
-        gsd: ground sample distance in metres of the working grid. Default: the source's own pixels.
+        source: the raster. Or an open rasterio dataset (which stays open), a rasterio `MemoryFile`, an xarray DataArray
+            or Dataset (read in windows, so one that lies on disk or in dask stays there), or an array: see
+            `pixels_of_array` for its shapes.
+        bands: three numbers (1-based) or names (a band's description or colour), such as `[4, 3, 2]` or `"4,3,2"`; one
+            may be repeated. Or a sensor of `SENSORS`, such as `"sentinel-2"`: by the names of the bands, else by their
+            order, with that sensor's scale and fill where the source gives none. Default: red, green and blue as far
+            as the file tells, else the first three; a single band is repeated.
+        gsd: ground sample distance in metres of the working grid. Default: the source's own pixels. Of an array that
+            tells neither CRS nor transform: the size of its pixels.
         bounds: `(west, south, east, north)` in the scene's CRS; sets `Scene.region`, nothing else.
         nodata: value meaning "nothing here", instead of the file's own.
         stretch: `"auto"`, `"percentile"`, `"none"` or `"LOW,HIGH"`, see `make_stretch`. Found once, from the
             whole scene, whatever the bounds.
+        mask: what else hides pixels, such as clouds: a quality band (`"scl"`, `"qa"`), a raster on the same ground, or
+            either with the values that hide, such as `"clouds.tif:3,8-10"`; see `open_mask`. Or an array `(row, col)`
+            of the scene's size, 0 or False where hidden.
+        transform: of an array: from `(col, row)` of pixel corners to `(x, y)`, an `Affine` or its six numbers.
+        crs: of an array with a transform: what pyproj or rasterio makes a CRS of.
 
     Raises:
         SourceError: missing, not a raster, damaged, without bands or without any valid pixel.
         UsageError: an argument does not fit the raster.
     """
-    source = str(source)
-    dataset = open_dataset(source)
+    opened = open_source(source, bands=bands, nodata=nodata, transform=transform, crs=crs, gsd=gsd)
+    pixels, native = opened.pixels, opened.native
     try:
-        with reading(source, "the header"):
-            choice = choose_bands(bands_of(dataset), bands)
-            check_dtypes(source, dataset, choice)
-            _check_size(source, dataset.height, dataset.width)
-            native, notes = grid_of(dataset)
-            check_nodata(dataset, choice, nodata)
-        pixels = PixelSource(source=source, dataset=dataset, choice=choice, nodata=nodata)
+        if mask is not None:
+            _hide(opened, mask)
+        found = _stretch(pixels, stretch)
         return Scene(
             pixels,
             native=native,
-            grid=working_grid(native, gsd),
+            grid=native if opened.sized else working_grid(native, gsd),
             region=_region(native, bounds),
-            stretch=_stretch(pixels, stretch),
-            notes=(*notes, *choice.notes),
+            stretch=found,
+            notes=(*opened.notes, *_mask_notes(pixels, native)),
+            asked_gsd=None if opened.sized else gsd,
         )
     except BaseException:
-        dataset.close()
+        pixels.close()
         raise
 
 
-def scene_from_array(image: NDArray[np.generic], *, stretch: str = "auto") -> Scene:
-    """An image in memory as a scene without CRS, in pixels.
+def scene_from_array(
+    image: NDArray[np.generic],
+    *,
+    stretch: str = "auto",
+    gsd: float | None = None,
+    transform: Affine | Sequence[float] | None = None,
+    crs: Any = None,
+) -> Scene:
+    """An image in memory as a scene, in pixels unless told where it lies; see `open_scene`.
 
     Args:
         image: `(row, col, 3)`, `(row, col, 4)` with alpha or `(row, col)` grey; uint8 stays as it is, other
-            types are stretched. NaN, infinite and transparent pixels are invalid.
-        stretch: as for `open_scene`.
+            types are stretched. NaN, infinite and transparent pixels are invalid, and what a masked array hides.
+        stretch, gsd, transform, crs: as for `open_scene`.
 
     Raises:
         UsageError: another shape or type.
         SourceError: no pixel is valid.
     """
-    pixels = pixels_of_array(image)
-    height, width = pixels.valid.shape
-    native = Grid(height=height, width=width, transform=Affine.identity(), crs=None)
-    return Scene(pixels, native=native, grid=native, region=_region(native, None), stretch=_stretch(pixels, stretch))
+    return open_scene(image, stretch=stretch, gsd=gsd, transform=transform, crs=crs)
 
 
 def working_grid(native: Grid, gsd: float | None) -> Grid:
@@ -325,21 +355,32 @@ def working_grid(native: Grid, gsd: float | None) -> Grid:
     return native if (height, width) == native.shape else native.resized(height, width)
 
 
-def _check_size(source: str, height: int, width: int) -> None:
-    if max(height, width) > MAX_SIDE:
-        raise SourceError(
-            f"{source} claims to be {height:,} x {width:,} pixels, but no raster has more than {MAX_SIDE:,} a side; "
-            "the file seems damaged."
-        )
-
-
 def _region(native: Grid, bounds: Bounds | None) -> Window:
     if bounds is None:
         return Window(row=0, col=0, height=native.height, width=native.width)
     return window_of_bounds(native, bounds)
 
 
-def _stretch(pixels: PixelSource | ArrayPixels, how: str) -> Stretch:
+def _hide(opened: Opened, mask: Any) -> None:
+    """Hand the mask to the pixels, which close it."""
+    pixels = opened.pixels
+    found = open_mask(mask, bands=opened.bands, native=opened.native, source=pixels.source)
+    if isinstance(pixels, ArrayPixels):
+        pixels.hide(found)
+    else:
+        pixels.mask = found
+
+
+def _mask_notes(pixels: Pixels, native: Grid) -> tuple[str, ...]:
+    """How much a mask hides."""
+    if pixels.mask is None or pixels.hidden is None:
+        return ()
+    about = "about " if max(native.shape) > SAMPLE_SIDE and not isinstance(pixels, ArrayPixels) else ""
+    share = "nothing" if not pixels.hidden else f"{about}{max(0.1, 100 * pixels.hidden):.1f} %"
+    return (f"The mask {pixels.mask} hides {share} of what was observed.",)
+
+
+def _stretch(pixels: Pixels, how: str) -> Stretch:
     """The scene's stretch; takes the sample even if not needed where the scene might be empty."""
     sample = pixels.sample() if pixels.may_hide_pixels else None
     return make_stretch(how, dtype=pixels.dtype, sample=lambda: pixels.sample() if sample is None else sample)

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from earthwords.errors import EarthwordsError, SourceError, UsageError, unknown
+from earthwords.geo.masks import split_mask
 from earthwords.geo.outputs import atomic_path
 from earthwords.geo.scene import open_scene
 from earthwords.geo.source import is_remote
@@ -53,6 +54,8 @@ class Looks:
     nodata: float | None = None
     """Value that means "no observation", instead of the file's own."""
     stretch: str = "auto"
+    mask: str | None = field(default=None, repr=False)
+    """As for `open_scene`."""
 
     def __post_init__(self) -> None:
         if self.fit not in FITS:
@@ -67,6 +70,7 @@ def looks_for(
     bands: Sequence[int | str] | None = None,
     nodata: float | None = None,
     stretch: str = "auto",
+    mask: str | Path | None = None,
 ) -> Looks:
     """The model's own size unless told otherwise.
 
@@ -76,7 +80,14 @@ def looks_for(
     side = int(backbone.model.config.vision_config.image_size) if side is None else side
     if side < backbone.patch or side % backbone.patch:
         raise UsageError(f"The side must be a multiple of the model's {backbone.patch} pixels, got {side}.")
-    return Looks(side=side, fit=fit, bands=None if bands is None else tuple(bands), nodata=nodata, stretch=stretch)
+    return Looks(
+        side=side,
+        fit=fit,
+        bands=None if bands is None else tuple(bands),
+        nodata=nodata,
+        stretch=stretch,
+        mask=None if mask is None else str(mask),
+    )
 
 
 def embed_images(
@@ -137,7 +148,7 @@ def load_picture(source: str | Path, looks: Looks, mean: Sequence[float]) -> NDA
     Raises:
         SourceError: it cannot be read.
     """
-    plain = looks.bands is None and looks.nodata is None and looks.stretch == "auto"
+    plain = looks.bands is None and looks.nodata is None and looks.mask is None and looks.stretch == "auto"
     image = _plain(source) if plain else None
     image = _scene(str(source), looks, mean) if image is None else image
     side = looks.side
@@ -167,7 +178,8 @@ def _plain(source: str | Path) -> Image.Image | None:
 
 
 def _scene(source: str, looks: Looks, mean: Sequence[float]) -> Image.Image:
-    with open_scene(source, bands=looks.bands, nodata=looks.nodata, stretch=looks.stretch) as scene:
+    how = {"bands": looks.bands, "nodata": looks.nodata, "stretch": looks.stretch, "mask": looks.mask}
+    with open_scene(source, **how) as scene:  # type: ignore[arg-type]
         shrunk = scene.within(_MOST_SIDE)
         height, width = shrunk.grid.shape
         raster = shrunk.read(Window(row=0, col=0, height=height, width=width))
@@ -178,7 +190,9 @@ def _scene(source: str, looks: Looks, mean: Sequence[float]) -> Image.Image:
 
 
 def _images_id(backbone: ClipBackbone, looks: Looks) -> str:
-    text = json.dumps([tower_hash(backbone, "vision"), backbone.mean, backbone.std, *map(str, vars(looks).values())])
+    told = [looks.side, looks.fit, looks.bands, looks.nodata, looks.stretch]
+    mask = [] if looks.mask is None else [looks.mask, _identity(split_mask(looks.mask)[0])]
+    text = json.dumps([tower_hash(backbone, "vision"), backbone.mean, backbone.std, *map(str, told + mask)])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 

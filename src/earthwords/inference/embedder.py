@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from affine import Affine
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from earthwords.errors import UsageError
+from earthwords.geo.bands import Bands
 from earthwords.inference.pool import Pool, one_core
 from earthwords.inference.textbank import build_text_bank
 from earthwords.inference.windowed import Windowed, check_batch, choose_device, with_weights
@@ -93,15 +95,22 @@ class Embedder(Windowed):
 
     def image(
         self,
-        source: str | Path | ArrayLike,
+        source: Any,
         *,
         bounds: tuple[float, float, float, float] | None = None,
-        bands: Sequence[int | str] | None = None,
+        bands: Bands | None = None,
+        gsd: float | None = None,
         nodata: float | None = None,
         stretch: str = "auto",
+        mask: str | Path | ArrayLike | None = None,
+        transform: Affine | Sequence[float] | None = None,
+        crs: Any = None,
     ) -> Vector:
-        """`(dim,)` of a raster, of the part in `bounds` (its CRS), or of an array `(row, col, 3)`."""
-        with self.open(source, bounds=bounds, bands=bands, nodata=nodata, stretch=stretch) as scene:
+        """`(dim,)` of a raster, of the part in `bounds` (its CRS), of an open rasterio dataset, an xarray object, or an
+        array `(row, col, 3)`; the arguments are those of `open_scene`."""
+        how: dict[str, Any] = {"bands": bands, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}
+        how |= {"mask": mask, "transform": transform, "crs": crs}
+        with self.open(source, **how) as scene:
             whole = Window(row=0, col=0, height=scene.grid.height, width=scene.grid.width)
             if scene.region == Window(row=0, col=0, height=scene.native.height, width=scene.native.width) and (
                 max(scene.grid.shape) <= MOST_SIDE

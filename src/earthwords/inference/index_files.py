@@ -148,6 +148,7 @@ def opening(settings: Mapping[str, str]) -> dict[str, Any]:
         "bands": None if bands == AS_THE_FILE else [int(b) if b.isdigit() else b for b in bands.split(",")],
         "nodata": None if nodata == AS_THE_FILE else float(nodata),
         "stretch": settings["stretch"],
+        "mask": settings.get("mask"),
     }
 
 

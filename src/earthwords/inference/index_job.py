@@ -14,6 +14,7 @@ from typing import Any
 
 from earthwords import __version__
 from earthwords.errors import EarthwordsError, OutputError, SourceError, UsageError, unknown
+from earthwords.geo.masks import split_mask
 from earthwords.geo.outputs import locked, parents_made_for, writing
 from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.embedder import Embedder
@@ -70,6 +71,7 @@ class IndexJob:
             "bands": AS_THE_FILE if spec.bands is None else ",".join(map(str, spec.bands)),
             "nodata": AS_THE_FILE if spec.nodata is None else f"{spec.nodata:g}",
             "stretch": spec.stretch,
+            **({} if spec.mask is None else _mask_settings(spec.mask)),
         }
 
     def run(self, *, tick: Tick = lambda sources: None) -> IndexReport:
@@ -238,12 +240,19 @@ def _vanished(source: str) -> bool:
 
 
 def _check_same(folder: Path, was: Mapping[str, str], now: Mapping[str, str], what: str) -> None:
-    for name in now:
-        if was.get(name) != now[name]:
+    for name in {**now, **was}:
+        before, after = was.get(name, "none"), now.get(name, "none")
+        if before != after:
             raise UsageError(
-                f"{what} in {folder} was made with {name} {was.get(name)}, now it is {now[name]}; use the same, name "
+                f"{what} in {folder} was made with {name} {before}, now it is {after}; use the same, name "
                 "another folder, or begin anew with --overwrite."
             )
+
+
+def _mask_settings(mask: str) -> dict[str, str]:
+    """The mask, and of a file its state."""
+    stamp = Stamp.of(split_mask(mask)[0])
+    return {"mask": mask} | ({} if stamp.size < 0 else {"mask file": f"{stamp.size} bytes, changed {stamp.mtime_ns}"})
 
 
 @contextmanager

@@ -12,21 +12,24 @@ import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from affine import Affine
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from earthwords.errors import UsageError
-from earthwords.geo.scene import Scene
+from earthwords.geo.bands import Bands
+from earthwords.geo.scene import Scene, open_scene
 from earthwords.inference.account import Account
 from earthwords.inference.reading import read_twice
 from earthwords.inference.result import SegmentationResult, gathered
 from earthwords.inference.scenewide import is_scenewide
 from earthwords.inference.strip import Strip, observed
 from earthwords.inference.views import View, around, filled, levels, region_on, views
-from earthwords.inference.windowed import choose_device, open_any
+from earthwords.inference.windowed import choose_device
 from earthwords.models.refseg import RefSeg, Seen
 from earthwords.models.refseg_load import load_refseg
 from earthwords.models.towers import Said
@@ -176,32 +179,37 @@ class Referrer:
 
     def predict(
         self,
-        source: str | Path | ArrayLike,
+        source: Any,
         sentences: Sequence[str] | str,
         *,
         every: bool = False,
         threshold: float = THRESHOLD,
         min_score: float = 0.0,
-        bands: Sequence[int | str] | None = None,
+        bands: Bands | None = None,
         gsd: float | None = None,
         bounds: tuple[float, float, float, float] | None = None,
         nodata: float | None = None,
         stretch: str = "auto",
+        mask: str | Path | ArrayLike | None = None,
+        transform: Affine | Sequence[float] | None = None,
+        crs: Any = None,
         probabilities: bool = False,
     ) -> SegmentationResult:
         """Point at things in an image and keep the result in memory: each sentence is a class of its own.
 
         Args:
-            source: a path, a URL, or an array `(row, col, 3)`.
+            source: a path, a URL, an open rasterio dataset, an xarray object, or an array `(row, col, 3)`.
             sentences: one or several.
             every: all places instead of the best.
             threshold: probability above which a pixel belongs to a mask.
             min_score: mean probability that a mask must exceed.
-            bands, gsd, bounds, nodata, stretch: as for `open_scene`; an array takes `stretch` only.
+            bands, gsd, bounds, nodata, stretch, mask, transform, crs: as for `open_scene`.
             probabilities: keep those of all sentences, which may overlap.
         """
         vocabulary = parse_sentences([sentences] if isinstance(sentences, str) else list(sentences))
-        with open_any(source, bands=bands, gsd=gsd, bounds=bounds, nodata=nodata, stretch=stretch) as scene:
+        how: dict[str, Any] = {"bands": bands, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}
+        how |= {"mask": mask, "transform": transform, "crs": crs}
+        with open_scene(source, **how) as scene:
             matches = self.find(scene, vocabulary.titles, every=every, threshold=threshold, min_score=min_score)
             strips = self.strips(scene, matches, vocabulary, threshold=threshold, probabilities=probabilities)
             return gathered(

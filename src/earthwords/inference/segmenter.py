@@ -7,15 +7,18 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from affine import Affine
 from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import functional as F
 
 from earthwords import plugins
 from earthwords.errors import UsageError
+from earthwords.geo.bands import Bands
 from earthwords.geo.scene import Scene
 from earthwords.inference.account import Account
 from earthwords.inference.decide import class_probabilities, decide
@@ -201,14 +204,17 @@ class Segmenter(Windowed):
 
     def predict(
         self,
-        source: str | Path | ArrayLike,
+        source: Any,
         words: Sequence[str] | Vocabulary,
         *,
-        bands: Sequence[int | str] | None = None,
+        bands: Bands | None = None,
         gsd: float | None = None,
         bounds: tuple[float, float, float, float] | None = None,
         nodata: float | None = None,
         stretch: str = "auto",
+        mask: str | Path | ArrayLike | None = None,
+        transform: Affine | Sequence[float] | None = None,
+        crs: Any = None,
         threshold: float | None = None,
         background: str | int | None = None,
         probabilities: bool = False,
@@ -216,16 +222,18 @@ class Segmenter(Windowed):
         """Segment an image and keep the result in memory.
 
         Args:
-            source: a path, a URL, or an array `(row, col, 3)` (uint8, or any other dtype, stretched), or what numpy
-                makes one of, such as a PIL image.
+            source: a path, a URL, an open rasterio dataset, an xarray object, an array `(row, col, 3)` (uint8, or any
+                other dtype, stretched), or what numpy makes one of, such as a PIL image.
             words: one string a class, commas between synonyms; or a vocabulary.
-            bands, gsd, bounds, nodata, stretch: as for `open_scene`; an array takes `stretch` only.
+            bands, gsd, bounds, nodata, stretch, mask, transform, crs: as for `open_scene`.
             threshold: least probability, instead of the preset's.
             background: title or index of the class that takes the pixels below it, as for `parse_classes`.
             probabilities: keep the probabilities of all classes.
         """
         vocabulary = words if isinstance(words, Vocabulary) else parse_classes(words, background=background)
-        with self.open(source, bands=bands, gsd=gsd, bounds=bounds, nodata=nodata, stretch=stretch) as scene:
+        how: dict[str, Any] = {"bands": bands, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}
+        how |= {"mask": mask, "transform": transform, "crs": crs}
+        with self.open(source, **how) as scene:
             strips = self.strips(scene, self.text_bank(vocabulary), threshold=threshold, probabilities=probabilities)
             return gathered(
                 observed(strips, scene.source),

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from affine import Affine
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from earthwords import plugins
 from earthwords.errors import UsageError, unknown
+from earthwords.geo.bands import Bands
 from earthwords.inference.account import Account
 from earthwords.inference.fitted import Fit, FittedUpsampler
 from earthwords.inference.sliding import pad
@@ -121,22 +124,27 @@ class Upsampler(Windowed):
 
     def image(
         self,
-        source: str | Path | ArrayLike,
+        source: Any,
         *,
-        bands: Sequence[int | str] | None = None,
+        bands: Bands | None = None,
         gsd: float | None = None,
         bounds: tuple[float, float, float, float] | None = None,
         nodata: float | None = None,
         stretch: str = "auto",
+        mask: str | Path | ArrayLike | None = None,
+        transform: Affine | Sequence[float] | None = None,
+        crs: Any = None,
     ) -> Tensor:
         """Pixels `(1, 3, H, W)` normalised for the backbone, on its device, 0 where nothing was observed.
 
         Args:
-            source: a path, a URL, or an array `(row, col, 3)` (uint8, or any other dtype, stretched), or what numpy
-                makes one of, such as a PIL image.
-            bands, gsd, bounds, nodata, stretch: as for `open_scene`; an array takes `stretch` only.
+            source: a path, a URL, an open rasterio dataset, an xarray object, an array `(row, col, 3)` (uint8, or any
+                other dtype, stretched), or what numpy makes one of, such as a PIL image.
+            bands, gsd, bounds, nodata, stretch, mask, transform, crs: as for `open_scene`.
         """
-        with self.open(source, bands=bands, gsd=gsd, bounds=bounds, nodata=nodata, stretch=stretch) as scene:
+        how: dict[str, Any] = {"bands": bands, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}
+        how |= {"mask": mask, "transform": transform, "crs": crs}
+        with self.open(source, **how) as scene:
             part = self.resizer(scene, scene.region).needed
             return self.read(scene, part, Account())[0][None]
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from affine import Affine
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from earthwords.errors import UsageError, is_out_of_memory
-from earthwords.geo.scene import Scene, open_scene, scene_from_array
+from earthwords.geo.bands import Bands
+from earthwords.geo.scene import Scene, open_scene
 from earthwords.inference.account import Account, place
 from earthwords.inference.reading import read_twice
 from earthwords.inference.rows import RowResizer
@@ -60,17 +62,22 @@ class Windowed:
 
     def open(
         self,
-        source: str | Path | ArrayLike,
+        source: Any,
         *,
-        bands: Sequence[int | str] | None = None,
+        bands: Bands | None = None,
         gsd: float | None = None,
         bounds: tuple[float, float, float, float] | None = None,
         nodata: float | None = None,
         stretch: str = "auto",
+        mask: str | Path | ArrayLike | None = None,
+        transform: Affine | Sequence[float] | None = None,
+        crs: Any = None,
     ) -> Scene:
-        """A scene at the resolution this preset works at."""
-        scene = open_any(source, bands=bands, gsd=gsd, bounds=bounds, nodata=nodata, stretch=stretch)
-        return self.at_working_gsd(scene) if gsd is None else scene
+        """A scene at the resolution this preset works at; the arguments are those of `open_scene`."""
+        how: dict[str, Any] = {"bands": bands, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}
+        how |= {"mask": mask, "transform": transform, "crs": crs}
+        scene = open_scene(source, **how)
+        return self.at_working_gsd(scene) if scene.asked_gsd is None else scene
 
     def plan(self, scene: Scene, region: Window | None = None) -> WindowPlan:
         """The windows that a scene needs, or a part of it in native pixels.
@@ -130,23 +137,6 @@ class Windowed:
         if not bool(torch.isfinite(found).all()):
             raise ArithmeticError("the model gave numbers that are not finite")
         return found
-
-
-def open_any(
-    source: str | Path | ArrayLike,
-    *,
-    bands: Sequence[int | str] | None = None,
-    gsd: float | None = None,
-    bounds: tuple[float, float, float, float] | None = None,
-    nodata: float | None = None,
-    stretch: str = "auto",
-) -> Scene:
-    """A file, a URL, or an array `(row, col, 3)`, which takes `stretch` only, as a scene; see `open_scene`."""
-    if isinstance(source, (str, Path)):
-        return open_scene(source, bands=bands, gsd=gsd, bounds=bounds, nodata=nodata, stretch=stretch)
-    if any(option is not None for option in (bands, gsd, bounds, nodata)):
-        raise UsageError("bands, gsd, bounds and nodata are for files; index or cut the array itself.")
-    return scene_from_array(np.asarray(source), stretch=stretch)
 
 
 def check_batch(batch: int | None) -> None:

@@ -103,18 +103,11 @@ def _picture(path: str) -> NDArray[np.uint8]:
     with opened(path) as image:
         if not image.mode.startswith(("I", "F")):
             return np.asarray(image.convert("RGB"))
-    with _open(path) as scene:  # 16 bit and more, which PIL would cut off
+    with open_scene(path) as scene:  # 16 bit and more, which PIL would cut off
         height, width = scene.native.shape
         return _bytes(scene.read(Window(row=0, col=0, height=height, width=width)))
 
 
 @lru_cache(maxsize=1)
 def _scene(path: str, bands: tuple[int | str, ...] | None) -> Scene:
-    return _open(path) if bands is None else open_scene(path, bands=bands)
-
-
-def _open(path: str) -> Scene:
-    """A scene; of one band, grey."""
-    with open_dataset(path) as dataset:
-        grey = dataset.count == 1 and dataset.colorinterp[0].name != "palette"
-    return open_scene(path, bands=(1, 1, 1) if grey else None)
+    return open_scene(path, bands=bands)
