@@ -137,10 +137,10 @@ COMMANDS = (
         name="evaluate segmentation",
         target="earthwords.tasks.evaluate_segmentation:evaluate_segmentation",
         help="Labelled images: IoU of every class, at thresholds.",
-        usage="[SET...] --data FOLDER -o DIR [OPTIONS]",
+        usage="SET... --data FOLDER | FOLDER --classes FILE, and -o DIR [OPTIONS]",
         examples=(
-            ("a published set", "evaluate segmentation loveda --data sets -o results"),
-            ("all upsamplers on it", "evaluate segmentation loveda --data sets -o out --compare upsampler"),
+            ("your own images and masks", "evaluate segmentation tiles --classes classes.txt -o results"),
+            ("all upsamplers on a set", "evaluate segmentation loveda --data sets -o out --compare upsampler"),
         ),
     ),
     Command(

@@ -19,7 +19,6 @@ from earthwords import __version__
 from earthwords.data.segmentation.encoding import Labels, read_labels
 from earthwords.data.segmentation.layout import Found
 from earthwords.data.segmentation.loader import SegmentationSet
-from earthwords.data.segmentation.search import find_sets
 from earthwords.data.segmentation.spec import Encoding
 from earthwords.errors import SourceError, UsageError, WeightsError
 from earthwords.evaluation.benchmark import journal
@@ -352,22 +351,18 @@ class Bench:
 
 
 def segmentation(
-    names: Sequence[str], out: Path, talk: Talk, *, data: Path, presets: Sequence[str], options: Options
+    sets: Sequence[SegmentationSet], out: Path, talk: Talk, *, presets: Sequence[str], options: Options
 ) -> Bench:
     """Every preset, or variant of it, on every set; of several, what does not load is left out.
 
-    Args:
-        names: of sets; none: all in `data`.
-
     Raises:
-        UsageError: unknown names, no data, impossible numbers, or another process works in `out`.
+        UsageError: unknown names, impossible numbers, or another process works in `out`.
         SourceError: an image or its labels are damaged.
     """
     options.check()
     variants = find_variants(
         presets, model=options.model, templates=options.templates, compare=options.compare, backbones=options.backbones
     )
-    sets = find_sets(data, names)
     failures: list[UsageError | WeightsError] = []
     with _alone(out), ExitStack() as stack:
         bench = Bench(out=out, options=options, talk=talk, kept={entry.key: entry for entry in read_results(out)})

@@ -13,6 +13,8 @@ from earthwords.tasks._evaluation import REFERRING, SEGMENTATION, TASK_NAMES, Ev
 from earthwords.tasks._progress import Talk
 
 if TYPE_CHECKING:
+    from earthwords.data.segmentation.loader import SegmentationSet
+
     Names: TypeAlias = str | Sequence[str]
 else:
     Names = Sequence[str]  # what the command line shows
@@ -23,6 +25,8 @@ def evaluate_segmentation(
     *sets: Annotated[str, opt.ARGUMENTS],
     out: opt.ResultsFolder,
     data: Annotated[Path | None, opt.option(opt.ARGUMENTS, metavar="FOLDER")] = None,
+    classes: Annotated[Path | None, opt.option(opt.ARGUMENTS, metavar="FILE")] = None,
+    split: Annotated[str | None, opt.option(opt.ARGUMENTS, metavar="NAME")] = None,
     threshold: Annotated[float | None, opt.option(opt.WORDS, metavar="PROBABILITY")] = None,
     templates: opt.Templates = None,
     preset: Annotated[Names, opt.option(opt.MODEL, metavar="NAME|FILE")] = (DEFAULT_PRESET,),
@@ -49,8 +53,12 @@ def evaluate_segmentation(
     not computed again.
 
     Args:
-        sets: Names of `earthwords data list`; without one: all that are in --data.
+        sets: Names of `earthwords data list`; without one: all that are in --data. Or, with --classes, labelled folders
+            of your own: images and masks of the same names, in images and masks or mmsegmentation's img_dir and
+            ann_dir; a mask holds the number of a class, from 0, and 255 where a pixel does not count.
         data: Folder of a set, or of several, as `earthwords data prepare` makes them.
+        classes: Classes of your own folders, one a line, commas between synonyms; the first line is class 0.
+        split: Folder of img_dir and ann_dir that is measured, where there are several.
         threshold: The fixed threshold (0..1), beside the one tuned for the set; default: the preset's.
         preset: Presets to measure: names or TOML files; repeat, or separate by commas.
         image_size: Longer side of an image before it is cut into windows, 0 for its own pixels; default: 448 for
@@ -72,12 +80,13 @@ def evaluate_segmentation(
     Example:
         >>> found = earthwords.evaluate_segmentation("loveda", data="sets", out="results", preset="tiny")
         >>> found.entries[0].figures["tuned"]["mIoU"]
+        >>> earthwords.evaluate_segmentation("my-tiles", classes="classes.txt", out="results")
     """
     other = next((word for word in sets if word in (*TASK_NAMES, REFERRING)), None)
     if other is not None:
         raise UsageError(f"{SEGMENTATION} is measured on sets of its own, apart from {other}: ask for one of them.")
-    if data is None:
-        raise UsageError(f"{SEGMENTATION} needs images: give --data ROOT, a set or a folder of sets.")
+    talk = Talk(quiet=quiet)
+    measured = _own(sets, classes, split, data, talk) if classes is not None else _published(sets, data, split)
     from earthwords.tasks._segmentation import Options, segmentation
     from earthwords.tasks.segment import split_bands
 
@@ -88,8 +97,42 @@ def evaluate_segmentation(
         most=most, examples=examples, batch=batch_size, device=device, workers=workers, cluster=cluster,
         resume=resume, offline=offline,
     )  # fmt: skip
-    bench = segmentation(sets, Path(out), Talk(quiet=quiet), data=Path(data), presets=_split(preset), options=chosen)
+    bench = segmentation(measured, Path(out), talk, presets=_split(preset), options=chosen)
     return Evaluation(out=Path(out), entries=tuple(bench.entries), reused=bench.reused, left_out=tuple(bench.left_out))
+
+
+def _published(sets: Sequence[str], data: Path | None, split: str | None) -> list[SegmentationSet]:
+    """Sets that have a row."""
+    from earthwords.data.segmentation.search import find_sets
+
+    folder = next((name for name in sets if Path(name).is_dir()), None)
+    if data is None and folder is not None:
+        raise UsageError(f"{folder} is a folder of your own: say what its classes are by --classes FILE, one a line.")
+    if data is None:
+        raise UsageError(f"{SEGMENTATION} needs images: give --data ROOT, a set or a folder of sets.")
+    if split is not None:
+        raise UsageError("--split is for folders of your own, with --classes; sets have the part that is measured.")
+    return find_sets(Path(data), sets)
+
+
+def _own(
+    folders: Sequence[str], classes: Path, split: str | None, data: Path | None, talk: Talk
+) -> list[SegmentationSet]:
+    """Labelled folders of the user's own, every mask of which has been looked at."""
+    from earthwords.data.segmentation.own import check_own, own_set
+
+    if not folders or data is not None:
+        raise UsageError(
+            "--classes is for folders of your own: earthwords evaluate segmentation FOLDER --classes FILE."
+        )
+    found = [own_set(Path(folder), Path(classes), split=split) for folder in folders]
+    names = [each.spec.name for each in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"Two folders are called {twice!r}; measure one at a time, or rename one.")
+    for each in found:
+        check_own(each, lambda what, total: talk.bar(what, total, unit="images"))
+    return found
 
 
 def _split(names: Names) -> tuple[str, ...]:

@@ -148,8 +148,8 @@ class DatasetSpec:
 
     @property
     def metric(self) -> str:
-        """What tables print: `mIoU`, or `IoU` of the second class for sets that look for one thing."""
-        return "IoU" if len(self.classes) == 2 else "mIoU"
+        """What tables print: `mIoU`, or `IoU` of the class beside the background where there are these two."""
+        return "IoU" if len(self.classes) == 2 and self.background is not None else "mIoU"
 
     def vocabulary(self, preset: str = "") -> Vocabulary:
         """The classes as words, with the set's colours; words that a preset has for this set replace them."""

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from earthwords.evaluation.report import Entry
 
 TASK = "segmentation"
+OWN = "own"
+"""Group of the sets that have no row."""
 HEADINGS = {
     "multi-class": "several classes",
     "building": "buildings",
@@ -18,6 +20,7 @@ HEADINGS = {
     "water": "water",
     "natural": "photographs",
     "local": "small sets",
+    OWN: "your own sets",
 }
 """Group of sets to what it is called."""
 UNSURE = "?"
@@ -26,12 +29,11 @@ UNSURE = "?"
 def sections(entries: Sequence[Entry]) -> list[str]:
     """Lines about the entries of this task."""
     specs = {spec.name: spec for spec in all_specs()}
-    known = [entry for entry in entries if entry.dataset in specs]
-    rows = sorted(known, key=lambda entry: specs[entry.dataset].rank)
+    rows = sorted(entries, key=lambda entry: specs[entry.dataset].rank if entry.dataset in specs else float("inf"))
     plain = [entry for entry in rows if "compare" not in entry.settings]
     lines: list[str] = []
-    for group in GROUPS:
-        part = [entry for entry in plain if specs[entry.dataset].group == group]
+    for group in (*GROUPS, OWN):
+        part = [entry for entry in plain if _group_of(entry, specs) == group]
         if part:
             lines += ["", f"## Segmentation: {HEADINGS[group]}", "", *_group(part, specs)]
     compared = [entry for entry in rows if "compare" in entry.settings]
@@ -57,6 +59,10 @@ def pictures(entry: Entry) -> list[str]:
     return lines
 
 
+def _group_of(entry: Entry, specs: dict[str, DatasetSpec]) -> str:
+    return specs[entry.dataset].group if entry.dataset in specs else OWN
+
+
 def _comparison(entry: Entry) -> tuple[str, str, str]:
     return entry.dataset, entry.settings["compare"], entry.settings["base"]
 
@@ -65,7 +71,8 @@ def _group(entries: Sequence[Entry], specs: dict[str, DatasetSpec]) -> list[str]
     """A row a set, columns of presets at both thresholds and of printed numbers."""
     names = list(dict.fromkeys(entry.dataset for entry in entries))
     models = list(dict.fromkeys(entry.model for entry in entries))
-    published = [number for name in names for number in specs[name].published]
+    by_name = {name: specs[name].published if name in specs else () for name in names}
+    published = [number for name in names for number in by_name[name]]
     methods = list(dict.fromkeys(number.method for number in published))
     found = {(entry.dataset, entry.model): entry for entry in entries}
     columns = [column for model in models for column in (model, f"{model}, fixed threshold")]
@@ -75,7 +82,7 @@ def _group(entries: Sequence[Entry], specs: dict[str, DatasetSpec]) -> list[str]
         cells = [name, first.figures["metric"], f"{first.figures['images']:,}"]
         for model in models:
             cells += _both(found.get((name, model)))
-        numbers = {number.method: number for number in specs[name].published}
+        numbers = {number.method: number for number in by_name[name]}
         lines.append(_row([*cells, *(printed(numbers.get(method)) for method in methods)]))
     lines += ["", "In brackets the threshold. Foreground IoU where the figure is IoU."]
     if published:
