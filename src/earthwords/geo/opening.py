@@ -20,7 +20,7 @@ from earthwords.geo.georeference import grid_of
 from earthwords.geo.labelled import is_labelled, labelled
 from earthwords.geo.labelled_pixels import LabelledPixels
 from earthwords.geo.pixels import UNSCALED, PixelSource, check_dtypes, check_nodata, check_occurs, dtype_of, scaling_of
-from earthwords.geo.sensors import sensor
+from earthwords.geo.sensors import formula, sensor
 from earthwords.geo.source import open_dataset, reading
 from earthwords.types import Grid
 
@@ -168,8 +168,7 @@ def _by_sensor(
         reads = replace(reads, notes=("Scale and offset are the file's own.",))
     elif level is not None:
         why = level.name if level.told_by else f"{level.name}, which is assumed"
-        formula = f"{level.scale:g} x number{f' {level.offset:+g}' if level.offset else ''}"
-        note = f"Numbers become reflectance as {formula} ({row.name}, {why})."
+        note = f"Numbers become reflectance as {formula(level.scale, level.offset)} ({row.name}, {why})."
         reads = replace(reads, scaling=(level.scale, level.offset), notes=(note,))
     elif dtype != np.uint8:
         what = "Floating-point numbers" if dtype.kind == "f" else f"Numbers of this kind ({dtype})"

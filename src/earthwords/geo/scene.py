@@ -24,6 +24,7 @@ from earthwords.geo.masks import open_mask
 from earthwords.geo.opening import Opened, Pixels, open_source
 from earthwords.geo.pixels import SAMPLE_SIDE
 from earthwords.geo.resample import resample, source_window
+from earthwords.geo.sensors import formula
 from earthwords.geo.stretch import Stretch, make_stretch
 from earthwords.types import Grid, Raster, Window
 
@@ -180,7 +181,7 @@ class Scene:
         pixels, gsd = self._pixels, self.grid.gsd_m
         if pixels.choice.sensor is not None:
             scaling = getattr(pixels, "scaling", None)
-            how = "" if scaling is None else f": {scaling[0]:g} x number {scaling[1]:+g}"
+            how = "" if scaling is None else f": {formula(*scaling)}"
             tags["EARTHWORDS_SENSOR"] = pixels.choice.sensor + how
         if pixels.mask is not None:
             tags["EARTHWORDS_MASK"] = str(pixels.mask)

@@ -216,6 +216,11 @@ _CODE = re.compile(r"(?:^|.*?_)((?:sr|st)_)?b(?:and)?_?0*(\d+)(a?)(?:_\d+m)?$")
 _POSITION = re.compile(r"(?:band|layer|channel|ch|(b))?_?0*(\d+)$")
 
 
+def formula(scale: float, offset: float) -> str:
+    """Such as `0.0001 x number - 0.1`."""
+    return f"{scale:g} x number" + (f" {'-' if offset < 0 else '+'} {abs(offset):g}" if offset else "")
+
+
 def find_sensor(name: str) -> Sensor | None:
     """The row of a name, in any case, if there is one."""
     folded = name.strip().lower().replace("_", "-").replace(" ", "-")

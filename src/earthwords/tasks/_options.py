@@ -138,7 +138,8 @@ Bands = Annotated[
     Rgb | None,
     option(
         READING,
-        "Bands used as red, green, blue, such as 4,3,2; numbers from 1, or names; default: found by the file.",
+        "Bands used as red, green, blue, such as 4,3,2; numbers from 1, or names. Or a sensor: sentinel-2, landsat-8, "
+        "landsat-5, naip, planetscope, pleiades. Default: found by the file.",
         name=["--bands", "-b", "--bidx"], metavar="R,G,B",
     ),
 ]  # fmt: skip
@@ -157,6 +158,15 @@ Bounds = Annotated[
 Nodata = Annotated[
     float | None,
     option(READING, 'Value that means "no observation", instead of the file\'s own.', metavar="VALUE"),
+]
+Mask = Annotated[
+    str | None,
+    option(
+        READING,
+        'Clouds and fill as "no observation": a quality band of the scene (scl, qa, or its name), or a raster on the '
+        "same ground ({stem} stands for the scene's name). Zeros hide, or the values that follow: FILE:3,8-10,bit4.",
+        metavar="BAND|FILE",
+    ),
 ]
 Stretch = Annotated[
     str,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from earthwords.errors import UsageError, did_you_mean
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
+from earthwords.tasks._arrays import check_named
 from earthwords.tasks._progress import Talk
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def classify(
     model: opt.Model = None,
     bands: opt.Bands = None,
     nodata: opt.Nodata = None,
+    mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
     image_size: Annotated[int | None, opt.option(opt.READING, metavar="PIXELS")] = None,
     fit: Annotated[Literal["crop", "square"], opt.READING] = "crop",
@@ -136,6 +138,8 @@ def classify(
     from earthwords.tasks._sources import find_sources
     from earthwords.tasks.segment import TINY_NOTICE, make_vocabulary, split_bands
 
+    for each in src:
+        check_named(each, what="A raster", instead="Embedder.from_preset().image(array)")
     if out is None and len(src) > 1 and Path(src[-1]).suffix in SUFFIXES:
         src, out = src[:-1], Path(src[-1])
     vocabulary = make_vocabulary(text, classes, None)
@@ -161,7 +165,8 @@ def classify(
         talk.say(TINY_NOTICE)
     with talk.download(f"loading {model or row.weights}") as report:
         backbone = load_clip(model or row.weights, offline=offline, device=choose_device(device), report=report).eval()
-    looks = looks_for(backbone, side=image_size, fit=fit, bands=split_bands(bands), nodata=nodata, stretch=stretch)
+    reading: dict[str, Any] = {"nodata": nodata, "stretch": stretch, "mask": mask}
+    looks = looks_for(backbone, side=image_size, fit=fit, bands=split_bands(bands), **reading)
     bank = build_text_bank(backbone, vocabulary, prompts)
     vectors, kept, failures = _encode(backbone, sources, looks, batch_size, talk)
     cosines = _by_class(vectors @ bank.vectors.T, bank.query_class, len(vocabulary))

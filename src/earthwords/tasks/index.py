@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
+from earthwords.tasks._arrays import check_named
 from earthwords.tasks._checks import sources_and_dst
 from earthwords.tasks._progress import Talk
 from earthwords.tasks.segment import TINY_NOTICE, scene_spec
@@ -27,6 +28,7 @@ def index(
     bands: opt.Bands = None,
     gsd: opt.Gsd = None,
     nodata: opt.Nodata = None,
+    mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
     tile_size: Annotated[int | None, opt.option(opt.WINDOWS, metavar="PIXELS")] = None,
     overlap: Annotated[int, opt.option(opt.WINDOWS, metavar="PIXELS")] = 0,
@@ -71,12 +73,14 @@ def index(
     from earthwords.inference.index_job import IndexJob, Tiling
     from earthwords.inference.windowed import check_batch
 
+    for source in archive_and_index:
+        check_named(source, what="A raster", instead="Embedder.from_preset().image(array)")
     archive, folder = sources_and_dst(archive_and_index, out, usage="earthwords index ARCHIVE... INDEX.")
     talk, row = Talk(quiet=quiet), load_preset(preset)
     if tile_size is not None or overlap:
         Tiling(size=tile_size or max(8, overlap + 1), overlap=overlap, min_valid=min_valid)
     check_batch(batch_size)
-    spec = scene_spec("", bands, gsd, None, nodata, stretch)
+    spec = scene_spec("", bands, gsd, None, nodata, stretch, mask)
     sources = _sources(archive)
     if row.name == DEFAULT_PRESET and model is None:
         talk.say(TINY_NOTICE)

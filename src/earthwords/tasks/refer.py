@@ -22,6 +22,9 @@ TINY_NOTICE = (
     "relations. For real work train RSRefSeg on sentences of your own (docs/train-refer.md) and give --model."
 )
 
+ARRAYS = "Referrer.from_preset().predict(array, sentences)"
+"""What takes arrays."""
+
 
 @opt.documented
 def refer(
@@ -39,6 +42,7 @@ def refer(
     gsd: opt.Gsd = None,
     bounds: opt.Bounds = None,
     nodata: opt.Nodata = None,
+    mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
     overlap: Annotated[int | None, opt.option(opt.WINDOWS, metavar="PIXELS")] = None,
     probabilities: opt.Probabilities = "no",
@@ -104,7 +108,7 @@ def refer(
     )
     account = Account(on_error=on_error)
     paths = plan_outputs(dst, probabilities=probabilities != "no", overwrite=overwrite, source=str(src))
-    with scene_spec(src, bands, gsd, bounds, nodata, stretch).open() as scene:
+    with scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, ARRAYS).open() as scene:
         for note in scene.notes:
             talk.say(f"Note: {note}")
         if preset == "refseg-tiny" and model is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from earthwords.errors import UsageError
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
 from earthwords.tasks import _options as opt
+from earthwords.tasks._arrays import check_named
 from earthwords.tasks._progress import Talk
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ TINY_NOTICE = (
     "Using the embedded model 'tiny' (small, offline). For SegEarth-OV as published: --preset segearth-ov "
     "(downloads CLIP ViT-B/16, 600 MB, once)."
 )
+
+ARRAYS = "Segmenter.from_preset().predict(array, words)"
+"""What takes arrays."""
 
 
 @opt.documented
@@ -47,6 +51,7 @@ def segment(
     gsd: opt.Gsd = None,
     bounds: opt.Bounds = None,
     nodata: opt.Nodata = None,
+    mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
     on_error: opt.OnError = "stop",
     tile_size: opt.TileSize = None,
@@ -104,7 +109,7 @@ def segment(
     request = Request(
         vocabulary=make_vocabulary(text, classes, background),
         options=_outputs(probabilities, min_area, simplify, co, overwrite),
-        spec=scene_spec(src, bands, gsd, bounds, nodata, stretch),
+        spec=scene_spec(src, bands, gsd, bounds, nodata, stretch, mask),
         manner=_manner(memory, workers, cluster, resume, offline),
         cluster=cluster,
         threshold=threshold,
@@ -123,13 +128,17 @@ def segment(
     return one(request, load, str(src), Path(dst), talk)
 
 
-def scene_spec(src: Any, bands: opt.Bands, gsd: Any, bounds: Any, nodata: Any, stretch: str) -> SceneSpec:
-    """How a scene is opened, from options of those names."""
+def scene_spec(
+    src: Any, bands: opt.Bands, gsd: Any, bounds: Any, nodata: Any, stretch: str, mask: Any, arrays: str = ARRAYS
+) -> SceneSpec:
+    """How a scene is opened, from options of those names; `arrays` is the call that takes arrays instead."""
     from earthwords.geo.scene import SceneSpec
 
+    check_named(src, what="A raster", instead=arrays)
     numbers = split_bands(bands)
     chosen = None if numbers is None else tuple(numbers)
-    return SceneSpec(source=str(src), bands=chosen, gsd=gsd, bounds=bounds, nodata=nodata, stretch=stretch)
+    hidden = None if mask is None else str(check_named(mask, what="A mask", instead=arrays))
+    return SceneSpec(source=str(src), bands=chosen, gsd=gsd, bounds=bounds, nodata=nodata, stretch=stretch, mask=hidden)
 
 
 def _outputs(probabilities: str, min_area: float, simplify: float, co: Sequence[str], overwrite: bool) -> OutputOptions:

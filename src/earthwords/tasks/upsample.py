@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 else:
     FeatureReport = object  # it loads much, and a command line reads the annotations
 
+ARRAYS = "Upsampler.from_preset().image(array)"
+"""What takes arrays."""
+
 
 @opt.documented
 def upsample(
@@ -37,6 +40,7 @@ def upsample(
     gsd: opt.Gsd = None,
     bounds: opt.Bounds = None,
     nodata: opt.Nodata = None,
+    mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
     tile_size: opt.TileSize = None,
     overlap: opt.Overlap = None,
@@ -93,15 +97,14 @@ def upsample(
 
     began, talk, dst = time.perf_counter(), Talk(quiet=quiet), Path(dst)
     row = adapt_preset(load_preset(preset), upsampler=None, blend=blend_mode, tile_size=tile_size, overlap=overlap)
-    chosen = method or _own_method(row, model, upsampler_weights, talk)
-    chosen_method(row, chosen)
+    chosen = chosen_method(row, method or _own_method(row, model, upsampler_weights, talk))
     check_batch(batch_size)
     Account(on_error=on_error)
     count = _count(components)
     options, size = creation_options(co), parse_memory(memory)
     cog_options("float32", given=options)
     outputs = plan_features(dst, components=count is not None, overwrite=overwrite, source=str(src))
-    with scene_spec(src, bands, gsd, bounds, nodata, stretch).open() as opened:
+    with scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, ARRAYS).open() as opened:
         for note in opened.notes:
             talk.say(f"Note: {note}")
         steps = _Steps()
