@@ -191,6 +191,7 @@ def test_numbers_become_reflectance(
     )
     assert any(words in note and "reflectance" in note for note in scene.notes)
     assert scene.tags()["EARTHWORDS_SENSOR"].startswith(f"{sensor}: {scale:g} x number")
+    assert scene.tags()["EARTHWORDS_SENSOR"].endswith(f" - {-offset:g}" if offset else "number")
 
 
 def test_a_processing_baseline_in_the_tags(make_raster: Make, rng: np.random.Generator) -> None:
