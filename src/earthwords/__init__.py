@@ -26,6 +26,7 @@ _CONTENTS: dict[str, str] = {
     "demo": "earthwords.tasks.demo:demo",
     "doctor": "earthwords.tasks.doctor:doctor",
     "list_models": "earthwords.tasks.models:models",
+    "show_model": "earthwords.tasks.models:show_model",
     "pull": "earthwords.tasks.models:pull",
     "list_data": "earthwords.tasks.data:list_data",
     "prepare_data": "earthwords.tasks.data:prepare_data",

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ from cyclopts import App
 
 import earthwords
 from earthwords.cli.app import app, explain
-from earthwords.cli.commands import COMMANDS, FIRST
+from earthwords.cli.commands import COMMANDS, FIRST, command_of
 from earthwords.cli.commands import Command as Row
 from earthwords.cli.show import show
 from earthwords.tasks import _options as opt
@@ -35,7 +36,7 @@ from earthwords.tasks.evaluate_scenes import evaluate_scenes
 from earthwords.tasks.evaluate_segmentation import evaluate_segmentation
 from earthwords.tasks.expressions import expressions
 from earthwords.tasks.index import index
-from earthwords.tasks.models import pull
+from earthwords.tasks.models import pull, show_model
 from earthwords.tasks.pairs import pairs
 from earthwords.tasks.refer import refer
 from earthwords.tasks.search import search
@@ -88,7 +89,7 @@ def test_the_commands() -> None:
 
 VERBS = [
     segment, refer, upsample, classify, index, search, evaluate, evaluate_scenes, evaluate_segmentation,
-    evaluate_referring, pairs, expressions, demo, list_data, prepare_data, check_data, pull, train_clip,
+    evaluate_referring, pairs, expressions, demo, list_data, prepare_data, check_data, show_model, pull, train_clip,
     train_upsampler, train_refer,
 ]  # fmt: skip
 
@@ -130,7 +131,7 @@ def test_help_pages(command: Command, row: Row) -> None:
         )
     assert len(row.examples) == 2
     for what, typed in row.examples:
-        assert f"# {what}" in narrow and f"earthwords {typed}" in narrow, "an example is not broken at 80 columns"
+        assert f"# {what}" in narrow and command_of(typed) in narrow, "an example is not broken at 80 columns"
 
 
 def test_help_shows_options_in_groups(command: Command) -> None:
@@ -150,10 +151,10 @@ def test_help_describes_the_options(command: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    "typed", [typed for row in COMMANDS for _, typed in row.examples] + [typed for _, typed in FIRST]
+    "typed", [typed for rows in (FIRST, *(row.examples for row in COMMANDS)) for _, typed in rows if "$(" not in typed]
 )
 def test_examples_can_be_typed(typed: str) -> None:
-    app.parse_args([word for word in shlex.split(typed) if word != "--json"])
+    app.parse_args([word for word in shlex.split(typed.partition(" > ")[0]) if word not in ("--json", "earthwords")])
 
 
 SAME = {
@@ -311,6 +312,41 @@ def test_without_a_crs_pixels_are_counted(command: Command, micro: Path, tmp_pat
     path = write_raster(tmp_path / "plain.tif", np.moveaxis(patchwork(40, 70), -1, 0), crs=None, transform=TRANSFORM)
     done = command("segment", path, tmp_path / "out.tif", "-t", "road", "--model", micro, "--quiet")
     assert done.code == 0 and "pixels" in done.out and "2,800" in done.out and "m2" not in done.out
+
+
+COMPLETE = """
+source SCRIPT
+complete -p earthwords > /dev/null || exit 9
+COMP_WORDS=(TYPED); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMPREPLY=()
+$(complete -p earthwords | sed -E 's/.*-F ([^ ]+).*/\\1/') earthwords "${COMP_WORDS[$COMP_CWORD]}" ""
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+@pytest.mark.parametrize(
+    ("typed", "wanted"),
+    [
+        (["seg"], {"segment"}),
+        (["train", ""], {"clip", "refer", "upsampler"}),
+        (["segment", "--thr"], {"--threshold"}),
+        (["segment", "--attention", "c"], {"clearclip"}),
+    ],
+)
+def test_a_shell_completes(command: Command, tmp_path: Path, typed: list[str], wanted: set[str]) -> None:
+    done = command("completion", "bash")
+    assert (done.code, done.err) == (0, "")
+    (tmp_path / "script").write_text(done.out)
+    words = shlex.join(["earthwords", *typed])
+    script = COMPLETE.replace("SCRIPT", str(tmp_path / "script")).replace("TYPED", words)
+    told = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert {word.strip() for word in told.stdout.splitlines()} - {"--help", "-h"} == wanted, told.stderr
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish", "powershell"])
+def test_scripts_of_other_shells(command: Command, shell: str) -> None:
+    done = command("completion", shell)
+    assert done.code == 0 and "segment" in done.out and "blend-mode" in done.out
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes differ")

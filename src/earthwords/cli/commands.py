@@ -30,9 +30,14 @@ class Command:
         return shown(self.examples)
 
 
+def command_of(typed: str) -> str:
+    """An example as it is typed: one that is more than a call of this program is whole."""
+    return typed if "earthwords" in typed else f"earthwords {typed}"
+
+
 def shown(examples: Examples) -> str:
     """The end of a help page, as Markdown."""
-    lines = [line for what, typed in examples for line in (f"# {what}", f"earthwords {typed}", "")]
+    lines = [line for what, typed in examples for line in (f"# {what}", command_of(typed), "")]
     return "\n".join(("Examples:", "", *(f"    {line}" for line in lines), EVERYWHERE))
 
 
@@ -47,7 +52,7 @@ FIRST: Examples = (
 )
 
 GROUPS = {
-    "models": (START, "List presets and weights; `models pull NAME` downloads."),
+    "models": (START, "Presets and weights: list, show one, download."),
     "data": (TRAINING, "Data sets for segmentation: list, prepare, check."),
     "evaluate": (TRAINING, "Measure a model: scenes, segmentation, referring."),
     "train": (TRAINING, "Train models."),
@@ -242,6 +247,16 @@ COMMANDS = (
         ),
     ),
     Command(
+        name="models show",
+        target="earthwords.tasks.models:show_model",
+        help="What is known of a preset or of weights.",
+        usage="NAME",
+        examples=(
+            ("a preset: licence, resolution, what has to be downloaded", "models show segearth-ov"),
+            ("weights", "models show remoteclip-vit-b-32"),
+        ),
+    ),
+    Command(
         name="models pull",
         target="earthwords.tasks.models:pull",
         help="Download weights into the cache.",
@@ -271,6 +286,17 @@ COMMANDS = (
         examples=(
             ("is all well?", "doctor"),
             ("for a bug report", "doctor --json"),
+        ),
+    ),
+    Command(
+        name="completion",
+        panel=START,
+        target="earthwords.cli.completion:completion",
+        help="A script for the shell, to complete commands and options.",
+        usage="[SHELL]",
+        examples=(
+            ("in this shell, until it is closed", 'eval "$(earthwords completion bash)"'),
+            ("in every new one", "earthwords completion fish > ~/.config/fish/completions/earthwords.fish"),
         ),
     ),
 )  # fmt: skip

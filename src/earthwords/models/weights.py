@@ -13,18 +13,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
-from transformers import CLIPModel
+from typing import TYPE_CHECKING, Any
 
 from earthwords.errors import WeightsError, brief, unknown
-from earthwords.models.backbones.clip import ClipBackbone
-from earthwords.models.checkpoint import read_state
-from earthwords.models.convert import check_finite, from_openai, is_openai, listed
-from earthwords.models.folder import load_folder
-from earthwords.text.tokenizer import ClipTokenizer
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from transformers import CLIPModel
+
+    from earthwords.models.backbones.clip import ClipBackbone
+    from earthwords.text.tokenizer import ClipTokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -408,6 +407,13 @@ def load_clip(
     Raises:
         WeightsError, UsageError: unknown, unreachable, unreadable or unfitting weights.
     """
+    from transformers import CLIPModel  # a name is looked up without any of this
+
+    from earthwords.models.backbones.clip import ClipBackbone
+    from earthwords.models.checkpoint import read_state
+    from earthwords.models.convert import from_openai, is_openai, listed
+    from earthwords.models.folder import load_folder
+
     spec = find(name)
     path = fetch(spec, offline=offline, report=report)
     if path.is_dir():
@@ -426,6 +432,8 @@ def load_clip(
 
 def _openai_tokenizer(model: CLIPModel) -> ClipTokenizer | None:
     """CLIP's own, unless the model has another vocabulary; then nobody knows its words."""
+    from earthwords.text.tokenizer import ClipTokenizer
+
     tokenizer = ClipTokenizer.openai(context=model.config.text_config.max_position_embeddings)
     return tokenizer if tokenizer.vocab_size == model.config.text_config.vocab_size else None
 
@@ -434,6 +442,9 @@ def load_upsampler_state(
     name: str, *, offline: bool = False, report: Report = lambda done, total: None
 ) -> dict[str, Tensor]:
     """The tensors of an upsampler checkpoint, by a name of the table, a file, or the folder of a training."""
+    from earthwords.models.checkpoint import read_state
+    from earthwords.models.convert import check_finite
+
     path = fetch(find(name), offline=offline, report=report)
     if path.is_dir():
         path = path / UPSAMPLER

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from earthwords.tasks import _options as opt
+from earthwords.tasks._model_card import ModelCard, card
 from earthwords.tasks._progress import Talk
 
 
@@ -72,6 +73,26 @@ def models() -> ModelList:
             for w in WEIGHTS.values()
         ),
     )
+
+
+@opt.documented
+def show_model(name: Annotated[str, opt.ARGUMENTS]) -> ModelCard:
+    """Tell what is known of a preset or of weights: licence, source, paper, resolution, size, whether it is here.
+
+    Args:
+        name: A preset (or its TOML file), weights of `earthwords models`, a folder, a file or a Hugging Face id.
+
+    Returns:
+        Fact by fact; nothing is downloaded.
+
+    Raises:
+        UsageError: there is no such name.
+        WeightsError: there is nothing at the path.
+
+    Example:
+        >>> earthwords.show_model("segearth-ov").facts["licence of openai-vit-b-16"]
+    """
+    return card(name)
 
 
 @opt.documented
