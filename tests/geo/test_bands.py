@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from earthwords.errors import UsageError
-from earthwords.geo.bands import Band, choose_bands
+from earthwords.geo.bands import Band, choose_bands, likeness
 
 
 def bands(*roles: str, names: tuple[str, ...] = ()) -> list[Band]:
@@ -177,3 +178,15 @@ def test_landsats_are_told_apart(names: tuple[str, ...], numbers: tuple[int, ...
 def test_text_is_taken_as_on_the_command_line() -> None:
     assert choose_bands(PLAIN4, "4,3, 2").numbers == (4, 3, 2)
     assert choose_bands(BGRN, "nir,red,green").numbers == (4, 3, 2)
+
+
+def test_how_alike_three_bands_are() -> None:
+    rng = np.random.default_rng(4)
+    first = rng.normal(size=(70, 90))
+    data = np.stack([first, first + rng.normal(size=(70, 90)), 3 - 2 * first])
+    valid = rng.random((70, 90)) < 0.5
+    assert likeness(data, valid) == pytest.approx(np.corrcoef(data[:, valid]).min())
+    assert likeness(data, valid) == pytest.approx(-1)
+    assert likeness(data, np.zeros((70, 90), bool)) is None
+    data[1] = 7
+    assert likeness(data, valid) is None

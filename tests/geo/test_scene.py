@@ -369,3 +369,20 @@ def test_bounds_of_a_rotated_scene_hold_all_its_pixels(make_raster: Make, rng: n
     x, y = turned @ (20.5, 10.5)
     with open_scene(path, bounds=(x - 0.1, y - 0.1, x + 0.1, y + 0.1)) as scene:
         assert scene.region == Window(row=10, col=20, height=1, width=1)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"), [((), True), (("red", "green", "blue"), True), (("nir", "red", "green"), False)]
+)
+def test_bands_that_cannot_be_red_green_and_blue(
+    make_raster: Make, rng: np.random.Generator, names: tuple[str, ...], said: bool
+) -> None:
+    """Infrared rises over plants where red falls; where the names tell that already, nothing need be found out."""
+    plants = rng.random(SHAPE[1:])
+    data = np.stack([2000 * plants, 800 - 500 * plants, 900 - 300 * plants]) + rng.normal(0, 20, SHAPE)
+    with open_scene(make_raster(data.clip(1).astype("uint16"), names=names), bands=[1, 2, 3]) as scene:
+        told = [note for note in scene.notes if "not alike enough" in note]
+    assert len(told) == said
+    true = np.stack([2000 * plants, 1800 * plants, 1500 * plants + rng.normal(0, 200, SHAPE[1:])])
+    with open_scene(make_raster(np.abs(true).astype("uint16"), name="true.tif")) as scene:
+        assert not any("not alike enough" in note for note in scene.notes)

@@ -119,7 +119,7 @@ def test_alpha_is_not_counted() -> None:
 def test_another_raster_is_refused_in_one_sentence(sensor: str, names: tuple[str, ...], words: str) -> None:
     with pytest.raises(UsageError, match=words) as refused:
         choose_bands(bands(*names), [sensor])
-    assert "--bands 3,2,1" in str(refused.value)
+    assert f"--bands {'3,2,1' if len(names) > 1 else '1,1,1'}" in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["Sentinel-2", "sentinel_2", "S2", "landsat 9", "LANDSAT-7", "Pléiades", "planet"])

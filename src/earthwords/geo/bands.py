@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp
 from rasterio.io import DatasetReader
@@ -14,6 +17,9 @@ from earthwords.errors import UsageError, unknown
 from earthwords.geo.sensors import SENSORS, Sensor, code_of, find_sensor, is_position
 
 RGB = ("red", "green", "blue")
+UNLIKE = -0.2
+"""Correlation of two bands below which they are no two of red, green and blue: over land and water these rise and fall
+together, while infrared bands rise over plants where red falls."""
 Bands = Sequence[int | str] | str
 """Three numbers or names, the name of a sensor, or such names and numbers separated by commas."""
 
@@ -75,6 +81,20 @@ class BandChoice:
         if len(set(self.numbers)) < 3 or any(colour not in parts for parts, colour in told):
             return False
         return True if self.parts == RGB else None
+
+
+def likeness(data: NDArray[Any], valid: NDArray[np.bool_]) -> float | None:
+    """The lowest correlation of two of three bands, -1..1; None where one of them is the same everywhere.
+
+    Args:
+        data: `(3, row, col)`.
+        valid: `(row, col)`; some 65,000 of these pixels are looked at.
+    """
+    values = data[:, valid]
+    values = values[:, :: max(1, values.shape[1] // 2**16)].astype(np.float64)
+    if values.shape[1] < 3 or not values.std(axis=1).all():
+        return None
+    return float(np.corrcoef(values).min())
 
 
 def bands_of(dataset: DatasetReader) -> tuple[Band, ...]:
@@ -168,7 +188,7 @@ def _by_sensor(bands: Sequence[Band], row: Sensor) -> BandChoice:
         counts = ", ".join(sorted({str(len(order.split())) for order in row.orders}, key=int))
         raise UsageError(
             f"The raster has {_counted(colours)} that it does not name, and {row.name} comes with {counts}; "
-            "name the bands by number, such as --bands 3,2,1."
+            f"name the bands by number, such as --bands {'3,2,1' if len(colours) > 2 else '1,1,1'}."
         )
     chosen = [colours[order.index(colour)] for colour in RGB]
     why = f"{row.name}, by the order {' '.join(order)}, as the file does not name them"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.errors import SourceError, brief, is_out_of_memory
-from earthwords.geo.bands import BandChoice
+from earthwords.geo.bands import BandChoice, likeness
 from earthwords.geo.labelled import Labelled
 from earthwords.geo.masks import Mask
 from earthwords.geo.pixels import SAMPLE_SIDE, UNSCALED, equals
@@ -33,6 +33,8 @@ class LabelledPixels:
     mask: Mask | None = None
     hidden: float | None = None
     """Share of the observed pixels that `mask` hides, as far as `sample` has seen."""
+    likeness: float | None = None
+    """How alike the three bands are where `sample` has seen them, see `bands.likeness`."""
     closed: bool = False
 
     @property
@@ -74,6 +76,8 @@ class LabelledPixels:
         valid = observed & self._shown(Window(row=0, col=0, height=height, width=width), observed.shape)
         if self.mask is not None and observed.any():
             self.hidden = 1 - float(valid.sum() / observed.sum())
+        if len(set(self.choice.numbers)) == 3:
+            self.likeness = likeness(raw, valid)
         found = [self._observed(raw, seen, valid)] if valid.any() else list(self._scan())
         if not found:
             by = "" if self.mask is None else f", here also by the mask {self.mask}"

@@ -15,7 +15,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterioWindow
 
 from earthwords.errors import SourceError, UsageError
-from earthwords.geo.bands import BandChoice, alpha_band
+from earthwords.geo.bands import BandChoice, alpha_band, likeness
 from earthwords.geo.dates import date_of
 from earthwords.geo.masks import Mask as SceneMask
 from earthwords.geo.source import open_dataset, reading
@@ -61,6 +61,8 @@ class PixelSource:
     """Whether closing this closes the dataset; one that was handed in stays open."""
     hidden: float | None = None
     """Share of the observed pixels that `mask` hides, as far as `sample` has seen."""
+    likeness: float | None = None
+    """How alike the three bands are where `sample` has seen them, see `bands.likeness`."""
     _ended: bool = False
 
     @property
@@ -153,6 +155,8 @@ class PixelSource:
         valid = observed & self._shown(whole, observed.shape)
         if self.mask is not None and observed.any():
             self.hidden = 1 - float(valid.sum() / observed.sum())
+        if len(set(self.choice.numbers)) == 3:
+            self.likeness = likeness(raw, valid)
         if not valid.any():
             return self._scan()
         return self._observed(raw, seen, valid)

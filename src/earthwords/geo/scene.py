@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from earthwords.errors import SourceError, UsageError
 from earthwords.geo.arrays import ArrayPixels
-from earthwords.geo.bands import BandChoice, Bands
+from earthwords.geo.bands import UNLIKE, BandChoice, Bands
 from earthwords.geo.georeference import Bounds, window_of_bounds
 from earthwords.geo.masks import open_mask
 from earthwords.geo.opening import Opened, Pixels, open_source
@@ -295,7 +295,7 @@ def open_scene(
             grid=native if opened.sized else working_grid(native, gsd),
             region=_region(native, bounds),
             stretch=found,
-            notes=(*opened.notes, *_mask_notes(pixels, native)),
+            notes=(*opened.notes, *_mask_notes(pixels, native), *_colour_notes(pixels)),
             asked_gsd=None if opened.sized else gsd,
         )
     except BaseException:
@@ -374,11 +374,25 @@ def _hide(opened: Opened, mask: Any) -> None:
 
 def _mask_notes(pixels: Pixels, native: Grid) -> tuple[str, ...]:
     """How much a mask hides."""
-    if pixels.mask is None or pixels.hidden is None:
+    if pixels.mask is None:
         return ()
+    if pixels.hidden is None:
+        return (f"The mask {pixels.mask} applies; an overview shows too little to tell how much it hides.",)
     about = "about " if max(native.shape) > SAMPLE_SIDE and not isinstance(pixels, ArrayPixels) else ""
     share = "nothing" if not pixels.hidden else f"{about}{max(0.1, 100 * pixels.hidden):.1f} %"
     return (f"The mask {pixels.mask} hides {share} of what was observed.",)
+
+
+def _colour_notes(pixels: Pixels) -> tuple[str, ...]:
+    """A word about bands that are no red, green and blue, as far as the pixels tell; nobody asks about bands known not
+    to be."""
+    alike = getattr(pixels, "likeness", None)
+    if alike is None or alike > UNLIKE or pixels.choice.true_colour is False:
+        return ()
+    return (
+        f"The three bands are not alike enough for red, green and blue (correlation {alike:.2f}): they may be others, "
+        "or a picture in false colours; check --bands.",
+    )
 
 
 def _stretch(pixels: Pixels, how: str) -> Stretch:
