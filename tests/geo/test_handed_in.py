@@ -148,6 +148,7 @@ def test_a_transform_without_a_crs_is_kept_and_said(rng: np.random.Generator) ->
         ({"crs": "EPSG:999999", "transform": TRANSFORM}, "'EPSG:999999' is no CRS"),
         ({"crs": 32617, "transform": (1, 2, 3)}, "must be an Affine or its six numbers"),
         ({"crs": 32617, "transform": "north"}, "must be an Affine or its six numbers"),
+        ({"crs": 32617, "transform": TRANSFORM.to_gdal()}, "is in GDAL's order; use Affine.from_gdal"),
         ({"transform": Affine(0, 0, 5, 0, 0, 5)}, "makes pixels without area"),
         ({"transform": Affine(np.nan, 0, 5, 0, 1, 5)}, "makes pixels without area"),
         ({"gsd": -1}, "must be a positive number of metres, got -1"),
@@ -190,6 +191,19 @@ def test_grey_arrays_are_repeated_and_that_is_said(rng: np.random.Generator, sha
         assert scene.choice.repeated and scene.choice.true_colour is False
     np.testing.assert_array_equal(raster.data, np.repeat(grey.transpose(2, 0, 1), 3, axis=0))
     np.testing.assert_array_equal(raster.valid, alpha != 0 if shape.endswith("2") else np.ones(SHAPE, bool))
+
+
+def test_anything_that_is_a_path(make_raster: Make, rng: np.random.Generator) -> None:
+    class Place:
+        def __fspath__(self) -> str:
+            return str(path)
+
+        def __str__(self) -> str:
+            return str(path)
+
+    path = make_raster(image(rng).transpose(2, 0, 1))
+    with open_scene(Place()) as scene:
+        assert scene.native.shape == SHAPE
 
 
 @pytest.mark.parametrize("source", [object(), None, {"a": 1}, b"scene.tif", ["a", "b"]])

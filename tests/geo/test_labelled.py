@@ -212,6 +212,17 @@ def test_a_part_of_an_array_is_where_its_coordinates_say(make: Any, rng: np.rand
         assert scene.native.transform.almost_equals(TRANSFORM @ Affine.translation(20, 10), 1e-6)
 
 
+def test_coordinates_of_the_corners_of_pixels(make: Any, rng: np.random.Generator) -> None:
+    """stackstac's are, and the transform tells; a part of the array has the transform of the whole."""
+    x, y = X - 1, Y + 1
+    attrs = {"transform": TRANSFORM, "crs": "EPSG:32617"}
+    with open_scene(make(stack(rng, "uint8", 3), ("band", "y", "x"), {"x": x, "y": y}, attrs)) as scene:
+        assert scene.native.transform.almost_equals(TRANSFORM, 1e-6)
+    part = make(stack(rng, "uint8", 3)[:, 10:, 20:], ("band", "y", "x"), {"x": x[20:], "y": y[10:]}, attrs)
+    with open_scene(part) as scene:
+        assert scene.native.transform.almost_equals(TRANSFORM @ Affine.translation(20, 10), 1e-6)
+
+
 def test_without_a_place_it_is_an_array_that_can_be_told(make: Any, rng: np.random.Generator) -> None:
     data, dims = stack(rng, "uint8", 3), ("band", "y", "x")
     with open_scene(make(data, dims)) as scene:

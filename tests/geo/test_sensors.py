@@ -254,3 +254,32 @@ def test_fill_of_another_type(make_raster: Make, rng: np.random.Generator) -> No
     with open_scene(make_raster(data), bands="landsat-5") as scene:
         assert not scene.read_native(scene.region).valid[30:].any()
         assert scene.stretch.low[0] > 0.1  # the fill does not count
+
+
+def test_the_fourth_of_four_bands_of_bytes_is_no_alpha(make_raster: Make, rng: np.random.Generator) -> None:
+    """GDAL calls a stack of bytes red, green, blue and alpha, whatever is in it."""
+    data = stack(rng, 4, "uint8", low=1, high=200)
+    data[3, 5:9] = 0  # water in infrared
+    path = make_raster(data)
+    with open_scene(path) as scene:
+        assert scene.choice.numbers == (1, 2, 3) and not scene.read_native(scene.region).valid[5:9].any()
+    for sensor, numbers in (("sentinel-2", (3, 2, 1)), ("naip", (1, 2, 3))):
+        with open_scene(path, bands=sensor) as scene:
+            assert scene.choice.numbers == numbers
+            raster = scene.read_native(scene.region)
+            np.testing.assert_array_equal(raster.data, data[[number - 1 for number in numbers]])
+            assert raster.valid.all()
+            assert "Band 4 holds many values: it is not taken for transparency." in scene.notes
+    named = make_raster(data, name="named.tif", names=("Red", "Green", "Blue", "NIR"))
+    with open_scene(named) as scene:
+        assert scene.choice.numbers == (1, 2, 3) and scene.read_native(scene.region).valid.all()
+        assert "Band 4 is named 'NIR': it is not taken for transparency." in scene.notes
+
+
+def test_transparency_stays_transparency(make_raster: Make, rng: np.random.Generator) -> None:
+    data = stack(rng, 4, "uint8", low=1, high=200)
+    data[3] = np.where(rng.random((37, 53)) < 0.5, 0, 255)
+    data[:3, 30:] = 0  # black, and opaque where the alpha says so
+    with open_scene(make_raster(data), bands="planetscope") as scene:
+        assert scene.choice.numbers == (1, 2, 3)
+        np.testing.assert_array_equal(scene.read_native(scene.region).valid, data[3] != 0)

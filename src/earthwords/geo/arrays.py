@@ -187,6 +187,8 @@ def _affine(transform: Affine | Sequence[float]) -> Affine:
         found = transform if isinstance(transform, Affine) else Affine(*[float(v) for v in transform][:6])
     except (TypeError, ValueError) as error:
         raise UsageError(f"The transform must be an Affine or its six numbers, got {transform!r}.") from error
+    if found.a and found.b and found.d and found.f and not found.c and not found.e:
+        raise UsageError(f"The transform {tuple(found[:6])} is in GDAL's order; use Affine.from_gdal(*numbers).")
     if not np.isfinite(found[:6]).all() or found.determinant == 0:
         raise UsageError(f"The transform {tuple(found[:6])} makes pixels without area; correct it.")
     return found

@@ -92,9 +92,11 @@ def likeness(data: NDArray[Any], valid: NDArray[np.bool_]) -> float | None:
     """
     values = data[:, valid]
     values = values[:, :: max(1, values.shape[1] // 2**16)].astype(np.float64)
-    if values.shape[1] < 3 or not values.std(axis=1).all():
+    if values.shape[1] < 3:
         return None
-    return float(np.corrcoef(values).min())
+    with np.errstate(all="ignore"):  # values beyond all measure, which are refused elsewhere
+        lowest = float(np.corrcoef(values).min())
+    return lowest if np.isfinite(lowest) else None
 
 
 def bands_of(dataset: DatasetReader) -> tuple[Band, ...]:
@@ -109,6 +111,23 @@ def alpha_band(dataset: DatasetReader) -> int | None:
     """Number of the band that holds transparency, if any."""
     roles = _roles(dataset)
     return roles.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in roles else None
+
+
+def without_roles(bands: Sequence[Band]) -> tuple[Band, ...]:
+    """The same bands without the colours that GDAL gives to four bands of bytes, and without transparency."""
+    made_up = [band.role for band in bands] == [*RGB, "alpha"]
+    return tuple(replace(band, role="undefined") if made_up or band.role == "alpha" else band for band in bands)
+
+
+def named_sensor(wanted: Bands | None) -> Sensor | None:
+    """The sensor that was asked for, if one was."""
+    items = () if wanted is None else as_items(wanted)
+    return find_sensor(str(items[0])) if len(items) == 1 else None
+
+
+def shows_spectrum(band: Band) -> bool:
+    """Whether a band's name is that of a part of the spectrum."""
+    return any(row.part(code_of(band.description)) for row in SENSORS.values())
 
 
 def _roles(dataset: DatasetReader) -> tuple[ColorInterp, ...]:
@@ -131,7 +150,8 @@ def choose_bands(bands: Sequence[Band], wanted: Bands | None = None) -> BandChoi
             raster has two bands.
     """
     if wanted is not None:
-        return _choose_wanted(bands, as_items(wanted))
+        row = named_sensor(wanted)
+        return _choose_wanted(bands, as_items(wanted)) if row is None else _by_sensor(bands, row)
     colours = [band for band in bands if band.role != "alpha"]
     by_role, by_name = _by_role(colours), _by_description(colours)
     if by_role is not None and by_name is not None and by_role.numbers == by_name.numbers:
@@ -147,9 +167,6 @@ def as_items(wanted: Bands) -> tuple[int | str, ...]:
 
 
 def _choose_wanted(bands: Sequence[Band], wanted: Sequence[int | str]) -> BandChoice:
-    row = find_sensor(str(wanted[0])) if len(wanted) == 1 else None
-    if row is not None:
-        return _by_sensor(bands, row)
     if len(wanted) == 1 and not _is_number(wanted[0]):
         known = {name for band in bands for name in (band.description.lower(), band.role) if name} - {"undefined"}
         if str(wanted[0]).strip().lower() not in known:

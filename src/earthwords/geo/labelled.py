@@ -6,6 +6,7 @@ Nothing here needs xarray: an object with `dims` and `values` (or `data_vars`) w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -145,6 +146,8 @@ def _axes(array: Any) -> tuple[str, str, str | None] | None:
     dims = [str(dim) for dim in array.dims]
     y = next((dim for dim in dims if dim.lower() in Y_NAMES), None)
     x = next((dim for dim in dims if dim.lower() in X_NAMES), None)
+    with suppress(Exception):  # rioxarray's accessor knows other names that were set
+        y, x = (y, x) if y and x else (str(array.rio.y_dim), str(array.rio.x_dim))
     if y is None or x is None:
         return None
     rest = [dim for dim, size in zip(dims, array.shape, strict=True) if dim not in (y, x) and size != 1]
@@ -193,7 +196,10 @@ def _coordinate(array: Any, name: str | None) -> Any:
         return None
     with suppress(Exception):  # mappings and attributes of whatever kind
         coords = getattr(array, "coords", None)
-        return getattr(array, name) if coords is None else coords.get(name)
+        if coords is None:
+            return getattr(array, name)
+        if name in coords:  # `get` would make one up: xarray counts the pixels of a dimension without coordinates
+            return coords[name]
     return None
 
 
@@ -281,8 +287,19 @@ def _transform(
     down = steps[1] or (told.e if told else -abs(across))
     if not across:
         return told
-    west, north = (float(values[0]) - step / 2 for values, step in zip(places, (across, down), strict=True))  # type: ignore[index]
+    west, north = (float(values[0]) for values in places)  # type: ignore[index]
+    west -= _lead(west, across, None if told is None else (told.c, told.a))
+    north -= _lead(north, down, None if told is None else (told.f, told.e))
     return Affine(across, 0, west, 0, down, north)
+
+
+def _lead(first: float, step: float, told: tuple[float, float] | None) -> float:
+    """From the edge of the first pixel to its coordinate: half a pixel, or nothing where a transform (its origin and
+    step are `told`) shows that coordinates are those of edges, as stackstac has them."""
+    if told is None or not math.isclose(told[1], step, rel_tol=1e-6):
+        return step / 2
+    places = (first - told[0]) / step
+    return 0.0 if abs(places - round(places)) < _STRAIGHT else step / 2
 
 
 def _told_transform(array: Any, attrs: Mapping[str, Any], around: Any) -> Affine | None:

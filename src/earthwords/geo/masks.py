@@ -381,7 +381,7 @@ def _no_mask(what: str, bands: Sequence[Band]) -> UsageError | SourceError:
     names = [band.name for band in bands]
     if what.lower() == ANY or what.lower() in KINDS:
         named = " or ".join(kind.upper() for kind in (KINDS if what.lower() == ANY else (what.lower(),)))
-        listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+        listed = (", ".join(names[:12]) or "without names") + (", ..." if len(names) > 12 else "")
         return UsageError(f"No band of the scene is named {named} (its bands: {listed}); name a band, or a raster.")
     close = did_you_mean(what, {*names, *KINDS, ANY})
     return UsageError(f"The mask {what!r} is neither a raster nor a band of the scene. {close}")

@@ -5,17 +5,26 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from affine import Affine
+from rasterio.enums import MaskFlags
 from rasterio.io import BufferedDatasetWriter, DatasetReader, DatasetWriter, MemoryFile
 from rasterio.vrt import WarpedVRT
 
 from earthwords.errors import SourceError, UsageError
 from earthwords.geo.arrays import ArrayPixels, checked_grid, grid_of_array, pixels_of_array
-from earthwords.geo.bands import Band, BandChoice, Bands, bands_of, choose_bands
+from earthwords.geo.bands import (
+    Band,
+    BandChoice,
+    Bands,
+    bands_of,
+    choose_bands,
+    named_sensor,
+    shows_spectrum,
+    without_roles,
+)
 from earthwords.geo.georeference import grid_of
 from earthwords.geo.labelled import is_labelled, labelled
 from earthwords.geo.labelled_pixels import LabelledPixels
@@ -27,6 +36,7 @@ from earthwords.types import Grid
 DATASETS = (DatasetReader, DatasetWriter, BufferedDatasetWriter, WarpedVRT)
 MAX_SIDE = 50_000_000
 """Most pixels a side of a source: the earth at 0.8 m."""
+_ALPHA_SIDE = 256
 
 Pixels = PixelSource | LabelledPixels | ArrayPixels
 
@@ -46,7 +56,7 @@ class Opened:
 
 def is_path(source: Any) -> bool:
     """Whether a source is named, by path or address, rather than handed in."""
-    return isinstance(source, (str, Path))
+    return isinstance(source, (str, os.PathLike))
 
 
 def open_source(
@@ -89,6 +99,8 @@ def _open_raster(source: Any, bands: Bands | None, nodata: float | None) -> Open
             _check_handed(name, dataset)
         with reading(name, "the header"):
             all_bands = bands_of(dataset)
+            alpha_notes = _no_alpha(dataset, all_bands, sensor_asked=named_sensor(bands) is not None)
+            all_bands = without_roles(all_bands) if alpha_notes else all_bands
             choice = choose_bands(all_bands, bands)
             check_dtypes(name, dataset, choice)
             _check_size(name, dataset.height, dataset.width)
@@ -101,13 +113,20 @@ def _open_raster(source: Any, bands: Bands | None, nodata: float | None) -> Open
                     dtype=dtype_of(dataset, choice),
                     known=_known(name, dataset),
                     scaled=scaling_of(dataset, choice) != [UNSCALED] * 3,
-                    filled=any(dataset.nodatavals[number - 1] is not None for number in choice.numbers),
+                    filled=_has_nodata(dataset, choice, opaque=bool(alpha_notes)),
                     nodata=nodata,
                 )
         pixels = PixelSource(
-            source=name, dataset=dataset, choice=choice, nodata=reads.nodata, scaling=reads.scaling, owned=not handed
+            source=name,
+            dataset=dataset,
+            choice=choice,
+            nodata=reads.nodata,
+            scaling=reads.scaling,
+            opaque=bool(alpha_notes),
+            owned=not handed,
         )
-        return Opened(pixels=pixels, bands=all_bands, native=native, notes=(*notes, *choice.notes, *reads.notes))
+        told = (*notes, *alpha_notes, *choice.notes, *reads.notes)
+        return Opened(pixels=pixels, bands=all_bands, native=native, notes=told)
     except BaseException:
         if not handed:
             dataset.close()
@@ -185,6 +204,33 @@ def _known(source: str, dataset: DatasetReader) -> str:
     tags = {**dataset.tags(), **dataset.tags(ns="IMAGERY")}
     path = os.path.abspath(source) if os.path.exists(source) else source
     return "\n".join((path, *(f"{key}={value}" for key, value in tags.items()), *filter(None, dataset.descriptions)))
+
+
+def _no_alpha(dataset: DatasetReader, bands: Sequence[Band], *, sensor_asked: bool) -> tuple[str, ...]:
+    """A sentence where a band that GDAL calls alpha is none: GDAL calls the fourth of four bands of bytes so.
+
+    That is so where the band is named as a part of the spectrum, and where a sensor was asked for and the band holds
+    other values than nothing and everything.
+    """
+    alpha = next((band for band in bands if band.role == "alpha"), None)
+    if alpha is None:
+        return ()
+    if shows_spectrum(alpha):
+        return (f"Band {alpha.number} is named {alpha.description!r}: it is not taken for transparency.",)
+    if not sensor_asked:
+        return ()
+    shape = tuple(min(side, _ALPHA_SIDE) for side in dataset.shape)
+    values = dataset.read(alpha.number, out_shape=shape)
+    if np.isin(values, (0, values.max())).all():
+        return ()
+    return (f"Band {alpha.number} holds many values: it is not taken for transparency.",)
+
+
+def _has_nodata(dataset: DatasetReader, choice: BandChoice, *, opaque: bool) -> bool:
+    """Whether the file tells in any way where there is nothing."""
+    flags = {flag for number in choice.numbers for flag in dataset.mask_flag_enums[number - 1]}
+    told = flags - {MaskFlags.all_valid} - ({MaskFlags.alpha, MaskFlags.per_dataset} if opaque else set())
+    return bool(told) or any(dataset.nodatavals[number - 1] is not None for number in choice.numbers)
 
 
 def _check_handed(name: str, dataset: Any) -> None:

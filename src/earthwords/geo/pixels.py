@@ -57,6 +57,8 @@ class PixelSource:
     """Scale and offset of a sensor's numbers, for a file that gives none itself."""
     mask: SceneMask | None = None
     """What else hides pixels, such as clouds."""
+    opaque: bool = False
+    """Whether a band that GDAL calls alpha is none."""
     owned: bool = True
     """Whether closing this closes the dataset; one that was handed in stays open."""
     hidden: float | None = None
@@ -83,7 +85,7 @@ class PixelSource:
         return (
             self._raw_dtype.kind == "f"
             or self.nodata is not None
-            or alpha_band(self.dataset) is not None
+            or self._alpha is not None
             or any(MaskFlags.all_valid not in self._flags(number) for number in self.choice.numbers)
             or self.choice.through_palette
             or self.mask is not None
@@ -226,9 +228,8 @@ class PixelSource:
         valid: Mask = np.asarray(seen.any(axis=0))
         if raw.dtype.kind == "f":
             valid &= np.isfinite(raw).all(axis=0)
-        alpha = alpha_band(self.dataset)
-        if alpha is not None:
-            valid &= self.dataset.read(alpha, **how) != 0
+        if self._alpha is not None:
+            valid &= self.dataset.read(self._alpha, **how) != 0
         if self.choice.through_palette:
             valid &= self._colours(raw[0])[..., 3] != 0
         return valid
@@ -275,7 +276,12 @@ class PixelSource:
 
     def _flags(self, number: int) -> list[MaskFlags]:
         """What GDAL makes the mask of a band from."""
-        return list(self.dataset.mask_flag_enums[number - 1])
+        flags = list(self.dataset.mask_flag_enums[number - 1])
+        return [MaskFlags.all_valid] if self.opaque and MaskFlags.alpha in flags else flags
+
+    @property
+    def _alpha(self) -> int | None:
+        return None if self.opaque else alpha_band(self.dataset)
 
     def _colours(self, indices: Pixels) -> NDArray[np.uint8]:
         """`(row, col, rgba)` of palette indices, transparent where the table has no entry."""
