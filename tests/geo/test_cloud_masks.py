@@ -76,6 +76,7 @@ def test_bits_of_quality_bands(
         ("band 4:0-5", lambda data: data[3] <= 5),
         ("QA60:1024,bit9", lambda data: np.isin(data[5], [1024, 512])),
         ("6", lambda data: data[5] == 0),
+        (6, lambda data: data[5] == 0),
         ("cirrus", lambda data: data[5] == 0),
     ],
 )
@@ -262,7 +263,7 @@ def test_an_array_is_a_mask_too(make_raster: Make, rng: np.random.Generator) -> 
     image = rng.integers(1, 255, (*SHAPE, 3)).astype("uint8")
     with open_scene(image, mask=shown.astype("uint8") * 255) as scene:
         np.testing.assert_array_equal(scene.read_rgb(scene.region).valid, shown)
-        assert any("The mask an array (0) hides" in note for note in scene.notes)
+        assert any("The mask an array (zeros) hides" in note for note in scene.notes)
 
 
 def test_a_mask_that_cannot_be_read_is_named(make_raster: Make, rng: np.random.Generator) -> None:
@@ -281,6 +282,6 @@ def test_kinds_say_what_they_hide() -> None:
         "bqa": "bits 0, 4",
         "qa60": "bits 10, 11",
         "fmask": "bits 1, 2, 3",
-        "udm2": "0",
+        "udm2": "zeros",
         "udm": "values 1-255",
     }

@@ -58,10 +58,11 @@ class ArrayPixels:
 
     def hide(self, mask: Mask) -> None:
         """Take what `mask` hides out of the valid pixels."""
+        self.mask = mask
         height, width = self.valid.shape
         whole = Window(row=0, col=0, height=height, width=width)
         shown = self.valid & ~mask.hidden(whole, (height, width), lambda number, window, shape: self.data[number - 1])
-        self.mask, self.hidden = mask, 1 - float(shown.sum() / max(1, self.valid.sum()))
+        self.hidden = 1 - float(shown.sum() / max(1, self.valid.sum()))
         self.valid = shown
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:

@@ -88,10 +88,10 @@ def likeness(data: NDArray[Any], valid: NDArray[np.bool_]) -> float | None:
 
     Args:
         data: `(3, row, col)`.
-        valid: `(row, col)`; some 65,000 of these pixels are looked at.
+        valid: `(row, col)`; of at most 128 rows and columns, evenly spread, these pixels are looked at.
     """
-    values = data[:, valid]
-    values = values[:, :: max(1, values.shape[1] // 2**16)].astype(np.float64)
+    rows, cols = (slice(None, None, -(-side // 128)) for side in valid.shape)
+    values = data[:, rows, cols][:, valid[rows, cols]].astype(np.float64)
     if values.shape[1] < 3:
         return None
     with np.errstate(all="ignore"):  # values beyond all measure, which are refused elsewhere
@@ -127,7 +127,8 @@ def named_sensor(wanted: Bands | None) -> Sensor | None:
 
 def shows_spectrum(band: Band) -> bool:
     """Whether a band's name is that of a part of the spectrum."""
-    return any(row.part(code_of(band.description)) for row in SENSORS.values())
+    code = code_of(band.description)
+    return any(row.part(code) for row in SENSORS.values())
 
 
 def _roles(dataset: DatasetReader) -> tuple[ColorInterp, ...]:
@@ -162,7 +163,7 @@ def choose_bands(bands: Sequence[Band], wanted: Bands | None = None) -> BandChoi
 def as_items(wanted: Bands) -> tuple[int | str, ...]:
     """Numbers and names one by one: `"4,3,2"` as `(4, 3, 2)`."""
     if not isinstance(wanted, str):
-        return tuple(wanted)
+        return (wanted,) if isinstance(wanted, int) else tuple(wanted)
     return tuple(int(part) if part.strip().isdigit() else part.strip() for part in wanted.split(","))
 
 
@@ -300,7 +301,8 @@ def _parts(bands: Sequence[Band]) -> dict[int, str]:
     """Number to what the band shows, as far as its name or else its colour interpretation tells."""
     found = {}
     for band in bands:
-        parts = {row.part(code_of(band.description)) for row in SENSORS.values()} - {None}
+        code = code_of(band.description)
+        parts = {row.part(code) for row in SENSORS.values()} - {None}
         found[band.number] = "/".join(sorted(map(str, parts))) or (band.role if band.role in RGB else "")
     known = _by_description(bands)
     return found if known is None else found | dict(zip(known.numbers, RGB, strict=True))

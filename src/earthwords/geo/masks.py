@@ -62,7 +62,7 @@ class Rule:
     def __str__(self) -> str:
         numbers = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in self.ranges)
         bits = ", ".join(map(str, self.bits))
-        told = [f"values {numbers}" if numbers else "", f"bits {bits}" if bits else "", "0" if self.zeros else ""]
+        told = [f"values {numbers}" if numbers else "", f"bits {bits}" if bits else "", "zeros" if self.zeros else ""]
         return " and ".join(filter(None, told))
 
 
@@ -150,7 +150,7 @@ class ArrayMask:
         """Nothing to let go of."""
 
     def __str__(self) -> str:
-        return "an array (0)"
+        return "an array (zeros)"
 
 
 @dataclass(kw_only=True)
@@ -232,7 +232,7 @@ def open_mask(wanted: Any, *, bands: Sequence[Band], native: Grid, source: str =
         UsageError: the scene has no such band, or the raster lies elsewhere.
         SourceError: the raster is missing or no raster.
     """
-    if not isinstance(wanted, (str, Path)):
+    if not isinstance(wanted, (str, int, os.PathLike)):
         return _array_mask(wanted, native)
     text = str(wanted).replace("{stem}", Path(source.partition("?")[0]).stem)
     what, rule = split_mask(text)
@@ -381,7 +381,7 @@ def _no_mask(what: str, bands: Sequence[Band]) -> UsageError | SourceError:
     names = [band.name for band in bands]
     if what.lower() == ANY or what.lower() in KINDS:
         named = " or ".join(kind.upper() for kind in (KINDS if what.lower() == ANY else (what.lower(),)))
-        listed = (", ".join(names[:12]) or "without names") + (", ..." if len(names) > 12 else "")
+        listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "") or "none has a name"
         return UsageError(f"No band of the scene is named {named} (its bands: {listed}); name a band, or a raster.")
     close = did_you_mean(what, {*names, *KINDS, ANY})
     return UsageError(f"The mask {what!r} is neither a raster nor a band of the scene. {close}")
