@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers.activations import ACT2FN
 
+from earthwords.geo.outputs import locked
 from earthwords.inference.textbank import build_text_bank
 from earthwords.models.backbones.clip import ClipBackbone
 from earthwords.text.templates import TEMPLATES
@@ -157,3 +161,22 @@ def test_the_environment_names_the_cache(backbone: ClipBackbone, cache: Path) ->
     before = set((cache / "text").rglob("*.npy"))
     build_text_bank(backbone, parse_classes([word]), AERIAL)
     assert len(set((cache / "text").rglob("*.npy")) - before) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders cannot be locked there")
+def test_what_killed_processes_left_in_the_cache_goes(backbone: ClipBackbone, tmp_path: Path) -> None:
+    """With the next word that is remembered, whichever it is; what lives stays, as do files that are just written."""
+    build_text_bank(backbone, WORDS, AERIAL, cache=tmp_path)
+    (folder,) = tmp_path.iterdir()
+    whole = {path.name for path in folder.iterdir()}
+    dead, living = folder / ".a.npy.xyz.part", folder / ".b.npy.xyz.part"
+    for path in (dead, living):
+        path.mkdir()
+        (path / "half").write_bytes(b"half")
+    for name, age in (("tmpold.part", 7200), ("tmpnew.part", 60)):  # of earlier versions
+        (folder / name).write_bytes(b"half")
+        os.utime(folder / name, (time.time() - age, time.time() - age))
+    with locked(living):
+        build_text_bank(backbone, parse_classes(["water"]), AERIAL, cache=tmp_path)
+    left = {path.name for path in folder.iterdir()} - whole
+    assert {name for name in left if not name.endswith(".npy")} == {living.name, "tmpnew.part"} and len(left) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -140,6 +141,60 @@ def test_the_log_tells_every_step_once(tmp_path: Path) -> None:
     assert steps() == [*range(1, 15), 20, 30, 40], "the last checkpoint stood at 14"
     run(model(), tmp_path, resume=False)
     assert steps() == [10, 20, 30, 40]
+
+
+def figures(folder: Path) -> list[tuple[int, str, str]]:
+    """What the log says that does not depend on the clock."""
+    with (folder / "log.csv").open(newline="") as file:
+        rows = [(int(row["step"]), row["name"], row["value"]) for row in csv.DictReader(file)]
+    return [row for row in rows if row[1] not in ("cpu_seconds", "steps_per_s")]
+
+
+@pytest.mark.parametrize("step", [8, 14, 20, 33])
+def test_the_log_of_a_run_that_went_on_is_that_of_a_whole_one(tmp_path: Path, step: int) -> None:
+    """Means of losses too, whose steps lie on both sides of the checkpoint."""
+    run(model(), tmp_path / "whole")
+    drawn = iter(range(10**6))
+
+    class Dying(Line):
+        def draw(self, rng: np.random.Generator) -> Tensor:
+            if next(drawn) == step:
+                raise KeyboardInterrupt
+            return super().draw(rng)
+
+    with pytest.raises(KeyboardInterrupt):
+        list(train(model(), Dying(), SCHEDULE, folder=tmp_path / "parts", log_every=10, save_every=7))
+    run(model(), tmp_path / "parts")
+    assert figures(tmp_path / "parts") == figures(tmp_path / "whole") and len(figures(tmp_path / "whole")) == 8
+
+
+@pytest.mark.parametrize(
+    ("torn", "kept"),
+    [
+        (lambda log: log[:-4], 20),
+        (lambda log: log[:-2] + b"\0\0", 20),
+        (lambda log: log + b"30,fi", 20),
+        (lambda log: log + b"\xff\xfe" * 9, 20),
+        (lambda log: log.replace(b"\n", b"\r\n"), 20),
+        (lambda log: log.replace(b"20,fit", b"99,fit"), 10),
+        (lambda log: b"", 0),
+        (lambda log: b"\0" * 50, 0),
+        (lambda log: log.split(b"\n")[0], 0),
+        (None, 0),
+    ],
+)
+def test_a_torn_log_is_mended(tmp_path: Path, torn: Callable[[bytes], bytes] | None, kept: int) -> None:
+    """To its whole rows, with those of the steps that follow."""
+    run(model(), tmp_path, stop_at=20)
+    path = tmp_path / "log.csv"
+    if torn is None:
+        path.unlink()
+    else:
+        path.write_bytes(torn(path.read_bytes()))
+    run(model(), tmp_path)
+    steps = [step for step, name, _ in figures(tmp_path) if name == "fit"]
+    assert steps == [step for step in (10, 20, 30, 40) if step <= kept or step > 20]
+    assert path.read_bytes().startswith(b"step,name,value\n") and b"\r" not in path.read_bytes()
 
 
 def test_unknown_precision() -> None:

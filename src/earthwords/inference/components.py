@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from earthwords.errors import UsageError
 from earthwords.models.checkpoint import read_state
+from earthwords.models.store import write_safetensors
 
 QUANTILES = (0.02, 0.98)
 """Of the tokens: what becomes black and white in pictures."""
@@ -59,8 +59,7 @@ class Components:
 
     def save(self, path: Path, *, about: Mapping[str, str]) -> None:
         """As safetensors, whose metadata tell `about` what it is."""
-        tensors = {name: value.contiguous().cpu() for name, value in vars(self).items()}
-        path.write_bytes(save(tensors, metadata=dict(about)))  # `save_file` would make it readable by the owner only
+        write_safetensors(path, vars(self), about=about)
 
 
 def fit_components(tokens: Tensor, count: int) -> Components:

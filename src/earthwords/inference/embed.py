@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from earthwords.errors import EarthwordsError, SourceError, UsageError, unknown
 from earthwords.geo.masks import split_mask
-from earthwords.geo.outputs import atomic_path
+from earthwords.geo.outputs import atomic_path, sweep
 from earthwords.geo.scene import open_scene
 from earthwords.geo.source import is_remote
 from earthwords.models.backbones.clip import ClipBackbone
@@ -222,6 +222,7 @@ def _pieces(
     tick: Callable[[float], None],
 ) -> Array:
     out = [np.empty((0, dim), np.float32)]
+    sweep(place)
     for i in range(0, len(items), PIECE):
         part = items[i : i + PIECE]
         path = place / f"{_hash(identities[i : i + PIECE])}.npy"

@@ -7,10 +7,9 @@ one more class encodes that one only.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from earthwords.errors import EarthwordsError
+from earthwords.geo.outputs import atomic_path, sweep
 from earthwords.inference.pool import one_core
 from earthwords.models.backbones.clip import ClipBackbone
 from earthwords.models.fingerprint import tower_hash
@@ -39,6 +40,8 @@ def build_text_bank(
     words = vocabulary.queries
     paths = {word: folder / f"{_key(templates, word)}.npy" for word in words}
     known = {word: vector for word, path in paths.items() if (vector := _recall(path, backbone.dim)) is not None}
+    if len(known) < len(paths):
+        sweep(folder)
     for word in words:
         if word not in known:
             with one_core():  # alone and in one order: the same bits whatever else is asked for
@@ -77,15 +80,5 @@ def _recall(path: Path, dim: int) -> NDArray[np.float32] | None:
 
 def _remember(path: Path, vector: NDArray[np.float32]) -> None:
     """Best effort: a cache that cannot be written costs time, not the result."""
-    part = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        with os.fdopen(handle, "wb") as file:
-            np.save(file, vector, allow_pickle=False)
-        os.replace(part, path)
-    except OSError:
-        pass
-    finally:
-        if part is not None:
-            Path(part).unlink(missing_ok=True)
+    with suppress(EarthwordsError, OSError), atomic_path(path, overwrite=True) as part, part.open("wb") as file:
+        np.save(file, vector, allow_pickle=False)

@@ -7,7 +7,6 @@ in `training/implicit.py`.
 
 from __future__ import annotations
 
-import os
 import pickle
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from earthwords.errors import WeightsError
+from earthwords.geo.outputs import atomic_path
 from earthwords.models.checkpoint import load_strictly
 
 _UNREADABLE = (OSError, EOFError, pickle.UnpicklingError, RuntimeError, LookupError, TypeError, AttributeError)
@@ -184,10 +184,8 @@ class ImplicitImage(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write the file, by rename: `model` and `unprojector`, named as the authors' code names them."""
-        path = Path(path)
-        part = path.with_name(f".{path.name}.part")
-        torch.save({"model": self.upsampler.state_dict(), "unprojector": self.projection.state_dict()}, part)
-        os.replace(part, path)
+        with atomic_path(path, overwrite=True) as part:
+            torch.save({"model": self.upsampler.state_dict(), "unprojector": self.projection.state_dict()}, part)
 
     @classmethod
     def load(cls, path: str | Path) -> ImplicitImage:

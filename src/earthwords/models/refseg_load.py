@@ -7,18 +7,17 @@ was learned and nothing else. The authors' checkpoints (DeepSpeed's `module`, to
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 from transformers import Sam2Config, Sam2Model, SamConfig, SamModel, SiglipConfig, SiglipModel
 
 from earthwords.errors import UsageError, WeightsError, brief, unknown
+from earthwords.geo.outputs import atomic_path
 from earthwords.models.adapters import SAM2_TARGETS, VISION2_TARGETS, Lora, adapt, learned_names
 from earthwords.models.architectures import referrer, sam2_config, sam_config, siglip_config
 from earthwords.models.backbones._trunk import ConvTrunk
@@ -31,6 +30,7 @@ from earthwords.models.prompter2 import CascadedPrompter
 from earthwords.models.refseg import SAM_MEAN, SAM_STD, Options, RefSeg
 from earthwords.models.refseg2 import RefSeg2
 from earthwords.models.refseg_names import from_authors, is_authors
+from earthwords.models.store import write_safetensors
 from earthwords.models.towers import ClipWords, SiglipWords, Tokenize, Words
 from earthwords.models.weights import fetch, find, load_clip
 from earthwords.presets import REFER_PRESETS, ReferPreset
@@ -108,13 +108,12 @@ def store_refseg(
     folder.mkdir(parents=True, exist_ok=True)
     names, state = kept(model, preset), model.state_dict()
     tensors = {
-        name: (value.to(dtype) if value.is_floating_point() else value).detach().cpu().contiguous()
-        for name, value in state.items()
-        if name in names
+        name: value.to(dtype) if value.is_floating_point() else value for name, value in state.items() if name in names
     }
-    _write(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
+    write_safetensors(folder / WEIGHTS_FILE, tensors, about={"format": "pt"})
     card = {"preset": {**asdict(preset), "weights": None}, "base": base_hash(model, preset), **(told or {})}
-    _write(folder / CARD, (json.dumps(card, indent=2) + "\n").encode())
+    with atomic_path(folder / CARD, overwrite=True) as part:
+        part.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
 
 def load_refseg(
@@ -249,12 +248,6 @@ def _idle(name: str) -> bool:
 
 def _floats(value: Tensor) -> Tensor:
     return value.float() if value.is_floating_point() else value
-
-
-def _write(path: Path, data: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(data)
-    os.replace(part, path)
 
 
 def _words(preset: ReferPreset, row: dict[str, Any], *, offline: bool, base: bool) -> Words:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,9 @@ def run(
 
     Returns:
         The last value of every figure, and `processes`.
+
+    Raises:
+        UsageError: another training works in `folder`.
     """
     from earthwords.training.distributed import joined
     from earthwords.training.loop import train
@@ -49,7 +53,7 @@ def run(
     values: dict[str, float] = {}
     done: int | None = None
     board = None if report_to is None else _Board(folder / "tensorboard")
-    with joined(place) as group:
+    with joined(place) as group, alone_in(folder, group, place):
         talk = Talk(quiet=quiet or not group.leads)
         if notice:
             talk.say(notice)
@@ -67,6 +71,29 @@ def run(
         if group.leads:
             finish()
         return {**values, "processes": group.size}
+
+
+@contextmanager
+def alone_in(folder: Path, group: Group, place: torch.device) -> Iterator[None]:
+    """The folder of a training for its processes alone, swept of what a killed one left.
+
+    Raises:
+        UsageError: another training works there; in all processes of this one.
+    """
+    from earthwords.geo.outputs import locked, parents_made_for, sweep, writing
+
+    with ExitStack() as stack:
+        free = True
+        if group.leads:
+            stack.enter_context(parents_made_for(folder / "log.csv"))
+            with writing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            free = stack.enter_context(locked(folder))
+        if not group.told(free, place):
+            raise UsageError(f"Another process is training into {folder}; wait for it, or choose another folder.")
+        if group.leads:
+            sweep(folder)
+        yield
 
 
 class _Board:

@@ -7,14 +7,15 @@ bit on the same machine.
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import pickle
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from earthwords.errors import UsageError, unknown
+from earthwords.geo.outputs import atomic_path, writing
 from earthwords.training.distributed import ALONE, Group
 
 PRECISIONS = ("fp32", "amp_bf16")
@@ -148,15 +150,15 @@ def train(
     average = {name: value.detach().clone() for name, value in _state(model, kept).items()}
     settings = {**{name: str(value) for name, value in asdict(schedule).items()}, **task.settings}
     settings["processes"] = str(group.size)
-    start, spent = 0, 0.0
+    before = _Before()
     group.wait()  # for the checkpoint of a run that ended here a moment ago
     if resume and (folder / CHECKPOINT).exists():
-        start, spent = _restore(folder / CHECKPOINT, model, optimizer, average, settings)
+        before = _restore(folder / CHECKPOINT, model, optimizer, average, settings)
     group.wait()
+    start, sums = before.step, before.sums
     if group.leads:
-        _cut(folder / LOG, start)
-    began = time.process_time() - spent
-    sums: dict[str, list[float]] = {}
+        _mend(folder / LOG, start)
+    began = time.process_time() - before.spent
     told = start, time.perf_counter()
     for step in range(start, schedule.steps):
         losses = _step(model, task, optimizer, schedule, step, group)
@@ -177,12 +179,13 @@ def train(
             and ((validate_every and done % validate_every == 0) or done == schedule.steps)
         ):
             values |= _validated(model, average, validate, kept)
+        if values and group.leads:
+            _log(folder / LOG, done, values)  # before the checkpoint, which says how far the log counts
         if group.leads and (done % save_every == 0 or last):
             state = {"model": _state(model, kept), "optimizer": optimizer.state_dict(), "average": average}
-            spent = time.process_time() - began
-            _save(folder / CHECKPOINT, {**state, "step": done, "spent": spent, "settings": settings})
+            about = {"step": done, "sums": sums, "spent": time.process_time() - began, "settings": settings}
+            _save(folder / CHECKPOINT, {**state, **about})
         if values and group.leads:
-            _log(folder / LOG, done, values)
             yield Progress(step=done, steps=schedule.steps, values=values)
         if done == stop_at:
             return
@@ -262,9 +265,21 @@ def _validated(
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    os.replace(part, path)
+    with atomic_path(path, overwrite=True) as part:
+        torch.save(state, part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Before:
+    """How far an earlier run has come."""
+
+    step: int = 0
+    sums: dict[str, list[float]] = field(default_factory=dict)
+    """Losses that are not in the log yet."""
+    spent: float = 0.0
+    """CPU seconds."""
 
 
 def _restore(
@@ -273,11 +288,12 @@ def _restore(
     optimizer: torch.optim.Optimizer,
     average: dict[str, Tensor],
     settings: dict[str, str],
-) -> tuple[int, float]:
+) -> _Before:
     advice = "use the same settings, another folder, or --no-resume"
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
-        before, step, spent = dict(state["settings"]), int(state["step"]), float(state["spent"])
+        before = dict(state["settings"])
+        told = _Before(step=int(state["step"]), sums=dict(state.get("sums", {})), spent=float(state["spent"]))
     except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path} is not a checkpoint of this command, or is damaged; {advice}.") from error
     before = {**_LATER, **before}
@@ -293,23 +309,25 @@ def _restore(
     optimizer.load_state_dict(state["optimizer"])
     for name, value in state["average"].items():
         average[name].copy_(value)
-    return step, spent
+    return told
 
 
-def _cut(path: Path, step: int) -> None:
-    """Forget what the log says of later steps than `step`: they come again."""
-    if not path.exists():
-        return
-    head, *rows = path.read_text().splitlines(keepends=True)
-    kept = [row for row in rows if int(row.partition(",")[0]) <= step]
-    path.write_text(head + "".join(kept))
+_HEAD = b"step,name,value\n"
+_ROW = re.compile(rb"(\d{1,15}),[^,\0\n]+,[^,\0\n]+\n")
+
+
+def _mend(path: Path, step: int) -> None:
+    """Cut the log to its whole rows of no later steps than `step`, which come again."""
+    try:
+        lines = path.read_bytes().replace(b"\r\n", b"\n").splitlines(keepends=True)[1:]
+    except OSError:
+        lines = []
+    rows = takewhile(lambda row: row is not None and int(row[1]) <= step, map(_ROW.fullmatch, lines))
+    with atomic_path(path, overwrite=True) as part:
+        part.write_bytes(_HEAD + b"".join(row[0] for row in rows if row is not None))
 
 
 def _log(path: Path, step: int, values: dict[str, float]) -> None:
     """One row `step, name, value` a figure: columns stay the same whatever is reported."""
-    fresh = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if fresh:
-            writer.writerow(["step", "name", "value"])
-        writer.writerows([step, name, f"{value:.6g}"] for name, value in values.items())
+    with writing(path), path.open("ab") as file:
+        file.write("".join(f"{step},{name},{value:.6g}\n" for name, value in values.items()).encode())

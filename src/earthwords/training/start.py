@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import nn
 
 from earthwords.data.manifest import Manifest
 from earthwords.errors import unknown
+from earthwords.geo.outputs import hidden_folder, writing
 from earthwords.models.architectures import ARCHITECTURES, clip_config
 from earthwords.models.backbones.clip import ClipBackbone, build_clip
 from earthwords.models.convert import to_openai
+from earthwords.models.store import write_safetensors
 from earthwords.models.weights import UPSAMPLER, load_clip
 from earthwords.text.tokenizer import ClipTokenizer
 
@@ -41,13 +40,11 @@ def start(manifest: Manifest, *, architecture: str, model: str | None, seed: int
 def store_upsampler(upsampler: nn.Module, folder: Path, *, told: dict[str, str]) -> Path:
     """Write `upsampler.safetensors` under the authors' names; `told` goes into its metadata."""
     folder.mkdir(parents=True, exist_ok=True)
-    path, part = folder / UPSAMPLER, folder / f".{UPSAMPLER}.part"
-    state = {name: value.detach().cpu().contiguous() for name, value in upsampler.state_dict().items()}
-    part.write_bytes(save(state, metadata={"format": "pt", **told}))
-    os.replace(part, path)
-    return path
+    write_safetensors(folder / UPSAMPLER, upsampler.state_dict(), about={"format": "pt", **told})
+    return folder / UPSAMPLER
 
 
+MODEL = "model.safetensors"
 OPEN_CLIP = "open_clip_model.safetensors"
 LAYOUTS = ("transformers", "open_clip", "both")
 
@@ -68,9 +65,8 @@ def store(
     if layout != "transformers":
         named = to_openai(backbone.model.state_dict())
         folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f".{OPEN_CLIP}.part"
-        part.write_bytes(save({n: v.detach().cpu().to(dtype).contiguous() for n, v in named.items()}))
-        os.replace(part, folder / OPEN_CLIP)
+        tensors = {name: value.to(dtype) for name, value in named.items()}
+        write_safetensors(folder / OPEN_CLIP, tensors, about={"format": "pt"})
     if layout != "open_clip":
         _store_folder(backbone, folder, dtype)
 
@@ -83,20 +79,17 @@ def check_layout(backbone: ClipBackbone, layout: str) -> None:
 
 def _store_folder(backbone: ClipBackbone, folder: Path, dtype: torch.dtype) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=folder, suffix=".part"))
-    try:
+    with hidden_folder(folder / MODEL) as part, writing(folder):
         backbone.model.config.save_pretrained(part)
         state = {
-            name: (value.to(dtype) if value.is_floating_point() else value).contiguous()
+            name: value.to(dtype) if value.is_floating_point() else value
             for name, value in backbone.model.state_dict().items()
         }
-        # written by ourselves: save_file makes a file that its owner alone may read
-        (part / "model.safetensors").write_bytes(save(state, metadata={"format": "pt"}))
+        write_safetensors(part / MODEL, state, about={"format": "pt"})
         statistics = {"image_mean": list(backbone.mean), "image_std": list(backbone.std)}
-        (part / "preprocessor_config.json").write_text(json.dumps(statistics, indent=2) + "\n")
+        text = json.dumps(statistics, indent=2) + "\n"
+        (part / "preprocessor_config.json").write_text(text, encoding="utf-8")
         if backbone.tokenizer is not None:
             backbone.tokenizer.save(part)
-        for path in part.iterdir():
+        for path in sorted(part.iterdir(), key=lambda path: path.name == MODEL):  # what all of it is for comes last
             os.replace(path, folder / path.name)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

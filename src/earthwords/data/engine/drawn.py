@@ -6,7 +6,7 @@ import json
 import random
 import textwrap
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,6 +23,8 @@ _LETTERS = 44
 
 Chosen: TypeAlias = tuple[dict[str, Any], dict[str, Any]]
 """A line of the list, and one of its expressions."""
+Place: TypeAlias = Callable[[str], Path]
+"""Where a path of the list leads."""
 
 
 def choose(path: Path, count: int, *, seed: int = 0) -> list[Chosen]:
@@ -41,8 +43,8 @@ def choose(path: Path, count: int, *, seed: int = 0) -> list[Chosen]:
     return chosen[:count]
 
 
-def sheet(folder: Path, chosen: Sequence[Chosen]) -> Image.Image:
-    """Their images, with what is meant in red and its border in yellow; `folder` is that of the list."""
+def sheet(place: Place, chosen: Sequence[Chosen]) -> Image.Image:
+    """Their images, with what is meant in red and its border in yellow."""
     columns = max(1, min(COLUMNS, len(chosen)))
     rows = max(1, -(-len(chosen) // columns))
     across, down = SIDE + MARGIN, SIDE + 3 * LINE + MARGIN
@@ -50,19 +52,19 @@ def sheet(folder: Path, chosen: Sequence[Chosen]) -> Image.Image:
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(11)
     for i, (line, said) in enumerate(chosen):
         x, y = MARGIN + i % columns * across, MARGIN + i // columns * down
-        canvas.paste(_marked(folder, line, said["ids"]), (x, y))
+        canvas.paste(_marked(place, line, said["ids"]), (x, y))
         text = textwrap.wrap(f"{said['text']} [{said['kind']}]", _LETTERS)
         for row, part in enumerate(text[:2]):
             draw.text((x, y + SIDE + 2 + row * LINE), part, fill=INK, font=font)
     return canvas
 
 
-def _marked(folder: Path, line: dict[str, Any], ids: Sequence[int]) -> Image.Image:
+def _marked(place: Place, line: dict[str, Any], ids: Sequence[int]) -> Image.Image:
     """At most `SIDE` pixels high and wide."""
-    picture = Image.fromarray(read_rgb(str(folder / line["image"])))
+    picture = Image.fromarray(read_rgb(str(place(line["image"]))))
     scale = SIDE / max(picture.size)
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    with opened(str(folder / line["mask"])) as image:
+    with opened(str(place(line["mask"]))) as image:
         meant = Image.fromarray(np.isin(np.asarray(image), ids)).resize(size)
     rgb, mask = np.asarray(picture.resize(size)).astype(np.float32), np.asarray(meant)
     inner = mask.copy()

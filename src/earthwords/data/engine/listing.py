@@ -27,7 +27,8 @@ from earthwords.data.engine.readers._common import How, Item
 from earthwords.data.engine.records import READERS
 from earthwords.data.engine.things import Ids, Marked
 from earthwords.errors import SourceError, UsageError
-from earthwords.geo.outputs import atomic_path, check_output, staging
+from earthwords.geo.output_sets import output_set
+from earthwords.geo.outputs import check_output, staging
 from earthwords.plugins import load, names
 
 OUTLINES = "earthwords.data.engine.outlines"
@@ -93,23 +94,32 @@ class Listing:
         began = time.perf_counter()
         if self.dst.suffix.lower() not in (".jsonl", ".ndjson"):
             raise UsageError(f"{self.dst}: the destination is a list, such as {self.dst.with_suffix('.jsonl').name}.")
-        check_output(self.dst, overwrite=self.overwrite)
-        for path in (*self._folders(), self._sheet):
-            if path.exists() and not self.overwrite:
-                raise UsageError(f"{path} exists; pass --overwrite (overwrite=True) to replace it.")
-        units = [unit for source in self.sources for unit in self._units(source)]
-        tally = ExpressionTally()
-        with staging(self.dst, overwrite=self.overwrite) as stage:
-            self._write(stage, units, tally, bar)
-            if not tally.images:
-                raise SourceError(f"Nothing can be said about any of the {tally.looked:,} images; are the masks empty?")
-            self._move(stage)
-        self._sheet.unlink(missing_ok=True)
-        if self.pictures:
-            picture = drawn.sheet(self.dst.parent, drawn.choose(self.dst, self.pictures, seed=self.telling.seed))
-            with atomic_path(self._sheet, overwrite=True) as path:
-                picture.save(path)
+        everything, tally = (*self._folders(), self._sheet, self.dst), ExpressionTally()
+        with output_set(everything, settings=self._told(), overwrite=self.overwrite) as (half, announce):
+            check_output(self.dst, overwrite=self.overwrite or half.owns(self.dst))
+            for path in everything:
+                if path.exists() and not (self.overwrite or half.owns(path)):
+                    raise UsageError(f"{path} exists; pass --overwrite (overwrite=True) to replace it.")
+            units = [unit for source in self.sources for unit in self._units(source)]
+            with staging(self.dst, overwrite=self.overwrite or half.owns(self.dst)) as stage:
+                self._write(stage, units, tally, bar)
+                if not tally.images:
+                    raise SourceError(
+                        f"Nothing can be said about any of the {tally.looked:,} images; are the masks empty?"
+                    )
+                self._draw(stage)
+                staged = {path: stage / path.name for path in everything}
+                announce({path: place for path, place in staged.items() if place.exists()})
+                self._move(stage)
         return tally.report(self.dst, self.settings, time.perf_counter() - began)
+
+    def _told(self) -> dict[str, str]:
+        """What tells this command from others with the same destination."""
+        told = {
+            "sources": ", ".join(map(str, self.sources)), "format": self.format, "only": self.only,
+            "pictures": self.pictures, **vars(self.telling.how), **self.settings,
+        }  # fmt: skip
+        return {name: str(value) for name, value in told.items()}
 
     def _folders(self) -> tuple[Path, Path]:
         return tuple(self.dst.with_name(f"{self.dst.stem}_{what}") for what in ("masks", "images"))  # type: ignore[return-value]
@@ -154,13 +164,31 @@ class Listing:
                     file.write(json.dumps(line, ensure_ascii=False) + "\n")
                 tick(1)
 
+        for folder in (masks, tiles):
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
+    def _draw(self, stage: Path) -> None:
+        """Some of the expressions on their images."""
+        if not self.pictures:
+            return
+        made = {folder.name for folder in self._folders()}
+
+        def place(path: str) -> Path:
+            return (stage if Path(path).parts[0] in made else self.dst.parent) / path
+
+        chosen = drawn.choose(stage / self.dst.name, self.pictures, seed=self.telling.seed)
+        drawn.sheet(place, chosen).save(stage / self._sheet.name)
+
     def _move(self, stage: Path) -> None:
-        """The folders to their places; the list follows when the stage is left."""
-        for folder in self._folders():
-            if folder.exists():
-                shutil.rmtree(folder)
-            if any((stage / folder.name).iterdir()):
-                os.replace(stage / folder.name, folder)
+        """All to their places but the list, which follows when the stage is left."""
+        for target in (*self._folders(), self._sheet):
+            if target.is_dir():
+                shutil.rmtree(target)
+            else:
+                target.unlink(missing_ok=True)
+            if (stage / target.name).exists():
+                os.replace(stage / target.name, target)
 
 
 def detect(source: Path) -> str:
