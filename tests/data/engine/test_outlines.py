@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import tracemalloc
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -12,16 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from earthwords.data.engine.listing import OUTLINES, detect
 from earthwords.data.engine.outlines import _of_boxes
+from earthwords.data.engine.outlines._masks import Box, Mask, area_of, mask_of, runs_of
 from earthwords.data.engine.outlines._pickles import read_plain
-from earthwords.data.engine.outlines._rle import mask_of, runs_of
 from earthwords.data.engine.readers._common import How
 from earthwords.data.engine.things import Marked, Things
 from earthwords.errors import EarthwordsError, SourceError, UsageError
 from earthwords.plugins import load, names
+from earthwords.types import Window
 from tests.conftest import TRANSFORM, write_raster
 from tests.micro import patchwork
 
@@ -79,17 +81,93 @@ def read(source: Path, how: How | None = None, name: str = "auto") -> list[Thing
     return [found for item in reader.items(source, how) for found in reader.load(item, how)]
 
 
+WHOLE = Window(row=0, col=0, height=HEIGHT, width=WIDTH)
+
+
+def pixels(segmentation: Any, window: Window = WHOLE) -> NDArray[np.bool_]:
+    return mask_of(segmentation, HEIGHT, WIDTH).inside(window)
+
+
+def drawn(rings: list[list[float]]) -> NDArray[np.bool_]:
+    """All of the image at once, by Pillow."""
+    image = Image.new("1", (WIDTH, HEIGHT))
+    for ring in rings:
+        ImageDraw.Draw(image).polygon((np.array(ring) - 0.5).tolist(), fill=1)
+    return np.asarray(image, dtype=bool)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_mask_is_the_same_in_every_window(seed: int) -> None:
+    """Of polygons that leave the image or lie outside, of runs that turn at the foot of a column, of several."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(3, 9, 2)
+    rings = [(rng.uniform(-0.4, 1.4, (n, 2)) * (WIDTH, HEIGHT)).ravel().tolist() for n in sizes]
+    rings[0] = [round(value) + rng.choice([0.0, 0.5]) for value in rings[0]]
+    runs_mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    row, col = rng.integers(0, HEIGHT - 6), rng.integers(0, WIDTH - 8)
+    runs_mask[row : row + rng.integers(1, 40), col : col + rng.integers(1, 40)] = rng.random() < 0.8
+    runs_mask[rng.integers(0, HEIGHT, 5), rng.integers(0, WIDTH, 5)] = seed % 3 == 0
+    boxes = np.array([-3.4, 5.5, 20.2, 80.0]) + rng.uniform(-9, 9, 4)
+    left, top, right, bottom = (round(v) for v in (*boxes[:2], boxes[0] + boxes[2], boxes[1] + boxes[3]))
+    box_mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    box_mask[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = True
+    cases: list[tuple[Mask, NDArray[np.bool_]]] = [
+        (mask_of(rings, HEIGHT, WIDTH), drawn(rings)),
+        (mask_of(rings[:1], HEIGHT, WIDTH), drawn(rings[:1])),
+        (mask_of(rle(runs_mask), HEIGHT, WIDTH), runs_mask),
+        (mask_of([rle(runs_mask), rle(box_mask)], HEIGHT, WIDTH), runs_mask | box_mask),
+        (Box.of(boxes.tolist(), HEIGHT, WIDTH), box_mask),
+    ]
+    for mask, wanted in cases:
+        assert area_of(mask) == wanted.sum()
+        for _ in range(6):
+            (top, bottom), (left, right) = (np.sort(rng.choice(side + 1, 2, replace=False)) for side in wanted.shape)
+            window = Window(row=int(top), col=int(left), height=int(bottom - top), width=int(right - left))
+            np.testing.assert_array_equal(mask.inside(window), wanted[window.slices])
+        outside = wanted.copy()
+        if mask.window is not None:
+            outside[mask.window.slices] = False
+        assert not outside.any()
+
+
+@pytest.mark.parametrize("tile", [None, 512])
+def test_coco_holds_one_mask_at_a_time(tmp_path: Path, tile: int | None) -> None:
+    """200 masks of 3 million pixels each would be 600 MB; numbers of the whole image are 12 MB."""
+    height, width = 1500, 2000
+    rng = np.random.default_rng(0)
+    annotations = []
+    for i in range(200):
+        x, y = rng.integers(0, width - 400), rng.integers(0, height - 300)
+        ring = [x, y, x + 390, y + 20, x + 300, y + 280, x + 10, y + 200]
+        annotations.append({"id": i, "image_id": 1, "category_id": 1, "segmentation": [list(map(int, ring))]})
+    Image.new("L", (width, height)).save(tmp_path / "a.png")
+    told = {
+        "images": [{"id": 1, "file_name": "a.png"}], "categories": [{"id": 1, "name": "roof"}],
+        "annotations": annotations,
+    }  # fmt: skip
+    (tmp_path / "a.json").write_text(json.dumps(told))
+    reader = load(OUTLINES, "coco", kind="format")
+    (item,) = reader.items(tmp_path / "a.json", How())
+    tracemalloc.start()
+    try:
+        things = sum(len(found.classes) for found in reader.load(item, How(tile=tile)))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert things >= 60 and peak < 40e6, f"{peak:,}"
+
+
 def test_run_lengths() -> None:
     rng = np.random.default_rng(0)
     for density in (0.02, 0.5, 0.98):
         mask = rng.random((HEIGHT, WIDTH)) < density
         counts = runs(mask)
         assert runs_of(compressed(counts)) == runs_of(compressed(counts).encode()) == counts
-        assert np.array_equal(mask_of(rle(mask), HEIGHT, WIDTH), mask)
-        assert np.array_equal(mask_of([rle(mask)], HEIGHT, WIDTH), mask)
-        assert np.array_equal(mask_of({"size": [HEIGHT, WIDTH], "counts": counts}, HEIGHT, WIDTH), mask)
+        assert np.array_equal(pixels(rle(mask)), mask)
+        assert np.array_equal(pixels([rle(mask)]), mask)
+        assert np.array_equal(pixels({"size": [HEIGHT, WIDTH], "counts": counts}), mask)
     whole = np.ones((HEIGHT, WIDTH), dtype=bool)
-    assert mask_of(rle(whole), HEIGHT, WIDTH).all() and not mask_of(rle(~whole), HEIGHT, WIDTH).any()
+    assert pixels(rle(whole)).all() and not pixels(rle(~whole)).any()
     # by hand: 6 runs over 3 rows and 4 columns, 1 2 1 3 2 3; the fourth is 3 - 2, the fifth 2 - 1, the sixth 3 - 3
     assert runs_of("121110") == [1, 2, 1, 3, 2, 3]
 
@@ -113,7 +191,7 @@ def test_damaged_run_lengths(wrong: Any) -> None:
 
 
 def test_polygons() -> None:
-    found = mask_of([[10, 5, 30, 5, 30, 15, 10, 15], [40, 30, 50, 30, 50, 39]], HEIGHT, WIDTH)
+    found = pixels([[10, 5, 30, 5, 30, 15, 10, 15], [40, 30, 50, 30, 50, 39]])
     assert found[10, 20] and found[31, 49] and not found[10, 35] and not found[38, 41]
     assert abs(np.count_nonzero(found[:20]) - 200) <= 40
 

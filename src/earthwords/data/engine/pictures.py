@@ -56,12 +56,13 @@ def read_rgb(path: str, window: Window | None = None, bands: tuple[int | str, ..
     Raises:
         SourceError: missing or damaged.
     """
-    if is_raster(path):
-        scene = _scene(path, bands)
-        height, width = scene.native.shape
-        return _bytes(scene.read(window or Window(row=0, col=0, height=height, width=width)))
-    pixels = _picture(path)
-    return pixels if window is None else pixels[window.slices]
+    source = _scene(path, bands) if is_raster(path) else _picture(path)
+    if isinstance(source, Scene):
+        height, width = source.native.shape
+        return _bytes(source.read(window or Window(row=0, col=0, height=height, width=width)))
+    if window is not None:
+        source = source.crop((window.col, window.row, window.col_stop, window.row_stop))
+    return np.asarray(source if source.mode == "RGB" else source.convert("RGB"))
 
 
 def jpeg(example: Annotated) -> bytes:
@@ -99,13 +100,12 @@ def _bytes(raster: Raster) -> NDArray[np.uint8]:
 
 
 @lru_cache(maxsize=1)
-def _picture(path: str) -> NDArray[np.uint8]:
+def _picture(path: str) -> Image.Image | Scene:
     with opened(path) as image:
         if not image.mode.startswith(("I", "F")):
-            return np.asarray(image.convert("RGB"))
-    with open_scene(path) as scene:  # 16 bit and more, which PIL would cut off
-        height, width = scene.native.shape
-        return _bytes(scene.read(Window(row=0, col=0, height=height, width=width)))
+            image.load()
+            return image
+    return _scene(path, None)  # 16 bit and more, which PIL would cut off
 
 
 @lru_cache(maxsize=1)

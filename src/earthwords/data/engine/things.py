@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -140,13 +140,18 @@ def from_boxes(example: Annotated, *, least: int, known: Sequence[str] = ()) -> 
 def painted(
     example: Annotated, ids: Ids, *, whole: NDArray[np.float64], least: int, known: Sequence[str], solid: bool
 ) -> Things:
-    """Things of masks painted one over the other; `whole` `(n,)` is how many pixels each had before others came."""
-    sizes = np.bincount(ids.ravel(), minlength=len(whole) + 1)[1:]
+    """Things of masks painted one over the other; `whole` `(n,)` is how many pixels each had before others came.
+
+    `ids` are numbered anew in their place.
+    """
+    sizes = _sizes(ids, len(whole))
     seen = sizes > 0
     rank = np.concatenate([[0], np.where(seen, np.cumsum(seen), 0)]).astype(np.int32)
+    for rows in _strips(ids.shape):
+        ids[rows] = rank[ids[rows]]
     classes = [name for name, there in zip(example.classes, seen, strict=True) if there]
     hidden = sizes[seen] < COVERED * whole[seen]
-    return _things(example, rank[ids], classes, least=least, known=tuple(known), solid=solid, hidden=hidden)
+    return _things(example, ids, classes, least=least, known=tuple(known), solid=solid, hidden=hidden)
 
 
 def _things(
@@ -178,16 +183,36 @@ def _things(
 def _vague(ids: Ids, named: Annotated, least: int) -> NDArray[np.bool_]:
     """`(n,)` what nobody would point at: too small, cut off, or thin."""
     count, (height, width), boxes = len(named.classes), ids.shape, named.boxes
-    sizes = np.bincount(ids.ravel(), minlength=count + 1)[1:]
+    sizes = _sizes(ids, count)
     cut_off = (boxes[:, :2] <= 0).any(axis=1) | (boxes[:, 2:] >= (width, height)).any(axis=1)
     patches = np.array([bool(mass_word(name)) for name in named.classes], dtype=bool)
     needed = least * np.where(cut_off, SLIVER, np.where(patches, PATCH, 1))
-    inner = ids[1:-1, 1:-1]
-    alone = [inner != ids[rows, cols] for rows, cols in _AROUND]
-    kept = np.bincount(inner[~np.logical_or.reduce(alone)], minlength=count + 1)[1:]
+    kept = np.zeros(count, dtype=np.int64)
+    for strip in _strips((height - 2, width)):
+        near = ids[strip.start : strip.stop + 2]
+        inner = near[1:-1, 1:-1]
+        alone = [inner != near[rows, cols] for rows, cols in _AROUND]
+        kept += np.bincount(inner[~np.logical_or.reduce(alone)], minlength=count + 1)[1:]
     return np.asarray((sizes < needed) | ((sizes >= THIN * least) & (kept < SOLID * sizes)))
 
 
+def _sizes(ids: Ids, count: int) -> NDArray[np.int64]:
+    """`(n,)` pixels of each thing."""
+    sizes = np.zeros(count, dtype=np.int64)
+    for rows in _strips(ids.shape):
+        sizes += np.bincount(ids[rows].ravel(), minlength=count + 1)[1:]
+    return sizes
+
+
+def _strips(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Rows of an image, so many that what is computed of them stays small."""
+    step = max(1, _STRIP // max(1, shape[1]))
+    for start in range(0, shape[0], step):
+        yield slice(start, min(start + step, shape[0]))
+
+
+_STRIP = 2**20
+"""Pixels that are looked at at once."""
 _MIDDLE = slice(1, -1)
 _AROUND = (
     (slice(0, -2), _MIDDLE), (slice(2, None), _MIDDLE), (_MIDDLE, slice(0, -2)), (_MIDDLE, slice(2, None))

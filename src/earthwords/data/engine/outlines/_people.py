@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +44,7 @@ def check_whole(how: How) -> None:
 
 
 def marked(
-    item: Item, split: str, said: Sequence[Said], masks: Sequence[NDArray[np.bool_]], size: tuple[int, int]
+    item: Item, split: str, said: Sequence[Said], masks: Iterable[NDArray[np.bool_]], size: tuple[int, int]
 ) -> Iterator[Marked]:
     """An image with its sentences; where masks overlap, several times.
 
@@ -55,7 +56,7 @@ def marked(
     classes: dict[int, dict[int, str]] = defaultdict(dict)
     placed: dict[bytes, tuple[int, int]] = {}
     for one, mask in zip(said, masks, strict=True):
-        key = np.packbits(mask).tobytes()
+        key = hashlib.sha256(np.packbits(mask).data).digest()
         if mask.any() and key not in placed:
             sheet = next((i for i, ids in enumerate(sheets) if not ids[mask].any()), len(sheets))
             if sheet == len(sheets):

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from earthwords.data.engine.outlines._masks import mask_of
 from earthwords.data.engine.outlines._people import Said, check_whole, marked, wanted
 from earthwords.data.engine.outlines._pickles import read_plain
-from earthwords.data.engine.outlines._rle import mask_of
 from earthwords.data.engine.pictures import size_of
 from earthwords.data.engine.readers._common import How, Item, read_json, read_text, set_name
 from earthwords.data.engine.things import Marked
 from earthwords.errors import SourceError, UsageError
+from earthwords.types import Window
 
 INSTANCES = "instances.json"
 
@@ -86,11 +87,12 @@ def load(item: Item, how: How) -> Iterator[Marked]:
     """The image with its sentences."""
     split, said = item.note
     size = size_of(item.image)
+    whole = Window(row=0, col=0, height=size[0], width=size[1])
     try:
         masks = [mask_of(one.mask, *size) for one in said]
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise SourceError(f"A mask of {item.image} cannot be read: {error}.") from error
-    return marked(item, split, said, masks, size)
+    return marked(item, split, said, (mask.inside(whole) for mask in masks), size)
 
 
 def images_at(how: How, *places: Path) -> Path:

@@ -5,21 +5,24 @@ A folder with `refs(...).p` beside `instances.json`, as RefCOCO has them, has ex
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from earthwords.data.engine.annotated import Annotated, no_boxes, part, tiles
 from earthwords.data.engine.outlines import _refs
-from earthwords.data.engine.outlines._rle import mask_of
+from earthwords.data.engine.outlines._masks import Box, Mask, area_of, mask_of, within
 from earthwords.data.engine.pictures import size_of
 from earthwords.data.engine.readers import coco
 from earthwords.data.engine.readers._common import How, Item, read_json, renamed
-from earthwords.data.engine.things import Marked, Things, painted
+from earthwords.data.engine.things import Ids, Marked, Things, painted
 from earthwords.errors import SourceError
+from earthwords.types import Window
 
 
 def fits(source: Path) -> bool:
@@ -53,33 +56,50 @@ def load(item: Item, how: How) -> Iterator[Things | Marked]:
         yield from _refs.load(item, how)
         return
     entries, known = item.note
-    height, width = size = size_of(item.image)
+    size = size_of(item.image)
     kept = [(mask, name) for mask, said in entries if (name := renamed(said, how))]
     try:
-        masks = [_mask(mask, height, width) for mask, _ in kept]
+        masks = [Box.of(mask, *size) if _is_box(mask) else mask_of(mask, *size) for mask, _ in kept]
+        areas = [area_of(mask) for mask in masks]
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise SourceError(f"A mask of {item.image} cannot be read: {error}.") from error
-    sizes = np.array([np.count_nonzero(mask) for mask in masks], dtype=np.float64)
-    ids = np.zeros(size, dtype=np.int32)
-    for i in np.argsort(-sizes, kind="stable"):
-        ids[masks[i]] = i + 1
+    order = np.argsort(-np.array(areas, dtype=np.float64), kind="stable").tolist()
     solid = all(not _is_box(mask) for mask, _ in kept)
     classes = tuple(name for _, name in kept)
-    bare = Annotated(name=item.name, set=item.set, image=item.image, size=size, boxes=no_boxes(), classes=())
-    for window in tiles(size, how.tile):
-        shown = np.array([np.count_nonzero(mask[window.slices]) for mask in masks], dtype=np.float64)
-        tile = replace(part(bare, window), classes=classes)
-        yield painted(tile, ids[window.slices], whole=shown, least=how.least, known=known, solid=solid)
+    bare = Annotated(name=item.name, set=item.set, image=item.image, size=size, boxes=no_boxes(), classes=classes)
+    for row, windows in groupby(tiles(size, how.tile), key=lambda window: window.row):
+        side_by_side = list(windows)
+        band = Window(row=row, col=0, height=side_by_side[0].height, width=size[1])
+        ids, shown = _painted(masks, order, band, side_by_side)
+        for window, whole in zip(side_by_side, shown, strict=True):
+            tile = replace(part(bare, window), classes=classes)
+            own = ids if len(side_by_side) == 1 else ids[:, window.col : window.col_stop].copy()
+            yield painted(tile, own, whole=whole, least=how.least, known=known, solid=solid)
+
+
+def _painted(
+    masks: Sequence[Mask], order: Sequence[int], band: Window, windows: Sequence[Window]
+) -> tuple[Ids, NDArray[np.float64]]:
+    """Numbers of masks painted one over the other, in this order, one held at a time.
+
+    Returns:
+        ids: `(row, col)` of the band.
+        shown: `(window, mask)` pixels that a window would show of a mask if there were no other.
+    """
+    ids = np.zeros((band.height, band.width), dtype=np.int32)
+    shown = np.zeros((len(windows), len(masks)))
+    for i in order:
+        whole = masks[i].window
+        seen = None if whole is None else band.intersect(whole)
+        if seen is None:
+            continue
+        inside = masks[i].inside(seen)
+        ids[within(seen, band)][inside] = i + 1
+        for number, window in enumerate(windows):
+            if (common := seen.intersect(window)) is not None:
+                shown[number, i] = np.count_nonzero(inside[within(common, seen)])
+    return ids, shown
 
 
 def _is_box(mask: Any) -> bool:
     return isinstance(mask, list) and len(mask) == 4 and all(isinstance(side, float) for side in mask)
-
-
-def _mask(mask: Any, height: int, width: int) -> Any:
-    if not _is_box(mask):
-        return mask_of(mask, height, width)
-    left, top, across, down = mask
-    found = np.zeros((height, width), dtype=bool)
-    found[max(0, round(top)) : max(0, round(top + down)), max(0, round(left)) : max(0, round(left + across))] = True
-    return found

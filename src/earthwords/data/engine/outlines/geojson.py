@@ -33,11 +33,11 @@ def load(item: Item, how: How) -> Iterator[Things]:
     """The tile."""
     example, wkb, known = item.note
     height, width = example.size
-    masks = [_mask(shape, height, width) for shape in shapely.from_wkb(np.array(wkb, dtype=object))]
-    sizes = np.array([np.count_nonzero(mask) for mask in masks], dtype=np.float64)
+    shapes = shapely.from_wkb(np.array(wkb, dtype=object))
+    sizes = np.array([np.count_nonzero(_mask(shape, height, width)) for shape in shapes], dtype=np.float64)
     ids = np.zeros(example.size, dtype=np.int32)
-    for i in np.argsort(-sizes, kind="stable"):
-        ids[masks[i]] = i + 1
+    for i in np.argsort(-sizes, kind="stable"):  # drawn again: all of them at once would not fit
+        ids[_mask(shapes[i], height, width)] = i + 1
     yield painted(example, ids, whole=sizes, least=how.least, known=known, solid=True)
 
 
