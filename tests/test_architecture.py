@@ -14,6 +14,7 @@ SRC = Path(__file__).parents[1] / "src" / "earthwords"
 
 LEVEL = {
     "errors": 0,
+    "compiling": 0,
     "types": 1,
     "plugins": 1,
     "presets": 2,

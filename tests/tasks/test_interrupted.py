@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import WIDTH
 
 FULL_DISK = """
 import json, resource, signal, sys
@@ -46,11 +49,13 @@ FULL_AT = [
 SIGNALLED = """
 import os, signal, sys
 from earthwords.cli import main
+from earthwords.inference import blocks
 from earthwords.inference.scene_job import SceneJob
 
+blocks.PIXELS = int(os.environ.get("PIXELS", blocks.PIXELS))
 run = SceneJob.run
 
-def signal_when_ten_windows_are_done(self, *, tick, skip, loading_s):
+def signal_when_ten_windows_are_done(self, *, tick, **options):
     done = 0
     def count(windows):
         nonlocal done
@@ -58,7 +63,7 @@ def signal_when_ten_windows_are_done(self, *, tick, skip, loading_s):
         if 10 <= done < 10 + windows:
             assert [path for path in os.listdir(os.environ["OUT"]) if path.endswith(".part")]
             os.kill(os.getpid(), getattr(signal, os.environ["SIGNAL"]))
-    return run(self, tick=count, skip=skip, loading_s=loading_s)
+    return run(self, tick=count, **options)
 
 SceneJob.run = signal_when_ten_windows_are_done
 signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with it ignored
@@ -95,5 +100,20 @@ def test_a_signal(micro: Path, scene_file: Path, tmp_path: Path, name: str, code
     options = ["-t", "building", "-t", "road", "--model", micro, "--tile-size", 64, "--quiet"]
     done = python(SIGNALLED, "segment", scene_file, out, *options, OUT=str(out), SIGNAL=name)
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
-    assert done.stderr == "earthwords: Interrupted; unfinished outputs were removed.\n"
+    assert done.stderr == "earthwords: Interrupted. Nothing was kept.\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are a POSIX thing")
+def test_what_a_signal_leaves_is_told(micro: Path, scene_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out"
+    argv = ["segment", scene_file, out, "-t", "building", "--model", micro, "--tile-size", 64, "--quiet"]
+    where = {"OUT": str(out), "SIGNAL": "SIGINT", "PIXELS": str(32 * WIDTH)}
+    done = python(SIGNALLED, *argv, **where)
+    told = re.fullmatch(
+        r"earthwords: Interrupted\. The same command goes on from here: (\d+) of (\d+) blocks are done\.\n", done.stderr
+    )
+    assert told and 0 < int(told[1]) < int(told[2]), done.stderr
+    done = python(SIGNALLED, *argv, "--no-resume", **where)
+    assert done.stderr == "earthwords: Interrupted. Nothing was kept.\n"
+    assert [path.name for path in tmp_path.rglob("*")] == ["new", "out"]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from earthwords.compiling import compiled, told_of_compiling
 from earthwords.tasks import _progress
 from earthwords.tasks._progress import Talk, duration
 
@@ -46,6 +50,87 @@ def test_a_short_run_leaves_a_log_file_empty(capsys: pytest.CaptureFixture[str])
     with Talk(quiet=False).bar("segmenting", 3, unit="windows") as tick:
         tick(3)
     assert capsys.readouterr() == ("", "")
+
+
+@compiled()
+def _never_compiled_before(number: int) -> int:
+    return number + 1
+
+
+def test_a_loop_is_compiled_where_nothing_can_be_kept(tmp_path: Path) -> None:
+    """Neither a full disk nor a machine without a folder for it ends a run."""
+    code = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from earthwords.geo._trace import _grown, take_slices
+import numpy as np
+resource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+print(take_slices(np.arange(9), np.array([2, 7]), np.array([3, 1])).tolist())
+"""
+    where = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=where, check=False)
+    assert (done.returncode, done.stdout) == (0, "[2, 3, 4, 7]\n"), done.stderr
+    names: dict[str, object] = {"compiled": compiled}
+    exec("@compiled()\ndef grown(number):\n    return number + 1", names)  # in no file, so that there is no place
+    assert names["grown"](1) == 2  # type: ignore[operator]
+
+
+def test_compiling_is_told_once() -> None:
+    told: list[bool] = []
+    with told_of_compiling(told.append):
+        assert _never_compiled_before(1) == 2
+        assert told[0] is True and told.count(True) == told.count(False)
+        before = len(told)
+        assert _never_compiled_before(2) == 3
+    assert len(told) == before
+    _never_compiled_before(1.5)  # compiled again, for floats, when nobody listens any more
+    assert len(told) == before
+
+
+def test_time_of_compiling_says_nothing_about_the_rest(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(_progress.time, "monotonic", lambda: clock[0])
+    with Talk(quiet=False).bar("segmenting", 100, unit="windows") as bar:
+        clock[0] = 1
+        bar.compiling(True)
+        bar.compiling(True)  # a loop that another one calls
+        clock[0] = 31
+        bar(1)
+        bar.compiling(False)
+        clock[0] = 41
+        bar.compiling(False)
+        clock[0] = 80
+        bar(39)
+        bar.writing()
+    assert capsys.readouterr().err.splitlines() == [
+        "segmenting: 1%, 1.0 windows/s, compiling, first run only",
+        "segmenting: 40%, 1.0 windows/s, about 60 s left",
+        "writing",
+    ]
+
+
+def test_a_bar_tells_of_compiling_and_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    with Talk(quiet=False).bar("segmenting", 4, unit="windows") as bar:
+        bar(1)
+        bar.compiling(True)
+        bar(1)
+    shown = terminal.getvalue()
+    assert "compiling, first run only" in shown and "left" not in shown.split("compiling, first run only")[-1]
+    with Talk(quiet=False).bar("segmenting", 4, unit="windows") as bar:
+        bar(4)
+        bar.writing()
+    assert "writing" in terminal.getvalue().removeprefix(shown)
+
+
+def test_details_are_for_those_who_ask(capsys: pytest.CaptureFixture[str]) -> None:
+    for talk in (Talk(quiet=False), Talk(quiet=True, verbose=True), Talk(quiet=False, verbose=True)):
+        talk.detail("Energy 0.9")
+    assert capsys.readouterr().err == "Energy 0.9\n"
 
 
 def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,25 @@ def train(command: Command, micro: Path, images: Path) -> Train:
     return run
 
 
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (1, "One image to learn from and none held out: figures are of that image, --held-out names others"),
+        (2, "1 images to learn from, 1 held out"),
+        (7, "6 images to learn from, 1 held out"),
+        (21, "20 images to learn from, 1 held out"),
+    ],
+)
+def test_what_is_held_out_is_told(
+    command: Command, micro: Path, images: Path, tmp_path: Path, count: int, told: str
+) -> None:
+    for path in sorted(images.iterdir())[count:]:
+        path.unlink()
+    small = ("--steps", 2, "--batch-size", 2, "--validate-every", 1, "--image-size", 48, "--backbone", micro)
+    done = command("train", "upsampler", images, tmp_path / "model", *small)
+    assert done.code == 0 and told in done.err
+
+
 @pytest.mark.parametrize("method", ["simfeatup", "jbu", "anyup"])
 def test_what_is_trained_segments(
     train: Train, segment: Segment, scene_file: Path, tmp_path: Path, method: str

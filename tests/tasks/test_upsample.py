@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -342,7 +343,7 @@ def test_an_interrupted_run_leaves_nothing(
 ) -> None:
     run = FeatureJob.run
 
-    def interrupted(self: FeatureJob, *, tick: object = None, loading_s: float = 0.0) -> object:
+    def interrupted(self: FeatureJob, *, tick: object = None, **options: Any) -> object:
         done = 0
 
         def count(windows: int) -> None:
@@ -351,11 +352,11 @@ def test_an_interrupted_run_leaves_nothing(
             if done >= 5:
                 raise KeyboardInterrupt
 
-        return run(self, tick=count, loading_s=loading_s)
+        return run(self, tick=count, **options)
 
     monkeypatch.setattr(FeatureJob, "run", interrupted)
     done = upsample(scene_file, tmp_path / "new" / "out")
-    done.failed(130, "Interrupted; unfinished outputs were removed.")
+    done.failed(130, "Interrupted. Nothing was kept.")
     assert names(tmp_path) == set()
 
 

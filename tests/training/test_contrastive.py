@@ -25,6 +25,7 @@ from earthwords.tasks.train_clip import train_clip
 from earthwords.training.batches import Sampler
 from earthwords.training.contrastive import Contrastive, Objective
 from earthwords.training.start import start
+from tests.conftest import Command
 
 COLOURS = {"water": (20, 60, 160), "trees": (20, 110, 30), "sand": (220, 200, 150)}
 
@@ -145,6 +146,49 @@ def test_training_goes_on_from_weights(listing: Path, tmp_path: Path) -> None:
     train_clip(listing, tmp_path / "b", model=str(tmp_path / "a"), lr=1e-9, **options)  # type: ignore[arg-type]
     a, b = (load_clip(str(tmp_path / n)).encode_text(["water"]) for n in "ab")
     torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_what_a_training_begins_from_is_told(listing: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = {"steps": 1, "batch_size": 4, "region_batch": 2, "device": "cpu"}
+    train_clip(listing, tmp_path / "a", architecture="micro", **options)  # type: ignore[arg-type]
+    told = capsys.readouterr().err.splitlines()[0]
+    assert told.startswith("18 pictures, 9 masks; begins from the architecture micro from scratch (--model tiny")
+    train_clip(listing, tmp_path / "b", model=str(tmp_path / "a"), lora_rank=2, **options)  # type: ignore[arg-type]
+    told = capsys.readouterr().err.splitlines()[0]
+    assert (
+        told == f"18 pictures, 9 masks; begins from the weights {tmp_path / 'a'}, low-rank additions of rank 2; on cpu."
+    )
+
+
+@pytest.mark.parametrize(
+    ("ends_at", "options", "told"),
+    [
+        (3, [], "Interrupted. Nothing was kept."),
+        (8, [], "Interrupted. The same command goes on from here: step 4, the last checkpoint."),
+        (8, ["--no-resume"], "Interrupted. Nothing was kept."),
+    ],
+)
+def test_what_ctrl_c_leaves_is_told(
+    command: Command,
+    listing: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ends_at: int,
+    options: list[str],
+    told: str,
+) -> None:
+    calls, draw = [0], Sampler.draw_pictures
+
+    def drawn(self: Sampler, *args: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == ends_at:
+            raise KeyboardInterrupt
+        return draw(self, *args)
+
+    monkeypatch.setattr(Sampler, "draw_pictures", drawn)
+    small = ["--architecture", "micro", "--steps", 12, "--save-frequency", 4, "--batch-size", 4, "--region-batch", 0]
+    done = command("train", "clip", listing, tmp_path / "out", *small, *options, "--device", "cpu", "--quiet")
+    assert (done.code, done.err) == (130, f"earthwords: {told}\n")
 
 
 def test_seeds(listing: Path) -> None:

@@ -99,8 +99,8 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, EarthwordsError):
         return " ".join((str(error), *getattr(error, "__notes__", ()))), error.exit_code
     if isinstance(error, (KeyboardInterrupt, Terminated)):
-        words = " ".join(("Interrupted; unfinished outputs were removed.", *getattr(error, "__notes__", ())))
-        return words, TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+        kept = " ".join(getattr(error, "__notes__", ())) or "Nothing was kept."
+        return f"Interrupted. {kept}", TERMINATED if isinstance(error, Terminated) else INTERRUPTED
     what = " ".join(f"{type(error).__name__}: {error}".split())
     if is_out_of_memory(error):
         return "Out of memory; use a smaller --batch-size or --tile-size, fewer words or --bounds.", 1

@@ -12,15 +12,16 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from earthwords.compiling import compiled
 
 Array: TypeAlias = NDArray[Any]
 
-_OPTIONS = {"cache": True, "nogil": True}
+_OPTIONS = {"nogil": True}
 
 
-@njit(**_OPTIONS)
+@compiled(**_OPTIONS)
 def _grown(array: Array) -> Array:
     larger = np.empty(2 * len(array), array.dtype)
     for i in range(len(array)):  # numba takes seconds to compile the assignment of a slice
@@ -28,12 +29,12 @@ def _grown(array: Array) -> Array:
     return larger
 
 
-@njit(**_OPTIONS)
+@compiled(**_OPTIONS)
 def _plain(value: int) -> int:
     return value if value >= 0 else ~value
 
 
-@njit(**_OPTIONS)
+@compiled(**_OPTIONS)
 def _walk(
     ids: Array,
     twin: Array,
@@ -77,7 +78,7 @@ def _walk(
         size += 1
 
 
-@njit(**_OPTIONS)
+@compiled(**_OPTIONS)
 def trace(ids: Array, twin: Array, top: int) -> tuple[Array, Array]:
     """Outlines of the components of a strip.
 
@@ -126,7 +127,7 @@ def trace(ids: Array, twin: Array, top: int) -> tuple[Array, Array]:
     return values[:size].copy(), outlines[:count].copy()
 
 
-@njit(**_OPTIONS)
+@compiled(**_OPTIONS)
 def chase(after: Array) -> tuple[Array, Array, Array]:
     """Paths and cycles of nodes, each of which has one next node or none (-1).
 
@@ -154,7 +155,7 @@ def chase(after: Array) -> tuple[Array, Array, Array]:
     return order, ends[:count], closed[:count]
 
 
-@njit(**_OPTIONS)
+@compiled(**_OPTIONS)
 def take_slices(values: Array, starts: Array, sizes: Array) -> Array:
     """The slices of `values` one behind the other."""
     out, place = np.empty(sizes.sum(), values.dtype), 0
@@ -165,7 +166,7 @@ def take_slices(values: Array, starts: Array, sizes: Array) -> Array:
     return out
 
 
-@njit(**_OPTIONS)
+@compiled(**_OPTIONS)
 def are_shells(values: Array, starts: Array, sizes: Array) -> Array:
     """`(ring,)` whether it is the outside of its polygon, by the sign of its area."""
     out = np.empty(len(starts), np.bool_)
@@ -180,7 +181,7 @@ def are_shells(values: Array, starts: Array, sizes: Array) -> Array:
     return out
 
 
-@njit(**_OPTIONS)
+@compiled(**_OPTIONS)
 def corners(values: Array, starts: Array, sizes: Array) -> Array:
     """`(corner, 2)` float64 x and y of all rings, closed, the inside to their left on the map (as GDAL has it)."""
     out, place = np.empty((sizes.sum() + len(sizes), 2)), 0

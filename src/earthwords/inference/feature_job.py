@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,11 +68,18 @@ class FeatureJob:
         noise = torch.rand(1, 3, tile, tile, device=model.backbone.device)
         return model.module.fit.seconds(model.encode, pad(noise, model.backbone.patch)[2])
 
-    def run(self, *, tick: Tick = lambda windows: None, loading_s: float = 0.0) -> FeatureReport:
+    def run(
+        self,
+        *,
+        tick: Tick = lambda windows: None,
+        writing_begins: Callable[[], None] = lambda: None,
+        loading_s: float = 0.0,
+    ) -> FeatureReport:
         """Do it.
 
         Args:
             tick: called with the number of windows done.
+            writing_begins: see `write_features`.
             loading_s: time already spent, for the report.
 
         Raises:
@@ -109,6 +116,7 @@ class FeatureJob:
                 creation_options=self.creation_options,
                 overwrite=self.overwrite,
                 failures=account.failures,
+                writing_begins=writing_begins,
             )
 
     def check(self) -> None:

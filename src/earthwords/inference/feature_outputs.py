@@ -108,6 +108,7 @@ def write_features(
     creation_options: Mapping[str, str],
     overwrite: bool,
     failures: list[str],
+    writing_begins: Callable[[], None] = lambda: None,
 ) -> FeatureReport:
     """Write all of it in one pass.
 
@@ -115,6 +116,7 @@ def write_features(
         paths: kinds `features`, `components`, `preview`, `report`, each with its path.
         strips: from top to bottom.
         failures: complete when the strips have ended.
+        writing_begins: called when the strips have ended, before what is left to write is written.
 
     Raises:
         OutputError: an output cannot be written.
@@ -129,6 +131,7 @@ def write_features(
                 for sink in sinks:
                     sink(strip)
             upsampled = time.perf_counter()
+            writing_begins()
         if "components" in places and about.components is not None:
             with writing(places["components"]):
                 about.components.first(about.bands).save(places["components"], about=about.tags)

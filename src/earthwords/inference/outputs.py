@@ -156,6 +156,7 @@ def write_outputs(
     about: About,
     options: OutputOptions,
     account: Account | None = None,
+    writing_begins: Callable[[], None] = lambda: None,
     moved: Callable[[SceneReport], None] = lambda report: None,
 ) -> SceneReport:
     """Write all of a segmentation in one pass.
@@ -165,6 +166,7 @@ def write_outputs(
             with its path.
         strips: from top to bottom, with probabilities if those are asked for.
         account: for the report, complete when the strips have ended.
+        writing_begins: called when the strips have ended, before what is left to write is written.
         moved: called with the report when all is in its place, while a death would still make the same command begin
             again.
 
@@ -181,6 +183,7 @@ def write_outputs(
                 for sink in sinks:
                     sink(strip)
             segmented = time.perf_counter()
+            writing_begins()
         done = time.perf_counter()
         seconds = {
             "loading": about.loading_s,

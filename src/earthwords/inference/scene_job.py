@@ -95,6 +95,7 @@ class SceneJob:
         tick: Tick = lambda windows: None,
         skip: Tick = lambda windows: None,
         loading_s: float = 0.0,
+        writing_begins: Callable[[], None] = lambda: None,
         moved: Moved = lambda report: None,
     ) -> SceneReport:
         """Do it.
@@ -103,7 +104,7 @@ class SceneJob:
             tick: called with the number of windows done.
             skip: called with the number of windows that an earlier run has done, of those that `windows` tells.
             loading_s: time already spent, for the report.
-            moved: see `write_outputs`.
+            writing_begins: see `write_outputs`, as `moved`.
 
         Raises:
             UsageError: the windows are impossible, an output exists, the memory is too little, or an unfinished run
@@ -125,7 +126,7 @@ class SceneJob:
                 account=account,
                 tick=told,
             )
-            return self._write(strips, account, loading_s, stop, moved)
+            return self._write(strips, account, loading_s, stop, writing_begins, moved)
         with self._journal(bank, blocks) as journal:
             blocks, done = journal.blocks, set(journal.done)
             every = set(range(len(blocks)))
@@ -139,7 +140,7 @@ class SceneJob:
                 moved(report)
                 journal.discard()
 
-            return self._write(strips, account, loading_s, stop, all_there, made=made)
+            return self._write(strips, account, loading_s, stop, writing_begins, all_there, made=made)
 
     def _write(
         self,
@@ -147,6 +148,7 @@ class SceneJob:
         account: Account,
         loading_s: float,
         stop: Event,
+        writing_begins: Callable[[], None],
         moved: Moved,
         *,
         made: datetime | None = None,
@@ -162,7 +164,10 @@ class SceneJob:
             made=made,
         )
         with closing(ahead(observed(strips, self.scene.source), depth=2, stop=stop)) as ready:
-            return write_outputs(self.outputs, ready, about=about, options=self.options, account=account, moved=moved)
+            return write_outputs(
+                self.outputs, ready, about=about, options=self.options, account=account,
+                writing_begins=writing_begins, moved=moved,
+            )  # fmt: skip
 
     def settings(self, bank: TextBank | None = None) -> dict[str, str]:
         """Everything that the outputs depend on."""

@@ -163,8 +163,14 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"Device {name!r} is not available here; use auto, cpu, cuda or mps.") from error
+        raise UsageError(f"Device {name!r} is not available here; use {' or '.join(('auto', *devices()))}.") from error
     return device
+
+
+def devices() -> tuple[str, ...]:
+    """Kinds of devices of this machine."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return tuple(name for name, here in there.items() if here)
 
 
 Build = Callable[[int, dict[str, Tensor] | None], nn.Module]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from earthwords.compiling import compiled
 
-@njit(fastmath=True, cache=True, nogil=True, error_model="numpy")
+
+@compiled(fastmath=True, nogil=True, error_model="numpy")
 def products(codes: NDArray[np.int8], query: NDArray[np.float32], out: NDArray[Any]) -> None:
     """`out[i] = sum_d codes[i, d] * query[d]`; codes contiguous `(n, dim)`, out float32 `(n,)`."""
     count, dim = codes.shape

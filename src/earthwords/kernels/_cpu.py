@@ -7,14 +7,14 @@ for all channels. The windows of FeatUp (7) and SimFeatUp (11) have blocks of th
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from earthwords.compiling import compiled
 from earthwords.kernels._blocks import CHANNELS, LANES, PIXELS, filter_block, product_block
 
 Floats = NDArray[np.float32]
 
-_OPTIONS = {"fastmath": True, "cache": True, "nogil": True, "error_model": "numpy"}
+_OPTIONS = {"fastmath": True, "nogil": True, "error_model": "numpy"}
 """One thread each: windows are computed in several threads, and numba's own may not be entered by two."""
 
 
@@ -24,7 +24,7 @@ def spaced(channels: int) -> int:
     return channels + CHANNELS if channels % 256 == 0 else channels
 
 
-@njit(**_OPTIONS)
+@compiled(**_OPTIONS)
 def filter_rows(source: Floats, kernels: Floats, out: Floats) -> None:
     """`out[y, x] = sum_ij kernels[i d + j, y, x] * source[y + i, x + j]`.
 
@@ -53,7 +53,7 @@ def filter_rows(source: Floats, kernels: Floats, out: Floats) -> None:
                     filter_block(7, values, row, pixel, weights.ctypes.data, 4 * PIXELS, 4 * channels, target)
 
 
-@njit(**_OPTIONS)
+@compiled(**_OPTIONS)
 def _filter_any(source: Floats, kernels: Floats, out: Floats) -> None:
     """`filter_rows` of any window and any number of channels."""
     height, width, channels = out.shape
@@ -69,7 +69,7 @@ def _filter_any(source: Floats, kernels: Floats, out: Floats) -> None:
                         sums[c] += weight * pixel[c]
 
 
-@njit(**_OPTIONS)
+@compiled(**_OPTIONS)
 def window_products(centres: Floats, keys: Floats, first: int, out: Floats) -> None:
     """`out[i d + j, y, x] = <centres[:, y', x + r], keys[:, y' - r + i, x + j]>`, `y' = first + y + r`.
 
@@ -95,7 +95,7 @@ def window_products(centres: Floats, keys: Floats, first: int, out: Floats) -> N
                     product_block(7, dim, depth, centre, other, offset, target)
 
 
-@njit(**_OPTIONS)
+@compiled(**_OPTIONS)
 def _products_any(centres: Floats, keys: Floats, first: int, out: Floats) -> None:
     """`window_products` of any window."""
     offsets, height, width = out.shape
@@ -112,7 +112,7 @@ def _products_any(centres: Floats, keys: Floats, first: int, out: Floats) -> Non
                     sums[x] += centre[x] * other[x]
 
 
-@njit(**_OPTIONS)
+@compiled(**_OPTIONS)
 def double(source: Floats, weights: Floats, out: Floats, radius: int) -> None:
     """Bicubic enlargement by 2 (torch's, align_corners False) with a border of `radius` mirrored pixels.
 

@@ -245,7 +245,12 @@ Overwrite = Annotated[bool, option(OUTPUTS, "Replace outputs that exist.", negat
 
 # Running
 Device = Annotated[
-    str, option(RUNNING, "Where to compute: auto (the GPU if there is one), cpu, cuda or mps.", metavar="NAME")
+    str,
+    option(
+        RUNNING,
+        "Where to compute: auto (a GPU if there is one), cpu, or what else `earthwords doctor` lists.",
+        metavar="NAME",
+    ),
 ]
 Memory = Annotated[
     str,
@@ -281,6 +286,7 @@ ResumeMeasuring = Annotated[
 ]
 Offline = Annotated[bool, option(RUNNING, "Never use the network.", negative="")]
 Quiet = Annotated[bool, option(RUNNING, "No progress, no notices.", negative="")]
+Verbose = Annotated[bool, option(RUNNING, "Also say how it is computed.", negative="")]
 
 
 def documented(verb: Verb) -> Verb:

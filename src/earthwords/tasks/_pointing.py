@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from earthwords.errors import UsageError
-from earthwords.tasks._progress import Talk
+from earthwords.tasks._progress import Talk, going_on
 
 if TYPE_CHECKING:
     from earthwords.data.referring import Described, Expression, ReferringManifest
@@ -63,26 +63,32 @@ def referring(
     kept = {entry.key: entry for entry in read_results(out)}
     done: list[Entry] = []
     reused = 0
-    for name, manifest in manifests.items():
-        settings = {"list": manifest.digest, "weights": weights, "earthwords": __version__, "empty masks": "hit"}
-        entry = Entry(
-            task=TASK, dataset=Path(name).stem, model=model or preset, settings=settings, classes=(), figures={},
-            seconds=0.0,
-        )  # fmt: skip
-        before = kept.get(entry.key) if resume else None
-        if before is not None and before.settings == settings:
-            done.append(before)
-            reused += 1
-            continue
-        began, predict = time.perf_counter(), pointing(loaded.model, batch=batch)
-        with talk.bar(f"pointing, {entry.dataset}", len(manifest.lines), unit="images") as tick:
-            measured = measure(predict, manifest, tick=tick)
-        figures = json.loads(json.dumps({"images": f"{len(manifest.lines):,}", **measured.as_json()}))
-        entry = Entry(**{**vars(entry), "figures": figures, "seconds": round(time.perf_counter() - began, 3)})
-        write_examples(out / f"{entry.stem}.examples.png", measured, manifest, predict, heading=entry.dataset)
-        kept[entry.key] = entry
-        done.append(entry)
-        write_results(out, list(kept.values()), version=__version__)
+
+    def told() -> str:
+        how = f"{len(done)} of {len(manifests)} lists are done"
+        return f"The same command goes on from here: {how}." if resume and done else ""
+
+    with going_on(told):
+        for name, manifest in manifests.items():
+            settings = {"list": manifest.digest, "weights": weights, "earthwords": __version__, "empty masks": "hit"}
+            entry = Entry(
+                task=TASK, dataset=Path(name).stem, model=model or preset, settings=settings, classes=(), figures={},
+                seconds=0.0,
+            )  # fmt: skip
+            before = kept.get(entry.key) if resume else None
+            if before is not None and before.settings == settings:
+                done.append(before)
+                reused += 1
+                continue
+            began, predict = time.perf_counter(), pointing(loaded.model, batch=batch)
+            with talk.bar(f"pointing, {entry.dataset}", len(manifest.lines), unit="images") as tick:
+                measured = measure(predict, manifest, tick=tick)
+            figures = json.loads(json.dumps({"images": f"{len(manifest.lines):,}", **measured.as_json()}))
+            entry = Entry(**{**vars(entry), "figures": figures, "seconds": round(time.perf_counter() - began, 3)})
+            write_examples(out / f"{entry.stem}.examples.png", measured, manifest, predict, heading=entry.dataset)
+            kept[entry.key] = entry
+            done.append(entry)
+            write_results(out, list(kept.values()), version=__version__)
     if not (out / PAGE).exists():
         write_results(out, list(kept.values()), version=__version__)
     return tuple(done), reused

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from earthwords.compiling import told_of_compiling
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -15,29 +18,52 @@ Report = Callable[[int, int], None]
 
 LINE_EVERY_S = 30.0
 """Between the lines that stand in for a bar where nobody watches, such as in a log file."""
+COMPILING, WRITING = "compiling, first run only", "writing"
+
+
+@contextmanager
+def going_on(sentence: Callable[[], str]) -> Iterator[None]:
+    """After a failure or Ctrl-C tell from where the same command goes on; an empty sentence: from nowhere."""
+    try:
+        yield
+    except BaseException as error:
+        told = sentence()
+        if told:
+            error.add_note(told)
+        raise
 
 
 class Talk:
     """Says things unless asked to be quiet."""
 
-    def __init__(self, *, quiet: bool) -> None:
-        self.quiet = quiet
+    def __init__(self, *, quiet: bool, verbose: bool = False) -> None:
+        self.quiet, self.verbose = quiet, verbose
 
     def say(self, sentence: str) -> None:
         """One line."""
         if not self.quiet:
             print(sentence, file=sys.stderr, flush=True)
 
+    def detail(self, sentence: str) -> None:
+        """One line for those who asked how it is computed."""
+        if self.verbose:
+            self.say(sentence)
+
     @contextmanager
     def bar(self, what: str, total: int, *, unit: str) -> Iterator[Bar]:
         """A progress bar; it is called with the number of units done since the last call."""
         if self.quiet:
             yield Bar()
-        elif not sys.stderr.isatty():
-            yield _Lines(self, what, total, unit)
-        else:
+            return
+        if sys.stderr.isatty():
             with _rich_bar(unit) as progress:
-                yield _Rich(progress, what, total)
+                bar: Bar = _Rich(progress, what, total)
+                with told_of_compiling(bar.compiling):
+                    yield bar
+            return
+        bar = _Lines(self, what, total, unit)
+        with told_of_compiling(bar.compiling):
+            yield bar
 
     @contextmanager
     def download(self, what: str) -> Iterator[Report]:
@@ -46,10 +72,10 @@ class Talk:
             yield lambda done, total: None
             return
         with _rich_bar("MB") as progress:
-            task = progress.add_task(what, total=None)
+            bar = _Rich(progress, what, None)
 
             def report(done: int, total: int) -> None:
-                progress.update(task, completed=done / 1e6, total=total / 1e6 if total else None)
+                bar.reach(done / 1e6, total / 1e6 if total else None)
 
             yield report
 
@@ -63,45 +89,103 @@ class Bar:
     def skip(self, units: float) -> None:
         """So many units need not be done: they count neither as done nor as left."""
 
+    def writing(self) -> None:
+        """All units are done; what was made is being written."""
 
-class _Rich(Bar):
-    """Progress as a bar."""
+    def compiling(self, begins: bool) -> None:
+        """Loops are being compiled, or are not any more: that time says nothing about the rest."""
 
-    def __init__(self, progress: Progress, what: str, total: int) -> None:
-        self.progress, self.total = progress, max(1.0, total)
-        self.task = progress.add_task(what, total=self.total)
+
+class _Pace(Bar):
+    """Units, and the time that they took without the time of compiling."""
+
+    def __init__(self, total: float | None) -> None:
+        self.total = None if total is None else max(1.0, total)
+        self.done = 0.0
+        self.began = time.monotonic()
+        self._lost, self._since, self._depth = 0.0, 0.0, 0
+        self._lock = threading.Lock()
 
     def __call__(self, done: float) -> None:
-        self.progress.advance(self.task, done)
+        with self._lock:
+            self.done += done
 
     def skip(self, units: float) -> None:
-        self.total = max(1.0, self.total - units)
+        if self.total is not None:
+            self.total = max(1.0, self.total - units)
+
+    def compiling(self, begins: bool) -> None:
+        with self._lock:  # loops compile each other, and several threads may wait for it
+            self._depth += 1 if begins else -1
+            if begins and self._depth == 1:
+                self._since = time.monotonic()
+            elif not begins and self._depth == 0:
+                self._lost += time.monotonic() - self._since
+
+    @property
+    def is_compiling(self) -> bool:
+        return self._depth > 0
+
+    @property
+    def rate(self) -> float | None:
+        """Units a second; None: nothing is done yet."""
+        lost = self._lost + (time.monotonic() - self._since if self._depth else 0.0)
+        seconds = time.monotonic() - self.began - lost
+        return self.done / seconds if self.done and seconds > 0 else None
+
+    @property
+    def left(self) -> float | None:
+        """Seconds; None: nobody can know."""
+        if self.is_compiling or self.total is None or self.rate is None:
+            return None
+        return max(0.0, self.total - self.done) / self.rate
+
+
+class _Rich(_Pace):
+    """Progress as a bar."""
+
+    def __init__(self, progress: Progress, what: str, total: float | None) -> None:
+        super().__init__(total)
+        self.progress = progress
+        self.task = progress.add_task(what, total=self.total, pace=self)
+
+    def __call__(self, done: float) -> None:
+        super().__call__(done)
+        self.progress.update(self.task, completed=self.done)
+
+    def reach(self, done: float, total: float | None) -> None:
+        """So many units are done of so many."""
+        self.done, self.total = done, total
+        self.progress.update(self.task, completed=done, total=total)
+
+    def skip(self, units: float) -> None:
+        super().skip(units)
         self.progress.update(self.task, total=self.total)
 
+    def writing(self) -> None:
+        self.progress.update(self.task, description=WRITING, total=None, pace=None)
 
-class _Lines(Bar):
+
+class _Lines(_Pace):
     """Progress as a line every now and then."""
 
     def __init__(self, talk: Talk, what: str, total: int, unit: str) -> None:
-        self.talk = talk
-        self.what, self.total, self.unit = what, max(1.0, total), unit
-        self.done = 0.0
-        self.began = self.told = time.monotonic()
+        super().__init__(total)
+        self.talk, self.what, self.unit = talk, what, unit
+        self.told = self.began
 
     def __call__(self, done: float) -> None:
-        self.done += done
+        super().__call__(done)
         now = time.monotonic()
-        if now - self.told < LINE_EVERY_S or not self.done:
+        if now - self.told < LINE_EVERY_S or self.rate is None or self.total is None:
             return
         self.told = now
-        rate = self.done / (now - self.began)
-        left = (self.total - self.done) / rate
-        self.talk.say(
-            f"{self.what}: {self.done / self.total:.0%}, {_rate(rate, self.unit)}, about {duration(left)} left"
-        )
+        left = COMPILING if self.left is None else f"about {duration(self.left)} left"
+        self.talk.say(f"{self.what}: {self.done / self.total:.0%}, {_rate(self.rate, self.unit)}, {left}")
 
-    def skip(self, units: float) -> None:
-        self.total = max(1.0, self.total - units)
+    def writing(self) -> None:
+        if self.told > self.began:  # a short run leaves a log file empty
+            self.talk.say(WRITING)
 
 
 def _rate(rate: float, unit: str) -> str:
@@ -118,21 +202,33 @@ def duration(seconds: float) -> str:
 
 def _rich_bar(unit: str) -> Progress:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
     from rich.text import Text
 
-    class Rate(ProgressColumn):
-        def render(self, task) -> Text:  # type: ignore[no-untyped-def]
-            return Text(_rate(task.speed, unit) if task.speed else "", style="progress.data.speed")
+    class Pace(ProgressColumn):
+        """Rate and time left, or why nobody can know."""
+
+        def render(self, task: Any) -> Text:
+            pace = task.fields.get("pace")
+            if pace is None:
+                return Text("")
+            if pace.is_compiling:
+                return Text(COMPILING, style="progress.remaining")
+            if pace.rate is None:
+                return Text("")
+            left = "" if pace.left is None else f", {duration(pace.left)} left"
+            return Text(f"{_rate(pace.rate, unit)}{left}", style="progress.data.speed")
+
+    class Share(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            return Text("" if task.total is None else f"{task.percentage:>3.0f}%", style="progress.percentage")
 
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        Rate(),
+        Share(),
+        Pace(),
         TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
     )

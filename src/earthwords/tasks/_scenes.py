@@ -107,11 +107,11 @@ def one(request: Request, load: Callable[[], Segmenter], source: str, dst: Path,
         if total > LONG and not talk.quiet:
             talk.say(_estimate(job, total))
         with talk.bar("segmenting", total, unit="windows") as bar:
-            report = job.run(tick=bar, skip=bar.skip, loading_s=time.perf_counter() - began)
+            report = job.run(tick=bar, skip=bar.skip, writing_begins=bar.writing, loading_s=time.perf_counter() - began)
     for kind, path in report.outputs.items():
         talk.say(f"{kind}: {path}")
     if "ranks" in report.settings:
-        talk.say(f"Energy {report.settings['energy']}: channels upsampled {report.settings['ranks']}.")
+        talk.detail(f"Energy {report.settings['energy']}: channels upsampled {report.settings['ranks']}.")
     for failure in report.failures:
         talk.say(f"Left out: {failure}")
     return report
@@ -245,9 +245,12 @@ def many(
         try:
             for future in futures:
                 future.result()
-        except BaseException:
+        except BaseException as error:
             batch.stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
+            done = sum(batch.scenes.get(source, {}).get("status") in ("done", "before") for source in sources)
+            if request.manner.resume and done:
+                error.add_note(f"The same command goes on from here: {done:,} of {len(sources):,} scenes are done.")
             raise
     scenes = tuple(batch.scenes[source] for source in sources)
     return BatchReport(file=folder / BATCH, scenes=scenes, seconds=round(time.perf_counter() - began, 3))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earthwords.errors import UsageError
-from earthwords.tasks._progress import Talk
+from earthwords.tasks._progress import Talk, going_on
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +53,8 @@ def run(
     values: dict[str, float] = {}
     done: int | None = None
     board = None if report_to is None else _Board(folder / "tensorboard")
-    with joined(place) as group, alone_in(folder, group, place):
+    resumes = options.get("resume", True)
+    with joined(place) as group, alone_in(folder, group, place), going_on(lambda: _kept(folder) if resumes else ""):
         talk = Talk(quiet=quiet or not group.leads)
         if notice:
             talk.say(notice)
@@ -94,6 +95,19 @@ def alone_in(folder: Path, group: Group, place: torch.device) -> Iterator[None]:
         if group.leads:
             sweep(folder)
         yield
+
+
+def _kept(folder: Path) -> str:
+    """From where an interrupted training goes on."""
+    import torch
+
+    from earthwords.training.loop import CHECKPOINT
+
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return ""
+    step = torch.load(path, weights_only=True, map_location="cpu", mmap=True)["step"]
+    return f"The same command goes on from here: step {step:,}, the last checkpoint."
 
 
 class _Board:

@@ -12,7 +12,7 @@ from earthwords.errors import SourceError, UsageError, did_you_mean
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
 from earthwords.tasks._evaluation import KINDS, TASK_NAMES, Evaluation
-from earthwords.tasks._progress import Talk
+from earthwords.tasks._progress import Talk, going_on
 
 if TYPE_CHECKING:
     from earthwords.data.scene_sets import SceneSet
@@ -129,21 +129,27 @@ def _run(
     done: list[Entry] = []
     left_out: list[str] = []
     reused = 0
-    for source, task in ((source, task) for source in sources for task in tasks):
-        try:
-            entry, new = _entry(source, task, options, kept if resume else {}, talk)
-        except UsageError as error:
-            if count * len(tasks) == 1:
-                raise
-            left_out.append(f"{task} on {source.name}: {error}")
-            talk.say(f"Left out: {left_out[-1]}")
-            continue
-        done.append(entry)
-        reused += not new
-        kept[entry.key] = entry
-        if new:
-            write_plots(folder, entry)
-            write_results(folder, list(kept.values()), version=__version__)
+    everything = count * len(tasks)
+
+    def told() -> str:
+        return f"The same command goes on from here: {len(done)} of {everything} results." if resume and done else ""
+
+    with going_on(told):
+        for source, task in ((source, task) for source in sources for task in tasks):
+            try:
+                entry, new = _entry(source, task, options, kept if resume else {}, talk)
+            except UsageError as error:
+                if everything == 1:
+                    raise
+                left_out.append(f"{task} on {source.name}: {error}")
+                talk.say(f"Left out: {left_out[-1]}")
+                continue
+            done.append(entry)
+            reused += not new
+            kept[entry.key] = entry
+            if new:
+                write_plots(folder, entry)
+                write_results(folder, list(kept.values()), version=__version__)
     if not done:
         raise UsageError(left_out[0])
     if not (folder / PAGE).exists():

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from earthwords.errors import UsageError, brief
 from earthwords.tasks import _options as opt
-from earthwords.tasks._progress import Talk
+from earthwords.tasks._progress import Bar, Talk
 from earthwords.tasks.segment import creation_options, scene_spec
 
 if TYPE_CHECKING:
+    from earthwords.inference.strip import Strip
     from earthwords.types import SceneReport
 else:
     SceneReport = object  # it loads much, and a command line reads the annotations
@@ -134,12 +135,23 @@ def refer(
             notes=(*scene.notes, *notes),
             loading_s=loading_s,
         )
-        report = write_outputs(paths, observed(strips, scene.source), about=about, options=options, account=account)
+        with talk.bar("drawing", scene.region.height, unit="rows") as bar:
+            report = write_outputs(
+                paths, _counted(observed(strips, scene.source), bar), about=about, options=options, account=account,
+                writing_begins=bar.writing,
+            )  # fmt: skip
     for kind, path in report.outputs.items():
         talk.say(f"{kind}: {path}")
     for failure in report.failures:
         talk.say(f"Left out: {failure}")
     return report
+
+
+def _counted(strips: Iterable[Strip], bar: Bar) -> Iterator[Strip]:
+    """The same strips; the bar gets their rows."""
+    for strip in strips:
+        yield strip
+        bar(strip.labels.shape[0])
 
 
 def _sentences(text: Sequence[str], file: Path | None, src: str, dst: Path) -> list[str]:

@@ -70,6 +70,7 @@ def segment(
     resume: opt.Resume = True,
     offline: opt.Offline = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
 ) -> SceneReport | BatchReport:
     """Segment a georeferenced raster by words, or many.
 
@@ -103,7 +104,7 @@ def segment(
     from earthwords.tasks._scenes import Request, many, one
     from earthwords.tasks._sources import find_sources
 
-    talk = Talk(quiet=quiet)
+    talk = Talk(quiet=quiet, verbose=verbose)
     changes = {"attention": attention, "templates": templates, "tile_size": tile_size, "overlap": overlap}
     row = adapt_preset(load_preset(preset), upsampler=upsampler, blend=blend_mode, energy=energy, **changes)
     request = Request(

@@ -14,6 +14,8 @@ from earthwords.tasks import _options as opt
 from earthwords.tasks._training import check_positive, run
 
 if TYPE_CHECKING:
+    import torch
+
     from earthwords.models.backbones.clip import ClipBackbone
     from earthwords.training.batches import Sampler
 
@@ -167,9 +169,19 @@ def train_clip(
     values = run(
         backbone, lambda group: Contrastive(sampler, objective, group=group, settings=adapted), schedule,
         folder=Path(out), place=place, quiet=quiet, finish=finish, resume=resume,
+        notice=_notice(sampler, architecture, model, lora_rank, place),
         save_every=save_frequency, report_to=report_to,
     )  # fmt: skip
     return trained(Path(out), steps, values, began, images=objective.batch_size + objective.region_batch)
+
+
+def _notice(sampler: Sampler, architecture: str, model: str | None, lora_rank: int, place: torch.device) -> str:
+    """What is learned, from what it begins, and where."""
+    start = f"the architecture {architecture} from scratch" if model is None else f"the weights {model}"
+    how = f", low-rank additions of rank {lora_rank}" if lora_rank else ""
+    hint = " (--model tiny begins from the embedded model instead)" if model is None else ""
+    masks = sum(map(len, sampler.masked.values()))
+    return f"{len(sampler.pictures):,} pictures, {masks:,} masks; begins from {start}{hint}{how}; on {place}."
 
 
 def _deliver(backbone: ClipBackbone, out: Path, *, layout: str, adapted: bool) -> None:

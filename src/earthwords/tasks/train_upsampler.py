@@ -66,8 +66,8 @@ def train_upsampler(
         features: penultimate (tokens that enter the last block) or the name of a dense attention; default: penultimate
             for simfeatup, maskclip for jbu, segearth for anyup.
         width: Channels of anyup's queries and keys, a multiple of 8; default: 128.
-        held_out: Images for the held-out figures, as IMAGES; default: every 20th of these, which is then not trained
-            on.
+        held_out: Images for the held-out figures, as IMAGES; default: every 20th of these, at least one, which is then
+            not trained on.
         image_size: Side of the crops in pixels; default: 224, for anyup 448, whose crops hold smaller ones of half the
             side.
         gsd: Ground sample distance to read rasters at, metres a pixel.
@@ -115,7 +115,7 @@ def train_upsampler(
         teachers,
         Reading(bands=split_bands(bands), gsd=gsd, device=place),
         learned,
-        kept,
+        kept or learned,
         Choices(batch=batch_size, side=image_size, width=width, faithful=faithful),
     )
     schedule = _schedule(method, steps=steps, lr=lr, precision=precision, seed=seed)
@@ -130,7 +130,7 @@ def train_upsampler(
         quiet=quiet,
         report_to=report_to,
         finish=lambda: store_upsampler(course.upsampler, Path(out), told=told),
-        notice=f"{len(learned)} images to learn from, {len(kept)} held out; {method} on {place}.",
+        notice=_notice(learned, kept, method, place),
         validate=course.validate(seed, HELD_OUT_BATCHES),
         validate_every=validate_every,
         save_every=save_frequency,
@@ -144,8 +144,18 @@ def _split(images: str, held_out: str | None) -> tuple[list[str], list[str]]:
     found = find_sources(images) or [images]
     if held_out is not None:
         return found, find_sources(held_out) or [held_out]
-    kept = found[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
-    return [source for source in found if source not in set(kept)], kept or found
+    kept = found[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY] or found[1:][-1:]
+    return [source for source in found if source not in set(kept)], kept
+
+
+def _notice(learned: Sequence[str], kept: Sequence[str], method: str, place: torch.device) -> str:
+    """What is learned from, and what the figures are measured on."""
+    if kept:
+        return f"{len(learned)} images to learn from, {len(kept)} held out; {method} on {place}."
+    return (
+        f"One image to learn from and none held out: figures are of that image, --held-out names others; {method} on "
+        f"{place}."
+    )
 
 
 def _teacher(name: str, features: str | None, *, method: str, place: torch.device, offline: bool) -> Teacher:

@@ -172,9 +172,9 @@ def _run(job: FeatureJob, steps: _Steps, talk: Talk, *, loading_s: float) -> Fea
     with talk.bar("upsampling", job.windows, unit="windows") as bar:
         if fitted:
             steps.bar = bar
-            report = job.run(loading_s=loading_s)
+            report = job.run(writing_begins=bar.writing, loading_s=loading_s)
         else:
-            report = job.run(tick=bar, loading_s=loading_s)
+            report = job.run(tick=bar, writing_begins=bar.writing, loading_s=loading_s)
     for kind, path in report.outputs.items():
         talk.say(f"{kind}: {path}")
     for failure in report.failures:

@@ -91,9 +91,14 @@ class Job:
                     report = self._report(finds, copies, kept, tally, time.perf_counter() - began)
                     self._tell(out, report, copies, parts)
                     self._commit(out)
-                except (UsageError, SourceError):
-                    if not any((journal / "parts").glob("*.jsonl")):
+                except BaseException as error:
+                    read = len(list((journal / "parts").glob("*.jsonl")))
+                    if isinstance(error, UsageError | SourceError) and not read:
                         shutil.rmtree(journal, ignore_errors=True)
+                    elif self.resume and read:
+                        error.add_note(
+                            f"The same command goes on from here: {read:,} of {len(units):,} parts are read."
+                        )
                     raise
                 shutil.rmtree(journal, ignore_errors=True)
         return report

@@ -1,0 +1,70 @@
+"""Loops that numba compiles when they are first used, kept on disk where that is possible.
+
+Whoever shows progress can be told when compiling begins and ends; loops that are found on disk are not compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from typing import Any, TypeVar
+
+Told = Callable[[bool], None]
+"""Called with True when compiling begins, False when it has ended; in the thread that compiles."""
+Loop = TypeVar("Loop", bound=Callable[..., Any])
+
+_listeners: list[Told] = []
+
+
+def compiled(**options: Any) -> Callable[[Loop], Loop]:
+    """numba's `njit`, which keeps what it compiles; without a folder for that, or on a full disk, it compiles anew."""
+    from numba import njit
+
+    _watch()
+
+    def decorate(function: Loop) -> Loop:
+        try:
+            loop: Any = njit(cache=True, **options)(function)
+        except RuntimeError:  # neither the folder of the package nor the user's own can be written
+            return njit(**options)(function)
+        save = loop._cache.save_overload
+
+        def saved(*args: Any) -> None:
+            with suppress(OSError):
+                save(*args)
+
+        loop._cache.save_overload = saved
+        return loop
+
+    return decorate
+
+
+@contextmanager
+def told_of_compiling(listener: Told) -> Iterator[None]:
+    """Have a listener called until the context ends."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+@cache
+def _watch() -> None:
+    """Begin to listen to numba, once."""
+    from numba.core import event
+
+    class Forward(event.Listener):
+        def on_start(self, event: Any) -> None:
+            _tell(True)
+
+        def on_end(self, event: Any) -> None:
+            _tell(False)
+
+    event.register("numba:compile", Forward())
+
+
+def _tell(begins: bool) -> None:
+    for listener in tuple(_listeners):
+        listener(begins)
