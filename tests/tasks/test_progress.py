@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,9 +53,11 @@ def test_a_short_run_leaves_a_log_file_empty(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr() == ("", "")
 
 
-@compiled()
-def _never_compiled_before(number: int) -> int:
-    return number + 1
+def loop() -> Any:
+    """One that stands in no file, so that it is never found on disk."""
+    names: dict[str, Any] = {"compiled": compiled}
+    exec("@compiled()\ndef grown(number):\n    return number + 1", names)
+    return names["grown"]
 
 
 def test_a_loop_is_compiled_where_nothing_can_be_kept(tmp_path: Path) -> None:
@@ -70,20 +73,19 @@ print(take_slices(np.arange(9), np.array([2, 7]), np.array([3, 1])).tolist())
     where = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=where, check=False)
     assert (done.returncode, done.stdout) == (0, "[2, 3, 4, 7]\n"), done.stderr
-    names: dict[str, object] = {"compiled": compiled}
-    exec("@compiled()\ndef grown(number):\n    return number + 1", names)  # in no file, so that there is no place
-    assert names["grown"](1) == 2  # type: ignore[operator]
+    assert loop()(1) == 2, "there is no place for what is compiled"
 
 
 def test_compiling_is_told_once() -> None:
     told: list[bool] = []
+    grown = loop()
     with told_of_compiling(told.append):
-        assert _never_compiled_before(1) == 2
+        assert grown(1) == 2
         assert told[0] is True and told.count(True) == told.count(False)
         before = len(told)
-        assert _never_compiled_before(2) == 3
+        assert grown(2) == 3
     assert len(told) == before
-    _never_compiled_before(1.5)  # compiled again, for floats, when nobody listens any more
+    grown(1.5)  # compiled again, for floats, when nobody listens any more
     assert len(told) == before
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earthwords.compiling import told_of_compiling
@@ -48,6 +49,13 @@ class Talk:
         """One line for those who asked how it is computed."""
         if self.verbose:
             self.say(sentence)
+
+    def outputs(self, paths: Mapping[str, Path], failures: Sequence[str]) -> None:
+        """What was written, and what was left out."""
+        for kind, path in paths.items():
+            self.say(f"{kind}: {path}")
+        for failure in failures:
+            self.say(f"Left out: {failure}")
 
     @contextmanager
     def bar(self, what: str, total: int, *, unit: str) -> Iterator[Bar]:

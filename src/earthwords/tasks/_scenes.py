@@ -108,12 +108,9 @@ def one(request: Request, load: Callable[[], Segmenter], source: str, dst: Path,
             talk.say(_estimate(job, total))
         with talk.bar("segmenting", total, unit="windows") as bar:
             report = job.run(tick=bar, skip=bar.skip, writing_begins=bar.writing, loading_s=time.perf_counter() - began)
-    for kind, path in report.outputs.items():
-        talk.say(f"{kind}: {path}")
+    talk.outputs(report.outputs, report.failures)
     if "ranks" in report.settings:
         talk.detail(f"Energy {report.settings['energy']}: channels upsampled {report.settings['ranks']}.")
-    for failure in report.failures:
-        talk.say(f"Left out: {failure}")
     return report
 
 

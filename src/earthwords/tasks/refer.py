@@ -101,12 +101,9 @@ def refer(
     check_threshold(threshold)
     check_threshold(min_score, name="least score")
     options = OutputOptions(
-        probabilities=probabilities,
-        min_area=min_area,
-        simplify=simplify,
-        creation_options=creation_options(co),
+        probabilities=probabilities, min_area=min_area, simplify=simplify, creation_options=creation_options(co),
         overwrite=overwrite,
-    )
+    )  # fmt: skip
     account = Account(on_error=on_error)
     paths = plan_outputs(dst, probabilities=probabilities != "no", overwrite=overwrite, source=str(src))
     with scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, ARRAYS).open() as scene:
@@ -140,10 +137,7 @@ def refer(
                 paths, _counted(observed(strips, scene.source), bar), about=about, options=options, account=account,
                 writing_begins=bar.writing,
             )  # fmt: skip
-    for kind, path in report.outputs.items():
-        talk.say(f"{kind}: {path}")
-    for failure in report.failures:
-        talk.say(f"Left out: {failure}")
+    talk.outputs(report.outputs, report.failures)
     return report
 
 

@@ -175,10 +175,7 @@ def _run(job: FeatureJob, steps: _Steps, talk: Talk, *, loading_s: float) -> Fea
             report = job.run(writing_begins=bar.writing, loading_s=loading_s)
         else:
             report = job.run(tick=bar, writing_begins=bar.writing, loading_s=loading_s)
-    for kind, path in report.outputs.items():
-        talk.say(f"{kind}: {path}")
-    for failure in report.failures:
-        talk.say(f"Left out: {failure}")
+    talk.outputs(report.outputs, report.failures)
     return report
 
 
