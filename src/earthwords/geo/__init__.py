@@ -7,5 +7,6 @@
 * `area`: square metres of pixels in any CRS
 * `picture`, `styles`: a preview with a legend, QGIS styles
 * `outputs`: files that appear whole or not at all; `drivers`: what this GDAL can write
-* `arrays`: an image in memory as a scene
+* `opening`: what can be a scene beside files: open datasets, `arrays`, and arrays with named dimensions (`labelled`)
+* `bands`, `sensors`: which bands are red, green and blue; `masks`: what else hides pixels, such as clouds
 """
