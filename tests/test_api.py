@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import earthwords
+from earthwords.data.synthetic import render_scene
 from earthwords.errors import UsageError
+from earthwords.inference.segmenter import Segmenter
+from earthwords.models.refseg_load import assemble
+from tests.conftest import TRANSFORM, write_raster
 from tests.micro import patchwork
+from tests.referring import micro_preset
 
 
 def test_every_name_is_there() -> None:
@@ -72,3 +83,69 @@ def test_a_script_of_three_lines(micro: Path) -> None:
     segmenter = earthwords.Segmenter.from_preset(preset, model=micro, device="cpu")
     result = segmenter.predict(patchwork(70, 90), ["building,roof", "road"])
     assert result.labels.shape == (70, 90)
+
+
+CLASSES = [
+    earthwords.Segmenter, earthwords.Referrer, earthwords.Embedder, earthwords.Upsampler, earthwords.Index,
+    earthwords.SegmentationResult, earthwords.SearchResult, earthwords.SegmentationSet, earthwords.SegmentPreset,
+]  # fmt: skip
+LOADING = [cls.from_preset for cls in CLASSES[:4]] + [earthwords.Index.open]
+VERBS = [
+    earthwords.segment, earthwords.refer, earthwords.upsample, earthwords.classify, earthwords.index, earthwords.search,
+]  # fmt: skip
+
+
+def example(named: Any) -> str:
+    """The code of the example in a docstring."""
+    lines = (inspect.getdoc(named) or "").split("Example:\n")[1].splitlines()
+    return "\n".join(line.strip()[4:] for line in lines if line.strip().startswith((">>>", "...")))
+
+
+def test_classes_and_how_they_are_loaded_are_explained() -> None:
+    for cls in CLASSES:
+        assert example(cls)
+    for function in (*LOADING, earthwords.Segmenter.predict, earthwords.Referrer.predict, earthwords.Index.search):
+        doc = inspect.getdoc(function) or ""
+        assert all(f"\n{title}:\n" in doc for title in ("Args", "Returns", "Raises")), function
+        args = doc.split("Args:\n")[1].split("\n\n")[0]
+        told = {name for names in re.findall(r"^    ([\w, ]+): ", args, flags=re.M) for name in names.split(", ")}
+        assert told == inspect.signature(function).parameters.keys() - {"self", "cls"}, function
+
+
+def test_examples_run(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one folder, in the order of the list, on a scene that every one of them finds there."""
+    monkeypatch.chdir(tmp_path)
+    scene = render_scene(height=96, width=120, gsd=0.5, theme="town", seed=3)
+    for folder in ("", "photos", "scenes", "sets/dubai_mbrsc/images", "sets/dubai_mbrsc/masks"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    for path in ("ortho.tif", "scenes/a.tif", "photos/a.tif"):
+        write_raster(tmp_path / path, np.moveaxis(scene.image, -1, 0), photometric="RGB", transform=TRANSFORM)
+    Image.fromarray(scene.image).save("sets/dubai_mbrsc/images/tile7_image_part_001.jpg")
+    Image.fromarray(np.zeros(scene.labels.shape, np.uint8)).save("sets/dubai_mbrsc/masks/tile7_image_part_001.png")
+    order = [*VERBS, *CLASSES]
+    for named in order:
+        if named is earthwords.SearchResult:
+            (tmp_path / "ships.gpkg").unlink()
+        for there in ("map.tif", "found.gpkg"):
+            (tmp_path / there).unlink(missing_ok=True)
+        exec(compile(example(named), f"example of {named.__name__}", "exec"), {"earthwords": earthwords})
+    assert {"out", "features.tif", "archive.index", "ships.gpkg", "polygons.gpkg"} <= {
+        p.name for p in tmp_path.iterdir()
+    }
+
+
+def test_a_name_for_a_person(micro: Path, segmenter: Segmenter, tmp_path: Path) -> None:
+    windows = "windows of 64 px overlapping by 32"
+    parts = f"weights {micro}, attention segearth, upsampler none"
+    assert repr(segmenter) == f"Segmenter('micro': {parts}, {windows}, on cpu)"
+    upsampler = earthwords.Upsampler.from_preset("bilinear", model=micro, device="cpu")
+    assert repr(upsampler).startswith(
+        f"Upsampler('bilinear': weights {micro}, features segearth, 16 channels, windows of"
+    )
+    embedder = earthwords.Embedder.from_preset(model=micro, device="cpu")
+    assert f"weights {micro}, images of" in repr(embedder) and "to 16 numbers, on cpu" in repr(embedder)
+    preset = replace(micro_preset(micro), lora_rank=0)
+    referrer = earthwords.Referrer(assemble(preset, seed=1), preset, overlap=16)
+    assert repr(referrer) == f"Referrer({preset.name!r}: words by {micro}, views of 64 px overlapping by 16, on cpu)"
+    found = segmenter.predict(patchwork(70, 90), ["road", "water"])
+    assert re.fullmatch(r"SegmentationResult\(70 x 90 pixels: road \d+\.\d%, water \d+\.\d%\)", repr(found))

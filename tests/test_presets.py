@@ -44,6 +44,15 @@ def test_a_file_that_says_nonsense(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert sentence in str(error.value)
 
 
+def test_no_upsampler(tmp_path: Path) -> None:
+    """Said as on the command line; the weights of the one that goes, go too."""
+    assert load_preset("tiny").upsampler is not None
+    plain = load_preset(write(tmp_path, "plain.toml", 'base = "tiny"\nupsampler = "none"\n'))
+    assert plain.upsampler is None and plain.upsampler_weights is None
+    again = load_preset(write(tmp_path, "again.toml", f'base = "{tmp_path / "plain.toml"}"\nthreshold = 0.2\n'))
+    assert again.upsampler is None and again.threshold == 0.2
+
+
 def test_two_files_that_begin_from_each_other(tmp_path: Path) -> None:
     write(tmp_path, "a.toml", f'base = "{tmp_path / "b.toml"}"')
     write(tmp_path, "b.toml", f'base = "{tmp_path / "a.toml"}"')

@@ -17,7 +17,13 @@ from earthwords.errors import UsageError, brief, did_you_mean, unknown
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentPreset:
-    """An open-vocabulary segmenter."""
+    """An open-vocabulary segmenter, put together by names.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> own = replace(earthwords.load_preset("tiny"), name="plain", upsampler=None, upsampler_weights=None)
+        >>> earthwords.Segmenter.from_preset(own)
+    """
 
     name: str
     weights: str
@@ -304,9 +310,9 @@ def load_preset(name: str, *, within: tuple[Path, ...] = ()) -> SegmentPreset:
     """A preset by name, or from a TOML file whose keys are the fields of `SegmentPreset`.
 
     A file may begin from another preset with `base = "segearth-ov"`; its name is the file's stem unless
-    it gives one. With other weights it does not inherit the upsampler, with another upsampler not its weights. Paths
-    with a slash or a dot are looked for beside the file first. `within`: the files that are being read, one the base
-    of the other.
+    it gives one. With other weights it does not inherit the upsampler, with another upsampler not its weights;
+    `upsampler = "none"` takes it away. Paths with a slash or a dot are looked for beside the file first. `within`: the
+    files that are being read, one the base of the other.
 
     Raises:
         UsageError: unknown preset, unreadable file, unknown key, a value of the wrong type or out of range.
@@ -359,6 +365,8 @@ def _from_table(path: Path, base: SegmentPreset | None, table: dict[str, Any]) -
             table[key] = tuple(value)
         elif key in _PATHS:
             table[key] = _beside(path, value)
+    if table.get("upsampler") == "none":  # as on the command line
+        table["upsampler"] = None
     table.setdefault("name", path.stem)
     if base is None and "weights" not in table:
         raise UsageError(f'{path}: name the weights, or a preset to begin from: base = "segearth-ov".')

@@ -34,7 +34,12 @@ Vector = NDArray[np.float32]
 
 
 class Embedder(Windowed):
-    """A CLIP whose image and text towers meet in one space; of the preset, weights and templates count."""
+    """A CLIP whose image and text towers meet in one space; of the preset, weights and templates count.
+
+    Example:
+        >>> embedder = earthwords.Embedder.from_preset("tiny")
+        >>> likeness = embedder.image("ortho.tif") @ embedder.words("a town with many roofs")
+    """
 
     def __init__(self, preset: SegmentPreset, backbone: ClipBackbone, *, batch: int | None = None) -> None:
         super().__init__(preset, backbone, batch=batch)
@@ -51,7 +56,18 @@ class Embedder(Windowed):
         offline: bool = False,
         report: Report = lambda done, total: None,
     ) -> Embedder:
-        """Load the weights of a preset, or others; arguments as for `Segmenter.from_preset`.
+        """Load the weights of a preset, or others.
+
+        Args:
+            preset: a name, a TOML file, or a row.
+            model: other CLIP weights: a name, a Hugging Face id, a folder or a file.
+            device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+            batch: images encoded at once; by default one a core, on a GPU 8.
+            offline: use files that are here already, never the network.
+            report: told about downloads.
+
+        Returns:
+            It, ready to embed.
 
         Raises:
             UsageError, WeightsError: unknown names, unreachable or unfitting weights.
@@ -63,6 +79,11 @@ class Embedder(Windowed):
         place = choose_device(device)
         backbone = load_clip(row.weights, activation=row.activation, offline=offline, device=place, report=report)
         return cls(row, backbone.eval(), batch=batch)
+
+    def __repr__(self) -> str:
+        row = self.preset
+        towers = f"images of {self.side} px and words to {self.dim} numbers"
+        return f"Embedder({row.name!r}: weights {row.weights}, {towers}, on {self.backbone.device})"
 
     @property
     def side(self) -> int:

@@ -26,7 +26,13 @@ from earthwords.types import VectorLayer
 
 
 class Index:
-    """An open index; a context manager. Make one with `earthwords.index`, open it with `Index.open`."""
+    """An open index; a context manager. Make one with `earthwords.index`, open it with `Index.open`.
+
+    Example:
+        >>> with earthwords.Index.open("archive.index") as index:
+        ...     found = index.search("harbour with many ships", top=5)
+        >>> found.to_geodataframe()
+    """
 
     def __init__(self, stored: Stored, *, model: str | Path | None, device: str, offline: bool, report: Report) -> None:
         self._stored = stored
@@ -45,10 +51,14 @@ class Index:
         """Open the folder of an index; weights are loaded at the first search.
 
         Args:
+            path: the folder.
             model: where the weights are now, if not where they were; they must be the same.
             device: `auto`, `cpu`, `cuda`, `mps`.
             offline: never use the network.
             report: told about downloads.
+
+        Returns:
+            It, ready to search.
 
         Raises:
             UsageError: there is no index.
@@ -121,6 +131,9 @@ class Index:
             before: last day.
             top: results at most.
             distinct: no two results share ground in one source; the better one stays.
+
+        Returns:
+            The tiles, with score, source, place and day; it saves itself like the command `search`.
 
         Raises:
             UsageError: nothing to look for, or impossible limits.

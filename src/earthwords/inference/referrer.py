@@ -77,7 +77,13 @@ class Match:
 
 
 class Referrer:
-    """A referring model that looks at scenes."""
+    """A referring model that looks at scenes: sentences to masks, in memory.
+
+    Example:
+        >>> referrer = earthwords.Referrer.from_preset("refseg-tiny")
+        >>> found = referrer.predict("ortho.tif", ["the largest building", "the lake on the left"])
+        >>> found.save("found.gpkg")
+    """
 
     def __init__(
         self,
@@ -113,6 +119,12 @@ class Referrer:
         Args:
             preset: such as `refseg-tiny`.
             model: a folder of `train refer`, or a checkpoint of the authors' whose architecture `preset` names.
+            device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+            overlap: pixels that neighbouring views share; half of a view by default.
+            offline: use files that are here already, never the network.
+
+        Returns:
+            It, ready to predict.
 
         Raises:
             UsageError, WeightsError: unknown names, unreachable or unfitting weights.
@@ -121,6 +133,11 @@ class Referrer:
         name = preset if model is None else str(model)
         loaded = load_refseg(name, preset=None if model is None else preset, offline=offline, device=place)
         return cls(loaded.model, loaded.preset, overlap=overlap)
+
+    def __repr__(self) -> str:
+        row, device = self.preset, next(self.model.parameters()).device
+        views = f"views of {self.side} px overlapping by {self.overlap}"
+        return f"Referrer({row.name!r}: words by {row.words}, {views}, on {device})"
 
     def read(self, sentences: Sequence[str]) -> Said:
         """Sentences as the model reads them, for `find`."""
@@ -205,6 +222,13 @@ class Referrer:
             min_score: mean probability that a mask must exceed.
             bands, gsd, bounds, nodata, stretch, mask, transform, crs: as for `open_scene`.
             probabilities: keep those of all sentences, which may overlap.
+
+        Returns:
+            Labels `(row, col)`, 0 for the first sentence, and scores on the source's own pixels.
+
+        Raises:
+            UsageError: no sentence, impossible numbers, or options that do not fit the source.
+            SourceError: the source cannot be read, or holds no valid pixel.
         """
         vocabulary = parse_sentences([sentences] if isinstance(sentences, str) else list(sentences))
         how: dict[str, Any] = {"bands": bands, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}

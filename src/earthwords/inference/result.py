@@ -31,7 +31,13 @@ _ROWS = 512
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class SegmentationResult(Segmentation):
-    """What `Segmenter.predict` gives. In a notebook it shows itself as a picture."""
+    """What `Segmenter.predict` gives. In a notebook it shows itself as a picture.
+
+    Example:
+        >>> result = earthwords.Segmenter.from_preset("tiny").predict("ortho.tif", ["building,roof", "road"])
+        >>> result.save("map.tif")
+        >>> result.save("polygons.gpkg", min_area=50)
+    """
 
     image: NDArray[np.uint8]
     """`(row, col, 3)`: what was segmented, red, green and blue after the stretch."""
@@ -61,6 +67,9 @@ class SegmentationResult(Segmentation):
             simplify: tolerance of outlines, metres (pixels without a CRS).
             creation_options: for GDAL's COG driver.
             overwrite: replace existing files.
+
+        Returns:
+            What was found, class by class, and where it was written.
 
         Raises:
             UsageError, OutputError: an unknown suffix, or a file that exists or cannot be written.

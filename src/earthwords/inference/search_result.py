@@ -40,7 +40,12 @@ THUMBNAIL = 200
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class SearchResult:
-    """Tiles of an index, best first. In a notebook it shows itself as a contact sheet."""
+    """Tiles of an index, best first. In a notebook it shows itself as a contact sheet.
+
+    Example:
+        >>> found = earthwords.search("archive.index", "harbour with many ships", top=5)
+        >>> found.save("ships.gpkg")
+    """
 
     rows: NDArray[np.int64]
     """`(n,)` in the index."""

@@ -41,7 +41,13 @@ from earthwords.types import TextBank, Vocabulary, Window
 
 
 class Segmenter(Windowed):
-    """A preset with its weights loaded."""
+    """A preset with its weights loaded: words and images to maps, in memory.
+
+    Example:
+        >>> segmenter = earthwords.Segmenter.from_preset("tiny")
+        >>> result = segmenter.predict("ortho.tif", ["building,roof", "road", "water"])
+        >>> result.to_geodataframe()
+    """
 
     def __init__(self, preset: SegmentPreset, encoder: Encoder, *, batch: int | None = None) -> None:
         check_numbers(threshold=preset.threshold, batch=batch)
@@ -76,6 +82,9 @@ class Segmenter(Windowed):
             offline: use files that are here already, never the network.
             report: told about downloads.
 
+        Returns:
+            It, ready to predict.
+
         Raises:
             UsageError, WeightsError: unknown names, unreachable or unfitting weights.
         """
@@ -105,6 +114,12 @@ class Segmenter(Windowed):
         made = cls(row, encoder, batch=batch)
         made.notes = () if note is None else (note,)
         return made
+
+    def __repr__(self) -> str:
+        row, device = self.preset, self.encoder.backbone.device
+        parts = f"weights {row.weights}, attention {row.attention}, upsampler {row.upsampler or 'none'}"
+        windows = f"windows of {row.tile_size} px overlapping by {row.overlap}"
+        return f"Segmenter({row.name!r}: {parts}, {windows}, on {device})"
 
     def text_bank(self, vocabulary: Vocabulary) -> TextBank:
         """The words as vectors of this preset's weights and templates; remembered on disk."""
@@ -229,6 +244,13 @@ class Segmenter(Windowed):
             threshold: least probability, instead of the preset's.
             background: title or index of the class that takes the pixels below it, as for `parse_classes`.
             probabilities: keep the probabilities of all classes.
+
+        Returns:
+            Labels `(row, col)` and scores on the source's own pixels; it saves itself like the command `segment`.
+
+        Raises:
+            UsageError: no words, impossible numbers, or options that do not fit the source.
+            SourceError: the source cannot be read, or holds no valid pixel.
         """
         vocabulary = words if isinstance(words, Vocabulary) else parse_classes(words, background=background)
         how: dict[str, Any] = {"bands": bands, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}

@@ -39,6 +39,11 @@ class Upsampler(Windowed):
     Three steps, the same for every method: `image` gives pixels `(batch, 3, H, W)` as the backbone wants them,
     `features` their tokens `(batch, dim, h, w)` with `h = ceil(H / patch)`, and `upsample` features
     `(batch, dim, H, W)`. `module(features, image, size)` is what does the last one.
+
+    Example:
+        >>> upsampler = earthwords.Upsampler.from_preset("jbu", preset="tiny")
+        >>> image = upsampler.image("ortho.tif", bounds=(326417.5, 2781100.0, 326450.0, 2781133.0))
+        >>> features = upsampler.upsample(upsampler.features(image), image)
     """
 
     def __init__(
@@ -102,6 +107,9 @@ class Upsampler(Windowed):
             offline: use files that are here already, never the network.
             report: told about downloads.
 
+        Returns:
+            It, ready to upsample.
+
         Raises:
             UsageError, WeightsError: unknown names, unreachable or unfitting weights.
         """
@@ -147,6 +155,12 @@ class Upsampler(Windowed):
         with self.open(source, **how) as scene:
             part = self.resizer(scene, scene.region).needed
             return self.read(scene, part, Account())[0][None]
+
+    def __repr__(self) -> str:
+        row, backbone = self.preset, self.backbone
+        parts = f"weights {row.weights}, features {self.kind}, {backbone.dim} channels"
+        windows = f"windows of {row.tile_size} px overlapping by {row.overlap}"
+        return f"Upsampler({self.method!r}: {parts}, {windows}, on {backbone.device})"
 
     @torch.inference_mode()
     def features(self, image: Tensor) -> Tensor:

@@ -27,7 +27,12 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationSet:
-    """Images and labels of a set; nothing is held but names."""
+    """Images and labels of a set; nothing is held but names.
+
+    Example:
+        >>> found = earthwords.open_set("dubai", "sets/dubai_mbrsc")
+        >>> image, labels, name = found[0]
+    """
 
     spec: DatasetSpec
     layout: Layout
@@ -37,6 +42,9 @@ class SegmentationSet:
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def __repr__(self) -> str:
+        return f"SegmentationSet({self.spec.name!r}: {len(self):,} images in {str(self.root)!r})"
 
     @overload
     def __getitem__(self, index: int) -> Item: ...
