@@ -213,7 +213,7 @@ def test_as_a_module() -> None:
         (["refer", "s.tif", "the white plane", "out.gpkg"], ["earthwords refer s.tif out.gpkg -t 'the white plane'"]),
         (["refer", "s.tif", "a, b", "c", "out", "--all"], ["earthwords refer s.tif out -t 'a, b' -t c"]),
         (["refer", "s.tif", "o.tif", "-t", "a roof", "a lake"], ["-t 'a roof' -t 'a lake'"]),
-        (["train", "clip", "list.jsonl"], ["OUT is missing", "earthwords train clip LIST OUT"]),
+        (["train", "clip", "list.jsonl"], ["OUT is missing", "earthwords train clip TRAIN-DATA OUT"]),
         (["models", "list"], ["list", "See `earthwords models --help`"]),
         (["models", "pull"], ["NAME is missing"]),
         (["segment", "a", "b", "--bounds", "1", "2"], ["--bounds needs W S E N, got 2 of them"]),

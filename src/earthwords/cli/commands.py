@@ -142,7 +142,7 @@ COMMANDS = (
         name="evaluate segmentation",
         target="earthwords.tasks.evaluate_segmentation:evaluate_segmentation",
         help="Labelled images: IoU of every class, at thresholds.",
-        usage="SET... --data FOLDER | FOLDER --classes FILE, and -o DIR [OPTIONS]",
+        usage="SET... --data ROOT -o DIR, or FOLDER --classes FILE -o DIR",
         examples=(
             ("your own images and masks", "evaluate segmentation tiles --classes classes.txt -o results"),
             ("all upsamplers on a set", "evaluate segmentation loveda --data sets -o out --compare upsampler"),
@@ -217,7 +217,7 @@ COMMANDS = (
         name="train clip",
         target="earthwords.tasks.train_clip:train_clip",
         help="Train a CLIP on pictures and words.",
-        usage="LIST OUT [OPTIONS]",
+        usage="TRAIN-DATA OUT [OPTIONS]",
         examples=(
             ("the embedded model further, on a laptop", "train clip pairs.jsonl my-clip --model tiny --steps 2000"),
             ("low-rank additions to CLIP's weights",
@@ -239,7 +239,7 @@ COMMANDS = (
         name="train refer",
         target="earthwords.tasks.train_refer:train_refer",
         help="Train RSRefSeg on described images.",
-        usage="LIST OUT [OPTIONS]",
+        usage="TRAIN-DATA OUT [OPTIONS]",
         examples=(
             ("the small one, from scratch", "train refer expressions.jsonl my-refer --steps 2000"),
             ("RSRefSeg with held-out figures",

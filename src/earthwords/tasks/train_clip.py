@@ -80,6 +80,7 @@ def train_clip(
     report_to: opt.ReportTo = None,
     device: opt.Device = "auto",
     resume: opt.ResumeTraining = True,
+    offline: opt.Offline = False,
     quiet: opt.Quiet = False,
 ) -> Trained:
     """Train a CLIP from scratch, or further from weights, on a list of images.
@@ -148,7 +149,7 @@ def train_clip(
     check_positive(image_size=min(image_size, default=0), accum_freq=accum_freq, grad_clip_norm=grad_clip_norm)
     began, place = time.process_time(), choose_device(own_device(device))
     manifest = read_manifest(train_data)
-    backbone = start(manifest, architecture=architecture, model=model, seed=seed).to(place)
+    backbone = start(manifest, architecture=architecture, model=model, seed=seed, offline=offline).to(place)
     check_layout(backbone, layout)
     locks = {"image": (lock_image, lock_image_unlocked_groups), "text": (lock_text, lock_text_unlocked_groups)}
     adapted = _adapt(backbone, locks, lora_rank=lora_rank, siglip=siglip, seed=seed)

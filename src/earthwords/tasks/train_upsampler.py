@@ -39,6 +39,8 @@ def train_upsampler(
     image_size: Annotated[int | None, opt.option(opt.READING, metavar="PIXELS")] = None,
     bands: opt.Bands = None,
     gsd: Annotated[float | None, opt.option(opt.READING, metavar="METRES")] = None,
+    nodata: opt.Nodata = None,
+    stretch: opt.Stretch = "auto",
     steps: Annotated[int, opt.option(opt.TRAINING, metavar="N")] = 2000,
     batch_size: Annotated[int, opt.option(opt.TRAINING, metavar="N")] = 4,
     lr: Annotated[float | None, opt.option(opt.TRAINING, metavar="RATE")] = None,
@@ -113,7 +115,7 @@ def train_upsampler(
     course = lesson(
         method,
         teachers,
-        Reading(bands=split_bands(bands), gsd=gsd, device=place),
+        Reading(bands=split_bands(bands), gsd=gsd, nodata=nodata, stretch=stretch, device=place),
         learned,
         kept or learned,
         Choices(batch=batch_size, side=image_size, width=width, faithful=faithful),

@@ -46,20 +46,19 @@ def upsample(
     overlap: opt.Overlap = None,
     blend_mode: opt.BlendMode = None,
     batch_size: opt.BatchSize = None,
-    components: Annotated[int | Literal["all"], opt.option(opt.OUTPUTS, metavar="N|all")] = 3,
+    components: Annotated[int | Literal["all"], opt.option(opt.OUTPUTS, metavar="N|all", show_choices=False)] = 3,
     pca: Annotated[Path | None, opt.option(opt.OUTPUTS, metavar="FILE")] = None,
     co: opt.Co = (),
     overwrite: opt.Overwrite = False,
     on_error: opt.OnError = "stop",
     device: opt.Device = "auto",
-    memory: opt.Memory = "2GiB",
+    memory: Annotated[str, opt.option(opt.RUNNING, metavar="SIZE")] = "2GiB",
     offline: opt.Offline = False,
     quiet: opt.Quiet = False,
 ) -> FeatureReport:
     """Upsample the dense features of a raster to its pixels.
 
-    The result lies exactly on the source's pixels: same CRS, transform and shape (or the part in `bounds`). A scene
-    that needs more than `memory` is refused.
+    The result lies exactly on the source's pixels: same CRS, transform and shape (or the part in `bounds`).
 
     Args:
         src: Raster: a path, a URL or a /vsi path; anything GDAL reads.
@@ -73,6 +72,7 @@ def upsample(
         fit: Settings of featup-implicit: reduced (for a CPU) or full (the paper's, for a GPU).
         components: Principal components that are written, estimated from tokens of the scene; 0 or all: every channel.
         pca: Components of another run (.pca.safetensors) instead of this scene's own, so that scenes can be compared.
+        memory: Memory to work with, beside the loaded model, such as 2GiB; a scene that needs more is refused.
 
     Returns:
         What was written, with the variance that each component holds.

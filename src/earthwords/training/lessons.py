@@ -27,11 +27,13 @@ class Reading:
 
     bands: Sequence[int | str] | None = None
     gsd: float | None = None
+    nodata: float | None = None
+    stretch: str = "auto"
     device: str | torch.device = "cpu"
 
     def crops(self, sources: Sequence[str]) -> tuple[Callable[[np.random.Generator, int, int], Tensor], str]:
         """`(rng, count, side)` to `(count, 3, side, side)`, and a digest of the sources."""
-        crops = Crops(sources, bands=self.bands, gsd=self.gsd)
+        crops = Crops(sources, bands=self.bands, gsd=self.gsd, nodata=self.nodata, stretch=self.stretch)
         return lambda rng, count, side: torch.from_numpy(crops(rng, count, side)).to(self.device), crops.digest
 
 

@@ -20,10 +20,12 @@ from earthwords.models.weights import UPSAMPLER, load_clip
 from earthwords.text.tokenizer import ClipTokenizer
 
 
-def start(manifest: Manifest, *, architecture: str, model: str | None, seed: int) -> ClipBackbone:
+def start(
+    manifest: Manifest, *, architecture: str, model: str | None, seed: int, offline: bool = False
+) -> ClipBackbone:
     """The model to train: `model`'s weights, or a fresh `architecture` with a vocabulary learned from the words."""
     if model is not None:
-        return load_clip(model)
+        return load_clip(model, offline=offline)
     if architecture not in ARCHITECTURES:
         raise unknown("architecture", architecture, ARCHITECTURES)
     row = ARCHITECTURES[architecture]
