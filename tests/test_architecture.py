@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ LEVEL = {
     "errors": 0,
     "compiling": 0,
     "types": 1,
+    "paths": 0,
+    "plaintext": 1,
     "plugins": 1,
     "presets": 2,
     "kernels": 3,
@@ -102,3 +105,37 @@ def test_looking_for_sources_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def calls_without_encoding(path: Path) -> Iterator[str]:
+    """Calls that read or write text as the locale has it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call) or any(keyword.arg == "encoding" for keyword in node.keywords):
+            continue
+        owner, name = "", getattr(node.func, "id", "")
+        if isinstance(node.func, ast.Attribute):
+            owner, name = ast.unparse(node.func.value), node.func.attr
+        given = [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg == "mode")]
+        modes = [word.value for word in given if isinstance(word, ast.Constant) and isinstance(word.value, str)]
+        modes = [mode for mode in modes if re.fullmatch(r"[rwax+tb]{1,3}", mode)]
+        text = any("b" not in mode for mode in modes) or (name == "open" and not owner and not modes)
+        binary = owner in ("tarfile", "rasterio")
+        opens = name in ("open", "fdopen", "NamedTemporaryFile", "TemporaryFile") and not binary
+        reads = (name == "read_text" and bool(owner) and not node.args) or (name == "write_text" and len(node.args) < 2)
+        runs = owner == "subprocess" and {"text", "universal_newlines"} & {k.arg for k in node.keywords}
+        if (opens and text) or reads or runs:
+            yield f"{path.name}:{node.lineno}: {ast.unparse(node)[:80]}"
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(SRC)))
+def test_text_is_read_and_written_as_utf8(path: Path) -> None:
+    assert list(calls_without_encoding(path)) == []
+
+
+def test_what_the_rule_on_text_finds(tmp_path: Path) -> None:
+    wrong = ["open(p)", "open(p, 'w')", "p.open('a')", "p.read_text()", "p.write_text(t)", "os.fdopen(1, 'w')",
+             "subprocess.run(a, text=True)"]  # fmt: skip
+    right = ["open(p, 'rb')", "p.open('wb')", "read_text(p)", "p.read_text(encoding='utf-8')", "zipped.open(name)",
+             "p.write_text(t, encoding='utf-8')", "tarfile.open(p, 'w')", "Index.open(p)"]  # fmt: skip
+    (tmp_path / "code.py").write_text("\n".join([*wrong, *right]), encoding="utf-8")
+    assert [int(line.split(":")[1]) for line in calls_without_encoding(tmp_path / "code.py")] == [1, 2, 3, 4, 5, 6, 7]

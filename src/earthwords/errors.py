@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -65,3 +66,23 @@ def brief(error: BaseException | str, *, most: int = 200) -> str:
     line = next((line for line in str(error).splitlines() if line.strip()), "") or type(error).__name__
     line = "".join(c for c in line.strip() if c.isprintable()).rstrip(".")
     return line if len(line) <= most else f"{line[:most]}..."
+
+
+def printable(text: str) -> str:
+    """`text` for one line of a terminal: what would steer it, break the line or change its direction is escaped.
+
+    Bytes of a file name that are no text look like `\\xe9`. Letters, signs and spaces of all languages stay.
+    """
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def _shown(letter: str) -> str:
+    if letter.isprintable() or letter in _JOINERS or unicodedata.category(letter) == "Zs":
+        return letter
+    if "\udc80" <= letter <= "\udcff":  # how Python keeps a byte that it could not decode
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    return letter.encode("unicode_escape").decode("ascii")
+
+
+_JOINERS = "\u200c\u200d"
+"""Between letters of Persian and Indian words, and in joined signs."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from earthwords.errors import UsageError, brief, did_you_mean, unknown
+from earthwords.plaintext import read_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,7 +334,7 @@ def load_preset(name: str, *, within: tuple[Path, ...] = ()) -> SegmentPreset:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(read_text(path))
     except RecursionError:
         raise UsageError(f"Cannot read the preset {path}: its brackets are nested too deeply.") from None
     except (OSError, ValueError) as error:

@@ -392,6 +392,8 @@ class BatchReport:
     """Source, status (done, before: by an earlier run, failed), seconds, reason, outputs."""
     seconds: float
     """Wall time."""
+    left_out: tuple[str, ...] = ()
+    """What lies among the scenes and is none: outputs of earlier runs."""
 
     @property
     def exit_code(self) -> int:

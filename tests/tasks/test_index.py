@@ -285,6 +285,20 @@ def test_places_that_are_no_index(index: IndexCommand, archive: Path, tmp_path: 
     assert names(tmp_path) == {"archive", "empty"}
 
 
+@pytest.mark.parametrize("file", ["vectors.npy", "bounds.npy"])
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_vectors_that_are_no_numbers(
+    index: IndexCommand, archive: Path, command: Command, tmp_path: Path, file: str, number: float
+) -> None:
+    assert index(archive, tmp_path / "index").code == 0
+    values = np.load(tmp_path / "index" / file)
+    values[:, 1] = number
+    np.save(tmp_path / "index" / file, values)
+    argv = ["search", tmp_path / "index", "road", tmp_path / "out", "--quiet", "--offline"]
+    command(*argv).failed(1, "finite", "index again with --overwrite")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_damaged_index(index: IndexCommand, archive: Path, command: Command, tmp_path: Path) -> None:
     assert index(archive, tmp_path / "index").code == 0
     for name in FILES:

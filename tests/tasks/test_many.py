@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from earthwords.tasks._sources import find_sources
-from tests.conftest import Outcome, write_raster
+from earthwords.errors import UsageError
+from earthwords.tasks._sources import find_sources, places_of
+from tests.conftest import Command, Outcome, write_raster
 from tests.micro import patchwork
-from tests.tasks.conftest import BUNDLE, labels_of, names
+from tests.tasks.conftest import BUNDLE, TEXT, labels_of, names
 
 Segment = Callable[..., Outcome]
 
@@ -100,9 +103,140 @@ def test_scenes_side_by_side(segment: Segment, archive: Path, tmp_path: Path) ->
         assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes()
 
 
+def test_the_same_command_twice(segment: Segment, archive: Path, command: Command, micro: Path) -> None:
+    """Maps inside the folder of scenes are no scenes, whatever kind they are of."""
+    out = archive / "maps"
+    assert segment(archive, out, "--probabilities", "uint8").code == 0
+    before = {path: path.stat().st_mtime_ns for path in archive.rglob("*.*") if path.name != "batch.json"}
+    argv = ["segment", archive, out, "--model", micro, "--tile-size", 64, *TEXT, "--probabilities", "uint8"]
+    for _ in range(2):
+        done = command(*argv)
+        assert done.code == 0 and {entry["status"] for entry in entries(out).values()} == {"before"}
+        assert "Left out 9 files that earthwords wrote, such as" in done.err
+        assert {path: path.stat().st_mtime_ns for path in archive.rglob("*.*") if path.name != "batch.json"} == before
+    assert len(json.loads((out / "batch.json").read_text(encoding="utf-8"))["left_out"]) == 9
+
+
+def test_outputs_of_all_kinds_are_no_scenes(
+    segment: Segment, command: Command, archive: Path, micro: Path, tmp_path: Path
+) -> None:
+    everything = find_sources(str(archive))
+    model = ["--model", micro, "--quiet"]
+    assert segment(archive / "a.tif", archive / "one").code == 0
+    assert segment(archive / "a.tif", archive / "quick.png").code == 0
+    upsampled = ["--method", "bilinear", "--tile-size", 64, *model]
+    assert command("upsample", archive / "a.tif", archive / "features", *upsampled).code == 0
+    assert command("index", archive, tmp_path / "index", *model, "--tile-size", 32).code == 0
+    found = ["--offline", "--quiet", "--device", "cpu"]
+    assert command("search", tmp_path / "index", "road", archive / "sheet.png", *found).code == 0
+    told: list[str] = []
+    assert find_sources(str(archive), say=told.append) == everything
+    assert told == [f"Left out 6 files that earthwords wrote, such as {archive / 'features' / 'features.tif'}."]
+
+
+def test_an_output_that_is_named_is_a_scene(command: Command, segment: Segment, archive: Path, micro: Path) -> None:
+    assert segment(archive / "a.tif", archive / "probabilities.png").code == 0
+    source = archive / "probabilities.png"
+    done = command("segment", source, archive / "again.tif", "--model", micro, "--tile-size", 64, *TEXT)
+    assert done.code == 0 and f"Note: {source} was written by earthwords itself." in done.err
+
+
+def test_a_copy_of_an_output_is_one_still(segment: Segment, archive: Path, tmp_path: Path) -> None:
+    """The tag is in the file, not in its name."""
+    assert segment(archive / "a.tif", tmp_path / "labels.tif").code == 0
+    (archive / "scene_c.tif").write_bytes((tmp_path / "labels.tif").read_bytes())
+    assert find_sources(str(archive)) == [str(archive / name) for name in ("a.tif", "b.TIF", "north/a.tif")]
+
+
+def test_scenes_of_one_name_in_many_folders(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(archive)
+    for folder in ("p1", "p2", "p3/deep"):
+        Path(folder).mkdir(parents=True)
+        Path(folder, "odm.tif").write_bytes(Path("a.tif").read_bytes())
+    three = ["p1/odm.tif", "p2/odm.tif", "p3/deep/odm.tif"]
+    places = {three[0]: "p1/odm", three[1]: "p2/odm", three[2]: "p3/deep/odm"}
+    for root, sources in (("p*/**/odm.tif", three), (str(archive / "p*" / "**"), [str(archive / s) for s in three])):
+        assert find_sources(root) == sources
+        found = places_of(sources, Path("maps"), root)
+        assert [str(found[source]) for source in sources] == [f"maps/{place}" for place in places.values()]
+    assert places_of(three, Path("maps"), "@list.txt") == {s: Path("maps", place) for s, place in places.items()}
+    assert places_of(three[::-1], Path("maps"), "@list.txt") == places_of(three, Path("maps"), "@list.txt")
+    assert places_of(three[:2], Path("m/{parent}_{stem}.gpkg"), "p*/odm.tif") == {
+        three[0]: Path("m/p1_odm.gpkg"), three[1]: Path("m/p2_odm.gpkg"),
+    }  # fmt: skip
+    with pytest.raises(UsageError, match=r"p1/odm\.tif and p2/odm\.tif would both be written to m/odm\.gpkg"):
+        places_of(three[:2], Path("m/{stem}.gpkg"), "p*/odm.tif")
+
+
+def test_places_stay_when_scenes_are_added(tmp_path: Path) -> None:
+    """Of one stem the first kind of file has the plain name, so a quick look that comes later changes nothing."""
+    folder, root = tmp_path, str(tmp_path)
+    for name in ("s1.tif", "s2.tif"):
+        (folder / name).touch()
+    first = places_of([f"{root}/s1.tif", f"{root}/s2.tif"], Path("maps"), root)
+    more = [f"{root}/{name}" for name in ("s1.jpg", "s1.TIFF", "s1.tif", "s1_jpg.png", "s2.tif", "S2.jp2")]
+    places = places_of(more, Path("maps"), root)
+    assert {source: places[source] for source in first} == first
+    assert [str(places[source].relative_to("maps")) for source in more] == [
+        "s1_jpg_2", "s1_TIFF", "s1", "s1_jpg", "s2", "S2_jp2",
+    ]  # fmt: skip
+    assert len({str(place).casefold() for place in places.values()}) == len(more)
+
+
+def test_places_of_what_is_no_path() -> None:
+    sources = [
+        "https://host.org/x/a.tif?sig=1&path=/etc", "https://host.org/y/a.tif?sig=2", "/vsizip/z.zip/a.tif",
+        'NETCDF:"/data/x.nc":red', 'NETCDF:"/data/x.nc":nir', "GTIFF_DIR:2:/data/p.tif", "https://host.org/../../up.tif",
+    ]  # fmt: skip
+    places = places_of(sources, Path("maps"), "@list.txt")
+    assert len(set(places.values())) == len(sources)
+    for place in places.values():
+        assert ".." not in place.parts and not any(sign in str(place) for sign in ':?"&'), place
+        assert place.is_relative_to("maps")
+    assert places[sources[3]].name == "NETCDF_x_nc_red" and "sig" not in str(places[sources[0]])
+
+
+def test_names_with_dots(segment: Segment, archive: Path, tmp_path: Path) -> None:
+    (archive / "a.tif").rename(archive / "ortho.2021.v1.tif")
+    assert segment(archive, tmp_path / "maps").code == 0
+    assert names(tmp_path / "maps" / "ortho.2021.v1") == BUNDLE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
+def test_a_name_that_is_no_text(segment: Segment, archive: Path, tmp_path: Path) -> None:
+    os.rename(archive / "a.tif", os.fsencode(archive) + b"/caf\xe9.tif")
+    done = segment(archive, tmp_path / "maps")
+    assert done.code == 1 and "3 scenes, 1 failed" in done.out
+    (failed,) = (entry for entry in entries(tmp_path / "maps").values() if entry["status"] == "failed")
+    assert "has a name that is not UTF-8 text, which GDAL cannot open" in failed["reason"]
+    assert os.fsencode(failed["source"]).endswith(b"caf\xe9.tif"), "the name comes back as it was"
+    assert names(tmp_path / "maps") == {"b", "north", "batch.json"}
+    listed = tmp_path / "list.txt"
+    listed.write_bytes(os.fsencode(archive) + b"/caf\xe9.tif\n" + os.fsencode(archive) + b"/b.TIF\n")
+    again = segment(f"@{listed}", tmp_path / "again")
+    assert again.code == 1 and "2 scenes, 1 failed" in again.out
+
+
+def test_nothing_that_is_read_is_written_over(segment: Segment, archive: Path, tmp_path: Path) -> None:
+    """Scenes, a list and a class file that lie where outputs go."""
+    maps = tmp_path / "maps"
+    assert segment(archive, maps).code == 0
+    (maps / "a" / "labels.tif").write_bytes((archive / "b.TIF").read_bytes())
+    listed = maps / "batch.json"
+    listed.write_text(f"{archive / 'a.tif'}\n{maps / 'a' / 'labels.tif'}\n")
+    segment(f"@{listed}", maps, "--overwrite").failed(2, f"{listed} is read as the list")
+    (tmp_path / "list.txt").write_text(listed.read_text())
+    before = (maps / "a" / "labels.tif").read_bytes()
+    done = segment(f"@{tmp_path / 'list.txt'}", tmp_path / "maps" / "{stem}" / "labels.tif", "--overwrite")
+    assert done.code == 1
+    (failed,) = (entry for entry in entries(tmp_path / "maps").values() if entry["status"] == "failed")
+    assert "a/labels.tif is one of the sources and would be lost" in failed["reason"]
+    assert (maps / "a" / "labels.tif").read_bytes() == before
+
+
 REFUSALS = [
     (["archive", "maps.tif"], "3 scenes cannot go into the one file maps.tif; name a folder, or a pattern such as"),
-    (["archive", "maps/{stem}.tif"], "would both be written to maps/a.tif; rename one of them"),
+    (["archive", "maps/{stem}.tif"], "would both be written to maps/a.tif; name a folder as DST, or a pattern"),
     (["archive/*.jp2", "maps"], "No raster was found for archive/*.jp2"),
     (["@missing.txt", "maps"], "Cannot read the list missing.txt"),
     (["@archive/a.tif", "maps"], "Cannot read the list archive/a.tif"),

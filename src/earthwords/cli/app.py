@@ -17,7 +17,9 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from earthwords import __version__
 from earthwords.cli.commands import COMMANDS, FIRST, GROUPS, PANELS, examples_of, shown
 from earthwords.cli.mistakes import sentence
-from earthwords.errors import EarthwordsError, brief, is_out_of_memory
+from earthwords.cli.streams import Stream, standard_streams
+from earthwords.errors import EarthwordsError, brief, is_out_of_memory, printable
+from earthwords.plaintext import json_text
 from earthwords.tasks import _options as opt
 from earthwords.tasks.models import models as list_models
 
@@ -76,20 +78,23 @@ def run(argv: list[str]) -> int:
     debug, as_json = _take(argv, "--debug"), _take(argv, "--json")
     if not debug and "CPL_DEBUG" not in os.environ:
         os.environ.setdefault("CPL_LOG", os.devnull)  # GDAL's remarks; its errors come to us as exceptions
-    try:
-        with _terminable():
-            result = app(argv)
-            if result is not None:
-                _print(result, as_json=as_json)
-            sys.stdout.flush()
+    with standard_streams() as (out, _):
+        try:
+            with _terminable():
+                result = app(argv)
+                if result is not None:
+                    _print(result, out, as_json=as_json)
+                out.flush()
+        except (Exception, KeyboardInterrupt, Terminated) as error:
+            if debug and not isinstance(error, CycloptsError):
+                print(*map(printable, traceback.format_exc().splitlines()), sep="\n", file=sys.stderr)
+            return _fail(*explain(error))
+        if out.failure is not None and not isinstance(out.failure, BrokenPipeError):
+            why = getattr(out.failure, "strerror", None) or str(out.failure)
+            return _fail(
+                f"Standard output cannot be written ({why.lower()}); all files that were asked for are whole.", 1
+            )
         return int(getattr(result, "exit_code", 0))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (Exception, KeyboardInterrupt, Terminated) as error:
-        if debug and not isinstance(error, CycloptsError):
-            traceback.print_exc()
-        return _fail(*explain(error))
 
 
 def explain(error: BaseException) -> tuple[str, int]:
@@ -138,9 +143,10 @@ def _take(argv: list[str], flag: str) -> bool:
     return False
 
 
-def _print(result: Any, *, as_json: bool) -> None:
+def _print(result: Any, out: Stream, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(result.as_json(), indent=2, ensure_ascii=False))
+        value = result.as_json()
+        print(json_text(value, indent=2) if out.is_wide else json.dumps(value, indent=2))
     else:
         from earthwords.cli.show import show
 
@@ -148,5 +154,5 @@ def _print(result: Any, *, as_json: bool) -> None:
 
 
 def _fail(sentence: str, code: int) -> int:
-    print(f"earthwords: {sentence}", file=sys.stderr)
+    print(f"earthwords: {printable(sentence)}", file=sys.stderr)
     return code

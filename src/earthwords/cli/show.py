@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from earthwords.errors import printable
 from earthwords.types import SceneReport
 
 
@@ -15,14 +16,14 @@ def show(result: Any) -> None:
     """Print a result: `SceneReport` as a table of classes, others by their own `table()`."""
     console = Console(markup=False, emoji=False, width=None if sys.stdout.isatty() else 160)
     if isinstance(result, SceneReport):
-        console.print(f"{result.source}: {result.seconds['total']:.1f} s", soft_wrap=True)
+        console.print(f"{printable(result.source)}: {result.seconds['total']:.1f} s", soft_wrap=True)
         console.print(_scene_table(result))
         return
     title, columns, rows = result.table()
-    console.print(title, soft_wrap=True)
+    console.print(printable(title), soft_wrap=True)
     table = Table(*columns)
     for row in rows:
-        table.add_row(*map(str, row))
+        table.add_row(*(printable(str(cell)) for cell in row))
     console.print(table)
 
 
@@ -32,7 +33,7 @@ def _scene_table(report: SceneReport) -> Table:
     table = Table(*columns)
     for row in report.classes:
         table.add_row(
-            row.name,
+            printable(row.name),
             f"{row.share:.1%}",
             _area(row.area_m2) if row.area_m2 is not None else f"{row.pixels:,}",
             "-" if row.mean_score is None else f"{row.mean_score:.2f}",

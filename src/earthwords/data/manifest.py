@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from earthwords.errors import SourceError, UsageError
+from earthwords.plaintext import Unreadable, read_text
 
 IGNORE = 255
 """Index of a pixel that no loss looks at."""
@@ -90,11 +91,11 @@ def read_manifest(path: str | Path) -> Manifest:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path, most=None)
+    except Unreadable as error:
         raise SourceError(f"Cannot read the list of training images {path}: {error}.") from error
     try:
-        lines = [json.loads(line) for line in text.splitlines() if line.strip()]
+        lines = [json.loads(line) for line in text.split("\n") if line.strip()]
     except json.JSONDecodeError as error:
         raise UsageError(f"{path} is not JSON lines: {error}.") from error
     for number, line in enumerate(lines, 1):

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from earthwords.errors import SourceError, UsageError, brief
+from earthwords.plaintext import Unreadable, read_text
 
 _MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 _SIDES = {
@@ -114,11 +115,11 @@ def read_referring(path: str | Path) -> ReferringManifest:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"Cannot read the list of described images {path}: {brief(error)}.") from error
+        text = read_text(path, most=None)
+    except Unreadable as error:
+        raise SourceError(f"Cannot read the list of described images {path}: {error}.") from error
     lines = []
-    for number, row in enumerate(text.splitlines(), 1):
+    for number, row in enumerate(text.split("\n"), 1):
         if row.strip():
             lines.append(_line(path, number, row))
     if not lines:

@@ -11,6 +11,7 @@ for UC Merced does (https://doi.org/10.1109/TGRS.2017.2760909): a column of name
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.errors import SourceError, UsageError, brief, did_you_mean
+from earthwords.plaintext import Unreadable, read_text
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 PARTS = {"train": "train", "restval": "train", "val": "validation", "valid": "validation", "validation": "validation",
@@ -229,7 +231,7 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 def _records(path: Path) -> list[dict[str, Any]] | None:
     """The records of a JSON file; None: it is something else."""
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = json.loads(read_text(path, most=None))
     except (OSError, ValueError, RecursionError) as error:
         raise SourceError(f"Cannot read {path}: {brief(error)}.") from error
     found = table.get("images") if isinstance(table, dict) else None
@@ -272,7 +274,11 @@ def _split_files(folder: Path, root: Path, paths: Sequence[Path]) -> dict[str, N
     for file, name in ((folder / f"{word}.txt", part) for word, part in PARTS.items()):
         if not file.is_file():
             continue
-        for line in filter(None, map(str.strip, file.read_text(encoding="utf-8-sig").splitlines())):
+        try:
+            lines = read_text(file, most=None).splitlines()
+        except Unreadable as error:
+            raise SourceError(f"Cannot read {file}: {error}.") from error
+        for line in filter(None, map(str.strip, lines)):
             if (found := place(line)) is None:
                 raise SourceError(f"{file} names {brief(line)!r}, which is no image of {root}.")
             parts.setdefault(name, []).append(found)
@@ -311,9 +317,9 @@ def read_tags(scenes: SceneSet) -> tuple[NDArray[np.bool_] | None, tuple[str, ..
     if table is None:
         return None, ()
     try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            comma = "," if table.suffix.lower() == ".csv" else "\t"
-            head, *rows = [row for row in csv.reader(file, delimiter=comma) if any(map(str.strip, row))]
+        comma = "," if table.suffix.lower() == ".csv" else "\t"
+        file = io.StringIO(read_text(table, most=None), newline="")
+        head, *rows = [row for row in csv.reader(file, delimiter=comma) if any(map(str.strip, row))]
         known = {Path(row[0].strip()).stem: [_bit(cell) for cell in row[1:] if cell.strip()] for row in rows}
     except (OSError, ValueError, csv.Error) as error:
         raise SourceError(f"Cannot read the labels in {table}: {brief(error)}.") from error

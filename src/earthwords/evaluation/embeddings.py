@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from earthwords.errors import EarthwordsError, SourceError, UsageError, brief, did_you_mean
 from earthwords.evaluation.zeroshot import unit
 from earthwords.models.checkpoint import read_state
+from earthwords.plaintext import read_text
 
 Array = NDArray[Any]
 NAMES = (
@@ -202,7 +203,7 @@ def _classes(folder: Path, arrays: dict[str, Array]) -> tuple[str, ...]:
         if not file.is_file():
             continue
         try:
-            text = file.read_text(encoding="utf-8-sig")
+            text = read_text(file)
             found = text.split("\n") if file.suffix == ".txt" else json.loads(text)
         except (OSError, ValueError, RecursionError) as error:
             raise SourceError(f"Cannot read {file}: {brief(error)}.") from error

@@ -18,6 +18,8 @@ from earthwords.evaluation.counting import WORDS
 from earthwords.evaluation.draw import Line, confusion_plot, curve_plot
 from earthwords.evaluation.suite import TASKS
 from earthwords.geo.outputs import atomic_path
+from earthwords.geo.own import save_png
+from earthwords.plaintext import write_json
 
 RESULTS, TABLE = "results.json", "results.md"
 HEADLINES = {
@@ -92,9 +94,9 @@ def write_results(folder: Path, entries: Sequence[Entry], *, version: str) -> No
 
     table = {"earthwords": version, "results": [asdict(entry) for entry in entries]}
     with atomic_path(folder / RESULTS, overwrite=True) as path:
-        path.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(path, table)
     with atomic_path(folder / TABLE, overwrite=True) as path:
-        path.write_text(markdown(entries), encoding="utf-8")
+        path.write_text(markdown(entries), encoding="utf-8", errors="backslashreplace")
     write_page(folder, entries, version=version)
 
 
@@ -104,7 +106,7 @@ def write_plots(folder: Path, entry: Entry) -> list[Path]:
     for suffix, image in plots(entry):
         target = folder / f"{entry.stem}.{suffix}.png"
         with atomic_path(target, overwrite=True) as path:
-            image.save(path)
+            save_png(image, path, kind=suffix)
         written.append(target)
     return written
 

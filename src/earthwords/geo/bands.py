@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
+import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp
+from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
 from earthwords.errors import UsageError, unknown
 from earthwords.geo.sensors import SENSORS, Sensor, code_of, find_sensor, is_position
+from earthwords.geo.source import legible
 
 RGB = ("red", "green", "blue")
 UNLIKE = -0.2
@@ -103,8 +109,25 @@ def bands_of(dataset: DatasetReader) -> tuple[Band, ...]:
     """All bands of an open raster, in file order."""
     return tuple(
         Band(number=i + 1, role=role.name.lower(), description=(text or "").strip())
-        for i, (role, text) in enumerate(zip(_roles(dataset), dataset.descriptions, strict=True))
+        for i, (role, text) in enumerate(zip(_roles(dataset), descriptions_of(dataset), strict=True))
     )
+
+
+def descriptions_of(dataset: DatasetReader) -> tuple[str | None, ...]:
+    """rasterio reads them as UTF-8 or not at all; a VRT of the file has the bytes that older software wrote."""
+    try:
+        return tuple(dataset.descriptions)
+    except UnicodeDecodeError:
+        pass
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder, "bands.vrt")
+            rasterio.shutil.copy(dataset, copy, driver="VRT")
+            text = copy.read_bytes().decode("latin-1")  # which keeps every byte
+        bands = ElementTree.fromstring(text).findall("VRTRasterBand")
+    except (RasterioError, CPLE_BaseError, ElementTree.ParseError):
+        return (None,) * dataset.count
+    return tuple(legible(band.findtext("Description", "").encode("latin-1")) for band in bands)
 
 
 def alpha_band(dataset: DatasetReader) -> int | None:

@@ -21,6 +21,7 @@ from earthwords.errors import EarthwordsError, OutputError, UsageError, unknown
 from earthwords.geo.crs import add_epoch, raster_crs
 from earthwords.geo.outputs import StagedWriter, shown, staging, without_hidden
 from earthwords.geo.source import one_line
+from earthwords.paths import utf8_name
 from earthwords.types import Colour, Grid
 
 _NUMBER: tuple[str, ...] = ()
@@ -163,14 +164,14 @@ class RasterWriter(StagedWriter):
             _check_complete(self._scratch, self.path)
             if self._categories:
                 _write_categories(Path(f"{self._scratch}.aux.xml"), self._categories)
-            rasterio.shutil.copy(str(self._with_epoch()), str(self._result), driver="COG", **self._options)
+            rasterio.shutil.copy(utf8_name(self._with_epoch()), utf8_name(self._result), driver="COG", **self._options)
             sparse = self._options.get("SPARSE_OK", "NO").upper() in ("YES", "TRUE")
             _check_complete(self._result, self.path, sparse=sparse)
 
     def _open(self) -> DatasetWriter:
         identity = self.grid.transform.is_identity
         dataset = rasterio.open(
-            self._scratch,
+            utf8_name(self._scratch),
             "w",
             driver="GTiff",
             height=self.grid.height,
@@ -200,7 +201,7 @@ class RasterWriter(StagedWriter):
         if source is None or source.epoch is None:
             return self._scratch
         dated = self._scratch.with_suffix(".vrt")
-        rasterio.shutil.copy(str(self._scratch), str(dated), driver="VRT")
+        rasterio.shutil.copy(utf8_name(self._scratch), utf8_name(dated), driver="VRT")
         dated.write_bytes(add_epoch(dated.read_bytes(), source.epoch))
         return dated
 
@@ -288,7 +289,7 @@ def _check_complete(file: Path, path: Path, *, sparse: bool = False) -> None:
     In a sparse file empty tiles are left out on purpose.
     """
     size = file.stat().st_size
-    with rasterio.open(file) as dataset:
+    with rasterio.open(utf8_name(file)) as dataset:
         together = dataset.profile.get("interleave") == "pixel"  # a tile holds all bands
         for (row, col), _ in dataset.block_windows(1):
             for band in range(1, 2 if together else dataset.count + 1):

@@ -21,6 +21,7 @@ from earthwords.geo.bands import (
     Bands,
     bands_of,
     choose_bands,
+    descriptions_of,
     named_sensor,
     shows_spectrum,
     without_roles,
@@ -28,6 +29,7 @@ from earthwords.geo.bands import (
 from earthwords.geo.georeference import grid_of
 from earthwords.geo.labelled import is_labelled, labelled
 from earthwords.geo.labelled_pixels import LabelledPixels
+from earthwords.geo.own import OWN, tells
 from earthwords.geo.pixels import UNSCALED, PixelSource, check_dtypes, check_nodata, check_occurs, dtype_of, scaling_of
 from earthwords.geo.sensors import formula, sensor
 from earthwords.geo.source import open_dataset, reading
@@ -106,6 +108,7 @@ def _open_raster(source: Any, bands: Bands | None, nodata: float | None) -> Open
             _check_size(name, dataset.height, dataset.width)
             native, notes = grid_of(dataset)
             check_nodata(dataset, choice, nodata)
+            notes = (*notes, f"{name} {OWN}.") if tells(dataset.tags()) else notes
             reads = _Reads(scaling=None, nodata=nodata)
             if choice.sensor is not None:
                 reads = _by_sensor(
@@ -203,7 +206,9 @@ def _known(source: str, dataset: DatasetReader) -> str:
     """What may tell the product: path, tags and names of bands, one a line."""
     tags = {**dataset.tags(), **dataset.tags(ns="IMAGERY")}
     path = os.path.abspath(source) if os.path.exists(source) else source
-    return "\n".join((path, *(f"{key}={value}" for key, value in tags.items()), *filter(None, dataset.descriptions)))
+    return "\n".join(
+        (path, *(f"{key}={value}" for key, value in tags.items()), *filter(None, descriptions_of(dataset)))
+    )
 
 
 def _no_alpha(dataset: DatasetReader, bands: Sequence[Band], *, sensor_asked: bool) -> tuple[str, ...]:

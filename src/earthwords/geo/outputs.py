@@ -13,7 +13,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
-from earthwords.errors import OutputError, UsageError
+from earthwords.errors import OutputError, UsageError, printable
+from earthwords.paths import utf8_name
 
 try:
     import fcntl
@@ -40,9 +41,10 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
     if "://" in str(path) or str(path).startswith("/vsi"):
         raise UsageError(f"{path} is not a local path; write to a local file and upload that.")
     target = Path(path)
+    check_name(target)
     if target.is_dir():
         raise UsageError(f"{target} is a folder; name a file inside it.")
-    if target.exists() and not overwrite:
+    if os.path.lexists(target) and not overwrite:
         raise UsageError(f"{target} exists; pass --overwrite (overwrite=True) to replace it.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +53,25 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise OutputError(f"The folder {target.parent} is not writable; choose another one.")
     return target
+
+
+def check_name(path: Path) -> None:
+    """Raise an `OutputError` for a path that GDAL could not write to, since it takes UTF-8 alone."""
+    try:
+        utf8_name(path)
+    except UnicodeError as error:
+        raise OutputError(f"{printable(str(path))} is not UTF-8 text; choose another name for DST.") from error
+
+
+def check_no_others(folder: Path, ours: re.Pattern[str]) -> None:
+    """Make sure that a folder that will be replaced holds nothing but what earthwords made, by their names.
+
+    Raises:
+        UsageError: naming another file.
+    """
+    others = sorted(path.name for path in folder.iterdir() if not ours.fullmatch(path.name)) if folder.is_dir() else []
+    if others:
+        raise UsageError(f"{folder} holds other files, such as {others[0]}; choose another DST.")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import numpy as np
 from affine import Affine
 from numpy.typing import ArrayLike, NDArray
 
-from earthwords.errors import SourceError, UsageError
+from earthwords.errors import SourceError, UsageError, printable
 from earthwords.geo.arrays import ArrayPixels
 from earthwords.geo.bands import UNLIKE, BandChoice, Bands
 from earthwords.geo.georeference import Bounds, window_of_bounds
@@ -437,5 +437,5 @@ def _halves(window: Window, *, across_rows: bool) -> tuple[Window, Window]:
 
 
 def _public(source: str) -> str:
-    """`source` without what follows a question mark in a URL: signatures do not belong into outputs."""
-    return source.partition("?")[0] if "://" in source else source
+    """`source` as text for outputs, without what follows a question mark in a URL: signatures do not belong there."""
+    return printable(source.partition("?")[0] if "://" in source else source)

@@ -6,7 +6,7 @@ import difflib
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
-from earthwords.errors import SourceError, brief
+from earthwords.errors import SourceError, brief, printable
+from earthwords.paths import trouble, utf8_name
 
 LOCAL_OPTIONS: dict[str, str | int] = {"GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE", "GDAL_CACHEMAX": 2**28}
 """A JPEG that ends early is an error, not a grey half image. Decoded blocks take 256 MiB at most (a row of blocks of
@@ -49,7 +50,7 @@ def is_remote(source: str) -> bool:
 def is_local_path(source: str) -> bool:
     """Whether `source` is a plain path: no URL, no `/vsi...`, no GDAL prefix such as `NETCDF:...`."""
     prefix = source.partition(":")[0] if ":" in source else ""
-    return not source.startswith("/vsi") and (len(prefix) <= 1 or Path(source).exists())
+    return not source.startswith("/vsi") and (len(prefix) <= 1 or os.path.lexists(source))
 
 
 def gdal_environment(source: str) -> rasterio.Env:
@@ -64,12 +65,18 @@ def open_dataset(source: str) -> DatasetReader:
     Raises:
         SourceError: `source` is missing, is no raster, or holds no band.
     """
+    _check_name(source)
     if is_local_path(source):
         _check_local(Path(source))
     try:
         with gdal_environment(source), warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            dataset = rasterio.open(source)
+            dataset = rasterio.open(utf8_name(source))
+    except UnicodeError as error:
+        raise SourceError(
+            f"{source} names its CRS in text that is not UTF-8 ({_bytes_of(error)}); name it anew, for example with "
+            "gdal_edit.py -a_srs EPSG:CODE."
+        ) from error
     except (RasterioError, CPLE_BaseError, OSError) as error:
         raise SourceError(_cannot_open(source, error)) from error
     _check_bands(source, dataset)
@@ -92,6 +99,10 @@ def reading(source: str, what: str) -> Iterator[None]:
     try:
         with gdal_environment(source):
             yield
+    except UnicodeError as error:
+        raise SourceError(
+            f"Cannot read {what} of {source}: it holds text that is not UTF-8 ({_bytes_of(error)})."
+        ) from (error)
     except (RasterioError, CPLE_BaseError) as error:
         cause = error.__cause__ or error
         raise SourceError(
@@ -106,15 +117,52 @@ def one_line(error: BaseException) -> str:
     return brief(" ".join(str(text).split()), most=300)
 
 
+def _check_name(source: str) -> None:
+    try:
+        utf8_name(source)
+    except UnicodeError as error:
+        raise SourceError(
+            f"{printable(source)} has a name that is not UTF-8 text, which GDAL cannot open; rename it, for example "
+            "with convmv."
+        ) from error
+
+
+def _bytes_of(error: UnicodeError) -> str:
+    """The text in question, as well as it can be shown."""
+    return brief(legible(error.object) if isinstance(error, UnicodeDecodeError) else error, most=60)
+
+
+def legible(text: bytes) -> str:
+    """Text that should be UTF-8 but may be of older software."""
+    try:
+        return text.decode("utf-8")
+    except UnicodeDecodeError:
+        return text.decode("cp1252", "replace")
+
+
 def _check_local(path: Path) -> None:
-    if path.is_dir():
+    if os.path.isdir(path):
         raise SourceError(f"{path} is a folder, not a raster; name a file inside it.")
-    if not path.exists():
-        raise missing(path)
+    if (error := unreadable(path)) is not None:
+        raise error
     if path.stat().st_size == 0:
         raise SourceError(f"{path} is empty (0 bytes); copy or download it again.")
     _check_png(path)
     _check_vrt(path)
+
+
+def unreadable(path: Path) -> SourceError | None:
+    """Why no raster can be read at a path."""
+    why = trouble(path)
+    if why is None:
+        return None
+    return missing(path) if why == "does not exist" else SourceError(f"{path} {why}; {_advice(path)}.")
+
+
+def _advice(path: Path) -> str:
+    """What to do about a path where no file can be read."""
+    there = os.path.exists(path)
+    return "save what it holds as a file, or change its rights" if there else "correct or change that path"
 
 
 def missing(path: Path) -> SourceError:
@@ -123,7 +171,9 @@ def missing(path: Path) -> SourceError:
 
 
 def _similar(path: Path) -> str:
-    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    siblings: list[str] = []
+    with suppress(OSError):
+        siblings = [name for name in os.listdir(path.parent) if os.path.exists(path.parent / name)]
     close = difflib.get_close_matches(path.name, siblings, n=1)
     return f"Did you mean {str(path.with_name(close[0]))!r}?" if close else "Check the path."
 

@@ -24,6 +24,7 @@ from pyproj import CRS
 from earthwords.errors import EarthwordsError, OutputError, UsageError, unknown
 from earthwords.geo.crs import ogr_crs
 from earthwords.geo.outputs import StagedWriter, shown, staging, without_hidden
+from earthwords.paths import utf8_name
 from earthwords.types import SourceCrs, VectorLayer
 
 GEOMETRY = "geometry"
@@ -187,7 +188,7 @@ class _Converted:
         self.scratch.append(table)
 
     def finish(self) -> None:
-        with pyogrio.open_arrow(self.scratch.path, layer=self.how.layer) as (_, stream):
+        with pyogrio.open_arrow(utf8_name(self.scratch.path), layer=self.how.layer) as (_, stream):
             _write_arrow(stream, self.path, how=self.how, driver=self.driver, options=self.options())
 
     def abandon(self) -> None:
@@ -311,7 +312,7 @@ def _write_arrow(
         warnings.filterwarnings("ignore", message=".*(crs|SRS|projection).*")
         pyogrio.write_arrow(
             stream,
-            path,
+            utf8_name(path),
             driver=driver,
             layer=how.layer,
             geometry_name=GEOMETRY,

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthwords.errors import UsageError
+from earthwords.errors import UsageError, printable
 from earthwords.geo.bands import Bands
 from earthwords.inference.pool import Pool, one_core
 from earthwords.inference.textbank import build_text_bank
@@ -22,6 +22,7 @@ from earthwords.inference.windowed import Windowed, check_batch, choose_device, 
 from earthwords.models.backbones.clip import ClipBackbone
 from earthwords.models.fingerprint import TOWERS, tower_hash, weights_hash
 from earthwords.models.weights import Report, load_clip
+from earthwords.plaintext import utf8
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
 from earthwords.text.templates import load_templates
 from earthwords.types import ClassName, Raster, Vocabulary, Window
@@ -111,6 +112,8 @@ class Embedder(Windowed):
         text = " ".join(text.split())
         if not text:
             raise UsageError("There are no words to search for; say something, or give an image.")
+        if utf8(text) != text:
+            raise UsageError(f"The words '{printable(text)}' are not UTF-8 text; type them again.")
         word = Vocabulary(classes=(ClassName(names=(text,), colour=(0, 0, 0)),))
         return build_text_bank(self.backbone, word, self.templates).vectors[0]
 

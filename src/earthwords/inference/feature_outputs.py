@@ -5,7 +5,6 @@ All are made in hidden folders and appear when everything is done.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -19,11 +18,14 @@ from numpy.typing import NDArray
 
 from earthwords.geo.feature_picture import FeaturePicture
 from earthwords.geo.geotiff import RasterWriter
+from earthwords.geo.inputs import Inputs
 from earthwords.geo.output_sets import staging_all
 from earthwords.geo.outputs import writing
+from earthwords.geo.own import TAG, save_png
 from earthwords.inference.components import Components
 from earthwords.inference.feature_strips import FeatureStrip
 from earthwords.inference.outputs import PICTURES, RASTERS, checked, of_grid, on_success, told, unknown_suffix
+from earthwords.plaintext import write_json
 from earthwords.types import FeatureReport, Grid
 
 PCA = ".pca.safetensors"
@@ -40,11 +42,12 @@ BLOCK_BYTES = 2**23
 """A tile of a raster with many bands takes about so much at most."""
 
 
-def plan_features(dst: Path, *, components: bool, overwrite: bool, source: str = "") -> dict[str, Path]:
+def plan_features(dst: Path, *, components: bool, overwrite: bool, inputs: Inputs | None = None) -> dict[str, Path]:
     """Kind of output to path; the suffix of `dst` decides, a folder or no suffix gets the `BUNDLE`.
 
     Args:
         components: the raster holds components, which are written beside it.
+        inputs: what the command reads.
 
     Raises:
         UsageError, OutputError: as `plan_outputs`.
@@ -60,7 +63,7 @@ def plan_features(dst: Path, *, components: bool, overwrite: bool, source: str =
         raise unknown_suffix(dst, (".tif", *PICTURES))
     if not components:
         kinds.pop("components", None)
-    return checked(kinds, dst, overwrite=overwrite, source=source)
+    return checked(kinds, dst, overwrite=overwrite, inputs=inputs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,8 +162,7 @@ def write_features(
         )
         if "report" in places:
             with writing(places["report"]):
-                text = json.dumps(report.as_json(), indent=2, ensure_ascii=False)
-                places["report"].write_text(text + "\n", encoding="utf-8")
+                write_json(places["report"], report.as_json(), indent=2)
     return report
 
 
@@ -181,7 +183,7 @@ def _sinks(
                 dtype="float32",
                 nodata=float("nan"),
                 band_names=about.band_names,
-                tags=about.tags,
+                tags={**about.tags, TAG: "features"},
                 creation_options={**raster_options(about.bands), **creation_options},
                 resampling="average",
             )
@@ -208,7 +210,7 @@ def _picture_sink(path: Path, about: AboutFeatures, stack: ExitStack) -> Sink:
 
     def finish() -> None:
         with writing(path):
-            picture.image().save(path)
+            save_png(picture.image(), path, kind="preview")
 
     on_success(stack, finish)
     return sink

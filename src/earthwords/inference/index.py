@@ -201,10 +201,11 @@ class Index:
 
     def _holds(self, like: str | Path | ArrayLike) -> bool:
         """Whether it is one of the sources."""
-        return isinstance(like, (str, Path)) and not {str(like), os.path.abspath(like)}.isdisjoint(self._sources)
+        return isinstance(like, (str, Path)) and not {str(like), os.path.abspath(like)}.isdisjoint(self.sources)
 
     @cached_property
-    def _sources(self) -> frozenset[str]:
+    def sources(self) -> frozenset[str]:
+        """Paths and addresses of everything in it."""
         return frozenset(self._stored.entries())
 
     @cached_property

@@ -118,6 +118,9 @@ class Stored:
         shapes = tuple(array.shape for array in mapped)
         if shapes != ((count, dim), (count, dim), (2, count)) or len(self.tiles) != count:
             raise _damaged(folder, "its files differ")
+        kinds = tuple(array.dtype.kind for array in mapped)
+        if kinds != ("f", "i", "f") or not np.isfinite(mapped[2]).all():
+            raise _damaged(folder, "its vectors are no finite numbers")
 
     @property
     def settings(self) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earthwords.errors import UsageError
+from earthwords.errors import SourceError, UsageError
 from earthwords.kernels.codes import products, turned
 
 ROWS = 2**16
@@ -50,6 +50,7 @@ class Vectors:
 
         Raises:
             UsageError: the query has another length or is not finite, or nothing is asked for.
+            SourceError: a row is not finite.
         """
         query = self._checked(query, count)
         if allowed is not None and (rows := np.flatnonzero(allowed)).size <= max(count, EXACT_ROWS):
@@ -99,7 +100,13 @@ class Vectors:
         for start in range(0, len(rows), EXACT_ROWS):
             part = rows[start : start + EXACT_ROWS]
             found = np.concatenate([found, part])
-            scores = np.concatenate([scores, exact_scores(self.values[part], query)])
+            with np.errstate(invalid="ignore"):
+                exact = exact_scores(self.values[part], query)
+            if not np.isfinite(exact).all():
+                raise SourceError(
+                    f"Vector {part[~np.isfinite(exact)][0]:,} of the index is not finite; index again with --overwrite."
+                )
+            scores = np.concatenate([scores, exact])
             order = np.lexsort((found, -scores))[:count]
             found, scores = found[order], scores[order]
         return found, scores

@@ -6,7 +6,6 @@ leaves nothing behind.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -22,8 +21,10 @@ from numpy.typing import NDArray
 
 from earthwords.errors import OutputError, UsageError
 from earthwords.geo.geotiff import RasterWriter, cog_options
+from earthwords.geo.inputs import Inputs
 from earthwords.geo.output_sets import half_set, staging_all
-from earthwords.geo.outputs import writing
+from earthwords.geo.outputs import check_name, writing
+from earthwords.geo.own import TAG, save_png
 from earthwords.geo.picture import PreviewBuilder
 from earthwords.geo.styles import write_polygons_qml, write_qml
 from earthwords.geo.vectorize import PolygonCollector, polygon_schema
@@ -31,6 +32,7 @@ from earthwords.geo.vectors import VectorWriter
 from earthwords.inference.account import Account
 from earthwords.inference.figures import Figures
 from earthwords.inference.strip import Strip
+from earthwords.plaintext import write_json
 from earthwords.types import Grid, SceneReport, VectorLayer, Vocabulary
 
 UINT8_STEPS = 250
@@ -93,21 +95,28 @@ class About:
     """Time that outputs tell, see `VectorWriter`."""
 
 
-def plan_outputs(dst: Path, *, probabilities: bool, overwrite: bool, source: str = "") -> dict[str, Path]:
+def plan_outputs(
+    dst: Path, *, probabilities: bool, overwrite: bool, inputs: Inputs | None = None, folder: bool = False
+) -> dict[str, Path]:
     """Kind of output to path; the suffix of `dst` decides, a folder or no suffix gets the `BUNDLE`.
 
+    Args:
+        inputs: what the command reads.
+        folder: `dst` is a folder whatever its name.
+
     Raises:
-        UsageError: unknown suffix, a URL, the source itself, or a file is there and may not be overwritten.
+        UsageError: unknown suffix, a URL, a file that the command reads, or one is there and may not be
+            overwritten.
         OutputError: a file cannot be put there.
     """
-    kinds = _kinds(dst)
+    kinds = {kind: dst / name for kind, name in BUNDLE.items()} if folder else _kinds(dst)
     if probabilities:
         bundle = "report" in kinds
         kinds["probabilities"] = dst / "probabilities.tif" if bundle else dst.with_name(f"{dst.stem}_probabilities.tif")
-    return checked(kinds, dst, overwrite=overwrite, source=source)
+    return checked(kinds, dst, overwrite=overwrite, inputs=inputs)
 
 
-def checked(kinds: dict[str, Path], dst: Path, *, overwrite: bool, source: str) -> dict[str, Path]:
+def checked(kinds: dict[str, Path], dst: Path, *, overwrite: bool, inputs: Inputs | None = None) -> dict[str, Path]:
     """The same outputs of `dst`, if they can be written; see `plan_outputs`.
 
     Those of a run that died while they moved may be there, see `output_sets`.
@@ -115,10 +124,11 @@ def checked(kinds: dict[str, Path], dst: Path, *, overwrite: bool, source: str) 
     if _URL.match(str(dst)) or str(dst).startswith("/vsi"):
         raise UsageError(f"{dst} is not a local path; write to a local file and upload that.")
     for path in kinds.values():
-        if source and path.exists() and os.path.exists(source) and path.samefile(source):
-            raise UsageError(f"{path} is the source itself and would be lost; choose another DST.")
+        check_name(path)
+    if inputs is not None:
+        inputs.check(kinds.values())
     half = half_set(kinds.values())
-    there = next((path for path in kinds.values() if path.exists() and not half.owns(path)), None)
+    there = next((path for path in kinds.values() if os.path.lexists(path) and not half.owns(path)), None)
     if there is not None and not overwrite:
         raise UsageError(f"{there} exists; pass --overwrite (overwrite=True) to replace it.")
     _check_place(next(iter(kinds.values())).parent)
@@ -202,9 +212,8 @@ def write_outputs(
             seconds={name: round(value, 3) for name, value in seconds.items()},
         )
         if "report" in places:
-            text = json.dumps(report.as_json(), indent=2, ensure_ascii=False)
             with writing(places["report"]):
-                places["report"].write_text(text + "\n", encoding="utf-8")
+                write_json(places["report"], report.as_json(), indent=2)
     return report
 
 
@@ -269,7 +278,7 @@ class _Outputs:
 
         def finish() -> None:
             with writing(path):
-                preview.image().save(path)
+                save_png(preview.image(), path, kind="preview")
 
         on_success(stack, finish)
         return lambda strip: preview.add(strip.row, strip.rgb, strip.labels, strip.valid)
@@ -284,7 +293,7 @@ class _Outputs:
             colours=[c.colour for c in vocabulary.classes],
             categories=vocabulary.titles,
             band_names=["class"],
-            tags=self.about.tags,
+            tags={**self.about.tags, TAG: "labels"},
             creation_options=self.options.creation_options,
             resampling="mode",
         )
@@ -299,7 +308,7 @@ class _Outputs:
             dtype="uint8" if as_bytes else "float32",
             nodata=255 if as_bytes else float("nan"),
             band_names=self.about.vocabulary.titles,
-            tags={**self.about.tags, **scale},
+            tags={**self.about.tags, **scale, TAG: "probabilities"},
             creation_options=self.options.creation_options,
             resampling="average",
         )

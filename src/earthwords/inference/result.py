@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.errors import UsageError
+from earthwords.geo.inputs import Inputs
 from earthwords.geo.picture import PreviewBuilder
 from earthwords.geo.vectorize import PolygonCollector, polygon_schema
 from earthwords.geo.vectors import to_geodataframe
@@ -84,7 +85,7 @@ class SegmentationResult(Segmentation):
         wanted = probabilities != "no"
         if wanted and self.probabilities is None:
             raise UsageError("The probabilities were not kept; call predict with probabilities=True.")
-        paths = plan_outputs(Path(path), probabilities=wanted, overwrite=overwrite, source=self.source)
+        paths = plan_outputs(Path(path), probabilities=wanted, overwrite=overwrite, inputs=Inputs([self.source]))
         shown = self.tags.get("EARTHWORDS_SOURCE", self.source)
         about = About(source=shown, grid=self.grid, vocabulary=self.vocabulary, tags=self.tags, notes=self.notes)
         return write_outputs(paths, self._strips(), about=about, options=options)

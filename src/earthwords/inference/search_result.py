@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,14 +17,17 @@ from PIL import Image
 
 from earthwords.errors import EarthwordsError
 from earthwords.geo.contact import Print, contact_sheet
+from earthwords.geo.inputs import Inputs
 from earthwords.geo.output_sets import staging_all
 from earthwords.geo.outputs import writing
+from earthwords.geo.own import save_png
 from earthwords.geo.panels import to_bytes
 from earthwords.geo.scene import open_scene
 from earthwords.geo.tiletable import SCHEMA
 from earthwords.geo.vectors import VectorWriter, to_geodataframe
-from earthwords.inference.index_files import opening
+from earthwords.inference.index_files import FILES, opening
 from earthwords.inference.outputs import VECTORS, checked, unknown_suffix
+from earthwords.plaintext import csv_cell, write_json
 from earthwords.types import VectorLayer, Window
 
 if TYPE_CHECKING:
@@ -95,12 +97,16 @@ class SearchResult:
         Raises:
             UsageError, OutputError: an unknown suffix, or a file that exists or cannot be written.
         """
-        paths = plan_results(Path(path), overwrite=overwrite)
+        like = self.query.get("like")
+        inputs = read_by_search(
+            self.index, sources=self.sources, like=None if like is None else str(like), within=self.query.get("within")
+        )
+        paths = plan_results(Path(path), overwrite=overwrite, inputs=inputs)
         writers: dict[str, Callable[[Path], None]] = {
             "places": self._write_places,
             "table": self._write_table,
-            "sheet": lambda place: self.plot().save(place),
-            "report": lambda place: _write_text(place, json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n"),
+            "sheet": lambda place: save_png(self.plot(), place, kind="sheet"),
+            "report": lambda place: write_json(place, self.as_json(), indent=2),
         }
         settings = {"index": str(self.index), **{name: str(value) for name, value in self.query.items()}}
         with staging_all(paths, settings=settings, overwrite=overwrite) as places:
@@ -196,10 +202,20 @@ class SearchResult:
             writer.writeheader()
             for row in results:
                 box = row.pop("bounds") or [None] * 4
-                writer.writerow(row | dict(zip(("west", "south", "east", "north"), box, strict=True)))
+                row |= dict(zip(("west", "south", "east", "north"), box, strict=True))
+                writer.writerow({name: csv_cell(value) for name, value in row.items()})
 
 
-def plan_results(dst: Path, *, overwrite: bool) -> dict[str, Path]:
+def read_by_search(
+    index: Path, *, sources: Sequence[str], like: str | None, within: str | Path | None, model: str | None = None
+) -> Inputs:
+    """What a search reads and must not replace."""
+    files = {f"{name} of the index": index / name for name in FILES}
+    others = {**files, "--within": within, "--model": model}
+    return Inputs([] if like is None else [like], listed=sorted(set(sources)), others=others)
+
+
+def plan_results(dst: Path, *, overwrite: bool, inputs: Inputs | None = None) -> dict[str, Path]:
     """Kind of output to path; the suffix of `dst` decides, a folder or no suffix gets the `BUNDLE`.
 
     Raises:
@@ -212,11 +228,7 @@ def plan_results(dst: Path, *, overwrite: bool) -> dict[str, Path]:
         kinds = {"places" if suffix in VECTORS else "table" if suffix == ".csv" else "sheet": dst}
     else:
         raise unknown_suffix(dst, SUFFIXES)
-    return checked(kinds, dst, overwrite=overwrite, source="")
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    return checked(kinds, dst, overwrite=overwrite, inputs=inputs)
 
 
 def _plain(value: Any) -> Any:

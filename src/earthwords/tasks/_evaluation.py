@@ -15,6 +15,8 @@ KINDS = (SCENES, SEGMENTATION, REFERRING)
 """What can be measured; each is a command behind `evaluate`."""
 TASK_NAMES = ("zero-shot", "transductive", "linear-probe", "knn", "few-shot", "retrieval", "multi-label", "counting")
 """Of `evaluate scenes`."""
+RESULTS = ("results.json", "results.md", "report.html")
+"""What every measurement writes into its folder."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,6 +101,7 @@ def write_examples(
     from earthwords.evaluation.pointing import examples
     from earthwords.geo.contact import Print, contact_sheet
     from earthwords.geo.outputs import atomic_path
+    from earthwords.geo.own import save_png
 
     prints = [
         Print(image=_drawn(described, expression, predict), title=f"{which}, IoU {iou:.2f}", name=expression.text)
@@ -108,7 +109,7 @@ def write_examples(
     ]
     told = "green: meant and found, yellow: meant only, red: found only"
     with atomic_path(target, overwrite=True) as path:
-        contact_sheet(prints, side=SIDE, heading=f"{heading}: {told}").save(path, format="PNG")
+        save_png(contact_sheet(prints, side=SIDE, heading=f"{heading}: {told}"), path, kind="examples")
 
 
 def _drawn(described: Described, expression: Expression, predict: Predict) -> Any:

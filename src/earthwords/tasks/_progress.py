@@ -6,11 +6,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earthwords.compiling import told_of_compiling
+from earthwords.errors import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -41,9 +42,15 @@ class Talk:
         self.quiet, self.verbose = quiet, verbose
 
     def say(self, sentence: str) -> None:
-        """One line."""
-        if not self.quiet:
-            print(sentence, file=sys.stderr, flush=True)
+        """One line. A stream that is closed or full does not end the work."""
+        if not self.quiet and sys.stderr is not None:
+            with suppress(OSError, ValueError):
+                print(printable(sentence), file=sys.stderr, flush=True)
+
+    def note(self, *sentences: str) -> None:
+        """What was assumed, a line each."""
+        for sentence in sentences:
+            self.say(f"Note: {sentence}")
 
     def detail(self, sentence: str) -> None:
         """One line for those who asked how it is computed."""
@@ -155,7 +162,7 @@ class _Rich(_Pace):
     def __init__(self, progress: Progress, what: str, total: float | None) -> None:
         super().__init__(total)
         self.progress = progress
-        self.task = progress.add_task(what, total=self.total, pace=self)
+        self.task = progress.add_task(printable(what), total=self.total, pace=self)
 
     def __call__(self, done: float) -> None:
         super().__call__(done)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from earthwords.errors import EarthwordsError, UsageError, brief
+from earthwords.geo.inputs import Inputs
 from earthwords.geo.output_sets import tidy
 from earthwords.geo.outputs import atomic_path, locked
 from earthwords.geo.scene import Scene, SceneSpec
@@ -24,9 +24,10 @@ from earthwords.inference.crews import Crew, hired
 from earthwords.inference.outputs import OutputOptions, plan_outputs
 from earthwords.inference.scene_job import Manner, SceneJob
 from earthwords.inference.segmenter import Segmenter, check_numbers
+from earthwords.plaintext import write_json
 from earthwords.presets import SegmentPreset
 from earthwords.tasks._progress import Bar, Talk, duration
-from earthwords.tasks._sources import places_of
+from earthwords.tasks._sources import Sources, folder_of, gets_folders, places_of
 from earthwords.types import BatchReport, SceneReport, Vocabulary
 
 BATCH = "batch.json"
@@ -42,6 +43,8 @@ class Request:
     options: OutputOptions
     spec: SceneSpec
     """How to open a scene; the source is put in."""
+    inputs: Inputs
+    """What no output may replace."""
     manner: Manner
     cluster: str | None = None
     threshold: float | None = None
@@ -75,15 +78,20 @@ class Request:
         """A scene at its own resolution, or the one asked for."""
         return replace(self.spec, source=source).open()
 
-    def outputs(self, dst: Path, source: str, *, anew: bool = False) -> dict[str, Path]:
+    def outputs(self, dst: Path, *, folder: bool = False, anew: bool = False) -> dict[str, Path]:
         """Kind to path; see `plan_outputs`.
 
         Args:
+            folder: `dst` is one, whatever its name.
             anew: never mind what is there.
         """
-        probabilities = self.options.probabilities != "no"
-        overwrite = anew or self.options.overwrite
-        return plan_outputs(dst, probabilities=probabilities, overwrite=overwrite, source=source)
+        return plan_outputs(
+            dst,
+            probabilities=self.options.probabilities != "no",
+            overwrite=anew or self.options.overwrite,
+            inputs=None if anew else self.inputs,
+            folder=folder,
+        )
 
     def crew(self, device: str) -> AbstractContextManager[Crew | None]:
         """Who computes; None: this process."""
@@ -93,7 +101,7 @@ class Request:
 def one(request: Request, load: Callable[[], Segmenter], source: str, dst: Path, talk: Talk) -> SceneReport:
     """Segment a single scene; whatever is wrong with it is told before the model is loaded."""
     began = time.perf_counter()
-    outputs = request.outputs(dst, source)
+    outputs = request.outputs(dst)
     with ExitStack() as stack:
         opened = stack.enter_context(request.open(source))
         for note in opened.notes:
@@ -140,6 +148,10 @@ class _Batch:
     stop: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
     scenes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    left_out: dict[str, str]
+    """Path to why it is no scene."""
+    in_folders: bool
+    """Whether the outputs of a scene are a folder."""
 
     def work(self, source: str, dst: Path) -> None:
         """Segment a scene, or find it done; a failure is remembered, and the others go on."""
@@ -158,8 +170,8 @@ class _Batch:
         self.bar(1)
 
     def _segment(self, source: str, dst: Path, entry: dict[str, Any], began: float) -> None:
-        outputs = self.request.outputs(dst, source, anew=True)
         with self.request.open(source) as opened:
+            outputs = self.request.outputs(dst, folder=self.in_folders, anew=True)
             job = replace(self.request.job(self.segmenter, opened, outputs), crew=self.crew)
             text = json.dumps(job.settings(), sort_keys=True)
             entry["settings"] = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -174,7 +186,7 @@ class _Batch:
                 self._keep(entry, began)
                 tidy(outputs.values())
                 return
-            self.request.outputs(dst, source)  # what is there may not be replaced unless that was asked for
+            self.request.outputs(dst, folder=self.in_folders)  # what is there may not be replaced, unless asked for
 
             def moved(report: SceneReport) -> None:
                 entry.update(status="done", outputs={kind: str(path) for kind, path in report.outputs.items()})
@@ -198,7 +210,8 @@ class _Batch:
     def save(self) -> None:
         """Write down what is done."""
         with atomic_path(self.folder / BATCH, overwrite=True) as path:
-            path.write_text(json.dumps({"scenes": list(self.scenes.values())}, indent=1, ensure_ascii=False) + "\n")
+            left_out = {"left_out": self.left_out} if self.left_out else {}
+            write_json(path, {"scenes": list(self.scenes.values()), **left_out})
 
     def recall(self) -> None:
         """Read what an earlier run has done."""
@@ -214,7 +227,7 @@ class _Interrupted(Exception):
 
 
 def many(
-    request: Request, sources: Sequence[str], dst: Path, root: str, talk: Talk, load: Callable[[], Segmenter]
+    request: Request, sources: Sources, dst: Path, root: str, talk: Talk, load: Callable[[], Segmenter]
 ) -> BatchReport:
     """Segment many scenes; those that are done already are left alone, those that fail are reported.
 
@@ -226,8 +239,8 @@ def many(
         UsageError: two scenes would have the same outputs, or `dst` is a single file.
     """
     began = time.perf_counter()
-    places = places_of(sources, dst, root)
-    folder = Path(os.path.dirname(str(dst).partition("{stem}")[0])) if "{stem}" in str(dst) else dst
+    places, folder = places_of(sources, dst, root), folder_of(dst)
+    replace(request.inputs, sources=()).check([folder / BATCH])
     segmenter = load()
     with ExitStack() as stack:
         folder.mkdir(parents=True, exist_ok=True)
@@ -235,7 +248,10 @@ def many(
             raise UsageError(f"Another process is working on {folder}; wait for it, or choose another DST.")
         crew = stack.enter_context(request.crew(str(segmenter.encoder.backbone.device)))
         bar = stack.enter_context(talk.bar("segmenting", len(sources), unit="scenes"))
-        batch = _Batch(request=request, segmenter=segmenter, folder=folder, bar=bar, crew=crew)
+        batch = _Batch(
+            request=request, segmenter=segmenter, folder=folder, bar=bar, crew=crew, left_out=sources.left_out,
+            in_folders=gets_folders(dst),
+        )  # fmt: skip
         batch.recall()
         pool = stack.enter_context(ThreadPoolExecutor(request.manner.workers))
         futures = [pool.submit(batch.work, source, places[source]) for source in sources]
@@ -250,4 +266,9 @@ def many(
                 error.add_note(f"The same command goes on from here: {done:,} of {len(sources):,} scenes are done.")
             raise
     scenes = tuple(batch.scenes[source] for source in sources)
-    return BatchReport(file=folder / BATCH, scenes=scenes, seconds=round(time.perf_counter() - began, 3))
+    return BatchReport(
+        file=folder / BATCH,
+        scenes=scenes,
+        seconds=round(time.perf_counter() - began, 3),
+        left_out=tuple(sources.left_out),
+    )

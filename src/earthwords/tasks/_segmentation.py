@@ -28,11 +28,13 @@ from earthwords.evaluation.benchmark.pictures import fitted, painted
 from earthwords.evaluation.benchmark.tables import TASK
 from earthwords.evaluation.report import Entry, read_results, write_plots, write_results
 from earthwords.geo.outputs import atomic_path, locked, parents_made_for, remove_dead, writing
+from earthwords.geo.own import save_png
 from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.crews import Crew, hired
 from earthwords.inference.segmenter import Segmenter, check_numbers
 from earthwords.inference.windowed import choose_device
 from earthwords.inference.work import Worker, hash_of
+from earthwords.plaintext import write_json
 from earthwords.presets import SegmentPreset
 from earthwords.tasks._progress import Talk
 from earthwords.tasks._variants import REFERENCE, Variant, find_variants, setting_of
@@ -318,7 +320,7 @@ class Bench:
             known = {}
         known[entry.stem] = {"images": images, "seconds": round(seconds, 3), "workers": self.options.workers}
         with atomic_path(path, overwrite=True) as part:
-            part.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+            write_json(part, known)
 
     def _shown(
         self, job: Measuring, segmenter: Segmenter, vocabulary: Vocabulary, chosen: Sequence[Example], stem: str
@@ -344,7 +346,7 @@ class Bench:
             for name, picture in pictures.items():
                 target = folder / f"{stem}.{place + 1:02d}-{example.kind}.{name}.png"
                 with atomic_path(target, overwrite=True) as path:
-                    picture.save(path)
+                    save_png(picture, path, kind="example")
                 row[name] = f"{PICTURES}/{target.name}"
             told.append(row)
         return told

@@ -70,19 +70,21 @@ class Classification:
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write .csv, .json or .parquet, by the suffix, whole or not at all."""
-        import json
-
         from earthwords.geo.outputs import atomic_path
+        from earthwords.plaintext import csv_cell, utf8, write_json
 
         target = check_suffix(Path(path))
         with atomic_path(target, overwrite=overwrite) as staged:
             if target.suffix == ".json":
-                staged.write_text(json.dumps(self.as_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+                write_json(staged, self.as_json())
             else:
                 import pandas
 
-                frame = pandas.DataFrame([row.plain() for row in self.rows], columns=list(_COLUMNS))
-                frame.to_csv(staged, index=False) if target.suffix == ".csv" else frame.to_parquet(staged, index=False)
+                as_csv = target.suffix == ".csv"
+                cell = csv_cell if as_csv else lambda value: utf8(value) if isinstance(value, str) else value
+                rows = [{name: cell(value) for name, value in row.plain().items()} for row in self.rows]
+                frame = pandas.DataFrame(rows, columns=list(_COLUMNS))
+                frame.to_csv(staged, index=False) if as_csv else frame.to_parquet(staged, index=False)
         return target
 
 
@@ -135,7 +137,7 @@ def classify(
         >>> found = earthwords.classify("photos", text=["airport,airfield", "forest", "harbour"])
         >>> found.rows[0].name, found.rows[0].score
     """
-    from earthwords.tasks._sources import find_sources
+    from earthwords.tasks._sources import all_sources, inputs_of
     from earthwords.tasks.segment import TINY_NOTICE, make_vocabulary, split_bands
 
     for each in src:
@@ -143,7 +145,8 @@ def classify(
     if out is None and len(src) > 1 and Path(src[-1]).suffix in SUFFIXES:
         src, out = src[:-1], Path(src[-1])
     vocabulary = make_vocabulary(text, classes, None)
-    sources = [source for each in src for source in (find_sources(str(each)) or [str(each)])]
+    talk, row = Talk(quiet=quiet), load_preset(preset)
+    sources = all_sources(map(str, src), say=talk.say)
     if not sources:
         raise UsageError("Name at least one image to classify.")
     if batch_size < 1:
@@ -151,7 +154,19 @@ def classify(
     if out is not None:
         from earthwords.geo.outputs import check_output
 
-        check_output(check_suffix(Path(out)), overwrite=overwrite)
+        target = check_suffix(Path(out))
+        inputs_of(
+            (),
+            row=row,
+            listed=sources,
+            lists=src,
+            classes=classes,
+            preset=preset,
+            model=model,
+            templates=templates,
+            mask=mask,
+        ).check([target])
+        check_output(target, overwrite=overwrite)
 
     from earthwords.inference.embed import looks_for
     from earthwords.inference.segmenter import choose_device
@@ -159,7 +174,6 @@ def classify(
     from earthwords.models.weights import load_clip
     from earthwords.text.templates import load_templates
 
-    talk, row = Talk(quiet=quiet), load_preset(preset)
     prompts = load_templates(templates or row.templates)
     if row.name == DEFAULT_PRESET and model is None:
         talk.say(TINY_NOTICE)

@@ -7,8 +7,9 @@ from typing import Annotated
 
 from earthwords.errors import UsageError
 from earthwords.tasks import _options as opt
-from earthwords.tasks._evaluation import REFERRING, SEGMENTATION, TASK_NAMES, Evaluation
+from earthwords.tasks._evaluation import REFERRING, RESULTS, SEGMENTATION, TASK_NAMES, Evaluation
 from earthwords.tasks._progress import Talk
+from earthwords.tasks._sources import check_apart
 
 
 @opt.documented
@@ -53,6 +54,7 @@ def evaluate_referring(
         raise UsageError(told)
     if batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1, got {batch_size}.")
+    check_apart(out, RESULTS, {"--model": model, **{f"the list {name}": name for name in lists}})
     from earthwords.tasks._pointing import referring
 
     entries, reused = referring(

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import SourceError, UsageError, did_you_mean
+from earthwords.plaintext import read_text
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
-from earthwords.tasks._evaluation import KINDS, TASK_NAMES, Evaluation
+from earthwords.tasks._evaluation import KINDS, RESULTS, TASK_NAMES, Evaluation
 from earthwords.tasks._progress import Talk, going_on
+from earthwords.tasks._sources import check_apart
 
 if TYPE_CHECKING:
     from earthwords.data.scene_sets import SceneSet
@@ -90,6 +92,8 @@ def evaluate_scenes(
         raise UsageError("Give either --data ROOT (images) or --embeddings FOLDER, one of them.")
     if neighbours < 1 or batch_size < 1:
         raise UsageError(f"--neighbours and --batch-size must be at least 1, got {neighbours} and {batch_size}.")
+    read = {"--names": names, "--templates": templates, "--preset": preset, "--model": model}
+    check_apart(out, RESULTS, read)
     scenes = [] if data is None else _find(Path(data), sets, _names(names))
     stored = None if embeddings is None else _stored(Path(embeddings), sets, model)
 
@@ -234,7 +238,7 @@ def _names(path: Path | None) -> dict[str, str]:
     if path is None:
         return {}
     try:
-        table = json.loads(Path(path).read_text(encoding="utf-8"))
+        table = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise SourceError(f"Cannot read the class names in {path}: {error}.") from error
     if not isinstance(table, dict) or not all(isinstance(words, str) and words.strip() for words in table.values()):

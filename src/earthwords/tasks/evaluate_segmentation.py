@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from earthwords.errors import UsageError
 from earthwords.presets import DEFAULT_PRESET
 from earthwords.tasks import _options as opt
-from earthwords.tasks._evaluation import REFERRING, SEGMENTATION, TASK_NAMES, Evaluation
+from earthwords.tasks._evaluation import REFERRING, RESULTS, SEGMENTATION, TASK_NAMES, Evaluation
 from earthwords.tasks._progress import Talk
+from earthwords.tasks._sources import check_apart
 
 if TYPE_CHECKING:
     from earthwords.data.segmentation.loader import SegmentationSet
@@ -86,6 +87,8 @@ def evaluate_segmentation(
     if other is not None:
         raise UsageError(f"{SEGMENTATION} is measured on sets of its own, apart from {other}: ask for one of them.")
     talk = Talk(quiet=quiet)
+    presets = {f"the preset {name}": name for name in _split(preset)}
+    check_apart(out, RESULTS, {"--classes": classes, "--templates": templates, "--model": model, **presets})
     measured = _own(sets, classes, split, data, talk) if classes is not None else _published(sets, data, split)
     from earthwords.tasks._segmentation import Options, segmentation
     from earthwords.tasks.segment import split_bands

@@ -99,6 +99,7 @@ def expressions(
         pictures=pictures,
         workers=workers,
         overwrite=overwrite,
+        read={"classes": classes},
         settings={
             "bands": None if chosen is None else list(chosen),
             "tile_size": tile_size,

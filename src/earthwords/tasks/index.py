@@ -81,7 +81,7 @@ def index(
         Tiling(size=tile_size or max(8, overlap + 1), overlap=overlap, min_valid=min_valid)
     check_batch(batch_size)
     spec = scene_spec("", bands, gsd, None, nodata, stretch, mask)
-    sources = _sources(archive)
+    sources = _sources(archive, talk)
     if row.name == DEFAULT_PRESET and model is None:
         talk.say(TINY_NOTICE)
     with talk.download(f"loading {model or row.weights}") as report:
@@ -105,20 +105,22 @@ def index(
     return done
 
 
-def _sources(archive: list[str]) -> list[str]:
+def _sources(archive: list[str], talk: Talk) -> list[str]:
     """All rasters, local ones by their whole path.
 
     Raises:
         UsageError: a folder, a pattern or a list has none.
         SourceError: a single one is not there.
     """
-    from earthwords.geo.source import is_local_path, missing
-    from earthwords.tasks._sources import find_sources
+    from earthwords.geo.source import is_local_path, unreadable
+    from earthwords.tasks._sources import find_sources, note_own
 
     found = []
     for name in archive:
-        listed = find_sources(name)
-        if listed is None and is_local_path(name) and not os.path.exists(name):
-            raise missing(Path(name))
+        listed = find_sources(name, say=talk.say)
+        if listed is None:
+            if is_local_path(name) and not os.path.exists(name) and (error := unreadable(Path(name))) is not None:
+                raise error
+            note_own(name, talk.say)
         found += [name] if listed is None else listed
     return [os.path.abspath(source) if is_local_path(source) else source for source in found]

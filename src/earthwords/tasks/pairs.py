@@ -116,6 +116,7 @@ def pairs(
         resume=resume,
         overwrite=overwrite,
         say=talk.say,
+        read={"classes": classes},
     )
     report = job.run(lambda what, total: talk.bar(what, total, unit="parts" if what == "reading" else "images"))
     for damage in report.damaged:

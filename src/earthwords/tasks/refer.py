@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from earthwords.errors import UsageError, brief
 from earthwords.tasks import _options as opt
 from earthwords.tasks._progress import Bar, Talk
+from earthwords.tasks._sources import inputs_of
 from earthwords.tasks.segment import creation_options, scene_spec
 
 if TYPE_CHECKING:
@@ -105,10 +106,10 @@ def refer(
         overwrite=overwrite,
     )  # fmt: skip
     account = Account(on_error=on_error)
-    paths = plan_outputs(dst, probabilities=probabilities != "no", overwrite=overwrite, source=str(src))
+    inputs = inputs_of([str(src)], sentences=sentences, model=model, mask=mask)
+    paths = plan_outputs(dst, probabilities=probabilities != "no", overwrite=overwrite, inputs=inputs)
     with scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, ARRAYS).open() as scene:
-        for note in scene.notes:
-            talk.say(f"Note: {note}")
+        talk.note(*scene.notes)
         if preset == "refseg-tiny" and model is None:
             talk.say(TINY_NOTICE)
         with talk.download(f"loading {model or preset}"):

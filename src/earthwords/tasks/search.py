@@ -74,7 +74,7 @@ def search(
     """
     from earthwords.errors import UsageError
     from earthwords.inference.index import Index
-    from earthwords.inference.search_result import plan_results
+    from earthwords.inference.search_result import plan_results, read_by_search
 
     talk = Talk(quiet=quiet)
     if text is not None and words is not None:
@@ -88,6 +88,9 @@ def search(
         talk.download("loading the model") as report,
         Index.open(Path(index), model=model, device=device, offline=offline, report=report) as opened,
     ):
+        if dst is not None:
+            read = read_by_search(Path(index), sources=tuple(opened.sources), like=like, within=within, model=model)
+            plan_results(Path(dst), overwrite=overwrite, inputs=read)
         found = opened.search(
             words,
             like=like,

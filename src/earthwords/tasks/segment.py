@@ -102,15 +102,28 @@ def segment(
         >>> report.classes[0].area_m2
     """
     from earthwords.tasks._scenes import Request, many, one
-    from earthwords.tasks._sources import find_sources
+    from earthwords.tasks._sources import find_sources, inputs_of
 
     talk = Talk(quiet=quiet, verbose=verbose)
     changes = {"attention": attention, "templates": templates, "tile_size": tile_size, "overlap": overlap}
     row = adapt_preset(load_preset(preset), upsampler=upsampler, blend=blend_mode, energy=energy, **changes)
+    spec = scene_spec(src, bands, gsd, bounds, nodata, stretch, mask)
+    sources = find_sources(str(src), say=talk.say)
     request = Request(
         vocabulary=make_vocabulary(text, classes, background),
         options=_outputs(probabilities, min_area, simplify, co, overwrite),
-        spec=scene_spec(src, bands, gsd, bounds, nodata, stretch, mask),
+        spec=spec,
+        inputs=inputs_of(
+            sources or [str(src)],
+            row=row,
+            lists=[str(src)],
+            classes=classes,
+            preset=preset,
+            model=model,
+            upsampler_weights=upsampler_weights,
+            templates=templates,
+            mask=mask,
+        ),
         manner=_manner(memory, workers, cluster, resume, offline),
         cluster=cluster,
         threshold=threshold,
@@ -123,7 +136,6 @@ def segment(
             row, talk, model=model, weights=upsampler_weights, device=device, batch=batch_size, offline=offline
         )
 
-    sources = find_sources(str(src))
     if sources is not None:
         return many(request, sources, Path(dst), str(src), talk, load)
     return one(request, load, str(src), Path(dst), talk)

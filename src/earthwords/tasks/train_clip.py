@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError
 from earthwords.tasks import _options as opt
+from earthwords.tasks._sources import check_apart
 from earthwords.tasks._training import check_positive, run
 
 if TYPE_CHECKING:
@@ -142,12 +143,13 @@ def train_clip(
     from earthwords.training.batches import Sampler
     from earthwords.training.contrastive import Contrastive, Objective
     from earthwords.training.distributed import own_device
-    from earthwords.training.loop import Schedule
-    from earthwords.training.start import check_layout, start
+    from earthwords.training.loop import CHECKPOINT, LOG, Schedule
+    from earthwords.training.start import FOLDER, OPEN_CLIP, check_layout, start
 
     check_positive(batch_size=batch_size, epochs=epochs, steps=steps, lr=lr, save_frequency=save_frequency)
     check_positive(image_size=min(image_size, default=0), accum_freq=accum_freq, grad_clip_norm=grad_clip_norm)
     began, place = time.process_time(), choose_device(own_device(device))
+    check_apart(out, (CHECKPOINT, LOG, OPEN_CLIP, *FOLDER), {"the list": train_data, "--model": model})
     manifest = read_manifest(train_data)
     backbone = start(manifest, architecture=architecture, model=model, seed=seed, offline=offline).to(place)
     check_layout(backbone, layout)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError
 from earthwords.tasks import _options as opt
+from earthwords.tasks._sources import check_apart
 from earthwords.tasks._training import check_positive, run
 from earthwords.tasks.train_clip import Trained, trained
 
@@ -113,13 +114,16 @@ def train_refer(
     from earthwords.data.referring import read_referring
     from earthwords.inference.segmenter import choose_device
     from earthwords.models.adapters import checkpoint_gradients
-    from earthwords.models.refseg_load import kept, store_refseg
+    from earthwords.models.refseg_load import CARD, WEIGHTS_FILE, kept, store_refseg
     from earthwords.training.distributed import Group, own_device
+    from earthwords.training.loop import CHECKPOINT, LOG
     from earthwords.training.referring import Lesson, Referring
 
     check_positive(batch_size=batch_size, expressions=expressions, epochs=epochs, steps=steps, lr=lr)
     check_positive(save_frequency=save_frequency, val_frequency=val_frequency, grad_clip_norm=grad_clip_norm)
     began, place = time.process_time(), choose_device(own_device(device))
+    bases = {"--model": model, "--segmenter": segmenter, "--words": words}
+    check_apart(out, (CHECKPOINT, LOG, CARD, WEIGHTS_FILE), {"the list": train_data, "--val-data": val_data, **bases})
     manifest = read_referring(train_data)
     held_out = read_referring(val_data) if val_data is not None else None
     changes = {

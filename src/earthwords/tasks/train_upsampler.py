@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.errors import UsageError
 from earthwords.tasks import _options as opt
-from earthwords.tasks._sources import find_sources
+from earthwords.tasks._progress import Talk
+from earthwords.tasks._sources import Say, check_apart, find_sources
 from earthwords.tasks._training import check_positive, run
 from earthwords.tasks.segment import split_bands
 from earthwords.tasks.train_clip import Trained, trained
@@ -100,15 +102,20 @@ def train_upsampler(
         raise UsageError(f"{method} learns from one backbone, got {len(backbone)}; anyup takes several.")
     if method != "anyup" and width is not None:
         raise UsageError(f"--width is for anyup; {method} has no such choice.")
-    learned, kept = _split(images, held_out)
+    learned, kept = _split(images, held_out, Talk(quiet=quiet or os.environ.get("RANK", "0") != "0").say)
 
     import torch
 
     from earthwords.inference.segmenter import choose_device
+    from earthwords.models.weights import UPSAMPLER
     from earthwords.training.distributed import own_device
     from earthwords.training.lessons import Choices, Reading, lesson
+    from earthwords.training.loop import CHECKPOINT, LOG
     from earthwords.training.start import store_upsampler
 
+    lists = [name for name in (images, held_out) if name is not None and name.startswith("@")]
+    read = {**{f"the list {name}": name[1:] for name in lists}, **{f"the backbone {name}": name for name in backbone}}
+    check_apart(out, (CHECKPOINT, LOG, UPSAMPLER), read)
     place = choose_device(own_device(device))
     torch.manual_seed(seed)
     teachers = [_teacher(name, features, method=method, place=place, offline=offline) for name in backbone]
@@ -141,11 +148,11 @@ def train_upsampler(
     return trained(Path(out), steps, values, began, images=batch_size)
 
 
-def _split(images: str, held_out: str | None) -> tuple[list[str], list[str]]:
+def _split(images: str, held_out: str | None, say: Say) -> tuple[list[str], list[str]]:
     """Images to learn from, and held-out ones."""
-    found = find_sources(images) or [images]
+    found = find_sources(images, say=say) or [images]
     if held_out is not None:
-        return found, find_sources(held_out) or [held_out]
+        return found, find_sources(held_out, say=say) or [held_out]
     kept = found[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY] or found[1:][-1:]
     return [source for source in found if source not in set(kept)], kept
 

@@ -12,6 +12,7 @@ from earthwords.errors import UsageError
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
 from earthwords.tasks import _options as opt
 from earthwords.tasks._progress import Bar, Talk, duration
+from earthwords.tasks._sources import inputs_of
 from earthwords.tasks.segment import TINY_NOTICE, adapt_preset, creation_options, scene_spec
 
 if TYPE_CHECKING:
@@ -95,19 +96,19 @@ def upsample(
     from earthwords.inference.upsampler import Upsampler, chosen_method
     from earthwords.inference.windowed import check_batch
 
-    began, talk, dst = time.perf_counter(), Talk(quiet=quiet), Path(dst)
+    began, talk, dst, steps = time.perf_counter(), Talk(quiet=quiet), Path(dst), _Steps()
     row = adapt_preset(load_preset(preset), upsampler=None, blend=blend_mode, tile_size=tile_size, overlap=overlap)
     chosen = chosen_method(row, method or _own_method(row, model, upsampler_weights, talk))
     check_batch(batch_size)
     Account(on_error=on_error)
-    count = _count(components)
-    options, size = creation_options(co), parse_memory(memory)
+    count, options, size = _count(components), creation_options(co), parse_memory(memory)
     cog_options("float32", given=options)
-    outputs = plan_features(dst, components=count is not None, overwrite=overwrite, source=str(src))
+    read = inputs_of(
+        [str(src)], row=row, pca=pca, preset=preset, model=model, upsampler_weights=upsampler_weights, mask=mask
+    )
+    outputs = plan_features(dst, components=count is not None, overwrite=overwrite, inputs=read)
     with scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, ARRAYS).open() as opened:
-        for note in opened.notes:
-            talk.say(f"Note: {note}")
-        steps = _Steps()
+        talk.note(*opened.notes)
         if row.name == DEFAULT_PRESET and model is None:
             talk.say(TINY_NOTICE)
         with talk.download(f"loading {model or row.weights}") as report:

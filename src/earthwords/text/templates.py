@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from earthwords.errors import UsageError, brief, unknown
+from earthwords.plaintext import Unreadable, read_text
 
 OPENAI_80 = (
     "a bad photo of a {}.",
@@ -164,9 +165,9 @@ def load_templates(name: str) -> tuple[str, ...]:
     if not path.is_file():
         raise unknown("template set", name, TEMPLATES)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"Cannot read the template file {name}: {brief(error)}.") from error
+        text = read_text(path)
+    except Unreadable as error:
+        raise UsageError(f"Cannot read the template file {name}: {error}.") from error
     lines = tuple(line.strip() for line in text.splitlines() if line.strip())
     without = [brief(repr(line), most=80) for line in lines if line.count("{}") != 1]
     if not lines or without:

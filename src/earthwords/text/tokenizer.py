@@ -23,6 +23,7 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
 from earthwords.errors import WeightsError, brief
+from earthwords.plaintext import json_text
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
@@ -76,7 +77,7 @@ class ClipTokenizer:
     def save(self, folder: Path) -> None:
         """Write `vocab.json` and `merges.txt`, the files of a Hugging Face CLIP folder."""
         model = json.loads(self._bpe.to_str())["model"]
-        (folder / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False), encoding="utf-8")
+        (folder / "vocab.json").write_text(json_text(model["vocab"]), encoding="utf-8")
         lines = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
         (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(lines) + "\n", encoding="utf-8")
 

@@ -10,7 +10,8 @@ import colorsys
 from collections.abc import Sequence
 from pathlib import Path
 
-from earthwords.errors import UsageError, brief
+from earthwords.errors import UsageError, brief, printable
+from earthwords.plaintext import Unreadable, read_text, utf8
 from earthwords.types import ClassName, Colour, Vocabulary
 
 MAX_QUERIES = 1000
@@ -116,9 +117,9 @@ def read_sentences(path: str | Path) -> list[str]:
         UsageError: it cannot be read, or holds none.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"Cannot read the sentences in {path}: {brief(error)}.") from error
+        lines = read_text(path).splitlines()
+    except Unreadable as error:
+        raise UsageError(f"Cannot read the sentences in {path}: {error}.") from error
     found = [line for line in map(_tidy, lines) if line]
     if not found:
         raise UsageError(f"{path} holds no sentence; write one a line.")
@@ -128,14 +129,20 @@ def read_sentences(path: str | Path) -> list[str]:
 def read_class_file(path: str | Path, *, background: str | int | None = None) -> Vocabulary:
     """A vocabulary from a SegEarth-OV class file: one class a line, commas between synonyms."""
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        raise UsageError(f"Cannot read the class file {path}: {brief(error)}.") from error
+        lines = read_text(path).splitlines()
+    except Unreadable as error:
+        raise UsageError(f"Cannot read the class file {path}: {error}.") from error
     return parse_classes([line for line in lines if line.strip()], background=background)
 
 
 def _tidy(word: str) -> str:
-    """White space trimmed, control characters dropped: no style or vector format can hold them."""
+    """White space trimmed, control characters dropped: no style or vector format can hold them.
+
+    Raises:
+        UsageError: bytes in it are no text.
+    """
+    if utf8(word) != word:
+        raise UsageError(f"The words '{brief(printable(word), most=80)}' are not UTF-8 text; type them again.")
     return "".join(c for c in " ".join(word.split()) if c.isprintable())
 
 

@@ -16,6 +16,8 @@ from earthwords.data.engine import dedup
 from earthwords.data.engine.dedup import Hashes
 from earthwords.data.engine.records import Unit, example_of
 from earthwords.data.engine.sheet import MOST, contact_sheet
+from earthwords.geo.own import save_png
+from earthwords.plaintext import csv_cell
 
 Flags: TypeAlias = NDArray[np.bool_]
 Numbers: TypeAlias = NDArray[np.int64]
@@ -142,9 +144,8 @@ def tell_copies(copies: Copies, parts: Sequence[Path], *, table: Path, sheet: Pa
         for i in dropped.tolist():
             one, like = known[i], known[int(copies.like[i])]
             where, looks = "test set" if copies.by_test[i] else "sources", dedup.ORIENTATIONS[copies.orientation[i]]
-            writer.writerow(
-                [one["image"], one["name"], like["image"], like["name"], where, int(copies.distance[i]), looks]
-            )
+            row = one["image"], one["name"], like["image"], like["name"], where
+            writer.writerow([*map(csv_cell, row), int(copies.distance[i]), looks])
     order = dropped[np.argsort(-copies.distance[dropped], kind="stable")]
     pairs = [
         (
@@ -154,7 +155,7 @@ def tell_copies(copies: Copies, parts: Sequence[Path], *, table: Path, sheet: Pa
         )
         for i in order[:MOST].tolist()
     ]
-    contact_sheet(pairs).save(sheet)
+    save_png(contact_sheet(pairs), sheet, kind="duplicates")
 
 
 def _rows(pairs: dedup.Pairs) -> Iterator[tuple[int, int, int, int]]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,16 +25,21 @@ from numpy.typing import NDArray
 from earthwords.data.engine import records, shards
 from earthwords.data.engine.copies import Copies, Finds, Search, find_copies, read_parts, tell_copies
 from earthwords.data.engine.pool import in_order
+from earthwords.data.engine.readers._common import read_for
 from earthwords.data.engine.records import READERS, Recipe, Unit
 from earthwords.data.engine.statistics import PairsReport, Tally
 from earthwords.errors import OutputError, SourceError, UsageError
-from earthwords.geo.outputs import check_output, locked, parents_made_for, writing
+from earthwords.geo.inputs import Inputs
+from earthwords.geo.outputs import check_no_others, check_output, locked, parents_made_for, writing
+from earthwords.plaintext import write_json
 from earthwords.plugins import load, names
 
 UNIT = 64
 """Images a worker examines at once, and a part of the journal holds."""
 REPORT = "report.json"
 PLAN = "plan.txt"
+_TILE = re.compile(r"\d{9}\.jpg")
+_OURS = re.compile(r"pairs-\d{6}\.tar|report\.(json|md)|duplicates\.(csv|png)")
 
 Tick = Callable[[float], None]
 
@@ -53,6 +59,8 @@ class Job:
     resume: bool = True
     overwrite: bool = False
     say: Callable[[str], None] = field(default=lambda sentence: None)
+    read: Mapping[str, Path | None] = field(default_factory=dict)
+    """Option to another file that is read."""
 
     def run(self, bar: Callable[[str, int], Any]) -> PairsReport:
         """Do it.
@@ -69,6 +77,7 @@ class Job:
         sink = shards.sink_of(self.dst)
         self._check_destination()
         units = self._units()
+        self._check_inputs(units)
         with parents_made_for(self.dst), writing(self.dst):
             journal = self._journal
             journal.mkdir(parents=True, exist_ok=True)
@@ -117,8 +126,31 @@ class Job:
                 raise UsageError(f"{self.dst} exists; pass --overwrite (overwrite=True) to replace it.")
             if found and REPORT not in found:
                 raise UsageError(f"{self.dst} holds other files; choose another folder.")
+            check_no_others(self.dst, _OURS)
             return
         check_output(self.dst, overwrite=self.overwrite)
+        for folder in self._folders():
+            check_no_others(folder, _TILE)
+        there = next((path for path in (*self._beside(), *self._folders()) if path.exists()), None)
+        if there is not None and not self.overwrite and not (self._journal / PLAN).exists():
+            raise UsageError(f"{there} exists; pass --overwrite (overwrite=True) to replace it.")
+
+    def _beside(self) -> list[Path]:
+        """Files that are written beside a single one."""
+        names = (REPORT, "report.md", "duplicates.csv", "duplicates.png")
+        return [self.dst.with_name(self._side(name)) for name in names] if self.dst.suffix else []
+
+    def _folders(self) -> list[Path]:
+        """Folders that are there and will be replaced with all that is in them."""
+        name = shards.images_folder(self.dst) if self.dst.suffix == ".jsonl" else self.dst.name
+        return [folder for folder in (self.dst.with_name(name),) if folder.is_dir()]
+
+    def _check_inputs(self, units: Sequence[Unit]) -> None:
+        """Refuse to replace anything that is read."""
+        sources = [str(path) for path in (*self.sources, *self.tests)]
+        read = read_for(item for unit in units for item in unit.items)
+        inputs = Inputs(listed=[*sources, *read], others={f"--{name}": path for name, path in self.read.items()})
+        inputs.check([self.dst, *self._beside()], folders=self._folders())
 
     def _units(self) -> list[Unit]:
         """All images, in order: sources, then test sets."""
@@ -178,9 +210,9 @@ class Job:
         """Where results are written first; what belongs to other results goes."""
         out, plan = journal / "out", journal / PLAN
         told = hashlib.sha256(np.packbits(kept).tobytes() + b"".join(_tail(p) for p in sorted(journal.glob("parts/*"))))
-        if not plan.exists() or plan.read_text() != told.hexdigest():
+        if not plan.exists() or plan.read_text(encoding="utf-8") != told.hexdigest():
             shutil.rmtree(out, ignore_errors=True)
-            plan.write_text(told.hexdigest())
+            plan.write_text(told.hexdigest(), encoding="utf-8")
         out.mkdir(exist_ok=True)
         return out
 
@@ -224,7 +256,7 @@ class Job:
     def _tell(self, out: Path, report: PairsReport, copies: Copies, parts: Sequence[Path]) -> None:
         """Write the report, in which there is no clock, so that equal input makes equal bytes, and the duplicates."""
         told = {key: value for key, value in report.as_json().items() if key not in ("seconds", "output")}
-        (out / self._side(REPORT)).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(out / self._side(REPORT), told)
         (out / self._side("report.md")).write_text(report.markdown(), encoding="utf-8")
         if copies.dropped.any():
             tell_copies(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import json
 import os
+import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from functools import partial
@@ -23,17 +23,21 @@ from earthwords.data.engine.listed import ExpressionsReport, ExpressionTally
 from earthwords.data.engine.outlines import _of_boxes
 from earthwords.data.engine.pictures import is_raster, jpeg, read_rgb
 from earthwords.data.engine.pool import in_order
-from earthwords.data.engine.readers._common import How, Item
+from earthwords.data.engine.readers._common import How, Item, read_for
 from earthwords.data.engine.records import READERS
 from earthwords.data.engine.things import Ids, Marked
 from earthwords.errors import SourceError, UsageError
+from earthwords.geo.inputs import Inputs
 from earthwords.geo.output_sets import output_set
-from earthwords.geo.outputs import check_output, staging
+from earthwords.geo.outputs import check_no_others, check_output, staging
+from earthwords.geo.own import save_png
+from earthwords.plaintext import json_text
 from earthwords.plugins import load, names
 
 OUTLINES = "earthwords.data.engine.outlines"
 UNIT = 8
 """Images that a worker is given at once."""
+_OURS = re.compile(r"\d{6}\.(png|jpg)")
 PUBLISHED = ("rrsisd", "refsegrs", "risbench")
 
 
@@ -79,6 +83,8 @@ class Listing:
     overwrite: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
     """For the report."""
+    read: Mapping[str, Path | None] = field(default_factory=dict)
+    """Option to another file that is read."""
 
     def run(self, bar: Callable[[str, int], Any]) -> ExpressionsReport:
         """Do it.
@@ -100,7 +106,10 @@ class Listing:
             for path in everything:
                 if path.exists() and not (self.overwrite or half.owns(path)):
                     raise UsageError(f"{path} exists; pass --overwrite (overwrite=True) to replace it.")
+            for folder in self._folders():
+                check_no_others(folder, _OURS)
             units = [unit for source in self.sources for unit in self._units(source)]
+            self._check_inputs([item for _, items in units for item in items])
             with staging(self.dst, overwrite=self.overwrite or half.owns(self.dst)) as stage:
                 self._write(stage, units, tally, bar)
                 if not tally.images:
@@ -120,6 +129,12 @@ class Listing:
             "pictures": self.pictures, **vars(self.telling.how), **self.settings,
         }  # fmt: skip
         return {name: str(value) for name, value in told.items()}
+
+    def _check_inputs(self, items: Sequence[Item]) -> None:
+        """Refuse to replace anything that is read."""
+        listed = [*map(str, self.sources), *read_for(items)]
+        inputs = Inputs(listed=listed, others={f"--{name}": path for name, path in self.read.items()})
+        inputs.check([self.dst, self._sheet], folders=self._folders())
 
     def _folders(self) -> tuple[Path, Path]:
         return tuple(self.dst.with_name(f"{self.dst.stem}_{what}") for what in ("masks", "images"))  # type: ignore[return-value]
@@ -161,7 +176,7 @@ class Listing:
                         (tiles / f"{number:06d}.jpg").write_bytes(sheet.tile)
                     (masks / f"{number:06d}.png").write_bytes(sheet.mask)
                     line = {"image": image, "mask": f"{masks.name}/{number:06d}.png", **sheet.line}
-                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                    file.write(json_text(line) + "\n")
                 tick(1)
 
         for folder in (masks, tiles):
@@ -178,7 +193,7 @@ class Listing:
             return (stage if Path(path).parts[0] in made else self.dst.parent) / path
 
         chosen = drawn.choose(stage / self.dst.name, self.pictures, seed=self.telling.seed)
-        drawn.sheet(place, chosen).save(stage / self._sheet.name)
+        save_png(drawn.sheet(place, chosen), stage / self._sheet.name, kind="pictures")
 
     def _move(self, stage: Path) -> None:
         """All to their places but the list, which follows when the stage is left."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +12,7 @@ from earthwords.data.engine.annotated import Annotated
 from earthwords.data.engine.pictures import read_rgb
 from earthwords.data.engine.readers._common import How, Item
 from earthwords.errors import EarthwordsError, SourceError
+from earthwords.plaintext import json_text
 from earthwords.plugins import load
 from earthwords.types import Window
 
@@ -51,14 +51,14 @@ def examine(recipe: Recipe, unit: Unit) -> list[str]:
     for item in unit.items:
         try:
             lines += [
-                json.dumps(_record(recipe, replace(e, bands=recipe.how.bands), unit.test), ensure_ascii=False)
+                json_text(_record(recipe, replace(e, bands=recipe.how.bands), unit.test))
                 for e in reader.load(item, recipe.how)
             ]
         except EarthwordsError as error:
             if recipe.on_error == "stop":
                 raise SourceError(f"{error} (--on-error skip leaves such images out.)") from error
             told = {"name": item.name, "set": item.set, "image": item.image, "error": str(error)}
-            lines.append(json.dumps(told, ensure_ascii=False))
+            lines.append(json_text(told))
     return lines
 
 

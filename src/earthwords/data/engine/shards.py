@@ -7,7 +7,6 @@ and yields the number of images written. What lies in `out` already is whole and
 from __future__ import annotations
 
 import io
-import json
 import os
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ from earthwords.data.engine.pictures import jpeg
 from earthwords.data.engine.pool import in_order
 from earthwords.data.engine.records import example_of
 from earthwords.errors import UsageError
+from earthwords.plaintext import json_text, utf8
 
 Record: TypeAlias = dict[str, Any]
 Batch: TypeAlias = tuple[int, Sequence[Record]]
@@ -60,8 +60,8 @@ def _write_shard(out: Path, numbered: tuple[int, Batch]) -> int:
             told = {key: record[key] for key in ("name", "set", "size", "boxes", "classes", "captions")}
             contents = {
                 "jpg": jpeg(example_of(record)),
-                "json": json.dumps(told, ensure_ascii=False).encode(),
-                "txt": "\n".join(record["captions"]).encode(),
+                "json": json_text(told).encode(),
+                "txt": utf8("\n".join(record["captions"])).encode(),
             }
             for member in MEMBERS:
                 about = tarfile.TarInfo(f"{first + i:09d}.{member}")  # its time is 0, its owner nobody
@@ -115,7 +115,7 @@ def write_manifest(out: Path, batches: Iterable[Batch], options: Options) -> Ite
             for record, image in zip(records, images, strict=True):
                 where = image or os.path.relpath(record["image"], options.dst.parent)
                 line = {"image": Path(where).as_posix(), "set": record["set"], "captions": record["captions"]}
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                file.write(json_text(line) + "\n")
             yield len(records)
     _finish(unfinished, path)
 

@@ -66,7 +66,7 @@ def make_fake(name: str, folder: Path) -> dict[str, Labels]:
         _save(folder / path, Image.fromarray(np.full((9, 7), 13 + number, np.uint8)))
     for path, text in fake.texts.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text)
+        (folder / path).write_text(text, encoding="utf-8")
     return truths
 
 

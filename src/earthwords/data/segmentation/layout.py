@@ -11,6 +11,7 @@ from pathlib import Path
 
 from earthwords.data.segmentation.spec import Layout
 from earthwords.errors import SourceError, UsageError, brief
+from earthwords.plaintext import read_text
 
 DEPTH = 2
 """Folders that may lie between the folder given and the one where the patterns begin."""
@@ -169,7 +170,7 @@ def _listed(root: Path, patterns: Sequence[str]) -> set[str]:
     for pattern in patterns:
         for path, _ in _walk(root, tuple(pattern.split("/")), {}):
             try:
-                lines = path.read_text(encoding="utf-8-sig").split()
+                lines = read_text(path).split()
             except (OSError, ValueError) as error:
                 raise SourceError(f"Cannot read the list {path}: {brief(error)}.") from error
             return {re.sub(r"\.(png|jpe?g|tiff?)$", "", line.rsplit("/", 1)[-1], flags=re.I) for line in lines}

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from earthwords.errors import SourceError, brief
+from earthwords.plaintext import json_text
 
 MANIFEST = "earthwords.json"
 
@@ -38,8 +39,8 @@ class Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write it into the folder; equal sets have equal bytes."""
-    lines = ",\n".join(json.dumps(asdict(entry), ensure_ascii=False) for entry in manifest.items)
-    head = json.dumps({"set": manifest.set, "split": manifest.split}, ensure_ascii=False)[1:-1]
+    lines = ",\n".join(json_text(asdict(entry)) for entry in manifest.items)
+    head = json_text({"set": manifest.set, "split": manifest.split})[1:-1]
     (folder / MANIFEST).write_text(f'{{{head}, "items": [\n{lines}\n]}}\n', encoding="utf-8")
 
 

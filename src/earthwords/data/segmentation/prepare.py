@@ -29,6 +29,7 @@ from earthwords.data.segmentation.reports import Prepared
 from earthwords.data.segmentation.spec import IGNORED, DatasetSpec
 from earthwords.data.segmentation.tiles import cut, tiles
 from earthwords.errors import SourceError, UsageError
+from earthwords.geo.inputs import Inputs
 from earthwords.geo.outputs import locked, parents_made_for, writing
 
 Bar = Callable[[str, int], AbstractContextManager[Any]]
@@ -73,6 +74,7 @@ def prepare_set(
     if (there := _prepared_before(spec, dst, journal, overwrite=overwrite)) is not None:
         return _report(spec, dst, there, made=0, skipped=(), images=len({e.source for e in there.items}), began=began)
     files = _files(spec, src, partial=partial)
+    Inputs(listed=[str(path) for pair in files.pairs for path in (pair.image, pair.labels)]).check((), folders=[dst])
     with parents_made_for(dst), writing(dst):
         journal.mkdir(parents=True, exist_ok=True)
         with locked(journal) as free:
@@ -186,10 +188,10 @@ def _run(
     """Do what is not done yet; number of items made, and all entries by original."""
     job = journal / "job.json"
     told = json.dumps(_fingerprint(spec, work))
-    if not job.is_file() or job.read_text() != told:
+    if not job.is_file() or job.read_text(encoding="utf-8") != told:
         for old in ("set", "done.jsonl"):
             _remove(journal / old)
-        job.write_text(told)
+        job.write_text(told, encoding="utf-8")
     for pattern in (spec.prepared.images[0], spec.prepared.labels[0]):
         _place(journal / "set", pattern, "x").parent.mkdir(parents=True, exist_ok=True)
     entries = {name: found for name, found in _done(journal).items() if name in {w.found.name for w in work}}

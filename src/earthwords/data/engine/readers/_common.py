@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from earthwords import plaintext
 from earthwords.data.engine.annotated import Annotated, Boxes, cut, no_boxes
 from earthwords.data.engine.pictures import SUFFIXES, is_image, size_of
 from earthwords.errors import SourceError, UsageError, brief
@@ -55,6 +56,15 @@ class How:
     """Of a published set of expressions; None: all of it."""
 
 
+def read_for(items: Iterable[Item]) -> list[str]:
+    """The files that images are read from, and those of their annotations, as far as a reader names them."""
+    found: set[str] = set()
+    for item in items:
+        note = item.note[0] if isinstance(item.note, tuple) and item.note else item.note
+        found |= {item.image, str(note)} if isinstance(note, (str, Path)) else {item.image}
+    return sorted(found)
+
+
 def renamed(said: str, how: How, *, listed: bool = False) -> str:
     """The words for a class; empty: it is left out.
 
@@ -84,9 +94,9 @@ def annotated(item: Item, boxes: Boxes, said: Sequence[str], how: How, *, tile: 
 def read_text(path: str | Path) -> str:
     """A text file. Raises `SourceError`."""
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"Cannot read {path} ({brief(error)}).") from error
+        return plaintext.read_text(path, most=None)
+    except plaintext.Unreadable as error:
+        raise SourceError(f"Cannot read {path} ({error}).") from error
 
 
 def read_json(path: str | Path) -> Any:

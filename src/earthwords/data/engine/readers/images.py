@@ -10,6 +10,7 @@ from earthwords.data.engine.annotated import Annotated, no_boxes
 from earthwords.data.engine.pictures import SUFFIXES, size_of
 from earthwords.data.engine.readers._common import How, Item, files_of, read_text, set_name
 from earthwords.errors import SourceError, brief
+from earthwords.geo.own import wrote
 
 
 def fits(source: Path) -> bool:
@@ -25,6 +26,8 @@ def items(source: Path, how: How) -> Iterator[Item]:
         yield Item(name=source.stem, set=set_name(source.parent), image=str(source))
     else:
         for path in files_of(source, *SUFFIXES):
+            if wrote(path):  # a contact sheet, a map
+                continue
             yield Item(name=str(path.relative_to(source).with_suffix("")), set=set_name(source), image=str(path))
 
 
@@ -35,7 +38,7 @@ def load(item: Item, how: How) -> Iterator[Annotated]:
 
 
 def _listed(source: Path) -> Iterator[Item]:
-    for number, line in enumerate(read_text(source).splitlines(), 1):
+    for number, line in enumerate(read_text(source).split("\n"), 1):
         if not line.strip():
             continue
         try:

@@ -1,0 +1,68 @@
+"""What is wrong with a path, in words: the reason that the system gives is often not the one that helps."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def trouble(path: str | Path) -> str | None:
+    """Why no file can be read at `path`, to follow its name in a sentence; None: one can.
+
+    Only regular files count: a pipe or a device would be waited for without end.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        return _unreachable(Path(path), error)
+    except ValueError:  # NUL, or text that is none
+        return "is not a possible path"
+    if not stat.S_ISREG(mode):
+        kind = next((words for test, words in _KINDS if test(mode)), "something else")
+        return f"is {kind}, not a file"
+    return None if os.access(path, os.R_OK) else "may not be read (permission denied)"
+
+
+def utf8_name(path: str | Path) -> str:
+    """A path as GDAL takes it, which is UTF-8 everywhere; Python may have read it in another way (`LC_ALL=C`).
+
+    Raises:
+        UnicodeError: it is not UTF-8 text.
+    """
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return os.fsencode(path).decode("utf-8")
+    return str(path)
+
+
+def _unreachable(path: Path, error: OSError) -> str:
+    """Why the system cannot tell anything about a path."""
+    if error.errno == errno.ENAMETOOLONG:
+        return "is too long for a path"
+    if error.errno == errno.ELOOP:
+        return "is a link that leads in a circle"
+    if error.errno == errno.EACCES:
+        closed = next((str(p) for p in reversed(path.parents) if not os.access(p, os.X_OK)), str(path.parent))
+        return f"cannot be reached: the folder {closed} may not be entered (permission denied)"
+    if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+        return f"cannot be reached ({(error.strerror or str(error)).lower()})"
+    if path.is_symlink():
+        return f"is a link to {os.readlink(path)}, which does not exist"
+    for parent in reversed(path.parents):
+        if parent.is_symlink() and not parent.exists():
+            return f"does not exist: {parent} is a link to {os.readlink(parent)}, which does not exist"
+        if parent.exists() and not parent.is_dir():
+            return f"does not exist: {parent} is a file, not a folder"
+    return "does not exist"
