@@ -214,6 +214,7 @@ def scenes(out: Path, count: int) -> Iterator[Line]:
                 "set": name,
                 "mask": os.path.relpath(mask, out),
                 "classes": classes,
+                "rendered": True,
             }
 
 
@@ -238,7 +239,7 @@ def crops(out: Path, listed: list[Line], name: str, count: int) -> Iterator[Line
     for text in (folder / "pairs.jsonl").read_text().splitlines():
         line = json.loads(text)
         image = os.path.relpath(folder / line["image"], out)
-        yield {"image": image, "set": f"{name}-crops", "captions": line["captions"]}
+        yield {"image": image, "set": f"{name}-crops", "captions": line["captions"], "rendered": name == "scenes"}
 
 
 def unseen(data: Path, out: Path, listed: list[Line]) -> list[Line]:

@@ -44,7 +44,7 @@ def micro(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def segmenter(micro: Path) -> Segmenter:
     """The toy model with small windows."""
-    row = replace(SEGMENT_PRESETS["tiny"], name="micro", tile_size=64, overlap=32)
+    row = replace(SEGMENT_PRESETS["tiny"], name="micro", tile_size=64, overlap=32, blend="mean")
     return Segmenter.from_preset(row, model=micro, device="cpu")
 
 

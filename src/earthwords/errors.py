@@ -1,4 +1,6 @@
-"""Every error a user can meet: one sentence saying what was wrong, the value, and what to do next.
+"""Every error a user can meet, and the kind of note that may become one.
+
+A sentence says what was wrong, the value, and what to do next.
 
 `exit_code` is what the command line returns: 2 for wrong use, 1 for a failure while working.
 """
@@ -36,6 +38,12 @@ class OutputError(EarthwordsError):
 
 class WeightsError(EarthwordsError):
     """A checkpoint is missing, of the wrong shape, incomplete, or unsafe to load."""
+
+
+class Caution(str):
+    """A note that a result means little, or less than it seems; `--strict` makes an error of it."""
+
+    __slots__ = ()
 
 
 def did_you_mean(value: str, known: Iterable[str]) -> str:

@@ -53,7 +53,8 @@ class SegmentPreset:
     overlap: int = 112
     """Pixels that neighbouring windows share."""
     blend: str = "mean"
-    """Weight of a pixel where windows overlap: `mean` (all windows alike, as in the papers), `linear` or `cosine`."""
+    """Weight of a pixel where windows overlap: `mean` (all windows alike, as in the papers), `linear`, `cosine` or
+    `tukey` (flat in the middle, less towards the borders)."""
     gsd: tuple[float, float] | None = None
     """Ground sample distances (finest, coarsest), metres, the weights were trained on. A finer scene is
     worked on at the finest, unless `--gsd` says otherwise; None works at the scene's own."""
@@ -154,6 +155,7 @@ TINY = SegmentPreset(
     templates="aerial",
     logit_scale=14.0,
     gsd=(0.25, 4.0),
+    blend="tukey",
     note="embedded in the package, works offline; see docs/models/tiny.md",
 )
 
@@ -191,6 +193,8 @@ class ReferPreset:
     """The dual encoder: SigLIP's weights likewise, or a CLIP of `models.weights.WEIGHTS`."""
     weights: str | None = None
     """A folder that `train refer` wrote; None: nobody publishes trained weights."""
+    gsd: tuple[float, float] | None = None
+    """Ground sample distances (finest, coarsest), metres, it was trained on; None: nobody knows."""
     lora_rank: int = 16
     lora_alpha: int = 16
     lora_dropout: float = 0.1
@@ -258,6 +262,7 @@ REFSEG_TINY = replace(
     segmenter=None,
     words="tiny",
     weights="refseg-tiny",
+    gsd=(0.25, 4.0),
     lora_dropout=0.0,
     learn_calibration=True,
     padding="longest",

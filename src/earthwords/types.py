@@ -198,13 +198,25 @@ class ClassName:
     """One class that the user asked for."""
 
     names: tuple[str, ...]
-    """Synonyms; the first one is the class's title."""
+    """Synonyms as they were typed; the first one is the class's title."""
     colour: Colour
     """RGB, 0..255."""
+    read_as: tuple[str, ...] = ()
+    """What the model reads instead of the names: a translation, or what a background consists of."""
 
     @property
     def title(self) -> str:
         return self.names[0]
+
+    @property
+    def queries(self) -> tuple[str, ...]:
+        """What the model reads."""
+        return self.read_as or self.names
+
+    @property
+    def described(self) -> str:
+        """The names, and in brackets what they are read as where that differs."""
+        return ",".join(self.names) + (f" ({','.join(self.read_as)})" if self.read_as else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,13 +236,13 @@ class Vocabulary:
 
     @property
     def queries(self) -> tuple[str, ...]:
-        """All synonyms of all classes, class after class."""
-        return tuple(name for c in self.classes for name in c.names)
+        """What the model reads: all synonyms of all classes, class after class."""
+        return tuple(query for c in self.classes for query in c.queries)
 
     @property
     def query_class(self) -> NDArray[np.int64]:
         """`(query,)`: the class each query belongs to."""
-        return np.repeat(np.arange(len(self.classes)), [len(c.names) for c in self.classes])
+        return np.repeat(np.arange(len(self.classes)), [len(c.queries) for c in self.classes])
 
     @property
     def nodata(self) -> int:
@@ -311,6 +323,8 @@ class ClassReport:
     """Mean probability where this class was chosen; None where it was nowhere."""
     polygons: int | None
     """None when no polygons were made."""
+    undecided: float | None = None
+    """Share of these pixels, 0..1, whose second best class is nearly as probable; None where nobody knows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -325,8 +339,13 @@ class SceneReport:
     """Of all pixels, 0..1."""
     settings: dict[str, str]
     notes: tuple[str, ...]
+    """What was assumed, and what is known of the result's worth."""
     seconds: dict[str, float]
     """Wall time: loading, segmenting, finishing, total."""
+    undecided_share: float | None = None
+    """Of the pixels with a label, 0..1: those whose two best classes are close; None where nobody knows."""
+    undecided_margin: float | None = None
+    """What close means: `(first - second) / (first + second)` of their probabilities is below this."""
     failures: tuple[str, ...] = ()
     """What could not be read or computed and was left out, where that was allowed."""
 
@@ -389,11 +408,13 @@ class BatchReport:
     file: Path
     """Where the same is written down."""
     scenes: tuple[dict[str, Any], ...]
-    """Source, status (done, before: by an earlier run, failed), seconds, reason, outputs."""
+    """Source, status (done, before: by an earlier run, failed), seconds, reason, outputs, notes."""
     seconds: float
     """Wall time."""
     left_out: tuple[str, ...] = ()
     """What lies among the scenes and is none: outputs of earlier runs."""
+    notes: tuple[str, ...] = ()
+    """What is known of the worth of the scenes that were done now, those that are alike together."""
 
     @property
     def exit_code(self) -> int:
@@ -436,6 +457,8 @@ class IndexReport:
     """Tiles that this run made vectors of."""
     seconds: float
     """Wall time."""
+    notes: tuple[str, ...] = ()
+    """What is known of the worth of these vectors."""
 
     @property
     def exit_code(self) -> int:

@@ -26,7 +26,7 @@ from tests.conftest import HEIGHT, TRANSFORM, WIDTH
 from tests.micro import patchwork
 
 WORDS = ["building,roof", "road", "water", "trees"]
-MICRO = replace(SEGMENT_PRESETS["tiny"], name="micro", tile_size=64, overlap=32)
+MICRO = replace(SEGMENT_PRESETS["tiny"], name="micro", tile_size=64, overlap=32, blend="mean")
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_windows_may_be_blended_by_weight(
     micro: Path, segmenter: Segmenter, whole: SegmentationResult, scene_file: Path
 ) -> None:
     """Seams lie where windows begin and end; weights that fall towards the border hide them."""
-    for blend in ("linear", "cosine"):
+    for blend in ("linear", "cosine", "tukey"):
         other = Segmenter(replace(MICRO, blend=blend), segmenter.encoder)
         found = other.predict(scene_file, WORDS)
         assert found.tags["EARTHWORDS_BLEND"] == blend
@@ -327,7 +327,7 @@ def test_tags_tell_how_it_was_made(whole: SegmentationResult, scene_file: Path, 
 
 def test_a_preset_of_ones_own(micro: Path, scene_file: Path, tmp_path: Path, whole: SegmentationResult) -> None:
     file = tmp_path / "mine.toml"
-    file.write_text(f'base = "tiny"\nweights = "{micro.as_posix()}"\ntile_size = 64\noverlap = 32\n')
+    file.write_text(f'base = "tiny"\nweights = "{micro.as_posix()}"\ntile_size = 64\noverlap = 32\nblend = "mean"\n')
     found = Segmenter.from_preset(str(file), device="cpu").predict(scene_file, WORDS)
     same(found, whole)
     assert found.tags["EARTHWORDS_PRESET"] == "mine"

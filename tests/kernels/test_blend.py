@@ -11,7 +11,13 @@ from earthwords.errors import UsageError
 from earthwords.kernels import blend
 
 
-@pytest.mark.parametrize("mode", ["linear", "cosine"])
+def tukey_window(place: float) -> float:
+    """Tukey's window with half of it tapered, at a place of 0..1, as textbooks write it."""
+    distance = min(place, 1 - place)
+    return 1.0 if distance >= 0.25 else 0.5 * (1 - math.cos(math.pi * distance / 0.25))
+
+
+@pytest.mark.parametrize("mode", ["linear", "cosine", "tukey"])
 @pytest.mark.parametrize("shape", [(7, 10), (1, 224), (96, 5)])
 def test_weights(mode: str, shape: tuple[int, int]) -> None:
     """Every pixel by the formula; never 0, so that no pixel is lost."""
@@ -21,6 +27,7 @@ def test_weights(mode: str, shape: tuple[int, int]) -> None:
     one = {
         "linear": lambda i, n: min(i + 0.5, n - i - 0.5) / (n / 2),
         "cosine": lambda i, n: math.sin(math.pi * (i + 0.5) / n) ** 2,
+        "tukey": lambda i, n: tukey_window((i + 0.5) / n),
     }[mode]
     expected = [[one(y, shape[0]) * one(x, shape[1]) for x in range(shape[1])] for y in range(shape[0])]
     torch.testing.assert_close(found, torch.tensor(expected))
@@ -28,7 +35,7 @@ def test_weights(mode: str, shape: tuple[int, int]) -> None:
 
 def test_mean_has_no_weights() -> None:
     assert blend.window_weights("mean", (4, 5)) is None
-    assert blend.MODES == ("mean", "linear", "cosine")
+    assert blend.MODES == ("mean", "linear", "cosine", "tukey")
 
 
 def test_unknown_mode() -> None:

@@ -258,7 +258,10 @@ def test_what_cannot_be(
         (["--memory", "lots"], "The memory is a size such as 2GiB or 1500MB, not 'lots'"),
         (["--memory", "1MB"], "of memory, 1 MiB were given; give more by --memory"),
         (["--workers", "0"], "At least one worker must do the work, got 0"),
-        (["--blend-mode", "max"], 'Invalid value "max" for --blend-mode. Choose from: "mean", "linear", "cosine".'),
+        (
+            ["--blend-mode", "max"],
+            'Invalid value "max" for --blend-mode. Choose from: "mean", "linear", "cosine", "tukey".',
+        ),
         (["--energy", "1.5"], "a share above 0 and up to 1, got 1.5"),
         (["--on-error", "ignore"], "Choose from"),
     ],

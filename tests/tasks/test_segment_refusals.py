@@ -147,7 +147,7 @@ def test_wrong_options(segment: Segment, scene_file: Path, tmp_path: Path, optio
     [
         ({"attention": "clearclp"}, "Unknown attention 'clearclp'. Did you mean 'clearclip'?"),
         ({"upsampler": "simfeatupp"}, "Unknown upsampler 'simfeatupp'. Did you mean 'simfeatup'?"),
-        ({"blend_mode": "max"}, "Unknown blend mode 'max'. Known: cosine, linear, mean."),
+        ({"blend_mode": "max"}, "Unknown blend mode 'max'. Known: cosine, linear, mean, tukey."),
         ({"probabilities": "int8"}, "Probabilities are one of no, uint8, float32"),
     ],
 )

@@ -126,7 +126,7 @@ def test_a_part_with_the_components_of_the_whole(upsample: Upsample, scene_file:
 
 
 def test_a_picture_has_three_different_panels(upsample: Upsample, scene_file: Path, tmp_path: Path) -> None:
-    assert upsample(scene_file, tmp_path / "p.png").code == 0
+    assert upsample(scene_file, tmp_path / "p.png", "--blend-mode", "mean").code == 0
     assert names(tmp_path) == {"p.png"}
     with Image.open(tmp_path / "p.png") as picture:
         pixels = np.asarray(picture.convert("RGB")).astype(int)

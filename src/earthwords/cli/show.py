@@ -18,6 +18,12 @@ def show(result: Any) -> None:
     if isinstance(result, SceneReport):
         console.print(f"{printable(result.source)}: {result.seconds['total']:.1f} s", soft_wrap=True)
         console.print(_scene_table(result))
+        if result.undecided_share is not None:
+            console.print(
+                f"Undecided: {result.undecided_share:.1%} of the map (the two best classes within "
+                f"{result.undecided_margin:g} of what they share).",
+                soft_wrap=True,
+            )
         return
     title, columns, rows = result.table()
     console.print(printable(title), soft_wrap=True)
@@ -29,7 +35,7 @@ def show(result: Any) -> None:
 
 def _scene_table(report: SceneReport) -> Table:
     measured = any(c.area_m2 is not None for c in report.classes)
-    columns = ["class", "share", "area" if measured else "pixels", "mean score", "polygons"]
+    columns = ["class", "share", "area" if measured else "pixels", "mean score", "undecided", "polygons"]
     table = Table(*columns)
     for row in report.classes:
         table.add_row(
@@ -37,6 +43,7 @@ def _scene_table(report: SceneReport) -> Table:
             f"{row.share:.1%}",
             _area(row.area_m2) if row.area_m2 is not None else f"{row.pixels:,}",
             "-" if row.mean_score is None else f"{row.mean_score:.2f}",
+            "-" if row.undecided is None else f"{row.undecided:.1%}",
             "-" if row.polygons is None else f"{row.polygons:,}",
         )
     return table

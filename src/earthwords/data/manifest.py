@@ -2,6 +2,7 @@
 
     {"image": "a.jpg", "set": "aid", "captions": ["two planes ..."], "label": "airport"}
     {"image": "b.jpg", "set": "town", "mask": "b.png", "classes": {"0": "building,roof", "1": "road"}}
+    {"image": "c.png", "set": "scenes", "mask": "c_mask.png", "classes": {"0": "ship"}, "rendered": true}
 
 Paths are relative to the file. `set` names the group whose labels, or classes, belong together:
 a picture is told apart from the labels of its own set only. In `classes` a mask value whose names
@@ -25,6 +26,7 @@ from PIL import Image
 
 from earthwords.errors import SourceError, UsageError
 from earthwords.plaintext import Unreadable, read_text
+from earthwords.text.known_words import KnownWords, count_words
 
 IGNORE = 255
 """Index of a pixel that no loss looks at."""
@@ -42,6 +44,8 @@ class Example:
     """Index in `Manifest.labels[set]`."""
     mask: NDArray[np.uint8] | None = None
     """`(row, col)`: index in `Manifest.classes[set]`, or `IGNORE`."""
+    rendered: bool = False
+    """No real picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +63,18 @@ class Manifest:
         """Every caption and every name, for a tokenizer to learn from."""
         names = [n for table in (self.labels, self.classes) for groups in table.values() for g in groups for n in g]
         return [c for e in self.examples for c in e.captions] + names
+
+    def words(self) -> KnownWords:
+        """In how many pictures each word and each name stands; of classes, where the mask has them."""
+        return count_words((e.captions, self._names(e), e.rendered) for e in self.examples)
+
+    def _names(self, example: Example) -> list[str]:
+        """Of the label of an example and of the classes that its mask has."""
+        found = [] if example.label is None else [self.labels[example.set][example.label]]
+        if example.mask is not None:
+            classes = self.classes[example.set]
+            found += [classes[i] for i in np.unique(example.mask) if i < len(classes)]
+        return [name for names in found for name in names]
 
     @property
     def digest(self) -> str:
@@ -161,7 +177,14 @@ def _example(
         mask = table[raw]
     name = str(line["set"])
     label = labels[name].index(_names(str(line["label"]))) if "label" in line else None
-    return Example(image=image, set=name, captions=tuple(line.get("captions", ())), label=label, mask=mask)
+    return Example(
+        image=image,
+        set=name,
+        captions=tuple(line.get("captions", ())),
+        label=label,
+        mask=mask,
+        rendered=bool(line.get("rendered")),
+    )
 
 
 def _pixels(path: Path, mode: str | None) -> NDArray[np.uint8]:

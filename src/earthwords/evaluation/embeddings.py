@@ -56,6 +56,10 @@ class Stored:
     fingerprint: str
     """Hash of the files."""
 
+    def notes(self, task: str) -> tuple[str, ...]:
+        """Nothing: whose words these vectors are is not known."""
+        return ()
+
     @property
     def about(self) -> dict[str, Any]:
         """Nothing is known of how they came about."""

@@ -55,6 +55,9 @@ class Source(Protocol):
     def about(self) -> dict[str, Any]:
         """How the embeddings came about, for the report."""
 
+    def notes(self, task: str) -> tuple[str, ...]:
+        """What is known of the worth of a task's figures."""
+
     @property
     def labels(self) -> Index | None:
         """`(image,)`."""

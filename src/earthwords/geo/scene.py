@@ -170,6 +170,17 @@ class Scene:
                 raise
         return Raster(data=data, valid=valid, grid=self.native.window(window), bands=self.bands)
 
+    @property
+    def is_grey(self) -> bool:
+        """Whether one band stands for red, green and blue."""
+        return self._pixels.choice.repeated
+
+    @property
+    def is_false_colour(self) -> bool:
+        """Whether a band stands for red, green or blue that is another, as far as names tell."""
+        choice = self._pixels.choice
+        return not choice.repeated and choice.true_colour is False
+
     def tags(self) -> dict[str, str]:
         """What outputs record about how the scene was read."""
         numbers = ",".join(str(number) for number in self._pixels.choice.numbers)

@@ -59,7 +59,7 @@ class Need:
     def _block(self, pixels: int) -> int:
         """Labels and more of a block, twice: being filled, being written."""
         each = {"no": 0, "uint8": 1, "float32": 4}[self.probabilities]
-        return 2 * pixels * (self.vocabulary.label_dtype.itemsize + 4 + each * len(self.vocabulary))
+        return 2 * pixels * (self.vocabulary.label_dtype.itemsize + 4 + 1 + each * len(self.vocabulary))
 
     def _windows(self) -> int:
         """Windows being computed, and their logits waiting."""

@@ -27,6 +27,28 @@ def class_probabilities(logits: Tensor, query_class: Tensor, *, logit_scale: flo
     return out.scatter_reduce(0, index, probabilities, reduce="amax")
 
 
+MARGIN = 0.2
+"""A pixel is undecided where `(first - second) / (first + second)` of the probabilities of its two best classes is
+below this: the first has less than 60 % of what the two share. Other words in the softmax do not change it. Chosen on
+validation images (`benchmarks/bench_undecided.py`): such pixels are right less than half of the time."""
+
+
+def undecided(probabilities: Tensor, margin: float = MARGIN) -> Tensor:
+    """Where the two best classes are close.
+
+    Args:
+        probabilities: `(class, row, col)`.
+
+    Returns:
+        `(row, col)` bool; nowhere for a single class.
+    """
+    first, best = probabilities.max(dim=0)
+    if len(probabilities) < 2:
+        return torch.zeros_like(first, dtype=torch.bool)
+    second = probabilities.scatter(0, best[None], -1.0).amax(dim=0)
+    return first - second < margin * (first + second)
+
+
 def decide(probabilities: Tensor, *, threshold: float = 0.0, background: int = 0) -> tuple[Tensor, Tensor]:
     """The most probable class of every pixel, `background` below the threshold.
 

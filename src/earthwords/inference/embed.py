@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn import functional as F
 
-from earthwords.errors import EarthwordsError, SourceError, UsageError, unknown
+from earthwords.errors import Caution, EarthwordsError, SourceError, UsageError, unknown
 from earthwords.geo.masks import split_mask
 from earthwords.geo.outputs import atomic_path, sweep
 from earthwords.geo.scene import open_scene
 from earthwords.geo.source import is_remote
+from earthwords.inference.cautions import GREY, Tally, colour_cautions
 from earthwords.models.backbones.clip import ClipBackbone
 from earthwords.models.fingerprint import tower_hash
 from earthwords.models.weights import cache_folder
@@ -56,6 +57,11 @@ class Looks:
     stretch: str = "auto"
     mask: str | None = field(default=None, repr=False)
     """As for `open_scene`."""
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How a raster is opened."""
+        return {"bands": self.bands, "nodata": self.nodata, "stretch": self.stretch, "mask": self.mask}
 
     def __post_init__(self) -> None:
         if self.fit not in FITS:
@@ -164,6 +170,23 @@ def load_picture(source: str | Path, looks: Looks, mean: Sequence[float]) -> NDA
     return np.asarray(image.crop((left, top, left + side, top + side)))
 
 
+def picture_notes(sources: Sequence[str | Path], looks: Looks) -> tuple[str, ...]:
+    """What headers tell of the colours of pictures and rasters; those that cannot be read say nothing."""
+    tally = Tally()
+    for source in sources:
+        with suppress(EarthwordsError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            tally.add(_colour_cautions(source, looks))
+    return tally.lines(len(sources), what="images")
+
+
+def _colour_cautions(source: str | Path, looks: Looks) -> tuple[Caution, ...]:
+    if looks.bands is None and not is_remote(str(source)) and Path(source).suffix.lower() in _PICTURES:
+        with Image.open(source) as image:
+            return (Caution(GREY),) if image.mode in ("1", "L", "LA", "I", "F", "I;16") else ()
+    with open_scene(source, **looks.reading) as scene:
+        return colour_cautions(scene)
+
+
 def _plain(source: str | Path) -> Image.Image | None:
     """A picture of three bands of bytes without transparency; None: it must be opened as a scene."""
     if is_remote(str(source)) or Path(source).suffix.lower() not in _PICTURES:
@@ -178,8 +201,7 @@ def _plain(source: str | Path) -> Image.Image | None:
 
 
 def _scene(source: str, looks: Looks, mean: Sequence[float]) -> Image.Image:
-    how = {"bands": looks.bands, "nodata": looks.nodata, "stretch": looks.stretch, "mask": looks.mask}
-    with open_scene(source, **how) as scene:  # type: ignore[arg-type]
+    with open_scene(source, **looks.reading) as scene:
         shrunk = scene.within(_MOST_SIDE)
         height, width = shrunk.grid.shape
         raster = shrunk.read(Window(row=0, col=0, height=height, width=width))

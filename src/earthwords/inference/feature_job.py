@@ -56,6 +56,11 @@ class FeatureJob:
     """Set when the strips are wanted no longer."""
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed, and what is known of the worth of the features."""
+        return (*self.scene.notes, *self.upsampler.scene_notes(self.scene))
+
+    @property
     def windows(self) -> int:
         """That are computed."""
         return len(self.upsampler.plan(self.scene))
@@ -104,7 +109,7 @@ class FeatureJob:
             bands=self._bands,
             colours=colours,
             tags={**self.scene.tags(), **self.upsampler.tags(), **self._tags(held, sampled)},
-            notes=self.scene.notes,
+            notes=self.notes,
             seconds={"loading": loading_s, "sampling": time.perf_counter() - began},
         )
         strips = observed(features.strips(account=account, tick=until(self.stop, tick)), self.scene.source)

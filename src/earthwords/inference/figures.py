@@ -5,9 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from earthwords.errors import Caution
 from earthwords.geo.area import PixelAreas
+from earthwords.inference.cautions import GREY
+from earthwords.inference.decide import MARGIN
 from earthwords.inference.strip import Strip
 from earthwords.types import ClassReport, Grid, VectorLayer, Vocabulary
+
+MOST = 0.5
+"""Share of a scene above which it is said that it is undecided, or has no class."""
 
 
 class Figures:
@@ -20,17 +26,24 @@ class Figures:
         self._pixels = np.zeros(count, np.int64)
         self._score, self._area = np.zeros(count), np.zeros(count)
         self._polygons = np.zeros(count, np.int64)
+        self._undecided = np.zeros(count, np.int64)
         self._all = grid.height * grid.width
-        self._observed = 0
+        self._observed = self._unlabelled = 0
+        self._knows_undecided, self._coloured = False, False
 
     def add(self, strip: Strip) -> None:
         """Count a strip."""
         count = len(self.vocabulary)
         self._observed += int(strip.valid.sum())
         known = strip.labels < count
+        self._unlabelled += int((strip.valid & ~known).sum())
+        self._coloured = self._coloured or not _is_grey(strip)
         labels = strip.labels[known].astype(np.int64)
         self._pixels += np.bincount(labels, minlength=count)
         self._score += np.bincount(labels, strip.score[known], minlength=count)
+        if strip.undecided is not None:
+            self._knows_undecided = True
+            self._undecided += np.bincount(labels, strip.undecided[known], minlength=count).astype(np.int64)
         if self._pixel_areas is not None:
             areas = self._pixel_areas.block(strip.row, len(strip.labels))
             area = np.broadcast_to(areas, strip.labels.shape)[known]
@@ -50,6 +63,27 @@ class Figures:
         """`(class,)` of the observed pixels, 0..1."""
         return self._pixels / max(1, self._observed)
 
+    @property
+    def undecided_share(self) -> float | None:
+        """Pixels whose two best classes are close, of those with a label; None where nobody knows."""
+        return round(float(self._undecided.sum() / max(1, self._pixels.sum())), 6) if self._knows_undecided else None
+
+    def cautions(self) -> tuple[Caution, ...]:
+        """What the figures say about the worth of the map."""
+        found = []
+        if self._observed and not self._coloured:
+            found.append(GREY)
+        undecided = self.undecided_share or 0.0
+        if undecided > MOST:
+            found.append(
+                f"{undecided:.0%} of the map is undecided: there the two best classes are nearly as probable "
+                f"(less than {(1 + MARGIN) / 2:.0%} to {(1 - MARGIN) / 2:.0%})."
+            )
+        left = self._unlabelled / max(1, self._observed)
+        if self._knows_undecided and left > MOST:
+            found.append(f"{left:.0%} of what was observed has no class: no word is probable enough there.")
+        return tuple(map(Caution, found))
+
     def classes(self, *, polygons: bool) -> tuple[ClassReport, ...]:
         """The table."""
         return tuple(
@@ -61,6 +95,19 @@ class Figures:
                 area_m2=None if self._pixel_areas is None else round(float(self._area[i]), 2),
                 mean_score=round(float(self._score[i] / self._pixels[i]), 4) if self._pixels[i] else None,
                 polygons=int(self._polygons[i]) if polygons else None,
+                undecided=self._undecided_of(i),
             )
             for i, (title, share) in enumerate(zip(self.vocabulary.titles, self.shares, strict=True))
         )
+
+    def _undecided_of(self, label: int) -> float | None:
+        """Share of a class's pixels that are undecided."""
+        if not (self._knows_undecided and self._pixels[label]):
+            return None
+        return round(float(self._undecided[label] / self._pixels[label]), 6)
+
+
+def _is_grey(strip: Strip) -> bool:
+    """Whether red, green and blue are the same wherever something was observed."""
+    red, green, blue = strip.rgb
+    return bool(((red == green) & (green == blue) | ~strip.valid).all())

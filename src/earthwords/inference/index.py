@@ -17,11 +17,14 @@ from earthwords.errors import UsageError
 from earthwords.geo.dates import iso_day
 from earthwords.geo.footprints import area_of
 from earthwords.geo.georeference import Bounds
+from earthwords.inference.cautions import enforce
 from earthwords.inference.embedder import Embedder, Vector
 from earthwords.inference.index_files import Stored, opening
 from earthwords.inference.search_result import SearchResult
 from earthwords.models.weights import Report
 from earthwords.presets import load_preset
+from earthwords.text.known_words import word_cautions
+from earthwords.text.vocabulary import sentence_in_english
 from earthwords.types import VectorLayer
 
 
@@ -115,6 +118,7 @@ class Index:
         before: str | None = None,
         top: int = 20,
         distinct: bool = False,
+        strict: bool = False,
     ) -> SearchResult:
         """The tiles nearest to words, an image, or both, best first; exact.
 
@@ -131,6 +135,7 @@ class Index:
             before: last day.
             top: results at most.
             distinct: no two results share ground in one source; the better one stays.
+            strict: words that the model has not learned are an error, not a note.
 
         Returns:
             The tiles, with score, source, place and day; it saves itself like the command `search`.
@@ -143,6 +148,9 @@ class Index:
             raise UsageError(f"At least one result must be asked for, got {top}.")
         days = _days(after, before)
         area = area_of(bounds, None if within is None else Path(within))
+        words = None if words is None else sentence_in_english(words)
+        notes = self._notes(words)
+        enforce(notes, strict=strict)
         query = self._query(words, like, like_bounds, like_bands, weight)
         allowed = self._allowed(area, days)
         rows, scores, layer = self._first(query, top, allowed, distinct=distinct)
@@ -154,8 +162,9 @@ class Index:
         }  # fmt: skip
         kept = {name: value for name, value in asked.items() if value is not None}
         return SearchResult(
-            rows=rows, scores=scores, layer=layer, query=kept, index=self.folder, settings=self._stored.settings
-        )
+            rows=rows, scores=scores, layer=layer, query=kept, index=self.folder, settings=self._stored.settings,
+            notes=notes,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Let go of the files."""
@@ -198,6 +207,12 @@ class Index:
             return image
         mean = weight * self.embedder.words(words).astype(np.float64) + (1 - weight) * image
         return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
+
+    def _notes(self, words: str | None) -> tuple[str, ...]:
+        """What is known of the words."""
+        if words is None or not words.strip():
+            return ()
+        return word_cautions([words], self.embedder.backbone.lexicon, self.embedder.model_name)
 
     def _holds(self, like: str | Path | ArrayLike) -> bool:
         """Whether it is one of the sources."""

@@ -17,6 +17,7 @@ from earthwords.errors import EarthwordsError, OutputError, SourceError, UsageEr
 from earthwords.geo.masks import split_mask
 from earthwords.geo.outputs import locked, parents_made_for, writing
 from earthwords.geo.scene import Scene, SceneSpec
+from earthwords.inference.cautions import Tally, enforce
 from earthwords.inference.embedder import Embedder
 from earthwords.inference.index_files import AS_THE_FILE, COMMIT, NEXT, Entry, Stored, commit, move
 from earthwords.inference.index_log import IndexLog, Stamp
@@ -51,7 +52,10 @@ class IndexJob:
     """Begin anew, whatever is there."""
     on_error: str = "stop"
     """What a source that cannot be read does: `stop`, or `skip` to go on without it."""
+    strict: bool = False
+    """A source whose resolution or colours the model never learned is one that cannot be read."""
     failures: list[str] = field(default_factory=list)
+    _notes: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
         if self.on_error not in ON_ERROR:
@@ -117,6 +121,7 @@ class IndexJob:
                 pruned=self.prune,
                 failures=tuple(self.failures),
                 embedded=made,
+                notes=self._notes.lines(len(todo), what="sources"),
                 seconds=round(time.perf_counter() - began, 3),
             )
 
@@ -195,6 +200,9 @@ class IndexJob:
                 continue
             try:
                 with self._open(source) as scene:
+                    notes = self.embedder.scene_notes(scene)
+                    enforce(notes, strict=self.strict)
+                    self._notes.add(notes)
                     for step in self._tiles_of(scene, source, stamp, log):
                         left -= step.share
                         yield step

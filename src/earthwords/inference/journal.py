@@ -40,6 +40,8 @@ class BlockResult:
     """`(row, col)`."""
     probabilities: NDArray[Any] | None = None
     """`(class, row, col)`, as they will be written."""
+    undecided: NDArray[np.bool_] | None = None
+    """`(row, col)`, see `Strip`."""
     failures: list[str] = field(default_factory=list)
     """What was left out."""
     ranks: list[int] = field(default_factory=list)
@@ -59,8 +61,9 @@ class Journal:
     def save(self, index: int, result: BlockResult) -> None:
         """Remember a block."""
         arrays = {"labels": result.labels, "score": result.score}
-        if result.probabilities is not None:
-            arrays["probabilities"] = result.probabilities
+        for name in ("probabilities", "undecided"):
+            if (values := getattr(result, name)) is not None:
+                arrays[name] = values
         about = {"failures": json.dumps(result.failures), "ranks": json.dumps(result.ranks)}
         path = self._path(index)
         part = path.with_suffix(".part")

@@ -30,6 +30,8 @@ from earthwords.geo.styles import write_polygons_qml, write_qml
 from earthwords.geo.vectorize import PolygonCollector, polygon_schema
 from earthwords.geo.vectors import VectorWriter
 from earthwords.inference.account import Account
+from earthwords.inference.cautions import enforce
+from earthwords.inference.decide import MARGIN
 from earthwords.inference.figures import Figures
 from earthwords.inference.strip import Strip
 from earthwords.plaintext import write_json
@@ -89,6 +91,9 @@ class About:
     tags: Mapping[str, str]
     """`EARTHWORDS_...` to text."""
     notes: tuple[str, ...] = ()
+    """What is known before the work; what the map itself tells is added."""
+    strict: bool = False
+    """A caution that the map itself gives is an error, and nothing is written."""
     loading_s: float = 0.0
     """Time already spent."""
     made: datetime | None = None
@@ -182,6 +187,7 @@ def write_outputs(
 
     Raises:
         OutputError: an output cannot be written.
+        UsageError: the map gives a caution, and that is asked to be an error.
     """
     began = time.perf_counter()
     settings = _settings(about, options)
@@ -195,6 +201,9 @@ def write_outputs(
             segmented = time.perf_counter()
             writing_begins()
         done = time.perf_counter()
+        figures = outputs.figures
+        notes = tuple(dict.fromkeys((*about.notes, *figures.cautions())))
+        enforce(notes, strict=about.strict)
         seconds = {
             "loading": about.loading_s,
             "segmenting": segmented - began,
@@ -204,10 +213,12 @@ def write_outputs(
         report = SceneReport(
             source=about.source,
             outputs=dict(paths),
-            classes=outputs.figures.classes(polygons="polygons" in paths),
-            nodata_share=outputs.figures.nodata_share,
+            classes=figures.classes(polygons="polygons" in paths),
+            nodata_share=figures.nodata_share,
+            undecided_share=figures.undecided_share,
+            undecided_margin=None if figures.undecided_share is None else MARGIN,
             settings=told(about.tags) | _more(options, account),
-            notes=about.notes,
+            notes=notes,
             failures=tuple(account.failures) if account else (),
             seconds={name: round(value, 3) for name, value in seconds.items()},
         )

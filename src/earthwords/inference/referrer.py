@@ -24,16 +24,18 @@ from earthwords.errors import UsageError
 from earthwords.geo.bands import Bands
 from earthwords.geo.scene import Scene, open_scene
 from earthwords.inference.account import Account
+from earthwords.inference.cautions import enforce, scene_notes
 from earthwords.inference.reading import read_twice
 from earthwords.inference.result import SegmentationResult, gathered
-from earthwords.inference.scenewide import is_scenewide
+from earthwords.inference.scenewide import is_scenewide, phrase_words
 from earthwords.inference.strip import Strip, observed
 from earthwords.inference.views import View, around, filled, levels, region_on, views
 from earthwords.inference.windowed import choose_device
 from earthwords.models.refseg import RefSeg, Seen
 from earthwords.models.refseg_load import load_refseg
-from earthwords.models.towers import Said
+from earthwords.models.towers import ClipWords, Said
 from earthwords.presets import ReferPreset
+from earthwords.text.known_words import LEAST, KnownWords, Lexicon, word_cautions
 from earthwords.text.vocabulary import parse_sentences
 from earthwords.types import Vocabulary, Window
 
@@ -211,6 +213,7 @@ class Referrer:
         transform: Affine | Sequence[float] | None = None,
         crs: Any = None,
         probabilities: bool = False,
+        strict: bool = False,
     ) -> SegmentationResult:
         """Point at things in an image and keep the result in memory: each sentence is a class of its own.
 
@@ -222,6 +225,7 @@ class Referrer:
             min_score: mean probability that a mask must exceed.
             bands, gsd, bounds, nodata, stretch, mask, transform, crs: as for `open_scene`.
             probabilities: keep those of all sentences, which may overlap.
+            strict: what is known to make the result worth less is an error, not a note.
 
         Returns:
             Labels `(row, col)`, 0 for the first sentence, and scores on the source's own pixels.
@@ -233,17 +237,22 @@ class Referrer:
         vocabulary = parse_sentences([sentences] if isinstance(sentences, str) else list(sentences))
         how: dict[str, Any] = {"bands": bands, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}
         how |= {"mask": mask, "transform": transform, "crs": crs}
+        said = vocabulary.queries
         with open_scene(source, **how) as scene:
-            matches = self.find(scene, vocabulary.titles, every=every, threshold=threshold, min_score=min_score)
+            before = (*scene.notes, *self.request_notes(scene, vocabulary))
+            enforce(before, strict=strict)
+            matches = self.find(scene, said, every=every, threshold=threshold, min_score=min_score)
             strips = self.strips(scene, matches, vocabulary, threshold=threshold, probabilities=probabilities)
-            return gathered(
+            result = gathered(
                 observed(strips, scene.source),
                 scene=scene,
                 vocabulary=vocabulary,
                 tags={**scene.tags(), **self.tags(vocabulary, threshold=threshold, every=every, min_score=min_score)},
                 probabilities=probabilities,
-                notes=(*scene.notes, *self.notes(vocabulary.titles, matches)),
+                notes=(*before, *self.notes(vocabulary.titles, matches)),
             )
+        enforce(result.notes, strict=strict)
+        return result
 
     def strips(
         self,
@@ -271,16 +280,22 @@ class Referrer:
                 kept[:, ~valid] = np.nan
             yield Strip(row=row, labels=labels, score=score, rgb=rgb, valid=valid, probabilities=kept)
 
+    def request_notes(self, scene: Scene, vocabulary: Vocabulary) -> tuple[str, ...]:
+        """What resolution, colours and words say of the worth of an answer, before it is looked for."""
+        name = Path(self.preset.weights or self.preset.words).name
+        translated = [c.described for c in vocabulary.classes if c.read_as]
+        return (
+            *scene_notes(scene, model=name, gsd=self.preset.gsd, levels=True),
+            *((f"Read as English: {'; '.join(translated)}.",) if translated else ()),
+            *word_cautions(vocabulary.queries, lexicon_of(self.model), name),
+        )
+
     def notes(self, sentences: Sequence[str], matches: Sequence[Match]) -> tuple[str, ...]:
-        """What should be said about sentences: nothing found, cut, or in a language that the model has not learned."""
+        """What should be said about sentences once they were looked for: cut, or nothing found."""
         told = []
         seen = {match.sentence for match in matches}
         for i, sentence in enumerate(sentences):
             shown = sentence if len(sentence) <= 60 else sentence[:57] + "..."
-            if sum(map(str.isalpha, sentence)) and not any(c.isascii() and c.isalpha() for c in sentence):
-                told.append(
-                    f"{shown!r} has no English word, and the model has learned English: the answer means little."
-                )
             if self._cut(sentence):
                 told.append(f"{shown!r} is longer than the model reads: its end is ignored.")
             if i not in seen:
@@ -367,6 +382,16 @@ class Referrer:
             if view.whole or not _is_cut(found, threshold):
                 return found
             extent = 2 * max(extent, self.side)
+
+
+def lexicon_of(model: RefSeg) -> Lexicon | None:
+    """What the text tower can read, and the words that every training for sentences has; None: nobody knows."""
+    if not isinstance(model.words, ClipWords):
+        return None
+    known = model.words.clip.lexicon
+    if isinstance(known, KnownWords):
+        return known.joined(KnownWords(pictures=dict.fromkeys(phrase_words(), LEAST)))
+    return known
 
 
 def check_threshold(threshold: float, *, name: str = "threshold") -> None:

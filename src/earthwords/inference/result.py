@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +44,8 @@ class SegmentationResult(Segmentation):
     """`(row, col, 3)`: what was segmented, red, green and blue after the stretch."""
     valid: NDArray[np.bool_]
     """`(row, col)`, True where something was observed."""
+    undecided: NDArray[np.bool_] | None = None
+    """`(row, col)`, True where the two best classes are close, see `decide.undecided`."""
     source: str = "array"
     notes: tuple[str, ...] = ()
     """What was assumed about bands and georeference."""
@@ -144,6 +146,7 @@ class SegmentationResult(Segmentation):
                 rgb=np.divide(np.moveaxis(self.image[rows], -1, 0), 255, dtype=np.float32),
                 valid=self.valid[rows],
                 probabilities=None if self.probabilities is None else self.probabilities[:, rows],
+                undecided=None if self.undecided is None else self.undecided[rows],
             )
 
 
@@ -174,10 +177,16 @@ def gathered(
         source=scene.source,
         notes=notes,
     )
+    undecided = np.zeros(grid.shape, bool)
+    figures = Figures(grid, vocabulary)
     for strip in strips:
+        figures.add(strip)
         rows = slice(strip.row, strip.row + len(strip.labels))
+        if strip.undecided is not None:
+            undecided[rows] = strip.undecided
         result.labels[rows], result.score[rows], result.valid[rows] = strip.labels, strip.score, strip.valid
         result.image[rows] = np.rint(np.moveaxis(strip.rgb, 0, -1) * 255)
         if result.probabilities is not None:
             result.probabilities[:, rows] = strip.probabilities
-    return result
+    told = tuple(dict.fromkeys((*notes, *figures.cautions())))
+    return replace(result, notes=told, undecided=undecided if figures.undecided_share is not None else None)

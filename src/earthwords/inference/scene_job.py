@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from threading import Event
 from typing import TypeAlias
@@ -17,6 +18,7 @@ from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.account import Account
 from earthwords.inference.blocks import Blocks
 from earthwords.inference.budget import DEFAULT_MEMORY, Need
+from earthwords.inference.cautions import enforce
 from earthwords.inference.crews import Crew, Here
 from earthwords.inference.journal import Journal, open_journal
 from earthwords.inference.outputs import About, OutputOptions, write_outputs
@@ -65,11 +67,18 @@ class SceneJob:
     """Who computes; None: this process."""
     spec: SceneSpec | None = None
     """How a crew opens the scene."""
+    strict: bool = False
+    """What is known to make the map worth less is an error."""
 
     @property
     def grid(self) -> Grid:
         """Of all outputs: the region asked for, in the source's own pixels."""
         return self.scene.native.window(self.scene.region)
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed, and what is known of the worth of the map before it is made."""
+        return (*self.scene.notes, *self.segmenter.request_notes(self.scene, self.vocabulary))
 
     def blocks(self) -> Blocks:
         """How the scene is cut to fit into the memory.
@@ -107,11 +116,12 @@ class SceneJob:
             writing_begins: see `write_outputs`, as `moved`.
 
         Raises:
-            UsageError: the windows are impossible, an output exists, the memory is too little, or an unfinished run
-                was begun with other settings.
+            UsageError: the windows are impossible, an output exists, the memory is too little, an unfinished run
+                was begun with other settings, or there is a caution and `strict`.
             OutputError: an output cannot be written.
             SourceError: the scene is damaged.
         """
+        enforce(self.notes, strict=self.strict)
         account = Account(on_error=self.on_error)
         bank = self.segmenter.text_bank(self.vocabulary)
         blocks = self.blocks()
@@ -159,7 +169,8 @@ class SceneJob:
             grid=self.grid,
             vocabulary=self.vocabulary,
             tags={**tags, **self.segmenter.tags(self.vocabulary, threshold=self.threshold)},
-            notes=self.scene.notes,
+            notes=self.notes,
+            strict=self.strict,
             loading_s=loading_s,
             made=made,
         )
@@ -220,7 +231,7 @@ class SceneJob:
     def journal_bytes(self) -> int:
         """What the finished blocks take on the disk, in the end."""
         each = {"no": 0, "uint8": 1, "float32": 4}[self.options.probabilities] * len(self.vocabulary)
-        return self.grid.height * self.grid.width * (self.vocabulary.label_dtype.itemsize + 4 + each)
+        return self.grid.height * self.grid.width * (self.vocabulary.label_dtype.itemsize + 4 + 1 + each)
 
     def windows(self, blocks: Blocks, wanted: set[int]) -> int:
         """Windows that have to be computed for some blocks; blocks of different workers share none."""
@@ -256,6 +267,7 @@ class SceneJob:
                 rgb=rgb,
                 valid=valid,
                 probabilities=joined.get("probabilities"),
+                undecided=joined.get("undecided"),
             )
 
 

@@ -6,6 +6,7 @@ In a part of a scene they mean another thing, which a model finds as surely.
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from earthwords.data.engine import words
 
@@ -28,6 +29,19 @@ def _pattern() -> re.Pattern[str]:
 
 
 _PATTERN = _pattern()
+
+
+@cache
+def phrase_words() -> frozenset[str]:
+    """Single words that say which thing is meant: sizes, numbers, colours, places, relations."""
+    phrases = [*_MOST, *_ENDS, *words.NUMBERS.values()]
+    phrases += [
+        p
+        for table in (words.SIZES, words.COLOURS, words.PLACES, words.ENDS, words.RELATIONS)
+        for ps in table.values()
+        for p in ps
+    ]
+    return frozenset(word for phrase in phrases for word in re.findall(r"[a-z]+", phrase))
 
 
 def is_scenewide(sentence: str) -> bool:

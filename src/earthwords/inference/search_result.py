@@ -60,6 +60,8 @@ class SearchResult:
     index: Path
     settings: Mapping[str, str]
     """How the sources were read."""
+    notes: tuple[str, ...] = ()
+    """What is known of the results' worth."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -146,7 +148,7 @@ class SearchResult:
         cells = [[_plain(v) for v in values] for values in columns.values()]
         cells.append([None if np.isnan(box).any() else [round(v, 9) for v in box.tolist()] for box in boxes])
         results = [dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True)]
-        return {"index": str(self.index), "query": dict(self.query), "results": results}
+        return {"index": str(self.index), "query": dict(self.query), "notes": list(self.notes), "results": results}
 
     def table(self) -> tuple[str, tuple[str, ...], list[list[str]]]:
         """Title, columns, rows."""

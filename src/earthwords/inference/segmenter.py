@@ -21,7 +21,8 @@ from earthwords.errors import UsageError
 from earthwords.geo.bands import Bands
 from earthwords.geo.scene import Scene
 from earthwords.inference.account import Account
-from earthwords.inference.decide import class_probabilities, decide
+from earthwords.inference.cautions import enforce, vocabulary_notes
+from earthwords.inference.decide import class_probabilities, decide, undecided
 from earthwords.inference.pool import Pool, on_one_core, one_core
 from earthwords.inference.reading import read_twice
 from earthwords.inference.result import SegmentationResult, gathered
@@ -35,6 +36,7 @@ from earthwords.models.backbones.clip import DenseMethod
 from earthwords.models.fingerprint import tower_hash, weights_hash
 from earthwords.models.weights import Report, load_clip, upsampler_weights_for
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
+from earthwords.text.competing import compete
 from earthwords.text.templates import load_templates
 from earthwords.text.vocabulary import parse_classes
 from earthwords.types import TextBank, Vocabulary, Window
@@ -126,6 +128,12 @@ class Segmenter(Windowed):
         if vocabulary not in self._banks:
             self._banks[vocabulary] = build_text_bank(self.encoder.backbone, vocabulary, self.templates)
         return self._banks[vocabulary]
+
+    def request_notes(self, scene: Scene, vocabulary: Vocabulary) -> tuple[str, ...]:
+        """What is known of the worth of a map of these words in this scene, before it is made; see `cautions`."""
+        lexicon = self.encoder.backbone.lexicon
+        words = vocabulary_notes(vocabulary, lexicon=lexicon, model=self.model_name)
+        return (*self.scene_notes(scene), *words)
 
     @cached_property
     def weights_hash(self) -> str:
@@ -232,6 +240,8 @@ class Segmenter(Windowed):
         crs: Any = None,
         threshold: float | None = None,
         background: str | int | None = None,
+        against: str | Sequence[str] | None = None,
+        strict: bool = False,
         probabilities: bool = False,
     ) -> SegmentationResult:
         """Segment an image and keep the result in memory.
@@ -243,28 +253,39 @@ class Segmenter(Windowed):
             bands, gsd, bounds, nodata, stretch, mask, transform, crs: as for `open_scene`.
             threshold: least probability, instead of the preset's.
             background: title or index of the class that takes the pixels below it, as for `parse_classes`.
+            against: words that compete as background: `auto`, words, or `none`; by default `auto` for a single class,
+                see `compete`. A vocabulary is taken as it is.
+            strict: what is known to make the result worth less is an error, not a note.
             probabilities: keep the probabilities of all classes.
 
         Returns:
-            Labels `(row, col)` and scores on the source's own pixels; it saves itself like the command `segment`.
+            Labels, scores and pictures on the grid of the source; `notes` tell what was assumed, and what is known of
+            the result's worth.
 
         Raises:
             UsageError: no words, impossible numbers, or options that do not fit the source.
             SourceError: the source cannot be read, or holds no valid pixel.
         """
-        vocabulary = words if isinstance(words, Vocabulary) else parse_classes(words, background=background)
+        if isinstance(words, Vocabulary):
+            vocabulary = words
+        else:
+            vocabulary = compete(parse_classes(words, background=background), against)
         how: dict[str, Any] = {"bands": bands, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}
         how |= {"mask": mask, "transform": transform, "crs": crs}
         with self.open(source, **how) as scene:
+            notes = (*scene.notes, *self.request_notes(scene, vocabulary))
+            enforce(notes, strict=strict)
             strips = self.strips(scene, self.text_bank(vocabulary), threshold=threshold, probabilities=probabilities)
-            return gathered(
+            result = gathered(
                 observed(strips, scene.source),
                 scene=scene,
                 vocabulary=vocabulary,
                 tags={**scene.tags(), **self.tags(vocabulary, threshold=threshold)},
                 probabilities=probabilities,
-                notes=scene.notes,
+                notes=notes,
             )
+        enforce(result.notes, strict=strict)
+        return result
 
     def tags(self, vocabulary: Vocabulary, *, threshold: float | None = None) -> dict[str, str]:
         """What outputs record about how they were made."""
@@ -286,7 +307,7 @@ class Segmenter(Windowed):
             "EARTHWORDS_TILE": f"{preset.tile_size} overlap {preset.overlap}",
             "EARTHWORDS_BLEND": preset.blend,
             "EARTHWORDS_THRESHOLD": f"{least:g}",
-            "EARTHWORDS_VOCABULARY": "; ".join(",".join(c.names) for c in vocabulary.classes),
+            "EARTHWORDS_VOCABULARY": "; ".join(c.described for c in vocabulary.classes),
         }
 
     def _strip(
@@ -308,17 +329,19 @@ class Segmenter(Windowed):
         below = vocabulary.nodata if vocabulary.background is None else vocabulary.background
         labels = np.empty(valid.shape, vocabulary.label_dtype)
         score = np.empty(valid.shape, np.float32)
+        close = np.empty(valid.shape, bool)
         kept = np.empty((len(vocabulary), *valid.shape), np.float32) if probabilities else None
         for first in range(0, window.width, CELL_COLS):
             cell = slice(first, first + CELL_COLS)
             values = class_probabilities(logits[:, :, cell], index, logit_scale=self.preset.logit_scale)
             chosen, best = decide(values, threshold=threshold, background=below)
             labels[:, cell], score[:, cell] = chosen.cpu().numpy(), best.cpu().numpy()
+            close[:, cell] = undecided(values).cpu().numpy()
             if kept is not None:
                 kept[:, :, cell] = values.cpu().numpy()
         unseen = (logits == 0).all(dim=0).cpu().numpy()  # too small a spot for any pixel of the working grid
         hidden = ~valid | unseen
-        labels[hidden], score[hidden] = vocabulary.nodata, 0
+        labels[hidden], score[hidden], close[hidden] = vocabulary.nodata, 0, False
         if kept is not None:
             kept[:, hidden] = np.nan
         return Strip(
@@ -328,6 +351,7 @@ class Segmenter(Windowed):
             rgb=rgb,
             valid=valid,
             probabilities=kept,
+            undecided=close,
         )
 
 

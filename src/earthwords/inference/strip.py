@@ -28,6 +28,8 @@ class Strip:
     """`(row, col)`."""
     probabilities: NDArray[np.float32] | None = None
     """`(class, row, col)`, when asked for; NaN where nothing was observed."""
+    undecided: NDArray[np.bool_] | None = None
+    """`(row, col)`: where the two best classes are close, see `decide.undecided`; None: nobody knows."""
 
 
 class Observation(Protocol):

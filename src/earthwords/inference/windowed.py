@@ -18,6 +18,7 @@ from earthwords.errors import UsageError, is_out_of_memory
 from earthwords.geo.bands import Bands
 from earthwords.geo.scene import Scene, open_scene
 from earthwords.inference.account import Account, place
+from earthwords.inference.cautions import scene_notes
 from earthwords.inference.reading import read_twice
 from earthwords.inference.rows import RowResizer
 from earthwords.inference.sliding import WindowPlan
@@ -49,6 +50,15 @@ class Windowed:
     @property
     def _on_cpu(self) -> bool:
         return self.backbone.device.type == "cpu"
+
+    @property
+    def model_name(self) -> str:
+        """Of the weights, for sentences."""
+        return Path(self.preset.weights).name
+
+    def scene_notes(self, scene: Scene) -> tuple[str, ...]:
+        """What a scene's resolution and colours mean for these weights; see `cautions`."""
+        return scene_notes(scene, model=self.model_name, gsd=self.preset.gsd)
 
     def working_gsd(self, scene: Scene) -> float | None:
         """The ground sample distance to work at when none is asked for: the finest the weights know, for a scene

@@ -137,9 +137,11 @@ def _filled(strips: Iterator[Strip], height: int, probabilities: str) -> BlockRe
         parts.append(replace(strip, rgb=_NOTHING, probabilities=_packed(strip.probabilities, probabilities)))
         rows += len(strip.labels)
     kept = [part.probabilities for part in parts if part.probabilities is not None]
+    doubtful = [part.undecided for part in parts if part.undecided is not None]
     return BlockResult(
         labels=np.concatenate([part.labels for part in parts]),
         score=np.concatenate([part.score for part in parts]),
+        undecided=np.concatenate(doubtful) if doubtful else None,
         probabilities=np.concatenate(kept, axis=1) if kept else None,
     )
 

@@ -32,7 +32,18 @@ def _cosine(position: Tensor) -> Tensor:
     return torch.sin(torch.pi * position) ** 2
 
 
-_AXES: dict[str, Callable[[Tensor], Tensor] | None] = {"mean": None, "linear": _linear, "cosine": _cosine}
+def _tukey(position: Tensor) -> Tensor:
+    """Tukey's window: flat in the middle half, cosine ramps over a quarter on either side."""
+    distance = torch.minimum(position, 1 - position)
+    return torch.where(distance < 0.25, torch.sin(2 * torch.pi * distance) ** 2, 1.0)
+
+
+_AXES: dict[str, Callable[[Tensor], Tensor] | None] = {
+    "mean": None,
+    "linear": _linear,
+    "cosine": _cosine,
+    "tukey": _tukey,
+}
 MODES = tuple(_AXES)
 
 

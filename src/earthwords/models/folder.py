@@ -18,6 +18,7 @@ from earthwords.errors import EarthwordsError, WeightsError, brief
 from earthwords.models.backbones.clip import CLIP_MEAN, CLIP_STD, ClipBackbone, build_clip
 from earthwords.models.checkpoint import read_state
 from earthwords.models.convert import check_fit, load_strict
+from earthwords.text.known_words import read_words
 from earthwords.text.tokenizer import ClipTokenizer
 
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -44,7 +45,8 @@ def load_folder(path: Path, *, weights_id: str) -> ClipBackbone:
             f"The tokenizer in {path} has token {tokenizer.highest}, the weights know {config.text_config.vocab_size}."
         )
     mean, std = _statistics(path)
-    return ClipBackbone(model, tokenizer=tokenizer, weights_id=weights_id, mean=mean, std=std)
+    words = read_words(path)
+    return ClipBackbone(model, tokenizer=tokenizer, weights_id=weights_id, mean=mean, std=std, words=words)
 
 
 def _config(path: Path) -> CLIPConfig:

@@ -30,11 +30,14 @@ class Evaluation:
     """How many were found done."""
     left_out: tuple[str, ...]
     """Why a task was not measured on a set, where several were asked for."""
+    notes: tuple[str, ...] = ()
+    """What is known of the worth of the figures."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         results = [asdict(entry) for entry in self.entries]
-        return {"out": str(self.out), "results": results, "reused": self.reused, "left_out": list(self.left_out)}
+        told = {"notes": list(self.notes), "left_out": list(self.left_out)}
+        return {"out": str(self.out), "results": results, "reused": self.reused, **told}
 
     def table(self) -> tuple[str, Sequence[str], list[list[str]]]:
         """Title, columns, rows."""

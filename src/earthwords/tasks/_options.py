@@ -93,6 +93,24 @@ Classes = Annotated[
     Path | None,
     option(WORDS, "Text file with the classes instead of -t (as SegEarth-OV's): one a line.", metavar="FILE"),
 ]
+Against = Annotated[
+    str | None,
+    option(
+        WORDS,
+        "Words that compete with the classes, as background: auto (what most scenes consist of), words with commas "
+        "between, or none; default: auto for a single class, else none.",
+        metavar="auto|WORDS",
+    ),
+]
+Strict = Annotated[
+    bool,
+    option(
+        RUNNING,
+        "What makes a result worth less (a resolution, colours or words that the model never learned, a map that is "
+        "mostly undecided) is an error, not a line.",
+        negative="",
+    ),
+]
 Templates = Annotated[
     str | None,
     option(
@@ -185,13 +203,13 @@ Overlap = Annotated[
     int | None,
     option(WINDOWS, "Pixels that neighbouring windows share; default: the preset's, or half.", metavar="PIXELS"),
 ]
-Blend = Literal["mean", "linear", "cosine"]
+Blend = Literal["mean", "linear", "cosine", "tukey"]
 BlendMode = Annotated[
     Blend | None,
     option(
         WINDOWS,
-        "Weight of a pixel where windows overlap: mean (all alike, as in the papers), linear or cosine (less towards "
-        "the border of a window); default: the preset's.",
+        "Weight of a pixel where windows overlap: mean (all alike, as in the papers), linear, cosine or tukey (less "
+        "towards the border of a window); default: the preset's.",
     ),
 ]
 

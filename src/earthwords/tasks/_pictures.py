@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,9 @@ from earthwords.inference.embed import Looks, embed_images, embed_texts, files_i
 from earthwords.models.backbones.clip import ClipBackbone
 from earthwords.models.fingerprint import TOWERS, tower_hash
 from earthwords.tasks._progress import Talk
+from earthwords.text.known_words import word_cautions
 from earthwords.text.templates import fill, load_templates
+from earthwords.text.vocabulary import in_english
 
 Index = NDArray[np.int64]
 
@@ -44,6 +47,12 @@ class Pictures:
         self.templates = templates or scenes.templates
         self.prompt_texts = load_templates(self.templates)
         self._known: dict[int, NDArray[np.float32]] = {}
+
+    def notes(self, task: str) -> tuple[str, ...]:
+        """What is known of the words of a task; see `word_cautions`."""
+        words = {"multi-label": self.tag_names, "zero-shot": self.classes, "transductive": self.classes}.get(task, ())
+        model = Path(self.backbone.weights_id).name
+        return word_cautions([in_english(word) for word in words], self.backbone.lexicon, model)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -121,7 +130,7 @@ class Pictures:
         return self._filled(self.tag_names)
 
     def _filled(self, words: Sequence[str]) -> NDArray[np.float32]:
-        sentences = [text for word in words for text in fill(self.prompt_texts, word)]
+        sentences = [text for word in words for text in fill(self.prompt_texts, in_english(word))]
         vectors = self._texts("encoding class names", sentences)
         return vectors.reshape(len(words), len(self.prompt_texts), -1).swapaxes(0, 1)
 

@@ -38,20 +38,24 @@ def referring(
     device: str,
     offline: bool,
     resume: bool,
-) -> tuple[tuple[Entry, ...], int]:
-    """Figures of every list, written down as they come, and how many were found done.
+    strict: bool,
+) -> tuple[tuple[Entry, ...], int, tuple[str, ...]]:
+    """Figures of every list, written down as they come, how many were found done, and what is known of their worth.
 
     Raises:
-        UsageError: no list, or no trained model.
+        UsageError: no list, no trained model, or `strict` and a sentence has words that it never learned.
     """
     from earthwords import __version__
     from earthwords.data.referring import read_referring
     from earthwords.evaluation.page import PAGE
     from earthwords.evaluation.pointing import measure, pointing
     from earthwords.evaluation.report import Entry, read_results, write_results
+    from earthwords.inference.cautions import enforce
+    from earthwords.inference.referrer import lexicon_of
     from earthwords.inference.windowed import choose_device
     from earthwords.models.fingerprint import weights_hash
     from earthwords.models.refseg_load import load_refseg
+    from earthwords.text.known_words import word_cautions
 
     if not lists:
         raise UsageError("Name the lists of described images: earthwords evaluate referring LIST.jsonl --out DIR.")
@@ -59,6 +63,10 @@ def referring(
     with talk.download(f"loading {model or preset}"):
         kind = None if model is None else preset
         loaded = load_refseg(model or preset, preset=kind, offline=offline, device=choose_device(device))
+    sentences = dict.fromkeys(e.text for m in manifests.values() for line in m.lines for e in line.expressions)
+    notes = word_cautions(sentences, lexicon_of(loaded.model), Path(model or preset).name)
+    talk.notes(notes)
+    enforce(notes, strict=strict)
     weights = weights_hash(loaded.model.state_dict(), loaded.preset)
     kept = {entry.key: entry for entry in read_results(out)}
     done: list[Entry] = []
@@ -91,7 +99,7 @@ def referring(
             write_results(out, list(kept.values()), version=__version__)
     if not (out / PAGE).exists():
         write_results(out, list(kept.values()), version=__version__)
-    return tuple(done), reused
+    return tuple(done), reused, notes
 
 
 def write_examples(

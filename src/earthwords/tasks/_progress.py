@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earthwords.compiling import told_of_compiling
-from earthwords.errors import printable
+from earthwords.errors import Caution, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -40,17 +40,13 @@ class Talk:
 
     def __init__(self, *, quiet: bool, verbose: bool = False) -> None:
         self.quiet, self.verbose = quiet, verbose
+        self._noted: set[str] = set()
 
     def say(self, sentence: str) -> None:
         """One line. A stream that is closed or full does not end the work."""
         if not self.quiet and sys.stderr is not None:
             with suppress(OSError, ValueError):
                 print(printable(sentence), file=sys.stderr, flush=True)
-
-    def note(self, *sentences: str) -> None:
-        """What was assumed, a line each."""
-        for sentence in sentences:
-            self.say(f"Note: {sentence}")
 
     def detail(self, sentence: str) -> None:
         """One line for those who asked how it is computed."""
@@ -63,6 +59,13 @@ class Talk:
             self.say(f"{kind}: {path}")
         for failure in failures:
             self.say(f"Left out: {failure}")
+
+    def notes(self, notes: Iterable[str]) -> None:
+        """A line for each that was not said before."""
+        for note in notes:
+            if note not in self._noted:
+                self._noted.add(note)
+                self.say(f"{'Caution' if isinstance(note, Caution) else 'Note'}: {note}")
 
     @contextmanager
     def bar(self, what: str, total: int, *, unit: str) -> Iterator[Bar]:

@@ -20,6 +20,7 @@ from earthwords.geo.outputs import atomic_path, locked
 from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.account import Account
 from earthwords.inference.budget import shown
+from earthwords.inference.cautions import Tally, enforce
 from earthwords.inference.crews import Crew, hired
 from earthwords.inference.outputs import OutputOptions, plan_outputs
 from earthwords.inference.scene_job import Manner, SceneJob
@@ -49,6 +50,7 @@ class Request:
     cluster: str | None = None
     threshold: float | None = None
     on_error: str = "stop"
+    strict: bool = False
 
     def job(self, segmenter: Segmenter, opened: Scene, outputs: dict[str, Path]) -> SceneJob:
         """The work on an open scene."""
@@ -63,6 +65,7 @@ class Request:
             manner=self.manner,
             on_error=self.on_error,
             spec=spec,
+            strict=self.strict,
         )
 
     def check(self, *, preset: SegmentPreset, batch: int | None) -> None:
@@ -104,10 +107,11 @@ def one(request: Request, load: Callable[[], Segmenter], source: str, dst: Path,
     outputs = request.outputs(dst)
     with ExitStack() as stack:
         opened = stack.enter_context(request.open(source))
-        for note in opened.notes:
-            talk.say(f"Note: {note}")
+        talk.notes(opened.notes)
         segmenter = load()
         job = request.job(segmenter, opened, outputs)
+        talk.notes(job.notes)
+        enforce(job.notes, strict=request.strict)
         blocks = job.blocks()
         if len(blocks) > 1 or request.cluster is not None:
             job = replace(job, crew=stack.enter_context(request.crew(str(segmenter.encoder.backbone.device))))
@@ -116,6 +120,7 @@ def one(request: Request, load: Callable[[], Segmenter], source: str, dst: Path,
             talk.say(_estimate(job, total))
         with talk.bar("segmenting", total, unit="windows") as bar:
             report = job.run(tick=bar, skip=bar.skip, writing_begins=bar.writing, loading_s=time.perf_counter() - began)
+    talk.notes(report.notes)
     talk.outputs(report.outputs, report.failures)
     if "ranks" in report.settings:
         talk.detail(f"Energy {report.settings['energy']}: channels upsampled {report.settings['ranks']}.")
@@ -152,6 +157,7 @@ class _Batch:
     """Path to why it is no scene."""
     in_folders: bool
     """Whether the outputs of a scene are a folder."""
+    tally: Tally = field(default_factory=Tally)
 
     def work(self, source: str, dst: Path) -> None:
         """Segment a scene, or find it done; a failure is remembered, and the others go on."""
@@ -182,7 +188,7 @@ class _Batch:
                 and before.get("settings") == entry["settings"]
                 and all(path.exists() for path in outputs.values())
             ):
-                entry.update(status="before", outputs=before["outputs"])
+                entry.update(status="before", outputs=before["outputs"], notes=before.get("notes", []))
                 self._keep(entry, began)
                 tidy(outputs.values())
                 return
@@ -190,6 +196,8 @@ class _Batch:
 
             def moved(report: SceneReport) -> None:
                 entry.update(status="done", outputs={kind: str(path) for kind, path in report.outputs.items()})
+                entry["notes"] = list(report.notes)
+                self.tally.add(report.notes)
                 if report.failures:
                     entry["reason"] = f"{len(report.failures)} parts left out, see the report"
                 self._keep(entry, began)
@@ -266,9 +274,12 @@ def many(
                 error.add_note(f"The same command goes on from here: {done:,} of {len(sources):,} scenes are done.")
             raise
     scenes = tuple(batch.scenes[source] for source in sources)
+    notes = batch.tally.lines(len(sources), what="scenes")
+    talk.notes(notes)
     return BatchReport(
         file=folder / BATCH,
         scenes=scenes,
         seconds=round(time.perf_counter() - began, 3),
+        notes=notes,
         left_out=tuple(sources.left_out),
     )

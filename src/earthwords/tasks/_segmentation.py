@@ -30,6 +30,7 @@ from earthwords.evaluation.report import Entry, read_results, write_plots, write
 from earthwords.geo.outputs import atomic_path, locked, parents_made_for, remove_dead, writing
 from earthwords.geo.own import save_png
 from earthwords.geo.scene import Scene, SceneSpec
+from earthwords.inference.cautions import enforce
 from earthwords.inference.crews import Crew, hired
 from earthwords.inference.segmenter import Segmenter, check_numbers
 from earthwords.inference.windowed import choose_device
@@ -38,6 +39,7 @@ from earthwords.plaintext import write_json
 from earthwords.presets import SegmentPreset
 from earthwords.tasks._progress import Talk
 from earthwords.tasks._variants import REFERENCE, Variant, find_variants, setting_of
+from earthwords.text.known_words import word_cautions
 from earthwords.types import TextBank, Vocabulary
 
 JOURNALS, PICTURES, TIMES = ".journals", "pictures", "times.json"
@@ -64,6 +66,7 @@ class Options:
     cluster: str | None = None
     resume: bool = True
     offline: bool = False
+    strict: bool = False
 
     def check(self) -> None:
         """Refuse impossible numbers.
@@ -172,6 +175,8 @@ class Bench:
     entries: list[Entry] = field(default_factory=list)
     reused: int = 0
     left_out: list[str] = field(default_factory=list)
+    notes: dict[str, None] = field(default_factory=dict)
+    """What is known of the worth of the figures, each sentence once."""
     _loaded: tuple[Any, Segmenter] | None = None
 
     @cached_property
@@ -189,8 +194,7 @@ class Bench:
                     row, model=variant.model, device=self.device, batch=self.options.batch,
                     offline=self.options.offline or variant.offline, report=report,
                 )  # fmt: skip
-            for note in made.notes:
-                self.talk.say(f"Note: {note}")
+            self.talk.notes(made.notes)
             self._loaded = key, made
         return self._loaded[1]
 
@@ -199,6 +203,10 @@ class Bench:
         segmenter = self.load(variant.on(found.spec), variant)
         part = evenly(found, self.options.most)
         vocabulary = found.vocabulary(variant.preset.name)
+        told = word_cautions(vocabulary.queries, segmenter.encoder.backbone.lexicon, segmenter.model_name)
+        self.notes |= dict.fromkeys(told)
+        self.talk.notes(told)
+        enforce(told, strict=self.options.strict)
         job = self._job(variant, segmenter, part, vocabulary)
         settings = self._settings(variant, segmenter, job, found, part, vocabulary)
         entry = Entry(

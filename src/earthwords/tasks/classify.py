@@ -50,6 +50,8 @@ class Classification:
     """`zero-shot` or `transductive`."""
     failures: tuple[str, ...]
     """Why a source was left out."""
+    notes: tuple[str, ...] = ()
+    """What is known of the worth of the answers."""
 
     @property
     def exit_code(self) -> int:
@@ -59,7 +61,7 @@ class Classification:
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         return {"model": self.model, "method": self.method, "images": [row.plain() for row in self.rows],
-                "failures": list(self.failures)}  # fmt: skip
+                "notes": list(self.notes), "failures": list(self.failures)}  # fmt: skip
 
     def table(self) -> tuple[str, Sequence[str], list[list[str]]]:
         """Title, columns, rows."""
@@ -110,6 +112,7 @@ def classify(
     overwrite: opt.Overwrite = False,
     batch_size: Annotated[int, opt.option(opt.RUNNING, metavar="N")] = 64,
     device: opt.Device = "auto",
+    strict: opt.Strict = False,
     offline: opt.Offline = False,
     quiet: opt.Quiet = False,
 ) -> Classification:
@@ -129,7 +132,7 @@ def classify(
         The best and the second class of every image, with their probabilities.
 
     Raises:
-        UsageError: no image, no words, a wrong option, or the table exists.
+        UsageError: no image, no words, a wrong option, the table exists, or `strict` and a word was never learned.
         SourceError: no image can be read (of several, one that cannot is left out and told).
         WeightsError: the weights are missing or damaged.
 
@@ -155,20 +158,12 @@ def classify(
         from earthwords.geo.outputs import check_output
 
         target = check_suffix(Path(out))
-        inputs_of(
-            (),
-            row=row,
-            listed=sources,
-            lists=src,
-            classes=classes,
-            preset=preset,
-            model=model,
-            templates=templates,
-            mask=mask,
-        ).check([target])
+        read = {"classes": classes, "preset": preset, "model": model, "templates": templates, "mask": mask}
+        inputs_of((), row=row, listed=sources, lists=src, **read).check([target])
         check_output(target, overwrite=overwrite)
 
-    from earthwords.inference.embed import looks_for
+    from earthwords.inference.cautions import enforce, image_notes
+    from earthwords.inference.embed import looks_for, picture_notes
     from earthwords.inference.segmenter import choose_device
     from earthwords.inference.textbank import build_text_bank
     from earthwords.models.weights import load_clip
@@ -181,13 +176,17 @@ def classify(
         backbone = load_clip(model or row.weights, offline=offline, device=choose_device(device), report=report).eval()
     reading: dict[str, Any] = {"nodata": nodata, "stretch": stretch, "mask": mask}
     looks = looks_for(backbone, side=image_size, fit=fit, bands=split_bands(bands), **reading)
+    name = Path(backbone.weights_id).name
+    notes = (*image_notes(vocabulary, lexicon=backbone.lexicon, model=name), *picture_notes(sources, looks))
+    talk.notes(notes)
+    enforce(notes, strict=strict)
     bank = build_text_bank(backbone, vocabulary, prompts)
     vectors, kept, failures = _encode(backbone, sources, looks, batch_size, talk)
     cosines = _by_class(vectors @ bank.vectors.T, bank.query_class, len(vocabulary))
     scores = _scores(vectors, cosines, backbone.logit_scale, transductive)
     found = Classification(
         rows=_rows(kept, scores, vocabulary), model=model or row.weights,
-        method="transductive" if transductive else "zero-shot", failures=failures,
+        method="transductive" if transductive else "zero-shot", failures=failures, notes=notes,
     )  # fmt: skip
     if out is not None:
         talk.say(f"table: {found.save(out, overwrite=overwrite)}")

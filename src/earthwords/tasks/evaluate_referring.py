@@ -21,6 +21,7 @@ def evaluate_referring(
     batch_size: Annotated[int, opt.option(opt.RUNNING, metavar="N")] = 64,
     device: opt.Device = "auto",
     resume: opt.ResumeMeasuring = True,
+    strict: opt.Strict = False,
     offline: opt.Offline = False,
     quiet: opt.Quiet = False,
 ) -> Evaluation:
@@ -57,8 +58,8 @@ def evaluate_referring(
     check_apart(out, RESULTS, {"--model": model, **{f"the list {name}": name for name in lists}})
     from earthwords.tasks._pointing import referring
 
-    entries, reused = referring(
+    entries, reused, notes = referring(
         lists, Path(out), Talk(quiet=quiet), preset=preset, model=model, batch=batch_size, device=device,
-        offline=offline, resume=resume,
+        offline=offline, resume=resume, strict=strict,
     )  # fmt: skip
-    return Evaluation(out=Path(out), entries=entries, reused=reused, left_out=())
+    return Evaluation(out=Path(out), entries=entries, reused=reused, left_out=(), notes=notes)

@@ -47,6 +47,7 @@ def evaluate_scenes(
     batch_size: Annotated[int, opt.option(opt.RUNNING, metavar="N")] = 64,
     device: opt.Device = "auto",
     resume: opt.ResumeMeasuring = True,
+    strict: opt.Strict = False,
     offline: opt.Offline = False,
     quiet: opt.Quiet = False,
 ) -> Evaluation:
@@ -104,7 +105,7 @@ def evaluate_scenes(
         split=split, ensemble=ensemble, probe=probe, select=select, seed=seed, neighbours=neighbours, numbers=numbers
     )
     if stored is not None:
-        return _run(stored, len(stored), tasks, options, Path(out), resume, talk)
+        return _run(stored, len(stored), tasks, options, Path(out), resume, talk, strict=strict)
     from earthwords.tasks._pictures import pictures
     from earthwords.tasks.segment import split_bands
 
@@ -112,7 +113,7 @@ def evaluate_scenes(
         scenes, talk, model=model or load_preset(preset).weights, templates=templates, side=image_size, fit=fit,
         bands=split_bands(bands), nodata=nodata, stretch=stretch, batch=batch_size, device=device, offline=offline,
     )  # fmt: skip
-    return _run(sources, len(scenes), tasks, options, Path(out), resume, talk)
+    return _run(sources, len(scenes), tasks, options, Path(out), resume, talk, strict=strict)
 
 
 def _run(
@@ -123,24 +124,32 @@ def _run(
     folder: Path,
     resume: bool,
     talk: Talk,
+    *,
+    strict: bool,
 ) -> Evaluation:
     """Every task on every source, each written down when done; of several, one that does not fit is left out."""
     from earthwords import __version__
     from earthwords.evaluation.page import PAGE
     from earthwords.evaluation.report import read_results, write_plots, write_results
+    from earthwords.inference.cautions import enforce
 
     kept = {entry.key: entry for entry in read_results(folder)}
     done: list[Entry] = []
     left_out: list[str] = []
+    notes: dict[str, None] = {}
     reused = 0
     everything = count * len(tasks)
 
-    def told() -> str:
+    def going() -> str:
         return f"The same command goes on from here: {len(done)} of {everything} results." if resume and done else ""
 
-    with going_on(told):
+    with going_on(going):
         for source, task in ((source, task) for source in sources for task in tasks):
             try:
+                told = source.notes(task)
+                notes |= dict.fromkeys(told)
+                talk.notes(told)
+                enforce(told, strict=strict)
                 entry, new = _entry(source, task, options, kept if resume else {}, talk)
             except UsageError as error:
                 if everything == 1:
@@ -158,7 +167,7 @@ def _run(
         raise UsageError(left_out[0])
     if not (folder / PAGE).exists():
         write_results(folder, list(kept.values()), version=__version__)
-    return Evaluation(out=folder, entries=tuple(done), reused=reused, left_out=tuple(left_out))
+    return Evaluation(out=folder, entries=tuple(done), reused=reused, left_out=tuple(left_out), notes=tuple(notes))
 
 
 def _entry(source: Source, task: str, options: Options, kept: dict[Any, Entry], talk: Talk) -> tuple[Entry, bool]:

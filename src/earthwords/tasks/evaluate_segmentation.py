@@ -45,6 +45,7 @@ def evaluate_segmentation(
     workers: opt.Workers = 1,
     cluster: opt.Cluster = None,
     resume: opt.ResumeMeasuring = True,
+    strict: opt.Strict = False,
     offline: opt.Offline = False,
     quiet: opt.Quiet = False,
 ) -> Evaluation:
@@ -98,10 +99,11 @@ def evaluate_segmentation(
         bands=None if numbers is None else tuple(numbers), nodata=nodata, stretch=stretch, threshold=threshold,
         templates=templates, model=model, image_size=image_size, compare=compare, backbones=_split(backbones or ""),
         most=most, examples=examples, batch=batch_size, device=device, workers=workers, cluster=cluster,
-        resume=resume, offline=offline,
+        resume=resume, offline=offline, strict=strict,
     )  # fmt: skip
     bench = segmentation(measured, Path(out), talk, presets=_split(preset), options=chosen)
-    return Evaluation(out=Path(out), entries=tuple(bench.entries), reused=bench.reused, left_out=tuple(bench.left_out))
+    return Evaluation(out=Path(out), entries=tuple(bench.entries), reused=bench.reused, left_out=tuple(bench.left_out),
+                      notes=tuple(bench.notes))  # fmt: skip
 
 
 def _published(sets: Sequence[str], data: Path | None, split: str | None) -> list[SegmentationSet]:

@@ -38,6 +38,7 @@ def index(
     overwrite: opt.Overwrite = False,
     on_error: Annotated[Literal["stop", "skip"], opt.RUNNING] = "stop",
     device: opt.Device = "auto",
+    strict: opt.Strict = False,
     offline: opt.Offline = False,
     quiet: opt.Quiet = False,
 ) -> IndexReport:
@@ -97,9 +98,11 @@ def index(
         prune=prune,
         overwrite=overwrite,
         on_error=on_error,
+        strict=strict,
     )
     with talk.bar("indexing", len(set(sources)), unit="sources") as bar:
         done = job.run(tick=bar)
+    talk.notes(done.notes)
     for failure in done.failures:
         talk.say(f"Left out: {failure}")
     return done

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from earthwords.errors import UsageError, brief
 from earthwords.tasks import _options as opt
@@ -14,8 +14,10 @@ from earthwords.tasks._sources import inputs_of
 from earthwords.tasks.segment import creation_options, scene_spec
 
 if TYPE_CHECKING:
+    from earthwords.geo.scene import Scene
+    from earthwords.inference.referrer import Match, Referrer
     from earthwords.inference.strip import Strip
-    from earthwords.types import SceneReport
+    from earthwords.types import SceneReport, Vocabulary
 else:
     SceneReport = object  # it loads much, and a command line reads the annotations
 
@@ -54,6 +56,7 @@ def refer(
     overwrite: opt.Overwrite = False,
     on_error: opt.OnError = "stop",
     device: opt.Device = "auto",
+    strict: opt.Strict = False,
     offline: opt.Offline = False,
     quiet: opt.Quiet = False,
 ) -> SceneReport:
@@ -81,7 +84,8 @@ def refer(
         What was found and written, sentence by sentence; a mask of probabilities may overlap those of other sentences.
 
     Raises:
-        UsageError: no sentence, a wrong option, or an output exists.
+        UsageError: no sentence, a wrong option, an output exists, or `strict` and something makes the answer worth
+            less.
         SourceError: the raster cannot be read, or holds no valid pixel.
         OutputError: an output cannot be written.
         WeightsError: the weights are missing or damaged.
@@ -109,19 +113,14 @@ def refer(
     inputs = inputs_of([str(src)], sentences=sentences, model=model, mask=mask)
     paths = plan_outputs(dst, probabilities=probabilities != "no", overwrite=overwrite, inputs=inputs)
     with scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, ARRAYS).open() as scene:
-        talk.note(*scene.notes)
+        talk.notes(scene.notes)
         if preset == "refseg-tiny" and model is None:
             talk.say(TINY_NOTICE)
         with talk.download(f"loading {model or preset}"):
             referrer = Referrer.from_preset(preset, model=model, device=device, overlap=overlap, offline=offline)
         loading_s = time.perf_counter() - began
-        with talk.bar("looking", len(referrer.plan(scene, every=all)), unit="views") as bar:
-            matches = referrer.find(
-                scene, vocabulary.titles, every=all, threshold=threshold, min_score=min_score, account=account, tick=bar
-            )
-        notes = referrer.notes(vocabulary.titles, matches)
-        for note in notes:
-            talk.say(f"Note: {note}")
+        how: dict[str, Any] = {"every": all, "threshold": threshold, "min_score": min_score, "account": account}
+        matches, notes = _find(referrer, scene, vocabulary, talk, strict=strict, **how)
         strips = referrer.strips(
             scene, matches, vocabulary, threshold=threshold, probabilities=probabilities != "no", account=account
         )
@@ -130,7 +129,8 @@ def refer(
             grid=scene.native.window(scene.region),
             vocabulary=vocabulary,
             tags={**scene.tags(), **referrer.tags(vocabulary, threshold=threshold, every=all, min_score=min_score)},
-            notes=(*scene.notes, *notes),
+            notes=notes,
+            strict=strict,
             loading_s=loading_s,
         )
         with talk.bar("drawing", scene.region.height, unit="rows") as bar:
@@ -138,6 +138,7 @@ def refer(
                 paths, _counted(observed(strips, scene.source), bar), about=about, options=options, account=account,
                 writing_begins=bar.writing,
             )  # fmt: skip
+    talk.notes(report.notes)
     talk.outputs(report.outputs, report.failures)
     return report
 
@@ -147,6 +148,22 @@ def _counted(strips: Iterable[Strip], bar: Bar) -> Iterator[Strip]:
     for strip in strips:
         yield strip
         bar(strip.labels.shape[0])
+
+
+def _find(
+    referrer: Referrer, scene: Scene, vocabulary: Vocabulary, talk: Talk, *, strict: bool, every: bool, **how: Any
+) -> tuple[list[Match], tuple[str, ...]]:
+    """Where sentences point, and what is known of the worth of that."""
+    from earthwords.inference.cautions import enforce
+
+    before = (*scene.notes, *referrer.request_notes(scene, vocabulary))
+    talk.notes(before)
+    enforce(before, strict=strict)
+    with talk.bar("looking", len(referrer.plan(scene, every=every)), unit="views") as bar:
+        matches = referrer.find(scene, vocabulary.queries, every=every, tick=bar, **how)
+    notes = (*before, *referrer.notes(vocabulary.titles, matches))
+    talk.notes(notes)
+    return matches, notes
 
 
 def _sentences(text: Sequence[str], file: Path | None, src: str, dst: Path) -> list[str]:

@@ -35,6 +35,7 @@ def search(
     distinct: Annotated[bool, opt.option(opt.OUTPUTS, negative="")] = False,
     overwrite: opt.Overwrite = False,
     device: opt.Device = "auto",
+    strict: opt.Strict = False,
     offline: opt.Offline = False,
     quiet: opt.Quiet = False,
 ) -> SearchResult:
@@ -103,7 +104,9 @@ def search(
             before=before,
             top=top,
             distinct=distinct,
+            strict=strict,
         )
+    talk.notes(found.notes)
     if dst is not None:
         for kind, path in found.save(dst, overwrite=overwrite).items():
             talk.say(f"{kind}: {path}")

@@ -38,6 +38,7 @@ def segment(
     *,
     text: opt.Text = (),
     classes: opt.Classes = None,
+    against: opt.Against = None,
     threshold: opt.Threshold = None,
     background: Annotated[str | None, opt.option(opt.WORDS, metavar="WORD")] = None,
     templates: opt.Templates = None,
@@ -68,6 +69,7 @@ def segment(
     workers: opt.Workers = 1,
     cluster: opt.Cluster = None,
     resume: opt.Resume = True,
+    strict: opt.Strict = False,
     offline: opt.Offline = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
@@ -92,7 +94,7 @@ def segment(
         What was found and written, class by class; of many scenes what became of each.
 
     Raises:
-        UsageError: an option is wrong, or an output exists.
+        UsageError: an option is wrong, an output exists, or `strict` and something makes the map worth less.
         SourceError: the raster cannot be read, or holds no valid pixel.
         OutputError: an output cannot be written.
         WeightsError: the weights are missing or damaged.
@@ -103,6 +105,7 @@ def segment(
     """
     from earthwords.tasks._scenes import Request, many, one
     from earthwords.tasks._sources import find_sources, inputs_of
+    from earthwords.text.competing import compete
 
     talk = Talk(quiet=quiet, verbose=verbose)
     changes = {"attention": attention, "templates": templates, "tile_size": tile_size, "overlap": overlap}
@@ -110,25 +113,19 @@ def segment(
     spec = scene_spec(src, bands, gsd, bounds, nodata, stretch, mask)
     sources = find_sources(str(src), say=talk.say)
     request = Request(
-        vocabulary=make_vocabulary(text, classes, background),
+        vocabulary=compete(make_vocabulary(text, classes, background), against),
         options=_outputs(probabilities, min_area, simplify, co, overwrite),
         spec=spec,
         inputs=inputs_of(
-            sources or [str(src)],
-            row=row,
-            lists=[str(src)],
-            classes=classes,
-            preset=preset,
-            model=model,
-            upsampler_weights=upsampler_weights,
-            templates=templates,
-            mask=mask,
+            sources or [str(src)], row=row, lists=[str(src)], classes=classes, preset=preset, model=model,
+            upsampler_weights=upsampler_weights, templates=templates, mask=mask,
         ),
         manner=_manner(memory, workers, cluster, resume, offline),
         cluster=cluster,
         threshold=threshold,
         on_error=on_error,
-    )
+        strict=strict,
+    )  # fmt: skip
     request.check(preset=row, batch=batch_size)
 
     def load() -> Segmenter:
@@ -201,8 +198,7 @@ def load_segmenter(
             offline=offline,
             report=report,
         )
-    for note in segmenter.notes:
-        talk.say(f"Note: {note}")
+    talk.notes(segmenter.notes)
     return segmenter
 
 

@@ -54,6 +54,7 @@ def upsample(
     on_error: opt.OnError = "stop",
     device: opt.Device = "auto",
     memory: Annotated[str, opt.option(opt.RUNNING, metavar="SIZE")] = "2GiB",
+    strict: opt.Strict = False,
     offline: opt.Offline = False,
     quiet: opt.Quiet = False,
 ) -> FeatureReport:
@@ -108,7 +109,7 @@ def upsample(
     )
     outputs = plan_features(dst, components=count is not None, overwrite=overwrite, inputs=read)
     with scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, ARRAYS).open() as opened:
-        talk.note(*opened.notes)
+        talk.notes(opened.notes)
         if row.name == DEFAULT_PRESET and model is None:
             talk.say(TINY_NOTICE)
         with talk.download(f"loading {model or row.weights}") as report:
@@ -121,9 +122,8 @@ def upsample(
                 fit=_fit(chosen, fit, steps),
                 device=device,
                 batch=batch_size,
-                offline=offline,
-                report=report,
-            )
+                offline=offline, report=report,
+            )  # fmt: skip
         job = FeatureJob(
             upsampler=upsampler,
             scene=upsampler.at_working_gsd(opened) if gsd is None else opened,
@@ -137,7 +137,7 @@ def upsample(
             overwrite=overwrite,
             stop=steps.stop,
         )
-        return _run(job, steps, talk, loading_s=time.perf_counter() - began)
+        return _run(job, steps, talk, loading_s=time.perf_counter() - began, strict=strict)
 
 
 @dataclass(kw_only=True)
@@ -162,10 +162,13 @@ def _fit(method: str, settings: str, steps: _Steps) -> Fit | None:
     return implicit_fit(settings, tick=steps.tell) if method == IMPLICIT else None
 
 
-def _run(job: FeatureJob, steps: _Steps, talk: Talk, *, loading_s: float) -> FeatureReport:
+def _run(job: FeatureJob, steps: _Steps, talk: Talk, *, loading_s: float, strict: bool) -> FeatureReport:
     """The job with a bar and what there is to say."""
+    from earthwords.inference.cautions import enforce
     from earthwords.inference.fitted import FittedUpsampler
 
+    talk.notes(job.notes)
+    enforce(job.notes, strict=strict)
     job.check()
     fitted = isinstance(job.upsampler.module, FittedUpsampler)
     if fitted and job.windows > 1 and not talk.quiet:
@@ -195,7 +198,7 @@ def _own_method(row: SegmentPreset, model: str | None, upsampler_weights: str | 
 
     fitting, note = with_weights(row, model, upsampler_weights)
     if note is not None:
-        talk.say(f"Note: {note}")
+        talk.notes([note])
     return chosen_method(fitting, None)
 
 

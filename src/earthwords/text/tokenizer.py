@@ -74,6 +74,10 @@ class ClipTokenizer:
             out[i, : len(row)] = row
         return out
 
+    def pieces(self, word: str) -> list[str]:
+        """What a word is read in."""
+        return list(self._bpe.encode(clean(word), add_special_tokens=False).tokens)
+
     def save(self, folder: Path) -> None:
         """Write `vocab.json` and `merges.txt`, the files of a Hugging Face CLIP folder."""
         model = json.loads(self._bpe.to_str())["model"]

@@ -1,23 +1,28 @@
 """From what the user typed to a `Vocabulary`.
 
 A class is a comma-separated list of synonyms, the first of which is its title. Class files are those
-of SegEarth-OV: one class a line (https://github.com/likyoo/SegEarth-OV).
+of SegEarth-OV: one class a line (https://github.com/likyoo/SegEarth-OV). Chinese words stay as they are typed and are
+read as the English ones of `text.glossary`.
 """
 
 from __future__ import annotations
 
 import colorsys
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from earthwords.errors import UsageError, brief, printable
 from earthwords.plaintext import Unreadable, read_text, utf8
+from earthwords.text import glossary
 from earthwords.types import ClassName, Colour, Vocabulary
 
 MAX_QUERIES = 1000
 MAX_LETTERS = 1000
 MAX_SENTENCES, MAX_SENTENCE_LETTERS = 250, 10_000
 BACKGROUND_WORDS = {"background", "clutter", "other", "others"}
+_COMMAS = re.compile("[,，、]")
+"""Between synonyms; the last two are Chinese."""
 
 COLOURS: dict[str, Colour] = {
     "background": (60, 60, 60),
@@ -75,17 +80,42 @@ def parse_classes(classes: Sequence[str], *, background: str | int | None = None
 
     Raises:
         UsageError: one string instead of a list, no class, an empty class, a word given twice or of more than 1,000
-            characters, or more than 1,000 words.
+            characters, more than 1,000 words, or a Chinese word that is not in the glossary.
     """
     if isinstance(classes, str):
         raise UsageError(f'Give a list of classes, such as ["building,roof", "road"], not one string: {classes!r}.')
-    names = [tuple(word for word in map(_tidy, text.split(",")) if word) for text in classes]
+    names = [tuple(word for word in map(_tidy, _COMMAS.split(text)) if word) for text in classes]
     _check(classes, names)
-    palette = _palette([n[0] for n in names])
+    english = [tuple(dict.fromkeys(map(in_english, words))) for words in names]
+    _check_twice(names, english)
+    palette = _palette([words[0] for words in english])
     return Vocabulary(
-        classes=tuple(ClassName(names=n, colour=c) for n, c in zip(names, palette, strict=True)),
-        background=_background(names, background),
+        classes=tuple(
+            ClassName(names=n, colour=c, read_as=() if e == n else e)
+            for n, e, c in zip(names, english, palette, strict=True)
+        ),
+        background=_background(names, english, background),
     )
+
+
+def in_english(word: str) -> str:
+    """The word that a model reads: a Chinese one translated, any other as it is.
+
+    Raises:
+        UsageError: a Chinese word that the glossary does not know.
+    """
+    if not glossary.is_chinese(word):
+        return word
+    found = glossary.translate(word)
+    if found is None:
+        near = glossary.nearest_chinese(word)
+        hint = ", ".join(f"{known} ({glossary.translate(known)})" for known in near)
+        offered = f"Near it: {hint}" if hint else "Known words are in docs/words.md"
+        raise UsageError(
+            f"{brief(word, most=40)!r} is not in the glossary of Chinese words, and the models read English. "
+            f"{offered}; or write it in English."
+        )
+    return found
 
 
 def parse_sentences(sentences: Sequence[str]) -> Vocabulary:
@@ -106,8 +136,31 @@ def parse_sentences(sentences: Sequence[str]) -> Vocabulary:
             raise UsageError(f"A sentence has {len(sentence):,} characters; at most {MAX_SENTENCE_LETTERS:,} are read.")
         if sentence in told[:i]:
             raise UsageError(f"The sentence {brief(sentence)!r} is given twice.")
-    palette = _palette(told)
-    return Vocabulary(classes=tuple(ClassName(names=(s,), colour=c) for s, c in zip(told, palette, strict=True)))
+    english = [sentence_in_english(sentence) for sentence in told]
+    return Vocabulary(
+        classes=tuple(
+            ClassName(names=(s,), colour=c, read_as=() if e == s else (e,))
+            for s, e, c in zip(told, english, _palette(told), strict=True)
+        )
+    )
+
+
+def sentence_in_english(sentence: str) -> str:
+    """A sentence that a model reads: a Chinese term translated, any other text as it is.
+
+    Raises:
+        UsageError: Chinese that is no term of the glossary; sentences are not translated.
+    """
+    if not glossary.is_chinese(sentence):
+        return sentence
+    found = glossary.translate(sentence)
+    if found is None:
+        terms = ", ".join(f"{word} = {term}" for word, term in glossary.terms_in(sentence))
+        raise UsageError(
+            f"{brief(sentence, most=40)!r} is Chinese and the models read English: single terms are translated, "
+            f"sentences are not{f'; words in it: {terms}' if terms else ''}. Write it in English."
+        )
+    return found
 
 
 def read_sentences(path: str | Path) -> list[str]:
@@ -171,13 +224,28 @@ def _check(classes: Sequence[str], names: Sequence[tuple[str, ...]]) -> None:
         )
 
 
-def _background(names: Sequence[tuple[str, ...]], wanted: str | int | None) -> int | None:
+def _check_twice(names: Sequence[tuple[str, ...]], english: Sequence[tuple[str, ...]]) -> None:
+    """Words of different classes that are read as the same."""
+    owner: dict[str, int] = {}
+    for index, word in ((i, word) for i, words in enumerate(english) for word in words):
+        first = owner.setdefault(word.lower(), index)
+        if first != index:
+            raise UsageError(
+                f"{names[first][0]!r} and {names[index][0]!r} are both read as {word!r}; a word can belong to one "
+                "class only."
+            )
+
+
+def _background(
+    names: Sequence[tuple[str, ...]], english: Sequence[tuple[str, ...]], wanted: str | int | None
+) -> int | None:
     if isinstance(wanted, int):
         if not 0 <= wanted < len(names):
             raise UsageError(f"Background index {wanted} is not a class; there are {len(names)}, counted from 0.")
         return wanted
     accepted = BACKGROUND_WORDS if wanted is None else {_tidy(wanted).lower()}
-    found = next((i for i, words in enumerate(names) if {w.lower() for w in words} & accepted), None)
+    every = [{word.lower() for word in (*typed, *read)} for typed, read in zip(names, english, strict=True)]
+    found = next((i for i, words in enumerate(every) if words & accepted), None)
     if found is None and wanted is not None:
         raise UsageError(f"The background {brief(repr(wanted), most=80)} is not among the classes; name one of them.")
     return found

@@ -17,6 +17,7 @@ from earthwords.models.backbones.clip import ClipBackbone, build_clip
 from earthwords.models.convert import to_openai
 from earthwords.models.store import write_safetensors
 from earthwords.models.weights import UPSAMPLER, load_clip
+from earthwords.text.known_words import FILE as WORDS
 from earthwords.text.tokenizer import ClipTokenizer
 
 
@@ -25,7 +26,10 @@ def start(
 ) -> ClipBackbone:
     """The model to train: `model`'s weights, or a fresh `architecture` with a vocabulary learned from the words."""
     if model is not None:
-        return load_clip(model, offline=offline)
+        backbone = load_clip(model, offline=offline)
+        if backbone.words is not None:  # a CLIP of others knows more words than can be counted here
+            backbone.words = manifest.words().joined(backbone.words)
+        return backbone
     if architecture not in ARCHITECTURES:
         raise unknown("architecture", architecture, ARCHITECTURES)
     row = ARCHITECTURES[architecture]
@@ -36,7 +40,7 @@ def start(
     for tower in (clip.vision_model, clip.text_model):
         tower.config._attn_implementation = "eager"  # on short sequences faster than the fused kernel
     clip = clip.to(memory_format=torch.channels_last)
-    return ClipBackbone(clip, tokenizer=tokenizer, weights_id=architecture)
+    return ClipBackbone(clip, tokenizer=tokenizer, weights_id=architecture, words=manifest.words())
 
 
 def store_upsampler(upsampler: nn.Module, folder: Path, *, told: dict[str, str]) -> Path:
@@ -93,6 +97,8 @@ def _store_folder(backbone: ClipBackbone, folder: Path, dtype: torch.dtype) -> N
         statistics = {"image_mean": list(backbone.mean), "image_std": list(backbone.std)}
         text = json.dumps(statistics, indent=2) + "\n"
         (part / "preprocessor_config.json").write_text(text, encoding="utf-8")
+        if backbone.words is not None:
+            (part / WORDS).write_text(json.dumps(backbone.words.plain(), indent=1) + "\n", encoding="utf-8")
         if backbone.tokenizer is not None:
             backbone.tokenizer.save(part)
         for path in sorted(part.iterdir(), key=lambda path: path.name == MODEL):  # what all of it is for comes last

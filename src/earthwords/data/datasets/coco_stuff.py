@@ -21,7 +21,7 @@ NAMES = """
 """
 """In the order of mmsegmentation's COCOStuffDataset."""
 
-CLASSES = tuple(name.strip() for name in NAMES.split(","))
+CLASSES = tuple(" ".join(name.split()).replace("- ", "-") for name in NAMES.split(","))
 
 UNUSED = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)
 """Numbers up to 181 that no class has; the others are the classes in turn."""

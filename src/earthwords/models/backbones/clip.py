@@ -21,6 +21,7 @@ from earthwords.errors import UsageError, WeightsError, unknown
 from earthwords.kernels.linear import quicken
 from earthwords.models.attention import ATTENTION, Heads
 from earthwords.models.backbones._trunk import ConvTrunk
+from earthwords.text.known_words import KnownWords, Lexicon, Pieces
 from earthwords.text.tokenizer import ClipTokenizer
 from earthwords.types import FeatureMap
 
@@ -65,13 +66,23 @@ class ClipBackbone(nn.Module):
         weights_id: str = "unnamed",
         mean: Sequence[float] = CLIP_MEAN,
         std: Sequence[float] = CLIP_STD,
+        words: KnownWords | None = None,
     ) -> None:
+        """`words`: those that the model learned, where somebody counted them."""
         super().__init__()
         self.model = model.eval()
         quicken(model.vision_model)
         self.tokenizer = tokenizer
         self.weights_id = weights_id
         self.mean, self.std = tuple(mean), tuple(std)
+        self.words = words
+
+    @property
+    def lexicon(self) -> Lexicon | None:
+        """What the text tower can read; None for a vision tower alone."""
+        if self.words is not None:
+            return self.words
+        return None if self.tokenizer is None else Pieces(self.tokenizer.pieces, self.tokenizer.vocab_size)
 
     @property
     def patch(self) -> int:

@@ -1,0 +1,125 @@
+"""What is known of how much a result is worth: a request held against what a model learned.
+
+Words are judged by `text.known_words`, resolution and colours by the preset's row. Notes are sentences for the user;
+those that are a `Caution` become an error where the user asked for that (`--strict`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from earthwords.errors import Caution, UsageError
+from earthwords.geo.scene import Scene
+from earthwords.text.competing import lacking
+from earthwords.text.known_words import Lexicon, word_cautions
+from earthwords.types import Vocabulary
+
+GREY = "The picture is grey, and the models learned true colours: what they make of it means little."
+FALSE_COLOURS = "The bands {} are no true colours, which the models learned: what they make of them means little."
+
+FEW = 2
+"""Grounds of `competing.AGAINST` that classes must mean more than, or much of a scene fits none of them."""
+FAR = 2.0
+"""So many times coarser than what was learned a map is worth little; less than that, small things are missed."""
+
+
+def scene_notes(scene: Scene, *, model: str, gsd: tuple[float, float] | None, levels: bool = False) -> tuple[str, ...]:
+    """What a scene's resolution and colours mean for a model.
+
+    Args:
+        model: its name, as the user knows it.
+        gsd: ground sample distances it learned, finest and coarsest, metres; None: nobody knows.
+        levels: the scene is looked at in coarser grids too, so that it cannot be too fine.
+    """
+    known = (0.0, gsd[1]) if levels and gsd is not None else gsd
+    learned = "" if gsd is None else f"{model} learned {gsd[0]:g} to {gsd[1]:g} m"
+    resolution = () if known is None else _resolution(scene, known, learned)
+    return (*resolution, *colour_cautions(scene))
+
+
+def _resolution(scene: Scene, known: tuple[float, float], learned: str) -> Iterator[str]:
+    own, worked = scene.native.gsd_m, scene.grid.gsd_m
+    if own is None or worked is None:
+        yield f"The size of a pixel on the ground is unknown; {learned}."
+    elif worked > known[1] * 1.01:
+        far = worked > FAR * known[1]
+        less = "most things are too small to be known, the result means little" if far else "small things are missed"
+        yield Caution(f"Worked at {worked:.3g} m a pixel, but {learned}: {less}.")
+    elif worked < known[0] * 0.98:
+        yield Caution(f"Worked at {worked:.3g} m a pixel, but {learned}: things look too large to be known.")
+    elif own < known[0] * 0.98:
+        yield f"A pixel is {own:.3g} m; worked at {worked:.3g} m, as {learned}."
+
+
+def colour_cautions(scene: Scene) -> tuple[Caution, ...]:
+    """Whether bands stand for other colours than their own."""
+    if scene.is_grey:
+        return (Caution(GREY),)
+    return (Caution(FALSE_COLOURS.format(", ".join(scene.bands))),) if scene.is_false_colour else ()
+
+
+def vocabulary_notes(vocabulary: Vocabulary, *, lexicon: Lexicon | None, model: str) -> tuple[str, ...]:
+    """What is known of the words: translations, words never learned, and how they compete.
+
+    Args:
+        lexicon: what the model can read; None: nobody knows.
+    """
+    asked = [c for i, c in enumerate(vocabulary.classes) if i != vocabulary.background]
+    translated = [c.described for c in asked if c.read_as]
+    notes: list[str] = [f"Read as English: {'; '.join(translated)}."] if translated else []
+    notes += word_cautions([query for c in asked for query in c.queries], lexicon, model)
+    if vocabulary.background is not None and (background := vocabulary.classes[vocabulary.background]).read_as:
+        notes.append(f"As {background.title} compete: {', '.join(background.read_as)}.")
+    missing = lacking(vocabulary)
+    if vocabulary.background is None and len(missing) >= 7 - FEW:
+        notes.append(
+            Caution(
+                "Every pixel gets one of the words, whatever it shows, and none of them means "
+                f"{', '.join(missing)}: add --against auto, or more classes."
+            )
+        )
+    return tuple(notes)
+
+
+def image_notes(vocabulary: Vocabulary, *, lexicon: Lexicon | None, model: str) -> tuple[str, ...]:
+    """What is known of words that whole images are told apart by; arguments as for `vocabulary_notes`."""
+    translated = [c.described for c in vocabulary.classes if c.read_as]
+    notes: list[str] = [f"Read as English: {'; '.join(translated)}."] if translated else []
+    notes += word_cautions(vocabulary.queries, lexicon, model)
+    if len(vocabulary) == 1:
+        only = vocabulary.titles[0]
+        notes.append(Caution(f"{only!r} is the only class, so every image is one; name others for it to compete with."))
+    return tuple(notes)
+
+
+class Tally:
+    """The notes of many scenes, those that differ in numbers only counted together."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[str, int]] = {}
+
+    def add(self, notes: Iterable[str]) -> None:
+        """Of one scene."""
+        for note in notes:
+            key = re.sub(r"\d[\d.,]*", "#", note)
+            first, count = self._found.get(key, (note, 0))
+            self._found[key] = first, count + 1
+
+    def lines(self, total: int, *, what: str) -> tuple[str, ...]:
+        """A sentence each, with the number of scenes where that is not all of `total`."""
+        return tuple(
+            note if count == total else type(note)(f"{count:,} of {total:,} {what}: {note}")
+            for note, count in self._found.values()
+        )
+
+
+def enforce(notes: Iterable[str], *, strict: bool) -> None:
+    """Make the first caution an error.
+
+    Raises:
+        UsageError: `strict`, and there is one.
+    """
+    first = next((note for note in notes if isinstance(note, Caution)), None)
+    if strict and first is not None:
+        raise UsageError(f"{first} (An error because of --strict.)")

@@ -1,0 +1,223 @@
+"""What the verbs say about the worth of a result: words, resolution, colours, competition; and `--strict`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+
+import earthwords
+from earthwords.errors import Caution, UsageError
+from earthwords.inference.cautions import GREY
+from tests.conftest import Command, Outcome, write_raster
+from tests.micro import patchwork
+from tests.tasks.conftest import labels_of, names
+
+KNOWN = ["-t", "building", "-t", "road", "-t", "water", "-t", "trees"]
+AT_90_M = Affine(90.0, 0.0, 326_417.5, 0.0, -90.0, 2_781_133.0)
+
+Map = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """80 x 112 pixels of 0.5 m, three different bands."""
+    pixels = np.moveaxis(patchwork(80, 112), -1, 0)
+    return write_raster(tmp_path_factory.mktemp("worth") / "scene.tif", pixels, photometric="RGB")
+
+
+@pytest.fixture
+def map_words(command: Command, tiny: Path, source: Path, tmp_path: Path) -> Map:
+    """`map_words("-t", "tree")`: segment with the embedded model into the folder `out`."""
+
+    def run(*options: object, src: Path = source) -> Outcome:
+        return command("segment", src, tmp_path / "out", "--upsampler", "none", *options)
+
+    return run
+
+
+def notes_of(folder: Path) -> list[str]:
+    return list(json.loads((folder / "report.json").read_text(encoding="utf-8"))["notes"])
+
+
+def test_known_words_at_a_known_resolution_are_mapped_without_a_caution(map_words: Map, tmp_path: Path) -> None:
+    done = map_words(*KNOWN, "--strict")
+    assert done.code == 0 and "Caution" not in done.err
+    assert notes_of(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "fragments"),
+    [
+        (["zxqv blorp"], ["'zxqv blorp' is not among the words that tiny learned", "near ones that it knows"]),
+        (["solar panel"], ["'solar panel' was learned by tiny from rendered scenes only", "roof, building"]),
+        (["bilding"], ["'bilding' is not among the words", "that it knows: building"]),
+        (["дом"], ["'дом' is not among the words that tiny learned"]),
+    ],
+)
+def test_words_never_learned_are_said(map_words: Map, tmp_path: Path, words: list[str], fragments: list[str]) -> None:
+    done = map_words(*KNOWN, "-t", *words)
+    (line,) = [line for line in done.err.splitlines() if line.startswith("Caution")]
+    assert done.code == 0 and all(fragment in line for fragment in fragments), line
+    assert line.removeprefix("Caution: ") in notes_of(tmp_path / "out")
+
+
+def test_strict_makes_an_error_of_it_and_writes_nothing(map_words: Map, tmp_path: Path) -> None:
+    done = map_words(*KNOWN, "-t", "zxqv", "--strict", "--quiet")
+    done.failed(2, "'zxqv' is not among the words", "--strict")
+    assert names(tmp_path / "out") == set()
+
+
+def test_quiet_says_nothing_and_the_report_all(map_words: Map, tmp_path: Path) -> None:
+    assert map_words(*KNOWN, "-t", "zxqv", "--quiet").err == ""
+    assert any("zxqv" in note for note in notes_of(tmp_path / "out"))
+
+
+def test_chinese_words_are_read_as_english_and_stay_as_typed(map_words: Map, source: Path, tmp_path: Path) -> None:
+    done = map_words("-t", "建筑，房子", "-t", "道路", "-t", "水体", "-t", "树")
+    assert done.code == 0 and "建筑,房子 (building,house)" in done.err and "树 (tree)" in done.err
+    assert "Caution" not in done.err
+    with rasterio.open(tmp_path / "out" / "labels.tif") as dataset:
+        tags = dataset.tags()
+        chinese = dataset.read(1)
+    assert [tags[f"CLASS_{i}"] for i in range(4)] == ["建筑", "道路", "水体", "树"]
+    assert "树 (tree)" in tags["EARTHWORDS_VOCABULARY"]
+    words = ["building,house", "road", "water", "tree"]
+    english = earthwords.Segmenter.from_preset(replace(earthwords.load_preset("tiny"), upsampler=None))
+    np.testing.assert_array_equal(chinese, english.predict(source, words).labels)
+
+
+def test_chinese_words_that_are_not_in_the_glossary_are_refused(map_words: Map, tmp_path: Path) -> None:
+    done = map_words("-t", "建筑屋", "-t", "道路")
+    done.failed(2, "'建筑屋' is not in the glossary", "建筑", "building")
+    map_words("-t", "建筑", "-t", "building").failed(2, "'建筑' and 'building' are both read as 'building'")
+    assert names(tmp_path) == set()
+
+
+def test_a_lone_word_competes_with_what_scenes_consist_of(map_words: Map, tmp_path: Path) -> None:
+    done = map_words("-t", "tree")
+    (line,) = [line for line in done.err.splitlines() if "background compete" in line]
+    assert "As background compete: building" in line and "trees" not in line
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert [entry["name"] for entry in report["classes"]] == ["tree", "background"]
+    assert report["classes"][0]["share"] < 0.5 < report["classes"][1]["share"]
+    assert set(geopandas.read_file(tmp_path / "out" / "polygons.gpkg")["class"]) <= {"tree", "background"}
+
+
+def test_who_competes_can_be_said(map_words: Map, tmp_path: Path) -> None:
+    done = map_words("-t", "tree", "--against", "none", "--overwrite")
+    assert done.code == 0 and "Every pixel gets one of the words" in done.err
+    assert np.unique(labels_of(tmp_path / "out" / "labels.tif")).tolist() == [0]
+    done = map_words("-t", "tree", "-t", "road", "--against", "building,water", "--overwrite")
+    assert "As background compete: building, water." in done.err and "Every pixel" not in done.err
+    map_words("-t", "tree", "--against", "tree").failed(2, "'tree' is a class")
+
+
+def test_few_words_for_a_whole_scene_are_told(map_words: Map) -> None:
+    done = map_words("-t", "building", "-t", "road")
+    assert "none of them means trees, grass, cropland, bare land, water" in done.err and "--against auto" in done.err
+
+
+def test_a_resolution_that_was_never_learned_is_told(map_words: Map, tmp_path: Path) -> None:
+    coarse = write_raster(tmp_path / "landsat.tif", np.moveaxis(patchwork(60, 70), -1, 0), transform=AT_90_M)
+    done = map_words(*KNOWN, src=coarse)
+    assert "Caution: Worked at 90 m a pixel, but tiny learned 0.25 to 4 m" in done.err
+    map_words(*KNOWN, "--strict", "--overwrite", "--quiet", src=coarse).failed(2, "90 m a pixel", "--strict")
+
+
+def test_grey_and_false_colours_are_told(map_words: Map, tmp_path: Path) -> None:
+    pixels = np.moveaxis(patchwork(60, 70), -1, 0)
+    grey = write_raster(tmp_path / "grey.tif", pixels[:1])
+    done = map_words(*KNOWN, src=grey)
+    assert done.code == 0 and done.err.count(GREY) == 1
+    false = write_raster(tmp_path / "false.tif", pixels)
+    with rasterio.open(false, "r+") as dataset:
+        for band, name in enumerate(("nir", "red", "green"), 1):
+            dataset.set_band_description(band, name)
+    done = map_words(*KNOWN, "--bands", "nir,red,green", "--overwrite", src=false)
+    assert "Caution: The bands nir, red, green are no true colours" in done.err
+
+
+def test_the_table_and_the_report_tell_what_is_undecided(map_words: Map, tmp_path: Path) -> None:
+    done = map_words(*KNOWN)
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    pixels = np.array([entry["pixels"] for entry in report["classes"]])
+    shares = np.array([entry["undecided"] or 0 for entry in report["classes"]])
+    assert report["undecided_margin"] == 0.2
+    assert report["undecided_share"] == pytest.approx((pixels * shares).sum() / pixels.sum(), abs=1e-5)
+    assert f"Undecided: {report['undecided_share']:.1%} of the map" in done.out and "undecided" in done.out
+
+
+def test_many_scenes_are_told_together(map_words: Map, command: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "scenes"
+    folder.mkdir()
+    pixels = np.moveaxis(patchwork(60, 70), -1, 0)
+    write_raster(folder / "fine.tif", pixels)
+    for name, size in (("a", 30.0), ("b", 90.0)):
+        write_raster(folder / f"{name}.tif", pixels, transform=Affine(size, 0, 0, 0, -size, 0))
+    done = command("segment", folder, tmp_path / "maps", "--upsampler", "none", *KNOWN, "-t", "zxqv")
+    assert done.code == 0, done.err
+    assert "Caution: 2 of 3 scenes: Worked at 30 m a pixel" in done.err and done.err.count("'zxqv'") == 1
+    scenes = json.loads((tmp_path / "maps" / "batch.json").read_text(encoding="utf-8"))["scenes"]
+    assert sum(any("a pixel" in note for note in scene["notes"]) for scene in scenes) == 2
+    done = command("segment", folder, tmp_path / "strict", "--upsampler", "none", *KNOWN, "--strict", "--quiet")
+    assert done.code == 1 and "2 failed" in done.out
+
+
+def test_sentences_with_words_never_learned(command: Command, source: Path, tmp_path: Path) -> None:
+    done = command("refer", source, tmp_path / "o.gpkg", "-t", "the unicorn beside the largest zxqv", "-t", "the road")
+    (line,) = [line for line in done.err.splitlines() if line.startswith("Caution")]
+    assert done.code == 0 and "(unicorn, zxqv)" in line
+    command("refer", source, tmp_path / "p.gpkg", "-t", "the zxqv", "--strict", "--quiet").failed(2, "zxqv")
+    done = command("refer", source, tmp_path / "q", "-t", "建筑")
+    assert done.code == 0 and "建筑 (building)" in done.err
+    command("refer", source, tmp_path / "r.gpkg", "-t", "湖边的大楼").failed(2, "Chinese", "湖 = lake", "in English")
+    assert names(tmp_path) == {"o.gpkg", "q"}
+
+
+def test_words_searched_for(command: Command, source: Path, tmp_path: Path) -> None:
+    coarse = write_raster(tmp_path / "coarse.tif", np.moveaxis(patchwork(80, 90), -1, 0), transform=AT_90_M)
+    done = command("index", source, coarse, tmp_path / "index")
+    assert done.code == 0 and "Caution: 1 of 2 sources: Worked at 90 m a pixel" in done.err
+    done = command("search", tmp_path / "index", "unicorn zxqv", tmp_path / "found")
+    assert done.code == 0 and "Caution: 'unicorn zxqv' is not among the words that tiny learned" in done.err
+    told = json.loads((tmp_path / "found" / "report.json").read_text(encoding="utf-8"))
+    assert any("unicorn" in note for note in told["notes"])
+    command("search", tmp_path / "index", "unicorn zxqv", "--strict").failed(2, "unicorn")
+    done = command("search", tmp_path / "index", "港口", "--json")
+    english = command("search", tmp_path / "index", "harbor", "--json")
+    assert done.code == 0 and "Caution" not in done.err
+    scores = [[hit["score"] for hit in json.loads(each.out)["results"]] for each in (done, english)]
+    assert scores[0] == scores[1]
+    command("search", tmp_path / "index", "独角兽").failed(2, "'独角兽'")
+
+
+def test_images_told_apart_by_words(command: Command, source: Path, tmp_path: Path) -> None:
+    done = command("classify", source, "-t", "airport", "-t", "zxqv", "--json")
+    assert done.code == 0 and "'zxqv' is not among the words" in done.err
+    assert any("zxqv" in note for note in json.loads(done.out)["notes"])
+    assert "the only class" in command("classify", source, "-t", "airport").err
+    command("classify", source, "-t", "airport", "--strict", "--quiet").failed(2, "the only class")
+    done = command("classify", source, "-t", "机场", "-t", "森林", "--json")
+    assert "机场 (airport)" in done.err
+    assert json.loads(done.out)["images"][0]["class"] in ("机场", "森林")
+    grey = write_raster(tmp_path / "grey.tif", np.moveaxis(patchwork(60, 70), -1, 0)[:1])
+    assert GREY in command("classify", grey, "-t", "airport", "-t", "forest").err
+
+
+def test_python_gets_the_same_notes(source: Path) -> None:
+    tiny = earthwords.Segmenter.from_preset(replace(earthwords.load_preset("tiny"), upsampler=None))
+    notes = tiny.predict(source, ["building", "road", "water", "zxqv"]).notes
+    (caution,) = [note for note in notes if isinstance(note, Caution)]
+    assert "'zxqv'" in caution
+    with pytest.raises(UsageError, match="zxqv"):
+        tiny.predict(source, ["building", "road", "water", "zxqv"], strict=True)
+    referrer = earthwords.Referrer.from_preset()
+    assert any("unicorn" in note for note in referrer.predict(source, "the unicorn").notes)
