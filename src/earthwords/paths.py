@@ -1,4 +1,5 @@
-"""What is wrong with a path, in words: the reason that the system gives is often not the one that helps."""
+"""What names mean, and in words what is wrong with a path: the reason that the system gives is often not the one that
+helps."""
 
 from __future__ import annotations
 
@@ -32,6 +33,11 @@ def trouble(path: str | Path) -> str | None:
         kind = next((words for test, words in _KINDS if test(mode)), "something else")
         return f"is {kind}, not a file"
     return None if os.access(path, os.R_OK) else "may not be read (permission denied)"
+
+
+def with_stem(text: str, source: str) -> str:
+    """A name in which `{stem}` stands for that of a source, without folder and suffix."""
+    return text.replace("{stem}", Path(source.partition("?")[0]).stem)
 
 
 def utf8_name(path: str | Path) -> str:

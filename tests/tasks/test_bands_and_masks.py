@@ -194,3 +194,16 @@ def test_an_interrupted_run_does_not_go_on_with_another_mask(
         2, "its mask was SCL (band 5: values 0-1, 3, 8-10) and is SCL (band 5: values 9) now", "--no-resume"
     )
     assert run(sentinel, tmp_path / "out.tif", *options, "scl").code == 0
+
+
+@pytest.mark.parametrize("mask", ["{folder}/scene_m.tif", "{folder}/scene_m.tif:0", "{folder}/{{stem}}_m.tif:7"])
+@pytest.mark.parametrize("verb", ["segment", "refer", "upsample"])
+def test_a_mask_is_never_written_over(
+    command: Command, make_scene: Callable[..., Path], sentinel: Path, verb: str, mask: str
+) -> None:
+    path = make_scene(np.ones((1, HEIGHT, WIDTH), "uint8"), name="scene_m.tif")
+    before = path.read_bytes()
+    words = () if verb == "upsample" else ("-t", "road")
+    named = mask.format(folder=path.parent)
+    command(verb, sentinel, path, *words, "--mask", named, "--overwrite", "--quiet").failed(2, "is read as --mask")
+    assert path.read_bytes() == before

@@ -27,6 +27,7 @@ from earthwords.geo.bands import Band, bands_of
 from earthwords.geo.georeference import grid_of
 from earthwords.geo.sensors import plain
 from earthwords.geo.source import is_local_path, is_remote, missing, open_dataset, reading
+from earthwords.paths import with_stem
 from earthwords.types import Grid, Window
 
 Values = NDArray[Any]
@@ -234,8 +235,7 @@ def open_mask(wanted: Any, *, bands: Sequence[Band], native: Grid, source: str =
     """
     if not isinstance(wanted, (str, int, os.PathLike)):
         return _array_mask(wanted, native)
-    text = str(wanted).replace("{stem}", Path(source.partition("?")[0]).stem)
-    what, rule = split_mask(text)
+    what, rule = split_mask(with_stem(str(wanted), source))
     kind = what.lower()
     band = _band_of_kind(bands, tuple(KINDS) if kind == ANY else (kind,)) if kind == ANY or kind in KINDS else None
     if band is not None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from earthwords.errors import UsageError
+from earthwords.paths import with_stem
 from earthwords.plaintext import Unreadable, read_names
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def inputs_of(
     listed: Iterable[str] = (),
     lists: Iterable[str] = (),
     row: SegmentPreset | None = None,
+    mask: str | Path | None = None,
     **options: str | Path | None,
 ) -> Inputs:
     """Everything that a command reads and must not replace.
@@ -103,16 +105,21 @@ def inputs_of(
         sources, listed: rasters, see `Inputs`.
         lists: SRC as it was given, which may be a list `@FILE`.
         row: a preset, which may name files.
+        mask: the option, which may hold the name of each source.
         options: by their names, with `_` for `-`: files, folders of models, or names of other things.
     """
     from earthwords.geo.inputs import Inputs
 
+    sources, listed = tuple(map(str, sources)), tuple(map(str, listed))
     others = {f"--{name.replace('_', '-')}": value for name, value in options.items()}
+    if mask is not None:
+        masks = dict.fromkeys(with_stem(str(mask), source) for source in (*sources, *listed))
+        others |= {f"--mask {value}": value for value in masks}
     if row is not None:
         parts = {"weights": row.weights, "upsampler": row.upsampler_weights, "templates": row.templates}
         others |= {f"the {name} of the preset": value for name, value in parts.items()}
     others |= {f"the list {name}": name[1:] for name in map(str, lists) if name.startswith("@")}
-    return Inputs(tuple(sources), listed=tuple(listed), others=others)
+    return Inputs(sources, listed=listed, others=others)
 
 
 def check_apart(folder: str | Path, results: Iterable[str], read: Mapping[str, str | Path | None]) -> None:
