@@ -62,6 +62,13 @@ def test_what_is_known_of_a_preset(command: Command) -> None:
     assert float(tiny["size"].split("tiny: ")[1].split(" MB")[0]) == pytest.approx(
         sum(p.stat().st_size for p in (ASSETS / "tiny").iterdir()) / 1e6, abs=0.06
     )
+    listed = json.loads((ASSETS / "tiny" / "words.json").read_text(encoding="utf-8"))
+    counts = {
+        word: listed["pictures"].get(word, 0) + listed["rendered"].get(word, 0)
+        for word in {**listed["pictures"], **listed["rendered"]}
+    }
+    known = sum(count >= 5 and " " not in word for word, count in counts.items())
+    assert tiny["words"].startswith(f"{known:,} English words")
     assert shown(command, "rsrefseg-b")["weights"].startswith("none are published")
 
 

@@ -136,7 +136,14 @@ def _users(weights: str) -> Iterator[str]:
 
 def words_of(weights: str) -> str:
     """How many words a model knows, where there is a list of them."""
-    return ""
+    from earthwords.models.weights import find
+    from earthwords.text.known_words import FILE, LEAST, read_words
+
+    folder = local_copy(find(weights))
+    words = read_words(folder) if folder is not None and folder.is_dir() else None
+    if words is None or folder is None:
+        return ""
+    return f"{len(words):,} English words, each of {LEAST} pictures or more: {folder / FILE}"
 
 
 def _range(gsd: tuple[float, float] | None) -> str:
