@@ -202,7 +202,7 @@ class IndexJob:
                 with self._open(source) as scene:
                     notes = self.embedder.scene_notes(scene)
                     enforce(notes, strict=self.strict)
-                    self._notes.add(notes)
+                    self._notes.add((*scene.notes, *notes))
                     for step in self._tiles_of(scene, source, stamp, log):
                         left -= step.share
                         yield step
