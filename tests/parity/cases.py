@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,26 @@ from torch import Tensor
 GOLDEN = Path(os.environ.get("EARTHWORDS_GOLDEN", Path(__file__).parents[1] / "golden"))
 
 
+SHARED = "weights_of.txt"
+"""In a case's folder: the case beside it that has its weights."""
+
+
 @dataclass(frozen=True)
 class Case:
     """Inputs, weights and outputs of the authors' code."""
 
     folder: Path
+    compared: set[str] = field(default_factory=set, compare=False)
+    """Names of what a check has read."""
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
-        return load_file(self.folder / "golden.safetensors")
+        found = load_file(self.folder / "golden.safetensors")
+        shared = self.folder / SHARED
+        if shared.exists():
+            other = load_file(self.folder.parent / shared.read_text().strip() / "golden.safetensors")
+            found |= {name: value for name, value in other.items() if name.startswith("w.")}
+        return found
 
     @cached_property
     def meta(self) -> dict[str, Any]:
@@ -32,11 +43,23 @@ class Case:
         return meta
 
     def __getitem__(self, name: str) -> Tensor:
+        self.compared.add(name)
         return self.tensors[name]
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors below a prefix, without it."""
-        return {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
+        found = {k for k in self.tensors if k.startswith(prefix)}
+        self.compared.update(found)
+        return {k.removeprefix(prefix): self.tensors[k] for k in found}
+
+    def agree_between(self, name: str, found: Tensor, tolerance: float = 2e-5) -> None:
+        """An intermediate result `mid.NAME`, which a case may lack."""
+        if f"mid.{name}" in self.tensors:
+            agree(found, self[f"mid.{name}"], tolerance)
+
+    def left(self) -> set[str]:
+        """What the authors' code computed and no check has read."""
+        return {name for name in self.tensors if not name.startswith(("in.", "w."))} - self.compared
 
 
 def cases() -> list[Case]:

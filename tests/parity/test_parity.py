@@ -6,10 +6,12 @@ import ast
 import hashlib
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPModel
 
@@ -79,9 +81,9 @@ def check_jbu_learned_range(case: Case) -> None:
         guidance = case["in.guidance"]
         temperature = stage.range_temp.exp().clamp(1e-4, 1e4)
         for function in (range_kernel_kernel.reference, range_kernel_kernel.range_kernel):
-            agree(function(stage.range_proj(guidance), temperature, stage.radius), case["mid.range_kernel"])
-        agree(stage.spatial_kernel(), case["mid.spatial_kernel"])
-        agree(stage.kernels(guidance), case["mid.combined_kernel"])
+            case.agree_between("range_kernel", function(stage.range_proj(guidance), temperature, stage.radius))
+        case.agree_between("spatial_kernel", stage.spatial_kernel())
+        case.agree_between("combined_kernel", stage.kernels(guidance))
         agree(stage(case["in.source"], guidance), case["out"])
     return None
 
@@ -136,9 +138,9 @@ def check_anyup(case: Case) -> None:
         assert sorted(names) == sorted(path.read_text().splitlines())
     features, image, expected = case["in.features"], case["in.image"], case["out"]
     with torch.no_grad():
-        agree(upsampler.image_encoder(image), case["mid.image_encoder"])
+        case.agree_between("image_encoder", upsampler.image_encoder(image))
         unit = torch.nn.functional.normalize(features, dim=1)
-        agree(upsampler.key_features_encoder(unit), case["mid.key_features"])
+        case.agree_between("key_features", upsampler.key_features_encoder(unit))
         agree(upsampler(features, image, tuple(expected.shape[-2:])), expected)
 
 
@@ -155,7 +157,7 @@ def check_anyup_window(case: Case) -> None:
         else:
             rows, cols = (window_attention.visible(*axis, anyup.RATIO) for axis in axes)
             found = ~(rows[:, None, :, None] & cols[None, :, None, :]).flatten(2).flatten(0, 1)
-        assert torch.equal(found, expected)
+        assert torch.equal(found, expected.to(found.dtype))
 
 
 def check_attention_variants(case: Case) -> None:
@@ -220,6 +222,9 @@ def check_clip_convert(case: Case) -> None:
             agree(backbone.encode_tokens(text), case[f"{activation}.text_features"])
             logits = model(pixel_values=image, input_ids=text).logits_per_image
             agree(logits, case[f"{activation}.logits_per_image"])
+            hidden = {"vision": model.vision_model(pixel_values=image), "text": model.text_model(input_ids=text)}
+            for tower, found in hidden.items():
+                agree(found.last_hidden_state, case[f"{activation}.{tower}_last_hidden"])
 
 
 def check_global_bias(case: Case) -> None:
@@ -307,7 +312,8 @@ def check_e2e(case: Case) -> None:
         stride=int(case.meta["stride"]),
         batch=4,
     )
-    agree(logits[None], case["out.logits"])
+    if "out.logits" in case.tensors:
+        agree(logits[None], case["out.logits"])
     check_decision(case, logits, "out")
 
 
@@ -375,6 +381,37 @@ CHECKS: dict[str, Callable[[Case], None]] = {
 }
 
 
+UNREAD: dict[str, tuple[str, ...]] = {
+    "counting_metrics": ("out.predicted_count",),  # the largest similarity, before any figure
+    "e2e_jbu": ("out.preds",),  # sums over windows, before they are divided
+    "jbu_learned_range": ("mid.bicubic_source", "mid.combined_kernel_before_fixup"),  # steps that ours does not have
+    "mask_to_box": ("external.",),  # what another mode of OpenCV would leave out
+    "refseg_metrics": ("main.intersect", "main.union", "nan.intersect", "nan.union"),  # their quotients are compared
+    "refseg_step": ("bn_train.out.loss_if_averaged", "bn_eval.out.loss_if_averaged"),  # what the authors do not do
+}
+"""Kinds whose cases hold more than what is computed here: beginnings of names, and why."""
+
+NOT_YET = (
+    *("al_fast", "al_hslabeling", "al_strategic_sampling"),
+    *("anychange_match", "anychange_match_2", "anychange_tiny", "change_metrics", "change_metrics_2"),
+    *("clip_lora_dropout", "clip_lora_step", "coninfer_gmm", "d2ls_decoder"),
+    *("dynamicearth_chain", "dynamicearth_chain_2", "dynamicearth_compare_dino", "dynamicearth_compare_dinov2"),
+    *("dynamicearth_identify", "dynamicearth_identify_2", "dynamicearth_instance_merge"),
+    *("dynamicearth_instance_merge_2", "dynamicearth_proposal", "dynamicearth_proposal_2"),
+    *("e2e_sar_whole", "e2e_sar_windows"),
+    *("fewshot_coop_step", "fewshot_linear_probe", "fewshot_lp_plus", "fewshot_taskres", "fewshot_tip_adapter"),
+    *("fewshot_whu_remoteclip_s4", "geosa_basa", "gsnet_ripd", "holi_tracer_head", "holi_vectorise"),
+    *("instructsam_assign", "instructsam_assign_2", "instructsam_eval", "instructsam_eval_2"),
+    *("instructsam_masks", "instructsam_masks_2", "instructsam_similarity", "instructsam_similarity_2"),
+    *("mfnet_mm_blocks", "naf_basic", "naf_big_image", "naf_full_defaults", "naf_kernel5", "naf_outsize"),
+    *("naf_ratio14", "peftcd_modules", "peftcd_sam2_route", "procsam3_fusion", "procsam3_prompts"),
+    *("rsktseg_decoder", "sam2_amg", "sam2_amg_m2m", "sam3_tiny_text", "sam_amg_functions", "sam_amg_functions_2"),
+    *("sam_amg_tiny", "sam_amg_tiny_crops", "segearthov3_change", "segearthov3_fusion", "segearthov3_slide"),
+    *("siglip2_dense", "siglip2_naflex"),
+)
+"""Cases of systems that nothing here computes yet, by name: any other unknown case is a failure."""
+
+
 def kind(case: Case) -> str | None:
     """The longest known kind that begins the folder's name."""
     name = case.folder.name
@@ -386,10 +423,35 @@ def kind(case: Case) -> str | None:
 def test_case(case: Case) -> None:
     found = kind(case)
     if found is None:
+        assert case.folder.name in NOT_YET, f"nothing computes {case.folder.name}: write a check, or name it in NOT_YET"
         pytest.skip(f"nothing here computes {case.folder.name} yet")
     CHECKS[found](case)
+    unread = {name for name in case.left() if not name.startswith(UNREAD.get(found, ("\0",)))}
+    assert not unread, f"the check of {found} compares nothing with {sorted(unread)[:5]}"
 
 
 def test_there_are_cases() -> None:
-    found = {kind(case) for case in cases()}
-    assert {"adaptive_conv", "attention_variants", "jbu_one", "e2e_jbu", "tokenizer"} <= found
+    """One of every kind, but for those that are too large for this repository."""
+    found = {kind(case) for case in cases()} - {None}
+    assert CHECKS.keys() - found <= {"clip_convert", "jbu_stack", "transclip_whu", "refseg_prompter"}
+
+
+def test_what_is_not_computed_yet_is_no_known_kind() -> None:
+    assert not [name for name in NOT_YET if kind(Case(Path(name))) is not None]
+
+
+def test_an_unknown_case_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "novelty").mkdir()
+    with pytest.raises(AssertionError, match="nothing computes novelty"):
+        test_case(Case(tmp_path / "novelty"))
+    for name in NOT_YET[:2]:
+        with pytest.raises(pytest.skip.Exception):
+            test_case(Case(tmp_path / name))
+
+
+def test_an_output_that_nothing_compares_fails(tmp_path: Path) -> None:
+    case = Case(GOLDEN / "upsampler_bilinear")
+    (tmp_path / "upsampler_bilinear").mkdir()
+    save_file({**case.tensors, "out.more": torch.zeros(1)}, tmp_path / "upsampler_bilinear" / "golden.safetensors")
+    with pytest.raises(AssertionError, match=r"compares nothing with \['out\.more'\]"):
+        test_case(Case(tmp_path / "upsampler_bilinear"))
