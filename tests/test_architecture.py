@@ -19,6 +19,8 @@ LEVEL = {
     "types": 1,
     "paths": 0,
     "plaintext": 1,
+    "files": 1,
+    "pickles": 1,
     "plugins": 1,
     "presets": 2,
     "kernels": 3,

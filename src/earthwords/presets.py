@@ -6,13 +6,14 @@ Rows show descent: `SEGEARTH_OV = replace(CLEARCLIP, ...)`. Users write rows of 
 
 from __future__ import annotations
 
-import tomllib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from earthwords.errors import UsageError, brief, did_you_mean, unknown
+from earthwords.files import parse_toml
 from earthwords.plaintext import read_text
 
 
@@ -295,6 +296,7 @@ RSREFSEG2 = replace(
 
 REFER_PRESETS: dict[str, ReferPreset] = {p.name: p for p in (REFSEG_TINY, RSREFSEG_B, RSREFSEG_L, RSREFSEG2)}
 
+_MOST_BASES = 16
 _PATHS = ("weights", "upsampler_weights", "templates")
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "last_n": (lambda value: value >= 1, "at least 1"),
@@ -328,20 +330,23 @@ def load_preset(name: str, *, within: tuple[Path, ...] = ()) -> SegmentPreset:
     path = Path(name)
     if path.suffix != ".toml":
         raise unknown("preset", name, SEGMENT_PRESETS)
-    if path.resolve() in within:
+    place = Path(os.path.realpath(path))  # which, unlike resolve(), does not fail at a link to itself
+    if place in within:
         raise UsageError(f"The preset {name} is its own base; begin from another one.")
+    if len(within) == _MOST_BASES:
+        raise UsageError(
+            f"The preset {within[0]} has a base that has a base, and so on, more than {_MOST_BASES} times."
+        )
     table = _read_toml(path)
     base = None
     if "base" in table:
-        base = load_preset(_beside(path, str(table.pop("base"))), within=(*within, path.resolve()))
+        base = load_preset(_beside(path, str(table.pop("base"))), within=(*within, place))
     return _from_table(path, base, table)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(read_text(path))
-    except RecursionError:
-        raise UsageError(f"Cannot read the preset {path}: its brackets are nested too deeply.") from None
+        return parse_toml(read_text(path))
     except (OSError, ValueError) as error:
         raise UsageError(f"Cannot read the preset {path}: {brief(error)}.") from error
 

@@ -107,7 +107,7 @@ def test_what_is_not_there_or_damaged(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="Cannot read embeddings"):
         read_stored(tmp_path / "whu")
     torch.save({"images": print}, tmp_path / "images.pt")
-    with pytest.raises(SourceError, match="Cannot read embeddings"):
+    with pytest.raises(SourceError, match=r"asks for .*print, which is code"):
         read_stored(tmp_path / "images.pt")
     np.savez(tmp_path / "bare.npz", images=MADE.images)
     (bare,) = read_stored(tmp_path / "bare.npz")

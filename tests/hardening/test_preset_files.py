@@ -38,7 +38,7 @@ def preset(path: Path, text: str) -> str:
         (f"gsd = [1, {'9' * 400}]", "gsd must be two positive numbers"),
         ("gsd = [true, 2]", "gsd must be tuple"),
         (f"energy = {'9' * 5000}", "Cannot read the preset"),
-        (f"energy = {'[' * 5000}", "nested too deeply"),
+        (f"energy = {'[' * 5000}", "nested more than 64 levels deep"),
         ('weights = "a\\u0000/b"', "holds a NUL character"),
     ],
 )
@@ -98,3 +98,12 @@ def test_names_stay_names(tmp_path: Path) -> None:
 def test_a_file_from_windows(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_bytes(b'\xef\xbb\xbfbase = "tiny"\r\nthreshold = 0.3\r\n')
     assert load_preset(str(tmp_path / "mine.toml")).threshold == 0.3
+
+
+def test_a_chain_of_bases_has_an_end(tmp_path: Path) -> None:
+    for i in range(40):
+        (tmp_path / f"{i}.toml").write_text(f'base = "{i + 1}.toml"\n')
+    (tmp_path / "40.toml").write_text('base = "tiny"\n')
+    with pytest.raises(UsageError, match="more than 16 times"):
+        load_preset(str(tmp_path / "0.toml"))
+    assert load_preset(str(tmp_path / "30.toml")).weights == "tiny"

@@ -13,7 +13,6 @@ not listed is ignored. All images of a set have the same `classes`.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -24,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from earthwords.errors import SourceError, UsageError
+from earthwords.errors import SourceError, UsageError, brief
+from earthwords.files import check_file, parse_json
 from earthwords.plaintext import Unreadable, read_text
 from earthwords.text.known_words import KnownWords, count_words
 
@@ -111,8 +111,8 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     except Unreadable as error:
         raise SourceError(f"Cannot read the list of training images {path}: {error}.") from error
     try:
-        lines = [json.loads(line) for line in text.split("\n") if line.strip()]
-    except json.JSONDecodeError as error:
+        lines = [parse_json(line) for line in text.split("\n") if line.strip()]
+    except ValueError as error:
         raise UsageError(f"{path} is not JSON lines: {error}.") from error
     for number, line in enumerate(lines, 1):
         wrong = _wrong(line)
@@ -189,7 +189,8 @@ def _example(
 
 def _pixels(path: Path, mode: str | None) -> NDArray[np.uint8]:
     try:
+        check_file(path)
         with Image.open(path) as image:
             return np.array(image.convert(mode) if mode else image, dtype=np.uint8)
     except OSError as error:
-        raise SourceError(f"Cannot read the training image {path}: {error}.") from error
+        raise SourceError(f"Cannot read the training image {path}: {brief(error)}.") from error

@@ -11,7 +11,6 @@ or 16 bits; of one bit, it is object 1. `"ids": []` says that nothing in the ima
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from earthwords.errors import SourceError, UsageError, brief
+from earthwords.files import check_file, parse_json
 from earthwords.plaintext import Unreadable, read_text
 
 _MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
@@ -144,8 +144,8 @@ def mirrored(text: str, *, axis: int) -> str:
 def _line(path: Path, number: int, row: str) -> Described:
     where = f"{path}, line {number}"
     try:
-        line = json.loads(row)
-    except (ValueError, RecursionError) as error:
+        line = parse_json(row)
+    except ValueError as error:
         raise UsageError(f"{where} is not JSON: {brief(error)}.") from error
     if not isinstance(line, dict) or not all(isinstance(line.get(key), str) for key in ("image", "mask")):
         raise UsageError(f'{where}: a described image needs "image" and "mask", paths relative to the file.')
@@ -172,6 +172,7 @@ def _expression(where: str, one: Any) -> Expression:
 
 def _read(path: Path) -> Image.Image:
     try:
+        check_file(path)
         with Image.open(path) as image:
             image.load()
             return image

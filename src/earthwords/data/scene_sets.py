@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.errors import SourceError, UsageError, brief, did_you_mean
+from earthwords.files import parse_json
 from earthwords.plaintext import Unreadable, read_text
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -231,8 +231,8 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 def _records(path: Path) -> list[dict[str, Any]] | None:
     """The records of a JSON file; None: it is something else."""
     try:
-        table = json.loads(read_text(path, most=None))
-    except (OSError, ValueError, RecursionError) as error:
+        table = parse_json(read_text(path, most=None))
+    except (OSError, ValueError) as error:
         raise SourceError(f"Cannot read {path}: {brief(error)}.") from error
     found = table.get("images") if isinstance(table, dict) else None
     if not isinstance(found, list) or not found or not isinstance(found[0], dict):

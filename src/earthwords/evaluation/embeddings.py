@@ -14,19 +14,19 @@ too: `images.pt`, `classes.pt` (the labels) and a `texts_TEMPLATE.pt` for each t
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from earthwords.errors import EarthwordsError, SourceError, UsageError, brief, did_you_mean
 from earthwords.evaluation.zeroshot import unit
-from earthwords.models.checkpoint import read_state
+from earthwords.files import check_file, parse_json, read_bytes
+from earthwords.models.bounds import check_zip
+from earthwords.models.checkpoint import read_pytorch, read_state
 from earthwords.plaintext import read_text
 
 Array = NDArray[Any]
@@ -167,7 +167,7 @@ def _stored(folder: Path, model: str, files: list[Path]) -> Stored:
     classes = _classes(folder, arrays)
     digest = hashlib.sha256("\n".join(classes).encode())
     for file in files:
-        digest.update(file.read_bytes())
+        digest.update(read_bytes(file))
     _check(folder / model, arrays, classes)
     fingerprint = digest.hexdigest()[:32]
     return Stored(name=folder.name, model=model, arrays=arrays, classes=classes, fingerprint=fingerprint)
@@ -177,12 +177,14 @@ def _arrays(file: Path) -> Iterator[tuple[str, Array]]:
     """Names and arrays of a file; nothing in it is run."""
     try:
         if file.suffix == ".npz":
+            check_zip(file)
             with np.load(file, allow_pickle=False) as table:
                 yield from {name: table[name] for name in table.files}.items()
         elif file.suffix == ".npy":
+            check_file(file)
             yield file.stem, np.load(file, allow_pickle=False)
         elif file.suffix == ".pt":
-            value = torch.load(file, weights_only=True, map_location="cpu")
+            value = read_pytorch(file)
             yield file.stem, (value.float() if value.is_floating_point() else value).numpy()
         else:
             for name, tensor in read_state(file).items():
@@ -208,8 +210,8 @@ def _classes(folder: Path, arrays: dict[str, Array]) -> tuple[str, ...]:
             continue
         try:
             text = read_text(file)
-            found = text.split("\n") if file.suffix == ".txt" else json.loads(text)
-        except (OSError, ValueError, RecursionError) as error:
+            found = text.split("\n") if file.suffix == ".txt" else parse_json(text)
+        except (OSError, ValueError) as error:
             raise SourceError(f"Cannot read {file}: {brief(error)}.") from error
         found = found.get("classes", []) if isinstance(found, dict) else found
         if names := tuple(str(name).strip() for name in found if str(name).strip()):

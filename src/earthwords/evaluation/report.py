@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from earthwords.evaluation.benchmark import tables
 from earthwords.evaluation.counting import WORDS
 from earthwords.evaluation.draw import Line, confusion_plot, curve_plot
 from earthwords.evaluation.suite import TASKS
+from earthwords.files import read_json
 from earthwords.geo.outputs import atomic_path
 from earthwords.geo.own import save_png
 from earthwords.plaintext import write_json
@@ -78,11 +78,11 @@ def read_results(folder: Path) -> list[Entry]:
     if not path.exists():
         return []
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["results"]
+        entries = read_json(path, most=None)["results"]
         return [
             Entry(**{**entry, "classes": tuple(entry["classes"])}) for entry in entries if entry["task"] in HEADLINES
         ]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{path} is not a result of evaluate ({brief(error)}); choose another --out or move it away."
         ) from error

@@ -19,6 +19,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
 from earthwords.errors import UsageError, unknown
+from earthwords.files import read_bytes
 from earthwords.geo.sensors import SENSORS, Sensor, code_of, find_sensor, is_position
 from earthwords.geo.source import legible
 
@@ -123,7 +124,7 @@ def descriptions_of(dataset: DatasetReader) -> tuple[str | None, ...]:
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder, "bands.vrt")
             rasterio.shutil.copy(dataset, copy, driver="VRT")
-            text = copy.read_bytes().decode("latin-1")  # which keeps every byte
+            text = read_bytes(copy).decode("latin-1")  # which keeps every byte
         bands = ElementTree.fromstring(text).findall("VRTRasterBand")
     except (RasterioError, CPLE_BaseError, ElementTree.ParseError):
         return (None,) * dataset.count

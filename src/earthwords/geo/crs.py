@@ -22,6 +22,7 @@ from pyproj import CRS
 from rasterio.crs import CRS as RasterioCRS
 from rasterio.io import DatasetReader, MemoryFile
 
+from earthwords.files import read_bytes
 from earthwords.types import Grid, SourceCrs
 
 _EPOCH = re.compile(rb'<SRS[^>]*\bcoordinateEpoch="([0-9.]+)"')
@@ -132,7 +133,7 @@ def _epoch_of(dataset: DatasetReader) -> float | None:
     found = None
     with suppress(Exception):  # GDAL's own classes; without an epoch the coordinates are what they always were
         if dataset.driver == "VRT" and Path(dataset.name).is_file():  # a copy would double the time to open a large one
-            found = _EPOCH.search(Path(dataset.name).read_bytes())
+            found = _EPOCH.search(read_bytes(dataset.name))
         else:
             with MemoryFile(ext=".vrt") as memory:
                 rasterio.shutil.copy(dataset, memory.name, driver="VRT")

@@ -18,6 +18,7 @@ from rasterio.io import DatasetWriter
 from rasterio.windows import Window
 
 from earthwords.errors import EarthwordsError, OutputError, UsageError, unknown
+from earthwords.files import read_bytes
 from earthwords.geo.crs import add_epoch, raster_crs
 from earthwords.geo.outputs import StagedWriter, shown, staging, without_hidden
 from earthwords.geo.source import one_line
@@ -202,7 +203,7 @@ class RasterWriter(StagedWriter):
             return self._scratch
         dated = self._scratch.with_suffix(".vrt")
         rasterio.shutil.copy(utf8_name(self._scratch), utf8_name(dated), driver="VRT")
-        dated.write_bytes(add_epoch(dated.read_bytes(), source.epoch))
+        dated.write_bytes(add_epoch(read_bytes(dated), source.epoch))
         return dated
 
     def _as_block(self, data: NDArray[Any]) -> NDArray[Any]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from earthwords.errors import UsageError
+from earthwords.files import read_json
 from earthwords.geo.outputs import check_written, locked, parents_made_for, remove_dead, staging, writing
 
 MOVING = ".moving"
@@ -175,10 +176,10 @@ def _marker(targets: Iterable[Path]) -> Path:
 def _read(marker: Path) -> HalfSet:
     """What a marker says; nothing where there is none, or another file."""
     try:
-        told = json.loads(marker.read_text(encoding="utf-8"))
+        told = read_json(marker)
         files = {name: frozenset((size, time) for size, time in stamps) for name, stamps in told["files"].items()}
         return HalfSet(marker=marker, settings=dict(told["settings"]), files=files)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return HalfSet(marker=marker)
 
 

@@ -31,6 +31,7 @@ from numpy.lib.format import open_memmap, write_array_header_1_0
 from numpy.typing import NDArray
 
 from earthwords.errors import OutputError, SourceError, UsageError, brief
+from earthwords.files import read_json
 from earthwords.geo.outputs import locked, writing
 from earthwords.geo.tiletable import TileTable, tile_writer
 from earthwords.inference.index_log import IndexLog, Part, Stamp
@@ -161,7 +162,7 @@ def _damaged(folder: Path, why: str) -> SourceError:
 
 def _read_about(folder: Path) -> dict[str, Any]:
     try:
-        about: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        about: dict[str, Any] = read_json(folder / ABOUT)
         found = about["format"]
     except FileNotFoundError:
         unfinished = " (an unfinished one is there: index again to go on)" if (folder / ".work").exists() else ""

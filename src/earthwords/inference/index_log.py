@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from earthwords.errors import SourceError
+from earthwords.files import parse_json
 from earthwords.geo.footprints import LONLAT
 from earthwords.geo.outputs import writing
 from earthwords.geo.tiletable import SCHEMA
@@ -158,7 +159,7 @@ class IndexLog:
                 break
             try:
                 if first:
-                    self.settings = json.loads(_metadata(blob)["settings"])
+                    self.settings = parse_json(_metadata(blob)["settings"])
                 else:
                     self._remember(_about(blob), end + _HEAD.size, length)
             except (SafetensorError, ValueError, KeyError) as error:
@@ -174,12 +175,12 @@ class IndexLog:
 
 
 def _about(blob: bytes) -> dict[str, Any]:
-    about: dict[str, Any] = json.loads(_metadata(blob)["about"])
+    about: dict[str, Any] = parse_json(_metadata(blob)["about"])
     return about
 
 
 def _metadata(blob: bytes) -> dict[str, str]:
     """https://github.com/huggingface/safetensors#format"""
     length = int.from_bytes(blob[:8], "little")
-    metadata: dict[str, str] = json.loads(blob[8 : 8 + length])["__metadata__"]
+    metadata: dict[str, str] = parse_json(blob[8 : 8 + length])["__metadata__"]
     return metadata

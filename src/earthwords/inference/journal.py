@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from earthwords.errors import UsageError
+from earthwords.files import parse_json, read_json
 from earthwords.geo.output_sets import check_same
 from earthwords.geo.outputs import HIDDEN, locked, parents_made_for, writing
 from earthwords.inference.blocks import Blocks
@@ -95,8 +96,8 @@ class Journal:
         for index in sorted(self.done):
             with safe_open(self._path(index), framework="np") as file:
                 about = file.metadata()
-            failures |= dict.fromkeys(json.loads(about["failures"]))
-            ranks += json.loads(about["ranks"])
+            failures |= dict.fromkeys(parse_json(about["failures"]))
+            ranks += parse_json(about["ranks"])
         return list(failures), ranks
 
     def discard(self) -> None:
@@ -162,7 +163,7 @@ def open_journal(folder: Path, *, settings: Mapping[str, str], blocks: Blocks, r
 def _read(folder: Path) -> dict[str, Any] | None:
     """What the earlier run was asked for; None if there was none, or it died before it could say."""
     try:
-        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+        about = read_json(folder / _ABOUT)
         return about if {"settings", "began", "region", "rows", "cols"} <= about.keys() else None
     except (OSError, ValueError, AttributeError):
         return None

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,18 +22,17 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from earthwords.errors import EarthwordsError, WeightsError, brief
+from earthwords.files import check_file
+from earthwords.models.bounds import FRAMEWORKS, MOST_SHARED, check_pytorch, check_safetensors, check_zip, starts_as_zip
 from earthwords.models.convert import unwrap
 from earthwords.models.torchscript import is_torchscript, read_torchscript
 
-_MOST_COMPRESSED = 100
-"""Weights hardly compress; a zip that claims more is made to fill the disk."""
-_FRAMEWORKS = ("mmengine.", "deepspeed.")
-_MOST_SHARED = 8
-"""Tensors may share their numbers, but a file whose tensors are many times its size is made to fill the memory."""
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+"""Of checkpoints in a zip."""
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint file, by name.
+    """The tensors of a checkpoint file, by name; what it claims is checked before (`models.bounds`).
 
     Accepts safetensors, PyTorch files (read with `weights_only=True`, wrappers and `module.` taken off),
     TorchScript archives, and a zip that holds one of these.
@@ -51,21 +51,50 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"Cannot read weights from {path}: {_why(error)}. Expected safetensors or a PyTorch state dict; "
             "files that carry code are not loaded."
         ) from error
-    claimed = sum(value.numel() * value.element_size() for value in state.values())
-    if path.suffix != ".zip" and claimed > _MOST_SHARED * path.stat().st_size:
-        raise WeightsError(f"{path} is damaged: its tensors claim {claimed:,} bytes, far more than the file has.")
     return state
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
+    check_file(path)
     if path.suffix == ".safetensors":
+        check_safetensors(path)
         return load_file(path)
     if path.suffix == ".zip":
         return _read_zipped(path)
     if is_torchscript(path):
         return unwrap(read_torchscript(path))
+    return _check_shared(unwrap(_read_pytorch(path)), path)
+
+
+def _check_shared(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """One tensor under a thousand names is harmless here, but not when each is converted."""
+    claimed = sum(value.numel() * value.element_size() for value in state.values())
+    if claimed > MOST_SHARED * path.stat().st_size:
+        raise ValueError(f"its tensors claim {claimed:,} bytes, far more than the file has")
+    return state
+
+
+def read_pytorch(path: Path, *, mmap: bool = False) -> Any:
+    """What `torch.save` wrote: tensors, numbers, text, and tables and lists of these.
+
+    Args:
+        mmap: leave the tensors in the file until they are used.
+
+    Raises:
+        WeightsError: it is something else, claims more than it has, or names code.
+    """
+    try:
+        return _read_pytorch(path, mmap=mmap)
+    except MemoryError:
+        raise
+    except Exception as error:  # as above
+        raise WeightsError(f"Cannot read {path}: {_why(error)}.") from error
+
+
+def _read_pytorch(path: Path, *, mmap: bool = False) -> Any:
+    check_pytorch(path)
     with torch.serialization.safe_globals(_stand_ins(path)):
-        return unwrap(torch.load(path, weights_only=True, map_location="cpu", mmap=False))
+        return torch.load(path, weights_only=True, map_location="cpu", mmap=mmap)
 
 
 class _Nothing:
@@ -80,12 +109,12 @@ class _Nothing:
 
 def _stand_ins(path: Path) -> list[Any]:
     """Pairs `(class, name)` for what a file names of `_FRAMEWORKS`, and of numpy beside that: none is imported."""
-    if not zipfile.is_zipfile(path):
+    if not starts_as_zip(path):
         return []
     named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    if not any(name.startswith(_FRAMEWORKS) for name in named):
+    if not any(name.startswith(FRAMEWORKS) for name in named):
         return []
-    return [(type("_Nothing", (_Nothing,), {}), name) for name in named if name.startswith((*_FRAMEWORKS, "numpy."))]
+    return [(type("_Nothing", (_Nothing,), {}), name) for name in named if name.startswith((*FRAMEWORKS, "numpy."))]
 
 
 def _why(error: Exception) -> str:
@@ -96,18 +125,31 @@ def _why(error: Exception) -> str:
     return f"it asks for {asked[1]}, which is code" if asked else "it is damaged, or no PyTorch file"
 
 
-def _read_zipped(path: Path) -> dict[str, Tensor]:
-    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
-        entries = [n for n in archive.infolist() if not n.filename.startswith("__MACOSX/")]
-        inside = [n for n in entries if n.filename.endswith((".pt", ".pth", ".bin", ".safetensors"))]
+def unpack(path: Path, target: Path) -> str:
+    """Write the one checkpoint in a zip; its suffix.
+
+    Raises:
+        WeightsError: the zip is damaged, holds no or several checkpoints, or unpacks to far more than it has.
+    """
+    try:
+        inside = [
+            entry
+            for entry in check_zip(path)
+            if entry.filename.endswith(SUFFIXES) and not entry.filename.startswith("__MACOSX/")
+        ]
         if len(inside) != 1:
             raise WeightsError(f"{path} holds {len(inside)} checkpoints, expected one.")
-        if inside[0].file_size > _MOST_COMPRESSED * max(1, inside[0].compress_size):
-            raise WeightsError(f"{path} unpacks to {inside[0].file_size:,} bytes, which no real checkpoint would do.")
-        target = Path(folder) / Path(inside[0].filename).name
-        with archive.open(inside[0]) as source, target.open("wb") as out:
-            shutil.copyfileobj(source, out)
-        return read_state(target)
+        with zipfile.ZipFile(path) as archive, archive.open(inside[0]) as source, target.open("wb") as out:
+            shutil.copyfileobj(source, out, 1 << 20)
+    except (zipfile.BadZipFile, ValueError, RuntimeError, NotImplementedError, EOFError, zlib.error) as error:
+        raise WeightsError(f"Cannot read weights from {path}: {brief(error)}.") from error
+    return Path(inside[0].filename).suffix
+
+
+def _read_zipped(path: Path) -> dict[str, Tensor]:
+    with tempfile.TemporaryDirectory() as folder:
+        part = Path(folder) / "unpacked"
+        return read_state(part.rename(part.with_suffix(unpack(path, part))))
 
 
 Module = TypeVar("Module", bound=nn.Module)

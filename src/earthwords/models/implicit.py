@@ -7,7 +7,6 @@ in `training/implicit.py`.
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import torch
@@ -16,9 +15,9 @@ from torch.nn import functional as F
 
 from earthwords.errors import WeightsError
 from earthwords.geo.outputs import atomic_path
-from earthwords.models.checkpoint import load_strictly
+from earthwords.models.checkpoint import load_strictly, read_pytorch
 
-_UNREADABLE = (OSError, EOFError, pickle.UnpicklingError, RuntimeError, LookupError, TypeError, AttributeError)
+_UNREADABLE = (WeightsError, LookupError, TypeError, AttributeError)
 """What reading a file that is not what it should be may raise."""
 
 FREQUENCIES = 30
@@ -195,7 +194,7 @@ class ImplicitImage(nn.Module):
             WeightsError: not such a file.
         """
         try:
-            found = torch.load(path, weights_only=True, map_location="cpu")
+            found = read_pytorch(Path(path))
             model, unprojector = (
                 {str(k): v.float() for k, v in found[key].items()} for key in ("model", "unprojector")
             )

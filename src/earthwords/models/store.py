@@ -9,6 +9,7 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
+from earthwords.files import parse_json
 from earthwords.geo.outputs import atomic_path
 
 
@@ -23,7 +24,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], *, about: Mappi
     """
     blob = memoryview(save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}))
     stop = 8 + int.from_bytes(blob[:8], "little")  # https://github.com/huggingface/safetensors#format
-    header = {"__metadata__": dict(sorted(about.items())), **json.loads(bytes(blob[8:stop]))}
+    header = {"__metadata__": dict(sorted(about.items())), **parse_json(bytes(blob[8:stop]))}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     with atomic_path(path, overwrite=True) as part, part.open("wb") as file:  # `save_file` would hide it from others

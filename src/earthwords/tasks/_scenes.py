@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from earthwords.errors import EarthwordsError, UsageError, brief
+from earthwords.files import read_json
 from earthwords.geo.inputs import Inputs
 from earthwords.geo.output_sets import tidy
 from earthwords.geo.outputs import atomic_path, locked
@@ -224,7 +225,7 @@ class _Batch:
     def recall(self) -> None:
         """Read what an earlier run has done."""
         try:
-            known = json.loads((self.folder / BATCH).read_text(encoding="utf-8"))["scenes"]
+            known = read_json(self.folder / BATCH, most=None)["scenes"]
             self.scenes = {entry["source"]: entry for entry in known}
         except (OSError, ValueError, KeyError, TypeError):
             self.scenes = {}

@@ -27,6 +27,7 @@ from earthwords.evaluation.benchmark.figures import Example, choose, figures_of,
 from earthwords.evaluation.benchmark.pictures import fitted, painted
 from earthwords.evaluation.benchmark.tables import TASK
 from earthwords.evaluation.report import Entry, read_results, write_plots, write_results
+from earthwords.files import read_json
 from earthwords.geo.outputs import atomic_path, locked, parents_made_for, remove_dead, writing
 from earthwords.geo.own import save_png
 from earthwords.geo.scene import Scene, SceneSpec
@@ -323,7 +324,7 @@ class Bench:
         """How long counting took, in a file of its own, so that results do not depend on it."""
         path = self.out / TIMES
         try:
-            known = json.loads(path.read_text(encoding="utf-8"))
+            known = read_json(path)
         except (OSError, ValueError):
             known = {}
         known[entry.stem] = {"images": images, "seconds": round(seconds, 3), "workers": self.options.workers}

@@ -99,14 +99,13 @@ def alone_in(folder: Path, group: Group, place: torch.device) -> Iterator[None]:
 
 def _kept(folder: Path) -> str:
     """From where an interrupted training goes on."""
-    import torch
-
+    from earthwords.models.checkpoint import read_pytorch
     from earthwords.training.loop import CHECKPOINT
 
     path = folder / CHECKPOINT
     if not path.exists():
         return ""
-    step = torch.load(path, weights_only=True, map_location="cpu", mmap=True)["step"]
+    step = read_pytorch(path, mmap=True)["step"]
     return f"The same command goes on from here: step {step:,}, the last checkpoint."
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import SourceError, UsageError, did_you_mean
+from earthwords.files import parse_json
 from earthwords.plaintext import read_text
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
@@ -247,8 +248,8 @@ def _names(path: Path | None) -> dict[str, str]:
     if path is None:
         return {}
     try:
-        table = json.loads(read_text(path))
-    except (OSError, ValueError, RecursionError) as error:
+        table = parse_json(read_text(path))
+    except (OSError, ValueError) as error:
         raise SourceError(f"Cannot read the class names in {path}: {error}.") from error
     if not isinstance(table, dict) or not all(isinstance(words, str) and words.strip() for words in table.values()):
         raise UsageError(f'{path} must be a JSON object such as {{"BareLand": "bare land"}}.')

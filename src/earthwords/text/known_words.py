@@ -8,7 +8,6 @@ letters.
 from __future__ import annotations
 
 import difflib
-import json
 import re
 import unicodedata
 from collections import Counter
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from earthwords.errors import Caution, WeightsError
+from earthwords.files import read_json
 from earthwords.text import glossary
 
 FILE = "words.json"
@@ -211,9 +211,9 @@ def read_words(folder: Path) -> KnownWords | None:
     if not path.exists():
         return None
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = read_json(path)
         return KnownWords(pictures=_counts(table["pictures"]), rendered=_counts(table.get("rendered", {})))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(
             f"The list of words {path} is damaged ({type(error).__name__}); delete or replace it."
         ) from error

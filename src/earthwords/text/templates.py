@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from earthwords.errors import UsageError, brief, unknown
+from earthwords.paths import trouble
 from earthwords.plaintext import Unreadable, read_text
 
 OPENAI_80 = (
@@ -162,7 +163,7 @@ def load_templates(name: str) -> tuple[str, ...]:
     if name in TEMPLATES:
         return TEMPLATES[name]
     path = Path(name)
-    if not path.is_file():
+    if trouble(path) == "does not exist":
         raise unknown("template set", name, TEMPLATES)
     try:
         text = read_text(path)

@@ -23,7 +23,8 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
 from earthwords.errors import WeightsError, brief
-from earthwords.plaintext import json_text
+from earthwords.files import read_json
+from earthwords.plaintext import json_text, read_text
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
@@ -143,11 +144,11 @@ class ClipTokenizer:
 def _read_files(folder: Path) -> tuple[dict[str, int], list[tuple[str, str]]] | None:
     """Vocabulary and merges of a Hugging Face folder; None if it has no tokenizer."""
     if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
-        vocab = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
-        lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+        vocab = read_json(folder / "vocab.json")
+        lines = read_text(folder / "merges.txt").splitlines()
         return vocab, [_pair(m) for m in lines if m and not m.startswith("#version")]
     if (folder / "tokenizer.json").exists():
-        model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+        model = read_json(folder / "tokenizer.json")["model"]
         return model["vocab"], [_pair(m) if isinstance(m, str) else (m[0], m[1]) for m in model["merges"]]
     return None
 

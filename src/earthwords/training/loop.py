@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import pickle
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,8 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from earthwords.errors import UsageError, unknown
+from earthwords.errors import UsageError, WeightsError, unknown
+from earthwords.files import read_bytes
 from earthwords.geo.outputs import atomic_path, writing
+from earthwords.models.checkpoint import read_pytorch
 from earthwords.training.distributed import ALONE, Group
 
 PRECISIONS = ("fp32", "amp_bf16")
@@ -291,10 +292,10 @@ def _restore(
 ) -> _Before:
     advice = "use the same settings, another folder, or --no-resume"
     try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
+        state = read_pytorch(path)
         before = dict(state["settings"])
         told = _Before(step=int(state["step"]), sums=dict(state.get("sums", {})), spent=float(state["spent"]))
-    except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+    except (WeightsError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path} is not a checkpoint of this command, or is damaged; {advice}.") from error
     before = {**_LATER, **before}
     changed = next((name for name in settings if before.get(name) != settings[name]), None)
@@ -319,7 +320,7 @@ _ROW = re.compile(rb"(\d{1,15}),[^,\0\n]+,[^,\0\n]+\n")
 def _mend(path: Path, step: int) -> None:
     """Cut the log to its whole rows of no later steps than `step`, which come again."""
     try:
-        lines = path.read_bytes().replace(b"\r\n", b"\n").splitlines(keepends=True)[1:]
+        lines = read_bytes(path).replace(b"\r\n", b"\n").splitlines(keepends=True)[1:]
     except OSError:
         lines = []
     rows = takewhile(lambda row: row is not None and int(row[1]) <= step, map(_ROW.fullmatch, lines))

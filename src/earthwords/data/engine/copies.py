@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from earthwords.data.engine import dedup
 from earthwords.data.engine.dedup import Hashes
 from earthwords.data.engine.records import Unit, example_of
 from earthwords.data.engine.sheet import MOST, contact_sheet
+from earthwords.files import parse_json
 from earthwords.geo.own import save_png
 from earthwords.plaintext import csv_cell
 
@@ -169,4 +169,4 @@ def read_parts(parts: Sequence[Path]) -> Iterator[dict[str, Any]]:
     for path in parts:
         with path.open(encoding="utf-8") as file:
             next(file, None)
-            yield from map(json.loads, file)
+            yield from map(parse_json, file)

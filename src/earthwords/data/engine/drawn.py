@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import textwrap
 from collections import defaultdict
@@ -15,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from earthwords.data.engine.pictures import opened, read_rgb
 from earthwords.data.engine.sheet import INK, LINE, MARGIN, PAPER
+from earthwords.files import parse_json
 
 SIDE, COLUMNS = 256, 5
 TINT, EDGE = (255, 0, 0), (255, 255, 0)
@@ -32,7 +32,7 @@ def choose(path: Path, count: int, *, seed: int = 0) -> list[Chosen]:
     draw = random.Random(seed)
     kinds: dict[str, list[Chosen]] = defaultdict(list)
     with path.open(encoding="utf-8") as file:
-        for line in map(json.loads, file):
+        for line in map(parse_json, file):
             for said in line["expressions"]:
                 kinds[said["kind"]].append((line, said))
     for found in kinds.values():

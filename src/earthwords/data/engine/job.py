@@ -31,7 +31,7 @@ from earthwords.data.engine.statistics import PairsReport, Tally
 from earthwords.errors import OutputError, SourceError, UsageError
 from earthwords.geo.inputs import Inputs
 from earthwords.geo.outputs import check_no_others, check_output, locked, parents_made_for, writing
-from earthwords.plaintext import write_json
+from earthwords.plaintext import read_text, write_json
 from earthwords.plugins import load, names
 
 UNIT = 64
@@ -184,7 +184,7 @@ class Job:
     def _prepare(self, journal: Path) -> None:
         """Keep what an unfinished run of the same command has left, nothing else."""
         told, path = json.dumps(self._settings(), sort_keys=True), journal / "settings.json"
-        if not (self.resume and path.exists() and path.read_text(encoding="utf-8") == told):
+        if not (self.resume and path.exists() and read_text(path) == told):
             if path.exists():
                 self.say("An unfinished run had other options, or --no-resume was given: beginning anew.")
             for name in ("parts", "out"):
@@ -210,7 +210,7 @@ class Job:
         """Where results are written first; what belongs to other results goes."""
         out, plan = journal / "out", journal / PLAN
         told = hashlib.sha256(np.packbits(kept).tobytes() + b"".join(_tail(p) for p in sorted(journal.glob("parts/*"))))
-        if not plan.exists() or plan.read_text(encoding="utf-8") != told.hexdigest():
+        if not plan.exists() or read_text(plan) != told.hexdigest():
             shutil.rmtree(out, ignore_errors=True)
             plan.write_text(told.hexdigest(), encoding="utf-8")
         out.mkdir(exist_ok=True)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from earthwords.data.engine.annotated import Annotated
 from earthwords.errors import SourceError, brief
+from earthwords.files import check_file, read_bytes
 from earthwords.geo.scene import Scene, open_scene
 from earthwords.geo.source import open_dataset
 from earthwords.types import Raster, Window
@@ -74,7 +75,7 @@ def jpeg(example: Annotated) -> bytes:
     if example.window is None and example.image.lower().endswith((".jpg", ".jpeg")):
         with opened(example.image) as image:
             if image.format == "JPEG" and image.mode in ("RGB", "L"):
-                return Path(example.image).read_bytes()
+                return read_bytes(example.image)
     buffer = io.BytesIO()
     Image.fromarray(read_rgb(example.image, example.window, example.bands)).save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()
@@ -86,6 +87,7 @@ def opened(path: str) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            check_file(path)
             with Image.open(path) as image:
                 yield image
     except FileNotFoundError as error:

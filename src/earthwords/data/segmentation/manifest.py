@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from earthwords.errors import SourceError, brief
+from earthwords.files import read_json
 from earthwords.plaintext import json_text
 
 MANIFEST = "earthwords.json"
@@ -54,10 +54,10 @@ def read_manifest(folder: Path) -> Manifest | None:
     if not path.is_file():
         return None
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = read_json(path, most=None)
         items = tuple(Entry(**entry) for entry in told["items"])
         return Manifest(set=str(told["set"]), split=str(told["split"]), items=items)
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise SourceError(f"Cannot read {path}: {brief(error)}; prepare the set again.") from error
 
 

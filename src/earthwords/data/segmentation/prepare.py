@@ -29,8 +29,10 @@ from earthwords.data.segmentation.reports import Prepared
 from earthwords.data.segmentation.spec import IGNORED, DatasetSpec
 from earthwords.data.segmentation.tiles import cut, tiles
 from earthwords.errors import SourceError, UsageError
+from earthwords.files import parse_json
 from earthwords.geo.inputs import Inputs
 from earthwords.geo.outputs import locked, parents_made_for, writing
+from earthwords.plaintext import read_text
 
 Bar = Callable[[str, int], AbstractContextManager[Any]]
 
@@ -188,7 +190,7 @@ def _run(
     """Do what is not done yet; number of items made, and all entries by original."""
     job = journal / "job.json"
     told = json.dumps(_fingerprint(spec, work))
-    if not job.is_file() or job.read_text(encoding="utf-8") != told:
+    if not job.is_file() or read_text(job) != told:
         for old in ("set", "done.jsonl"):
             _remove(journal / old)
         job.write_text(told, encoding="utf-8")
@@ -220,10 +222,10 @@ def _done(journal: Path) -> dict[str, list[Entry]]:
     found: dict[str, list[Entry]] = {}
     path = journal / "done.jsonl"
     if path.is_file():
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         for line in text.splitlines(keepends=True):
             if line.endswith("\n"):
-                name, entries = json.loads(line)
+                name, entries = parse_json(line)
                 found[name] = [Entry(**entry) for entry in entries]
         if text and not text.endswith("\n"):
             path.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from earthwords.files import parse_json
 from earthwords.geo.outputs import writing
 
 
@@ -39,7 +40,7 @@ class Journal:
         with self.path.open("rb") as file:
             file.readline()
             for line in file:
-                told = json.loads(line)
+                told = parse_json(line)
                 yield told["image"], told["counted"]
 
 
@@ -84,7 +85,7 @@ def _read(file: BinaryIO, head: bytes) -> tuple[set[str], int]:
     whole = len(head)
     for line in file:
         try:
-            told = json.loads(line)
+            told = parse_json(line)
             name = told["image"] if line.endswith(b"\n") and "counted" in told else None
         except (ValueError, KeyError, TypeError):
             break

@@ -7,7 +7,6 @@ without running it (`_pickles`); the same list as `refs(...).json` is read too, 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ from earthwords.data.engine.outlines._pickles import read_plain
 from earthwords.data.engine.pictures import size_of
 from earthwords.data.engine.readers._common import How, Item, read_json, read_text, set_name
 from earthwords.data.engine.things import Marked
-from earthwords.errors import SourceError, UsageError
+from earthwords.errors import SourceError, UsageError, brief
+from earthwords.files import open_file, parse_json
 from earthwords.types import Window
 
 INSTANCES = "instances.json"
@@ -36,7 +36,7 @@ def is_lines(source: Path) -> bool:
     """Whether it is RSRefSeg's JSON lines."""
     if source.suffix != ".jsonl" or not source.is_file():
         return False
-    with source.open("rb") as file:
+    with open_file(source) as file:
         first = file.readline(2**20)
     return all(key in first for key in (b'"file_name"', b'"sent"', b'"segmentation"'))
 
@@ -73,13 +73,13 @@ def line_items(source: Path, images: Path, how: How) -> Iterator[Item]:
     rows = []
     for number, line in enumerate(read_text(source).splitlines(), start=1):
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
             split = str(entry.get("split", ""))
             said = Said(texts=(_text(entry),), mask=entry["segmentation"], name=str(entry.get("category_name") or ""))
             if wanted(split, how):
                 rows.append((str(entry["file_name"]), split, said))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SourceError(f"{source}, line {number}: {type(error).__name__}: {error}.") from error
+            raise SourceError(f"{source}, line {number}: {type(error).__name__}: {brief(error)}.") from error
     yield from _grouped(rows, images, how, source.stem)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from earthwords import plaintext
+from earthwords import files, plaintext
 from earthwords.data.engine.annotated import Annotated, Boxes, cut, no_boxes
 from earthwords.data.engine.pictures import SUFFIXES, is_image, size_of
 from earthwords.errors import SourceError, UsageError, brief
@@ -102,8 +101,8 @@ def read_text(path: str | Path) -> str:
 def read_json(path: str | Path) -> Any:
     """A JSON file. Raises `SourceError`."""
     try:
-        return json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
+        return files.parse_json(read_text(path))
+    except ValueError as error:
         raise SourceError(f"{path} is not JSON ({brief(error)}).") from error
 
 

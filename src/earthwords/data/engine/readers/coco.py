@@ -15,13 +15,14 @@ import numpy as np
 from earthwords.data.engine.annotated import Annotated, no_boxes
 from earthwords.data.engine.readers._common import IMAGE_FOLDERS, How, Item, annotated, has_json, read_json, set_name
 from earthwords.errors import SourceError
+from earthwords.files import read_bytes
 
 
 def fits(source: Path) -> bool:
     """A `.json` file, which is not GeoJSON."""
     if not has_json(source) or source.suffix.lower() != ".json":
         return False
-    text = source.read_bytes()
+    text = read_bytes(source)
     return b'"images"' in text and b'"annotations"' in text
 
 

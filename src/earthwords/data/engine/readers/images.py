@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from earthwords.data.engine.annotated import Annotated, no_boxes
 from earthwords.data.engine.pictures import SUFFIXES, size_of
 from earthwords.data.engine.readers._common import How, Item, files_of, read_text, set_name
 from earthwords.errors import SourceError, brief
+from earthwords.files import parse_json
 from earthwords.geo.own import wrote
 
 
@@ -42,7 +42,7 @@ def _listed(source: Path) -> Iterator[Item]:
         if not line.strip():
             continue
         try:
-            image = str(json.loads(line)["image"])
+            image = str(parse_json(line)["image"])
         except (ValueError, KeyError, TypeError) as error:
             raise SourceError(f'{source}, line {number}: no "image" ({brief(error)}).') from error
         yield Item(name=str(Path(image).with_suffix("")), set=source.stem, image=str(source.parent / image))

@@ -16,6 +16,7 @@ import numpy as np
 from earthwords.data.engine.annotated import Annotated, no_boxes
 from earthwords.data.engine.readers._common import How, Images, Item, annotated, annotation_folder, files_of, set_name
 from earthwords.errors import SourceError, brief
+from earthwords.files import read_bytes
 
 FOLDERS = ("Annotations", "annotations", "Annotations/Horizontal Bounding Boxes", "xml", "labels")
 
@@ -60,7 +61,7 @@ def parse(path: Path) -> Element:
     parser.EndElementHandler = lambda tag: builder.end(tag)
     parser.CharacterDataHandler = builder.data
     try:
-        parser.Parse(path.read_bytes(), True)
+        parser.Parse(read_bytes(path), True)
         return builder.close()
     except (expat.ExpatError, ParseError, OSError, AssertionError, ValueError, LookupError) as error:
         raise SourceError(f"{path} is not XML ({brief(error)}).") from error
