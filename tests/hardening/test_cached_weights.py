@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from earthwords.errors import WeightsError
-from earthwords.models import weights
+from earthwords.models.download import sha256_of
 from earthwords.models.weights import WeightSpec, fetch
 
 CONTENT = b"weights " * 1000
@@ -30,8 +30,7 @@ def row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WeightSpec:
 def hashed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
     """The files that were hashed."""
     seen: list[Path] = []
-    original = weights._hash
-    monkeypatch.setattr(weights, "_hash", lambda path: seen.append(path) or original(path))
+    monkeypatch.setattr("earthwords.models.fetch.sha256_of", lambda path: seen.append(path) or sha256_of(path))
     return seen
 
 

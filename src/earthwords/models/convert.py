@@ -24,6 +24,7 @@ _HEAD_WIDTH = {1280: 80, 1408: 88, 1664: 104}
 """Dimensions of a head by the width of a vision tower (ViT-H, -g and -bigG in
 https://github.com/mlfoundations/open_clip/tree/main/src/open_clip/model_configs); 64 in all others."""
 _TOKENS = "token_embedding.weight"
+_LATER, _LONG_KEPT = "positional_embedding_res", 20
 _SCALARS = {"input_resolution", "context_length", "vocab_size", "attn_mask"}
 _BLOCK = re.compile(r"(.*?)transformer\.resblocks\.(\d+)\.(.+)")
 _IN_BLOCK = {
@@ -131,6 +132,7 @@ def from_openai(
     Raises:
         WeightsError: not a ViT CLIP, or names are missing, unknown or of the wrong shape.
     """
+    state = _one_table(state)
     if activation not in ACTIVATION:
         raise WeightsError(f"Activation {activation!r} is unknown; CLIP models use quickgelu or gelu.")
     try:
@@ -142,6 +144,17 @@ def from_openai(
         raise WeightsError("Not a CLIP with a ViT: the shapes of its tensors contradict each other.") from error
     load_strict(model, renamed)
     return model.eval()
+
+
+def _one_table(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Long-CLIP (https://arxiv.org/abs/2403.15378) has two tables of positions: of the first 20, and of all others."""
+    if _LATER not in state:
+        return state
+    first, later = state.get("positional_embedding"), state[_LATER]
+    if first is None or first.shape != later.shape:
+        raise WeightsError(f"Not a complete Long-CLIP: {_LATER} has no positional_embedding of its shape.")
+    joined = torch.cat([first[:_LONG_KEPT], later[_LONG_KEPT:]])
+    return {name: value for name, value in state.items() if name != _LATER} | {"positional_embedding": joined}
 
 
 def to_openai(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

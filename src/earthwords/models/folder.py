@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,16 +11,19 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import CLIPConfig
+from transformers import CLIPConfig, CLIPModel
 from transformers.utils import logging as transformers_logging
 
 from earthwords.errors import EarthwordsError, WeightsError, brief
+from earthwords.files import read_json
 from earthwords.models.backbones.clip import CLIP_MEAN, CLIP_STD, ClipBackbone, build_clip
 from earthwords.models.checkpoint import read_state
 from earthwords.models.convert import check_fit, load_strict
 from earthwords.text.known_words import read_words
 from earthwords.text.tokenizer import ClipTokenizer
 
+_LARGEST = 2
+"""An `eos_token_id` that stands for the largest id of a text."""
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 
@@ -44,6 +47,7 @@ def load_folder(path: Path, *, weights_id: str) -> ClipBackbone:
         raise WeightsError(
             f"The tokenizer in {path} has token {tokenizer.highest}, the weights know {config.text_config.vocab_size}."
         )
+    _set_end(model, tokenizer)
     mean, std = _statistics(path)
     words = read_words(path)
     return ClipBackbone(model, tokenizer=tokenizer, weights_id=weights_id, mean=mean, std=std, words=words)
@@ -57,6 +61,17 @@ def _config(path: Path) -> CLIPConfig:
         raise
     except Exception as error:  # validation raises classes of its own, by the kind of mistake
         raise WeightsError(f"{path} is not a CLIP folder of transformers: {brief(error)}.") from error
+
+
+def _set_end(model: CLIPModel, tokenizer: ClipTokenizer) -> None:
+    """Sentences are read at the tokenizer's end token, whatever `config.json` says; it is the largest id in CLIPs.
+
+    OpenAI's say 2, for which transformers takes the largest id
+    (https://github.com/huggingface/transformers/pull/24773).
+    """
+    if model.config.text_config.eos_token_id != tokenizer.end:
+        end = _LARGEST if tokenizer.end == tokenizer.highest else tokenizer.end
+        model.config.text_config.eos_token_id = model.text_model.eos_token_id = end
 
 
 @contextmanager
@@ -95,7 +110,7 @@ def _fits(config: CLIPConfig, *, most_layers: int) -> bool:
 def folder_state(path: Path) -> dict[str, Tensor]:
     """The tensors of one file, or of several that an index names."""
     for name in ("model.safetensors", _INDEXES[0], "pytorch_model.bin", _INDEXES[1]):
-        if (path / name).exists():
+        if os.path.lexists(path / name):
             parts = _shards(path / name) if name in _INDEXES else [path / name]
             return {name: value for part in parts for name, value in read_state(part).items()}
     raise WeightsError(f"Cannot read weights from {path}: no model.safetensors and no pytorch_model.bin is there.")
@@ -103,8 +118,8 @@ def folder_state(path: Path) -> dict[str, Tensor]:
 
 def _shards(index: Path) -> Iterable[Path]:
     try:
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        names = set(read_json(index)["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"Cannot read {index}: {brief(error)}.") from error
     for name in sorted(names, key=str):
         if not isinstance(name, str) or Path(name).name != name or not (index.parent / name).is_file():
@@ -114,14 +129,14 @@ def _shards(index: Path) -> Iterable[Path]:
 
 def _statistics(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     file = path / "preprocessor_config.json"
-    if not file.exists():
+    if not os.path.lexists(file):
         return CLIP_MEAN, CLIP_STD
     try:
-        table = json.loads(file.read_text(encoding="utf-8"))
+        table = read_json(file)
         mean, std = (
             tuple(map(float, table.get(k, d))) for k, d in (("image_mean", CLIP_MEAN), ("image_std", CLIP_STD))
         )
-    except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise WeightsError(f"Cannot read {file}: {brief(error)}.") from error
     if not (len(mean) == len(std) == 3 and all(map(math.isfinite, mean + std)) and min(std) > 0):
         raise WeightsError(f"{file}: image_mean and image_std must be three numbers each, image_std above 0.")

@@ -7,6 +7,7 @@ was learned and nothing else. The authors' checkpoints (DeepSpeed's `module`, to
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from transformers import Sam2Config, Sam2Model, SamConfig, SamModel, SiglipConfig, SiglipModel
 
 from earthwords.errors import UsageError, WeightsError, brief, unknown
+from earthwords.files import read_json
 from earthwords.geo.outputs import atomic_path
 from earthwords.models.adapters import SAM2_TARGETS, VISION2_TARGETS, Lora, adapt, learned_names
 from earthwords.models.architectures import referrer, sam2_config, sam_config, siglip_config
@@ -32,8 +34,10 @@ from earthwords.models.refseg2 import RefSeg2
 from earthwords.models.refseg_names import from_authors, is_authors
 from earthwords.models.store import write_safetensors
 from earthwords.models.towers import ClipWords, SiglipWords, Tokenize, Words
-from earthwords.models.weights import fetch, find, load_clip
+from earthwords.models.weights import fetch, fetch_tokenizer, find, load_clip
+from earthwords.paths import trouble
 from earthwords.presets import REFER_PRESETS, ReferPreset
+from earthwords.text.siglip import SiglipTokenizer
 
 CARD, WEIGHTS_FILE = "refseg.json", "refseg.safetensors"
 _MOST_RANK = 4096
@@ -136,6 +140,8 @@ def load_refseg(
     else:
         path = Path(name)
     if not path.exists():
+        if os.path.islink(path):
+            raise WeightsError(f"Cannot read {path}: it {trouble(path)}.")
         raise WeightsError(f"No referring model at {name}: give a folder of `train refer`, or one of {_known()}.")
     read = _from_folder(path, offline=offline) if path.is_dir() else _from_checkpoint(path, preset, offline=offline)
     read.model.to(device).eval()
@@ -148,9 +154,9 @@ def _known() -> str:
 
 def _from_folder(path: Path, *, offline: bool) -> Loaded:
     try:
-        card = json.loads((path / CARD).read_text(encoding="utf-8"))
+        card = read_json(path / CARD)
         preset = _row_of(card["preset"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path} is not a folder of `train refer`: {brief(error)}.") from error
     if not (path / WEIGHTS_FILE).exists():
         raise WeightsError(f"There is no {WEIGHTS_FILE} in {path}: the training did not finish.")
@@ -204,9 +210,7 @@ def _from_checkpoint(path: Path, preset: str | None, *, offline: bool) -> Loaded
     named = {_without_adapter(name, own): value for name, value in named.items()}
     _load(model, named, frozenset(model.state_dict()), path)
     assert isinstance(model.words, SiglipWords)
-    model.words.tokenize = _late_tokenizer(
-        row.words, model.words.model.config.text_config.max_position_embeddings, offline=offline
-    )
+    model.words.tokenize = _late_tokenizer(row.words, offline=offline)
     return Loaded(model=model, preset=row)
 
 
@@ -258,8 +262,11 @@ def _words(preset: ReferPreset, row: dict[str, Any], *, offline: bool, base: boo
     path = fetch(find(preset.words), offline=offline)
     model = SiglipModel(_config(SiglipConfig, path))
     load_strict(model, {name: value.float() for name, value in folder_state(path).items()})
-    tokenize, ends = _tokenizer(path, model.config.text_config.max_position_embeddings)
-    return SiglipWords(model, tokenize=tokenize, **ends)
+    tokenizer = SiglipTokenizer.from_folder(path)
+    if tokenizer.highest >= model.config.text_config.vocab_size:
+        most = model.config.text_config.vocab_size
+        raise WeightsError(f"The tokenizer in {path} has token {tokenizer.highest}, the weights know {most}.")
+    return SiglipWords(model, tokenize=tokenizer, pad=tokenizer.pad, end=tokenizer.end)
 
 
 def _sam(preset: ReferPreset, row: dict[str, Any], words: Words, *, offline: bool, base: bool) -> SamModel | Sam2Model:
@@ -308,38 +315,13 @@ def _config(kind: type[SamConfig] | type[Sam2Config] | type[SiglipConfig], path:
         raise WeightsError(f"{path} is not a folder of transformers' {kind.__name__}: {brief(error)}.") from error
 
 
-def _late_tokenizer(words: str, most: int, *, offline: bool) -> Tokenize:
+def _late_tokenizer(words: str, *, offline: bool) -> Tokenize:
     """That of the base weights, which a checkpoint does not hold; fetched, without them, for the first sentence."""
     found: list[Tokenize] = []
 
     def tokenize(texts: Sequence[str]) -> Sequence[Sequence[int]]:
         if not found:
-            found.append(_tokenizer(_tokenizer_files(words, offline=offline), most)[0])
+            found.append(SiglipTokenizer.from_folder(fetch_tokenizer(find(words), offline=offline)))
         return found[0](texts)
 
     return tokenize
-
-
-def _tokenizer_files(words: str, *, offline: bool) -> Path:
-    spec = find(words)
-    if Path(spec.source).exists():
-        return Path(spec.source)
-    import huggingface_hub as hub
-
-    try:
-        patterns = ["*.json", "*.txt", "*.model"]
-        return Path(hub.snapshot_download(spec.source, allow_patterns=patterns, local_files_only=offline))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"The tokenizer of {words} cannot be fetched ({brief(error)}).") from error
-
-
-def _tokenizer(path: Path, most: int) -> tuple[Tokenize, dict[str, int | None]]:
-    from transformers import AutoTokenizer
-
-    try:
-        with without_remarks():
-            own = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    except Exception as error:  # as many kinds as there are tokenizers
-        raise WeightsError(f"The tokenizer in {path} cannot be read: {brief(error)}.") from error
-    ends = {"pad": own.pad_token_id, "end": own.eos_token_id}
-    return lambda texts: own(list(texts), truncation=True, max_length=most)["input_ids"], ends

@@ -45,7 +45,7 @@ class SiglipWords(nn.Module):
     def __init__(
         self, model: SiglipModel, *, tokenize: Tokenize | None = None, pad: int | None = None, end: int | None = None
     ) -> None:
-        """`pad` and `end` are the tokenizer's tokens; by default those of the configuration."""
+        """`pad` and `end` are the tokenizer's tokens; by default those of the configuration, which the hub's lack."""
         super().__init__()
         self.model = model
         self.tokenize = tokenize
@@ -165,11 +165,14 @@ class ClipWords(nn.Module):
         return values
 
     def read(self, ids: Tensor) -> Said:
-        """Token ids `(text, length)`; attention is causal, so what follows the end token changes nothing."""
+        """Token ids `(text, length)`; attention is causal, so what follows the end token changes nothing.
+
+        The end of a text is its largest id, as in CLIP: configurations on the hub say 2 or nothing.
+        """
         model = self.clip.model
         out = model.text_model(input_ids=ids)
         place = torch.arange(ids.shape[1], device=ids.device)
-        end = (ids == model.config.text_config.eos_token_id).int().argmax(dim=1, keepdim=True)
+        end = ids.argmax(dim=1, keepdim=True)
         return Said(
             tokens=model.text_projection(out.last_hidden_state),
             sentence=model.text_projection(out.pooler_output),

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import tempfile
-import urllib.error
-import urllib.request
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from earthwords.errors import WeightsError, brief, unknown
+from earthwords.errors import WeightsError, unknown
+from earthwords.models.download import Report
+from earthwords.models.fetch import cache_folder, fetch, fetch_tokenizer
+from earthwords.paths import trouble
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +19,8 @@ if TYPE_CHECKING:
 
     from earthwords.models.backbones.clip import ClipBackbone
     from earthwords.text.tokenizer import ClipTokenizer
+
+__all__ = ["WEIGHTS", "WeightSpec", "cache_folder", "fetch", "fetch_tokenizer", "find", "load_clip"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +37,9 @@ class WeightSpec:
     activation: str | None = None
     """`quickgelu` or `gelu` for OpenAI / open_clip state dicts, which do not say; None: not needed."""
     sha256: str | None = None
+    """Of the file, as several users of it have recorded it; None: not known, then that of the download is kept."""
+    hashed: str | None = None
+    """In a folder: the file that `sha256` is of."""
     megabytes: int = 0
     kind: str = "clip"
     """`clip`, `upsampler` or `referring`."""
@@ -57,9 +57,9 @@ _REMOTECLIP = {"source": "chendelong/RemoteCLIP", "paper": "https://arxiv.org/ab
 _GEORSCLIP = {"source": "Zilun/GeoRSCLIP", "paper": "https://arxiv.org/abs/2306.11300", "licence": "CC BY 4.0"}
 _ANYUP = "https://github.com/wimmerth/anyup/releases/download"
 _ANYUP_ROW: dict[str, Any] = {
-    "licence": "none stated for the weights",
+    "licence": "CC BY 4.0",
     "paper": "https://arxiv.org/abs/2510.12764",
-    "megabytes": 4,  # from the shapes of the tensors
+    "megabytes": 4,
     "kind": "upsampler",
     "method": "anyup",
 }
@@ -81,9 +81,30 @@ WEIGHTS: dict[str, WeightSpec] = {
             paper="",
             note="embedded; trained by us from scratch",
         ),
-        WeightSpec(name="openai-vit-b-16", source="openai/clip-vit-base-patch16", megabytes=599, **_OPENAI),
-        WeightSpec(name="openai-vit-b-32", source="openai/clip-vit-base-patch32", megabytes=605, **_OPENAI),
-        WeightSpec(name="openai-vit-l-14", source="openai/clip-vit-large-patch14", megabytes=1711, **_OPENAI),
+        WeightSpec(
+            name="openai-vit-b-16",
+            source="openai/clip-vit-base-patch16",
+            hashed="pytorch_model.bin",
+            sha256="ec89c7b09c749a60aae3c9cd910516f24b58214a7df060b48962d14c469cfbf0",
+            megabytes=599,
+            **_OPENAI,
+        ),
+        WeightSpec(
+            name="openai-vit-b-32",
+            source="openai/clip-vit-base-patch32",
+            hashed="pytorch_model.bin",
+            sha256="a63082132ba4f97a80bea76823f544493bffa8082296d62d71581a4feff1576f",
+            megabytes=605,
+            **_OPENAI,
+        ),
+        WeightSpec(
+            name="openai-vit-l-14",
+            source="openai/clip-vit-large-patch14",
+            hashed="model.safetensors",
+            sha256="a2bf730a0c7debf160f7a6b50b3aaf3703e7e88ac73de7a314903141db026dcb",
+            megabytes=1711,
+            **_OPENAI,
+        ),
         WeightSpec(
             name="laion-vit-b-16",
             source="laion/CLIP-ViT-B-16-laion2B-s34B-b88K",
@@ -103,6 +124,7 @@ WEIGHTS: dict[str, WeightSpec] = {
         WeightSpec(
             name="remoteclip-vit-b-32",
             file="RemoteCLIP-ViT-B-32.pt",
+            sha256="60014e395d930a3f2963d1d89c8522bf4ad56775571e4356e866864789af85c4",
             activation="quickgelu",
             licence="none stated for the weights",
             megabytes=605,
@@ -152,6 +174,28 @@ WEIGHTS: dict[str, WeightSpec] = {
             licence="none stated for the weights",
             paper="https://arxiv.org/abs/2312.12856",
             note="began from OpenAI's ViT-L-14, hence QuickGELU",
+        ),
+        WeightSpec(
+            name="skyclip-vit-l-14-top30pct",
+            source=f"{_SKY}/SkyCLIP_ViT_L14_top30pct.zip",
+            activation="quickgelu",
+            licence="none stated for the weights",
+            paper="https://arxiv.org/abs/2312.12856",
+            note="as `skyclip-vit-l-14`, from the 30 instead of 50 percent of pairs that fit best",
+        ),
+        *(
+            WeightSpec(
+                name=f"farslip-s{stage}-vit-b-{patch}",
+                source="ZhenShiL/FarSLIP",
+                file=f"FarSLIP{stage}_ViT-B-{patch}.pt",
+                activation="quickgelu",
+                licence="see its model card",
+                paper="https://arxiv.org/abs/2511.14901",
+                megabytes=megabytes,
+                note=f"after stage {stage}; names and QuickGELU are those of its README, the file was never seen",
+            )
+            for stage in (1, 2)
+            for patch, megabytes in ((16, 599), (32, 605))
         ),
         WeightSpec(
             name="simfeatup-million-aid",
@@ -211,12 +255,14 @@ WEIGHTS: dict[str, WeightSpec] = {
         WeightSpec(
             name="anyup-multi-backbone",
             source=f"{_ANYUP}/checkpoint_v2/anyup_multi_backbone.pth",
+            sha256="b6cc407da8986c7e5c9098e61f7531767a9aca8fff20a1bc6c99d488e61aac59",
             note="trained on features of DINOv2, CLIP, SigLIP 2 and a supervised ViT",
             **_ANYUP_ROW,
         ),
         WeightSpec(
             name="anyup-paper",
             source=f"{_ANYUP}/checkpoint/anyup_paper.pth",
+            sha256="9d035c0f27114a6f32bdd3d8ed93b6cd39dad4b8f8bf94e69fddbfbf022901b2",
             note="trained on features of DINOv2 ViT-S/14",
             **_ANYUP_ROW,
         ),
@@ -229,19 +275,13 @@ UPSAMPLER = "upsampler.safetensors"
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".zip")
 """Of checkpoint files; any other dot may belong to a Hugging Face id, such as `metaclip-b16-fullcc2.5b`."""
 
-Report = Callable[[int, int], None]
-"""Told `(bytes done, bytes in all)` while a file comes; all is 0 when the server does not say."""
-
-
-def cache_folder() -> Path:
-    """`$EARTHWORDS_CACHE`, else `~/.cache/earthwords`."""
-    return Path(os.environ.get("EARTHWORDS_CACHE") or Path.home() / ".cache" / "earthwords")
-
 
 def find(name: str) -> WeightSpec:
     """The row of a known name; else a row for a local path or a Hugging Face id."""
     if name in WEIGHTS:
         return WEIGHTS[name]
+    if os.path.islink(name) and not Path(name).exists():
+        raise WeightsError(f"Cannot read weights from {name}: it {trouble(name)}.")
     if Path(name).exists():
         return WeightSpec(name=name, source=str(Path(name).resolve()), licence="yours", paper="")
     if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.lower().endswith(_SUFFIXES):
@@ -262,133 +302,6 @@ def upsampler_weights_for(method: str, backbone: str) -> str | None:
     own = {backbone, *(spec.name for spec in WEIGHTS.values() if spec.source == backbone and spec.kind == "clip")}
     fitting = [spec for spec in rows if spec.backbone in own] or [spec for spec in rows if spec.backbone is None]
     return fitting[0].name if fitting else None
-
-
-def fetch(spec: WeightSpec, *, offline: bool = False, report: Report = lambda done, total: None) -> Path:
-    """The local folder or file of these weights, downloaded once and verified.
-
-    Raises:
-        WeightsError: not in the cache and offline, unreachable, or of another sha256 than the row's.
-    """
-    if spec.source == "package":
-        return Path(str(files("earthwords").joinpath("assets", str(spec.file))))
-    if Path(spec.source).exists():
-        return Path(spec.source)
-    if spec.source.startswith(("http://", "https://", "file://")):
-        return _from_url(spec, offline=offline, report=report)
-    return _from_hub(spec, offline=offline)
-
-
-def _from_hub(spec: WeightSpec, *, offline: bool) -> Path:
-    import huggingface_hub as hub
-
-    only = {"local_files_only": True} if offline else {}
-    try:
-        if spec.file is not None:
-            file = Path(hub.hf_hub_download(spec.source, spec.file, **only))
-            if spec.sha256 is not None:
-                _check_hash(file, spec)
-            return file
-        patterns = ["*.json", "*.txt", "model*.safetensors"]
-        folder = Path(hub.snapshot_download(spec.source, allow_patterns=patterns, **only))
-        if not list(folder.glob("*.safetensors")):
-            folder = Path(hub.snapshot_download(spec.source, allow_patterns=[*patterns, "pytorch_model*.bin"], **only))
-        return folder
-    except (OSError, ValueError) as error:
-        how = "is not in the cache; run once without --offline" if offline else f"cannot be fetched ({brief(error)})"
-        raise WeightsError(
-            f"{spec.name} ({spec.source} on Hugging Face) {how}, or pass a local copy with --model PATH."
-        ) from error
-
-
-def _from_url(spec: WeightSpec, *, offline: bool, report: Report) -> Path:
-    target = cache_folder() / "weights" / spec.name / spec.source.rsplit("/", 1)[-1]
-    if target.exists():
-        return _as_verified(target, spec)
-    if offline:
-        raise WeightsError(
-            f"{spec.name} is not in {target.parent}; run once without --offline, or copy {spec.source} there."
-        )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=target.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as out, urllib.request.urlopen(spec.source, timeout=60) as answer:
-            _copy(answer, out, int(answer.headers.get("Content-Length") or 0), report)
-        found = _check_hash(Path(part), spec)
-        os.replace(part, target)
-        _record(target, found)
-    except (OSError, urllib.error.URLError) as error:
-        raise WeightsError(f"{spec.name} cannot be fetched from {spec.source}: {brief(error)}.") from error
-    finally:
-        Path(part).unlink(missing_ok=True)
-    return target
-
-
-def _copy(answer: Any, out: Any, total: int, report: Report) -> None:
-    done = 0
-    while block := answer.read(1 << 20):
-        out.write(block)
-        done += len(block)
-        report(done, total)
-    if done < total:
-        raise OSError(f"the connection ended after {done:,} of {total:,} bytes")
-
-
-def _check_hash(path: Path, spec: WeightSpec) -> str:
-    """The file's sha256, which must be the row's if that has one."""
-    found = _hash(path)
-    if spec.sha256 not in (None, found):
-        raise WeightsError(f"{spec.name}: sha256 of the file is {found}, expected {spec.sha256}; delete it and retry.")
-    return found
-
-
-def _as_verified(path: Path, spec: WeightSpec) -> Path:
-    """A file of the cache, hashed again if its size or time is not what was recorded when it was last hashed.
-
-    Raises:
-        WeightsError: it is not what was downloaded, or not what the row says.
-    """
-    told = _told(path)
-    expected = spec.sha256 or told.get("sha256")
-    if expected is None or told == {"sha256": expected, **_stamp(path)}:
-        return path
-    found = _hash(path)
-    if found != expected:
-        raise WeightsError(
-            f"{path} was cut or altered after its download (sha256 {found}, expected {expected}); "
-            "delete it and run again."
-        )
-    _record(path, found)
-    return path
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _stamp(path: Path) -> dict[str, int]:
-    found = path.stat()
-    return {"size": found.st_size, "mtime_ns": found.st_mtime_ns}
-
-
-def _told(path: Path) -> dict[str, Any]:
-    """What `_record` wrote; empty if it is not there or not readable."""
-    try:
-        told = json.loads(_record_of(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return told if isinstance(told, dict) else {}
-
-
-def _record(path: Path, sha256: str) -> None:
-    """Best effort: without a record the file is hashed again next time."""
-    with suppress(OSError):
-        _record_of(path).write_text(json.dumps({"sha256": sha256, **_stamp(path)}), encoding="utf-8")
-
-
-def _record_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}.verified.json")
 
 
 def load_clip(

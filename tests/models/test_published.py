@@ -1,0 +1,330 @@
+"""Every row of the table and every base of a referring preset, as it lies on the hub, is fetched, loaded and used.
+
+The files are small (`tests.published`), their names, classes and keys are the hub's; the hub is on this machine, and
+`huggingface_hub` asks it for what `fetch` asks for.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import CLIPModel
+
+from earthwords.errors import WeightsError
+from earthwords.models.backbones.clip import ClipBackbone, DenseMethod
+from earthwords.models.download import sha256_of
+from earthwords.models.refseg import RefSeg
+from earthwords.models.refseg_load import assemble, load_refseg
+from earthwords.models.towers import ClipWords
+from earthwords.models.upsamplers import anyup, jbu, simfeatup
+from earthwords.models.weights import WEIGHTS, fetch, fetch_tokenizer, find, load_clip, load_upsampler_state
+from earthwords.presets import REFER_PRESETS
+from earthwords.text.siglip import SiglipTokenizer
+from tests import hub, published
+from tests.origin import Origin, silent
+from tests.origin import served as served_file
+from tests.special import within
+from tests.upsamplers import random_state
+
+GENERATOR = torch.Generator().manual_seed(7)
+WORDS = ["a road", "the Roof, left of the lake!"]
+
+FOLDERS = {
+    "openai-vit-b-16": ("pytorch_model.bin", 16),
+    "openai-vit-b-32": ("pytorch_model.bin", 32),
+    "openai-vit-l-14": ("model.safetensors", 14),
+    "metaclip-vit-b-16": ("model.safetensors", 16),
+}
+FILES = {
+    "laion-vit-b-16": {},
+    "remoteclip-vit-b-32": {},
+    "remoteclip-vit-l-14": {},
+    "georsclip-vit-b-32": {},
+    "georsclip-vit-l-14": {},
+    "georsclip-vit-h-14": {},
+    "farslip-s1-vit-b-16": {"training": True, "long": True},
+    "farslip-s1-vit-b-32": {"training": True},
+    "farslip-s2-vit-b-16": {"training": True, "long": True},
+    "farslip-s2-vit-b-32": {"training": True},
+}
+ZIPPED = ("skyclip-vit-b-32", "skyclip-vit-l-14", "skyclip-vit-l-14-top30pct")
+UPSAMPLERS: dict[str, tuple[str, Callable[..., Any]]] = {
+    "simfeatup-million-aid": ("simfeatup", simfeatup.build),
+    "featup-clip": ("jbu", jbu.build),
+    "featup-maskclip": ("jbu", jbu.build),
+    "anyup-multi-backbone": ("anyup", anyup.build),
+    "anyup-paper": ("anyup", anyup.build),
+}
+PACKAGED = ("tiny", "tiny-simfeatup", "tiny-jbu", "tiny-anyup", "refseg-tiny")
+
+
+def test_no_row_is_forgotten() -> None:
+    assert {*FOLDERS, *FILES, *ZIPPED, *UPSAMPLERS, *PACKAGED} == WEIGHTS.keys()
+    bases = {preset.segmenter for preset in REFER_PRESETS.values()} | {p.words for p in REFER_PRESETS.values()}
+    assert bases == {*BASES, None, "tiny"}
+
+
+@pytest.fixture(autouse=True)
+def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EARTHWORDS_CACHE", str(tmp_path / "cache"))
+
+
+def small(name: str, monkeypatch: pytest.MonkeyPatch, **other: Any) -> None:
+    """The row without the sha256 of the real file."""
+    monkeypatch.setitem(WEIGHTS, name, replace(WEIGHTS[name], sha256=None, hashed=None, **other))
+
+
+def agrees(found: ClipBackbone, model: CLIPModel, tolerance: float = 2e-5) -> None:
+    """It sees and reads as transformers' model does, which is told where sentences end."""
+    side = model.config.vision_config.image_size
+    pixels = torch.randn(2, 3, side, side, generator=GENERATOR)
+    assert found.tokenizer is not None
+    ids = torch.from_numpy(found.tokenizer(WORDS))
+    assert ids.max() == 49407 and (ids == 49407).sum() == 2
+    with torch.inference_mode():
+        image = model.get_image_features(pixel_values=pixels).pooler_output
+        text = model.get_text_features(input_ids=ids).pooler_output
+        torch.testing.assert_close(found.encode_image(pixels), image, atol=tolerance, rtol=tolerance)
+        torch.testing.assert_close(found.encode_text(WORDS), text, atol=tolerance, rtol=tolerance)
+        assert found.encode_dense(pixels, DenseMethod()).values.shape == (2, 16, 4, 4)
+        assert (text[0] - text[1]).abs().max() > 1e-3
+
+
+def reads_words(found: ClipBackbone) -> None:
+    """Words are between the start and the end of a sentence."""
+    words = ClipWords(found, side=found.patch * 4)
+    for fixed in (True, False):
+        said = words.read(words.ids(WORDS, fixed=fixed))
+        assert said.words.sum(dim=1).tolist() == [2, 8]
+        assert said.words[0, :4].tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_folders_of_clips(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights, patch = FOLDERS[name]
+    model = published.clip(patch=patch)
+    published.write_clip(tmp_path / "repository", model, weights=weights)
+    small(name, monkeypatch)
+    repository = {WEIGHTS[name].source: tmp_path / "repository"}
+    with hub.served(repository, tmp_path / "hub", monkeypatch) as asked:
+        agrees(load_clip(name), model)
+        tokens = {"vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}
+        assert asked.files == {"config.json", "preprocessor_config.json", weights, *tokens}
+    found = load_clip(name, offline=True)  # the server is gone
+    agrees(found, model)
+    reads_words(found)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_of_clips(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = WEIGHTS[name]
+    how = FILES[name]
+    model = published.clip(patch=int(name.rsplit("-", 1)[-1]), positions=248 if how.get("long") else 77)
+    activation = {"quickgelu": "quick_gelu", "gelu": "gelu"}[str(row.activation)]
+    model = with_activation(model, activation)
+    published.write_openai(tmp_path / "repository" / str(row.file), model, **how)
+    small(name, monkeypatch)
+    with hub.served({row.source: tmp_path / "repository"}, tmp_path / "hub", monkeypatch) as asked:
+        agrees(load_clip(name), model)
+        assert asked.files == {row.file}
+    found = load_clip(name, offline=True)
+    assert found.tokenizer is not None and found.tokenizer.context == (248 if how.get("long") else 77)
+    agrees(found, model)
+    reads_words(found)
+
+
+def with_activation(model: CLIPModel, name: str) -> CLIPModel:
+    for tower in (model.config.text_config, model.config.vision_config):
+        tower.hidden_act = name
+    again = CLIPModel(model.config)
+    again.load_state_dict(model.state_dict())
+    return again.eval()
+
+
+@contextmanager
+def at_its_url(name: str, content: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Origin]:
+    with served_file(Origin(content)) as origin:
+        file = WEIGHTS[name].source.rsplit("/", 1)[-1]
+        small(name, monkeypatch, source=origin.url.replace("file.bin", file))
+        yield origin
+
+
+@pytest.mark.parametrize("name", ZIPPED)
+def test_zipped_clips(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = WEIGHTS[name]
+    activation = {"quickgelu": "quick_gelu", "gelu": "gelu"}[str(row.activation)]
+    model = with_activation(published.clip(patch=32 if "b-32" in name else 14), activation)
+    published.write_openai(tmp_path / "epoch_20.pt", model, training=True)
+    stem = row.source.rsplit("/", 1)[-1].removesuffix(".zip")
+    with zipfile.ZipFile(tmp_path / "made.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(tmp_path / "epoch_20.pt", f"{stem}/epoch_20.pt")
+    with at_its_url(name, (tmp_path / "made.zip").read_bytes(), monkeypatch):
+        agrees(load_clip(name), model)
+    found = load_clip(name, offline=True)
+    agrees(found, model)
+    reads_words(found)
+
+
+@pytest.mark.parametrize("name", UPSAMPLERS)
+def test_upsamplers(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    method, build = UPSAMPLERS[name]
+    state = random_state(method, 16)
+    assert state is not None
+    path = tmp_path / "x"
+    if method == "anyup":
+        torch.save(state, path)
+    else:
+        published.write_lightning(path, state)
+    with at_its_url(name, path.read_bytes(), monkeypatch):
+        load_upsampler_state(name)
+    features, picture = torch.randn(1, 16, 4, 5, generator=GENERATOR), torch.randn(1, 3, 64, 80, generator=GENERATOR)
+    with torch.inference_mode():
+        found = build(16, load_upsampler_state(name, offline=True))(features, picture, (64, 80))
+        expected = build(16, state)(features, picture, (64, 80))
+    assert found.shape == (1, 16, 64, 80) and torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_what_comes_with_the_package(name: str) -> None:
+    row = WEIGHTS[name]
+    if row.kind == "clip":
+        found = load_clip(name, offline=True)
+        assert found.encode_text(["road", "water"]).shape == (2, found.dim)
+        assert found.encode_image(torch.zeros(1, 3, 128, 128)).shape == (1, found.dim)
+        words = ClipWords(found, side=256)
+        said = words.read(words.ids(["the red roof", "a lake"], fixed=True))
+        assert said.words.sum(dim=1).tolist() == [3, 2]
+    elif row.kind == "upsampler":
+        assert load_upsampler_state(name, offline=True)
+    else:
+        points(load_refseg(name, offline=True).model)
+
+
+def points(model: RefSeg) -> None:
+    """A mask for each of two sentences, on a picture."""
+    picture = torch.rand(1, 3, model.side, model.side, generator=torch.Generator().manual_seed(7)) * 255
+    with torch.inference_mode():
+        said = model.read(model.ids(["the red roof", "a lake"]))
+        logits = model.point(model.look(picture), said, torch.tensor([0, 0])).logits
+    assert logits.shape == (2, 1, model.mask_side, model.mask_side)
+    assert torch.isfinite(logits).all() and (logits[0] - logits[1]).abs().max() > 1e-6
+
+
+BASES: dict[str, Callable[[Path], Any]] = {
+    "facebook/sam-vit-base": published.write_sam,
+    "facebook/sam-vit-large": published.write_sam,
+    "facebook/sam2.1-hiera-large": published.write_sam2,
+    "google/siglip-so400m-patch14-384": published.write_siglip,
+    "google/siglip2-so400m-patch16-512": lambda folder: published.write_siglip(folder, second=True),
+}
+FETCHED = {
+    "google/siglip-so400m-patch14-384": {"spiece.model", "special_tokens_map.json", "tokenizer_config.json"},
+    "google/siglip2-so400m-patch16-512": {"tokenizer.json", "special_tokens_map.json", "tokenizer_config.json"},
+    "facebook/sam2.1-hiera-large": {"video_preprocessor_config.json", "processor_config.json"},
+}
+
+
+@pytest.mark.parametrize("name", [name for name, preset in REFER_PRESETS.items() if preset.segmenter])
+def test_bases_of_referring_presets(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    preset = REFER_PRESETS[name]
+    models = {}
+    for source in (preset.segmenter, preset.words):
+        models[source] = BASES[source](tmp_path / source)
+    with hub.served({source: tmp_path / source for source in models}, tmp_path / "hub", monkeypatch) as asked:
+        points(assemble(preset))
+        common = {"config.json", "model.safetensors", "preprocessor_config.json"}
+        assert asked.files == common.union(*(FETCHED.get(source, set()) for source in models))
+    model = assemble(preset, offline=True)
+    points(model)
+    own = model.state_dict()
+    for source, prefix in ((preset.segmenter, "sam."), (preset.words, "words.model.")):
+        for key, value in models[source].state_dict().items():
+            wrapped = f"{prefix}{key.rpartition('.')[0]}.base_layer.{key.rpartition('.')[2]}"
+            assert torch.equal(own[prefix + key if prefix + key in own else wrapped], value), key
+    read_sentences(model)
+
+
+def read_sentences(model: RefSeg) -> None:
+    """Capitals count for nothing, punctuation for SigLIP 2 alone; words are neither the end nor padding."""
+    words = model.words
+    said = [words.ids([text], fixed=False)[0].tolist() for text in ("The red Roof!", "the red roof!", "the red roof")]
+    assert said[0] == said[1] and (said[1] == said[2]) == (words.pad == words.end)
+    assert all(row[-1] == words.end == 1 and row.count(1) == 1 for row in said)
+    ids = words.ids(["the red roof", "of a lake of the left " * 30], fixed=True)
+    assert ids.shape == (2, 64) and ids[1, -1] == words.end
+    with torch.inference_mode():
+        found = words.read(ids).words
+    assert found.sum(dim=1).tolist() == [len(said[2]) - 1, 63] and not found[0, len(said[2]) - 1 :].any()
+
+
+def test_a_cache_without_the_weights_or_the_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an earlier version may have left it: offline it says what to do, online it fetches what is missing."""
+    source = "google/siglip-so400m-patch14-384"
+    published.write_siglip(tmp_path / "siglip")
+    published.write_sam(tmp_path / "sam")
+    preset = REFER_PRESETS["rsrefseg-b"]
+    folders = {source: tmp_path / "siglip", str(preset.segmenter): tmp_path / "sam"}
+    with hub.served(folders, tmp_path / "hub", monkeypatch):
+        fetch_tokenizer(find(source))
+        with pytest.raises(WeightsError, match=r"is not in the cache; run once without --offline"):
+            fetch(find(source), offline=True)
+        assert SiglipTokenizer.from_folder(fetch_tokenizer(find(source), offline=True)).end == 1
+        assemble(preset)
+    assemble(preset, offline=True)
+
+
+class TestHashes:
+    @pytest.fixture
+    def row(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+        published.write_openai(tmp_path / "repository" / "RemoteCLIP-ViT-B-32.pt", published.clip(patch=32))
+        return "remoteclip-vit-b-32"
+
+    def test_another_file_than_the_rows(self, row: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        repository = {WEIGHTS[row].source: tmp_path / "repository"}
+        known = pytest.raises(WeightsError, match=r"has another RemoteCLIP-ViT-B-32\.pt than this version knows")
+        with hub.served(repository, tmp_path / "hub", monkeypatch), known:
+            load_clip(row)
+
+    def test_a_file_of_the_hubs_cache_that_was_altered(
+        self, row: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The hub names it by its sha256, which is looked at once, and again when the file changes."""
+        small(row, monkeypatch)
+        hashed: list[Path] = []
+        monkeypatch.setattr("earthwords.models.fetch.sha256_of", lambda path: hashed.append(path) or sha256_of(path))
+        with hub.served({WEIGHTS[row].source: tmp_path / "repository"}, tmp_path / "hub", monkeypatch):
+            path = fetch(WEIGHTS[row])
+        assert fetch(WEIGHTS[row], offline=True) == path and len(hashed) == 1
+        blob = path.resolve()
+        blob.chmod(0o644)
+        blob.write_bytes(blob.read_bytes()[:-1] + b"X")
+        with pytest.raises(WeightsError, match=r"was cut or altered after its download .*delete it and run again"):
+            fetch(WEIGHTS[row], offline=True)
+
+
+def test_a_hub_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its list of files is asked for without any timeout of the library's own."""
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("EARTHWORDS_HTTP_TIMEOUT", "0.5")
+    with hub.served({}, tmp_path / "hub", monkeypatch), silent() as url:
+        monkeypatch.setattr(constants, "ENDPOINT", url.removesuffix("/file.bin"))
+        with pytest.raises(WeightsError, match=r"openai-vit-b-16 .*cannot be fetched"):
+            within(20, lambda: fetch(WEIGHTS["openai-vit-b-16"]))
+
+
+def test_long_clip_needs_both_tables(tmp_path: Path) -> None:
+    model = published.clip(positions=248)
+    published.write_openai(tmp_path / "x.pt", model, long=True)
+    state = torch.load(tmp_path / "x.pt", weights_only=True)
+    del state["positional_embedding"]
+    torch.save(state, tmp_path / "x.pt")
+    with pytest.raises(WeightsError, match="Not a complete Long-CLIP"):
+        load_clip(str(tmp_path / "x.pt"))
