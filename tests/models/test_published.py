@@ -6,6 +6,7 @@ The files are small (`tests.published`), their names, classes and keys are the h
 
 from __future__ import annotations
 
+import socket
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -71,6 +72,23 @@ def test_no_row_is_forgotten() -> None:
     assert bases == {*BASES, None, "tiny"}
 
 
+@contextmanager
+def no_sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing may be connected to, not even in vain."""
+    tried: list[object] = []
+
+    def connect(self: socket.socket, address: object) -> None:
+        tried.append(address)
+        raise OSError("no network")
+
+    with monkeypatch.context() as patch:
+        for name in ("connect", "connect_ex", "sendto"):
+            patch.setattr(socket.socket, name, connect)
+        patch.setattr(socket, "getaddrinfo", lambda *address, **options: connect(None, address))
+        yield
+    assert tried == []
+
+
 @pytest.fixture(autouse=True)
 def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EARTHWORDS_CACHE", str(tmp_path / "cache"))
@@ -117,7 +135,8 @@ def test_folders_of_clips(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
         agrees(load_clip(name), model)
         tokens = {"vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}
         assert asked.files == {"config.json", "preprocessor_config.json", weights, *tokens}
-    found = load_clip(name, offline=True)  # the server is gone
+    with no_sockets(monkeypatch):
+        found = load_clip(name, offline=True)
     agrees(found, model)
     reads_words(found)
 
@@ -134,7 +153,8 @@ def test_files_of_clips(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with hub.served({row.source: tmp_path / "repository"}, tmp_path / "hub", monkeypatch) as asked:
         agrees(load_clip(name), model)
         assert asked.files == {row.file}
-    found = load_clip(name, offline=True)
+    with no_sockets(monkeypatch):
+        found = load_clip(name, offline=True)
     assert found.tokenizer is not None and found.tokenizer.context == (248 if how.get("long") else 77)
     agrees(found, model)
     reads_words(found)
@@ -167,7 +187,8 @@ def test_zipped_clips(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         archive.write(tmp_path / "epoch_20.pt", f"{stem}/epoch_20.pt")
     with at_its_url(name, (tmp_path / "made.zip").read_bytes(), monkeypatch):
         agrees(load_clip(name), model)
-    found = load_clip(name, offline=True)
+    with no_sockets(monkeypatch):
+        found = load_clip(name, offline=True)
     agrees(found, model)
     reads_words(found)
 
@@ -241,7 +262,8 @@ def test_bases_of_referring_presets(name: str, tmp_path: Path, monkeypatch: pyte
         points(assemble(preset))
         common = {"config.json", "model.safetensors", "preprocessor_config.json"}
         assert asked.files == common.union(*(FETCHED.get(source, set()) for source in models))
-    model = assemble(preset, offline=True)
+    with no_sockets(monkeypatch):
+        model = assemble(preset, offline=True)
     points(model)
     own = model.state_dict()
     for source, prefix in ((preset.segmenter, "sam."), (preset.words, "words.model.")):
@@ -262,6 +284,14 @@ def read_sentences(model: RefSeg) -> None:
     with torch.inference_mode():
         found = words.read(ids).words
     assert found.sum(dim=1).tolist() == [len(said[2]) - 1, 63] and not found[0, len(said[2]) - 1 :].any()
+
+
+def test_offline_without_a_cache_asks_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    with no_sockets(monkeypatch):
+        for name in (*FOLDERS, *FILES, *ZIPPED, *UPSAMPLERS, *filter(None, BASES)):
+            with pytest.raises(WeightsError, match="without --offline"):
+                fetch(find(name), offline=True)
 
 
 def test_a_cache_without_the_weights_or_the_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

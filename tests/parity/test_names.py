@@ -12,9 +12,9 @@ from torch import Tensor
 from earthwords.models.convert import check_fit, from_openai, openai_config, openai_state, to_openai
 from earthwords.models.upsamplers import jbu, simfeatup
 
-from .cases import GOLDEN
+from .cases import GOLDEN, NAMES
 
-NAMES = GOLDEN / "names_openclip"
+LISTS = GOLDEN / NAMES
 CLIPS = {
     # width, layers, heads, patch of the vision tower; width, layers, heads of the text tower; joint dimensions
     "ViT-B-16": ((768, 12, 12, 16), (512, 12, 8), 512),
@@ -31,13 +31,13 @@ def listed(path: Path) -> dict[str, Tensor]:
 
 
 def test_the_lists_are_all_known() -> None:
-    there = {path.name.removesuffix(".names.txt") for path in NAMES.glob("*.names.txt")}
+    there = {path.name.removesuffix(".names.txt") for path in LISTS.glob("*.names.txt")}
     assert there == {*CLIPS, "jbu_one_512", "jbu_stack_512"}
 
 
 @pytest.mark.parametrize("name", CLIPS)
 def test_clips(name: str) -> None:
-    state = listed(NAMES / f"{name}.names.txt")
+    state = listed(LISTS / f"{name}.names.txt")
     config = openai_config(state, activation="quickgelu")
     vision, text, dim = CLIPS[name]
     own = config.vision_config
@@ -63,7 +63,7 @@ def test_a_small_one_with_all_names_of_b_32_is_loaded() -> None:
     small = {3072: 256, 2304: 192, 2048: 256, 1536: 192, 768: 64, 512: 64, 49408: 50, 77: 9, 32: 4, 50: 10}
     state = {
         name: torch.randn([small.get(side, side) for side in value.shape], generator=draw)
-        for name, value in listed(NAMES / "ViT-B-32.names.txt").items()
+        for name, value in listed(LISTS / "ViT-B-32.names.txt").items()
     }
     model = from_openai(state, activation="quickgelu")
     found = model.state_dict()
@@ -74,6 +74,6 @@ def test_a_small_one_with_all_names_of_b_32_is_loaded() -> None:
 
 @pytest.mark.parametrize(("name", "kind"), [("jbu_one_512", simfeatup.JbuOne), ("jbu_stack_512", jbu.JbuStack)])
 def test_upsamplers(name: str, kind: type[torch.nn.Module]) -> None:
-    state = listed(NAMES / f"{name}.names.txt")
+    state = listed(LISTS / f"{name}.names.txt")
     own = kind(512).state_dict()
     assert {n: tuple(v.shape) for n, v in own.items()} == {n: tuple(v.shape) for n, v in state.items()}

@@ -449,6 +449,19 @@ def test_an_unknown_case_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             test_case(Case(tmp_path / name))
 
 
+BETWEEN = [case for case in cases() if kind(case) and any(name.startswith("mid.") for name in case.tensors)]
+
+
+@pytest.mark.parametrize("case", BETWEEN, ids=lambda c: c.folder.name)
+def test_a_case_may_lack_what_lies_between(case: Case) -> None:
+    """Inputs and outputs are enough, but where there are no others."""
+    if not any(name.startswith("out") for name in case.tensors):
+        pytest.skip("its intermediate results are what it is about")
+    bare = Case(case.folder)
+    bare.__dict__["tensors"] = {name: value for name, value in case.tensors.items() if not name.startswith("mid.")}
+    test_case(bare)
+
+
 def test_an_output_that_nothing_compares_fails(tmp_path: Path) -> None:
     case = Case(GOLDEN / "upsampler_bilinear")
     (tmp_path / "upsampler_bilinear").mkdir()

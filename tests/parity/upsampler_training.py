@@ -60,13 +60,13 @@ def check_implicit_upsampler(case: Case) -> None:
 @torch.no_grad()
 def check_downsampler_attention(case: Case) -> None:
     kernel, final, dim = (int(case.meta[name]) for name in ("kernel", "final", "dim"))
-    features, blurred = case["in.x"], "mid.blurred" in case.tensors
+    features, blurred = case["in.x"], "blur1" in case.folder.name
     downsampler = AttentionDownsampler(dim, kernel, final, blur=blurred)
     downsampler.load_state_dict(case.part("w."))
     downsampler.eval()
     agree(downsampler.saliency(features), case["out.forward_attention"])
     if blurred:
-        agree(gaussian_blur(features), case["mid.blurred"])
+        case.agree_between("blurred", gaussian_blur(features))
     agree(downsampler(features, keep=case["in.rand"][..., 0] > 0.2), case["out"])
 
 

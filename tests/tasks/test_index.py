@@ -18,12 +18,13 @@ from PIL import Image
 from torch.nn import functional as F
 
 import earthwords
-from earthwords.errors import OutputError, UsageError
+from earthwords.errors import EarthwordsError, OutputError, UsageError
 from earthwords.inference import index_files, index_job
 from earthwords.inference.index_files import FILES, Stored
 from earthwords.models.weights import load_clip
 from tests.conftest import Command, Outcome, write_raster
 from tests.micro import patchwork, write_micro
+from tests.special import KINDS, make, within
 from tests.tasks.conftest import names
 
 IndexCommand = Callable[..., Outcome]
@@ -308,3 +309,16 @@ def test_a_damaged_index(index: IndexCommand, archive: Path, command: Command, t
             file.truncate(20)
         command("search", tmp_path / "bad", "road", "--quiet").failed(1, "is damaged", "--overwrite")
         index(archive, tmp_path / "bad").failed(1, "is damaged")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_of_an_index_that_are_none(kind: str, index: IndexCommand, archive: Path, tmp_path: Path) -> None:
+    """A pipe in the place of one of them is not waited for."""
+    assert index(archive / "small.png", tmp_path / "made").code == 0
+    for name in FILES:
+        folder = Path(shutil.copytree(tmp_path / "made", tmp_path / kind / name))
+        (folder / name).unlink()
+        make(kind, folder / name)
+        with pytest.raises(EarthwordsError) as error:
+            within(30, lambda folder=folder: Stored(folder).close())
+        assert "\n" not in str(error.value) and len(str(error.value)) < 500

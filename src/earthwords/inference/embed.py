@@ -23,6 +23,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from earthwords.errors import Caution, EarthwordsError, SourceError, UsageError, unknown
+from earthwords.files import check_file
 from earthwords.geo.masks import split_mask
 from earthwords.geo.outputs import atomic_path, sweep
 from earthwords.geo.scene import open_scene
@@ -181,6 +182,7 @@ def picture_notes(sources: Sequence[str | Path], looks: Looks) -> tuple[str, ...
 
 def _colour_cautions(source: str | Path, looks: Looks) -> tuple[Caution, ...]:
     if looks.bands is None and not is_remote(str(source)) and Path(source).suffix.lower() in _PICTURES:
+        check_file(source)
         with Image.open(source) as image:
             return (Caution(GREY),) if image.mode in ("1", "L", "LA", "I", "F", "I;16") else ()
     with open_scene(source, **looks.reading) as scene:
@@ -192,6 +194,7 @@ def _plain(source: str | Path) -> Image.Image | None:
     if is_remote(str(source)) or Path(source).suffix.lower() not in _PICTURES:
         return None
     try:
+        check_file(source)
         with Image.open(source) as image:
             if image.mode not in ("RGB", "L", "P") or "transparency" in image.info:
                 return None
@@ -261,6 +264,7 @@ def _pieces(
 def _recall(path: Path, shape: tuple[int, int]) -> Array | None:
     """The vectors in a file; None if there is none, or it is damaged."""
     try:
+        check_file(path)
         found = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None

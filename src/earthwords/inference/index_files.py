@@ -31,7 +31,7 @@ from numpy.lib.format import open_memmap, write_array_header_1_0
 from numpy.typing import NDArray
 
 from earthwords.errors import OutputError, SourceError, UsageError, brief
-from earthwords.files import read_json
+from earthwords.files import check_file, read_json
 from earthwords.geo.outputs import locked, writing
 from earthwords.geo.tiletable import TileTable, tile_writer
 from earthwords.inference.index_log import IndexLog, Part, Stamp
@@ -109,6 +109,8 @@ class Stored:
         folder = self.folder
         self.about = _read_about(folder)
         try:
+            for name in (*FILES[:3], "tiles.parquet", "sources.parquet"):
+                check_file(folder / name)
             mapped = [open_memmap(folder / name, mode="r") for name in FILES[:3]]
             self.vectors = Vectors(values=mapped[0], codes=mapped[1], bounds=mapped[2])
             self.tiles = stack.enter_context(closing(TileTable(folder / "tiles.parquet")))

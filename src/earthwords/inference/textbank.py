@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from earthwords.errors import EarthwordsError
+from earthwords.files import check_file
 from earthwords.geo.outputs import atomic_path, sweep
 from earthwords.inference.pool import one_core
 from earthwords.models.backbones.clip import ClipBackbone
@@ -70,6 +71,7 @@ def _key(templates: Sequence[str], word: str) -> str:
 def _recall(path: Path, dim: int) -> NDArray[np.float32] | None:
     """The vector in a file; None if there is none, or the file is damaged."""
     try:
+        check_file(path)
         vector = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return None

@@ -61,17 +61,17 @@ STORAGES = {
 }
 
 
-def check_zip(path: Path) -> list[zipfile.ZipInfo]:
-    """The entries of a zip, which unpack to what a real one would.
+def check_zip(path: Path, *, times: int = MOST_UNPACKED) -> list[zipfile.ZipInfo]:
+    """The entries of a zip, which unpack to what a real one would: at most `times` as much, or a little.
 
     Raises:
         ValueError: to far more, or two have one name.
     """
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
-    total, most = sum(entry.file_size for entry in entries), max(_SMALL, MOST_UNPACKED * path.stat().st_size)
+    total, most = sum(entry.file_size for entry in entries), max(_SMALL, times * path.stat().st_size)
     if total > most:
-        raise ValueError(f"it unpacks to {total:,} bytes, more than {MOST_UNPACKED} times the file")
+        raise ValueError(f"it unpacks to {total:,} bytes, more than {times} times the file")
     if len(entries) > _MOST_ENTRIES or len({entry.filename for entry in entries}) < len(entries):
         raise ValueError(f"it has {len(entries):,} entries, of which some have the same name, or far too many")
     return entries
