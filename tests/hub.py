@@ -25,6 +25,10 @@ class Hub:
 
     folders: dict[str, Path]
     asked: list[str] = field(default_factory=list)
+    address: str = ""
+    reached: threading.Event = field(default_factory=threading.Event)
+    """A file was asked for."""
+    over: threading.Event = field(default_factory=threading.Event)
 
     def entries(self, repository: str) -> list[dict[str, object]]:
         found = []
@@ -44,8 +48,12 @@ class Hub:
 
 
 @contextmanager
-def served(folders: dict[str, Path], cache: Path, patch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """The hub, while the block runs; `huggingface_hub` asks it and keeps what comes in `cache`."""
+def served(folders: dict[str, Path], cache: Path, patch: pytest.MonkeyPatch, *, mute: bool = False) -> Iterator[Hub]:
+    """The hub, while the block runs; `huggingface_hub` asks it and keeps what comes in `cache`.
+
+    Args:
+        mute: it tells which files it has and sends none.
+    """
     from huggingface_hub import constants
 
     hub = Hub(folders)
@@ -66,11 +74,14 @@ def served(folders: dict[str, Path], cache: Path, patch: pytest.MonkeyPatch) -> 
                 repository = "/".join(parts[2:4])
                 entries = hub.entries(repository)
                 told: object = entries
-                if parts[4:5] == ["revision"]:
+                if parts[4:5] != ["tree"]:
                     siblings = [{"rfilename": entry["path"]} for entry in entries]
                     told = {"id": repository, "sha": COMMIT, "siblings": siblings}
                 self._send(json.dumps(told).encode(), {"Content-Type": "application/json"}, body=body)
                 return
+            hub.reached.set()
+            if mute:
+                hub.over.wait(60)
             path = hub.folders["/".join(parts[:2])] / "/".join(parts[4:])
             if not path.is_file():
                 self._send(b"", {"X-Error-Code": "EntryNotFound"}, code=404, body=body)
@@ -93,7 +104,7 @@ def served(folders: dict[str, Path], cache: Path, patch: pytest.MonkeyPatch) -> 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_address[1]}"
+    hub.address = address = f"http://127.0.0.1:{server.server_address[1]}"
     patch.setattr(constants, "ENDPOINT", address)
     patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
     patch.setattr(constants, "HF_HUB_OFFLINE", False)
@@ -101,6 +112,7 @@ def served(folders: dict[str, Path], cache: Path, patch: pytest.MonkeyPatch) -> 
     try:
         yield hub
     finally:
+        hub.over.set()
         server.shutdown()
         server.server_close()
 

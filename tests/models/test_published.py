@@ -6,7 +6,12 @@ The files are small (`tests.published`), their names, classes and keys are the h
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import subprocess
+import sys
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -346,8 +351,9 @@ def test_a_hub_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("EARTHWORDS_HTTP_TIMEOUT", "0.5")
     with hub.served({}, tmp_path / "hub", monkeypatch), silent() as url:
         monkeypatch.setattr(constants, "ENDPOINT", url.removesuffix("/file.bin"))
-        with pytest.raises(WeightsError, match=r"openai-vit-b-16 .*cannot be fetched"):
-            within(20, lambda: fetch(WEIGHTS["openai-vit-b-16"]))
+        for name in ("openai-vit-b-16", "remoteclip-vit-b-32"):
+            with pytest.raises(WeightsError, match=rf"{name} .*cannot be fetched"):
+                within(20, lambda name=name: fetch(WEIGHTS[name]))
 
 
 def test_long_clip_needs_both_tables(tmp_path: Path) -> None:
@@ -358,3 +364,37 @@ def test_long_clip_needs_both_tables(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "x.pt")
     with pytest.raises(WeightsError, match="Not a complete Long-CLIP"):
         load_clip(str(tmp_path / "x.pt"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("source", ["openai-vit-b-16", "anyup-paper"])
+def test_a_signal_ends_a_run_that_waits_for_a_file(
+    source: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hub that lists its files and sends none; a server that says nothing."""
+    published.write_sam(tmp_path / "sam")
+    repository = {WEIGHTS["openai-vit-b-16"].source: tmp_path / "sam"}
+    code = (
+        "import sys; from dataclasses import replace; from earthwords.models import weights; "
+        "row = weights.WEIGHTS[sys.argv[1]]; url = sys.argv[2]; "
+        "weights.WEIGHTS[row.name] = replace(row, source=url) if row.source.startswith('http') else row; "
+        "from earthwords.cli import main; sys.exit(main(['models', 'pull', row.name, '--quiet']))"
+    )
+    with hub.served(repository, tmp_path / "hub", monkeypatch, mute=True) as asked, silent() as url:
+        own = {"HF_ENDPOINT": asked.address, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "home")}
+        argv = [sys.executable, "-c", code, source, url]
+        run = subprocess.Popen(argv, env={**os.environ, **own}, stderr=subprocess.PIPE)
+        if source == "openai-vit-b-16":
+            assert asked.reached.wait(60)
+        else:
+            assert within(60, lambda: wait_for(tmp_path / "cache", "*.part"))
+        began = time.perf_counter()
+        run.send_signal(number)
+        run.communicate(timeout=60)
+        assert time.perf_counter() - began < 5 and run.returncode not in (0, None)
+
+
+def wait_for(folder: Path, pattern: str) -> bool:
+    while not list(folder.rglob(pattern)):
+        time.sleep(0.01)
+    return True

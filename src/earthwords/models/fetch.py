@@ -8,6 +8,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 TOKENIZERS = ("*.json", "*.txt", "spiece.model")
 """Files of a Hugging Face repository that hold its configuration and its tokenizer."""
-FOLDER = (*TOKENIZERS, "model*.safetensors")
+_SAFE = "model*.safetensors"
+FOLDER = (*TOKENIZERS, _SAFE)
 """What a model in transformers' layout needs; `PICKLED` instead of the last where there are no safetensors."""
 PICKLED = "pytorch_model*.bin"
 _CHECKPOINTS = (".pt", ".pth", ".bin", ".safetensors")
@@ -60,16 +62,13 @@ def fetch_tokenizer(spec: WeightSpec, *, offline: bool = False) -> Path:
 
 def _from_hub(spec: WeightSpec, *, offline: bool) -> Path:
     if spec.file is not None:
-        import huggingface_hub as hub
-
-        with _told(spec, offline=offline):
-            file = Path(hub.hf_hub_download(spec.source, spec.file, local_files_only=offline))
+        file = _single(spec, spec.file, offline=offline)
         _check_blob(file, spec, spec.sha256)
         return file
     folder = _snapshot(spec, FOLDER, offline=offline)
-    if not list(folder.glob("model*.safetensors")):
+    if not list(folder.glob(_SAFE)):
         folder = _snapshot(spec, (*TOKENIZERS, PICKLED), offline=offline)
-    weights = [*folder.glob("model*.safetensors"), *folder.glob(PICKLED)]
+    weights = [*folder.glob(_SAFE), *folder.glob(PICKLED)]
     if not weights:
         raise _missing(spec, offline=offline, why="it has no model.safetensors and no pytorch_model.bin")
     for file in weights:
@@ -77,11 +76,45 @@ def _from_hub(spec: WeightSpec, *, offline: bool) -> Path:
     return folder
 
 
-def _snapshot(spec: WeightSpec, patterns: tuple[str, ...], *, offline: bool) -> Path:
+def _single(spec: WeightSpec, name: str, *, offline: bool) -> Path:
+    """A file of a repository; the hub is not asked for one that is here."""
     import huggingface_hub as hub
 
+    with suppress(Exception):
+        return Path(hub.hf_hub_download(spec.source, name, local_files_only=True))
     with _told(spec, offline=offline):
-        return Path(hub.snapshot_download(spec.source, allow_patterns=list(patterns), local_files_only=offline))
+        if not offline:
+            _names(spec)
+        return Path(hub.hf_hub_download(spec.source, name, local_files_only=offline))
+
+
+def _names(spec: WeightSpec) -> list[str]:
+    """Files of a repository. Asked once; the library would ask a hub that does not answer six times for a file."""
+    import huggingface_hub as hub
+
+    return [file.rfilename for file in hub.HfApi().model_info(spec.source, timeout=timeout_s()).siblings or ()]
+
+
+def _snapshot(spec: WeightSpec, patterns: tuple[str, ...], *, offline: bool) -> Path:
+    """The folder with the files of these names; what is there is taken where the hub does not answer."""
+    import huggingface_hub as hub
+
+    def local() -> Path:
+        return Path(hub.snapshot_download(spec.source, allow_patterns=list(patterns), local_files_only=True))
+
+    with _told(spec, offline=offline):
+        if offline:
+            return local()
+        try:
+            # one by one, as the threads of `snapshot_download` would be waited for after Ctrl-C
+            for name in _names(spec):
+                if any(fnmatch(name, pattern) for pattern in patterns):
+                    hub.hf_hub_download(spec.source, name)
+            return Path(hub.snapshot_download(spec.source, allow_patterns=list(patterns)))
+        except Exception:
+            with suppress(Exception):
+                return local()
+            raise
 
 
 @contextmanager
