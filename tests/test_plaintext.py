@@ -89,7 +89,7 @@ def test_json_keeps_everything_and_steers_nothing(tmp_path: Path, odd: str) -> N
         ("+1e-3", "+1e-3"),
         (-0.25, -0.25),
         (None, None),
-        ("caf\udce9", "caf\\udce9"),
+        ("caf\udce9", "caf\\xe9"),
     ],
 )
 def test_cells_of_spreadsheets(value: Any, cell: Any) -> None:
@@ -97,4 +97,5 @@ def test_cells_of_spreadsheets(value: Any, cell: Any) -> None:
 
 
 def test_bytes_that_are_no_text_are_escaped() -> None:
-    assert utf8("北 caf\udce9") == "北 caf\\udce9"
+    assert utf8("北 caf\udce9") == "北 caf\\xe9"
+    assert utf8("\ud800") == "\\ud800"

@@ -93,7 +93,10 @@ def write_json(path: Path, value: Any, *, indent: int | None = 1) -> None:
 
 def utf8(text: str) -> str:
     """`text` for formats that take nothing but UTF-8: bytes of names that are none are escaped."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def csv_cell(value: Any) -> Any:

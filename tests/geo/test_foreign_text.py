@@ -7,17 +7,21 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
+import shapely
+from affine import Affine
 from rasterio.crs import CRS
 
 from earthwords.errors import OutputError, SourceError
 from earthwords.geo.own import wrote
+from earthwords.geo.polygons import read_polygons
 from earthwords.geo.scene import open_scene
 from earthwords.geo.source import open_dataset
 from earthwords.inference.outputs import plan_outputs
-from earthwords.types import Window
+from earthwords.types import Grid, Window
 
 MakeRaster = Callable[..., Path]
 posix = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes differ")
@@ -104,3 +108,15 @@ def test_a_note_for_an_output_that_is_named(make_raster: MakeRaster, rng: np.ran
     assert wrote(path)
     with open_scene(path) as scene:
         assert f"{path} was written by earthwords itself." in scene.notes
+
+
+def test_classes_of_older_vector_files(tmp_path: Path) -> None:
+    frame = geopandas.GeoDataFrame(
+        {"class": ["XXXXX", "建筑"]}, geometry=[shapely.box(0, 0, 1, 1), shapely.box(1, 1, 2, 3)], crs="EPSG:32617"
+    )
+    frame.to_file(tmp_path / "a.gpkg")
+    path = exchanged(tmp_path / "a.gpkg", b"XXXXX", b"caf\xe9s")
+    grid = Grid(height=4, width=5, transform=Affine.identity(), crs=frame.crs)
+    shapes, classes, column = read_polygons(str(path), grid)
+    assert column == "class" and classes.tolist() == ["cafés", "建筑"]
+    assert shapely.area(shapes).tolist() == [1, 2]

@@ -17,6 +17,7 @@ from shapely.errors import ShapelyError
 
 from earthwords.errors import UsageError, brief
 from earthwords.geo.georeference import Bounds, pixel_to_crs
+from earthwords.paths import trouble, utf8_name
 from earthwords.types import Grid, Window
 
 LONLAT = CRS.from_epsg(4326)
@@ -104,10 +105,11 @@ def read_area(path: Path) -> Any:
     Raises:
         UsageError: it cannot be read, or holds no polygon.
     """
-    if not path.is_file():
-        raise UsageError(f"There is no area at {path}; name a file of polygons ({', '.join(VECTOR_SUFFIXES)}).")
+    if (why := trouble(path)) is not None:
+        known = ", ".join(VECTOR_SUFFIXES)
+        raise UsageError(f"There is no area at {path}, which {why}; name a file of polygons ({known}).")
     try:
-        frame = pyogrio.read_dataframe(path, columns=[])
+        frame = pyogrio.read_dataframe(utf8_name(path), columns=[])
         if frame.crs is not None:
             frame = frame.to_crs(LONLAT)
         shape = shapely.union_all(frame.geometry.make_valid().to_numpy())

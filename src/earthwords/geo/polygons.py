@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from pyproj.exceptions import ProjError
 
 from earthwords.errors import SourceError, UsageError, brief
 from earthwords.geo.georeference import grid_of
-from earthwords.geo.source import open_dataset, reading
+from earthwords.geo.source import legible, open_dataset, reading
+from earthwords.paths import trouble, utf8_name
 from earthwords.types import Grid
 
 CLASS_FIELDS = ("class", "class_name", "label", "category", "type")
@@ -42,10 +43,14 @@ def read_polygons(
         SourceError: missing, or not a vector file.
         UsageError: there is no such column, or only one side has a CRS.
     """
-    if not Path(path).exists():
-        raise SourceError(f"{path} does not exist; check the path.")
+    if not os.path.isdir(path) and (why := trouble(path)) is not None:
+        raise SourceError(f"{path} {why}; check the path.")
     try:
-        meta, _, wkb, columns = pyogrio.raw.read(path)
+        meta, wkb, columns = _read(path)
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            f"{path} holds text that is not in its encoding ({brief(error)}); save it as UTF-8."
+        ) from error
     except Exception as error:  # OGR's errors have several bases
         raise SourceError(f"{path} is not a vector file that GDAL can read ({brief(error)}).") from error
     names = [str(name) for name in meta["fields"]]
@@ -57,6 +62,22 @@ def read_polygons(
     kept = np.isin(shapely.get_type_id(shapes), (3, 6)) & ~shapely.is_empty(shapes)
     placed = shapely.transform(shapely.force_2d(shapes[kept]), _to_pixels(path, meta["crs"], grid))
     return np.asarray(shapely.make_valid(placed)), labels[kept], chosen
+
+
+def _read(path: str) -> tuple[dict[str, Any], Any, list[Any]]:
+    """What the file is, its shapes and columns; text of older software as well as it can be read."""
+    name = utf8_name(path)
+    try:
+        meta, _, wkb, columns = pyogrio.raw.read(name)
+        return meta, wkb, columns
+    except UnicodeDecodeError:
+        meta, _, wkb, columns = pyogrio.raw.read(name, encoding="latin-1")  # which keeps every byte
+
+    def text(value: Any) -> Any:
+        return legible(value.encode("latin-1")) if isinstance(value, str) else value
+
+    fields = [text(field) for field in meta["fields"]]
+    return {**meta, "fields": fields}, wkb, [[text(value) for value in column] for column in columns]
 
 
 def _missing(value: Any) -> bool:

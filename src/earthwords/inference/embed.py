@@ -32,6 +32,7 @@ from earthwords.inference.cautions import GREY, Tally, colour_cautions
 from earthwords.models.backbones.clip import ClipBackbone
 from earthwords.models.fingerprint import tower_hash
 from earthwords.models.weights import cache_folder
+from earthwords.paths import trouble
 from earthwords.types import Window
 
 FITS = ("crop", "square")
@@ -193,6 +194,8 @@ def _plain(source: str | Path) -> Image.Image | None:
     """A picture of three bands of bytes without transparency; None: it must be opened as a scene."""
     if is_remote(str(source)) or Path(source).suffix.lower() not in _PICTURES:
         return None
+    if trouble(source) is not None:
+        return None  # which `open_scene` tells
     try:
         check_file(source)
         with Image.open(source) as image:
@@ -235,7 +238,7 @@ def _identity(source: str | Path) -> str:
 
 
 def _hash(texts: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:32]
+    return hashlib.sha256("\n".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _pieces(

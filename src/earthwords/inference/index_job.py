@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from earthwords import __version__
-from earthwords.errors import EarthwordsError, OutputError, SourceError, UsageError, unknown
+from earthwords.errors import EarthwordsError, OutputError, SourceError, UsageError, printable, unknown
 from earthwords.geo.masks import split_mask
 from earthwords.geo.outputs import locked, parents_made_for, writing
 from earthwords.geo.scene import Scene, SceneSpec
@@ -207,7 +207,7 @@ class IndexJob:
                         left -= step.share
                         yield step
             except EarthwordsError as error:
-                words = str(error) if source in str(error) else f"{source}: {error}"
+                words = str(error) if printable(source) in printable(str(error)) else f"{source}: {error}"
                 if self.on_error == "stop":
                     kind = UsageError if isinstance(error, UsageError) else SourceError
                     raise kind(f"{words.rstrip('.')}; or go on without it: --on-error skip.") from error

@@ -58,7 +58,12 @@ def find_sources(src: str, *, say: Say = lambda sentence: None) -> Sources | Non
         found = _listed(src[1:])
     elif os.path.isdir(src):
         found = _without_own(_inside(src, left_out), left_out)
-    elif not os.path.lexists(src) and "://" not in src and any(letter in src for letter in "*?["):
+    elif (
+        not os.path.lexists(src)
+        and "://" not in src
+        and not src.lstrip().startswith("<")
+        and any(letter in src for letter in "*?[")
+    ):
         found = _without_own(sorted(filter(os.path.isfile, glob.glob(src, recursive=True))), left_out)
     else:
         return None

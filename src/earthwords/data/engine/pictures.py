@@ -18,6 +18,7 @@ from earthwords.errors import SourceError, brief
 from earthwords.files import check_file, read_bytes
 from earthwords.geo.scene import Scene, open_scene
 from earthwords.geo.source import open_dataset
+from earthwords.paths import trouble
 from earthwords.types import Raster, Window
 
 RASTERS = (".tif", ".tiff", ".vrt", ".jp2", ".img")
@@ -84,14 +85,14 @@ def jpeg(example: Annotated) -> bytes:
 @contextmanager
 def opened(path: str) -> Iterator[Image.Image]:
     """A picture; whatever PIL says about it inside the block becomes a `SourceError`."""
+    if (why := trouble(path)) is not None:
+        raise SourceError(f"{path} {why}; check the path.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             check_file(path)
             with Image.open(path) as image:
                 yield image
-    except FileNotFoundError as error:
-        raise SourceError(f"{path} does not exist; check the path.") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise SourceError(f"Cannot read {path} ({brief(error)}); copy or download it again.") from error
 
