@@ -11,6 +11,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 import shapely
 from affine import Affine
 from rasterio.crs import CRS
@@ -120,3 +121,22 @@ def test_classes_of_older_vector_files(tmp_path: Path) -> None:
     shapes, classes, column = read_polygons(str(path), grid)
     assert column == "class" and classes.tolist() == ["cafés", "建筑"]
     assert shapely.area(shapes).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("driver", ["GTiff", "COG"])
+@pytest.mark.parametrize(("big", "order"), [("NO", "LITTLE"), ("YES", "LITTLE"), ("NO", "BIG")])
+def test_the_tag_is_found_in_every_kind_of_tiff(
+    make_raster: MakeRaster, rng: np.random.Generator, tmp_path: Path, driver: str, big: str, order: str
+) -> None:
+    data = rng.integers(1, 255, (3, 600, 700), dtype=np.uint8)
+    path = make_raster(data, tiled=True, bigtiff=big, endianness=order)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.update_tags(EARTHWORDS_SOURCE="a.tif")
+    if driver == "COG":
+        rasterio.shutil.copy(path, tmp_path / "cog.tif", driver="COG", BIGTIFF=big)
+        path = tmp_path / "cog.tif"
+    assert wrote(path)
+    whole = path.read_bytes()
+    for size in (0, 3, 8, 20, 200):
+        path.write_bytes(whole[:size])
+        assert not wrote(path), "a damaged file is a scene like others, which then fails"

@@ -111,10 +111,12 @@ def segment(
     changes = {"attention": attention, "templates": templates, "tile_size": tile_size, "overlap": overlap}
     row = adapt_preset(load_preset(preset), upsampler=upsampler, blend=blend_mode, energy=energy, **changes)
     spec = scene_spec(src, bands, gsd, bounds, nodata, stretch, mask)
+    vocabulary = compete(make_vocabulary(text, classes, background), against)
+    options = _outputs(probabilities, min_area, simplify, co, overwrite)
     sources = find_sources(str(src), say=talk.say)
     request = Request(
-        vocabulary=compete(make_vocabulary(text, classes, background), against),
-        options=_outputs(probabilities, min_area, simplify, co, overwrite),
+        vocabulary=vocabulary,
+        options=options,
         spec=spec,
         inputs=inputs_of(
             sources or [str(src)], row=row, lists=[str(src)], classes=classes, preset=preset, model=model,
