@@ -15,7 +15,7 @@ from PIL import Image
 
 from earthwords.data.engine.annotated import Annotated
 from earthwords.errors import SourceError, brief
-from earthwords.files import check_file, read_bytes
+from earthwords.files import read_bytes
 from earthwords.geo.scene import Scene, open_scene
 from earthwords.geo.source import open_dataset
 from earthwords.paths import trouble
@@ -90,7 +90,6 @@ def opened(path: str) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            check_file(path)
             with Image.open(path) as image:
                 yield image
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
