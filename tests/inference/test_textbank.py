@@ -169,14 +169,20 @@ def test_what_killed_processes_left_in_the_cache_goes(backbone: ClipBackbone, tm
     build_text_bank(backbone, WORDS, AERIAL, cache=tmp_path)
     (folder,) = tmp_path.iterdir()
     whole = {path.name for path in folder.iterdir()}
-    dead, living = folder / ".a.npy.xyz.part", folder / ".b.npy.xyz.part"
+    dead, living = folder / ".a.npy.abcdefg1.part", folder / ".b.npy.abcdefg2.part"
     for path in (dead, living):
         path.mkdir()
         (path / "half").write_bytes(b"half")
-    for name, age in (("tmpold.part", 7200), ("tmpnew.part", 60)):  # of earlier versions
+    for name, age in (("tmpabcdefg3.part", 7200), ("tmpabcdefg4.part", 60)):  # of earlier versions
         (folder / name).write_bytes(b"half")
         os.utime(folder / name, (time.time() - age, time.time() - age))
+    foreign = folder / ".mine.part"
+    foreign.mkdir()
     with locked(living):
         build_text_bank(backbone, parse_classes(["water"]), AERIAL, cache=tmp_path)
     left = {path.name for path in folder.iterdir()} - whole
-    assert {name for name in left if not name.endswith(".npy")} == {living.name, "tmpnew.part"} and len(left) == 3
+    assert {name for name in left if not name.endswith(".npy")} == {
+        living.name,
+        "tmpabcdefg4.part",
+        foreign.name,
+    } and len(left) == 4

@@ -7,70 +7,49 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 
-from tests.conftest import write_raster
-from tests.micro import patchwork
+from tests.verbs import SCENE, contents, maps, others, trainings
 
 DRIVER = """
-import contextlib, io, json, os, random, shutil, signal, sys, time
+import contextlib, importlib, io, json, os, pkgutil, random, shutil, signal, sys, tempfile, time
 from pathlib import Path
 
 # all of torch's threads begin in the children
+import earthwords.data.engine.listing, earthwords.inference, earthwords.tasks, earthwords.training
+import torch
+from transformers import CLIPModel
+for package in (earthwords.tasks, earthwords.training, earthwords.inference):
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
 from earthwords.cli import main
-from earthwords.inference import blocks, scene_job
-from earthwords.tasks import _scenes, segment
-import earthwords.geo.outputs, earthwords.inference.journal
-from safetensors import numpy as store
+from earthwords.inference import blocks, journal
+from earthwords.tasks import _progress
+from earthwords.training import loop
 
-how, kills, seed, rows, folder, *argv = sys.argv[1:]
-folder = Path(folder)
-blocks.PIXELS = int(rows)
-draw = random.Random(int(seed))
+folder, rows, cases = Path(sys.argv[1]), int(sys.argv[2]), json.loads(Path(sys.argv[3]).read_text())
+blocks.PIXELS = rows
 
 
-def command(out, before=lambda: None):
-    "The command in a child process; its exit code, or minus the signal."
+def command(argv, before=lambda: None, after=lambda: None):
+    "The command in a child process."
     pid = os.fork()
     if pid:
         return pid
     before()
-    with contextlib.redirect_stderr(io.StringIO()) as said:
-        code = main([*argv[:2], str(out), *argv[2:]])
+    with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.redirect_stdout(io.StringIO()):
+        code = main(list(argv))
+    after()
     if code:
         print(said.getvalue(), file=sys.__stderr__, flush=True)
     os._exit(code)
 
 
 def ended(pid):
-    _, status = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(status)
-
-
-def die_at(event):
-    "Let this process kill itself when so many things have happened."
-    left = [event]
-
-    def count(function):
-        def counted(*args, **kwargs):
-            left[0] -= 1
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            result = function(*args, **kwargs)
-            left[0] -= 1
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return result
-        return counted
-
-    os.replace = count(os.replace)
-    shutil.rmtree = count(shutil.rmtree)
-    earthwords.inference.journal.save_file = count(earthwords.inference.journal.save_file)
-    Path.touch = count(Path.touch)
-    run = scene_job.SceneJob.run
-    scene_job.SceneJob.run = lambda self, *, tick, **more: run(self, tick=count(tick), **more)
+    "Its exit code, or minus the signal."
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def wait_until(pid, seconds):
@@ -83,80 +62,154 @@ def wait_until(pid, seconds):
     return None
 
 
-began = time.monotonic()
-assert ended(command(folder / "whole")) == 0
-whole_s = time.monotonic() - began
-killed = finished = 0
-while killed < int(kills):
-    if how == "events":
-        event = draw.choice([draw.randint(1, 100), draw.randint(1, 12), draw.randint(90, 160)])
-        code = ended(command(folder / "out", lambda: die_at(event)))
-    else:
-        pid = command(folder / "out")
-        code = wait_until(pid, draw.uniform(0, 1.3 * whole_s))
-        if code is None:
-            os.kill(pid, signal.SIGKILL)
-            code = ended(pid)
-    assert code in (0, -signal.SIGKILL), code
-    killed += code != 0
-    if code and (folder / "out" / "report.json").exists() and not (folder / "out" / ".labels.tif.journal").exists():
-        code = 0  # all was done but the end of the process
-        assert ended(command(folder / "out")) == 2, "the outputs are there"
-    if code == 0 and killed < int(kills):
-        finished += 1
-        (folder / "out").rename(folder / f"out-{finished}")
-    print(code, flush=True)
-if code:
-    assert ended(command(folder / "out")) == 0
-print(json.dumps({"killed": killed, "finished": finished + 1, "whole_s": whole_s}))
+count = [0]
+
+
+def watch(event):
+    "Count what happens to files and on the bar, and let this process kill itself when so much has happened."
+    def counted(place, name):
+        function = getattr(place, name)
+
+        def call(*args, **kwargs):
+            happened()
+            result = function(*args, **kwargs)
+            happened()
+            return result
+
+        setattr(place, name, call)
+
+    def happened():
+        count[0] += 1
+        if count[0] == event:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    for place, name in (
+        (os, "replace"), (os, "mkdir"), (os, "unlink"), (shutil, "rmtree"), (torch, "save"), (journal, "save_file"),
+        (loop, "_log"), (loop, "_step"), (_progress.Bar, "__call__"), (Path, "write_text"), (Path, "write_bytes"),
+    ):
+        counted(place, name)
+
+
+def names(out):
+    return sorted(str(path.relative_to(out)) for path in out.rglob("*"))
+
+
+def survive(name, argv, how, kills, seed):
+    place, draw = folder / name.replace(" ", "-"), random.Random(seed)
+    place.mkdir()
+    line = lambda out: [word.replace("OUT", str(out)) for word in argv]
+    whole, out, counts = place / "whole", place / "out", place / "counts"
+    began = time.monotonic()
+    assert ended(command(line(whole), lambda: watch(0), lambda: counts.write_text(str(count[0])))) == 0, name
+    whole_s, total = time.monotonic() - began, int(counts.read_text())
+    counts.unlink()
+    killed = finished = 0
+    while killed < kills:
+        if how == "events":
+            event = draw.choice([draw.randint(1, total), draw.randint(max(1, total - 60), total), draw.randint(1, 12)])
+            code = ended(command(line(out), lambda: watch(event)))
+        else:
+            pid = command(line(out))
+            code = wait_until(pid, draw.uniform(0, 1.3 * whole_s))
+            if code is None:
+                os.kill(pid, signal.SIGKILL)
+                code = ended(pid)
+        assert code in (0, -signal.SIGKILL), (name, code)
+        killed += code != 0
+        if code and out.exists() and names(out) == names(whole):  # all was done but the end of the process
+            code = ended(command(line(out)))
+            assert code in (0, 2), (name, code, "the outputs are there")
+            code = 0
+        if code == 0 and killed < kills:
+            finished += 1
+            out.rename(place / f"out-{finished}")
+    if code:
+        assert ended(command(line(out))) == 0, name
+    return {"killed": killed, "finished": finished + 1, "whole_s": round(whole_s, 1), "events": total}
+
+
+told = {}
+for case in cases:
+    told[case["name"]] = survive(**case)
+    print(case["name"], told[case["name"]], file=sys.__stderr__, flush=True)
+print(json.dumps(told))
 """
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """All that is in a folder, hidden things included; of the report what does not depend on clock and place."""
-    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    report = json.loads(found.pop("report.json"))
-    kept = {key: value for key, value in report.items() if key not in ("seconds", "outputs")}
-    return {**found, "report.json": json.dumps(kept).encode()}
-
-
-def survive(folder: Path, micro: Path, *, how: str, kills: int, seed: int) -> None:
-    scene = write_raster(folder / "scene.tif", np.moveaxis(patchwork(330, 190), -1, 0))
+def survive(folder: Path, cases: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Have commands killed and begun again, and compare; what the driver tells of each."""
     results = folder / "results"
     results.mkdir()
-    words = ["-t", "building,roof", "-t", "road", "-t", "water", "-t", "trees"]
-    argv = ["segment", scene, "--model", micro, "--tile-size", 64, "--probabilities", "uint8", "--offline", *words]
+    (folder / "cases.json").write_text(json.dumps(cases))
     done = subprocess.run(
-        [sys.executable, "-c", DRIVER, how, str(kills), str(seed), str(32 * 190), str(results), *map(str, argv)],
+        [sys.executable, "-c", DRIVER, str(results), str(32 * SCENE[1]), str(folder / "cases.json")],
         capture_output=True,
         text=True,
         env={**os.environ, "SOURCE_DATE_EPOCH": "1760000000", "OMP_NUM_THREADS": "1"},
-        timeout=900,
+        timeout=3000,
     )
     assert done.returncode == 0, done.stderr + done.stdout
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["killed"] == kills
-    wanted = contents(results / "whole")
-    assert {"labels.tif", "polygons.gpkg", "preview.png", "probabilities.tif", "report.json"} <= wanted.keys()
-    outs = [path for path in results.iterdir() if path.name != "whole"]
-    assert len(outs) == told["finished"], [path.name for path in results.iterdir()]
-    for out in outs:
-        assert contents(out) == wanted, out
+    told: dict[str, dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    for case in cases:
+        place, about = results / case["name"].replace(" ", "-"), told[case["name"]]
+        assert about["killed"] == case["kills"]
+        wanted = contents(place / "whole")
+        outs = [path for path in place.iterdir() if path.name != "whole"]
+        assert len(outs) == about["finished"] and len(wanted) > 1, [path.name for path in place.iterdir()]
+        for out in outs:
+            found = contents(out)
+            assert found.keys() == wanted.keys(), out
+            assert [name for name in wanted if found[name] != wanted[name]] == [], out
+    return told
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_killed_where_it_hurts(micro: Path, tmp_path: Path) -> None:
-    """Between any two windows, before and after any renaming and removing."""
-    survive(tmp_path, micro, how="events", kills=14, seed=3)
+def cases(lines: dict[str, list[str]], how: str, seed: int, **kills: int) -> list[dict[str, Any]]:
+    """For the driver; `kills` by the name of a command with _ for blanks."""
+    named = {name.replace("_", " "): number for name, number in kills.items()}
+    return [
+        {"name": name, "argv": lines[name], "how": how, "kills": number, "seed": seed} for name, number in named.items()
+    ]
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+@pytest.fixture
+def lines(micro: Path, tmp_path: Path) -> dict[str, list[str]]:
+    return {**trainings(tmp_path, micro), **maps(tmp_path, micro), **others(tmp_path, micro)}
+
+
+@needs_fork
+def test_killed_where_it_hurts(lines: dict[str, list[str]], tmp_path: Path) -> None:
+    """Between any two windows or steps, before and after anything that happens to a file."""
+    some = {"segment": 6, "segment_many": 3, "refer": 3, "upsample": 3}
+    learnt = {"train_clip": 2, "train_upsampler": 2, "train_refer": 2}
+    survive(tmp_path, cases(lines, "events", 3, **some, **learnt))
+
+
+SIXTY = {"segment_many": 5, "segment_workers": 5, "refer": 5, "upsample": 5} | {
+    "train_clip": 3, "train_upsampler": 4, "train_refer": 3,
+}  # fmt: skip
+"""Of each way half of the kills."""
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_killed_fifty_times_at_any_time(micro: Path, tmp_path: Path) -> None:
-    survive(tmp_path, micro, how="time", kills=50, seed=4)
+@needs_fork
+@pytest.mark.parametrize(("how", "seed"), [("events", 6), ("time", 7)])
+def test_sixty_kills_of_every_long_command(lines: dict[str, list[str]], tmp_path: Path, how: str, seed: int) -> None:
+    assert sum(SIXTY.values()) == 30
+    survive(tmp_path, cases(lines, how, seed, **SIXTY))
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_killed_at_a_hundred_events(micro: Path, tmp_path: Path) -> None:
-    survive(tmp_path, micro, how="events", kills=100, seed=5)
+@needs_fork
+@pytest.mark.parametrize("how", ["events", "time"])
+def test_killed_while_lists_and_indexes_are_made(lines: dict[str, list[str]], tmp_path: Path, how: str) -> None:
+    survive(tmp_path, cases(lines, how, 8, index=10, pairs=10, expressions=10, data_prepare=10))
+
+
+@pytest.mark.slow
+@needs_fork
+@pytest.mark.parametrize(("how", "kills", "seed"), [("time", 50, 4), ("events", 100, 5)])
+def test_killed_many_times(lines: dict[str, list[str]], tmp_path: Path, how: str, kills: int, seed: int) -> None:
+    survive(tmp_path, cases(lines, how, seed, segment=kills))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -271,3 +272,39 @@ def test_numbers_that_are_wrong(
 ) -> None:
     segment(archive / "a.tif", tmp_path / "out", *options).failed(2, sentence)
     assert names(tmp_path) == {"archive"}
+
+
+MEMORY = """
+import sys
+from pathlib import Path
+from earthwords.cli import main
+from earthwords.tasks import _scenes
+
+work, seen = _scenes._Batch.work, []
+
+def watched(self, *args):
+    work(self, *args)
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    seen.append(pages)
+
+_scenes._Batch.work = watched
+assert main(sys.argv[1:]) == 0
+print("PAGES", *seen)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+def test_memory_does_not_grow(micro: Path, tmp_path: Path) -> None:
+    """Over 32 scenes by less than 3 %, which are 20 MB."""
+    (tmp_path / "scenes").mkdir()
+    for i in range(40):
+        write_raster(tmp_path / "scenes" / f"{i}.tif", np.moveaxis(patchwork(70, 90, seed=i), -1, 0))
+    words = [part for word in ("building,roof", "road", "water") for part in ("-t", word)]
+    argv = ["segment", tmp_path / "scenes", tmp_path / "out", "--model", micro, "--tile-size", 64, *words, "--offline"]
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, *map(str, argv), "--probabilities", "uint8", "--device", "cpu", "--quiet"],
+        capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    pages = [int(word) for word in done.stdout.split("PAGES", 1)[1].split()]
+    assert len(pages) == 40 and pages[-1] < 1.03 * pages[7], pages

@@ -14,7 +14,7 @@ import pytest
 from earthwords.geo.outputs import locked
 from earthwords.training.loop import LOG
 from tests.conftest import Command
-from tests.trainings import KINDS, commands, into
+from tests.verbs import TRAININGS, into, trainings
 
 TOGETHER = """
 import sys
@@ -40,11 +40,11 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def lines(tmp_path_factory: pytest.TempPathFactory, micro: Path) -> dict[str, list[str]]:
-    return commands(tmp_path_factory.mktemp("trainings"), micro)
+    return trainings(tmp_path_factory.mktemp("trainings"), micro)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="folders cannot be locked there")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRAININGS)
 def test_a_second_training_into_a_folder_is_refused(
     command: Command, lines: dict[str, list[str]], tmp_path: Path, kind: str
 ) -> None:
@@ -80,7 +80,7 @@ def test_processes_of_one_training_share_its_folder(lines: dict[str, list[str]],
 def test_what_a_killed_writer_left_goes(command: Command, lines: dict[str, list[str]], tmp_path: Path) -> None:
     """The hidden folder of a model that was just being written, and nothing that lives."""
     out = tmp_path / "out"
-    assert command(*into(lines["clip"], out)).code == 0
+    assert command(*into(lines["train clip"], out)).code == 0
     whole = {path.name for path in out.iterdir()}
     pid = os.fork()
     if not pid:
@@ -88,20 +88,20 @@ def test_what_a_killed_writer_left_goes(command: Command, lines: dict[str, list[
         os.replace = lambda *args: (
             os.kill(os.getpid(), signal.SIGKILL) if "config.json" in str(args[1]) else rename(*args)
         )
-        command(*into(lines["clip"], out))
+        command(*into(lines["train clip"], out))
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     assert [path.name for path in out.iterdir() if path.name not in whole], "there is something to sweep"
-    living = out / ".model.safetensors.abc.part"
+    living = out / ".model.safetensors.abcdefg1.part"
     living.mkdir()
     with locked(living):
-        assert command(*into(lines["clip"], out)).code == 0
+        assert command(*into(lines["train clip"], out)).code == 0
         assert {path.name for path in out.iterdir()} == {*whole, living.name}
-    assert command(*into(lines["clip"], out)).code == 0
+    assert command(*into(lines["train clip"], out)).code == 0
     assert {path.name for path in out.iterdir()} == whole
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRAININGS)
 def test_a_torn_log_stops_nothing(command: Command, lines: dict[str, list[str]], tmp_path: Path, kind: str) -> None:
     out = tmp_path / "out"
     assert command(*into(lines[kind], out)).code == 0

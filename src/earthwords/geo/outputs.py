@@ -28,6 +28,8 @@ HIDDEN = ".part"
 """Suffix of the hidden folders beside a target, `.NAME.ANYTHING.part`; those of dead processes are removed."""
 
 
+_OURS = re.compile(r"\..+\.[a-z0-9_]{8}" + re.escape(HIDDEN))
+_EARLIER = re.compile(r"tmp[a-z0-9_]{8}" + re.escape(HIDDEN))
 _ABANDONED_S = 3600.0
 
 
@@ -163,15 +165,27 @@ def remove_dead(target: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the hidden folders that killed processes left anywhere in a folder that only this program writes to.
+    """Remove what killed processes left anywhere in a folder that only this program writes to.
 
-    So go the files `tmpANYTHING.part` of earlier versions, once nobody has written to them for an hour.
+    That are hidden folders, and what earlier versions called `tmpANYTHING.part`, once it was not touched for an hour.
     """
-    _remove_dead(folder, f".*{HIDDEN}")
-    for path in folder.glob(f"tmp*{HIDDEN}"):
+    if not folder.is_dir():
+        return
+    for path in list(folder.iterdir()):
         with suppress(OSError):
-            if path.is_file() and time.time() - path.stat().st_mtime > _ABANDONED_S:
-                path.unlink()
+            if _OURS.fullmatch(path.name):
+                _remove_dead(folder, glob.escape(path.name))
+            elif _EARLIER.fullmatch(path.name) and time.time() - path.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def discard(folder: Path) -> None:
+    """Remove a hidden folder `.NAME.ANYTHING` at once, not file by file: of what a killed process has not removed
+    `remove_dead` knows that it is of no use."""
+    hidden = folder.with_name(f"{folder.name}{HIDDEN}")
+    with suppress(OSError):
+        os.replace(folder, hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _remove_dead(folder: Path, pattern: str) -> None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +23,7 @@ from safetensors.numpy import save_file
 from earthwords.errors import UsageError
 from earthwords.files import parse_json, read_json
 from earthwords.geo.output_sets import check_same
-from earthwords.geo.outputs import HIDDEN, locked, parents_made_for, writing
+from earthwords.geo.outputs import discard, locked, parents_made_for, writing
 from earthwords.inference.blocks import Blocks
 from earthwords.types import Window
 
@@ -101,11 +100,8 @@ class Journal:
         return list(failures), ranks
 
     def discard(self) -> None:
-        """The run is over, one way or the other: the journal goes at once, not file by file."""
-        hidden = self.folder.with_name(f"{self.folder.name}{HIDDEN}")
-        with suppress(OSError):
-            os.replace(self.folder, hidden)
-            shutil.rmtree(hidden, ignore_errors=True)
+        """The run is over, one way or the other."""
+        discard(self.folder)
 
     def _path(self, index: int) -> Path:
         return self.folder / f"block-{index:06}.safetensors"

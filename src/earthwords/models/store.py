@@ -11,6 +11,7 @@ from torch import Tensor
 
 from earthwords.files import parse_json
 from earthwords.geo.outputs import atomic_path
+from earthwords.plaintext import utf8
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], *, about: Mapping[str, str]) -> None:

@@ -30,7 +30,15 @@ from earthwords.data.engine.records import READERS, Recipe, Unit
 from earthwords.data.engine.statistics import PairsReport, Tally
 from earthwords.errors import OutputError, SourceError, UsageError
 from earthwords.geo.inputs import Inputs
-from earthwords.geo.outputs import check_no_others, check_output, locked, parents_made_for, writing
+from earthwords.geo.outputs import (
+    check_no_others,
+    check_output,
+    discard,
+    locked,
+    parents_made_for,
+    remove_dead,
+    writing,
+)
 from earthwords.plaintext import read_text, write_json
 from earthwords.plugins import load, names
 
@@ -103,13 +111,13 @@ class Job:
                 except BaseException as error:
                     read = len(list((journal / "parts").glob("*.jsonl")))
                     if isinstance(error, UsageError | SourceError) and not read:
-                        shutil.rmtree(journal, ignore_errors=True)
+                        discard(journal)
                     elif self.resume and read:
                         error.add_note(
                             f"The same command goes on from here: {read:,} of {len(units):,} parts are read."
                         )
                     raise
-                shutil.rmtree(journal, ignore_errors=True)
+                discard(journal)
         return report
 
     @property
@@ -118,8 +126,9 @@ class Job:
 
     def _check_destination(self) -> None:
         """Refuse what must not be written over."""
+        remove_dead(self.dst)
         if self.dst.exists() and _is_committed(self._journal):
-            shutil.rmtree(self._journal, ignore_errors=True)
+            discard(self._journal)
         if self.dst.is_dir():
             found = [path.name for path in self.dst.iterdir()]
             if found and not self.overwrite:

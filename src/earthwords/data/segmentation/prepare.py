@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from earthwords.data.segmentation.tiles import cut, tiles
 from earthwords.errors import SourceError, UsageError
 from earthwords.files import parse_json
 from earthwords.geo.inputs import Inputs
-from earthwords.geo.outputs import locked, parents_made_for, writing
+from earthwords.geo.outputs import discard, locked, parents_made_for, remove_dead, writing
 from earthwords.plaintext import read_text
 
 Bar = Callable[[str, int], AbstractContextManager[Any]]
@@ -74,6 +74,9 @@ def prepare_set(
         raise UsageError(f"{dst} holds the download itself; choose another folder for what is prepared.")
     journal = dst.parent / f".{dst.name}.journal"
     if (there := _prepared_before(spec, dst, journal, overwrite=overwrite)) is not None:
+        with suppress(OSError), locked(journal) as free:  # of a process that was killed when all was done
+            if free:
+                discard(journal)
         return _report(spec, dst, there, made=0, skipped=(), images=len({e.source for e in there.items}), began=began)
     files = _files(spec, src, partial=partial)
     Inputs(listed=[str(path) for pair in files.pairs for path in (pair.image, pair.labels)]).check((), folders=[dst])
@@ -90,9 +93,9 @@ def prepare_set(
                 _commit(journal, dst)
             except (UsageError, SourceError):
                 if not _done(journal):
-                    shutil.rmtree(journal, ignore_errors=True)
+                    discard(journal)
                 raise
-            shutil.rmtree(journal, ignore_errors=True)
+            discard(journal)
     skipped = tuple(str(path) for path in files.lonely)
     return _report(spec, dst, manifest, made=made, skipped=skipped, images=len(work), began=began)
 
@@ -137,6 +140,7 @@ def make(work: Work) -> list[Entry]:
 
 def _prepared_before(spec: DatasetSpec, dst: Path, journal: Path, *, overwrite: bool) -> Manifest | None:
     """What an earlier run made, if that is all that is asked for."""
+    remove_dead(dst)
     if not dst.exists() and (journal / "old").is_dir():
         os.replace(journal / "old", dst)  # killed between the two moves of `_commit`
     if not dst.exists() or (dst.is_dir() and not any(dst.iterdir())):
