@@ -22,6 +22,7 @@ LEVEL = {
     "files": 1,
     "pickles": 1,
     "plugins": 1,
+    "interrupt": 0,
     "presets": 2,
     "kernels": 3,
     "text": 3,

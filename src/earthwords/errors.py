@@ -28,6 +28,10 @@ class SourceError(EarthwordsError):
     """An input cannot be read: missing, truncated, not a raster, without any valid pixel."""
 
 
+class ServerError(SourceError):
+    """A server does not answer in time; to ask again at once is of no use."""
+
+
 class WindowError(SourceError):
     """A window cannot be read or computed, twice."""
 

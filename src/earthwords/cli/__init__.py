@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 1 for a failure, 2 for wrong use, 130 when interrupted."""
+    """Run a command; returns the exit code: 0, 1 for a failure, 2 for wrong use, 130 or 143 when asked to end."""
     if argv is None:
         from earthwords.cli.streams import begin_in_utf8, occupy_standard_files
 
         occupy_standard_files()
         begin_in_utf8()
-    from earthwords.cli.app import run
+    from earthwords.cli.app import INTERRUPTED, TERMINATED, run
 
     code = run(list(sys.argv[1:] if argv is None else argv))
     if argv is None:
+        if code in (INTERRUPTED, TERMINATED):
+            _leave(code)
         sys.exit(code)
     return code
+
+
+def _leave(code: int) -> None:
+    """End the process at once: everything is tidy, and to take apart all that was loaded may take seconds."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

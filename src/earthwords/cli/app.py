@@ -14,11 +14,12 @@ from typing import Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
-from earthwords import __version__
+from earthwords import __version__, interrupt
 from earthwords.cli.commands import COMMANDS, FIRST, GROUPS, PANELS, examples_of, shown
 from earthwords.cli.mistakes import sentence
 from earthwords.cli.streams import Stream, standard_streams
 from earthwords.errors import EarthwordsError, brief, is_out_of_memory, printable
+from earthwords.geo.network import offline_environment
 from earthwords.plaintext import json_text
 from earthwords.tasks import _options as opt
 from earthwords.tasks.models import models as list_models
@@ -80,12 +81,12 @@ def run(argv: list[str]) -> int:
         os.environ.setdefault("CPL_LOG", os.devnull)  # GDAL's remarks; its errors come to us as exceptions
     with standard_streams() as (out, _):
         try:
-            with _terminable():
+            with _terminable(), _offline(argv):
                 result = app(argv)
                 if result is not None:
                     _print(result, out, as_json=as_json)
                 out.flush()
-        except (Exception, KeyboardInterrupt, Terminated) as error:
+        except (Exception, KeyboardInterrupt, Terminated, interrupt.Interrupted) as error:
             if debug and not isinstance(error, CycloptsError):
                 print(*map(printable, traceback.format_exc().splitlines()), sep="\n", file=sys.stderr)
             return _fail(*explain(error))
@@ -103,7 +104,7 @@ def explain(error: BaseException) -> tuple[str, int]:
         return sentence(error), 2
     if isinstance(error, EarthwordsError):
         return " ".join((str(error), *getattr(error, "__notes__", ()))), error.exit_code
-    if isinstance(error, (KeyboardInterrupt, Terminated)):
+    if isinstance(error, (KeyboardInterrupt, Terminated, interrupt.Interrupted)):
         kept = " ".join(getattr(error, "__notes__", ())) or "Nothing was kept."
         return f"Interrupted. {kept}", TERMINATED if isinstance(error, Terminated) else INTERRUPTED
     what = " ".join(f"{type(error).__name__}: {error}".split())
@@ -120,19 +121,47 @@ class Terminated(BaseException):
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM unwinds the stack as Ctrl-C does, so that unfinished outputs go."""
+    """SIGTERM unwinds the stack as Ctrl-C does, so that unfinished outputs go; other threads hear of both."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def end(number: int, frame: Any) -> None:
-        raise Terminated
+        interrupt.requested.set()
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, end)
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # as shells do for what runs in the background
+    handled = (signal.SIGTERM,) if ignored else (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, end) for number in handled}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        interrupt.requested.clear()
+
+
+@contextmanager
+def _offline(argv: list[str]) -> Iterator[None]:
+    """With `--offline` no library in this process or its children opens a connection, whatever a verb forgets."""
+    if not any(word.partition("=")[0] == "--offline" for word in argv):
+        yield
+        return
+    changes = offline_environment()
+    before = {name: os.environ.get(name) for name in changes}
+    _set_environment(changes)
+    try:
+        yield
+    finally:
+        _set_environment(before)
+
+
+def _set_environment(values: dict[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def _take(argv: list[str], flag: str) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.errors import SourceError
+from earthwords.geo.network import Network
 from earthwords.geo.scene import Scene, open_scene
 from earthwords.types import Window
 
@@ -36,12 +38,14 @@ class Crops:
         gsd: float | None = None,
         nodata: float | None = None,
         stretch: str = "auto",
+        network: Network = Network.NAMED,
     ) -> None:
         """Take the rasters `sources`, each opened when it is drawn; the options are those of `open_scene`."""
         if not sources:
             raise SourceError("There are no images to take crops from.")
         self.sources = tuple(sources)
-        self._how = {"bands": bands, "gsd": gsd, "nodata": nodata, "stretch": stretch}
+        self._how: dict[str, Any] = {"bands": bands, "gsd": gsd, "nodata": nodata, "stretch": stretch}
+        self._network = network
         self._open: OrderedDict[str, Scene] = OrderedDict()
 
     @property
@@ -77,7 +81,9 @@ class Crops:
         return np.pad(best[1], around, mode="reflect" if min(height, width) > 1 else "edge")
 
     def _scene(self, source: str) -> Scene:
-        scene = self._open.pop(source, None) or open_scene(source, **self._how)  # type: ignore[arg-type]
+        scene = self._open.pop(source, None)
+        if scene is None:
+            scene = open_scene(source, **self._how, **self._network.as_options())
         self._open[source] = scene
         if len(self._open) > OPEN:
             self._open.popitem(last=False)[1].close()

@@ -12,12 +12,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyogrio
 import rasterio
 import rasterio.shutil
 from affine import Affine
-from pyogrio.errors import CRSError
 from pyproj import CRS
 from rasterio.crs import CRS as RasterioCRS
 from rasterio.io import DatasetReader, MemoryFile
@@ -110,6 +107,10 @@ def _dated(source: SourceCrs) -> str:
 @lru_cache(maxsize=64)
 def _accepted(text: str) -> bool:
     """Whether OGR takes a text for a CRS; there is no other way to ask pyogrio."""
+    import pyarrow as pa  # heavy, and epochs are rare
+    import pyogrio
+    from pyogrio.errors import CRSError
+
     table = pa.table({"geometry": pa.array([], pa.binary())})
     how = {"driver": "FlatGeobuf", "geometry_name": "geometry", "geometry_type": "Polygon"}
     try:

@@ -17,6 +17,7 @@ from shapely.errors import ShapelyError
 
 from earthwords.errors import UsageError, brief
 from earthwords.geo.georeference import Bounds, pixel_to_crs
+from earthwords.geo.vector_files import local_vectors
 from earthwords.paths import trouble, utf8_name
 from earthwords.types import Grid, Window
 
@@ -109,7 +110,8 @@ def read_area(path: Path) -> Any:
         known = ", ".join(VECTOR_SUFFIXES)
         raise UsageError(f"There is no area at {path}, which {why}; name a file of polygons ({known}).")
     try:
-        frame = pyogrio.read_dataframe(utf8_name(path), columns=[])
+        with local_vectors(path):
+            frame = pyogrio.read_dataframe(utf8_name(path), columns=[])
         if frame.crs is not None:
             frame = frame.to_crs(LONLAT)
         shape = shapely.union_all(frame.geometry.make_valid().to_numpy())

@@ -159,12 +159,18 @@ def _follow_text(text: str, folder: Path, found: dict[Path, None], depth: int) -
 
 def _gdal_files(source: str) -> list[Path]:
     """What GDAL says that it reads."""
-    from earthwords.geo.source import is_remote, open_dataset
+    from earthwords.geo.network import Network, is_remote
+    from earthwords.geo.source import aside, open_dataset, reading
 
     if is_remote(source):
         return []
-    with suppress(EarthwordsError), open_dataset(source) as dataset:
-        return [path for name in dataset.files for path in named_files(name)]
+
+    def ask() -> list[str]:
+        with open_dataset(source, network=Network.NONE) as dataset, reading(source, "its files", Network.NONE):
+            return list(dataset.files)
+
+    with suppress(EarthwordsError):
+        return [path for name in aside(ask) for path in named_files(name)]
     return []
 
 

@@ -25,8 +25,9 @@ from rasterio.windows import Window as RasterioWindow
 from earthwords.errors import SourceError, UsageError, did_you_mean
 from earthwords.geo.bands import Band, bands_of
 from earthwords.geo.georeference import grid_of
+from earthwords.geo.network import Network, is_remote
 from earthwords.geo.sensors import plain
-from earthwords.geo.source import is_local_path, is_remote, missing, open_dataset, reading
+from earthwords.geo.source import is_local_path, missing, open_dataset, reading
 from earthwords.paths import with_stem
 from earthwords.types import Grid, Window
 
@@ -160,6 +161,7 @@ class FileMask:
 
     source: str
     dataset: DatasetReader
+    network: Network
     number: int
     rule: Rule
     to_mask: Affine
@@ -183,7 +185,7 @@ class FileMask:
         size = min(part.height, most), min(part.width, most)
         i = _places(down, part.row, part.height, size[0])
         j = _places(across, part.col, part.width, size[1])
-        with reading(self.source, "the mask"):
+        with reading(self.source, "the mask", self.network):
             hidden = self.rule.hides(self._read(self.number, part, size))
             if self.rule.spared_by is not None and self.dataset.count >= self.rule.spared_by:
                 hidden &= self._read(self.rule.spared_by, part, size) != 1
@@ -206,7 +208,7 @@ class FileMask:
     def renew(self) -> None:
         """Open the file again, as `PixelSource.renew` does."""
         self.dataset.close()
-        self.dataset = open_dataset(self.source)
+        self.dataset = open_dataset(self.source, network=self.network)
 
     def close(self) -> None:
         """Close the file."""
@@ -219,7 +221,7 @@ class FileMask:
 Mask = BandMask | ArrayMask | FileMask
 
 
-def open_mask(wanted: Any, *, bands: Sequence[Band], native: Grid, source: str = "") -> Mask:
+def open_mask(wanted: Any, *, bands: Sequence[Band], native: Grid, network: Network, source: str = "") -> Mask:
     """The mask that is asked for, for a scene with these bands and this grid.
 
     Args:
@@ -227,6 +229,7 @@ def open_mask(wanted: Any, *, bands: Sequence[Band], native: Grid, source: str =
             array `(row, col)` of the scene's size, 0 or False where a pixel is hidden.
         bands: of the scene.
         native: the scene's own grid.
+        network: what may be reached.
         source: the scene.
 
     Raises:
@@ -241,7 +244,7 @@ def open_mask(wanted: Any, *, bands: Sequence[Band], native: Grid, source: str =
     if band is not None:
         return BandMask(name=band[0].name, number=band[0].number, rule=rule or replace(KINDS[band[1]], spared_by=None))
     if is_remote(what) or what.startswith("/vsi") or os.path.exists(what):
-        return _file_mask(what, rule, native)
+        return _file_mask(what, rule, native, network)
     named = [band for band in bands if what in (str(band.number), f"band {band.number}") or kind == plain(band.name)]
     if len(named) == 1:
         return BandMask(name=named[0].name, number=named[0].number, rule=rule or Rule(zeros=True))
@@ -293,10 +296,10 @@ def _band_of_kind(bands: Sequence[Band], kinds: Sequence[str]) -> tuple[Band, st
     return None
 
 
-def _file_mask(source: str, rule: Rule | None, native: Grid) -> FileMask:
-    dataset = open_dataset(source)
+def _file_mask(source: str, rule: Rule | None, native: Grid, network: Network) -> FileMask:
+    dataset = open_dataset(source, network=network)
     try:
-        with reading(source, "the header of the mask"):
+        with reading(source, "the header of the mask", network):
             bands = bands_of(dataset)
             grid, _ = grid_of(dataset)
             found = _band_of_kind(bands, tuple(KINDS)) or _kind_of_file(source, bands)
@@ -305,7 +308,7 @@ def _file_mask(source: str, rule: Rule | None, native: Grid) -> FileMask:
             raise SourceError(f"The mask {source} holds complex numbers; name another raster.")
         to_mask = _placed(source, grid, native)
         chosen = rule or (KINDS[kind] if kind else Rule(zeros=True))
-        return FileMask(source=source, dataset=dataset, number=number, rule=chosen, to_mask=to_mask)
+        return FileMask(source=source, dataset=dataset, network=network, number=number, rule=chosen, to_mask=to_mask)
     except BaseException:
         dataset.close()
         raise

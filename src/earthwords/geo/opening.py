@@ -29,8 +29,11 @@ from earthwords.geo.bands import (
 from earthwords.geo.georeference import grid_of
 from earthwords.geo.labelled import is_labelled, labelled
 from earthwords.geo.labelled_pixels import LabelledPixels
+from earthwords.geo.masks import open_mask
+from earthwords.geo.network import Network
 from earthwords.geo.own import OWN, tells
 from earthwords.geo.pixels import UNSCALED, PixelSource, check_dtypes, check_nodata, check_occurs, dtype_of, scaling_of
+from earthwords.geo.remote import RemotePixels
 from earthwords.geo.sensors import formula, sensor
 from earthwords.geo.source import open_dataset, reading
 from earthwords.types import Grid
@@ -40,7 +43,7 @@ MAX_SIDE = 50_000_000
 """Most pixels a side of a source: the earth at 0.8 m."""
 _ALPHA_SIDE = 256
 
-Pixels = PixelSource | LabelledPixels | ArrayPixels
+Pixels = PixelSource | LabelledPixels | ArrayPixels | RemotePixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,19 +72,59 @@ def open_source(
     transform: Affine | Sequence[float] | None = None,
     crs: Any = None,
     gsd: float | None = None,
+    mask: Any = None,
+    network: Network = Network.NAMED,
 ) -> Opened:
-    """Open a source; the arguments are those of `open_scene`.
+    """Open a source, with its mask; the arguments are those of `open_scene`.
+
+    Args:
+        network: what may be reached.
 
     Raises:
         SourceError, UsageError: as `open_scene`.
     """
-    where = {"transform": transform, "crs": crs}
+    opened = _open(source, bands, nodata, gsd, {"transform": transform, "crs": crs}, network)
+    if mask is None:
+        return opened
+    pixels = opened.pixels
+    try:
+        found = open_mask(mask, bands=opened.bands, native=opened.native, network=network, source=pixels.source)
+    except BaseException:
+        pixels.close()
+        raise
+    if isinstance(pixels, ArrayPixels):
+        pixels.hide(found)
+    elif not isinstance(pixels, RemotePixels):
+        pixels.mask = found
+    return opened
+
+
+def needs_network(source: Any, mask: Any, network: Network) -> bool:
+    """Whether a server may have to be asked for a scene.
+
+    Raises:
+        UsageError: one would have to, and may not.
+    """
+    reached = [is_path(name) and network.reaches(str(name)) for name in (source, mask)]
+    return any(reached)
+
+
+def _open(
+    source: Any,
+    bands: Bands | None,
+    nodata: float | None,
+    gsd: float | None,
+    where: dict[str, Any],
+    network: Network,
+) -> Opened:
+    """A source without its mask."""
+    transform, crs = where["transform"], where["crs"]
     if is_labelled(source):
         return _open_labelled(source, bands, nodata, gsd, where)
     if is_path(source) or isinstance(source, (*DATASETS, MemoryFile)):
         if transform is not None or crs is not None:
             raise UsageError("A transform and a CRS are given with arrays only; a raster has its own.")
-        return _open_raster(source, bands, nodata)
+        return _open_raster(source, bands, nodata, network)
     if bands is not None:
         raise UsageError("The bands of an array cannot be chosen: bands are for files and named dimensions; index it.")
     image = source if isinstance(source, np.ma.MaskedArray) else np.asarray(source)
@@ -91,15 +134,18 @@ def open_source(
     return Opened(pixels=pixels, bands=(), native=native, notes=(*notes, *pixels.choice.notes), sized=sized)
 
 
-def _open_raster(source: Any, bands: Bands | None, nodata: float | None) -> Opened:
+def _open_raster(source: Any, bands: Bands | None, nodata: float | None, network: Network) -> Opened:
     """A file, or a dataset that is open already and stays so."""
     handed = isinstance(source, DATASETS)
-    dataset = source if handed else source.open() if isinstance(source, MemoryFile) else open_dataset(str(source))
-    name = str(source) if is_path(source) else dataset.name
+    if isinstance(source, MemoryFile):
+        dataset = source.open()
+    else:
+        dataset = source if handed else open_dataset(str(source), network=network)
+    name, reach = str(source) if is_path(source) else dataset.name, None if handed else network
     try:
         if handed:
             _check_handed(name, dataset)
-        with reading(name, "the header"):
+        with reading(name, "the header", reach):
             all_bands = bands_of(dataset)
             alpha_notes = _no_alpha(dataset, all_bands, sensor_asked=named_sensor(bands) is not None)
             all_bands = without_roles(all_bands) if alpha_notes else all_bands
@@ -126,7 +172,7 @@ def _open_raster(source: Any, bands: Bands | None, nodata: float | None) -> Open
             nodata=reads.nodata,
             scaling=reads.scaling,
             opaque=bool(alpha_notes),
-            owned=not handed,
+            network=reach,
         )
         told = (*notes, *alpha_notes, *choice.notes, *reads.notes)
         return Opened(pixels=pixels, bands=all_bands, native=native, notes=told)

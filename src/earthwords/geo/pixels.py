@@ -18,6 +18,7 @@ from earthwords.errors import SourceError, UsageError
 from earthwords.geo.bands import BandChoice, alpha_band, likeness
 from earthwords.geo.dates import date_of
 from earthwords.geo.masks import Mask as SceneMask
+from earthwords.geo.network import Network
 from earthwords.geo.source import open_dataset, reading
 from earthwords.types import Window
 
@@ -51,6 +52,8 @@ class PixelSource:
     source: str
     dataset: DatasetReader
     choice: BandChoice
+    network: Network | None
+    """What may be reached when it is read; None for a dataset that was handed in, which is its owner's."""
     nodata: float | None = None
     """Means "nothing here" in every chosen band, in place of the file's own values; a mask of the file still counts."""
     scaling: tuple[float, float] | None = None
@@ -59,8 +62,6 @@ class PixelSource:
     """What else hides pixels, such as clouds."""
     opaque: bool = False
     """Whether a band that GDAL calls alpha is none."""
-    owned: bool = True
-    """Whether closing this closes the dataset; one that was handed in stays open."""
     hidden: float | None = None
     """Share of the observed pixels that `mask` hides, as far as `sample` has seen."""
     likeness: float | None = None
@@ -97,9 +98,9 @@ class PixelSource:
         return self._ended or bool(self.dataset.closed)
 
     def close(self) -> None:
-        """Close the file; reading afterwards is an error."""
+        """Close the file, not a dataset that was handed in; reading afterwards is an error."""
         self._ended = True
-        if self.owned:
+        if self.network is not None:
             self.dataset.close()
         if self.mask is not None:
             self.mask.close()
@@ -109,20 +110,23 @@ class PixelSource:
 
         A dataset that was handed in is left open and read no more; where it has no file of its own, that is the end.
         """
-        if self.owned:
+        if self.network is not None:
             self.dataset.close()
-            self.dataset = open_dataset(self.source)
+            self.dataset = open_dataset(self.source, network=self.network)
         else:
             self._ended = True
             with suppress(SourceError):
-                self.dataset, self.owned, self._ended = open_dataset(self.source), True, False
+                self.dataset = open_dataset(self.source, network=Network.NAMED)
+                self.network, self._ended = Network.NAMED, False
         if self.mask is not None:
             self.mask.renew()
 
     def files(self) -> dict[str, str]:
         """Of every local file that the source is made of: size and time of the last change."""
         found = {}
-        for name in (*self.dataset.files, *(() if self.mask is None else self.mask.files())):
+        with reading(self.source, "the names of the files", self.network):
+            own = list(self.dataset.files)
+        for name in (*own, *(() if self.mask is None else self.mask.files())):
             with suppress(OSError):
                 about = os.stat(name)
                 found[name] = f"{about.st_size} bytes, changed {about.st_mtime_ns}"
@@ -130,7 +134,7 @@ class PixelSource:
 
     def date(self) -> str | None:
         """The day it was taken, see `date_of`."""
-        with reading(self.source, "the metadata"):
+        with reading(self.source, "the metadata", self.network):
             domains = [None, *(name for name in self.dataset.tag_namespaces() if name in _TAGS)]
             tags = [self.dataset.tags(ns=name) for name in domains]
         return next((day for day in map(date_of, tags) if day is not None), None)
@@ -197,7 +201,7 @@ class PixelSource:
         how = {"window": area, "resampling": Resampling.nearest}
         unique = sorted(set(self.choice.numbers))
         where = f"rows {window.row}..{window.row_stop}, columns {window.col}..{window.col_stop}"
-        with reading(self.source, where):
+        with reading(self.source, where, self.network):
             read = self._read_bands(unique, (height, width), how)
             raw = read[[unique.index(number) for number in self.choice.numbers]]
             seen = self._seen(raw, {"out_shape": (height, width), **how})
@@ -243,7 +247,7 @@ class PixelSource:
     def _band(self, number: int, window: Window, shape: tuple[int, int]) -> Pixels:
         """A band as it is in the file, decimated to `shape` by nearest neighbour."""
         area = RasterioWindow(window.col, window.row, window.width, window.height)
-        with reading(self.source, f"band {number}"):
+        with reading(self.source, f"band {number}", self.network):
             return np.asarray(self.dataset.read(number, window=area, out_shape=shape, resampling=Resampling.nearest))
 
     def _observed(self, raw: Pixels, seen: Mask, valid: Mask) -> list[Pixels]:

@@ -15,7 +15,9 @@ from pyproj.exceptions import ProjError
 
 from earthwords.errors import SourceError, UsageError, brief
 from earthwords.geo.georeference import grid_of
-from earthwords.geo.source import legible, open_dataset, reading
+from earthwords.geo.network import Network
+from earthwords.geo.source import aside, legible, open_dataset, reading
+from earthwords.geo.vector_files import local_vectors
 from earthwords.paths import trouble, utf8_name
 from earthwords.types import Grid
 
@@ -24,13 +26,17 @@ CLASS_FIELDS = ("class", "class_name", "label", "category", "type")
 
 
 def raster_grid(path: str) -> Grid:
-    """Where the pixels of a raster are.
+    """Where the pixels of a local raster are.
 
     Raises:
         SourceError: missing or not a raster.
     """
-    with open_dataset(path) as dataset, reading(path, "the header"):
-        return grid_of(dataset)[0]
+
+    def read() -> Grid:
+        with open_dataset(path, network=Network.NONE) as dataset, reading(path, "the header", Network.NONE):
+            return grid_of(dataset)[0]
+
+    return aside(read)
 
 
 def read_polygons(
@@ -46,7 +52,10 @@ def read_polygons(
     if not os.path.isdir(path) and (why := trouble(path)) is not None:
         raise SourceError(f"{path} {why}; check the path.")
     try:
-        meta, wkb, columns = _read(path)
+        with local_vectors(path):
+            meta, wkb, columns = _read(path)
+    except SourceError:
+        raise
     except UnicodeDecodeError as error:
         raise SourceError(
             f"{path} holds text that is not in its encoding ({brief(error)}); save it as UTF-8."

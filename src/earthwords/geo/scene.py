@@ -6,25 +6,27 @@ import copy
 import hashlib
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from affine import Affine
 from numpy.typing import ArrayLike, NDArray
 
-from earthwords.errors import SourceError, UsageError, printable
+from earthwords.errors import SourceError, UsageError
 from earthwords.geo.arrays import ArrayPixels
 from earthwords.geo.bands import UNLIKE, BandChoice, Bands
 from earthwords.geo.georeference import Bounds, window_of_bounds
-from earthwords.geo.masks import open_mask
-from earthwords.geo.opening import Opened, Pixels, open_source
-from earthwords.geo.pixels import SAMPLE_SIDE
+from earthwords.geo.network import Network, public
+from earthwords.geo.opening import Opened, Pixels, is_path, needs_network, open_source
+from earthwords.geo.pixels import SAMPLE_SIDE, PixelSource
+from earthwords.geo.remote import RemotePixels
 from earthwords.geo.resample import resample, source_window
 from earthwords.geo.sensors import formula
+from earthwords.geo.source import aside
 from earthwords.geo.stretch import Stretch, make_stretch
 from earthwords.types import Grid, Raster, Window
 
@@ -36,6 +38,7 @@ MAX_ENLARGE = 64
 MOST_FILES = 50
 """Files of a mosaic that are told one by one where it has changed."""
 
+_T = TypeVar("_T")
 _CHUNK_PIXELS = 2**21
 """At most about so many native pixels are resampled at once."""
 
@@ -81,6 +84,8 @@ class Scene:
         self.notes = notes
         self.asked_gsd = asked_gsd
         self._pixels = pixels
+        self._stale = False
+        """Whether the last read failed."""
         self._lock = threading.Lock()
 
     @property
@@ -163,11 +168,11 @@ class Scene:
         with self._lock:
             if self._pixels.closed:
                 raise SourceError(f"{self.source} was closed; open it again with open_scene.")
-            try:
-                data, valid = self._pixels.read(window)
-            except SourceError:
-                self._pixels.renew()
-                raise
+            if self._stale:
+                _apart(self._pixels, self._pixels.renew)
+            self._stale = True
+            data, valid = _apart(self._pixels, lambda: self._pixels.read(window))
+            self._stale = False
         return Raster(data=data, valid=valid, grid=self.native.window(window), bands=self.bands)
 
     @property
@@ -185,7 +190,7 @@ class Scene:
         """What outputs record about how the scene was read."""
         numbers = ",".join(str(number) for number in self._pixels.choice.numbers)
         tags = {
-            "EARTHWORDS_SOURCE": _public(self.source),
+            "EARTHWORDS_SOURCE": public(self.source),
             "EARTHWORDS_BANDS": f"{numbers} ({', '.join(self.bands)})",
             "EARTHWORDS_STRETCH": self.stretch.describe(self.bands),
         }
@@ -201,16 +206,16 @@ class Scene:
     def identity(self) -> dict[str, str]:
         """What tells whether the source is still the same: its files with size and time, else its address."""
         shape = f"{self.native.height} x {self.native.width} x {len(self.bands)}"
-        files = self._pixels.files()
+        files = _apart(self._pixels, self._pixels.files)
         if len(files) > MOST_FILES:
             listed = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
             files = {"files of the source": f"{len(files)}, hash {listed}"}
-        return {"source": _public(self.source), "size of the source": shape, **files}
+        return {"source": public(self.source), "size of the source": shape, **files}
 
     def date(self) -> str | None:
         """The day it was taken, `YYYY-MM-DD`, as far as the metadata tell."""
         with self._lock:
-            return self._pixels.date()
+            return _apart(self._pixels, self._pixels.date)
 
     def close(self) -> None:
         """Close the file; reading afterwards is an error."""
@@ -250,6 +255,8 @@ class SceneSpec:
     nodata: float | None = None
     stretch: str = "auto"
     mask: str | None = None
+    offline: bool = False
+    allow_remote_parts: bool = False
 
     def open(self) -> Scene:
         """The scene; see `open_scene`."""
@@ -267,6 +274,8 @@ def open_scene(
     mask: str | Path | ArrayLike | None = None,
     transform: Affine | Sequence[float] | None = None,
     crs: Any = None,
+    offline: bool = False,
+    allow_remote_parts: bool = False,
 ) -> Scene:
     """Open any raster GDAL can read: a path, a URL (http, https, s3, ...) or a `/vsi...` path; or what is open already.
 
@@ -289,17 +298,32 @@ def open_scene(
             of the scene's size, 0 or False where hidden.
         transform: of an array: from `(col, row)` of pixel corners to `(x, y)`, an `Affine` or its six numbers.
         crs: of an array with a transform: what pyproj or rasterio makes a CRS of.
+        offline: open no connection, and refuse what needs one.
+        allow_remote_parts: let local files that point to servers (a VRT, a description of a service) read from there.
 
     Raises:
-        SourceError: missing, not a raster, damaged, without bands or without any valid pixel.
+        SourceError: missing, not a raster, damaged, without bands or without any valid pixel, or made of parts that
+            may not be read.
         UsageError: an argument does not fit the raster.
     """
-    opened = open_source(source, bands=bands, nodata=nodata, transform=transform, crs=crs, gsd=gsd)
+    network = Network.allowed(offline=offline, allow_remote_parts=allow_remote_parts)
+    how: dict[str, Any] = {"bands": bands, "nodata": nodata, "gsd": gsd, "mask": mask, "network": network}
+    how |= {"transform": transform, "crs": crs}
+    if needs_network(source, mask, network) and is_path(source):
+        pixels = RemotePixels(source=str(source), how=how)
+        facts = pixels.facts
+        opened = Opened(pixels=pixels, bands=facts.bands, native=facts.native, notes=facts.notes)
+    elif is_path(source):
+        opened = aside(lambda: open_source(source, **how))
+    else:
+        opened = open_source(source, **how)
+    return _scene(opened, stretch=stretch, gsd=gsd, bounds=bounds)
+
+
+def _scene(opened: Opened, *, stretch: str, gsd: float | None, bounds: Bounds | None) -> Scene:
     pixels, native = opened.pixels, opened.native
     try:
-        if mask is not None:
-            _hide(opened, mask)
-        found = _stretch(pixels, stretch)
+        found = _apart(pixels, lambda: _stretch(pixels, stretch))
         return Scene(
             pixels,
             native=native,
@@ -373,14 +397,10 @@ def _region(native: Grid, bounds: Bounds | None) -> Window:
     return window_of_bounds(native, bounds)
 
 
-def _hide(opened: Opened, mask: Any) -> None:
-    """Hand the mask to the pixels, which close it."""
-    pixels = opened.pixels
-    found = open_mask(mask, bands=opened.bands, native=opened.native, source=pixels.source)
-    if isinstance(pixels, ArrayPixels):
-        pixels.hide(found)
-    else:
-        pixels.mask = found
+def _apart(pixels: Pixels, call: Callable[[], _T]) -> _T:
+    """Call where GDAL's settings for a file are nobody else's; arrays and open datasets are their owner's matter."""
+    own = isinstance(pixels, PixelSource) and pixels.network is not None
+    return aside(call) if own else call()
 
 
 def _mask_notes(pixels: Pixels, native: Grid) -> tuple[str, ...]:
@@ -445,8 +465,3 @@ def _halves(window: Window, *, across_rows: bool) -> tuple[Window, Window]:
         return replace(window, height=top), replace(window, row=window.row + top, height=window.height - top)
     left = window.width // 2
     return replace(window, width=left), replace(window, col=window.col + left, width=window.width - left)
-
-
-def _public(source: str) -> str:
-    """`source` as text for outputs, without what follows a question mark in a URL: signatures do not belong there."""
-    return printable(source.partition("?")[0] if "://" in source else source)

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
+import threading
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import rasterio
+import rasterio.env
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
-from earthwords.errors import SourceError, brief, printable
+from earthwords.errors import ServerError, SourceError, brief, printable
+from earthwords.geo.network import OFF, Network, is_remote, public, was_blocked
+from earthwords.geo.vrt import Inspector
 from earthwords.paths import trouble, utf8_name
 
 LOCAL_OPTIONS: dict[str, str | int] = {"GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE", "GDAL_CACHEMAX": 2**28}
@@ -26,25 +34,34 @@ LOCAL_OPTIONS: dict[str, str | int] = {"GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE", 
 
 REMOTE_OPTIONS: dict[str, str | int] = {
     **LOCAL_OPTIONS,
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # and see `_sidecars`
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
     "GDAL_HTTP_MULTIPLEX": "YES",
     "GDAL_HTTP_VERSION": "2",
-    "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_CONNECTTIMEOUT": "10",
+    "GDAL_HTTP_LOW_SPEED_TIME": "15",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1000",
+    "GDAL_HTTP_MAX_RETRY": "2",
     "GDAL_HTTP_RETRY_DELAY": "1",
     "VSI_CACHE": "TRUE",
 }
-"""https://developmentseed.org/titiler/advanced/performance_tuning/"""
+"""https://developmentseed.org/titiler/advanced/performance_tuning/, and how long a server is waited for: 10 s for a
+connection, 15 s of less than 1000 bytes a second, two more tries after errors that pass."""
 
+ENFORCED: dict[str, str | int] = {"GDAL_VRT_ENABLE_PYTHON": "NO", "VRT_NUM_THREADS": "1", "GTI_NUM_THREADS": "1"}
+"""Whatever the environment says: no code of a VRT is run, and none of its parts is read by a thread of GDAL's own: its
+errors get lost (a missing part would be zeros), and the settings of this thread are not its own."""
+
+_ADDRESS = re.compile(r"(?:[a-z0-9]+://|/vsi[a-z0-9]+/)(?:(?!/vsi)[^?])*(\.[a-z0-9]+)", re.IGNORECASE)
+"""A file on a server that is not inside an archive."""
+_SINGLE = (".tif", ".tiff", ".jpg", ".jpeg", ".png", ".jp2", ".webp")
+"""Of rasters that consist of one file and its sidecars."""
+_BESIDE = (".msk", ".ovr")
+"""Rasters beside a raster: its mask and its overviews."""
+_WAITS = ("GDAL_HTTP_CONNECTTIMEOUT", "GDAL_HTTP_LOW_SPEED_TIME")
 _PNG_TAIL = 4096
-
-
-def is_remote(source: str) -> bool:
-    """Whether `source` is read over a network: a URL with a scheme, or a GDAL network file system."""
-    networks = ("/vsicurl", "/vsis3", "/vsigs", "/vsiaz", "/vsiadls", "/vsioss", "/vsiswift", "/vsiwebhdfs")
-    scheme, _, rest = source.partition("://")
-    return source.startswith(networks) or (bool(rest) and "file" not in scheme.lower())
+_T = TypeVar("_T")
 
 
 def is_local_path(source: str) -> bool:
@@ -53,62 +70,142 @@ def is_local_path(source: str) -> bool:
     return not source.startswith("/vsi") and (len(prefix) <= 1 or os.path.lexists(source))
 
 
-def gdal_environment(source: str) -> rasterio.Env:
-    """The GDAL settings to open and read `source` with; what the user's environment sets is left alone."""
-    options = REMOTE_OPTIONS if is_remote(source) else LOCAL_OPTIONS
-    return rasterio.Env(**{key: value for key, value in options.items() if key not in os.environ})
+def gdal_environment(source: str, network: Network | None) -> rasterio.Env:
+    """The GDAL settings to open and read `source` with; what the user's environment sets is left alone.
+
+    Args:
+        source: a path or address.
+        network: what may be reached; None for a dataset that the user has opened: whatever that reaches.
+    """
+    reaches = is_remote(source) if network is None else network.reaches(source)
+    options = {**REMOTE_OPTIONS, **_sidecars(source)} if reaches else LOCAL_OPTIONS
+    own = rasterio.env.getenv() if rasterio.env.hasenv() else {}
+    chosen = {key: value for key, value in options.items() if key not in os.environ and key not in own}
+    off = {} if reaches or network is None else OFF
+    return rasterio.Env(**chosen, **ENFORCED, **off)
 
 
-def open_dataset(source: str) -> DatasetReader:
+def _sidecars(source: str) -> dict[str, str]:
+    """Settings under which GDAL asks a server for the files beside `source` that tell of its mask, place and overviews.
+
+    It asks for each by name, and lists no folder or bucket. Where an address has no such names, as with a signature
+    behind a question mark, none is asked for; nor for those of the parts that a local file has on servers, unless that
+    file has some beside it.
+    """
+    if not is_remote(source):
+        own = (f"{source}{suffix}" for suffix in (*_BESIDE, ".aux.xml"))
+        return {"GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"} if any(map(os.path.exists, own)) else {}
+    found = _ADDRESS.fullmatch(source)
+    suffix = found[1].lower() if found else ""
+    if suffix not in _SINGLE:
+        return {}
+    world = {f".{suffix[1]}{suffix[-1]}w", f"{suffix}w", ".wld", ".tab"}
+    names = sorted({suffix, ".aux.xml", *_BESIDE, *world})
+    return {"GDAL_DISABLE_READDIR_ON_OPEN": "TRUE", "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ",".join(names)}
+
+
+def open_dataset(source: str, *, network: Network) -> DatasetReader:
     """Open a raster with at least one band.
 
     Raises:
-        SourceError: `source` is missing, is no raster, or holds no band.
+        SourceError: `source` is missing, is no raster, holds no band, or points to what may not be read.
+        UsageError: it is remote and may not be read.
     """
     _check_name(source)
+    inspector = Inspector(source=source, network=network, reaches=network.reaches(source), inside=_vrt_inside)
     if is_local_path(source):
-        _check_local(Path(source))
+        _check_local(Path(source), inspector)
+    began = time.monotonic()
     try:
-        with gdal_environment(source), warnings.catch_warnings():
+        with gdal_environment(source, network), warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             dataset = rasterio.open(utf8_name(source))
+            if dataset.driver == "VRT" and not is_local_path(source):
+                inspector.text(_vrt_text(dataset), dataset.name)
     except UnicodeError as error:
         raise SourceError(
             f"{source} names its CRS in text that is not UTF-8 ({_bytes_of(error)}); name it anew, for example with "
             "gdal_edit.py -a_srs EPSG:CODE."
         ) from error
     except (RasterioError, CPLE_BaseError, OSError) as error:
-        raise SourceError(_cannot_open(source, error)) from error
+        if is_remote(source) and _is_silent(began):
+            raise ServerError(_silence(f"Cannot open {public(source)}", one_line(error))) from error
+        raise SourceError(_cannot_open(source, error, network)) from error
     _check_bands(source, dataset)
     return dataset
 
 
 def read_band(source: str | Path, band: int = 1) -> NDArray[Any]:
-    """A whole band as it is in the file, `(row, col)`; for label rasters that fit in memory.
+    """A whole band as it is in a local file, `(row, col)`; for label rasters that fit in memory.
 
     Raises:
         SourceError: as `open_dataset`, or the file is damaged.
     """
-    with open_dataset(str(source)) as dataset, reading(str(source), f"band {band}"):
-        return np.asarray(dataset.read(band))
+
+    def read() -> NDArray[Any]:
+        dataset = open_dataset(str(source), network=Network.NONE)
+        with dataset, reading(str(source), f"band {band}", Network.NONE):
+            return np.asarray(dataset.read(band))
+
+    return aside(read)
+
+
+def raster_shape(source: str) -> tuple[int, int]:
+    """Height and width of a local raster.
+
+    Raises:
+        SourceError: as `open_dataset`.
+    """
+
+    def read() -> tuple[int, int]:
+        with open_dataset(source, network=Network.NONE) as dataset:
+            return dataset.height, dataset.width
+
+    return aside(read)
 
 
 @contextmanager
-def reading(source: str, what: str) -> Iterator[None]:
+def reading(source: str, what: str, network: Network | None) -> Iterator[None]:
     """Turn any failure of GDAL inside the block into a `SourceError` naming `source` and `what`."""
+    began = time.monotonic()
     try:
-        with gdal_environment(source):
+        with gdal_environment(source, network):
             yield
     except UnicodeError as error:
         raise SourceError(
             f"Cannot read {what} of {source}: it holds text that is not UTF-8 ({_bytes_of(error)})."
         ) from (error)
     except (RasterioError, CPLE_BaseError) as error:
-        cause = error.__cause__ or error
+        cause = one_line(error.__cause__ or error)
+        if network is not None and network.reaches(source) and _is_silent(began):
+            raise ServerError(_silence(f"Cannot read {what} of {public(source)}", cause)) from error
+        if network is not None and not network.reaches(source) and was_blocked(cause):
+            raise network.refusal(source, cause) from error
         raise SourceError(
-            f"Cannot read {what} of {source}: the file seems truncated or damaged ({one_line(cause)}); "
+            f"Cannot read {what} of {public(source)}: the file seems truncated or damaged ({cause}); "
             "copy or download it again."
         ) from error
+
+
+def aside(call: Callable[[], _T]) -> _T:
+    """Call, in another thread if this is the main one: there GDAL's settings would be those of all threads."""
+    if threading.current_thread() is not threading.main_thread():
+        return call()
+    future = _helper().submit(call)
+    try:
+        return future.result()
+    except BaseException:
+        wait([future])  # nothing may be closed that is being read
+        raise
+
+
+@lru_cache(maxsize=1)
+def _helper() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, "gdal")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_helper.cache_clear)  # a thread stays behind
 
 
 def one_line(error: BaseException) -> str:
@@ -140,15 +237,19 @@ def legible(text: bytes) -> str:
         return text.decode("cp1252", "replace")
 
 
-def _check_local(path: Path) -> None:
+def _check_local(path: Path, inspector: Inspector) -> None:
     if os.path.isdir(path):
         raise SourceError(f"{path} is a folder, not a raster; name a file inside it.")
     if (error := unreadable(path)) is not None:
         raise error
+    inspector.file(path)
     if path.stat().st_size == 0:
         raise SourceError(f"{path} is empty (0 bytes); copy or download it again.")
     _check_png(path)
-    _check_vrt(path)
+    for suffix in _BESIDE:
+        sidecar = Path(f"{path}{suffix}")
+        if sidecar.exists():
+            inspector.file(sidecar)
 
 
 def unreadable(path: Path) -> SourceError | None:
@@ -188,22 +289,40 @@ def _check_png(path: Path) -> None:
             raise SourceError(f"{path} is a PNG that ends too early; copy or download it again.")
 
 
-def _check_vrt(path: Path) -> None:
-    """A message of GDAL that is not UTF-8 gets lost on its way, and a source that is not found reads as zeros."""
-    with path.open("rb") as file:
-        if b"<VRTDataset" not in file.read(512):
-            return
-        file.seek(0)
-        try:
-            file.read().decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise SourceError(f"{path} is a VRT that is not UTF-8 text ({brief(error)}); make it anew.") from error
+def _is_silent(began: float) -> bool:
+    """Whether GDAL has waited long enough for a server to give up."""
+    waits = [float(os.environ.get(name, REMOTE_OPTIONS[name])) for name in _WAITS]
+    return time.monotonic() - began >= 0.9 * min(waits)
 
 
-def _cannot_open(source: str, error: BaseException) -> str:
+def _silence(what: str, cause: str) -> str:
+    return (
+        f"{what}: the server did not answer in time ({cause}); try again later, or let it take more seconds by "
+        f"{' and '.join(_WAITS)} in the environment."
+    )
+
+
+def _vrt_text(dataset: DatasetReader) -> bytes:
+    """A VRT as GDAL has understood it."""
+    return str(dataset.tags(ns="xml:VRT").get("xml:VRT", "<VRTDataset/>")).encode()
+
+
+def _vrt_inside(name: str) -> bytes | None:
+    """The text of a VRT in an archive or on a server; None: it is none."""
+    try:
+        with rasterio.open(name, driver="VRT") as dataset:
+            return _vrt_text(dataset)
+    except (RasterioError, CPLE_BaseError, OSError):
+        return None
+
+
+def _cannot_open(source: str, error: BaseException, network: Network) -> str:
+    reason = one_line(error)
     if is_remote(source):
-        return f"Cannot open {source} ({one_line(error)}); check the address and your connection."
-    return f"{source} is not a raster that GDAL can read ({one_line(error)})."
+        return f"Cannot open {public(source)} ({reason}); check the address and your connection."
+    if not network.reaches(source) and was_blocked(reason):
+        return str(network.refusal(source, reason))
+    return f"{source} is not a raster that GDAL can read ({reason})."
 
 
 def _check_bands(source: str, dataset: DatasetReader) -> None:

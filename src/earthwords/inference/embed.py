@@ -25,9 +25,9 @@ from torch.nn import functional as F
 from earthwords.errors import Caution, EarthwordsError, SourceError, UsageError, unknown
 from earthwords.files import check_file
 from earthwords.geo.masks import split_mask
+from earthwords.geo.network import Network, is_remote
 from earthwords.geo.outputs import atomic_path, sweep
 from earthwords.geo.scene import open_scene
-from earthwords.geo.source import is_remote
 from earthwords.inference.cautions import GREY, Tally, colour_cautions
 from earthwords.models.backbones.clip import ClipBackbone
 from earthwords.models.fingerprint import tower_hash
@@ -59,11 +59,14 @@ class Looks:
     stretch: str = "auto"
     mask: str | None = field(default=None, repr=False)
     """As for `open_scene`."""
+    network: Network = field(default=Network.NAMED, repr=False, compare=False)
+    """What may be reached to read them."""
 
     @property
     def reading(self) -> dict[str, Any]:
         """How a raster is opened."""
-        return {"bands": self.bands, "nodata": self.nodata, "stretch": self.stretch, "mask": self.mask}
+        how = {"bands": self.bands, "nodata": self.nodata, "stretch": self.stretch, "mask": self.mask}
+        return {**how, **self.network.as_options()}
 
     def __post_init__(self) -> None:
         if self.fit not in FITS:
@@ -79,6 +82,7 @@ def looks_for(
     nodata: float | None = None,
     stretch: str = "auto",
     mask: str | Path | None = None,
+    network: Network = Network.NAMED,
 ) -> Looks:
     """The model's own size unless told otherwise.
 
@@ -95,6 +99,7 @@ def looks_for(
         nodata=nodata,
         stretch=stretch,
         mask=None if mask is None else str(mask),
+        network=network,
     )
 
 
@@ -192,7 +197,7 @@ def _colour_cautions(source: str | Path, looks: Looks) -> tuple[Caution, ...]:
 
 def _plain(source: str | Path) -> Image.Image | None:
     """A picture of three bands of bytes without transparency; None: it must be opened as a scene."""
-    if is_remote(str(source)) or Path(source).suffix.lower() not in _PICTURES:
+    if is_remote(str(source)) or Path(source).suffix.lower() not in _PICTURES or not Path(source).is_file():
         return None
     if trouble(source) is not None:
         return None  # which `open_scene` tells

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from earthwords.errors import UsageError, printable
 from earthwords.geo.bands import Bands
+from earthwords.geo.network import Network
 from earthwords.inference.pool import Pool, one_core
 from earthwords.inference.textbank import build_text_bank
 from earthwords.inference.windowed import Windowed, check_batch, choose_device, with_weights
@@ -55,6 +56,7 @@ class Embedder(Windowed):
         device: str = "auto",
         batch: int | None = None,
         offline: bool = False,
+        allow_remote_parts: bool = False,
         report: Report = lambda done, total: None,
     ) -> Embedder:
         """Load the weights of a preset, or others.
@@ -73,13 +75,16 @@ class Embedder(Windowed):
         Raises:
             UsageError, WeightsError: unknown names, unreachable or unfitting weights.
         """
+        network = Network.allowed(offline=offline, allow_remote_parts=allow_remote_parts)
         row = load_preset(preset) if isinstance(preset, str) else preset
         row, _ = with_weights(row, model, None)
         load_templates(row.templates)
         check_batch(batch)
         place = choose_device(device)
         backbone = load_clip(row.weights, activation=row.activation, offline=offline, device=place, report=report)
-        return cls(row, backbone.eval(), batch=batch)
+        made = cls(row, backbone.eval(), batch=batch)
+        made.network = network
+        return made
 
     def __repr__(self) -> str:
         row = self.preset

@@ -17,6 +17,7 @@ from earthwords.errors import UsageError
 from earthwords.geo.dates import iso_day
 from earthwords.geo.footprints import area_of
 from earthwords.geo.georeference import Bounds
+from earthwords.geo.network import Network
 from earthwords.inference.cautions import enforce
 from earthwords.inference.embedder import Embedder, Vector
 from earthwords.inference.index_files import Stored, opening
@@ -37,9 +38,20 @@ class Index:
         >>> found.to_geodataframe()
     """
 
-    def __init__(self, stored: Stored, *, model: str | Path | None, device: str, offline: bool, report: Report) -> None:
+    def __init__(
+        self,
+        stored: Stored,
+        *,
+        model: str | Path | None,
+        device: str,
+        offline: bool,
+        allow_remote_parts: bool,
+        report: Report,
+    ) -> None:
         self._stored = stored
+        self._network = Network.allowed(offline=offline, allow_remote_parts=allow_remote_parts)
         self._load: dict[str, Any] = {"model": model, "device": device, "offline": offline, "report": report}
+        self._load["allow_remote_parts"] = allow_remote_parts
 
     @classmethod
     def open(
@@ -49,6 +61,7 @@ class Index:
         model: str | Path | None = None,
         device: str = "auto",
         offline: bool = False,
+        allow_remote_parts: bool = False,
         report: Report = lambda done, total: None,
     ) -> Index:
         """Open the folder of an index; weights are loaded at the first search.
@@ -58,6 +71,7 @@ class Index:
             model: where the weights are now, if not where they were; they must be the same.
             device: `auto`, `cpu`, `cuda`, `mps`.
             offline: never use the network.
+            allow_remote_parts: read sources of the index from servers too, for pictures of results.
             report: told about downloads.
 
         Returns:
@@ -67,7 +81,8 @@ class Index:
             UsageError: there is no index.
             SourceError: it is damaged.
         """
-        return cls(Stored(Path(path)), model=model, device=device, offline=offline, report=report)
+        how: dict[str, Any] = {"offline": offline, "allow_remote_parts": allow_remote_parts, "report": report}
+        return cls(Stored(Path(path)), model=model, device=device, **how)
 
     def __len__(self) -> int:
         """Tiles."""
@@ -163,7 +178,7 @@ class Index:
         kept = {name: value for name, value in asked.items() if value is not None}
         return SearchResult(
             rows=rows, scores=scores, layer=layer, query=kept, index=self.folder, settings=self._stored.settings,
-            notes=notes,
+            notes=notes, network=self._network.of_stored(),
         )  # fmt: skip
 
     def close(self) -> None:

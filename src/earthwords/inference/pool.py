@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from earthwords.interrupt import stoppable
+
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -116,11 +118,12 @@ def ahead(items: Iterable[In], *, depth: int, stop: threading.Event | None = Non
     def work() -> None:
         source = iter(items)
         try:
-            for item in source:
-                if not put((item, None)):
-                    break
-            else:
-                put((_END, None))
+            with stoppable(stop):
+                for item in source:
+                    if not put((item, None)):
+                        break
+                else:
+                    put((_END, None))
         except BaseException as error:
             put((_END, error))
         finally:

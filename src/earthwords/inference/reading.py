@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from earthwords.errors import SourceError
+from earthwords.errors import ServerError, SourceError
 from earthwords.inference.account import Account, place
 from earthwords.types import Grid, Raster, Window
 
@@ -22,17 +21,23 @@ PIECE = 256
 def read_twice(read: Callable[[Window], Raster], window: Window, grid: Grid, account: Account) -> Pixels:
     """Data `(3, row, col)` float32 and valid `(row, col)` of a window of `grid`.
 
-    Pieces that cannot be read are 0 and invalid, and `account` is told, if it allows that.
+    Pieces that cannot be read are 0 and invalid, and `account` is told, if it allows that; so is all of a window that a
+    server does not give in time.
 
     Raises:
         WindowError: a piece cannot be read and may not be left out.
     """
-    for _ in range(2):
-        with suppress(SourceError):
-            raster = read(window)
-            return raster.data.astype(np.float32, copy=False), raster.valid
     data = np.zeros((3, window.height, window.width), np.float32)
     valid = np.zeros((window.height, window.width), bool)
+    for _ in range(2):
+        try:
+            raster = read(window)
+        except ServerError as error:  # no piece would be answered for either
+            account.give_up(error, where=place(grid, window))
+            return data, valid
+        except SourceError:
+            continue
+        return raster.data.astype(np.float32, copy=False), raster.valid
     for piece in _pieces(window):
         try:
             raster = read(piece)

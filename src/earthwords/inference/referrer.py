@@ -22,6 +22,7 @@ from torch import Tensor
 
 from earthwords.errors import UsageError
 from earthwords.geo.bands import Bands
+from earthwords.geo.network import Network
 from earthwords.geo.scene import Scene, open_scene
 from earthwords.inference.account import Account
 from earthwords.inference.cautions import enforce, scene_notes
@@ -102,6 +103,8 @@ class Referrer:
         """
         self.model, self.preset, self.wide = model.eval(), preset, wide
         self.side = model.side
+        self.network = Network.NAMED
+        """What may be reached to read scenes."""
         self.overlap = self.side // 2 if overlap is None else overlap
         if not 0 <= self.overlap < self.side:
             raise UsageError(f"Views of {self.side} pixels cannot overlap by {self.overlap}.")
@@ -115,6 +118,7 @@ class Referrer:
         device: str = "auto",
         overlap: int | None = None,
         offline: bool = False,
+        allow_remote_parts: bool = False,
     ) -> Referrer:
         """Load a trained model.
 
@@ -123,7 +127,8 @@ class Referrer:
             model: a folder of `train refer`, or a checkpoint of the authors' whose architecture `preset` names.
             device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
             overlap: pixels that neighbouring views share; half of a view by default.
-            offline: use files that are here already, never the network.
+            offline: use files that are here already, never the network; also when scenes are read.
+            allow_remote_parts: as for `open_scene`, of the scenes that are read.
 
         Returns:
             It, ready to predict.
@@ -131,10 +136,13 @@ class Referrer:
         Raises:
             UsageError, WeightsError: unknown names, unreachable or unfitting weights.
         """
+        network = Network.allowed(offline=offline, allow_remote_parts=allow_remote_parts)
         place = choose_device(device)
         name = preset if model is None else str(model)
         loaded = load_refseg(name, preset=None if model is None else preset, offline=offline, device=place)
-        return cls(loaded.model, loaded.preset, overlap=overlap)
+        made = cls(loaded.model, loaded.preset, overlap=overlap)
+        made.network = network
+        return made
 
     def __repr__(self) -> str:
         row, device = self.preset, next(self.model.parameters()).device
@@ -238,7 +246,7 @@ class Referrer:
         how: dict[str, Any] = {"bands": bands, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}
         how |= {"mask": mask, "transform": transform, "crs": crs}
         said = vocabulary.queries
-        with open_scene(source, **how) as scene:
+        with open_scene(source, **how, **self.network.as_options()) as scene:
             before = (*scene.notes, *self.request_notes(scene, vocabulary))
             enforce(before, strict=strict)
             matches = self.find(scene, said, every=every, threshold=threshold, min_score=min_score)

@@ -18,6 +18,7 @@ from PIL import Image
 from earthwords.errors import EarthwordsError
 from earthwords.geo.contact import Print, contact_sheet
 from earthwords.geo.inputs import Inputs
+from earthwords.geo.network import Network, is_remote
 from earthwords.geo.output_sets import staging_all
 from earthwords.geo.outputs import writing
 from earthwords.geo.own import save_png
@@ -62,6 +63,8 @@ class SearchResult:
     """How the sources were read."""
     notes: tuple[str, ...] = ()
     """What is known of the results' worth."""
+    network: Network = Network.NONE
+    """What may be reached for their pictures: the index names them, not the user."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -176,13 +179,18 @@ class SearchResult:
         for i, source in enumerate(self.sources):
             window = Window(**{name: int(columns[name][i]) for name in ("row", "col", "height", "width")})
             try:
-                with open_scene(source, **how) as scene:
+                with open_scene(source, **how, **self.network.as_options()) as scene:
                     raster = scene.shrunk(window, most=side)
                 found.append((to_bytes(np.where(raster.valid, raster.data, 0.94)), ""))
             except EarthwordsError:
-                gone = "://" not in source and not os.path.exists(source)
-                found.append((None, "missing" if gone else "cannot be read"))
+                found.append((None, self._problem(source)))
         return found
+
+    def _problem(self, source: str) -> str:
+        """Why there is no picture."""
+        if is_remote(source):
+            return "cannot be read" if self.network is Network.PARTS else "on a server (--allow-remote-parts)"
+        return "cannot be read" if os.path.exists(source) else "missing"
 
     def _write_places(self, path: Path) -> None:
         kinds = {shape.geom_type for shape in self.layer.geometries if shape is not None}

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from earthwords import plugins
 from earthwords.errors import UsageError
 from earthwords.geo.bands import Bands
+from earthwords.geo.network import Network
 from earthwords.geo.scene import Scene
 from earthwords.inference.account import Account
 from earthwords.inference.cautions import enforce, vocabulary_notes
@@ -70,6 +71,7 @@ class Segmenter(Windowed):
         device: str = "auto",
         batch: int | None = None,
         offline: bool = False,
+        allow_remote_parts: bool = False,
         report: Report = lambda done, total: None,
     ) -> Segmenter:
         """Load a preset.
@@ -81,7 +83,8 @@ class Segmenter(Windowed):
                 that belong to the upsampler and the CLIP weights.
             device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
             batch: windows encoded at once; by default one a core, on a GPU 8.
-            offline: use files that are here already, never the network.
+            offline: use files that are here already, never the network; also when scenes are read.
+            allow_remote_parts: as for `open_scene`, of the scenes that are read.
             report: told about downloads.
 
         Returns:
@@ -90,6 +93,7 @@ class Segmenter(Windowed):
         Raises:
             UsageError, WeightsError: unknown names, unreachable or unfitting weights.
         """
+        network = Network.allowed(offline=offline, allow_remote_parts=allow_remote_parts)
         row = load_preset(preset) if isinstance(preset, str) else preset
         row, note = with_weights(row, model, upsampler_weights)
         load_templates(row.templates)  # a wrong name is told before anything is downloaded
@@ -114,6 +118,7 @@ class Segmenter(Windowed):
             backbone=backbone.eval(), method=method, upsampler=upsampler, cls_weight=row.cls_weight, energy=row.energy
         )
         made = cls(row, encoder, batch=batch)
+        made.network = network
         made.notes = () if note is None else (note,)
         return made
 

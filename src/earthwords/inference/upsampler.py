@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from earthwords import plugins
 from earthwords.errors import UsageError, unknown
 from earthwords.geo.bands import Bands
+from earthwords.geo.network import Network
 from earthwords.inference.account import Account
 from earthwords.inference.fitted import Fit, FittedUpsampler
 from earthwords.inference.sliding import pad
@@ -89,6 +90,7 @@ class Upsampler(Windowed):
         device: str = "auto",
         batch: int | None = None,
         offline: bool = False,
+        allow_remote_parts: bool = False,
         report: Report = lambda done, total: None,
     ) -> Upsampler:
         """Load a backbone and an upsampler.
@@ -104,7 +106,8 @@ class Upsampler(Windowed):
             fit: for `featup-implicit`, see `earthwords.implicit_fit`.
             device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
             batch: windows encoded at once; by default one a core, on a GPU 8.
-            offline: use files that are here already, never the network.
+            offline: use files that are here already, never the network; also when scenes are read.
+            allow_remote_parts: as for `open_scene`, of the scenes that are read.
             report: told about downloads.
 
         Returns:
@@ -113,6 +116,7 @@ class Upsampler(Windowed):
         Raises:
             UsageError, WeightsError: unknown names, unreachable or unfitting weights.
         """
+        network = Network.allowed(offline=offline, allow_remote_parts=allow_remote_parts)
         row = load_preset(preset) if isinstance(preset, str) else preset
         if upsampler_weights is None:
             row, _ = with_weights(row, model, None)
@@ -123,12 +127,16 @@ class Upsampler(Windowed):
         place = choose_device(device)
         if method == IMPLICIT:
             backbone = load_clip(row.weights, activation=row.activation, offline=offline, device=place, report=report)
-            return cls(row, backbone.eval(), method, features=features, fit=fit)
+            made = cls(row, backbone.eval(), method, features=features, fit=fit)
+            made.network = network
+            return made
         builder = plugins.load("earthwords.models.upsamplers", method, kind="upsampling method")
         backbone = load_clip(row.weights, activation=row.activation, offline=offline, device=place, report=report)
         weights = row.upsampler_weights
         module = build_upsampler(builder.build, weights, backbone, offline=offline, report=report)
-        return cls(row, backbone.eval(), method, features=features, module=module, batch=batch)
+        made = cls(row, backbone.eval(), method, features=features, module=module, batch=batch)
+        made.network = network
+        return made
 
     def image(
         self,

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from earthwords.errors import UsageError, is_out_of_memory
 from earthwords.geo.bands import Bands
+from earthwords.geo.network import Network
 from earthwords.geo.scene import Scene, open_scene
 from earthwords.inference.account import Account, place
 from earthwords.inference.cautions import scene_notes
@@ -46,6 +47,8 @@ class Windowed:
         self.batch = batch or (cores if self._on_cpu else GPU_BATCH)
         """Windows in work at the same time: on a CPU each by one core, on a GPU in one call."""
         self.threads = min(self.batch, cores)
+        self.network = Network.NAMED
+        """What may be reached to read scenes."""
 
     @property
     def _on_cpu(self) -> bool:
@@ -86,7 +89,7 @@ class Windowed:
         """A scene at the resolution this preset works at; the arguments are those of `open_scene`."""
         how: dict[str, Any] = {"bands": bands, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}
         how |= {"mask": mask, "transform": transform, "crs": crs}
-        scene = open_scene(source, **how)
+        scene = open_scene(source, **how, **self.network.as_options())
         return self.at_working_gsd(scene) if scene.asked_gsd is None else scene
 
     def plan(self, scene: Scene, region: Window | None = None) -> WindowPlan:

@@ -195,6 +195,15 @@ Stretch = Annotated[
     ),
 ]
 
+AllowRemoteParts = Annotated[
+    bool,
+    option(
+        READING,
+        "Let local files that point to servers, such as a VRT or the description of a WMS, be read from there.",
+        negative="",
+    ),
+]
+
 # Windows
 TileSize = Annotated[
     int | None, option(WINDOWS, "Side of the windows, pixels; default: the preset's.", metavar="PIXELS")

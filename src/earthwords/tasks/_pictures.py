@@ -16,6 +16,7 @@ from earthwords.data.scene_sets import SceneSet, read_tags
 from earthwords.errors import UsageError
 from earthwords.evaluation.counting import candidates
 from earthwords.evaluation.zeroshot import unit
+from earthwords.geo.network import Network
 from earthwords.inference.embed import Looks, embed_images, embed_texts, files_id, looks_for
 from earthwords.models.backbones.clip import ClipBackbone
 from earthwords.models.fingerprint import TOWERS, tower_hash
@@ -187,6 +188,7 @@ def pictures(
 
     with talk.download(f"loading {model}") as report:
         backbone = load_clip(model, offline=offline, device=choose_device(device), report=report).eval()
-    looks = looks_for(backbone, side=side, fit=fit, bands=bands, nodata=nodata, stretch=stretch)
+    network = Network.allowed(offline=offline, allow_remote_parts=False)
+    looks = looks_for(backbone, side=side, fit=fit, bands=bands, nodata=nodata, stretch=stretch, network=network)
     for scenes in sets:
         yield Pictures(scenes, backbone, looks, model=model, templates=templates, batch=batch, talk=talk)

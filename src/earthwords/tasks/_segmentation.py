@@ -96,7 +96,8 @@ class View:
 
     def open(self, segmenter: Segmenter, path: Path) -> Scene:
         """The image as a scene; a context manager."""
-        scene = SceneSpec(source=str(path), bands=self.bands, nodata=self.nodata, stretch=self.stretch).open()
+        how: dict[str, Any] = {"bands": self.bands, "nodata": self.nodata, "stretch": self.stretch}
+        scene = SceneSpec(source=str(path), **how, offline=True).open()
         return segmenter.at_working_gsd(scene) if self.side is None else scene.sized(self.side)
 
 

@@ -107,6 +107,7 @@ def classify(
     nodata: opt.Nodata = None,
     mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
+    allow_remote_parts: opt.AllowRemoteParts = False,
     image_size: Annotated[int | None, opt.option(opt.READING, metavar="PIXELS")] = None,
     fit: Annotated[Literal["crop", "square"], opt.READING] = "crop",
     overwrite: opt.Overwrite = False,
@@ -141,13 +142,13 @@ def classify(
         >>> found.rows[0].name, found.rows[0].score
     """
     from earthwords.tasks._sources import all_sources, inputs_of
-    from earthwords.tasks.segment import TINY_NOTICE, make_vocabulary, split_bands
+    from earthwords.tasks.segment import TINY_NOTICE, make_vocabulary, reach, split_bands
 
     for each in src:
         check_named(each, what="A raster", instead="Embedder.from_preset().image(array)")
     if out is None and len(src) > 1 and Path(src[-1]).suffix in SUFFIXES:
         src, out = src[:-1], Path(src[-1])
-    vocabulary = make_vocabulary(text, classes, None)
+    vocabulary, network = make_vocabulary(text, classes, None), reach(offline, allow_remote_parts)
     talk, row = Talk(quiet=quiet), load_preset(preset)
     sources = all_sources(map(str, src), say=talk.say)
     if not sources:
@@ -174,7 +175,7 @@ def classify(
         talk.say(TINY_NOTICE)
     with talk.download(f"loading {model or row.weights}") as report:
         backbone = load_clip(model or row.weights, offline=offline, device=choose_device(device), report=report).eval()
-    reading: dict[str, Any] = {"nodata": nodata, "stretch": stretch, "mask": mask}
+    reading: dict[str, Any] = {"nodata": nodata, "stretch": stretch, "mask": mask, "network": network}
     looks = looks_for(backbone, side=image_size, fit=fit, bands=split_bands(bands), **reading)
     name = Path(backbone.weights_id).name
     notes = (*image_notes(vocabulary, lexicon=backbone.lexicon, model=name), *picture_notes(sources, looks))

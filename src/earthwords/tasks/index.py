@@ -11,7 +11,7 @@ from earthwords.tasks import _options as opt
 from earthwords.tasks._arrays import check_named
 from earthwords.tasks._checks import sources_and_dst
 from earthwords.tasks._progress import Talk
-from earthwords.tasks.segment import TINY_NOTICE, scene_spec
+from earthwords.tasks.segment import TINY_NOTICE, reach, scene_spec
 
 if TYPE_CHECKING:
     from earthwords.types import IndexReport
@@ -30,6 +30,7 @@ def index(
     nodata: opt.Nodata = None,
     mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
+    allow_remote_parts: opt.AllowRemoteParts = False,
     tile_size: Annotated[int | None, opt.option(opt.WINDOWS, metavar="PIXELS")] = None,
     overlap: Annotated[int, opt.option(opt.WINDOWS, metavar="PIXELS")] = 0,
     min_valid: Annotated[float, opt.option(opt.WINDOWS, metavar="SHARE")] = 0.5,
@@ -81,7 +82,7 @@ def index(
     if tile_size is not None or overlap:
         Tiling(size=tile_size or max(8, overlap + 1), overlap=overlap, min_valid=min_valid)
     check_batch(batch_size)
-    spec = scene_spec("", bands, gsd, None, nodata, stretch, mask)
+    spec = scene_spec("", bands, gsd, None, nodata, stretch, mask, reach(offline, allow_remote_parts))
     sources = _sources(archive, talk)
     if row.name == DEFAULT_PRESET and model is None:
         talk.say(TINY_NOTICE)

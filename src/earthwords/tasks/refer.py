@@ -11,7 +11,7 @@ from earthwords.errors import UsageError, brief
 from earthwords.tasks import _options as opt
 from earthwords.tasks._progress import Bar, Talk
 from earthwords.tasks._sources import inputs_of
-from earthwords.tasks.segment import creation_options, scene_spec
+from earthwords.tasks.segment import creation_options, reach, scene_spec
 
 if TYPE_CHECKING:
     from earthwords.geo.scene import Scene
@@ -48,6 +48,7 @@ def refer(
     nodata: opt.Nodata = None,
     mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
+    allow_remote_parts: opt.AllowRemoteParts = False,
     overlap: Annotated[int | None, opt.option(opt.WINDOWS, metavar="PIXELS")] = None,
     probabilities: opt.Probabilities = "no",
     min_area: opt.MinArea = 0.0,
@@ -109,10 +110,10 @@ def refer(
         probabilities=probabilities, min_area=min_area, simplify=simplify, creation_options=creation_options(co),
         overwrite=overwrite,
     )  # fmt: skip
-    account = Account(on_error=on_error)
+    account, network = Account(on_error=on_error), reach(offline, allow_remote_parts)
     inputs = inputs_of([str(src)], sentences=sentences, model=model, mask=mask)
     paths = plan_outputs(dst, probabilities=probabilities != "no", overwrite=overwrite, inputs=inputs)
-    with scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, ARRAYS).open() as scene:
+    with scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, network, ARRAYS).open() as scene:
         talk.notes(scene.notes)
         if preset == "refseg-tiny" and model is None:
             talk.say(TINY_NOTICE)

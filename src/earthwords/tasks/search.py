@@ -31,6 +31,7 @@ def search(
     after: Annotated[str | None, opt.option(opt.WHERE, metavar="DAY")] = None,
     before: Annotated[str | None, opt.option(opt.WHERE, metavar="DAY")] = None,
     model: Annotated[str | None, opt.option(opt.MODEL, metavar="NAME|ID|PATH")] = None,
+    allow_remote_parts: opt.AllowRemoteParts = False,
     top: Annotated[int, opt.option(opt.OUTPUTS, metavar="N")] = 20,
     distinct: Annotated[bool, opt.option(opt.OUTPUTS, negative="")] = False,
     overwrite: opt.Overwrite = False,
@@ -87,7 +88,14 @@ def search(
         plan_results(Path(dst), overwrite=overwrite)
     with (
         talk.download("loading the model") as report,
-        Index.open(Path(index), model=model, device=device, offline=offline, report=report) as opened,
+        Index.open(
+            Path(index),
+            model=model,
+            device=device,
+            offline=offline,
+            allow_remote_parts=allow_remote_parts,
+            report=report,
+        ) as opened,
     ):
         if dst is not None:
             read = read_by_search(Path(index), sources=tuple(opened.sources), like=like, within=within, model=model)

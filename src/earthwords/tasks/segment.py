@@ -14,6 +14,7 @@ from earthwords.tasks._arrays import check_named
 from earthwords.tasks._progress import Talk
 
 if TYPE_CHECKING:
+    from earthwords.geo.network import Network
     from earthwords.geo.scene import SceneSpec
     from earthwords.inference.outputs import OutputOptions
     from earthwords.inference.scene_job import Manner
@@ -54,6 +55,7 @@ def segment(
     nodata: opt.Nodata = None,
     mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
+    allow_remote_parts: opt.AllowRemoteParts = False,
     on_error: opt.OnError = "stop",
     tile_size: opt.TileSize = None,
     overlap: opt.Overlap = None,
@@ -110,7 +112,7 @@ def segment(
     talk = Talk(quiet=quiet, verbose=verbose)
     changes = {"attention": attention, "templates": templates, "tile_size": tile_size, "overlap": overlap}
     row = adapt_preset(load_preset(preset), upsampler=upsampler, blend=blend_mode, energy=energy, **changes)
-    spec = scene_spec(src, bands, gsd, bounds, nodata, stretch, mask)
+    spec = scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, reach(offline, allow_remote_parts))
     vocabulary = compete(make_vocabulary(text, classes, background), against)
     options = _outputs(probabilities, min_area, simplify, co, overwrite)
     sources = find_sources(str(src), say=talk.say)
@@ -140,8 +142,23 @@ def segment(
     return one(request, load, str(src), Path(dst), talk)
 
 
+def reach(offline: bool, allow_remote_parts: bool) -> Network:
+    """What may be reached, from options of those names."""
+    from earthwords.geo.network import Network
+
+    return Network.allowed(offline=offline, allow_remote_parts=allow_remote_parts)
+
+
 def scene_spec(
-    src: Any, bands: opt.Bands, gsd: Any, bounds: Any, nodata: Any, stretch: str, mask: Any, arrays: str = ARRAYS
+    src: Any,
+    bands: opt.Bands,
+    gsd: Any,
+    bounds: Any,
+    nodata: Any,
+    stretch: str,
+    mask: Any,
+    network: Network,
+    arrays: str = ARRAYS,
 ) -> SceneSpec:
     """How a scene is opened, from options of those names; `arrays` is the call that takes arrays instead."""
     from earthwords.geo.scene import SceneSpec
@@ -150,7 +167,8 @@ def scene_spec(
     numbers = split_bands(bands)
     chosen = None if numbers is None else tuple(numbers)
     hidden = None if mask is None else str(check_named(mask, what="A mask", instead=arrays))
-    return SceneSpec(source=str(src), bands=chosen, gsd=gsd, bounds=bounds, nodata=nodata, stretch=stretch, mask=hidden)
+    where: dict[str, Any] = {"bands": chosen, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}
+    return SceneSpec(source=str(src), **where, mask=hidden, **network.as_options())
 
 
 def _outputs(probabilities: str, min_area: float, simplify: float, co: Sequence[str], overwrite: bool) -> OutputOptions:

@@ -14,7 +14,7 @@ from earthwords.tasks import _options as opt
 from earthwords.tasks._progress import Talk
 from earthwords.tasks._sources import Say, check_apart, find_sources
 from earthwords.tasks._training import check_positive, run
-from earthwords.tasks.segment import split_bands
+from earthwords.tasks.segment import reach, split_bands
 from earthwords.tasks.train_clip import Trained, trained
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def train_upsampler(
     gsd: Annotated[float | None, opt.option(opt.READING, metavar="METRES")] = None,
     nodata: opt.Nodata = None,
     stretch: opt.Stretch = "auto",
+    allow_remote_parts: opt.AllowRemoteParts = False,
     steps: Annotated[int, opt.option(opt.TRAINING, metavar="N")] = 2000,
     batch_size: Annotated[int, opt.option(opt.TRAINING, metavar="N")] = 4,
     lr: Annotated[float | None, opt.option(opt.TRAINING, metavar="RATE")] = None,
@@ -119,14 +120,12 @@ def train_upsampler(
     place = choose_device(own_device(device))
     torch.manual_seed(seed)
     teachers = [_teacher(name, features, method=method, place=place, offline=offline) for name in backbone]
-    course = lesson(
-        method,
-        teachers,
-        Reading(bands=split_bands(bands), gsd=gsd, nodata=nodata, stretch=stretch, device=place),
-        learned,
-        kept or learned,
-        Choices(batch=batch_size, side=image_size, width=width, faithful=faithful),
-    )
+    reading = Reading(
+        bands=split_bands(bands), gsd=gsd, nodata=nodata, stretch=stretch, device=place,
+        network=reach(offline, allow_remote_parts),
+    )  # fmt: skip
+    choices = Choices(batch=batch_size, side=image_size, width=width, faithful=faithful)
+    course = lesson(method, teachers, reading, learned, kept or learned, choices)
     schedule = _schedule(method, steps=steps, lr=lr, precision=precision, seed=seed)
     told = {"method": method, "teachers": ", ".join(teacher.name for teacher in teachers), "steps": str(steps)}
     began = time.process_time()

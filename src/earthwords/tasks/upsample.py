@@ -13,7 +13,7 @@ from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
 from earthwords.tasks import _options as opt
 from earthwords.tasks._progress import Bar, Talk, duration
 from earthwords.tasks._sources import inputs_of
-from earthwords.tasks.segment import TINY_NOTICE, adapt_preset, creation_options, scene_spec
+from earthwords.tasks.segment import TINY_NOTICE, adapt_preset, creation_options, reach, scene_spec
 
 if TYPE_CHECKING:
     from earthwords.inference.feature_job import FeatureJob
@@ -43,6 +43,7 @@ def upsample(
     nodata: opt.Nodata = None,
     mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
+    allow_remote_parts: opt.AllowRemoteParts = False,
     tile_size: opt.TileSize = None,
     overlap: opt.Overlap = None,
     blend_mode: opt.BlendMode = None,
@@ -102,27 +103,21 @@ def upsample(
     chosen = chosen_method(row, method or _own_method(row, model, upsampler_weights, talk))
     check_batch(batch_size)
     Account(on_error=on_error)
+    network = reach(offline, allow_remote_parts)
     count, options, size = _count(components), creation_options(co), parse_memory(memory)
     cog_options("float32", given=options)
     read = inputs_of(
         [str(src)], row=row, pca=pca, preset=preset, model=model, upsampler_weights=upsampler_weights, mask=mask
     )
     outputs = plan_features(dst, components=count is not None, overwrite=overwrite, inputs=read)
-    with scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, ARRAYS).open() as opened:
+    with scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, network, ARRAYS).open() as opened:
         talk.notes(opened.notes)
         if row.name == DEFAULT_PRESET and model is None:
             talk.say(TINY_NOTICE)
         with talk.download(f"loading {model or row.weights}") as report:
             upsampler = Upsampler.from_preset(
-                chosen,
-                preset=row,
-                model=model,
-                features=features,
-                upsampler_weights=upsampler_weights,
-                fit=_fit(chosen, fit, steps),
-                device=device,
-                batch=batch_size,
-                offline=offline, report=report,
+                chosen, preset=row, model=model, features=features, upsampler_weights=upsampler_weights,
+                fit=_fit(chosen, fit, steps), device=device, batch=batch_size, offline=offline, report=report,
             )  # fmt: skip
         job = FeatureJob(
             upsampler=upsampler,

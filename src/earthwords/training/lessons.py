@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from earthwords.data.crops import Crops
 from earthwords.errors import UsageError, unknown
+from earthwords.geo.network import Network
 from earthwords.models.upsamplers.anyup import GROUPS, WIDTH, AnyUp
 from earthwords.models.upsamplers.jbu import Jbu, JbuStack
 from earthwords.models.upsamplers.simfeatup import JbuOne
@@ -29,11 +30,14 @@ class Reading:
     gsd: float | None = None
     nodata: float | None = None
     stretch: str = "auto"
+    network: Network = Network.NAMED
+    """What may be reached to read them."""
     device: str | torch.device = "cpu"
 
     def crops(self, sources: Sequence[str]) -> tuple[Callable[[np.random.Generator, int, int], Tensor], str]:
         """`(rng, count, side)` to `(count, 3, side, side)`, and a digest of the sources."""
-        crops = Crops(sources, bands=self.bands, gsd=self.gsd, nodata=self.nodata, stretch=self.stretch)
+        how: dict[str, Any] = {"nodata": self.nodata, "stretch": self.stretch, "network": self.network}
+        crops = Crops(sources, bands=self.bands, gsd=self.gsd, **how)
         return lambda rng, count, side: torch.from_numpy(crops(rng, count, side)).to(self.device), crops.digest
 
 

@@ -17,7 +17,7 @@ from earthwords.data.engine.annotated import Annotated
 from earthwords.errors import SourceError, brief
 from earthwords.files import read_bytes
 from earthwords.geo.scene import Scene, open_scene
-from earthwords.geo.source import open_dataset
+from earthwords.geo.source import raster_shape
 from earthwords.paths import trouble
 from earthwords.types import Raster, Window
 
@@ -46,8 +46,7 @@ def size_of(path: str) -> tuple[int, int]:
         SourceError: missing or not an image.
     """
     if is_raster(path):
-        with open_dataset(path) as dataset:
-            return dataset.height, dataset.width
+        return raster_shape(path)
     with opened(path) as image:
         return image.height, image.width
 
@@ -112,4 +111,4 @@ def _picture(path: str) -> Image.Image | Scene:
 
 @lru_cache(maxsize=1)
 def _scene(path: str, bands: tuple[int | str, ...] | None) -> Scene:
-    return open_scene(path, bands=bands)
+    return open_scene(path, bands=bands, offline=True)
