@@ -24,10 +24,10 @@ from pathlib import Path
 import numpy as np
 
 from bench_scale import WORDS, archive
+from earthwords.geo.destinations import MAP_FILES
 from earthwords.geo.scene import open_scene
 from earthwords.inference.blocks import cut
 from earthwords.inference.journal import BlockResult
-from earthwords.inference.outputs import BUNDLE
 from earthwords.inference.scene_job import SceneJob
 from earthwords.inference.segmenter import Segmenter
 from earthwords.inference.sliding import WindowPlan
@@ -248,7 +248,7 @@ def measured(folder: Path, *, side: int = 4096) -> tuple[float, float]:
     rate = 1 / min(segmenter.window_seconds(len(vocabulary.queries)) for _ in range(5))
     result = segmenter.predict(archive(folder, 1024), vocabulary)
     with open_scene(archive(folder, side)) as scene:
-        outputs = {kind: folder / "out" / name for kind, name in BUNDLE.items()}
+        outputs = {kind: folder / "out" / name for kind, name in MAP_FILES.items()}
         crew = Ready(result.labels, result.score)
         job = SceneJob(segmenter=segmenter, scene=scene, vocabulary=vocabulary, outputs=outputs, crew=crew)
         began = time.perf_counter()

@@ -3,11 +3,21 @@ helps."""
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+
+from earthwords.errors import SourceError, UsageError
+
+IMAGES = (
+    ".tif", ".tiff", ".vrt", ".jp2", ".img", ".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".nc", ".hdf", ".h5",
+    ".ecw", ".sid", ".asc", ".bil", ".dat", ".ntf", ".nitf", ".grb", ".grib", ".jxl", ".gti",
+)  # fmt: skip
+"""Suffixes of what is offered where an image is wanted."""
 
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISDIR, "a folder"),
@@ -72,3 +82,58 @@ def _unreachable(path: Path, error: OSError) -> str:
         if parent.exists() and not parent.is_dir():
             return f"does not exist: {parent} is a file, not a folder"
     return "does not exist"
+
+
+def is_local_path(source: str) -> bool:
+    """Whether `source` is a plain path: no URL, no `/vsi...`, no GDAL prefix such as `NETCDF:...`."""
+    prefix = source.partition(":")[0] if ":" in source else ""
+    return not source.startswith("/vsi") and (len(prefix) <= 1 or os.path.lexists(source))
+
+
+def unreadable(path: Path) -> SourceError | None:
+    """Why no raster can be read at a path."""
+    why = trouble(path)
+    if why is None:
+        return None
+    return missing(path) if why == "does not exist" else SourceError(f"{path} {why}; {_advice(path)}.")
+
+
+def _advice(path: Path) -> str:
+    """What to do about a path where no file can be read."""
+    there = os.path.exists(path)
+    return "save what it holds as a file, or change its rights" if there else "correct or change that path"
+
+
+def missing(path: Path) -> SourceError:
+    """The error for a path where a raster should be and nothing is."""
+    return SourceError(f"{path} does not exist. {similar(path, is_image)}")
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file may hold pixels, by its name."""
+    return path.suffix.lower() in IMAGES and path.is_file()
+
+
+def similar(path: Path, wanted: Callable[[Path], bool]) -> str:
+    """`"Did you mean 'a'?"` for what lies beside a path, has nearly its name and is of the kind wanted."""
+    beside: list[str] = []
+    with suppress(OSError):
+        beside = os.listdir(path.parent)
+    for name in difflib.get_close_matches(path.name, beside, n=len(beside) or 1):
+        if wanted(path.with_name(name)):
+            return f"Did you mean {str(path.with_name(name))!r}?"
+    return "Check the path."
+
+
+def check_folder(path: Path, *, what: str) -> Path:
+    """The same path, if it is a folder.
+
+    Args:
+        what: it should hold.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not path.is_dir():
+        raise UsageError(f"{path} is not a folder; name the one that holds {what}. {similar(path, Path.is_dir)}")
+    return path

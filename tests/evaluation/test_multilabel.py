@@ -82,6 +82,7 @@ def test_the_verb(micro: Path, tmp_path: Path, command: Command) -> None:
     folder = write_folders(tmp_path / "made")
     argv = [
         "evaluate",
+        "scenes",
         "multi-label",
         "--data",
         folder,

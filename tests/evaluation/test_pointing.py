@@ -102,7 +102,7 @@ def test_the_verb(command: Command, model: Path, tmp_path: Path) -> None:
     [
         (["referring"], "Name the lists"),
         (["referring", "knn", "x.jsonl"], "ask for one of them"),
-        (["referring", "none.jsonl"], "Cannot read the list"),
+        (["referring", "none.jsonl"], "none.jsonl does not exist; name a list of described images"),
         (["refering", "x.jsonl"], "referring"),
     ],
 )

@@ -17,11 +17,12 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from earthwords.errors import OutputError, SourceError
+from earthwords.geo.destinations import plan_outputs
+from earthwords.geo.network import Network
 from earthwords.geo.own import wrote
 from earthwords.geo.polygons import read_polygons
 from earthwords.geo.scene import open_scene
 from earthwords.geo.source import open_dataset
-from earthwords.inference.outputs import plan_outputs
 from earthwords.types import Grid, Window
 
 MakeRaster = Callable[..., Path]
@@ -84,7 +85,7 @@ def test_paths_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n
     Path("folder").mkdir()
     os.mkfifo("pipe.tif")
     with pytest.raises(SourceError) as caught:
-        open_dataset(name)
+        open_dataset(name, network=Network.NONE)
     assert why in str(caught.value)
     assert not wrote(name), "and nobody waits for it"
 

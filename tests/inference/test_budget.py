@@ -10,7 +10,8 @@ import pytest
 from earthwords.errors import UsageError
 from earthwords.geo.scene import scene_from_array
 from earthwords.inference.blocks import Blocks
-from earthwords.inference.budget import Need, parse_memory, shown
+from earthwords.inference.budget import Need, shown
+from earthwords.inference.limits import parse_memory
 from earthwords.inference.segmenter import Segmenter
 from earthwords.text.vocabulary import parse_classes
 

@@ -15,13 +15,14 @@ import pytest
 import rasterio
 
 from earthwords.errors import UsageError, WindowError
+from earthwords.geo.destinations import plan_outputs
 from earthwords.geo.scene import SceneSpec
 from earthwords.inference import blocks as blocks_module
 from earthwords.inference import budget, crews
 from earthwords.inference import segmenter as segmenter_module
 from earthwords.inference.blocks import Blocks
 from earthwords.inference.crews import Crew, Processes
-from earthwords.inference.outputs import OutputOptions, plan_outputs
+from earthwords.inference.outputs import OutputOptions
 from earthwords.inference.scene_job import Manner, SceneJob, journal_folder
 from earthwords.inference.segmenter import Segmenter
 from earthwords.inference.work import Worker

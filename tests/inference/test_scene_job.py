@@ -17,7 +17,8 @@ from rasterio.enums import ColorInterp
 
 from earthwords import __version__
 from earthwords.errors import OutputError, UsageError
-from earthwords.inference.outputs import OutputOptions, plan_outputs
+from earthwords.geo.destinations import plan_outputs
+from earthwords.inference.outputs import OutputOptions
 from earthwords.inference.result import SegmentationResult
 from earthwords.inference.scene_job import SceneJob
 from earthwords.inference.segmenter import Segmenter

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.signal.windows import tukey
 from torch import Tensor
 
 from earthwords.geo.tiling import axis_starts
@@ -32,6 +33,7 @@ def weights(blend: str, length: int) -> Tensor:
         "mean": torch.ones(length),
         "linear": 1 - (2 * place - 1).abs(),
         "cosine": (1 - torch.cos(2 * torch.pi * place)) / 2,
+        "tukey": torch.from_numpy(tukey(2 * length + 1, 0.5)[1::2]).float(),
     }[blend]
 
 

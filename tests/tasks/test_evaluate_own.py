@@ -154,7 +154,7 @@ def change(folder: Path, what: str) -> None:
         ("value", 1, ["holds the value 7", "0 (road) to 2 (water), or 255"]),
         ("colours", 1, ["c.png is an image of mode RGB"]),
         ("damaged", 1, ["c.png"]),
-        ("empty", 2, ["images holds no file that ends in .jpg"]),
+        ("empty", 2, ["images holds no image."]),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_is_measured(

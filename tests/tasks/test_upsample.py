@@ -18,10 +18,11 @@ from sklearn.decomposition import PCA
 
 import earthwords
 from earthwords.errors import UsageError
+from earthwords.geo.destinations import FEATURE_FILES
 from earthwords.geo.panels import GAP, MARGIN
 from earthwords.inference.components import load_components
 from earthwords.inference.feature_job import FeatureJob
-from earthwords.inference.feature_outputs import BUNDLE, block_side, raster_options
+from earthwords.inference.feature_outputs import block_side, raster_options
 from earthwords.inference.feature_strips import sample_tokens
 from earthwords.inference.upsampler import Upsampler
 from earthwords.presets import SEGMENT_PRESETS
@@ -149,7 +150,9 @@ def test_a_folder(upsample: Upsample, scene_file: Path, tmp_path: Path, componen
     report = json.loads(done.out)
     assert report == json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     count = DIM if components == "all" else components
-    assert names(tmp_path / "out") == set(BUNDLE.values()) - ({BUNDLE["components"]} if count == DIM else set())
+    assert names(tmp_path / "out") == set(FEATURE_FILES.values()) - (
+        {FEATURE_FILES["components"]} if count == DIM else set()
+    )
     assert (len(report["bands"]), report["method"], report["dst"]) == (count, "bilinear", str(tmp_path / "out"))
     assert len(report["variance"]) == (0 if count == DIM else count) and report["megapixels"] == HEIGHT * WIDTH / 1e6
     assert 0 < report["nodata_share"] < 0.2
@@ -260,9 +263,9 @@ def test_creation_options(upsample: Upsample, scene_file: Path, tmp_path: Path) 
         (["--method", "jbu"], 1, "Upsampler 'jbu' needs trained weights"),
         (["--method", "anyup"], 1, "anyup-multi-backbone is not in"),
         (
-            ["--method", "bilinear", "--upsampler-weights", "a.pt"],
+            ["--method", "bilinear", "--upsampler-weights", "tiny-jbu"],
             2,
-            "Method 'bilinear' has no weights; leave 'a.pt' away",
+            "Method 'bilinear' has no weights; leave 'tiny-jbu' away",
         ),
         (["--features", "maskclp"], 2, 'Did you mean "maskclip"?'),
         (["--components", 17], 2, "have 16 channels, so there are 1 to 16 components, not 17"),
@@ -273,7 +276,7 @@ def test_creation_options(upsample: Upsample, scene_file: Path, tmp_path: Path) 
         (["--batch-size", 0], 2, "At least one window"),
         (["--overlap", 64], 2, "Windows of 64 pixels with an overlap of 64 are impossible"),
         (["--co", "COMPRES=LZW"], 2, "Did you mean 'COMPRESS'?"),
-        (["--pca", "nothing.safetensors"], 2, "There are no components at nothing.safetensors"),
+        (["--pca", "nothing.safetensors"], 1, "nothing.safetensors does not exist; name the components"),
         (["--bounds", 0, 0, 1, 1], 2, "bounds"),
         (["--preset", "segearth"], 2, "Did you mean 'segearth-ov'?"),
     ],

@@ -117,7 +117,7 @@ def test_who_competes_can_be_said(map_words: Map, tmp_path: Path) -> None:
     assert np.unique(labels_of(tmp_path / "out" / "labels.tif")).tolist() == [0]
     done = map_words("-t", "tree", "-t", "road", "--against", "building,water", "--overwrite")
     assert "As background compete: building, water." in done.err and "Every pixel" not in done.err
-    map_words("-t", "tree", "--against", "tree").failed(2, "'tree' is a class")
+    map_words("-t", "tree", "--against", "tree", "--overwrite").failed(2, "'tree' is a class")
 
 
 def test_few_words_for_a_whole_scene_are_told(map_words: Map) -> None:

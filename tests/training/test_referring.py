@@ -219,10 +219,19 @@ def test_from_a_training_that_was_stopped_to_a_mask_on_the_map(
         (["--segmenter", "x"], "trains its own segmenter"),
         (["--batch-size", 0], "--batch-size must be above 0"),
         (["--model", "folder", "--norm", "batch"], "--norm is decided by the model in folder"),
-        (["--model", "folder"], "No referring model at folder"),
+        (["--model", "nowhere"], "No referring model at nowhere"),
     ],
 )
-def test_wrong_words(toy: ReferPreset, tmp_path: Path, command: Command, options: list[object], sentence: str) -> None:
+def test_wrong_words(
+    toy: ReferPreset,
+    tmp_path: Path,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[object],
+    sentence: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
     path = write_list(tmp_path / "list", images=1)
     found = command("train", "refer", path, tmp_path / "out", "--steps", 1, "--quiet", *options)
     found.failed(found.code, sentence)

@@ -27,8 +27,8 @@ from earthwords.geo.bands import Band, bands_of
 from earthwords.geo.georeference import grid_of
 from earthwords.geo.network import Network, is_remote
 from earthwords.geo.sensors import plain
-from earthwords.geo.source import is_local_path, missing, open_dataset, reading
-from earthwords.paths import with_stem
+from earthwords.geo.source import open_dataset, reading
+from earthwords.paths import is_local_path, missing, with_stem
 from earthwords.types import Grid, Window
 
 Values = NDArray[Any]

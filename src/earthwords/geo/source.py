@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import threading
@@ -10,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +25,7 @@ from rasterio.io import DatasetReader
 from earthwords.errors import ServerError, SourceError, brief, printable
 from earthwords.geo.network import OFF, Network, is_remote, public, was_blocked
 from earthwords.geo.vrt import Inspector
-from earthwords.paths import trouble, utf8_name
+from earthwords.paths import is_local_path, unreadable, utf8_name
 
 LOCAL_OPTIONS: dict[str, str | int] = {"GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE", "GDAL_CACHEMAX": 2**28}
 """A JPEG that ends early is an error, not a grey half image. Decoded blocks take 256 MiB at most (a row of blocks of
@@ -62,12 +61,6 @@ _BESIDE = (".msk", ".ovr")
 _WAITS = ("GDAL_HTTP_CONNECTTIMEOUT", "GDAL_HTTP_LOW_SPEED_TIME")
 _PNG_TAIL = 4096
 _T = TypeVar("_T")
-
-
-def is_local_path(source: str) -> bool:
-    """Whether `source` is a plain path: no URL, no `/vsi...`, no GDAL prefix such as `NETCDF:...`."""
-    prefix = source.partition(":")[0] if ":" in source else ""
-    return not source.startswith("/vsi") and (len(prefix) <= 1 or os.path.lexists(source))
 
 
 def gdal_environment(source: str, network: Network | None) -> rasterio.Env:
@@ -250,33 +243,6 @@ def _check_local(path: Path, inspector: Inspector) -> None:
         sidecar = Path(f"{path}{suffix}")
         if sidecar.exists():
             inspector.file(sidecar)
-
-
-def unreadable(path: Path) -> SourceError | None:
-    """Why no raster can be read at a path."""
-    why = trouble(path)
-    if why is None:
-        return None
-    return missing(path) if why == "does not exist" else SourceError(f"{path} {why}; {_advice(path)}.")
-
-
-def _advice(path: Path) -> str:
-    """What to do about a path where no file can be read."""
-    there = os.path.exists(path)
-    return "save what it holds as a file, or change its rights" if there else "correct or change that path"
-
-
-def missing(path: Path) -> SourceError:
-    """The error for a path where nothing is."""
-    return SourceError(f"{path} does not exist. {_similar(path)}")
-
-
-def _similar(path: Path) -> str:
-    siblings: list[str] = []
-    with suppress(OSError):
-        siblings = [name for name in os.listdir(path.parent) if os.path.exists(path.parent / name)]
-    close = difflib.get_close_matches(path.name, siblings, n=1)
-    return f"Did you mean {str(path.with_name(close[0]))!r}?" if close else "Check the path."
 
 
 def _check_png(path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from xml.parsers import expat
 
 from earthwords.errors import SourceError, brief
+from earthwords.files import read_bytes
 from earthwords.geo.network import Network, is_remote
 from earthwords.paths import trouble
 
@@ -109,7 +110,7 @@ class Inspector:
         if name not in self._known:
             if path.stat().st_size > MOST_BYTES:
                 raise SourceError(f"{path} is a VRT of more than {MOST_BYTES >> 20} MiB; divide it.")
-            self._known[name] = self.text(path.read_bytes(), name)
+            self._known[name] = self.text(read_bytes(path), name)
         return self._known[name]
 
     def text(self, text: bytes, name: str) -> Size:

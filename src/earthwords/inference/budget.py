@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from earthwords.errors import UsageError
@@ -19,21 +18,6 @@ DEFAULT_MEMORY = 2 * 2**30
 FIXED = 420 * 2**20
 """Bytes that do not depend on the scene: decoded blocks of the source, tiles on their way to the outputs, one strip of
 labels becoming polygons."""
-
-_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
-
-
-def parse_memory(text: str) -> int:
-    """Bytes of `2GiB`, `1500MB`, `2G`; units are powers of 1024.
-
-    Raises:
-        UsageError: anything else, or nothing.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
-    size = int(float(match[1]) * (1 << _UNITS[match[2].upper()])) if match else 0
-    if size < 1:
-        raise UsageError(f"The memory is a size such as 2GiB or 1500MB, not {text!r}.")
-    return size
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,8 +83,8 @@ class Cluster:
 
     def close(self) -> None:
         """End the actors, and the cluster if it was started for them."""
-        for actor in self._actors:
-            self._ray.kill(actor)
+        while self._actors:
+            self._ray.kill(self._actors.pop())
         if self._own:
             self._ray.shutdown()
 

@@ -10,8 +10,8 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import connection
+from contextlib import contextmanager, suppress
+from multiprocessing import connection, forkserver
 from multiprocessing.context import BaseContext
 from typing import Any, Protocol, TypeAlias
 
@@ -20,6 +20,7 @@ from earthwords.geo.scene import Scene
 from earthwords.inference.journal import BlockResult
 from earthwords.inference.segmenter import Segmenter, Tick
 from earthwords.inference.work import Job, Work, Worker
+from earthwords.interrupt import Interrupted
 
 Done: TypeAlias = tuple[int, Any]
 """A part of a job and what became of it."""
@@ -34,6 +35,9 @@ class Crew(Protocol):
 
     def compute(self, work: Job, wanted: set[int], tick: Tick) -> Iterator[Done]:
         """The parts that are wanted, in any order; `tick` is told how far they bring the job, and 0 now and then."""
+
+    def close(self) -> None:
+        """End at once; what other threads have computed fails. Once is enough."""
 
 
 @contextmanager
@@ -84,6 +88,9 @@ class Processes:
         self.workers = workers
         self._lock = threading.Lock()
         self._pool: ProcessPoolExecutor | None = None
+        self._closed = False
+        self._forked = threading.Event()
+        """Set once the fork server has given us a process: it imports torch first, for seconds."""
 
     def compute(self, work: Job, wanted: set[int], tick: Tick) -> Iterator[Done]:
         """See `Crew`."""
@@ -94,6 +101,8 @@ class Processes:
                 yield from self._pooled(pool, work, left, tick)
             except BrokenProcessPool:
                 self._end(pool)
+                if self._closed:
+                    raise
                 deaths = deaths + 1 if len(left) == before else 1
                 check_deaths(deaths, work, left)
 
@@ -105,6 +114,7 @@ class Processes:
             while left:
                 while len(waiting) < 2 * self.workers and (index := next(todo, None)) is not None:
                     waiting[pool.submit(_compute, sent, index)] = index
+                    self._forked.set()
                 for future in wait(waiting, timeout=POLL_S, return_when=FIRST_COMPLETED).done:
                     index = waiting.pop(future)
                     done, result = future.result()
@@ -118,6 +128,8 @@ class Processes:
 
     def _started(self) -> ProcessPoolExecutor:
         with self._lock:
+            if self._closed:
+                raise Interrupted
             if self._pool is None:
                 cores = max(1, cores_here() // self.workers)
                 context = _context()
@@ -136,7 +148,11 @@ class Processes:
         pool.shutdown(wait=True, cancel_futures=True)
 
     def close(self) -> None:
-        """End the processes at once."""
+        """See `Crew`."""
+        with self._lock:
+            self._closed = True
+        if self._pool is not None and not self._forked.is_set():
+            _end_fork_server()
         self._end(self._pool)
 
 
@@ -147,6 +163,14 @@ def _context() -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["earthwords.inference.work"])
     return context
+
+
+def _end_fork_server() -> None:
+    """Let no thread wait for a process of a fork server that is still importing; the next one starts it anew."""
+    pid = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None)
+    if pid is not None:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
 
 
 _worker: Worker | None = None

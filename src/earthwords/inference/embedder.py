@@ -17,9 +17,10 @@ from torch.nn import functional as F
 from earthwords.errors import UsageError, printable
 from earthwords.geo.bands import Bands
 from earthwords.geo.network import Network
+from earthwords.inference.limits import check_batch
 from earthwords.inference.pool import Pool, one_core
 from earthwords.inference.textbank import build_text_bank
-from earthwords.inference.windowed import Windowed, check_batch, choose_device, with_weights
+from earthwords.inference.windowed import Windowed, choose_device, with_weights
 from earthwords.models.backbones.clip import ClipBackbone
 from earthwords.models.fingerprint import TOWERS, tower_hash, weights_hash
 from earthwords.models.weights import Report, load_clip
@@ -67,6 +68,7 @@ class Embedder(Windowed):
             device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
             batch: images encoded at once; by default one a core, on a GPU 8.
             offline: use files that are here already, never the network.
+            allow_remote_parts: as for `open_scene`, of the images that are read.
             report: told about downloads.
 
         Returns:

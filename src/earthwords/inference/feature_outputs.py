@@ -5,7 +5,6 @@ All are made in hidden folders and appear when everything is done.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
@@ -18,52 +17,19 @@ from numpy.typing import NDArray
 
 from earthwords.geo.feature_picture import FeaturePicture
 from earthwords.geo.geotiff import RasterWriter
-from earthwords.geo.inputs import Inputs
 from earthwords.geo.output_sets import staging_all
 from earthwords.geo.outputs import writing
 from earthwords.geo.own import TAG, save_png
 from earthwords.inference.components import Components
 from earthwords.inference.feature_strips import FeatureStrip
-from earthwords.inference.outputs import PICTURES, RASTERS, checked, of_grid, on_success, told, unknown_suffix
+from earthwords.inference.outputs import of_grid, on_success, told
 from earthwords.plaintext import write_json
 from earthwords.types import FeatureReport, Grid
 
-PCA = ".pca.safetensors"
-BUNDLE = {
-    "features": "features.tif",
-    "components": f"features{PCA}",
-    "preview": "preview.png",
-    "report": "report.json",
-}
-"""What a folder gets."""
 MOST_WITH_OVERVIEWS = 32
 """Bands of a raster with overviews."""
 BLOCK_BYTES = 2**23
 """A tile of a raster with many bands takes about so much at most."""
-
-
-def plan_features(dst: Path, *, components: bool, overwrite: bool, inputs: Inputs | None = None) -> dict[str, Path]:
-    """Kind of output to path; the suffix of `dst` decides, a folder or no suffix gets the `BUNDLE`.
-
-    Args:
-        components: the raster holds components, which are written beside it.
-        inputs: what the command reads.
-
-    Raises:
-        UsageError, OutputError: as `plan_outputs`.
-    """
-    suffix = dst.suffix.lower()
-    if os.path.isdir(dst) or not suffix:
-        kinds = {kind: dst / name for kind, name in BUNDLE.items()}
-    elif suffix in RASTERS:
-        kinds = {"features": dst, "components": dst.with_suffix(PCA)}
-    elif suffix in PICTURES:
-        kinds = {"preview": dst}
-    else:
-        raise unknown_suffix(dst, (".tif", *PICTURES))
-    if not components:
-        kinds.pop("components", None)
-    return checked(kinds, dst, overwrite=overwrite, inputs=inputs)
 
 
 @dataclass(frozen=True, kw_only=True)

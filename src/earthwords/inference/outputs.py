@@ -6,8 +6,6 @@ leaves nothing behind.
 
 from __future__ import annotations
 
-import os
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -19,11 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earthwords.errors import OutputError, UsageError
+from earthwords.errors import UsageError
 from earthwords.geo.geotiff import RasterWriter, cog_options
-from earthwords.geo.inputs import Inputs
-from earthwords.geo.output_sets import half_set, staging_all
-from earthwords.geo.outputs import check_name, writing
+from earthwords.geo.output_sets import staging_all
+from earthwords.geo.outputs import writing
 from earthwords.geo.own import TAG, save_png
 from earthwords.geo.picture import PreviewBuilder
 from earthwords.geo.styles import write_polygons_qml, write_qml
@@ -39,21 +36,7 @@ from earthwords.types import Grid, SceneReport, VectorLayer, Vocabulary
 
 UINT8_STEPS = 250
 """A probability of 1 in a uint8 raster; 255 is nodata."""
-BUNDLE = {
-    "labels": "labels.tif",
-    "style": "labels.qml",
-    "polygons": "polygons.gpkg",
-    "polygons_style": "polygons.qml",
-    "preview": "preview.png",
-    "report": "report.json",
-}
-"""What a folder gets."""
-RASTERS = (".tif", ".tiff")
-VECTORS = (".gpkg", ".geojson", ".fgb", ".parquet")
-PICTURES = (".png",)
 PROBABILITIES = ("no", "uint8", "float32")
-
-_URL = re.compile(r"[A-Za-z][\w+.-]+:/")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,70 +81,6 @@ class About:
     """Time already spent."""
     made: datetime | None = None
     """Time that outputs tell, see `VectorWriter`."""
-
-
-def plan_outputs(
-    dst: Path, *, probabilities: bool, overwrite: bool, inputs: Inputs | None = None, folder: bool = False
-) -> dict[str, Path]:
-    """Kind of output to path; the suffix of `dst` decides, a folder or no suffix gets the `BUNDLE`.
-
-    Args:
-        inputs: what the command reads.
-        folder: `dst` is a folder whatever its name.
-
-    Raises:
-        UsageError: unknown suffix, a URL, a file that the command reads, or one is there and may not be
-            overwritten.
-        OutputError: a file cannot be put there.
-    """
-    kinds = {kind: dst / name for kind, name in BUNDLE.items()} if folder else _kinds(dst)
-    if probabilities:
-        bundle = "report" in kinds
-        kinds["probabilities"] = dst / "probabilities.tif" if bundle else dst.with_name(f"{dst.stem}_probabilities.tif")
-    return checked(kinds, dst, overwrite=overwrite, inputs=inputs)
-
-
-def checked(kinds: dict[str, Path], dst: Path, *, overwrite: bool, inputs: Inputs | None = None) -> dict[str, Path]:
-    """The same outputs of `dst`, if they can be written; see `plan_outputs`.
-
-    Those of a run that died while they moved may be there, see `output_sets`.
-    """
-    if _URL.match(str(dst)) or str(dst).startswith("/vsi"):
-        raise UsageError(f"{dst} is not a local path; write to a local file and upload that.")
-    for path in kinds.values():
-        check_name(path)
-    if inputs is not None:
-        inputs.check(kinds.values())
-    half = half_set(kinds.values())
-    there = next((path for path in kinds.values() if os.path.lexists(path) and not half.owns(path)), None)
-    if there is not None and not overwrite:
-        raise UsageError(f"{there} exists; pass --overwrite (overwrite=True) to replace it.")
-    _check_place(next(iter(kinds.values())).parent)
-    return kinds
-
-
-def _kinds(dst: Path) -> dict[str, Path]:
-    suffix = dst.suffix.lower()
-    if os.path.isdir(dst) or not suffix:
-        return {kind: dst / name for kind, name in BUNDLE.items()}
-    for kind, suffixes in (("labels", RASTERS), ("polygons", VECTORS), ("preview", PICTURES)):
-        if suffix in suffixes:
-            return {kind: dst}
-    raise unknown_suffix(dst, (".tif", *VECTORS, *PICTURES))
-
-
-def unknown_suffix(dst: Path, known: Iterable[str]) -> UsageError:
-    """The error for a file that nothing is written to."""
-    return UsageError(f"Cannot write {dst.name}: the suffix must be one of {', '.join(known)}, or none for a folder.")
-
-
-def _check_place(folder: Path) -> None:
-    """Fail now rather than after the work; nothing is made yet."""
-    there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
-    if not there.is_dir():
-        raise OutputError(f"Cannot make the folder {folder}: {there} is a file; choose another place.")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise OutputError(f"The folder {there} is not writable; choose another one.")
 
 
 def write_outputs(

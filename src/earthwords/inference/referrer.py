@@ -26,6 +26,7 @@ from earthwords.geo.network import Network
 from earthwords.geo.scene import Scene, open_scene
 from earthwords.inference.account import Account
 from earthwords.inference.cautions import enforce, scene_notes
+from earthwords.inference.limits import check_threshold
 from earthwords.inference.reading import read_twice
 from earthwords.inference.result import SegmentationResult, gathered
 from earthwords.inference.scenewide import is_scenewide, phrase_words
@@ -36,7 +37,7 @@ from earthwords.models.refseg import RefSeg, Seen
 from earthwords.models.refseg_load import load_refseg
 from earthwords.models.towers import ClipWords, Said
 from earthwords.presets import ReferPreset
-from earthwords.text.known_words import LEAST, KnownWords, Lexicon, word_cautions
+from earthwords.text.known_words import LEAST, KnownWords, Lexicon, Pieces, word_cautions
 from earthwords.text.vocabulary import parse_sentences
 from earthwords.types import Vocabulary, Window
 
@@ -393,19 +394,16 @@ class Referrer:
 
 
 def lexicon_of(model: RefSeg) -> Lexicon | None:
-    """What the text tower can read, and the words that every training for sentences has; None: nobody knows."""
+    """What the text tower can read, and the words that every training for sentences has; None: nobody knows.
+
+    Of SigLIP's, whose training knew many languages, only the sentences for referring are known to be English.
+    """
     if not isinstance(model.words, ClipWords):
-        return None
+        return Pieces(lambda word: [word], size=0)
     known = model.words.clip.lexicon
     if isinstance(known, KnownWords):
         return known.joined(KnownWords(pictures=dict.fromkeys(phrase_words(), LEAST)))
     return known
-
-
-def check_threshold(threshold: float, *, name: str = "threshold") -> None:
-    """Raises `UsageError` for a threshold that no pixel, or every pixel, exceeds."""
-    if not 0 <= threshold < 1:
-        raise UsageError(f"The {name} is a probability of 0 or more and below 1, got {threshold:g}.")
 
 
 def _match(sentence: int, view: View, part: Window, probability: Tensor, similarity: Tensor, threshold: float) -> Match:

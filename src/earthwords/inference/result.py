@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.errors import UsageError
+from earthwords.geo.destinations import plan_outputs
 from earthwords.geo.inputs import Inputs
 from earthwords.geo.picture import PreviewBuilder
 from earthwords.geo.vectorize import PolygonCollector, polygon_schema
 from earthwords.geo.vectors import to_geodataframe
 from earthwords.inference.figures import Figures
-from earthwords.inference.outputs import About, OutputOptions, plan_outputs, write_outputs
+from earthwords.inference.outputs import About, OutputOptions, write_outputs
 from earthwords.inference.strip import Strip
 from earthwords.types import SceneReport, Segmentation, VectorLayer, Vocabulary
 

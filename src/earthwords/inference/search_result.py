@@ -17,6 +17,7 @@ from PIL import Image
 
 from earthwords.errors import EarthwordsError
 from earthwords.geo.contact import Print, contact_sheet
+from earthwords.geo.destinations import plan_results
 from earthwords.geo.inputs import Inputs
 from earthwords.geo.network import Network, is_remote
 from earthwords.geo.output_sets import staging_all
@@ -27,16 +28,12 @@ from earthwords.geo.scene import open_scene
 from earthwords.geo.tiletable import SCHEMA
 from earthwords.geo.vectors import VectorWriter, to_geodataframe
 from earthwords.inference.index_files import FILES, opening
-from earthwords.inference.outputs import VECTORS, checked, unknown_suffix
 from earthwords.plaintext import csv_cell, write_json
 from earthwords.types import VectorLayer, Window
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
-BUNDLE = {"places": "results.gpkg", "table": "results.csv", "sheet": "sheet.png", "report": "report.json"}
-"""What a folder gets."""
-SUFFIXES = (*VECTORS, ".csv", ".png")
 THUMBNAIL = 200
 """Pixels a side."""
 
@@ -223,22 +220,6 @@ def read_by_search(
     files = {f"{name} of the index": index / name for name in FILES}
     others = {**files, "--within": within, "--model": model}
     return Inputs([] if like is None else [like], listed=sorted(set(sources)), others=others)
-
-
-def plan_results(dst: Path, *, overwrite: bool, inputs: Inputs | None = None) -> dict[str, Path]:
-    """Kind of output to path; the suffix of `dst` decides, a folder or no suffix gets the `BUNDLE`.
-
-    Raises:
-        UsageError, OutputError: as `plan_outputs`.
-    """
-    suffix = dst.suffix.lower()
-    if os.path.isdir(dst) or not suffix:
-        kinds = {kind: dst / name for kind, name in BUNDLE.items()}
-    elif suffix in SUFFIXES:
-        kinds = {"places" if suffix in VECTORS else "table" if suffix == ".csv" else "sheet": dst}
-    else:
-        raise unknown_suffix(dst, SUFFIXES)
-    return checked(kinds, dst, overwrite=overwrite, inputs=inputs)
 
 
 def _plain(value: Any) -> Any:

@@ -24,6 +24,7 @@ from earthwords.geo.scene import Scene
 from earthwords.inference.account import Account
 from earthwords.inference.cautions import enforce, vocabulary_notes
 from earthwords.inference.decide import class_probabilities, decide, undecided
+from earthwords.inference.limits import check_numbers
 from earthwords.inference.pool import Pool, on_one_core, one_core
 from earthwords.inference.reading import read_twice
 from earthwords.inference.result import SegmentationResult, gathered
@@ -31,7 +32,7 @@ from earthwords.inference.rows import CELL_COLS, CELL_ROWS, in_cells
 from earthwords.inference.sliding import Encoder, Slide
 from earthwords.inference.strip import Strip, observed
 from earthwords.inference.textbank import build_text_bank
-from earthwords.inference.windowed import Tick, Windowed, build_upsampler, check_batch, choose_device, with_weights
+from earthwords.inference.windowed import Tick, Windowed, build_upsampler, choose_device, with_weights
 from earthwords.kernels.blend import window_weights
 from earthwords.models.backbones.clip import DenseMethod
 from earthwords.models.fingerprint import tower_hash, weights_hash
@@ -358,14 +359,3 @@ class Segmenter(Windowed):
             probabilities=kept,
             undecided=close,
         )
-
-
-def check_numbers(*, threshold: float, batch: int | None) -> None:
-    """Refuse impossible numbers, before anything is downloaded.
-
-    Raises:
-        UsageError: no probability, or an empty batch.
-    """
-    if not 0 <= threshold <= 1:
-        raise UsageError(f"The threshold is a probability between 0 and 1, got {threshold:g}.")
-    check_batch(batch)

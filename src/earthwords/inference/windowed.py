@@ -20,6 +20,7 @@ from earthwords.geo.network import Network
 from earthwords.geo.scene import Scene, open_scene
 from earthwords.inference.account import Account, place
 from earthwords.inference.cautions import scene_notes
+from earthwords.inference.limits import check_batch
 from earthwords.inference.reading import read_twice
 from earthwords.inference.rows import RowResizer
 from earthwords.inference.sliding import WindowPlan
@@ -150,16 +151,6 @@ class Windowed:
         if not bool(torch.isfinite(found).all()):
             raise ArithmeticError("the model gave numbers that are not finite")
         return found
-
-
-def check_batch(batch: int | None) -> None:
-    """Refuse an empty batch, before anything is downloaded.
-
-    Raises:
-        UsageError: it is empty.
-    """
-    if batch is not None and batch < 1:
-        raise UsageError(f"At least one window must be encoded at once, got a batch of {batch}.")
 
 
 def choose_device(name: str) -> torch.device:

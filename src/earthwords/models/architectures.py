@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from transformers import CLIPConfig, Sam2Config, SamConfig, SiglipConfig
+from typing import TYPE_CHECKING, Any
 
 from earthwords.errors import unknown
+
+if TYPE_CHECKING:
+    from transformers import CLIPConfig, Sam2Config, SamConfig, SiglipConfig
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     # Four convolutional levels to stride 16, then two CLIP blocks: see docs/models/tiny.md.
@@ -52,6 +53,8 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 
 def clip_config(name: str, *, vocab_size: int) -> CLIPConfig:
     """The configuration of an architecture; end and start token are the last two of the vocabulary."""
+    from transformers import CLIPConfig
+
     if name not in ARCHITECTURES:
         raise unknown("architecture", name, ARCHITECTURES)
     row = ARCHITECTURES[name]
@@ -179,16 +182,22 @@ def referrer(name: str) -> dict[str, Any]:
 
 def sam_config(row: dict[str, Any]) -> SamConfig:
     """The configuration of a row's SAM."""
+    from transformers import SamConfig
+
     parts = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
     return SamConfig(**{part: row["sam"].get(part, {}) for part in parts})
 
 
 def sam2_config(row: dict[str, Any]) -> Sam2Config:
     """The configuration of a row's SAM 2."""
+    from transformers import Sam2Config
+
     parts = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
     return Sam2Config(**{part: row["sam2"].get(part, {}) for part in parts})
 
 
 def siglip_config(row: dict[str, Any]) -> SiglipConfig:
     """The configuration of a row's SigLIP."""
+    from transformers import SiglipConfig
+
     return SiglipConfig(**row["siglip"])

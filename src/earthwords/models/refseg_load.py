@@ -34,7 +34,7 @@ from earthwords.models.refseg2 import RefSeg2
 from earthwords.models.refseg_names import from_authors, is_authors
 from earthwords.models.store import write_safetensors
 from earthwords.models.towers import ClipWords, SiglipWords, Tokenize, Words
-from earthwords.models.weights import fetch, fetch_tokenizer, find, load_clip
+from earthwords.models.weights import fetch, fetch_tokenizer, find, load_clip, no_referrer
 from earthwords.paths import trouble
 from earthwords.presets import REFER_PRESETS, ReferPreset
 from earthwords.text.siglip import SiglipTokenizer
@@ -142,14 +142,10 @@ def load_refseg(
     if not path.exists():
         if os.path.islink(path):
             raise WeightsError(f"Cannot read {path}: it {trouble(path)}.")
-        raise WeightsError(f"No referring model at {name}: give a folder of `train refer`, or one of {_known()}.")
+        raise no_referrer(name)
     read = _from_folder(path, offline=offline) if path.is_dir() else _from_checkpoint(path, preset, offline=offline)
     read.model.to(device).eval()
     return read
-
-
-def _known() -> str:
-    return ", ".join(REFER_PRESETS)
 
 
 def _from_folder(path: Path, *, offline: bool) -> Loaded:

@@ -23,9 +23,10 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], *, about: Mappi
     Raises:
         OutputError: it cannot be written.
     """
+    names = {utf8(name): utf8(value) for name, value in about.items()}
     blob = memoryview(save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}))
     stop = 8 + int.from_bytes(blob[:8], "little")  # https://github.com/huggingface/safetensors#format
-    header = {"__metadata__": dict(sorted(about.items())), **parse_json(bytes(blob[8:stop]))}
+    header = {"__metadata__": dict(sorted(names.items())), **parse_json(bytes(blob[8:stop]))}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     with atomic_path(path, overwrite=True) as part, part.open("wb") as file:  # `save_file` would hide it from others

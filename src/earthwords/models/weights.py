@@ -11,6 +11,7 @@ from earthwords.errors import WeightsError, unknown
 from earthwords.models.download import Report
 from earthwords.models.fetch import cache_folder, fetch, fetch_tokenizer
 from earthwords.paths import trouble
+from earthwords.presets import REFER_PRESETS
 
 if TYPE_CHECKING:
     import torch
@@ -289,6 +290,12 @@ def find(name: str) -> WeightSpec:
     if "/" in name or Path(name).suffix:
         raise WeightsError(f"No checkpoint at {name}: give a folder, a file, a Hugging Face id or a name of `models`.")
     raise unknown("model", name, WEIGHTS)
+
+
+def no_referrer(name: str) -> WeightsError:
+    """The error for a referring model that is nowhere."""
+    known = ", ".join(REFER_PRESETS)
+    return WeightsError(f"No referring model at {name}: give a folder of `train refer`, or one of {known}.")
 
 
 def upsampler_weights_for(method: str, backbone: str) -> str | None:

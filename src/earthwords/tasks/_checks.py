@@ -1,11 +1,25 @@
-"""What is wrong with a command line, found before anything heavy is loaded."""
+"""What is wrong with a command line, found before anything heavy is loaded.
+
+The same is checked again where the work is done; here the point is that the answer comes at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import glob
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import get_args
 
-from earthwords.errors import UsageError
+from earthwords import plugins
+from earthwords.errors import SourceError, UsageError, unknown
+from earthwords.models.architectures import ARCHITECTURES
+from earthwords.models.weights import find, no_referrer
+from earthwords.paths import is_local_path, similar, trouble, unreadable
+from earthwords.presets import REFER_PRESETS, SegmentPreset
+from earthwords.tasks import _options as opt
+from earthwords.tasks._sources import is_pattern
+from earthwords.text.templates import load_templates
 
 
 def sources_and_dst(paths: Sequence[str | Path], out: Path | None, *, usage: str) -> tuple[list[str], Path]:
@@ -20,3 +34,126 @@ def sources_and_dst(paths: Sequence[str | Path], out: Path | None, *, usage: str
     if out is not None or len(sources) < 2:
         raise UsageError(f"Name at least one source and the destination: {usage}")
     return sources[:-1], Path(sources[-1])
+
+
+def check_raster(source: str) -> None:
+    """Refuse a single raster that is a path where nothing can be read; what means many is looked into elsewhere.
+
+    Raises:
+        SourceError: why not.
+    """
+    if not is_local_path(source) or os.path.isdir(source) or source.startswith("@") or is_pattern(source):
+        return
+    if (error := unreadable(Path(source))) is not None:
+        raise error
+
+
+def check_paths(paths: Iterable[str | Path], *, what: str) -> None:
+    """Refuse files or folders that are not there.
+
+    Raises:
+        SourceError: one of them, which should be `what`.
+    """
+    for path in map(Path, paths):
+        if not os.path.lexists(path):
+            raise SourceError(f"{path} does not exist; name {what}. {similar(path, os.path.exists)}")
+
+
+def check_file(path: str | Path, *, what: str) -> None:
+    """Refuse a path at which no file can be read.
+
+    Raises:
+        SourceError: why not.
+    """
+    if (why := trouble(path)) is not None:
+        raise SourceError(f"{path} {why}; name {what}. {similar(Path(path), os.path.isfile)}")
+
+
+def check_replaceable(path: Path, *, overwrite: bool) -> None:
+    """Refuse a file that exists, unless it may be replaced, or a killed run left something that goes first.
+
+    Raises:
+        UsageError: it exists.
+    """
+    if any(path.parent.glob(f".{glob.escape(path.name)}.*")):
+        return
+    if os.path.lexists(path) and not path.is_dir() and not overwrite:
+        raise UsageError(f"{path} exists; pass --overwrite (overwrite=True) to replace it.")
+
+
+def check_parts(row: SegmentPreset, *, model: str | None = None, upsampler_weights: str | None = None) -> None:
+    """Refuse a preset that names what there is not.
+
+    Raises:
+        UsageError: an unknown name.
+        WeightsError: a path where nothing is.
+    """
+    for kind, name, known in (
+        ("attention", row.attention, get_args(opt.Attention)),
+        ("upsampler", row.upsampler, plugins.names("earthwords.models.upsamplers")),
+        ("blend mode", row.blend, get_args(opt.Blend)),
+    ):
+        if name is not None and name not in known:
+            raise unknown(kind, name, known)
+    load_templates(row.templates)
+    check_weights(row.weights if model is None else model, upsampler_weights)
+
+
+def check_weights(*names: str | Path | None) -> None:
+    """Refuse names of weights that mean nothing.
+
+    Raises:
+        UsageError: an unknown name.
+        WeightsError: a path where nothing is.
+    """
+    for name in names:
+        if name is not None:
+            find(str(name))
+
+
+def check_referrer(preset: str, model: str | Path | None) -> None:
+    """Refuse a referring preset that there is not, and a model that is nowhere.
+
+    Raises:
+        UsageError: an unknown name.
+        WeightsError: a path where nothing is.
+    """
+    if model is None and preset not in REFER_PRESETS and not os.path.exists(preset):
+        raise unknown("preset", preset, REFER_PRESETS)
+    if model is not None and model not in REFER_PRESETS and not os.path.lexists(model):
+        raise no_referrer(str(model))
+
+
+def check_list(path: str | Path, *, model: str | None, architecture: str) -> None:
+    """Refuse a list of pictures, weights or an architecture that are not there; see `check_file`, `check_weights`."""
+    check_file(path, what="a list of pictures, JSON lines")
+    check_weights(model)
+    if model is None and architecture not in ARCHITECTURES:
+        raise unknown("architecture", architecture, ARCHITECTURES)
+
+
+def check_described(*lists: str | Path | None, preset: str, model: str | None) -> None:
+    """Refuse lists of described images or a model that are not there; see `check_file`, `check_referrer`."""
+    for path in lists:
+        if path is not None:
+            check_file(path, what="a list of described images, JSON lines")
+    check_referrer(preset, model)
+
+
+def check_images(*names: str | None, backbone: Iterable[str]) -> None:
+    """Refuse images or backbones that are not there; see `check_raster`, `check_weights`."""
+    for name in names:
+        if name is not None:
+            check_raster(name)
+    check_weights(*backbone)
+
+
+def check_index(folder: Path) -> None:
+    """Refuse a folder without an index.
+
+    Raises:
+        UsageError: there is none, or an unfinished one.
+    """
+    if not os.path.lexists(folder / "index.json"):
+        unfinished = " (an unfinished one is there: index again to go on)" if (folder / ".work").exists() else ""
+        raise UsageError(f"There is no index in {folder}{unfinished}; make one with `earthwords index`.")

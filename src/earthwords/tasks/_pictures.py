@@ -26,6 +26,8 @@ from earthwords.text.templates import fill, load_templates
 from earthwords.text.vocabulary import in_english
 
 Index = NDArray[np.int64]
+_BY_CLASS = ("zero-shot", "transductive")
+"""Tasks that the names of classes are read for."""
 
 
 class Pictures:
@@ -51,7 +53,7 @@ class Pictures:
 
     def notes(self, task: str) -> tuple[str, ...]:
         """What is known of the words of a task; see `word_cautions`."""
-        words = {"multi-label": self.tag_names, "zero-shot": self.classes, "transductive": self.classes}.get(task, ())
+        words = self.tag_names if task == "multi-label" else self.classes if task in _BY_CLASS else ()
         model = Path(self.backbone.weights_id).name
         return word_cautions([in_english(word) for word in words], self.backbone.lexicon, model)
 

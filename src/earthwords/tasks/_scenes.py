@@ -15,6 +15,7 @@ from typing import Any
 
 from earthwords.errors import EarthwordsError, UsageError, brief
 from earthwords.files import read_json
+from earthwords.geo.destinations import plan_outputs
 from earthwords.geo.inputs import Inputs
 from earthwords.geo.output_sets import tidy
 from earthwords.geo.outputs import atomic_path, locked
@@ -23,9 +24,10 @@ from earthwords.inference.account import Account
 from earthwords.inference.budget import shown
 from earthwords.inference.cautions import Tally, enforce
 from earthwords.inference.crews import Crew, hired
-from earthwords.inference.outputs import OutputOptions, plan_outputs
+from earthwords.inference.limits import check_numbers
+from earthwords.inference.outputs import OutputOptions
 from earthwords.inference.scene_job import Manner, SceneJob
-from earthwords.inference.segmenter import Segmenter, check_numbers
+from earthwords.inference.segmenter import Segmenter
 from earthwords.plaintext import write_json
 from earthwords.presets import SegmentPreset
 from earthwords.tasks._progress import Bar, Talk, duration
@@ -169,6 +171,8 @@ class _Batch:
         try:
             self._segment(source, dst, entry, began)
         except EarthwordsError as error:
+            if self.stop.is_set():
+                return
             self._keep({**entry, "reason": str(error)}, began)
         except Exception as error:
             if self.stop.is_set():
@@ -269,6 +273,8 @@ def many(
                 future.result()
         except BaseException as error:
             batch.stop.set()
+            if crew is not None:
+                crew.close()
             pool.shutdown(wait=True, cancel_futures=True)
             done = sum(batch.scenes.get(source, {}).get("status") in ("done", "before") for source in sources)
             if request.manner.resume and done:

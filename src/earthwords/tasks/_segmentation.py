@@ -33,7 +33,8 @@ from earthwords.geo.own import save_png
 from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.cautions import enforce
 from earthwords.inference.crews import Crew, hired
-from earthwords.inference.segmenter import Segmenter, check_numbers
+from earthwords.inference.limits import check_numbers
+from earthwords.inference.segmenter import Segmenter
 from earthwords.inference.windowed import choose_device
 from earthwords.inference.work import Worker, hash_of
 from earthwords.plaintext import write_json

@@ -42,6 +42,12 @@ class Sources(list[str]):
         self.left_out = left_out or {}
 
 
+def is_pattern(src: str) -> bool:
+    """Whether `src` is a pattern of paths rather than one path, an address or XML."""
+    wild = any(letter in src for letter in "*?[") and not os.path.lexists(src)
+    return wild and "://" not in src and not src.lstrip().startswith("<")
+
+
 def find_sources(src: str, *, say: Say = lambda sentence: None) -> Sources | None:
     """The rasters of a folder, of a pattern with * or ?, or of a list `@FILE`; None: `src` is a single one.
 
@@ -58,12 +64,7 @@ def find_sources(src: str, *, say: Say = lambda sentence: None) -> Sources | Non
         found = _listed(src[1:])
     elif os.path.isdir(src):
         found = _without_own(_inside(src, left_out), left_out)
-    elif (
-        not os.path.lexists(src)
-        and "://" not in src
-        and not src.lstrip().startswith("<")
-        and any(letter in src for letter in "*?[")
-    ):
+    elif is_pattern(src):
         found = _without_own(sorted(filter(os.path.isfile, glob.glob(src, recursive=True))), left_out)
     else:
         return None

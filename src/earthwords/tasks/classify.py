@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,6 +11,7 @@ from earthwords.errors import UsageError, did_you_mean
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
 from earthwords.tasks._arrays import check_named
+from earthwords.tasks._checks import check_parts, check_raster
 from earthwords.tasks._progress import Talk
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ def classify(
         >>> found = earthwords.classify("photos", text=["airport,airfield", "forest", "harbour"])
         >>> found.rows[0].name, found.rows[0].score
     """
+    from earthwords.geo.destinations import checked
     from earthwords.tasks._sources import all_sources, inputs_of
     from earthwords.tasks.segment import TINY_NOTICE, make_vocabulary, reach, split_bands
 
@@ -148,20 +150,23 @@ def classify(
         check_named(each, what="A raster", instead="Embedder.from_preset().image(array)")
     if out is None and len(src) > 1 and Path(src[-1]).suffix in SUFFIXES:
         src, out = src[:-1], Path(src[-1])
-    vocabulary, network = make_vocabulary(text, classes, None), reach(offline, allow_remote_parts)
-    talk, row = Talk(quiet=quiet), load_preset(preset)
-    sources = all_sources(map(str, src), say=talk.say)
-    if not sources:
+    if not src:
         raise UsageError("Name at least one image to classify.")
     if batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1, got {batch_size}.")
+    talk, row = Talk(quiet=quiet), load_preset(preset)
+    check_parts(row if templates is None else replace(row, templates=templates), model=model)
     if out is not None:
-        from earthwords.geo.outputs import check_output
-
-        target = check_suffix(Path(out))
+        checked({"table": check_suffix(Path(out))}, Path(out), overwrite=overwrite)
+    if len(src) == 1:
+        check_raster(str(src[0]))
+    vocabulary, network = make_vocabulary(text, classes, None), reach(offline, allow_remote_parts)
+    sources = all_sources(map(str, src), say=talk.say)
+    if not sources:
+        raise UsageError("Nothing of what was named is an image to classify.")
+    if out is not None:
         read = {"classes": classes, "preset": preset, "model": model, "templates": templates, "mask": mask}
-        inputs_of((), row=row, listed=sources, lists=src, **read).check([target])
-        check_output(target, overwrite=overwrite)
+        inputs_of((), row=row, listed=sources, lists=src, **read).check([Path(out)])
 
     from earthwords.inference.cautions import enforce, image_notes
     from earthwords.inference.embed import looks_for, picture_notes

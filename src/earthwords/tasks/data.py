@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from earthwords.errors import UsageError
+from earthwords.paths import check_folder
 from earthwords.tasks import _options as opt
 from earthwords.tasks._progress import Talk
 from earthwords.tasks._training import check_positive
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from earthwords.data.segmentation.spec import DatasetSpec
 else:
     Checked = Prepared = object  # they load much, and a command line reads the annotations
+
+
+WANTED = "the data set, unpacked"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,16 +110,17 @@ def prepare_data(
         >>> earthwords.prepare_data("loveda", "downloads/LoveDA", "sets/loveda").items
     """
     check_positive(workers=workers)
-    from earthwords.data.segmentation.prepare import prepare_set
     from earthwords.data.segmentation.spec import find_spec
 
     spec, talk = find_spec(name), Talk(quiet=quiet)
-    src, dst = Path(src), Path(dst)
+    src, dst = check_folder(Path(src), what=WANTED), Path(dst)
     if dst.exists() and not dst.is_dir():
         raise UsageError(f"{dst} is a file; name a folder.")
+    from earthwords.data.segmentation.prepare import prepare_set
+
     made = prepare_set(
         spec,
-        _folder(src),
+        src,
         dst,
         bar=lambda what, total: talk.bar(what, total, unit="images"),
         workers=workers,
@@ -159,13 +164,14 @@ def check_data(
         >>> earthwords.check_data("loveda", "sets/loveda").problems
     """
     check_positive(workers=workers)
-    from earthwords.data.segmentation.check import check_set
     from earthwords.data.segmentation.spec import find_spec
 
-    talk = Talk(quiet=quiet)
+    spec, root, talk = find_spec(name), check_folder(Path(root), what=WANTED), Talk(quiet=quiet)
+    from earthwords.data.segmentation.check import check_set
+
     checked = check_set(
-        find_spec(name),
-        _folder(root),
+        spec,
+        root,
         bar=lambda what, total: talk.bar(what, total, unit="images"),
         workers=workers,
         partial=partial,
@@ -173,12 +179,6 @@ def check_data(
     for problem in checked.problems:
         talk.say(problem)
     return checked
-
-
-def _folder(path: Path) -> Path:
-    if not path.is_dir():
-        raise UsageError(f"{path} is not a folder; name the one that holds the data set, unpacked.")
-    return path
 
 
 def _row(spec: DatasetSpec) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
+from earthwords.tasks._checks import check_parts
 from earthwords.tasks._progress import Talk
 
 if TYPE_CHECKING:
@@ -82,20 +83,22 @@ def demo(
     Example:
         >>> earthwords.demo("first", size=512).miou
     """
+    from earthwords.geo.destinations import plan_outputs
+
+    talk = Talk(quiet=quiet)
+    began = time.perf_counter()
+    folder = Path(folder)
+    check_parts(load_preset(preset))  # a wrong name is told before anything is rendered
+    plan_outputs(folder, probabilities=False, overwrite=overwrite)
+
     import numpy as np
 
     from earthwords.data.synthetic import CLASSES, render_scene
     from earthwords.geo.geotiff import RasterWriter
     from earthwords.geo.outputs import check_output
     from earthwords.geo.source import read_band
-    from earthwords.inference.outputs import plan_outputs
     from earthwords.tasks.segment import segment
 
-    talk = Talk(quiet=quiet)
-    began = time.perf_counter()
-    folder = Path(folder)
-    load_preset(preset)  # a wrong name is told before anything is rendered
-    plan_outputs(folder, probabilities=False, overwrite=overwrite)
     made = not folder.exists()
     for name in ("scene.tif", "truth.tif"):
         check_output(folder / name, overwrite=overwrite)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from earthwords.errors import UsageError
 from earthwords.tasks import _options as opt
+from earthwords.tasks._checks import check_described
 from earthwords.tasks._evaluation import REFERRING, RESULTS, SEGMENTATION, TASK_NAMES, Evaluation
 from earthwords.tasks._progress import Talk
 from earthwords.tasks._sources import check_apart
@@ -55,6 +56,9 @@ def evaluate_referring(
         raise UsageError(told)
     if batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1, got {batch_size}.")
+    if not lists:
+        raise UsageError("Name the lists of described images: earthwords evaluate referring LIST.jsonl --out DIR.")
+    check_described(*lists, preset=preset, model=model)
     check_apart(out, RESULTS, {"--model": model, **{f"the list {name}": name for name in lists}})
     from earthwords.tasks._pointing import referring
 

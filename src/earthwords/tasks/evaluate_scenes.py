@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import SourceError, UsageError, did_you_mean
 from earthwords.files import parse_json
+from earthwords.paths import similar
 from earthwords.plaintext import read_text
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
+from earthwords.tasks._checks import check_parts
 from earthwords.tasks._evaluation import KINDS, RESULTS, TASK_NAMES, Evaluation
 from earthwords.tasks._progress import Talk, going_on
 from earthwords.tasks._sources import check_apart
@@ -96,6 +99,9 @@ def evaluate_scenes(
         raise UsageError(f"--neighbours and --batch-size must be at least 1, got {neighbours} and {batch_size}.")
     read = {"--names": names, "--templates": templates, "--preset": preset, "--model": model}
     check_apart(out, RESULTS, read)
+    row = load_preset(preset)
+    if embeddings is None:
+        check_parts(row if templates is None else replace(row, templates=templates), model=model)
     scenes = [] if data is None else _find(Path(data), sets, _names(names))
     stored = None if embeddings is None else _stored(Path(embeddings), sets, model)
 
@@ -111,7 +117,7 @@ def evaluate_scenes(
     from earthwords.tasks.segment import split_bands
 
     sources = pictures(
-        scenes, talk, model=model or load_preset(preset).weights, templates=templates, side=image_size, fit=fit,
+        scenes, talk, model=model or row.weights, templates=templates, side=image_size, fit=fit,
         bands=split_bands(bands), nodata=nodata, stretch=stretch, batch=batch_size, device=device, offline=offline,
     )  # fmt: skip
     return _run(sources, len(scenes), tasks, options, Path(out), resume, talk, strict=strict)
@@ -173,8 +179,6 @@ def _run(
 
 def _entry(source: Source, task: str, options: Options, kept: dict[Any, Entry], talk: Talk) -> tuple[Entry, bool]:
     """A task's result, and whether it was computed now."""
-    from dataclasses import replace
-
     from earthwords import __version__
     from earthwords.evaluation.report import Entry
     from earthwords.evaluation.suite import TASKS
@@ -231,6 +235,8 @@ def _find(root: Path, sets: Sequence[str], names: dict[str, str]) -> list[SceneS
 
 def _stored(path: Path, sets: Sequence[str], model: str | None) -> Sequence[Source]:
     """Stored embeddings, of all models or the one named."""
+    if not path.exists():
+        raise UsageError(f"There are no embeddings at {path}. {similar(path, Path.exists)}")
     from earthwords.evaluation.embeddings import read_stored
 
     if sets:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from earthwords.errors import UsageError
-from earthwords.presets import DEFAULT_PRESET
+from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
+from earthwords.tasks._checks import check_parts
 from earthwords.tasks._evaluation import REFERRING, RESULTS, SEGMENTATION, TASK_NAMES, Evaluation
 from earthwords.tasks._progress import Talk
 from earthwords.tasks._sources import check_apart
@@ -87,7 +89,15 @@ def evaluate_segmentation(
     other = next((word for word in sets if word in (*TASK_NAMES, REFERRING)), None)
     if other is not None:
         raise UsageError(f"{SEGMENTATION} is measured on sets of its own, apart from {other}: ask for one of them.")
+    from earthwords.inference.limits import check_numbers
+
     talk = Talk(quiet=quiet)
+    for row in map(load_preset, _split(preset)):
+        check_parts(row if templates is None else replace(row, templates=templates), model=model)
+    check_numbers(threshold=threshold or 0.0, batch=batch_size)
+    for name, value, least in (("most", most, 1), ("image-size", image_size, 0), ("workers", workers, 1)):
+        if value is not None and value < least:
+            raise UsageError(f"--{name} must be at least {least}, got {value}.")
     presets = {f"the preset {name}": name for name in _split(preset)}
     check_apart(out, RESULTS, {"--classes": classes, "--templates": templates, "--model": model, **presets})
     measured = _own(sets, classes, split, data, talk) if classes is not None else _published(sets, data, split)
@@ -108,8 +118,6 @@ def evaluate_segmentation(
 
 def _published(sets: Sequence[str], data: Path | None, split: str | None) -> list[SegmentationSet]:
     """Sets that have a row."""
-    from earthwords.data.segmentation.search import find_sets
-
     folder = next((name for name in sets if Path(name).is_dir()), None)
     if data is None and folder is not None:
         raise UsageError(f"{folder} is a folder of your own: say what its classes are by --classes FILE, one a line.")
@@ -117,6 +125,10 @@ def _published(sets: Sequence[str], data: Path | None, split: str | None) -> lis
         raise UsageError(f"{SEGMENTATION} needs images: give --data ROOT, a set or a folder of sets.")
     if split is not None:
         raise UsageError("--split is for folders of your own, with --classes; sets have the part that is measured.")
+    if not Path(data).is_dir():
+        raise UsageError(f"There is no folder {data}; --data is a data set, or a folder of data sets.")
+    from earthwords.data.segmentation.search import find_sets
+
     return find_sets(Path(data), sets)
 
 

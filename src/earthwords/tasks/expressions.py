@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.errors import UsageError
 from earthwords.tasks import _options as opt
-from earthwords.tasks._checks import sources_and_dst
+from earthwords.tasks._checks import check_paths, check_replaceable, sources_and_dst
 from earthwords.tasks._progress import Talk
 from earthwords.tasks._training import check_positive
 from earthwords.tasks.segment import split_bands
@@ -77,6 +77,9 @@ def expressions(
         raise UsageError(f"--negatives is a share from 0 to 1, got {negatives:g}.")
     if pictures < 0:
         raise UsageError(f"--pictures is a number from 0 up, got {pictures}.")
+    check_paths(sources, what="annotations: a file or a folder")
+    check_replaceable(dst, overwrite=overwrite)
+
     from earthwords.data.engine.listing import Listing, Telling
     from earthwords.data.engine.readers._common import How, read_classes
 

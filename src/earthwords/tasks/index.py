@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from earthwords.errors import UsageError
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
 from earthwords.tasks._arrays import check_named
-from earthwords.tasks._checks import sources_and_dst
+from earthwords.tasks._checks import check_parts, check_raster, sources_and_dst
 from earthwords.tasks._progress import Talk
 from earthwords.tasks.segment import TINY_NOTICE, reach, scene_spec
 
@@ -71,17 +72,24 @@ def index(
         >>> earthwords.index("scenes", "archive.index")
         >>> earthwords.search("archive.index", "harbour with many ships").to_geodataframe()
     """
-    from earthwords.inference.embedder import Embedder
-    from earthwords.inference.index_job import IndexJob, Tiling
-    from earthwords.inference.windowed import check_batch
+    from earthwords.inference.limits import check_batch
 
     for source in archive_and_index:
         check_named(source, what="A raster", instead="Embedder.from_preset().image(array)")
     archive, folder = sources_and_dst(archive_and_index, out, usage="earthwords index ARCHIVE... INDEX.")
     talk, row = Talk(quiet=quiet), load_preset(preset)
+    check_parts(row, model=model)
+    check_batch(batch_size)
+    for name in archive:
+        check_raster(name)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; name a folder for the index.")
+
+    from earthwords.inference.embedder import Embedder
+    from earthwords.inference.index_job import IndexJob, Tiling
+
     if tile_size is not None or overlap:
         Tiling(size=tile_size or max(8, overlap + 1), overlap=overlap, min_valid=min_valid)
-    check_batch(batch_size)
     spec = scene_spec("", bands, gsd, None, nodata, stretch, mask, reach(offline, allow_remote_parts))
     sources = _sources(archive, talk)
     if row.name == DEFAULT_PRESET and model is None:
@@ -116,7 +124,7 @@ def _sources(archive: list[str], talk: Talk) -> list[str]:
         UsageError: a folder, a pattern or a list has none.
         SourceError: a single one is not there.
     """
-    from earthwords.geo.source import is_local_path, unreadable
+    from earthwords.paths import is_local_path, unreadable
     from earthwords.tasks._sources import find_sources, note_own
 
     found = []

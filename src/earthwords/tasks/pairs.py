@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.errors import UsageError
 from earthwords.tasks import _options as opt
-from earthwords.tasks._checks import sources_and_dst
+from earthwords.tasks._checks import check_paths, check_replaceable, sources_and_dst
 from earthwords.tasks._progress import Talk
 from earthwords.tasks._training import check_positive
 from earthwords.tasks.segment import split_bands
@@ -88,6 +88,9 @@ def pairs(
         raise UsageError(f"--threshold is a number of bits from 0 to 31 of 64, got {threshold}.")
     if not 0 <= min_visible <= 1:
         raise UsageError(f"--min-visible is a share from 0 to 1, got {min_visible:g}.")
+    check_paths((*sources, *against), what="annotations: a file or a folder")
+    check_replaceable(dst, overwrite=overwrite)
+
     from earthwords.data.engine.copies import Search
     from earthwords.data.engine.dedup import ORIENTATIONS
     from earthwords.data.engine.job import Job

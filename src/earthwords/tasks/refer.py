@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from earthwords.errors import UsageError, brief
 from earthwords.tasks import _options as opt
+from earthwords.tasks._arrays import check_named
+from earthwords.tasks._checks import check_raster, check_referrer
 from earthwords.tasks._progress import Bar, Talk
 from earthwords.tasks._sources import inputs_of
 from earthwords.tasks.segment import creation_options, reach, scene_spec
@@ -95,17 +97,17 @@ def refer(
         >>> report = earthwords.refer("ortho.tif", "found.gpkg", text=["the white plane beside the terminal"])
         >>> report.classes[0].mean_score
     """
+    began, talk = time.perf_counter(), Talk(quiet=quiet)
+    said, dst = _sentences(text, sentences, src, dst), Path(dst)
+    _check(src, dst, preset, model, threshold, min_score, probabilities=probabilities, overwrite=overwrite)
+    from earthwords.geo.destinations import plan_outputs
     from earthwords.inference.account import Account
-    from earthwords.inference.outputs import About, OutputOptions, plan_outputs, write_outputs
-    from earthwords.inference.referrer import Referrer, check_threshold
+    from earthwords.inference.outputs import About, OutputOptions, write_outputs
+    from earthwords.inference.referrer import Referrer
     from earthwords.inference.strip import observed
     from earthwords.text.vocabulary import parse_sentences
 
-    began, talk = time.perf_counter(), Talk(quiet=quiet)
-    said, dst = _sentences(text, sentences, src, dst), Path(dst)
     vocabulary = parse_sentences(said)
-    check_threshold(threshold)
-    check_threshold(min_score, name="least score")
     options = OutputOptions(
         probabilities=probabilities, min_area=min_area, simplify=simplify, creation_options=creation_options(co),
         overwrite=overwrite,
@@ -165,6 +167,28 @@ def _find(
     notes = (*before, *referrer.notes(vocabulary.titles, matches))
     talk.notes(notes)
     return matches, notes
+
+
+def _check(
+    src: Any,
+    dst: Path,
+    preset: str,
+    model: str | None,
+    threshold: float,
+    min_score: float,
+    *,
+    probabilities: str,
+    overwrite: bool,
+) -> None:
+    """Say what is wrong before anything heavy is loaded."""
+    from earthwords.geo.destinations import plan_outputs
+    from earthwords.inference.limits import check_threshold
+
+    check_raster(str(check_named(src, what="A raster", instead=ARRAYS)))
+    plan_outputs(dst, probabilities=probabilities != "no", overwrite=overwrite)
+    check_referrer(preset, model)
+    check_threshold(threshold)
+    check_threshold(min_score, name="least score")
 
 
 def _sentences(text: Sequence[str], file: Path | None, src: str, dst: Path) -> list[str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from earthwords.errors import UsageError
 from earthwords.tasks import _options as opt
+from earthwords.tasks._checks import check_index, check_weights
 from earthwords.tasks._progress import Talk
 from earthwords.tasks.segment import split_bands
 
@@ -74,9 +76,7 @@ def search(
         >>> found = earthwords.search("archive.index", "harbour with many ships", top=5)
         >>> found.save("ships.gpkg")
     """
-    from earthwords.errors import UsageError
-    from earthwords.inference.index import Index
-    from earthwords.inference.search_result import plan_results, read_by_search
+    from earthwords.geo.destinations import plan_results
 
     talk = Talk(quiet=quiet)
     if text is not None and words is not None:
@@ -86,6 +86,14 @@ def search(
     words = words if text is None else text
     if dst is not None:
         plan_results(Path(dst), overwrite=overwrite)
+    if words is None and like is None:
+        raise UsageError("Say what to search for: words, an image (--like IMAGE), or both.")
+    check_index(Path(index))
+    check_weights(model)
+
+    from earthwords.inference.index import Index
+    from earthwords.inference.search_result import read_by_search
+
     with (
         talk.download("loading the model") as report,
         Index.open(

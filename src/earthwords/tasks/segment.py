@@ -11,6 +11,7 @@ from earthwords.errors import UsageError
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
 from earthwords.tasks import _options as opt
 from earthwords.tasks._arrays import check_named
+from earthwords.tasks._checks import check_parts, check_raster
 from earthwords.tasks._progress import Talk
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from earthwords.inference.outputs import OutputOptions
     from earthwords.inference.scene_job import Manner
     from earthwords.inference.segmenter import Segmenter
+    from earthwords.tasks._sources import Sources
     from earthwords.types import BatchReport, SceneReport, Vocabulary
 else:
     SceneReport = BatchReport = object  # they load much, and a command line reads the annotations
@@ -105,20 +107,21 @@ def segment(
         >>> report = earthwords.segment("ortho.tif", "out", text=["building,roof,house", "road"])
         >>> report.classes[0].area_m2
     """
-    from earthwords.tasks._scenes import Request, many, one
-    from earthwords.tasks._sources import find_sources, inputs_of
-    from earthwords.text.competing import compete
-
     talk = Talk(quiet=quiet, verbose=verbose)
     changes = {"attention": attention, "templates": templates, "tile_size": tile_size, "overlap": overlap}
     row = adapt_preset(load_preset(preset), upsampler=upsampler, blend=blend_mode, energy=energy, **changes)
-    spec = scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, reach(offline, allow_remote_parts))
-    vocabulary = compete(make_vocabulary(text, classes, background), against)
-    options = _outputs(probabilities, min_area, simplify, co, overwrite)
-    sources = find_sources(str(src), say=talk.say)
+    check_parts(row, model=model, upsampler_weights=upsampler_weights)
+    check_limits(row.threshold if threshold is None else threshold, batch_size, memory, workers, co)
+    words, network = make_vocabulary(text, classes, background), reach(offline, allow_remote_parts)
+    sources = sources_of(src, Path(dst), talk, probabilities=probabilities, overwrite=overwrite)
+    from earthwords.tasks._scenes import Request, many, one
+    from earthwords.tasks._sources import inputs_of
+    from earthwords.text.competing import compete
+
+    spec = scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, network)
     request = Request(
-        vocabulary=vocabulary,
-        options=options,
+        vocabulary=compete(words, against),
+        options=_outputs(probabilities, min_area, simplify, co, overwrite),
         spec=spec,
         inputs=inputs_of(
             sources or [str(src)], row=row, lists=[str(src)], classes=classes, preset=preset, model=model,
@@ -183,12 +186,43 @@ def _outputs(probabilities: str, min_area: float, simplify: float, co: Sequence[
     )
 
 
-def _manner(memory: str, workers: int, cluster: str | None, resume: bool, offline: bool) -> Manner:
-    from earthwords.inference.budget import parse_memory
-    from earthwords.inference.scene_job import Manner
+def sources_of(src: Any, dst: Path, talk: Talk, *, probabilities: str, overwrite: bool) -> Sources | None:
+    """What SRC means, see `find_sources`; of a single one, DST is looked at too.
 
+    Raises:
+        UsageError, SourceError, OutputError: what is wrong, before anything heavy is loaded.
+    """
+    from earthwords.geo.destinations import plan_outputs
+    from earthwords.tasks._sources import find_sources
+
+    sources = find_sources(str(check_named(src, what="A raster", instead=ARRAYS)), say=talk.say)
+    if sources is None:
+        check_raster(str(src))
+        plan_outputs(dst, probabilities=probabilities != "no", overwrite=overwrite)
+    return sources
+
+
+def check_limits(threshold: float, batch: int | None, memory: str, workers: int, co: Sequence[str]) -> None:
+    """Raises `UsageError` for numbers that cannot be, before anything heavy is loaded."""
+    from earthwords.inference.limits import check_numbers, parse_memory
+
+    check_numbers(threshold=threshold, batch=batch)
+    parse_memory(memory)
+    check_workers(workers)
+    creation_options(co)
+
+
+def check_workers(workers: int) -> None:
+    """Raises `UsageError` for none."""
     if workers < 1:
         raise UsageError(f"At least one worker must do the work, got {workers}.")
+
+
+def _manner(memory: str, workers: int, cluster: str | None, resume: bool, offline: bool) -> Manner:
+    from earthwords.inference.limits import parse_memory
+    from earthwords.inference.scene_job import Manner
+
+    check_workers(workers)
     size = parse_memory(memory)
     return Manner(memory=size, workers=workers, shared=cluster in (None, "local"), resume=resume, offline=offline)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError
 from earthwords.tasks import _options as opt
+from earthwords.tasks._checks import check_list
 from earthwords.tasks._sources import check_apart
 from earthwords.tasks._training import check_positive, run
 
@@ -138,6 +139,9 @@ def train_clip(
         >>> earthwords.train_clip("pairs.jsonl", "my-clip", model="tiny", steps=2000)
         >>> earthwords.segment("ortho.tif", "out", text=["road", "roof"], model="my-clip")
     """
+    check_positive(batch_size=batch_size, epochs=epochs, steps=steps, lr=lr, save_frequency=save_frequency)
+    check_positive(image_size=min(image_size, default=0), accum_freq=accum_freq, grad_clip_norm=grad_clip_norm)
+    check_list(train_data, model=model, architecture=architecture)
     from earthwords.data.manifest import read_manifest
     from earthwords.inference.segmenter import choose_device
     from earthwords.training.batches import Sampler
@@ -146,8 +150,6 @@ def train_clip(
     from earthwords.training.loop import CHECKPOINT, LOG, Schedule
     from earthwords.training.start import FOLDER, OPEN_CLIP, check_layout, start
 
-    check_positive(batch_size=batch_size, epochs=epochs, steps=steps, lr=lr, save_frequency=save_frequency)
-    check_positive(image_size=min(image_size, default=0), accum_freq=accum_freq, grad_clip_norm=grad_clip_norm)
     began, place = time.process_time(), choose_device(own_device(device))
     check_apart(out, (CHECKPOINT, LOG, OPEN_CLIP, *FOLDER), {"the list": train_data, "--model": model})
     manifest = read_manifest(train_data)

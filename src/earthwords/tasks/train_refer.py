@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError
 from earthwords.tasks import _options as opt
+from earthwords.tasks._checks import check_described
 from earthwords.tasks._sources import check_apart
 from earthwords.tasks._training import check_positive, run
 from earthwords.tasks.train_clip import Trained, trained
@@ -111,6 +112,9 @@ def train_refer(
         >>> earthwords.train_refer("expressions.jsonl", "my-refer", steps=2000)
         >>> earthwords.refer("ortho.tif", "found.gpkg", text=["the largest roof"], model="my-refer")
     """
+    check_positive(batch_size=batch_size, expressions=expressions, epochs=epochs, steps=steps, lr=lr)
+    check_positive(save_frequency=save_frequency, val_frequency=val_frequency, grad_clip_norm=grad_clip_norm)
+    check_described(train_data, val_data, preset=preset, model=model)
     from earthwords.data.referring import read_referring
     from earthwords.inference.segmenter import choose_device
     from earthwords.models.adapters import checkpoint_gradients
@@ -119,8 +123,6 @@ def train_refer(
     from earthwords.training.loop import CHECKPOINT, LOG
     from earthwords.training.referring import Lesson, Referring
 
-    check_positive(batch_size=batch_size, expressions=expressions, epochs=epochs, steps=steps, lr=lr)
-    check_positive(save_frequency=save_frequency, val_frequency=val_frequency, grad_clip_norm=grad_clip_norm)
     began, place = time.process_time(), choose_device(own_device(device))
     bases = {"--model": model, "--segmenter": segmenter, "--words": words}
     check_apart(out, (CHECKPOINT, LOG, CARD, WEIGHTS_FILE), {"the list": train_data, "--val-data": val_data, **bases})
@@ -137,9 +139,8 @@ def train_refer(
     losses = tuple(dict.fromkeys((*row.losses, "dice"))) if dice else row.losses
     lesson = Lesson(batch_size=batch_size, expressions=expressions, losses=losses, augmentation=augmentation)
     steps = steps or max(1, epochs * manifest.expressions // (batch_size * expressions))
-    schedule = _schedule(
-        row, steps=steps, warmup=warmup, wd=wd, beta2=beta2, precision=_precision(precision, place), seed=seed
-    )
+    how = _precision(precision, place)
+    schedule = _schedule(row, steps=steps, warmup=warmup, wd=wd, beta2=beta2, precision=how, seed=seed)
 
     def task(group: Group) -> Referring:
         _synchronise(net, group, place)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.errors import UsageError
 from earthwords.tasks import _options as opt
+from earthwords.tasks._checks import check_images
 from earthwords.tasks._progress import Talk
 from earthwords.tasks._sources import Say, check_apart, find_sources
 from earthwords.tasks._training import check_positive, run
@@ -103,6 +104,7 @@ def train_upsampler(
         raise UsageError(f"{method} learns from one backbone, got {len(backbone)}; anyup takes several.")
     if method != "anyup" and width is not None:
         raise UsageError(f"--width is for anyup; {method} has no such choice.")
+    check_images(images, held_out, backbone=backbone)
     learned, kept = _split(images, held_out, Talk(quiet=quiet or os.environ.get("RANK", "0") != "0").say)
 
     import torch

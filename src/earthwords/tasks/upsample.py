@@ -6,11 +6,13 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
 from earthwords.tasks import _options as opt
+from earthwords.tasks._arrays import check_named
+from earthwords.tasks._checks import check_file, check_parts, check_raster
 from earthwords.tasks._progress import Bar, Talk, duration
 from earthwords.tasks._sources import inputs_of
 from earthwords.tasks.segment import TINY_NOTICE, adapt_preset, creation_options, reach, scene_spec
@@ -90,21 +92,20 @@ def upsample(
         >>> report = earthwords.upsample("ortho.tif", "features.tif", method="jbu", components=8)
         >>> report.variance
     """
-    from earthwords.geo.geotiff import cog_options
-    from earthwords.inference.account import Account
-    from earthwords.inference.budget import parse_memory
-    from earthwords.inference.feature_job import FeatureJob
-    from earthwords.inference.feature_outputs import plan_features
-    from earthwords.inference.upsampler import Upsampler, chosen_method
-    from earthwords.inference.windowed import check_batch
-
     began, talk, dst, steps = time.perf_counter(), Talk(quiet=quiet), Path(dst), _Steps()
     row = adapt_preset(load_preset(preset), upsampler=None, blend=blend_mode, tile_size=tile_size, overlap=overlap)
+    check_parts(row, model=model, upsampler_weights=upsampler_weights)
+    count, options = _count(components), creation_options(co)
+    size = _check(src, dst, pca, batch_size, memory, components=count is not None, overwrite=overwrite)
+    from earthwords.geo.destinations import plan_features
+    from earthwords.geo.geotiff import cog_options
+    from earthwords.inference.account import Account
+    from earthwords.inference.feature_job import FeatureJob
+    from earthwords.inference.upsampler import Upsampler, chosen_method
+
     chosen = chosen_method(row, method or _own_method(row, model, upsampler_weights, talk))
-    check_batch(batch_size)
     Account(on_error=on_error)
     network = reach(offline, allow_remote_parts)
-    count, options, size = _count(components), creation_options(co), parse_memory(memory)
     cog_options("float32", given=options)
     read = inputs_of(
         [str(src)], row=row, pca=pca, preset=preset, model=model, upsampler_weights=upsampler_weights, mask=mask
@@ -133,6 +134,21 @@ def upsample(
             stop=steps.stop,
         )
         return _run(job, steps, talk, loading_s=time.perf_counter() - began, strict=strict)
+
+
+def _check(
+    src: Any, dst: Path, pca: Path | None, batch: int | None, memory: str, *, components: bool, overwrite: bool
+) -> int:
+    """Say what is wrong before anything heavy is loaded; gives the memory, bytes."""
+    from earthwords.geo.destinations import plan_features
+    from earthwords.inference.limits import check_batch, parse_memory
+
+    check_raster(str(check_named(src, what="A raster", instead=ARRAYS)))
+    check_batch(batch)
+    plan_features(dst, components=components, overwrite=overwrite)
+    if pca is not None:
+        check_file(pca, what="the components of another run (.pca.safetensors)")
+    return parse_memory(memory)
 
 
 @dataclass(kw_only=True)

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from earthwords.data.engine.pictures import opened
 from earthwords.data.segmentation.spec import IGNORED, Encoding
 from earthwords.errors import SourceError
 
@@ -38,6 +37,8 @@ def read_values(path: Path, encoding: Encoding) -> NDArray[Any]:
     Raises:
         SourceError: missing, damaged, or of bands that cannot be labels.
     """
+    from earthwords.data.engine.pictures import opened  # a set is found without GDAL
+
     with opened(str(path)) as image:
         if encoding.at_least is not None:
             return np.asarray(image if image.mode in ("I", "I;16", "I;16B") else image.convert("L"))

@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from earthwords.data.engine.pictures import SUFFIXES
-from earthwords.data.segmentation.check import Task, look
 from earthwords.data.segmentation.layout import Found, natural
 from earthwords.data.segmentation.loader import SegmentationSet
 from earthwords.data.segmentation.spec import DatasetSpec, Layout, all_specs, indexed
 from earthwords.errors import SourceError, UsageError, did_you_mean
+from earthwords.paths import IMAGES, check_folder
 from earthwords.text.vocabulary import read_class_file
 
 GROUP = "own"
@@ -39,7 +38,7 @@ def own_set(folder: Path, classes: Path, *, split: str | None = None) -> Segment
     if len(vocabulary) > 255:
         raise UsageError(f"{classes} has {len(vocabulary)} classes; masks tell at most 255 apart.")
     places = _places(folder, split)
-    images, masks = _by_name(places[0], SUFFIXES), _by_name(places[1], MASKS)
+    images, masks = _by_name(places[0], IMAGES), _by_name(places[1], MASKS)
     _check_partners(images, masks)
     names = sorted(images, key=natural)
     layout = Layout(
@@ -60,6 +59,8 @@ def check_own(found: SegmentationSet, bar: Bar) -> None:
     Raises:
         SourceError: the first one that is wrong.
     """
+    from earthwords.data.segmentation.check import Task, look  # it reads rasters
+
     with bar("checking masks", len(found)) as tick:
         for pair in found.pairs:
             seen = look(Task(found=pair, encoding=found.layout.encoding, entry=None), len(found.spec.classes))
@@ -74,8 +75,7 @@ def check_own(found: SegmentationSet, bar: Bar) -> None:
 
 def _places(folder: Path, split: str | None) -> tuple[Path, Path]:
     """The folder of images and the folder of masks."""
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder; name one with the folders images and masks.")
+    check_folder(folder, what="images and masks")
     for image, mask in PAIRS:
         if (folder / image).is_dir() and (folder / mask).is_dir():
             return _of_split(folder / image, folder / mask, split)
@@ -92,7 +92,7 @@ def _of_split(images: Path, masks: Path, split: str | None) -> tuple[Path, Path]
             known = did_you_mean(split, splits) if splits else "They hold no folders; leave --split away."
             raise UsageError(f"{images} and {masks.name} have no split {split!r}. {known}")
         return images / split, masks / split
-    if not splits or any(path.is_file() and path.suffix.lower() in SUFFIXES for path in images.iterdir()):
+    if not splits or any(path.is_file() and path.suffix.lower() in IMAGES for path in images.iterdir()):
         return images, masks
     if len(splits) > 1:
         raise UsageError(f"{images} has the splits {', '.join(splits)}; name the one to measure by --split.")
@@ -109,7 +109,8 @@ def _by_name(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
             raise SourceError(f"{found[path.stem]} and {path.name} have the same name; keep one of them.")
         found[path.stem] = path
     if not found:
-        raise UsageError(f"{folder} holds no file that ends in {', '.join(suffixes)}.")
+        kinds = "image" if suffixes is IMAGES else f"mask ({', '.join(suffixes)})"
+        raise UsageError(f"{folder} holds no {kinds}.")
     return found
 
 

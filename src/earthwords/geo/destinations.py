@@ -1,0 +1,144 @@
+"""What a DST means: which files a command writes, and whether it may. Loads nothing heavy, so that it is told first."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from earthwords.errors import OutputError, UsageError
+from earthwords.geo.inputs import Inputs
+from earthwords.geo.output_sets import half_set
+from earthwords.geo.outputs import check_name
+
+RASTERS = (".tif", ".tiff")
+VECTORS = (".gpkg", ".geojson", ".fgb", ".parquet")
+PICTURES = (".png",)
+RESULTS = (*VECTORS, ".csv", *PICTURES)
+
+PCA = ".pca.safetensors"
+MAP_FILES = {
+    "labels": "labels.tif",
+    "style": "labels.qml",
+    "polygons": "polygons.gpkg",
+    "polygons_style": "polygons.qml",
+    "preview": "preview.png",
+    "report": "report.json",
+}
+"""What a folder gets of a map."""
+FEATURE_FILES = {
+    "features": "features.tif",
+    "components": f"features{PCA}",
+    "preview": "preview.png",
+    "report": "report.json",
+}
+"""What a folder gets of features."""
+RESULT_FILES = {"places": "results.gpkg", "table": "results.csv", "sheet": "sheet.png", "report": "report.json"}
+"""What a folder gets of a search."""
+
+_URL = re.compile(r"[A-Za-z][\w+.-]+:/")
+
+
+def plan_outputs(
+    dst: Path, *, probabilities: bool, overwrite: bool, inputs: Inputs | None = None, folder: bool = False
+) -> dict[str, Path]:
+    """Kind of output of a map to path; the suffix of `dst` decides, a folder or no suffix gets the `MAP_FILES`.
+
+    Args:
+        inputs: what the command reads.
+        folder: `dst` is a folder whatever its name.
+
+    Raises:
+        UsageError: unknown suffix, a URL, a file that the command reads, or one is there and may not be
+            overwritten.
+        OutputError: a file cannot be put there.
+    """
+    kinds = {kind: dst / name for kind, name in MAP_FILES.items()} if folder else _of_map(dst)
+    if probabilities:
+        bundle = "report" in kinds
+        kinds["probabilities"] = dst / "probabilities.tif" if bundle else dst.with_name(f"{dst.stem}_probabilities.tif")
+    return checked(kinds, dst, overwrite=overwrite, inputs=inputs)
+
+
+def plan_features(dst: Path, *, components: bool, overwrite: bool, inputs: Inputs | None = None) -> dict[str, Path]:
+    """Kind of output of features to path; the suffix of `dst` decides, a folder or no suffix gets the `FEATURE_FILES`.
+
+    Args:
+        components: the raster holds components, which are written beside it.
+        inputs: what the command reads.
+
+    Raises:
+        UsageError, OutputError: as `plan_outputs`.
+    """
+    suffix = dst.suffix.lower()
+    if os.path.isdir(dst) or not suffix:
+        kinds = {kind: dst / name for kind, name in FEATURE_FILES.items()}
+    elif suffix in RASTERS:
+        kinds = {"features": dst, "components": dst.with_suffix(PCA)}
+    elif suffix in PICTURES:
+        kinds = {"preview": dst}
+    else:
+        raise unknown_suffix(dst, (".tif", *PICTURES))
+    if not components:
+        kinds.pop("components", None)
+    return checked(kinds, dst, overwrite=overwrite, inputs=inputs)
+
+
+def plan_results(dst: Path, *, overwrite: bool, inputs: Inputs | None = None) -> dict[str, Path]:
+    """Kind of output of a search to path; the suffix of `dst` decides, a folder or no suffix gets the `RESULT_FILES`.
+
+    Raises:
+        UsageError, OutputError: as `plan_outputs`.
+    """
+    suffix = dst.suffix.lower()
+    if os.path.isdir(dst) or not suffix:
+        kinds = {kind: dst / name for kind, name in RESULT_FILES.items()}
+    elif suffix in RESULTS:
+        kinds = {"places" if suffix in VECTORS else "table" if suffix == ".csv" else "sheet": dst}
+    else:
+        raise unknown_suffix(dst, RESULTS)
+    return checked(kinds, dst, overwrite=overwrite, inputs=inputs)
+
+
+def checked(kinds: dict[str, Path], dst: Path, *, overwrite: bool, inputs: Inputs | None = None) -> dict[str, Path]:
+    """The same outputs of `dst`, if they can be written; see `plan_outputs`.
+
+    Those of a run that died while they moved may be there, see `output_sets`.
+    """
+    if _URL.match(str(dst)) or str(dst).startswith("/vsi"):
+        raise UsageError(f"{dst} is not a local path; write to a local file and upload that.")
+    for path in kinds.values():
+        check_name(path)
+    if inputs is not None:
+        inputs.check(kinds.values())
+    half = half_set(kinds.values())
+    there = next((path for path in kinds.values() if os.path.lexists(path) and not half.owns(path)), None)
+    if there is not None and not overwrite:
+        raise UsageError(f"{there} exists; pass --overwrite (overwrite=True) to replace it.")
+    _check_place(next(iter(kinds.values())).parent)
+    return kinds
+
+
+def unknown_suffix(dst: Path, known: Iterable[str]) -> UsageError:
+    """The error for a file that nothing is written to."""
+    return UsageError(f"Cannot write {dst.name}: the suffix must be one of {', '.join(known)}, or none for a folder.")
+
+
+def _of_map(dst: Path) -> dict[str, Path]:
+    suffix = dst.suffix.lower()
+    if os.path.isdir(dst) or not suffix:
+        return {kind: dst / name for kind, name in MAP_FILES.items()}
+    for kind, suffixes in (("labels", RASTERS), ("polygons", VECTORS), ("preview", PICTURES)):
+        if suffix in suffixes:
+            return {kind: dst}
+    raise unknown_suffix(dst, (".tif", *VECTORS, *PICTURES))
+
+
+def _check_place(folder: Path) -> None:
+    """Fail now rather than after the work; nothing is made yet."""
+    there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if not there.is_dir():
+        raise OutputError(f"Cannot make the folder {folder}: {there} is a file; choose another place.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OutputError(f"The folder {there} is not writable; choose another one.")

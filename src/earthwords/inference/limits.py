@@ -1,0 +1,49 @@
+"""What numbers may be. Loads nothing heavy, so that a wrong one is told before anything is done."""
+
+from __future__ import annotations
+
+import re
+
+from earthwords.errors import UsageError
+
+_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+
+
+def check_numbers(*, threshold: float, batch: int | None) -> None:
+    """Refuse impossible numbers, before anything is downloaded.
+
+    Raises:
+        UsageError: no probability, or an empty batch.
+    """
+    if not 0 <= threshold <= 1:
+        raise UsageError(f"The threshold is a probability between 0 and 1, got {threshold:g}.")
+    check_batch(batch)
+
+
+def check_batch(batch: int | None) -> None:
+    """Refuse an empty batch, before anything is downloaded.
+
+    Raises:
+        UsageError: it is empty.
+    """
+    if batch is not None and batch < 1:
+        raise UsageError(f"At least one window must be encoded at once, got a batch of {batch}.")
+
+
+def check_threshold(threshold: float, *, name: str = "threshold") -> None:
+    """Raises `UsageError` for a threshold that no pixel, or every pixel, exceeds."""
+    if not 0 <= threshold < 1:
+        raise UsageError(f"The {name} is a probability of 0 or more and below 1, got {threshold:g}.")
+
+
+def parse_memory(text: str) -> int:
+    """Bytes of `2GiB`, `1500MB`, `2G`; units are powers of 1024.
+
+    Raises:
+        UsageError: anything else, or nothing.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
+    size = int(float(match[1]) * (1 << _UNITS[match[2].upper()])) if match else 0
+    if size < 1:
+        raise UsageError(f"The memory is a size such as 2GiB or 1500MB, not {text!r}.")
+    return size

@@ -1,0 +1,174 @@
+"""What is wrong with a command line is told before anything heavy is loaded, by every verb."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from earthwords.cli.commands import COMMANDS
+from tests.conftest import write_raster
+
+HEAVY = ("torch", "transformers", "numba", "pandas", "geopandas", "rasterio", "scipy")
+"""None of these is needed to see it."""
+
+SCENE = "ortho.tif"
+MISTAKES: list[tuple[str, int, str]] = [
+    ("segment nofile.tif out -t tree", 1, "nofile.tif does not exist"),
+    ("segment empty out -t tree", 2, "No raster was found for empty"),
+    ("segment no*.tif out -t tree", 2, "No raster was found for no*.tif"),
+    ("segment @nolist.txt out -t tree", 2, "Cannot read the list nolist.txt"),
+    ("segment ortho.tif", 2, "DST is missing"),
+    ("segment ortho.tif there.tif -t tree", 2, "there.tif exists; pass --overwrite"),
+    ("segment ortho.tif out.docx -t tree", 2, "the suffix must be one of"),
+    ("segment ortho.tif https://a.b/c.tif -t tree", 2, "is not a local path"),
+    ("segment ortho.tif there.tif/out -t tree", 1, "there.tif is a file"),
+    ("segment ortho.tif out", 2, "No words to look for"),
+    ("segment ortho.tif out --classes no.txt", 2, "no.txt"),
+    ("segment ortho.tif out -t tree --preset segearth", 2, "Did you mean 'segearth-ov'?"),
+    ("segment ortho.tif out -t tree --preset no.toml", 2, "Cannot read the preset no.toml"),
+    ("segment ortho.tif out -t tree --preset odd.toml", 2, "Unknown attention 'gam'"),
+    ("segment ortho.tif out -t tree --model openai-vit-b16", 2, "Did you mean 'openai-vit-b-16'?"),
+    ("segment ortho.tif out -t tree --model ./no.pt", 1, "No checkpoint at ./no.pt"),
+    ("segment ortho.tif out -t tree --attention gam", 2, "--attention"),
+    ("segment ortho.tif out -t tree --upsampler jbuu", 2, "--upsampler"),
+    ("segment ortho.tif out -t tree --upsampler-weights ./no.pt", 1, "No checkpoint at ./no.pt"),
+    ("segment ortho.tif out -t tree --templates openai_80", 2, "Did you mean 'openai80'?"),
+    ("segment ortho.tif out -t tree --memory lots", 2, "The memory is a size"),
+    ("segment ortho.tif out -t tree --workers 0", 2, "At least one worker"),
+    ("segment ortho.tif out -t tree --threshold 2", 2, "between 0 and 1, got 2"),
+    ("segment ortho.tif out -t tree --co COMPRESS", 2, "is not KEY=VAL"),
+    ("refer nofile.tif out -t tree", 1, "nofile.tif does not exist"),
+    ("refer ortho.tif there.tif -t tree", 2, "there.tif exists"),
+    ("refer ortho.tif out.docx -t tree", 2, "the suffix must be one of"),
+    ("refer ortho.tif out", 2, "Say what to point at by -t"),
+    ("refer ortho.tif out --sentences no.txt", 2, "no.txt"),
+    ("refer ortho.tif out -t tree --preset refseg-tinny", 2, "refseg-tiny"),
+    ("refer ortho.tif out -t tree --model ./no", 1, "./no"),
+    ("upsample nofile.tif out", 1, "nofile.tif does not exist"),
+    ("upsample ortho.tif there.tif", 2, "there.tif exists"),
+    ("upsample ortho.tif out.gpkg", 2, "the suffix must be one of"),
+    ("upsample ortho.tif out --preset tinny", 2, "Did you mean 'tiny'?"),
+    ("upsample ortho.tif out --model tinny", 2, "Did you mean 'tiny'?"),
+    ("upsample ortho.tif out --components -1", 2, "a number, or all"),
+    ("upsample ortho.tif out --pca no.safetensors", 1, "no.safetensors"),
+    ("classify nofile.png -t tree", 1, "nofile.png does not exist"),
+    ("classify -t tree", 2, "Name at least one image"),
+    ("classify photo.png", 2, "No words to look for"),
+    ("classify photo.png there.csv -t tree", 2, "there.csv exists"),
+    ("classify photo.png -t tree -o a.cvs", 2, "Unknown kind of table"),
+    ("classify photo.png -t tree --model tinny", 2, "Did you mean 'tiny'?"),
+    ("classify photo.png -t tree --templates aeriel", 2, "Did you mean 'aerial'?"),
+    ("index nofile.tif new.index", 1, "nofile.tif does not exist"),
+    ("index ortho.tif", 2, "earthwords index ARCHIVE... INDEX"),
+    ("index ortho.tif there.tif", 2, "there.tif"),
+    ("index ortho.tif new.index --preset tinny", 2, "Did you mean 'tiny'?"),
+    ("index ortho.tif new.index --model tinny", 2, "Did you mean 'tiny'?"),
+    ("search noindex trees", 2, "noindex"),
+    ("search empty trees", 2, "empty"),
+    ("search noindex trees there.csv", 2, "there.csv exists"),
+    ("search noindex trees out.docx", 2, "out.docx"),
+    ("search noindex", 2, "Say what to search for"),
+    ("evaluate scenes knn --data nowhere -o out", 2, "There is no folder nowhere"),
+    ("evaluate scenes knm --data empty -o out", 2, "Did you mean 'knn'?"),
+    ("evaluate scenes knn --embeddings no.npz -o out", 2, "no.npz"),
+    ("evaluate scenes knn --data empty -o out", 2, "holds no data set"),
+    ("evaluate segmentation loveda --data nowhere -o out", 2, "There is no folder nowhere"),
+    ("evaluate segmentation lovedda --data empty -o out", 2, "Did you mean 'loveda'?"),
+    ("evaluate segmentation loveda -o out", 2, "--data ROOT"),
+    ("evaluate segmentation empty --classes words.txt -o out", 2, "images and masks"),
+    ("evaluate segmentation loveda --data empty -o out --preset tinny", 2, "Did you mean 'tiny'?"),
+    ("evaluate segmentation loveda --data empty -o out --workers 0", 2, "--workers must be at least 1"),
+    ("evaluate referring -o out", 2, "Name the lists"),
+    ("evaluate referring no.jsonl -o out", 1, "no.jsonl"),
+    ("pairs nofile pairs.jsonl", 1, "nofile does not exist"),
+    ("pairs empty", 2, "earthwords pairs SRC... DST"),
+    ("pairs empty there.jsonl", 2, "there.jsonl exists"),
+    ("pairs empty pairs.jsonl --min-visible 2", 2, "--min-visible is a share"),
+    ("expressions nofile out.jsonl", 1, "nofile does not exist"),
+    ("expressions empty there.jsonl", 2, "there.jsonl exists"),
+    ("expressions empty out.jsonl --negatives 2", 2, "--negatives is a share"),
+    ("data list lovedda", 2, "Did you mean 'loveda'?"),
+    ("data prepare lovedda empty out", 2, "Did you mean 'loveda'?"),
+    ("data prepare loveda nowhere out", 2, "nowhere is not a folder"),
+    ("data check loveda nowhere", 2, "nowhere is not a folder"),
+    ("train clip no.jsonl out", 1, "no.jsonl"),
+    ("train clip list.jsonl out --model tinny", 2, "Did you mean 'tiny'?"),
+    ("train clip list.jsonl out --architecture tinny", 2, "tinny"),
+    ("train clip list.jsonl out --steps 0", 2, "--steps must be above 0"),
+    ("train refer no.jsonl out", 1, "no.jsonl"),
+    ("train refer list.jsonl out --preset tinny", 2, "tinny"),
+    ("train refer list.jsonl out --lr 0", 2, "--lr must be above 0"),
+    ("train upsampler nofile.tif out", 1, "nofile.tif does not exist"),
+    ("train upsampler empty out", 2, "No raster was found for empty"),
+    ("train upsampler ortho.tif out --backbone tinny", 2, "Did you mean 'tiny'?"),
+    ("train upsampler ortho.tif out --steps 0", 2, "--steps must be above 0"),
+    ("models pull tinny", 2, "Did you mean 'tiny'?"),
+    ("models show tinny", 2, "Did you mean 'tiny'?"),
+    ("demo there", 2, "there/labels.tif exists"),
+    ("demo new --preset tinny", 2, "Did you mean 'tiny'?"),
+    ("completion tcsh", 2, "Choose from"),
+]
+"""Command line, exit code, what is told."""
+
+DRIVER = """
+import contextlib, io, json, sys
+from earthwords.cli import main
+
+heavy, lines = json.loads(sys.argv[1])
+told = []
+for line in lines:
+    with contextlib.redirect_stderr(io.StringIO()) as err, contextlib.redirect_stdout(io.StringIO()):
+        code = main(line.split())
+    loaded = [name for name in heavy if name in sys.modules]
+    for name in loaded:
+        heavy.remove(name)  # of the command that loads it, not of those that follow
+    told.append([code, err.getvalue(), loaded])
+print(json.dumps(told))
+"""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one process says to all of them, and what it has loaded after each."""
+    folder = tmp_path_factory.mktemp("early")
+    rng = np.random.default_rng(1)
+    write_raster(folder / SCENE, rng.integers(1, 255, (3, 40, 60)).astype(np.uint8), photometric="RGB")
+    Image.fromarray(rng.integers(1, 255, (40, 60, 3)).astype(np.uint8)).save(folder / "photo.png")
+    for name in ("there.tif", "there.csv", "there.jsonl"):
+        (folder / name).write_text("mine")
+    (folder / "words.txt").write_text("road\nroof\n")
+    (folder / "odd.toml").write_text('base = "tiny"\nattention = "gam"\n')
+    (folder / "list.jsonl").write_text('{"image": "photo.png", "set": "a", "captions": ["a roof"]}\n')
+    (folder / "empty").mkdir()
+    (folder / "there").mkdir()
+    (folder / "there" / "labels.tif").write_text("mine")
+    before = {path.name for path in folder.rglob("*")}
+    lines = [line for line, _, _ in MISTAKES]
+    argv = [sys.executable, "-c", DRIVER, json.dumps([HEAVY, lines])]
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=folder, check=False)
+    assert done.returncode == 0, done.stderr
+    left = sorted({path.name for path in folder.rglob("*")} - before)
+    return {"left": left, **dict(zip(lines, json.loads(done.stdout), strict=True))}
+
+
+@pytest.mark.parametrize(("line", "code", "fragment"), MISTAKES)
+def test_a_mistake_is_told_at_once(told: dict[str, Any], line: str, code: int, fragment: str) -> None:
+    found, sentence, loaded = told[line]
+    assert (found, sentence.count("\n")) == (code, 1), sentence
+    assert sentence.startswith("earthwords: ") and fragment in sentence
+    assert loaded == [], f"{line} loads {loaded}"
+
+
+def test_nothing_is_left_behind(told: dict[str, Any]) -> None:
+    assert told["left"] == []
+
+
+def test_every_verb_is_here() -> None:
+    verbs = {row.name for row in COMMANDS} - {"doctor"}
+    assert {name for name in verbs if any(line.startswith(f"{name} ") for line, _, _ in MISTAKES)} == verbs
