@@ -318,6 +318,51 @@ def test_scenes_share_a_few_readers(
         scenes[0].read(Window(row=0, col=0, height=5, width=5))
 
 
+def test_a_reader_that_opens_no_more_never_reads_another_scene(
+    make_raster: Make, rng: np.random.Generator, server: FileServer, monkeypatch: pytest.MonkeyPatch, fresh: None
+) -> None:
+    """Readers number their scenes: of a new one the same number may be another scene."""
+    monkeypatch.setattr(remote, "MOST", 1)
+    data = distinct(rng, "uint8", SHAPE)
+    gone, kept = make_raster(distinct(rng, "uint8", SHAPE), name="gone.tif"), make_raster(data, name="kept.tif")
+    with open_scene(f"{server.url}/{gone.name}") as lost, open_scene(f"{server.url}/{kept.name}") as other:
+        os.kill(children()[0], signal.SIGKILL)
+        gone.unlink()
+        for _ in range(2):
+            with pytest.raises(SourceError, match="Cannot open"):
+                lost.read_native(whole(lost))
+            np.testing.assert_array_equal(other.read_native(whole(other)).data, data)
+
+
+@pytest.mark.parametrize(
+    "program", ["raise SystemExit(3)", "print('no answer', flush=True); import time; time.sleep(600)"]
+)
+def test_a_reader_without_an_answer_is_told(
+    server: FileServer, monkeypatch: pytest.MonkeyPatch, fresh: None, program: str
+) -> None:
+    monkeypatch.setattr(remote, "_PROGRAM", program)
+    with pytest.raises(SourceError, match="ended without an answer"):
+        open_scene(f"{server.url}/scene.tif")
+    assert not children()
+
+
+def test_a_reader_imports_nothing_of_the_current_folder(
+    make_raster: Make,
+    rng: np.random.Generator,
+    server: FileServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fresh: None,
+) -> None:
+    make_raster(distinct(rng, "uint8", SHAPE))
+    for name in ("numpy", "rasterio", "pickle"):
+        (tmp_path / f"{name}.py").write_text(f"open('ran-{name}', 'w'); raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    with open_scene(f"{server.url}/scene.tif") as scene:
+        assert scene.read(whole(scene)).valid.all()
+    assert not list(tmp_path.glob("ran-*"))
+
+
 ORPHAN = """
 import os, sys, time
 from earthwords.geo import remote

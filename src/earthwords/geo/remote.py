@@ -13,7 +13,6 @@ import os
 import pickle
 import queue
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -38,6 +37,13 @@ _NO_ANSWER = re.compile(r"HTTP response code on (\S+): (0|5\d\d)$")
 
 MOST = 4
 """Children at once."""
+
+_PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this
+from earthwords.geo.remote import serve
+serve()
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,31 +136,37 @@ class RemotePixels:
             self._child.release(self._number)
 
     def _open(self) -> Facts:
-        self._child = _hire()
+        """Have it opened by a child; until that has worked, this stays with the child and the number it had."""
+        child = _hire()
         try:
-            self._number, facts = self._child.call("open", None, (self.source, self.how, self.settings))
-        except BaseException:
-            self._child.release(None)
+            number, facts = child.call("open", None, (self.source, self.how, self.settings))
+        except BaseException as error:
+            child.release(None)
+            if isinstance(error, _DiedError):
+                raise self._no_answer(error) from error
             raise
+        self._child, self._number = child, number
         return facts
 
     def _ask(self, what: str, *arguments: Any) -> Any:
         """The child's answer; a child that has died is replaced once."""
         if self.closed:
             raise SourceError(f"{public(self.source)} was closed; open it again with open_scene.")
-        with suppress(_Died):
+        with suppress(_DiedError):
             return self._child.call(what, self._number, arguments)
         self.facts = self._open()
         try:
             return self._child.call(what, self._number, arguments)
-        except _Died as died:
-            raise SourceError(
-                f"The process that reads {public(self.source)} ended without an answer ({died}); the source may be "
-                "damaged."
-            ) from died
+        except _DiedError as died:
+            raise self._no_answer(died) from died
+
+    def _no_answer(self, died: _DiedError) -> SourceError:
+        return SourceError(
+            f"The process that reads {public(self.source)} ended without an answer ({died}); the source may be damaged."
+        )
 
 
-class _Died(Exception):
+class _DiedError(Exception):
     """A child has ended without an answer."""
 
 
@@ -162,9 +174,10 @@ class _Child:
     """A process that reads; its answers come one by one."""
 
     def __init__(self) -> None:
-        paths = os.pathsep.join(path for path in sys.path if path)
+        paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "from earthwords.geo.remote import serve; serve()"],
+            # -P: a file `numpy.py` in the current folder is nobody's numpy
+            [sys.executable, "-P", "-c", _PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": paths},
@@ -184,10 +197,10 @@ class _Child:
         """
         with self._lock:
             if not self.alive:
-                raise _Died("it had ended before")
+                raise _DiedError("it had ended before")
             try:
                 return self._call((what, number, arguments))
-            except (Exception, BaseException) as error:
+            except BaseException as error:
                 if not isinstance(error, EarthwordsError):
                     self.end()
                 raise
@@ -198,7 +211,7 @@ class _Child:
             pickle.dump(request, self._process.stdin, protocol=5)
             self._process.stdin.flush()
         except OSError as error:
-            raise _Died(brief(error)) from error
+            raise _DiedError(brief(error)) from error
         while True:
             try:
                 good, answer = self._answers.get(timeout=interrupt.POLL_S)
@@ -211,15 +224,18 @@ class _Child:
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
-        try:
-            while True:
-                self._answers.put(pickle.load(self._process.stdout))
-        except Exception:  # the end of the pipe, or of an answer
-            self._answers.put((False, _Died(f"exit code {self._process.wait()}")))
+        with self._process.stdout as answers:
+            try:
+                while True:
+                    self._answers.put(pickle.load(answers))
+            except Exception as error:  # the end of the pipe, or an answer that nobody understands
+                if not isinstance(error, EOFError):
+                    self._process.kill()  # it would be waited for without end
+                self._answers.put((False, _DiedError(f"exit code {self._process.wait()}")))
 
     def release(self, number: int | None) -> None:
         """One scene less."""
-        with suppress(_Died, EarthwordsError):
+        with suppress(_DiedError, EarthwordsError):
             if number is not None:
                 self.call("close", number, ())
         _dismiss(self)
@@ -229,6 +245,9 @@ class _Child:
         self.alive = False
         self._process.kill()
         self._process.wait()
+        with suppress(OSError):  # of what was on its way
+            if self._process.stdin is not None:
+                self._process.stdin.close()
 
 
 _children: list[_Child] = []
@@ -268,7 +287,6 @@ if hasattr(os, "register_at_fork"):
 
 def serve() -> None:
     """What a child does: read what it is asked for, until its parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever libraries print is no answer
     requests: queue.Queue[Any] = queue.Queue()
