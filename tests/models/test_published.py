@@ -291,12 +291,17 @@ def read_sentences(model: RefSeg) -> None:
     assert found.sum(dim=1).tolist() == [len(said[2]) - 1, 63] and not found[0, len(said[2]) - 1 :].any()
 
 
-def test_offline_without_a_cache_asks_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_offline_without_a_cache_asks_nobody(how: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    if how == "environment":
+        monkeypatch.setenv("EARTHWORDS_OFFLINE", "1")
     with no_sockets(monkeypatch):
         for name in (*FOLDERS, *FILES, *ZIPPED, *UPSAMPLERS, *filter(None, BASES)):
             with pytest.raises(WeightsError, match="without --offline"):
-                fetch(find(name), offline=True)
+                fetch(find(name), offline=how == "option")
+        with pytest.raises(WeightsError, match="without --offline"):
+            fetch_tokenizer(find("google/siglip-so400m-patch14-384"), offline=how == "option")
 
 
 def test_a_cache_without_the_weights_or_the_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

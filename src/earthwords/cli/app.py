@@ -19,7 +19,7 @@ from earthwords.cli.commands import COMMANDS, FIRST, GROUPS, PANELS, examples_of
 from earthwords.cli.mistakes import sentence
 from earthwords.cli.streams import Stream, standard_streams
 from earthwords.errors import EarthwordsError, brief, is_out_of_memory, printable
-from earthwords.geo.network import offline_environment
+from earthwords.geo.network import is_offline, offline_environment
 from earthwords.plaintext import json_text
 from earthwords.tasks import _options as opt
 from earthwords.tasks.models import models as list_models
@@ -143,8 +143,8 @@ def _terminable() -> Iterator[None]:
 
 @contextmanager
 def _offline(argv: list[str]) -> Iterator[None]:
-    """With `--offline` no library in this process or its children opens a connection, whatever a verb forgets."""
-    if not any(word.partition("=")[0] == "--offline" for word in argv):
+    """Offline no library in this process or its children opens a connection, whatever a verb forgets."""
+    if not is_offline() and not any(word.partition("=")[0] == "--offline" for word in argv):
         yield
         return
     changes = offline_environment()

@@ -44,6 +44,11 @@ def offline_environment() -> dict[str, str | None]:
     return {"EARTHWORDS_OFFLINE": "1", "PROJ_NETWORK": "OFF", **OFF, **nobody}
 
 
+def is_offline() -> bool:
+    """Whether the environment says EARTHWORDS_OFFLINE=1, which is `--offline` for every run."""
+    return os.environ.get("EARTHWORDS_OFFLINE", "") not in ("", "0")
+
+
 class Network(Enum):
     """What may be read over a network."""
 
@@ -63,8 +68,7 @@ class Network(Enum):
         """
         if offline and allow_remote_parts:
             raise UsageError("--offline forbids what --allow-remote-parts allows; leave one of them away.")
-        offline = offline or os.environ.get("EARTHWORDS_OFFLINE", "") not in ("", "0")
-        return cls.NONE if offline else cls.PARTS if allow_remote_parts else cls.NAMED
+        return cls.NONE if offline or is_offline() else cls.PARTS if allow_remote_parts else cls.NAMED
 
     def as_options(self) -> dict[str, Any]:
         """The options of `open_scene`."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from earthwords.errors import WeightsError, brief
 from earthwords.files import read_json
+from earthwords.geo.network import is_offline
 from earthwords.models.download import Report, download, sha256_of, timeout_s
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def fetch(spec: WeightSpec, *, offline: bool = False, report: Report = lambda do
         return Path(str(files("earthwords").joinpath("assets", str(spec.file))))
     if Path(spec.source).exists():
         return Path(spec.source)
+    offline = offline or is_offline()
     if spec.source.startswith(("http://", "https://", "file://")):
         return _from_url(spec, offline=offline, report=report)
     return _from_hub(spec, offline=offline)
@@ -57,7 +59,7 @@ def fetch_tokenizer(spec: WeightSpec, *, offline: bool = False) -> Path:
     """
     if Path(spec.source).exists():
         return Path(spec.source)
-    return _snapshot(spec, TOKENIZERS, offline=offline)
+    return _snapshot(spec, TOKENIZERS, offline=offline or is_offline())
 
 
 def _from_hub(spec: WeightSpec, *, offline: bool) -> Path:
