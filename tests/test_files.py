@@ -114,7 +114,7 @@ def test_a_file_of_settings_has_a_size(tmp_path: Path) -> None:
     with (tmp_path / "big.json").open("wb") as file:
         file.truncate(2**40)  # takes no room on the disk
     began = time.process_time()
-    with pytest.raises(ValueError, match=r"it has 1,099,511,627,776 bytes, far more than the 67,108,864"):
+    with pytest.raises(ValueError, match="it has more than 64 MiB"):
         read_json(tmp_path / "big.json")
     with pytest.raises(EarthwordsError, match="more than 64 MiB"):
         read_class_file(tmp_path / "big.json")
@@ -126,7 +126,7 @@ def test_a_file_of_settings_has_a_size(tmp_path: Path) -> None:
 def test_sizes_are_exact(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"12345")
     assert read_bytes(tmp_path / "x", most=5) == b"12345"
-    with pytest.raises(ValueError, match="it has 5 bytes"):
+    with pytest.raises(ValueError, match="it has more than 4 bytes"):
         read_bytes(tmp_path / "x", most=4)
 
 

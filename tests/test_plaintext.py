@@ -31,7 +31,7 @@ def test_text_is_utf8_or_says_what_it_is(tmp_path: Path, data: bytes, text: str)
     [
         (b"road\nwater\ncaf\xe9\n", "line 3 is not UTF-8 text"),
         (b"II*\0\x08", "it is not a text file"),
-        (b"x" * 2000, "it has more than"),
+        (b"x" * 2000, "it has more than 1,000 bytes"),
     ],
 )
 def test_what_is_no_text(tmp_path: Path, data: bytes, why: str, monkeypatch: pytest.MonkeyPatch) -> None:

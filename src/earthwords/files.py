@@ -73,7 +73,8 @@ def read_bytes(path: str | Path, *, most: int | None = None) -> bytes:
         size = os.fstat(file.fileno()).st_size
         data = b"" if most is not None and size > most else file.read(-1 if most is None else most + 1)
         if most is not None and max(size, len(data)) > most:
-            raise ValueError(f"it has {size:,} bytes, far more than the {most:,} that such a file may have")
+            limit = f"{most:,} bytes" if most < 2**20 else f"{most >> 20:,} MiB"
+            raise ValueError(f"it has more than {limit}, which no such file has")
         return data
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import codecs
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 
-from earthwords.paths import trouble
+from earthwords.files import read_bytes
 
 MOST_BYTES = 2**26
 """No list of words or files is larger; a raster given by mistake is."""
@@ -33,7 +32,7 @@ def read_text(path: str | Path, *, most: int | None = MOST_BYTES) -> str:
     Raises:
         Unreadable: there is no regular file, it is too large, or no such text.
     """
-    data = read_bytes(path, most=most)
+    data = _read(path, most)
     try:
         return _decoded(data)
     except UnicodeDecodeError as error:
@@ -47,7 +46,7 @@ def read_names(path: str | Path) -> list[str]:
     Raises:
         Unreadable: as `read_text`.
     """
-    data = read_bytes(path)
+    data = _read(path)
     try:
         text = _decoded(data)
     except UnicodeDecodeError:
@@ -55,21 +54,14 @@ def read_names(path: str | Path) -> list[str]:
     return [line.strip(" \t\r") for line in text.split("\n")]
 
 
-def read_bytes(path: str | Path, *, most: int | None = MOST_BYTES) -> bytes:
-    """The bytes of a regular file that looks like text.
-
-    Raises:
-        Unreadable: as `read_text`.
-    """
-    why = trouble(path)
-    if why is not None:
-        raise Unreadable(f"it {why}")
+def _read(path: str | Path, most: int | None = MOST_BYTES) -> bytes:
+    """The bytes of a regular file that looks like text."""
     try:
-        if most is not None and os.path.getsize(path) > most:
-            raise Unreadable(f"it has more than {most // 2**20} MiB, which no such list has")
-        data = Path(path).read_bytes()
+        data = read_bytes(path, most=most)
     except OSError as error:
         raise Unreadable((error.strerror or str(error)).lower()) from error
+    except ValueError as error:
+        raise Unreadable(str(error)) from error
     if b"\0" in data and not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise Unreadable("it is not a text file")
     return data
