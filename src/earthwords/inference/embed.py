@@ -197,12 +197,9 @@ def _colour_cautions(source: str | Path, looks: Looks) -> tuple[Caution, ...]:
 
 def _plain(source: str | Path) -> Image.Image | None:
     """A picture of three bands of bytes without transparency; None: it must be opened as a scene."""
-    if is_remote(str(source)) or Path(source).suffix.lower() not in _PICTURES or not Path(source).is_file():
-        return None
-    if trouble(source) is not None:
-        return None  # which `open_scene` tells
+    if is_remote(str(source)) or Path(source).suffix.lower() not in _PICTURES or trouble(source) is not None:
+        return None  # what is wrong, `open_scene` tells
     try:
-        check_file(source)
         with Image.open(source) as image:
             if image.mode not in ("RGB", "L", "P") or "transparency" in image.info:
                 return None
