@@ -56,9 +56,9 @@ def test_known_words_at_a_known_resolution_are_mapped_without_a_caution(map_word
 @pytest.mark.parametrize(
     ("words", "fragments"),
     [
-        (["zxqv blorp"], ["'zxqv blorp' is not among the words that tiny learned", "near ones that it knows"]),
+        (["zxqv blorp"], ["'zxqv blorp' is not among the words that tiny learned", "it knows, for example"]),
         (["solar panel"], ["'solar panel' was learned by tiny from rendered scenes only", "roof, building"]),
-        (["bilding"], ["'bilding' is not among the words", "that it knows: building"]),
+        (["bilding"], ["'bilding' is not among the words", "it knows, for example: building"]),
         (["дом"], ["'дом' is not among the words that tiny learned"]),
     ],
 )

@@ -52,7 +52,7 @@ class Lexicon(Protocol):
         """What is wrong with a word or a sentence: the end of a sentence that begins with it; None: nothing known."""
 
     def near(self, text: str) -> tuple[str, ...]:
-        """Words that the model knows, near in meaning or spelling, the best first."""
+        """Words that the model knows, near in meaning or spelling, the best first; if there is none, usual ones."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ class KnownWords:
     def near(self, text: str) -> tuple[str, ...]:
         """See `Lexicon`."""
         meant = (*glossary.related(text), *glossary.broader(text))
-        spelled = [close for word in named(text) for close in difflib.get_close_matches(word, self._common, 1, 0.8)]
-        offered = dict.fromkeys(word for word in (*spelled, *meant, *self._usual) if self._is_real(word))
-        return tuple(word for word in offered if word != text.lower())[:OFFERED]
+        spelled = [close for word in named(text) for close in difflib.get_close_matches(word, self._common, 1, 0.85)]
+        offered = dict.fromkeys(word for word in (*spelled, *meant) if self._is_real(word) and word != text.lower())
+        return (*offered, *(() if offered else self._usual))[:OFFERED]
 
     def plain(self) -> dict[str, dict[str, int]]:
         """As it is written to `words.json`."""
@@ -121,8 +121,9 @@ class KnownWords:
 
     @cached_property
     def _usual(self) -> list[str]:
-        """Those of them that were rendered most: what the model was taught to outline."""
-        return sorted((word for word in self._common if word in self.rendered), key=lambda w: -self.rendered[w])
+        """Those of them that name things and were rendered most: what the model was taught to outline."""
+        things = (word for word in self._common if word in self.rendered and glossary.theme(word) is not None)
+        return sorted(things, key=lambda word: -self.rendered[word])
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def word_cautions(words: Iterable[str], lexicon: Lexicon | None, model: str) -> 
 
 def _caution(word: str, doubt: str, near: Sequence[str]) -> Caution:
     shown = word if len(word) <= 60 else f"{word[:57]}..."
-    offered = f"; near ones that it knows: {', '.join(near)}" if near else ""
+    offered = f"; it knows, for example: {', '.join(near)}" if near else ""
     return Caution(f"{shown!r} {doubt}, so what it marks means little{offered}.")
 
 
