@@ -212,6 +212,15 @@ def test_images_told_apart_by_words(command: Command, source: Path, tmp_path: Pa
     assert GREY in command("classify", grey, "-t", "airport", "-t", "forest").err
 
 
+def test_the_resolution_at_which_images_are_classified(command: Command, source: Path, tmp_path: Path) -> None:
+    """Of a raster whose shorter side is shrunk to what the model sees; of pictures without a place nothing is known."""
+    coarse = write_raster(tmp_path / "coarse.tif", np.moveaxis(patchwork(320, 700), -1, 0), transform=AT_90_M)
+    words, square = ("-t", "forest", "-t", "airport"), ("--image-size", 128, "--fit", "square")
+    assert "Worked at 225 m a pixel, but tiny" in command("classify", coarse, *words, "--image-size", 128).err
+    assert "Worked at 492 m a pixel, but tiny" in command("classify", coarse, *words, *square).err
+    assert "Worked at" not in command("classify", source, *words).err
+
+
 def test_python_gets_the_same_notes(source: Path) -> None:
     tiny = earthwords.Segmenter.from_preset(replace(earthwords.load_preset("tiny"), upsampler=None))
     notes = tiny.predict(source, ["building", "road", "water", "zxqv"]).notes

@@ -32,14 +32,24 @@ def scene_notes(scene: Scene, *, model: str, gsd: tuple[float, float] | None, le
         gsd: ground sample distances it learned, finest and coarsest, metres; None: nobody knows.
         levels: the scene is looked at in coarser grids too, so that it cannot be too fine.
     """
-    known = (0.0, gsd[1]) if levels and gsd is not None else gsd
-    learned = "" if gsd is None else f"{model} learned {gsd[0]:g} to {gsd[1]:g} m"
-    resolution = () if known is None else _resolution(scene, known, learned)
-    return (*resolution, *colour_cautions(scene))
+    return (
+        *resolution_notes(scene.native.gsd_m, scene.grid.gsd_m, model=model, gsd=gsd, levels=levels),
+        *colour_cautions(scene),
+    )
 
 
-def _resolution(scene: Scene, known: tuple[float, float], learned: str) -> Iterator[str]:
-    own, worked = scene.native.gsd_m, scene.grid.gsd_m
+def resolution_notes(
+    own: float | None, worked: float | None, *, model: str, gsd: tuple[float, float] | None, levels: bool = False
+) -> Iterator[str]:
+    """What the size of a pixel means for a model; see `scene_notes`.
+
+    Args:
+        own: the size in the file, metres; None: unknown.
+        worked: the size that the model sees, metres.
+    """
+    if gsd is None:
+        return
+    known, learned = (0.0 if levels else gsd[0], gsd[1]), f"{model} learned {gsd[0]:g} to {gsd[1]:g} m"
     if own is None or worked is None:
         yield f"The size of a pixel on the ground is unknown; {learned}."
     elif worked > known[1] * 1.01:

@@ -28,7 +28,7 @@ from earthwords.geo.masks import split_mask
 from earthwords.geo.network import Network, is_remote
 from earthwords.geo.outputs import atomic_path, sweep
 from earthwords.geo.scene import open_scene
-from earthwords.inference.cautions import GREY, Tally, colour_cautions
+from earthwords.inference.cautions import GREY, Tally, colour_cautions, resolution_notes
 from earthwords.models.backbones.clip import ClipBackbone
 from earthwords.models.fingerprint import tower_hash
 from earthwords.models.weights import cache_folder
@@ -177,22 +177,36 @@ def load_picture(source: str | Path, looks: Looks, mean: Sequence[float]) -> NDA
     return np.asarray(image.crop((left, top, left + side, top + side)))
 
 
-def picture_notes(sources: Sequence[str | Path], looks: Looks) -> tuple[str, ...]:
-    """What headers tell of the colours of pictures and rasters; those that cannot be read say nothing."""
+def picture_notes(
+    sources: Sequence[str | Path], looks: Looks, *, model: str, gsd: tuple[float, float] | None
+) -> tuple[str, ...]:
+    """What headers tell of the colours of pictures and rasters, and of the resolution at which a model sees rasters.
+
+    Those that cannot be read say nothing.
+
+    Args:
+        model: its name, as the user knows it.
+        gsd: ground sample distances it learned, finest and coarsest, metres; None: nobody knows.
+    """
     tally = Tally()
     for source in sources:
         with suppress(EarthwordsError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            tally.add(_colour_cautions(source, looks))
+            tally.add(_cautions(source, looks, model, gsd))
     return tally.lines(len(sources), what="images")
 
 
-def _colour_cautions(source: str | Path, looks: Looks) -> tuple[Caution, ...]:
+def _cautions(source: str | Path, looks: Looks, model: str, gsd: tuple[float, float] | None) -> tuple[str, ...]:
     if looks.bands is None and not is_remote(str(source)) and Path(source).suffix.lower() in _PICTURES:
         check_file(source)
         with Image.open(source) as image:
             return (Caution(GREY),) if image.mode in ("1", "L", "LA", "I", "F", "I;16") else ()
     with open_scene(source, **looks.reading) as scene:
-        return colour_cautions(scene)
+        own = scene.native.gsd_m
+        if own is None:  # as of most pictures
+            return colour_cautions(scene)
+        shorter, longer = sorted(scene.native.shape)
+        shrunk = (shorter if looks.fit == "crop" else longer) / looks.side
+        return (*resolution_notes(own, own * max(1.0, shrunk), model=model, gsd=gsd), *colour_cautions(scene))
 
 
 def _plain(source: str | Path) -> Image.Image | None:

@@ -27,7 +27,7 @@ from earthwords.inference.sliding import WindowPlan
 from earthwords.kernels.blend import window_weights
 from earthwords.models.backbones.clip import ClipBackbone
 from earthwords.models.weights import WEIGHTS, Report, load_upsampler_state, upsampler_weights_for
-from earthwords.presets import SegmentPreset
+from earthwords.presets import SEGMENT_PRESETS, SegmentPreset
 from earthwords.types import Window
 
 GPU_BATCH = 8
@@ -62,7 +62,10 @@ class Windowed:
 
     def scene_notes(self, scene: Scene) -> tuple[str, ...]:
         """What a scene's resolution and colours mean for these weights; see `cautions`."""
-        return scene_notes(scene, model=self.model_name, gsd=self.preset.gsd)
+        row = SEGMENT_PRESETS.get(self.preset.name)
+        own = row is None or row.weights == self.preset.weights
+        known_by = self.model_name if own else f"the model of the preset {self.preset.name}"
+        return scene_notes(scene, model=known_by, gsd=self.preset.gsd)
 
     def working_gsd(self, scene: Scene) -> float | None:
         """The ground sample distance to work at when none is asked for: the finest the weights know, for a scene

@@ -183,7 +183,8 @@ def classify(
     reading: dict[str, Any] = {"nodata": nodata, "stretch": stretch, "mask": mask, "network": network}
     looks = looks_for(backbone, side=image_size, fit=fit, bands=split_bands(bands), **reading)
     name = Path(backbone.weights_id).name
-    notes = (*image_notes(vocabulary, lexicon=backbone.lexicon, model=name), *picture_notes(sources, looks))
+    seen = picture_notes(sources, looks, model=name, gsd=row.gsd if model is None else None)
+    notes = (*image_notes(vocabulary, lexicon=backbone.lexicon, model=name), *seen)
     talk.notes(notes)
     enforce(notes, strict=strict)
     bank = build_text_bank(backbone, vocabulary, prompts)
