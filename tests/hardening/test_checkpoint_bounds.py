@@ -94,6 +94,14 @@ def legacy(path: Path) -> None:
     path.write_bytes(data.replace(b"K\x04N", b"J" + struct.pack("<i", 2**31 - 1) + b"N"))
 
 
+def a_length(path: Path) -> None:
+    """A text of 4 exabytes in that layout."""
+    torch.save({"a": torch.arange(4.0)}, path, _use_new_zipfile_serialization=False)
+    data = path.read_bytes()
+    start = data.index(b"\x80\x02}q", data.index(b"little_endian") + 40)
+    path.write_bytes(data[:start] + b"\x80\x04\x8d" + struct.pack("<q", 2**62) + b"abc.")
+
+
 def a_tar(path: Path) -> None:
     with tarfile.open(path, "w") as archive:
         for name in ("sys_info", "pickle", "storages", "tensors"):
@@ -159,6 +167,8 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "tensor.pt": (called("torch.FloatTensor", b"J\xff\xff\xff\x7f\x85"), "asks for torch.FloatTensor"),
     "eval.pt": (called("builtins.eval", b"X\x01\x00\x00\x00a\x85"), "asks for builtins.eval, which is code"),
     "legacy.pt": (legacy, "claim more numbers than are there"),
+    "length.pt": (a_length, "expected 4611686018427387904 bytes"),
+    "empty.pt": (lambda path: path.touch(), "it is empty"),
     "old.pt": (a_tar, "it is damaged, or no PyTorch file"),
     "sparse.pt": (sparse, "asks for torch._utils._rebuild_sparse_tensor"),
     "meta.pt": (meta, "asks for torch._utils._rebuild_meta_tensor_no_storage"),

@@ -7,11 +7,12 @@ tensors. Each is read as data first, and refused with words that complete "Canno
 from __future__ import annotations
 
 import math
+import mmap
 import pickle
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import torch
 
@@ -24,8 +25,9 @@ MOST_SHARED = 8
 """Tensors may share their numbers, but together they are at most this many times the file."""
 _SMALL = 2**20
 _MOST_ENTRIES = 100_000
-_MOST_PICKLE = 2**26
-_MOST_VALUES = 2_000_000
+MOST_PICKLE = 2**26
+MOST_VALUES = 2_000_000
+"""Bytes of the pickle in a zip, and what it describes; a model of a billion numbers has some ten thousand values."""
 _MOST_HEADER = 2**24
 
 FRAMEWORKS = ("mmengine.", "deepspeed.")
@@ -101,17 +103,21 @@ def check_pytorch(path: Path) -> None:
     """
     if starts_as_zip(path):
         sizes = {entry.filename.split("/", 1)[-1]: entry.file_size for entry in check_zip(path)}
-        if sizes.get("data.pkl", 0) > _MOST_PICKLE:
+        if sizes.get("data.pkl", 0) > MOST_PICKLE:
             raise ValueError(f"its pickle unpacks to {sizes['data.pkl']:,} bytes")
         with zipfile.ZipFile(path) as archive:
             name = next(each for each in archive.namelist() if each.split("/", 1)[-1] == "data.pkl")
-            found = read_pickle(archive.read(name), most=_MOST_VALUES)
+            found = read_pickle(archive.read(name), most=MOST_VALUES)
         storages = _check_parts(found, path.stat().st_size)
         if any(size > sizes.get(f"data/{key}", -1) for key, size in storages.items()):
             raise ValueError("its tensors claim more numbers than are there")
     else:
-        with open_file(path) as file:
-            _check_legacy(file, path.stat().st_size)
+        size = path.stat().st_size
+        if not size:
+            raise ValueError("it is empty")
+        # mapped, as a text in it may claim any length, for which a file would make room before it looks
+        with open_file(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            _check_legacy(cast("BinaryIO", mapped), size)
 
 
 def starts_as_zip(path: Path) -> bool:
@@ -129,7 +135,7 @@ def _check_legacy(file: BinaryIO, size: int) -> None:
     if head != [_MAGIC, _VERSION]:
         raise ValueError("it is damaged, or no PyTorch file")
     read_pickle(file, most=1000)  # of the machine that wrote it
-    storages = _check_parts(read_pickle(file, most=_MOST_VALUES), size)
+    storages = _check_parts(read_pickle(file, most=MOST_VALUES), size)
     if sum(storages.values()) > size:
         raise ValueError("its tensors claim more numbers than are there")
 

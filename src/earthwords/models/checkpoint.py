@@ -108,7 +108,7 @@ class _Nothing:
 
 
 def _stand_ins(path: Path) -> list[Any]:
-    """Pairs `(class, name)` for what a file names of `_FRAMEWORKS`, and of numpy beside that: none is imported."""
+    """Pairs `(class, name)` for what a file names of `FRAMEWORKS`, and of numpy beside that: none is imported."""
     if not starts_as_zip(path):
         return []
     named = torch.serialization.get_unsafe_globals_in_checkpoint(path)

@@ -15,11 +15,17 @@ import torch
 from torch import Tensor
 
 from earthwords.errors import WeightsError, brief
-from earthwords.models.bounds import MOST_SHARED, check_zip, reached, starts_as_zip, storage_type
+from earthwords.models.bounds import (
+    MOST_PICKLE,
+    MOST_SHARED,
+    MOST_VALUES,
+    check_zip,
+    reached,
+    starts_as_zip,
+    storage_type,
+)
 from earthwords.pickles import Call, Persistent, read_pickle
 
-_MOST_VALUES = 2_000_000
-_MOST_PICKLE = 2**26
 _MOST_MODULES = 10_000
 _MOST_DEPTH = 64
 _REBUILD = "torch._utils._rebuild_tensor_v2"
@@ -44,9 +50,9 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
     try:
         entries = {entry.filename.split("/", 1)[-1]: entry for entry in check_zip(path)}
         with zipfile.ZipFile(path) as archive:
-            if entries["data.pkl"].file_size > _MOST_PICKLE:
+            if entries["data.pkl"].file_size > MOST_PICKLE:
                 raise ValueError(f"its pickle unpacks to {entries['data.pkl'].file_size:,} bytes")
-            tree = read_pickle(archive.read(entries["data.pkl"]), most=_MOST_VALUES)
+            tree = read_pickle(archive.read(entries["data.pkl"]), most=MOST_VALUES)
             _check_calls(tree)
             if not _is_module(tree):
                 raise ValueError("it holds no model")
