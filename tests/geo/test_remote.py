@@ -216,6 +216,25 @@ def test_a_silent_server_is_given_up(
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.parametrize("where", ["environment", "a rasterio.Env"])
+def test_a_silence_is_told_whatever_sets_how_long_it_may_be(
+    make_raster: Make,
+    rng: np.random.Generator,
+    server: FileServer,
+    monkeypatch: pytest.MonkeyPatch,
+    fresh: None,
+    where: str,
+) -> None:
+    settings = {"GDAL_HTTP_LOW_SPEED_TIME": "1", "GDAL_HTTP_MAX_RETRY": "0", "GDAL_HTTP_CONNECTTIMEOUT": "soon"}
+    if where == "environment":
+        for key, value in settings.items():
+            monkeypatch.setenv(key, value)
+    make_raster(distinct(rng, "uint8", SHAPE))
+    server.silent = lambda method, path: True
+    with rasterio.Env(**(settings if where != "environment" else {})), pytest.raises(ServerError, match="in time"):
+        open_scene(f"{server.url}/scene.tif")
+
+
 def test_the_next_read_after_a_silence_is_whole(
     make_raster: Make, rng: np.random.Generator, server: FileServer, impatient: None
 ) -> None:

@@ -13,15 +13,13 @@ from xml.etree import ElementTree
 import numpy as np
 import rasterio.shutil
 from numpy.typing import NDArray
-from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp
-from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
 from earthwords.errors import UsageError, unknown
 from earthwords.files import read_bytes
 from earthwords.geo.sensors import SENSORS, Sensor, code_of, find_sensor, is_position
-from earthwords.geo.source import legible
+from earthwords.geo.source import GDAL_ERRORS, legible
 
 RGB = ("red", "green", "blue")
 UNLIKE = -0.2
@@ -126,7 +124,7 @@ def descriptions_of(dataset: DatasetReader) -> tuple[str | None, ...]:
             rasterio.shutil.copy(dataset, copy, driver="VRT")
             text = read_bytes(copy).decode("latin-1")  # which keeps every byte
         bands = ElementTree.fromstring(text).findall("VRTRasterBand")
-    except (RasterioError, CPLE_BaseError, ElementTree.ParseError):
+    except (*GDAL_ERRORS, ElementTree.ParseError):
         return (None,) * dataset.count
     return tuple(legible(band.findtext("Description", "").encode("latin-1")) for band in bands)
 
@@ -159,7 +157,7 @@ def _roles(dataset: DatasetReader) -> tuple[ColorInterp, ...]:
     """A remark of GDAL about the CRS, made at opening, is raised by the first call after it; the next one works."""
     try:
         return tuple(dataset.colorinterp)
-    except CPLE_BaseError:
+    except GDAL_ERRORS:
         return tuple(dataset.colorinterp)
 
 

@@ -23,13 +23,13 @@ from typing import Any
 
 import numpy as np
 import rasterio
-import rasterio.env
 from numpy.typing import NDArray
 
 from earthwords import interrupt
 from earthwords.errors import EarthwordsError, SourceError, brief
 from earthwords.geo.bands import Band, BandChoice
 from earthwords.geo.network import public
+from earthwords.geo.source import settings_around
 from earthwords.types import Grid, Window
 
 _NO_ANSWER = re.compile(r"HTTP response code on (\S+): (0|5\d\d)$")
@@ -73,7 +73,7 @@ class RemotePixels:
     likeness: float | None = None
     """How alike the three bands are where `sample` has seen them."""
     closed: bool = False
-    settings: dict[str, Any] = field(default_factory=lambda: rasterio.env.getenv() if rasterio.env.hasenv() else {})
+    settings: dict[str, Any] = field(default_factory=settings_around)
     """Of the `rasterio.Env` around the call that opened it, such as keys to a bucket."""
 
     def __post_init__(self) -> None:

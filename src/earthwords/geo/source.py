@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ import numpy as np
 import rasterio
 import rasterio.env
 from numpy.typing import NDArray
-from rasterio._err import CPLE_BaseError
+from rasterio._err import CPLE_BaseError  # of which rasterio publishes nothing
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
@@ -62,6 +62,9 @@ _WAITS = ("GDAL_HTTP_CONNECTTIMEOUT", "GDAL_HTTP_LOW_SPEED_TIME")
 _PNG_TAIL = 4096
 _T = TypeVar("_T")
 
+GDAL_ERRORS = (RasterioError, CPLE_BaseError)
+"""What rasterio raises where GDAL fails; some calls let GDAL's own errors through."""
+
 
 def gdal_environment(source: str, network: Network | None) -> rasterio.Env:
     """The GDAL settings to open and read `source` with; what the user's environment sets is left alone.
@@ -72,10 +75,15 @@ def gdal_environment(source: str, network: Network | None) -> rasterio.Env:
     """
     reaches = is_remote(source) if network is None else network.reaches(source)
     options = {**REMOTE_OPTIONS, **_sidecars(source)} if reaches else LOCAL_OPTIONS
-    own = rasterio.env.getenv() if rasterio.env.hasenv() else {}
+    own = settings_around()
     chosen = {key: value for key, value in options.items() if key not in os.environ and key not in own}
     off = {} if reaches or network is None else OFF
     return rasterio.Env(**chosen, **ENFORCED, **off)
+
+
+def settings_around() -> dict[str, Any]:
+    """Of the `rasterio.Env` around the call, such as keys to a bucket."""
+    return dict(rasterio.env.getenv()) if rasterio.env.hasenv() else {}
 
 
 def _sidecars(source: str) -> dict[str, str]:
@@ -120,7 +128,7 @@ def open_dataset(source: str, *, network: Network) -> DatasetReader:
             f"{source} names its CRS in text that is not UTF-8 ({_bytes_of(error)}); name it anew, for example with "
             "gdal_edit.py -a_srs EPSG:CODE."
         ) from error
-    except (RasterioError, CPLE_BaseError, OSError) as error:
+    except (*GDAL_ERRORS, OSError) as error:
         if is_remote(source) and _is_silent(began):
             raise ServerError(_silence(f"Cannot open {public(source)}", one_line(error))) from error
         raise SourceError(_cannot_open(source, error, network)) from error
@@ -168,7 +176,7 @@ def reading(source: str, what: str, network: Network | None) -> Iterator[None]:
         raise SourceError(
             f"Cannot read {what} of {source}: it holds text that is not UTF-8 ({_bytes_of(error)})."
         ) from (error)
-    except (RasterioError, CPLE_BaseError) as error:
+    except GDAL_ERRORS as error:
         cause = one_line(error.__cause__ or error)
         if network is not None and network.reaches(source) and _is_silent(began):
             raise ServerError(_silence(f"Cannot read {what} of {public(source)}", cause)) from error
@@ -184,7 +192,7 @@ def aside(call: Callable[[], _T]) -> _T:
     """Call, in another thread if this is the main one: there GDAL's settings would be those of all threads."""
     if threading.current_thread() is not threading.main_thread():
         return call()
-    future = _helper().submit(call)
+    future = _second_thread().submit(call)
     try:
         return future.result()
     except BaseException:
@@ -193,12 +201,12 @@ def aside(call: Callable[[], _T]) -> _T:
 
 
 @lru_cache(maxsize=1)
-def _helper() -> ThreadPoolExecutor:
+def _second_thread() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, "gdal")
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_helper.cache_clear)  # a thread stays behind
+    os.register_at_fork(after_in_child=_second_thread.cache_clear)  # a thread stays behind
 
 
 def one_line(error: BaseException) -> str:
@@ -257,8 +265,12 @@ def _check_png(path: Path) -> None:
 
 def _is_silent(began: float) -> bool:
     """Whether GDAL has waited long enough for a server to give up."""
-    waits = [float(os.environ.get(name, REMOTE_OPTIONS[name])) for name in _WAITS]
-    return time.monotonic() - began >= 0.9 * min(waits)
+    told = {**REMOTE_OPTIONS, **os.environ, **settings_around()}
+    waits = []
+    for name in _WAITS:
+        with suppress(ValueError, TypeError):  # GDAL takes what is no number for none
+            waits.append(float(told[name]))
+    return time.monotonic() - began >= 0.9 * min(waits, default=0.0)
 
 
 def _silence(what: str, cause: str) -> str:
@@ -278,7 +290,7 @@ def _vrt_inside(name: str) -> bytes | None:
     try:
         with rasterio.open(name, driver="VRT") as dataset:
             return _vrt_text(dataset)
-    except (RasterioError, CPLE_BaseError, OSError):
+    except (*GDAL_ERRORS, OSError):
         return None
 
 
