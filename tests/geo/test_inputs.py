@@ -77,6 +77,14 @@ def test_the_text_of_a_vrt_is_a_source(folder: Path) -> None:
     assert {path.name for path in files_of(text)} == {"a.tif", "a.tif.ovr"}
 
 
+def test_a_vrt_may_begin_with_a_long_remark(folder: Path) -> None:
+    text = Path("v.vrt").read_text(encoding="utf-8")
+    Path("v.vrt").write_text(f"<!--{'made by hand ' * 50}-->\n{text}", encoding="utf-8")
+    with rasterio.open("v.vrt") as dataset:
+        assert dataset.driver == "VRT"
+    assert {path.name for path in files_of("v.vrt", ask=False)} == {"v.vrt", "a.tif", "a.tif.ovr"}
+
+
 @pytest.mark.parametrize("output", ["a.tif", "hard.tif", "soft.tif", "deep/../a.tif", "v.vrt", "deep/w.vrt"])
 def test_no_output_is_a_part_of_the_source(folder: Path, output: str) -> None:
     os.link("a.tif", "hard.tif")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from earthwords.errors import EarthwordsError, UsageError
 from earthwords.geo.outputs import SIDECARS
+from earthwords.geo.vrt import HEAD, is_vrt
 
 DEEPEST = 16
 """VRTs of VRTs are followed so far."""
@@ -142,7 +143,7 @@ def _follow(path: Path, found: dict[Path, None], depth: int) -> None:
         if _is_file(beside := path.with_name(path.name + suffix)):
             found[beside] = None
     with suppress(OSError), path.open("rb") as file:
-        if depth and b"<VRTDataset" in file.read(512):
+        if depth and is_vrt(file.read(HEAD)):
             file.seek(0)
             _follow_text(file.read().decode("utf-8", "surrogateescape"), path.parent, found, depth - 1)
 
