@@ -28,7 +28,7 @@ def compiled(**options: Any) -> Callable[[Loop], Loop]:
             loop: Any = njit(cache=True, **options)(function)
         except RuntimeError:  # neither the folder of the package nor the user's own can be written
             return njit(**options)(function)
-        save = loop._cache.save_overload
+        save = loop._cache.save_overload  # numba has no other way to hear of a full disk
 
         def saved(*args: Any) -> None:
             with suppress(OSError):

@@ -18,6 +18,8 @@ IMAGES = (
     ".ecw", ".sid", ".asc", ".bil", ".dat", ".ntf", ".nitf", ".grb", ".grib", ".jxl", ".gti",
 )  # fmt: skip
 """Suffixes of what is offered where an image is wanted."""
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+"""Suffixes of those that Pillow reads, and that tell no place."""
 
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISDIR, "a folder"),

@@ -11,7 +11,7 @@ Said once, for all of them:
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -60,6 +60,19 @@ class Window:
         height = min(self.row_stop, other.row_stop) - row
         width = min(self.col_stop, other.col_stop) - col
         return Window(row=row, col=col, height=height, width=width) if height > 0 and width > 0 else None
+
+    def slices_in(self, whole: Window) -> tuple[slice, slice]:
+        """`(rows, cols)`, to index an array of a window that holds this one."""
+        row, col = self.row - whole.row, self.col - whole.col
+        return slice(row, row + self.height), slice(col, col + self.width)
+
+    def halves(self, axis: int) -> tuple[Window, Window]:
+        """The upper and the lower half, or (axis 1) the left and the right one."""
+        if axis == 0:
+            top = self.height // 2
+            return replace(self, height=top), replace(self, row=self.row + top, height=self.height - top)
+        left = self.width // 2
+        return replace(self, width=left), replace(self, col=self.col + left, width=self.width - left)
 
 
 @dataclass(frozen=True, kw_only=True)

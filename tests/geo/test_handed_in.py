@@ -16,7 +16,7 @@ from rasterio.vrt import WarpedVRT
 
 from earthwords.errors import SourceError, UsageError
 from earthwords.geo.area import PixelAreas
-from earthwords.geo.scene import open_scene, scene_from_array
+from earthwords.geo.scene import open_scene
 from earthwords.types import Window
 from tests.geo.conftest import TRANSFORM
 
@@ -116,7 +116,7 @@ def test_a_raster_has_its_own_place(make_raster: Make, rng: np.random.Generator)
 @pytest.mark.parametrize("transform", [TRANSFORM, tuple(TRANSFORM)[:6], list(TRANSFORM)])
 def test_an_array_is_where_it_is_said_to_be(rng: np.random.Generator, crs: Any, transform: Any) -> None:
     array = image(rng)
-    with scene_from_array(array, transform=transform, crs=crs, gsd=4) as scene:
+    with open_scene(array, transform=transform, crs=crs, gsd=4) as scene:
         assert scene.native.transform == TRANSFORM and scene.native.crs == CRS.from_epsg(32617)
         assert scene.native.gsd_m == pytest.approx(2, rel=1e-3) and scene.grid.gsd_m == pytest.approx(4, rel=0.03)
         assert scene.asked_gsd == 4 and scene.notes == ()
@@ -125,7 +125,7 @@ def test_an_array_is_where_it_is_said_to_be(rng: np.random.Generator, crs: Any, 
 
 
 def test_the_size_of_pixels_alone_makes_a_plane_in_metres(rng: np.random.Generator) -> None:
-    with scene_from_array(image(rng), gsd=0.3) as scene:
+    with open_scene(image(rng), gsd=0.3) as scene:
         assert scene.native.gsd_m == pytest.approx(0.3)
         assert scene.grid == scene.native and scene.asked_gsd is None
         assert PixelAreas(scene.native).unit == "m2"
@@ -134,11 +134,11 @@ def test_the_size_of_pixels_alone_makes_a_plane_in_metres(rng: np.random.Generat
 
 
 def test_a_transform_without_a_crs_is_kept_and_said(rng: np.random.Generator) -> None:
-    with scene_from_array(image(rng), transform=TRANSFORM) as scene:
+    with open_scene(image(rng), transform=TRANSFORM) as scene:
         assert scene.native.crs is None and scene.native.transform == TRANSFORM
         assert scene.notes == ("No CRS: working in pixels, areas in pixels.",)
     with pytest.raises(UsageError, match="without a CRS"):
-        scene_from_array(image(rng), transform=TRANSFORM, gsd=2)
+        open_scene(image(rng), transform=TRANSFORM, gsd=2)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_places_that_make_no_sense(rng: np.random.Generator, options: dict[str, 
 
 
 def test_degrees_that_are_none(rng: np.random.Generator) -> None:
-    with scene_from_array(image(rng), transform=TRANSFORM, crs=4326) as scene:
+    with open_scene(image(rng), transform=TRANSFORM, crs=4326) as scene:
         assert scene.native.crs is None
         assert "cannot be degrees of WGS 84" in scene.notes[0]
 

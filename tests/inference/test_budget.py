@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from earthwords.errors import UsageError
-from earthwords.geo.scene import scene_from_array
+from earthwords.geo.scene import open_scene
 from earthwords.inference.blocks import Blocks
 from earthwords.inference.budget import Need, shown
 from earthwords.inference.limits import parse_memory
@@ -37,7 +37,7 @@ def test_sizes_are_shown_as_one_would() -> None:
 @pytest.fixture(scope="module")
 def need(segmenter: Segmenter) -> Need:
     """Of a flat scene of 600 x 9,000 pixels."""
-    scene = scene_from_array(np.broadcast_to(np.uint8(9), (600, 9000, 3)))
+    scene = open_scene(np.broadcast_to(np.uint8(9), (600, 9000, 3)))
     return Need(segmenter=segmenter, scene=scene, vocabulary=parse_classes(["building,roof", "road"]))
 
 

@@ -8,7 +8,7 @@ from affine import Affine
 from pyproj import CRS
 
 from earthwords.errors import Caution, UsageError
-from earthwords.geo.scene import Scene, scene_from_array
+from earthwords.geo.scene import Scene, open_scene
 from earthwords.inference.cautions import GREY, Tally, enforce, scene_notes, vocabulary_notes
 from earthwords.inference.segmenter import Segmenter
 from earthwords.text.known_words import KnownWords
@@ -20,7 +20,7 @@ KNOWN = (0.25, 4.0)
 
 def scene(gsd: float | None, *, worked: float | None = None) -> Scene:
     """A scene of 100 x 130 random pixels of `gsd` metres."""
-    found = scene_from_array(np.random.default_rng(0).integers(0, 256, (100, 130, 3), np.uint8))
+    found = open_scene(np.random.default_rng(0).integers(0, 256, (100, 130, 3), np.uint8))
     if gsd is not None:
         where = Affine(gsd, 0, 400_000, 0, -gsd, 5_000_000)
         found.native = found.grid = Grid(height=100, width=130, transform=where, crs=CRS.from_epsg(32633))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from earthwords.geo.scene import scene_from_array
+from earthwords.geo.scene import open_scene
 from earthwords.inference.embedder import Embedder
 from earthwords.presets import SEGMENT_PRESETS
 from earthwords.types import Raster, Window
@@ -23,7 +23,7 @@ def embedder(micro: Path) -> Embedder:
 
 
 def raster(height: int, width: int, seed: int) -> Raster:
-    scene = scene_from_array(patchwork(height, width, seed=seed))
+    scene = open_scene(patchwork(height, width, seed=seed))
     return scene.read(Window(row=0, col=0, height=height, width=width))
 
 
@@ -64,7 +64,7 @@ def test_numbers_that_are_not_finite(embedder: Embedder) -> None:
 
 def test_large_images_are_shrunk() -> None:
     image = patchwork(300, 420)
-    scene = scene_from_array(image)
+    scene = open_scene(image)
     small = scene.shrunk(Window(row=60, col=120, height=120, width=240), most=60)
     assert small.data.shape == (3, 30, 60) and small.valid.all()
     blocks = image[60:180, 120:360].reshape(30, 4, 60, 4, 3).mean(axis=(1, 3)) / 255

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from earthwords.errors import UsageError
-from earthwords.geo.scene import Scene, open_scene, scene_from_array
+from earthwords.geo.scene import Scene, open_scene
 from earthwords.inference.account import Account
 from earthwords.inference.referrer import Referrer, lexicon_of
 from earthwords.inference.scenewide import is_scenewide
@@ -185,7 +185,7 @@ def test_what_is_about_the_whole_scene(sentence: str, expected: bool) -> None:
 
 def test_a_least_score(referrer: Referrer) -> None:
     image = canvas(200, 300, red=(30, 40, 20, 20), blue=(60, 210, 30, 40))
-    with scene_from_array(image) as scene:
+    with open_scene(image) as scene:
         scores = {m.sentence: m.score for m in referrer.find(scene, ["red", "blue"])}
         between = (scores[0] + scores[1]) / 2
         assert scores[0] < between - 0.01
@@ -202,7 +202,7 @@ def test_several_sentences_share_their_looks(referrer: Referrer) -> None:
     image = canvas(200, 300, red=(30, 40, 20, 20), green=(120, 200, 24, 18), blue=(60, 210, 16, 16))
     model: Any = referrer.model
     together = referrer.predict(image, ["green", "red", "blue"], probabilities=True)
-    looks, planned = model.looks, len(referrer.plan(scene_from_array(image)))
+    looks, planned = model.looks, len(referrer.plan(open_scene(image)))
     assert looks <= planned + 9, "every view once, and at most three again for each sentence"
     for label, name in enumerate(("green", "red", "blue")):
         alone = referrer.predict(image, name)
@@ -277,6 +277,6 @@ def test_impossible_numbers(referrer: Referrer) -> None:
 
 
 def test_a_scene_is_a_context(referrer: Referrer) -> None:
-    scene: Scene = scene_from_array(canvas(60, 60, red=(10, 10, 30, 30)))
+    scene: Scene = open_scene(canvas(60, 60, red=(10, 10, 30, 30)))
     matches = referrer.find(scene, ["red"], account=Account())
     assert len(matches) == 1 and 0.5 < matches[0].score <= 1

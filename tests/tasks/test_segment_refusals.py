@@ -229,7 +229,7 @@ def test_an_output_in_the_cloud(
     segment: Segment, scene_file: Path, tmp_path: Path, dst: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    segment(scene_file, dst).failed(2, "is not a local path; write to a local file and upload that")
+    segment(scene_file, dst).failed(2, "is not a local path; write to a local one and upload that")
     assert names(tmp_path) == set()
 
 

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from earthwords.errors import SourceError, UsageError, brief, did_you_mean
 from earthwords.files import parse_json
+from earthwords.paths import PICTURES
 from earthwords.plaintext import Unreadable, read_text
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+SUFFIXES = (*PICTURES, ".tif", ".tiff")
 PARTS = {"train": "train", "restval": "train", "val": "validation", "valid": "validation", "validation": "validation",
          "test": "test"}  # fmt: skip
 """Names of splits in files, and ours."""
@@ -216,7 +217,7 @@ def _class_folders(folder: Path) -> tuple[Path, list[Path]]:
 
 
 def _iter_pictures(folder: Path) -> Iterator[Path]:
-    return (p for p in folder.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith("."))
+    return (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
 
 
 def _pictures(folder: Path) -> list[Path]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from earthwords.errors import OutputError, UsageError
 from earthwords.geo.inputs import Inputs
 from earthwords.geo.output_sets import half_set
-from earthwords.geo.outputs import check_name
+from earthwords.geo.outputs import check_local, check_name, exists
 
 RASTERS = (".tif", ".tiff")
 VECTORS = (".gpkg", ".geojson", ".fgb", ".parquet")
@@ -36,8 +35,6 @@ FEATURE_FILES = {
 """What a folder gets of features."""
 RESULT_FILES = {"places": "results.gpkg", "table": "results.csv", "sheet": "sheet.png", "report": "report.json"}
 """What a folder gets of a search."""
-
-_URL = re.compile(r"[A-Za-z][\w+.-]+:/")
 
 
 def plan_outputs(
@@ -106,8 +103,7 @@ def checked(kinds: dict[str, Path], dst: Path, *, overwrite: bool, inputs: Input
 
     Those of a run that died while they moved may be there, see `output_sets`.
     """
-    if _URL.match(str(dst)) or str(dst).startswith("/vsi"):
-        raise UsageError(f"{dst} is not a local path; write to a local file and upload that.")
+    check_local(dst)
     for path in kinds.values():
         check_name(path)
     if inputs is not None:
@@ -115,7 +111,7 @@ def checked(kinds: dict[str, Path], dst: Path, *, overwrite: bool, inputs: Input
     half = half_set(kinds.values())
     there = next((path for path in kinds.values() if os.path.lexists(path) and not half.owns(path)), None)
     if there is not None and not overwrite:
-        raise UsageError(f"{there} exists; pass --overwrite (overwrite=True) to replace it.")
+        raise exists(there)
     _check_place(next(iter(kinds.values())).parent)
     return kinds
 

@@ -52,14 +52,14 @@ def window_of_bounds(grid: Grid, bounds: Bounds) -> Window:
     """
     west, south, east, north = bounds
     if not all(map(math.isfinite, bounds)) or west >= east or south >= north:
-        raise UsageError(f"Bounds {_show(bounds)} are not WEST SOUTH EAST NORTH with west < east, south < north.")
+        raise UsageError(f"Bounds {show_bounds(bounds)} are not WEST SOUTH EAST NORTH with west < east, south < north.")
     corners = [~grid.transform @ corner for corner in ((west, south), (west, north), (east, south), (east, north))]
     cols, rows = zip(*corners, strict=True)
     col, col_stop = _snap(cols, grid.width)
     row, row_stop = _snap(rows, grid.height)
     if col >= col_stop or row >= row_stop:
         raise UsageError(
-            f"Bounds {_show(bounds)} do not touch the scene, whose bounds are {_show(grid.bounds)} "
+            f"Bounds {show_bounds(bounds)} do not touch the scene, whose bounds are {show_bounds(grid.bounds)} "
             f"in {_name(grid.crs)}."
         )
     return Window(row=row, col=col, height=row_stop - row, width=col_stop - col)
@@ -102,7 +102,7 @@ def _working_crs(wkt: str, dataset: DatasetReader) -> tuple[CRS | None, tuple[st
             why = f"The CRS {crs.name!r} ({crs.type_name}) tells no places on the ground"
             return None, (f"{why}: working in pixels, areas in pixels.",)
         if crs.is_geographic and _leaves_the_globe(grid, crs):
-            why = f"The bounds {_show(grid.bounds)} cannot be degrees of {_name(crs)}"
+            why = f"The bounds {show_bounds(grid.bounds)} cannot be degrees of {_name(crs)}"
             return None, (f"{why}: working in pixels, areas in pixels.",)
         gsd = grid.gsd_m
         if gsd is not None and 0 < gsd < _FAR:
@@ -137,7 +137,8 @@ def _snap(values: tuple[float, ...], length: int) -> tuple[int, int]:
     return max(start, 0), min(stop, length)
 
 
-def _show(bounds: Bounds) -> str:
+def show_bounds(bounds: Bounds) -> str:
+    """For messages."""
     return "(" + ", ".join(f"{value:.10g}" for value in bounds) + ")"
 
 

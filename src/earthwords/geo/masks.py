@@ -24,11 +24,11 @@ from rasterio.windows import Window as RasterioWindow
 
 from earthwords.errors import SourceError, UsageError, did_you_mean
 from earthwords.geo.bands import Band, bands_of
-from earthwords.geo.georeference import grid_of
+from earthwords.geo.georeference import grid_of, show_bounds
 from earthwords.geo.network import Network, is_remote
 from earthwords.geo.sensors import plain
 from earthwords.geo.source import open_dataset, reading
-from earthwords.paths import is_local_path, missing, with_stem
+from earthwords.paths import IMAGES, is_local_path, missing, with_stem
 from earthwords.types import Grid, Window
 
 Values = NDArray[Any]
@@ -172,7 +172,7 @@ class FileMask:
         exact = shape == (window.height, window.width)
         if exact and self._pixels_for(window) > _MOST_PIXELS and max(shape) > 1:
             axis = int(shape[1] > shape[0])
-            halves = _halves(window, axis)
+            halves = window.halves(axis)
             return np.concatenate([self.hidden(half, (half.height, half.width), read) for half in halves], axis=axis)
         rows = window.row + (np.arange(shape[0])[:, None] + 0.5) * (window.height / shape[0])
         cols = window.col + (np.arange(shape[1])[None, :] + 0.5) * (window.width / shape[1])
@@ -346,22 +346,10 @@ def _placed(source: str, grid: Grid, native: Grid) -> Affine:
     cols, rows = zip(*corners, strict=True)
     if min(cols) < -1 or min(rows) < -1 or max(cols) > grid.width + 1 or max(rows) > grid.height + 1:
         raise UsageError(
-            f"{where} does not cover the scene: its bounds are {_shown(grid)}, those of the scene {_shown(native)}."
+            f"{where} does not cover the scene: its bounds are {show_bounds(grid.bounds)}, those of the scene "
+            f"{show_bounds(native.bounds)}."
         )
     return to_mask
-
-
-def _shown(grid: Grid) -> str:
-    return "(" + ", ".join(f"{value:.10g}" for value in grid.bounds) + ")"
-
-
-def _halves(window: Window, axis: int) -> tuple[Window, Window]:
-    """The upper and lower half of a window, or (axis 1) the left and right one."""
-    if axis == 0:
-        top = window.height // 2
-        return replace(window, height=top), replace(window, row=window.row + top, height=window.height - top)
-    left = window.width // 2
-    return replace(window, width=left), replace(window, col=window.col + left, width=window.width - left)
 
 
 def _around(down: Values, across: Values, height: int, width: int) -> Window:
@@ -379,7 +367,7 @@ def _places(values: Values, first: int, length: int, size: int) -> NDArray[np.in
 
 def _no_mask(what: str, bands: Sequence[Band]) -> UsageError | SourceError:
     """Why nothing of that name can be a mask."""
-    if is_local_path(what) and (os.sep in what or Path(what).suffix.lower() in _SUFFIXES):
+    if is_local_path(what) and (os.sep in what or Path(what).suffix.lower() in IMAGES):
         return missing(Path(what))
     names = [band.name for band in bands]
     if what.lower() == ANY or what.lower() in KINDS:
@@ -388,6 +376,3 @@ def _no_mask(what: str, bands: Sequence[Band]) -> UsageError | SourceError:
         return UsageError(f"No band of the scene is named {named} (its bands: {listed}); name a band, or a raster.")
     close = did_you_mean(what, {*names, *KINDS, ANY})
     return UsageError(f"The mask {what!r} is neither a raster nor a band of the scene. {close}")
-
-
-_SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img", ".png")

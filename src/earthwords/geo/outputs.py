@@ -27,7 +27,7 @@ SIDECARS = (".aux.xml", ".ovr", ".msk")
 HIDDEN = ".part"
 """Suffix of the hidden folders beside a target, `.NAME.ANYTHING.part`; those of dead processes are removed."""
 
-
+_ADDRESS = re.compile(r"[A-Za-z][\w+.-]+:/|/vsi")
 _OURS = re.compile(r"\..+\.[a-z0-9_]{8}" + re.escape(HIDDEN))
 _EARLIER = re.compile(r"tmp[a-z0-9_]{8}" + re.escape(HIDDEN))
 _ABANDONED_S = 3600.0
@@ -40,14 +40,13 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
         UsageError: it exists and `overwrite` is False, it is a folder, or it is a URL.
         OutputError: its folder cannot be made or written to.
     """
-    if "://" in str(path) or str(path).startswith("/vsi"):
-        raise UsageError(f"{path} is not a local path; write to a local file and upload that.")
     target = Path(path)
+    check_local(path)
     check_name(target)
     if target.is_dir():
         raise UsageError(f"{target} is a folder; name a file inside it.")
     if os.path.lexists(target) and not overwrite:
-        raise UsageError(f"{target} exists; pass --overwrite (overwrite=True) to replace it.")
+        raise exists(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -55,6 +54,17 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise OutputError(f"The folder {target.parent} is not writable; choose another one.")
     return target
+
+
+def exists(path: Path) -> UsageError:
+    """The error for an output that is there and may not be replaced."""
+    return UsageError(f"{path} exists; pass --overwrite (overwrite=True) to replace it.")
+
+
+def check_local(path: str | Path) -> None:
+    """Raise a `UsageError` for an address; `Path` makes `s3:/bucket` of `s3://bucket`."""
+    if _ADDRESS.match(str(path)):
+        raise UsageError(f"{path} is not a local path; write to a local one and upload that.")
 
 
 def check_name(path: Path) -> None:

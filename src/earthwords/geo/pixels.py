@@ -17,13 +17,13 @@ from rasterio.windows import Window as RasterioWindow
 from earthwords.errors import SourceError, UsageError
 from earthwords.geo.bands import BandChoice, alpha_band, likeness
 from earthwords.geo.dates import date_of
-from earthwords.geo.masks import Mask as SceneMask
+from earthwords.geo.masks import Mask
 from earthwords.geo.network import Network
 from earthwords.geo.source import open_dataset, reading
 from earthwords.types import Window
 
-Pixels: TypeAlias = NDArray[Any]
-Mask: TypeAlias = NDArray[np.bool_]
+Values: TypeAlias = NDArray[Any]
+Flags: TypeAlias = NDArray[np.bool_]
 
 SAMPLE_SIDE = 1024
 """Longest side, in pixels, of the overview that statistics are taken from."""
@@ -58,7 +58,7 @@ class PixelSource:
     """Means "nothing here" in every chosen band, in place of the file's own values; a mask of the file still counts."""
     scaling: tuple[float, float] | None = None
     """Scale and offset of a sensor's numbers, for a file that gives none itself."""
-    mask: SceneMask | None = None
+    mask: Mask | None = None
     """What else hides pixels, such as clouds."""
     opaque: bool = False
     """Whether a band that GDAL calls alpha is none."""
@@ -139,7 +139,7 @@ class PixelSource:
             tags = [self.dataset.tags(ns=name) for name in domains]
         return next((day for day in map(date_of, tags) if day is not None), None)
 
-    def read(self, window: Window) -> tuple[Pixels, Mask]:
+    def read(self, window: Window) -> tuple[Values, Flags]:
         """Data `(3, row, col)` of `dtype` and valid `(row, col)`; invalid pixels keep the file's values.
 
         Raises:
@@ -148,7 +148,7 @@ class PixelSource:
         raw, _, valid = self._read_raw(window, window.height, window.width)
         return self._finish(raw), valid & self._shown(window, valid.shape)
 
-    def sample(self) -> list[Pixels]:
+    def sample(self) -> list[Values]:
         """For each chosen band, `(n,)` values of `dtype` spread over the whole scene, nodata excluded.
 
         Raises:
@@ -167,9 +167,9 @@ class PixelSource:
             return self._scan()
         return self._observed(raw, seen, valid)
 
-    def _scan(self) -> list[Pixels]:
+    def _scan(self) -> list[Values]:
         """Values from all pixels, block after block: the last word before calling a scene empty."""
-        found: list[list[Pixels]] = []
+        found: list[list[Values]] = []
         for window in self._strips():
             raw, seen, valid = self._read_raw(window, window.height, window.width)
             valid &= self._shown(window, valid.shape)
@@ -192,7 +192,7 @@ class PixelSource:
         for row in range(0, height, rows):
             yield Window(row=row, col=0, height=min(rows, height - row), width=width)
 
-    def _read_raw(self, window: Window, height: int, width: int) -> tuple[Pixels, Mask, Mask]:
+    def _read_raw(self, window: Window, height: int, width: int) -> tuple[Values, Flags, Flags]:
         """The file's own values and what each band has observed, both `(3, row, col)`, and which pixels are valid.
 
         Decimated to `height x width` by nearest neighbour.
@@ -208,13 +208,13 @@ class PixelSource:
             valid = self._valid(raw, seen, {"out_shape": (height, width), **how})
         return raw, seen, valid
 
-    def _read_bands(self, numbers: list[int], shape: tuple[int, int], how: dict[str, Any]) -> Pixels:
+    def _read_bands(self, numbers: list[int], shape: tuple[int, int], how: dict[str, Any]) -> Values:
         """`(band, row, col)`, in a type that holds all of them where their own differ."""
         if len({self.dataset.dtypes[number - 1] for number in numbers}) == 1:
             return np.asarray(self.dataset.read(numbers, out_shape=(len(numbers), *shape), **how))
         return np.stack([self.dataset.read(number, out_shape=shape, **how) for number in numbers])
 
-    def _seen(self, raw: Pixels, how: dict[str, Any]) -> Mask:
+    def _seen(self, raw: Values, how: dict[str, Any]) -> Flags:
         """`(3, row, col)`: False where a band's own mask hides it, or the mask of the whole file."""
         if self.nodata is not None:
             seen = ~np.stack([equals(values, self.nodata) for values in raw])
@@ -222,14 +222,14 @@ class PixelSource:
         masks = {number: self._mask(number, how) for number in set(self.choice.numbers)}
         return np.stack([masks[number] for number in self.choice.numbers])
 
-    def _mask(self, number: int, how: dict[str, Any]) -> Mask:
+    def _mask(self, number: int, how: dict[str, Any]) -> Flags:
         """GDAL's mask of a band, True where it shows the pixel."""
         if MaskFlags.all_valid in self._flags(number):
             return np.ones(how["out_shape"], bool)
         return np.asarray(self.dataset.read_masks(number, **how)) != 0
 
-    def _valid(self, raw: Pixels, seen: Mask, how: dict[str, Any]) -> Mask:
-        valid: Mask = np.asarray(seen.any(axis=0))
+    def _valid(self, raw: Values, seen: Flags, how: dict[str, Any]) -> Flags:
+        valid: Flags = np.asarray(seen.any(axis=0))
         if raw.dtype.kind == "f":
             valid &= np.isfinite(raw).all(axis=0)
         if self._alpha is not None:
@@ -238,24 +238,24 @@ class PixelSource:
             valid &= self._colours(raw[0])[..., 3] != 0
         return valid
 
-    def _shown(self, window: Window, shape: tuple[int, ...]) -> Mask:
+    def _shown(self, window: Window, shape: tuple[int, ...]) -> Flags:
         """Where `mask` hides nothing, for a window decimated to `shape`."""
         if self.mask is None:
             return np.ones(shape, bool)
         return ~self.mask.hidden(window, (shape[0], shape[1]), self._band)
 
-    def _band(self, number: int, window: Window, shape: tuple[int, int]) -> Pixels:
+    def _band(self, number: int, window: Window, shape: tuple[int, int]) -> Values:
         """A band as it is in the file, decimated to `shape` by nearest neighbour."""
         area = RasterioWindow(window.col, window.row, window.width, window.height)
         with reading(self.source, f"band {number}", self.network):
             return np.asarray(self.dataset.read(number, window=area, out_shape=shape, resampling=Resampling.nearest))
 
-    def _observed(self, raw: Pixels, seen: Mask, valid: Mask) -> list[Pixels]:
+    def _observed(self, raw: Values, seen: Flags, valid: Flags) -> list[Values]:
         """Values of valid pixels per band; those that the band's own mask hides count only if there are no others."""
         chosen = [valid & own for own in seen]
         return [values[own if own.any() else valid] for values, own in zip(self._finish(raw), chosen, strict=True)]
 
-    def _finish(self, raw: Pixels) -> Pixels:
+    def _finish(self, raw: Values) -> Values:
         if self.choice.through_palette:
             return np.ascontiguousarray(np.moveaxis(self._colours(raw[0])[..., :3], -1, 0))
         if not self.is_scaled:
@@ -287,7 +287,7 @@ class PixelSource:
     def _alpha(self) -> int | None:
         return None if self.opaque else alpha_band(self.dataset)
 
-    def _colours(self, indices: Pixels) -> NDArray[np.uint8]:
+    def _colours(self, indices: Values) -> NDArray[np.uint8]:
         """`(row, col, rgba)` of palette indices, transparent where the table has no entry."""
         colours = self.dataset.colormap(self.choice.numbers[0])
         table = np.zeros((2 + max(colours, default=-1), 4), np.uint8)
@@ -350,7 +350,7 @@ def occurs(value: float, dtype: np.dtype[Any]) -> bool:
     return float(value).is_integer() and limits.min <= value <= limits.max
 
 
-def equals(values: Pixels, nodata: float) -> Mask:
+def equals(values: Values, nodata: float) -> Flags:
     """As GDAL compares (`ARE_REAL_EQUAL`): floats to within four float32 units in the last place, doubles too."""
     if np.isnan(nodata):
         return np.asarray(np.isnan(values))

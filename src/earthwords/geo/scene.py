@@ -7,7 +7,7 @@ import hashlib
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -135,7 +135,7 @@ class Scene:
         data = np.zeros((3, window.height, window.width), np.float32)
         valid = np.zeros((window.height, window.width), bool)
         for part in _chunks(window, source=self.native.shape, target=self.grid.shape):
-            rows, cols = _inside(part, window)
+            rows, cols = part.slices_in(window)
             data[:, rows, cols], valid[rows, cols] = self._resampled(part)
         return Raster(data=data, valid=valid, grid=self.grid.window(window), bands=self.bands)
 
@@ -338,28 +338,6 @@ def _scene(opened: Opened, *, stretch: str, gsd: float | None, bounds: Bounds | 
         raise
 
 
-def scene_from_array(
-    image: NDArray[np.generic],
-    *,
-    stretch: str = "auto",
-    gsd: float | None = None,
-    transform: Affine | Sequence[float] | None = None,
-    crs: Any = None,
-) -> Scene:
-    """An image in memory as a scene, in pixels unless told where it lies; see `open_scene`.
-
-    Args:
-        image: `(row, col, 3)`, `(row, col, 4)` with alpha or `(row, col)` grey; uint8 stays as it is, other
-            types are stretched. NaN, infinite and transparent pixels are invalid, and what a masked array hides.
-        stretch, gsd, transform, crs: as for `open_scene`.
-
-    Raises:
-        UsageError: another shape or type.
-        SourceError: no pixel is valid.
-    """
-    return open_scene(image, stretch=stretch, gsd=gsd, transform=transform, crs=crs)
-
-
 def working_grid(native: Grid, gsd: float | None) -> Grid:
     """`native` cut into pixels of about `gsd` metres on either axis, at least one; both cover the same ground.
 
@@ -444,24 +422,12 @@ def _check_inside(window: Window, grid: Grid) -> None:
         raise UsageError(f"{window} leaves the grid of {grid.height} x {grid.width} pixels.")
 
 
-def _inside(part: Window, window: Window) -> tuple[slice, slice]:
-    row, col = part.row - window.row, part.col - window.col
-    return slice(row, row + part.height), slice(col, col + part.width)
-
-
 def _chunks(window: Window, *, source: tuple[int, int], target: tuple[int, int]) -> Iterator[Window]:
     """Parts of `window` (target grid) small enough that their source pixels fit in memory."""
     needed = source_window(window, source=source, target=target)
     if needed.height * needed.width <= _CHUNK_PIXELS or window.height * window.width == 1:
         yield window
         return
-    for half in _halves(window, across_rows=needed.height >= needed.width and window.height > 1):
+    wide = window.width > 1 and (needed.height < needed.width or window.height == 1)
+    for half in window.halves(axis=int(wide)):
         yield from _chunks(half, source=source, target=target)
-
-
-def _halves(window: Window, *, across_rows: bool) -> tuple[Window, Window]:
-    if across_rows or window.width == 1:
-        top = window.height // 2
-        return replace(window, height=top), replace(window, row=window.row + top, height=window.height - top)
-    left = window.width // 2
-    return replace(window, width=left), replace(window, col=window.col + left, width=window.width - left)

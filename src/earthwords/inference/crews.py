@@ -167,7 +167,8 @@ def _context() -> BaseContext:
 
 def _end_fork_server() -> None:
     """Let no thread wait for a process of a fork server that is still importing; the next one starts it anew."""
-    pid = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None)
+    server = getattr(forkserver, "_forkserver", None)  # Python has no other way to end one
+    pid = getattr(server, "_forkserver_pid", None)
     if pid is not None:
         with suppress(OSError):
             os.kill(pid, signal.SIGKILL)

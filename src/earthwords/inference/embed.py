@@ -32,7 +32,7 @@ from earthwords.inference.cautions import GREY, Tally, colour_cautions, resoluti
 from earthwords.models.backbones.clip import ClipBackbone
 from earthwords.models.fingerprint import tower_hash
 from earthwords.models.weights import cache_folder
-from earthwords.paths import trouble
+from earthwords.paths import PICTURES, trouble
 from earthwords.types import Window
 
 FITS = ("crop", "square")
@@ -40,7 +40,6 @@ PIECE = 512
 """Images or sentences of a remembered piece."""
 _MOST_SIDE = 1024
 """A larger scene is first averaged to about this, by the longer side."""
-_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 Array = NDArray[np.float32]
 Item = TypeVar("Item")
 
@@ -196,7 +195,7 @@ def picture_notes(
 
 
 def _cautions(source: str | Path, looks: Looks, model: str, gsd: tuple[float, float] | None) -> tuple[str, ...]:
-    if looks.bands is None and not is_remote(str(source)) and Path(source).suffix.lower() in _PICTURES:
+    if looks.bands is None and not is_remote(str(source)) and Path(source).suffix.lower() in PICTURES:
         check_file(source)
         with Image.open(source) as image:
             return (Caution(GREY),) if image.mode in ("1", "L", "LA", "I", "F", "I;16") else ()
@@ -211,7 +210,7 @@ def _cautions(source: str | Path, looks: Looks, model: str, gsd: tuple[float, fl
 
 def _plain(source: str | Path) -> Image.Image | None:
     """A picture of three bands of bytes without transparency; None: it must be opened as a scene."""
-    if is_remote(str(source)) or Path(source).suffix.lower() not in _PICTURES or trouble(source) is not None:
+    if is_remote(str(source)) or Path(source).suffix.lower() not in PICTURES or trouble(source) is not None:
         return None  # what is wrong, `open_scene` tells
     try:
         with Image.open(source) as image:

@@ -35,11 +35,11 @@ from earthwords.files import check_file, read_json
 from earthwords.geo.outputs import locked, writing
 from earthwords.geo.tiletable import TileTable, tile_writer
 from earthwords.inference.index_log import IndexLog, Part, Stamp
+from earthwords.inference.limits import ABOUT, no_index
 from earthwords.inference.nearest import Vectors
 from earthwords.kernels.codes import encode
 
 FORMAT = 1
-ABOUT = "index.json"
 FILES = ("vectors.npy", "codes.npy", "bounds.npy", "tiles.parquet", "sources.parquet", ABOUT)
 """The last one moves last."""
 NEXT, COMMIT = ".next", ".commit"
@@ -167,8 +167,7 @@ def _read_about(folder: Path) -> dict[str, Any]:
         about: dict[str, Any] = read_json(folder / ABOUT)
         found = about["format"]
     except FileNotFoundError:
-        unfinished = " (an unfinished one is there: index again to go on)" if (folder / ".work").exists() else ""
-        raise UsageError(f"There is no index in {folder}{unfinished}; make one with `earthwords index`.") from None
+        raise no_index(folder) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, brief(error)) from error
     if found != FORMAT:

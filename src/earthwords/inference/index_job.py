@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,13 +14,14 @@ from typing import Any
 from earthwords import __version__
 from earthwords.errors import EarthwordsError, OutputError, SourceError, UsageError, printable, unknown
 from earthwords.geo.masks import split_mask
-from earthwords.geo.outputs import locked, parents_made_for, writing
+from earthwords.geo.outputs import check_local, locked, parents_made_for, writing
 from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.cautions import Tally, enforce
 from earthwords.inference.embedder import Embedder
 from earthwords.inference.index_files import AS_THE_FILE, COMMIT, NEXT, Entry, Stored, commit, move
 from earthwords.inference.index_log import IndexLog, Stamp
 from earthwords.inference.index_tiles import Block, Done, Tile, Tiling, read_tile
+from earthwords.inference.limits import ABOUT, WORK
 from earthwords.inference.pool import ahead
 from earthwords.types import IndexReport, Window
 
@@ -29,7 +29,7 @@ BLOCK = 1024
 """Tiles that are remembered at once."""
 AHEAD = 8
 """Tiles that are read before they are needed."""
-WORK, LOG = ".work", "log"
+LOG = "log"
 ON_ERROR = ("stop", "skip")
 
 Tick = Callable[[float], None]
@@ -271,11 +271,10 @@ def _held(folder: Path) -> Iterator[None]:
         UsageError: it holds something else, or another process works there.
         OutputError: it cannot be made or written to.
     """
-    if re.match(r"[A-Za-z][\w+.-]+:/|/vsi", str(folder)):
-        raise UsageError(f"{folder} is not a local path; an index is a folder on this machine.")
+    check_local(folder)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder for the index.")
-    ours = {"index.json", WORK, NEXT, COMMIT}
+    ours = {ABOUT, WORK, NEXT, COMMIT}
     if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).exists() for name in ours):
         raise UsageError(f"{folder} holds other things than an index; name a new folder.")
     with parents_made_for(folder / "index.json"):

@@ -1,11 +1,15 @@
-"""What numbers may be. Loads nothing heavy, so that a wrong one is told before anything is done."""
+"""What numbers may be, and where an index may be. Loads nothing heavy, so that a mistake is told before all else."""
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 from earthwords.errors import UsageError
 
+ABOUT, WORK = "index.json", ".work"
+"""What is in the folder of an index when it is made, and while it is."""
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
@@ -34,6 +38,22 @@ def check_threshold(threshold: float, *, name: str = "threshold") -> None:
     """Raises `UsageError` for a threshold that no pixel, or every pixel, exceeds."""
     if not 0 <= threshold < 1:
         raise UsageError(f"The {name} is a probability of 0 or more and below 1, got {threshold:g}.")
+
+
+def check_index(folder: Path) -> None:
+    """Refuse a folder without an index.
+
+    Raises:
+        UsageError: there is none, or an unfinished one.
+    """
+    if not os.path.lexists(folder / ABOUT):
+        raise no_index(folder)
+
+
+def no_index(folder: Path) -> UsageError:
+    """The error for a folder without an index."""
+    unfinished = " (an unfinished one is there: index again to go on)" if (folder / WORK).exists() else ""
+    return UsageError(f"There is no index in {folder}{unfinished}; make one with `earthwords index`.")
 
 
 def parse_memory(text: str) -> int:

@@ -173,7 +173,7 @@ def _ask(url: str, part: Path, *, certain: bool, report: Report) -> None:
     except (http.client.HTTPException, OSError) as error:
         raise _as_broken(error) from error
     with answer:
-        found, start = _offered(url, answer, done)
+        found, start = _offered(url, answer)
         if done and start == done and not found.mark:  # the server agreed that the mark is the same
             found = replace(found, mark=known.mark)
         if start != done or (done and found.mark != known.mark):  # the whole file, or another one
@@ -188,7 +188,7 @@ def _ask(url: str, part: Path, *, certain: bool, report: Report) -> None:
             _copy(answer, out, done, found.total, report)
 
 
-def _offered(url: str, answer: Any, asked: int) -> tuple[_Source, int]:
+def _offered(url: str, answer: Any) -> tuple[_Source, int]:
     """What the server says of its file, and the byte that its answer begins at."""
     headers = answer.headers
     mark = headers.get("ETag") or ""

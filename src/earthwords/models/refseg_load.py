@@ -6,7 +6,6 @@ was learned and nothing else. The authors' checkpoints (DeepSpeed's `module`, to
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -36,6 +35,7 @@ from earthwords.models.store import write_safetensors
 from earthwords.models.towers import ClipWords, SiglipWords, Tokenize, Words
 from earthwords.models.weights import fetch, fetch_tokenizer, find, load_clip, no_referrer
 from earthwords.paths import trouble
+from earthwords.plaintext import write_json
 from earthwords.presets import REFER_PRESETS, ReferPreset
 from earthwords.text.siglip import SiglipTokenizer
 
@@ -117,7 +117,7 @@ def store_refseg(
     write_safetensors(folder / WEIGHTS_FILE, tensors, about={"format": "pt"})
     card = {"preset": {**asdict(preset), "weights": None}, "base": base_hash(model, preset), **(told or {})}
     with atomic_path(folder / CARD, overwrite=True) as part:
-        part.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+        write_json(part, card, indent=2)
 
 
 def load_refseg(

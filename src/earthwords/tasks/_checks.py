@@ -13,6 +13,7 @@ from typing import get_args
 
 from earthwords import plugins
 from earthwords.errors import SourceError, UsageError, unknown
+from earthwords.geo.outputs import exists
 from earthwords.models.architectures import ARCHITECTURES
 from earthwords.models.weights import find, no_referrer
 from earthwords.paths import is_local_path, similar, trouble, unreadable
@@ -78,7 +79,7 @@ def check_replaceable(path: Path, *, overwrite: bool) -> None:
     if any(path.parent.glob(f".{glob.escape(path.name)}.*")):
         return
     if os.path.lexists(path) and not path.is_dir() and not overwrite:
-        raise UsageError(f"{path} exists; pass --overwrite (overwrite=True) to replace it.")
+        raise exists(path)
 
 
 def check_parts(row: SegmentPreset, *, model: str | None = None, upsampler_weights: str | None = None) -> None:
@@ -146,14 +147,3 @@ def check_images(*names: str | None, backbone: Iterable[str]) -> None:
         if name is not None:
             check_raster(name)
     check_weights(*backbone)
-
-
-def check_index(folder: Path) -> None:
-    """Refuse a folder without an index.
-
-    Raises:
-        UsageError: there is none, or an unfinished one.
-    """
-    if not os.path.lexists(folder / "index.json"):
-        unfinished = " (an unfinished one is there: index again to go on)" if (folder / ".work").exists() else ""
-        raise UsageError(f"There is no index in {folder}{unfinished}; make one with `earthwords index`.")

@@ -122,17 +122,9 @@ def _sources(archive: list[str], talk: Talk) -> list[str]:
 
     Raises:
         UsageError: a folder, a pattern or a list has none.
-        SourceError: a single one is not there.
     """
-    from earthwords.paths import is_local_path, unreadable
-    from earthwords.tasks._sources import find_sources, note_own
+    from earthwords.paths import is_local_path
+    from earthwords.tasks._sources import all_sources
 
-    found = []
-    for name in archive:
-        listed = find_sources(name, say=talk.say)
-        if listed is None:
-            if is_local_path(name) and not os.path.exists(name) and (error := unreadable(Path(name))) is not None:
-                raise error
-            note_own(name, talk.say)
-        found += [name] if listed is None else listed
+    found = all_sources(archive, say=talk.say)
     return [os.path.abspath(source) if is_local_path(source) else source for source in found]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from earthwords.errors import UsageError
 from earthwords.tasks import _options as opt
-from earthwords.tasks._checks import check_index, check_weights
+from earthwords.tasks._checks import check_weights
 from earthwords.tasks._progress import Talk
 from earthwords.tasks.segment import split_bands
 
@@ -77,6 +77,7 @@ def search(
         >>> found.save("ships.gpkg")
     """
     from earthwords.geo.destinations import plan_results
+    from earthwords.inference.limits import check_index
 
     talk = Talk(quiet=quiet)
     if text is not None and words is not None:

@@ -282,9 +282,9 @@ def adapt_preset(row: SegmentPreset, *, upsampler: str | None, **changes: Any) -
 
 def split_bands(bands: opt.Bands) -> list[int | str] | None:
     """`"4,3,2"` to numbers, names stay names; a list as it is."""
-    if bands is None or not isinstance(bands, str):
-        return None if bands is None else list(bands)
-    return [int(part) if part.strip().isdigit() else part.strip() for part in bands.split(",")]
+    from earthwords.geo.bands import as_items
+
+    return None if bands is None else list(as_items(bands))
 
 
 def creation_options(pairs: Sequence[str]) -> dict[str, str]:

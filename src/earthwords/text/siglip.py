@@ -32,7 +32,7 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pieces:
+class Unigrams:
     """A unigram model: pieces with the logarithms of their probabilities, and how text is normalised before."""
 
     vocabulary: list[tuple[str, float]]
@@ -97,7 +97,7 @@ class SiglipTokenizer:
         raise WeightsError(f"No tokenizer in {folder}: expected {PIECES} or {TOKENIZER}.")
 
 
-def read_pieces(data: bytes) -> Pieces:
+def read_pieces(data: bytes) -> Unigrams:
     """What a model of SentencePiece holds.
 
     https://github.com/google/sentencepiece/blob/v0.2.0/src/sentencepiece_model.proto
@@ -119,7 +119,7 @@ def read_pieces(data: bytes) -> Pieces:
             normalizer = dict(_fields(value))
     if trainer.get(3, 1) != 1 or 2 not in kinds:
         raise ValueError("it is no unigram model")
-    return Pieces(
+    return Unigrams(
         vocabulary=vocabulary,
         unknown=kinds.index(2),
         charsmap=normalizer.get(2, b""),
@@ -170,7 +170,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _of_pieces(pieces: Pieces, settings: dict[str, Any], *, lower: bool) -> SiglipTokenizer:
+def _of_pieces(pieces: Unigrams, settings: dict[str, Any], *, lower: bool) -> SiglipTokenizer:
     own = Tokenizer(Unigram(pieces.vocabulary, unk_id=pieces.unknown, byte_fallback=pieces.byte_fallback))
     steps: list[Any] = [normalizers.Precompiled(pieces.charsmap)] if pieces.charsmap else []
     steps += [normalizers.Replace(Regex(r"\A +| +\z"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
@@ -184,7 +184,7 @@ def _of_json(text: str, settings: dict[str, Any], *, lower: bool) -> SiglipToken
     model = table["model"]
     if model["type"] == "Unigram":  # SigLIP's: only its pieces are taken
         vocabulary = [(str(piece), float(score)) for piece, score in model["vocab"]]
-        pieces = Pieces(
+        pieces = Unigrams(
             vocabulary=vocabulary,
             unknown=int(model["unk_id"]),
             charsmap=_charsmap(table.get("normalizer")),

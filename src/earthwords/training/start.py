@@ -54,7 +54,6 @@ MODEL = "model.safetensors"
 OPEN_CLIP = "open_clip_model.safetensors"
 FOLDER = ("config.json", MODEL, "preprocessor_config.json", "vocab.json", "merges.txt")
 """The files of a transformers folder."""
-LAYOUTS = ("transformers", "open_clip", "both")
 
 
 def store(

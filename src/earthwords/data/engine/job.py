@@ -34,6 +34,7 @@ from earthwords.geo.outputs import (
     check_no_others,
     check_output,
     discard,
+    exists,
     locked,
     parents_made_for,
     remove_dead,
@@ -132,7 +133,7 @@ class Job:
         if self.dst.is_dir():
             found = [path.name for path in self.dst.iterdir()]
             if found and not self.overwrite:
-                raise UsageError(f"{self.dst} exists; pass --overwrite (overwrite=True) to replace it.")
+                raise exists(self.dst)
             if found and REPORT not in found:
                 raise UsageError(f"{self.dst} holds other files; choose another folder.")
             check_no_others(self.dst, _OURS)
@@ -142,7 +143,7 @@ class Job:
             check_no_others(folder, _TILE)
         there = next((path for path in (*self._beside(), *self._folders()) if path.exists()), None)
         if there is not None and not self.overwrite and not (self._journal / PLAN).exists():
-            raise UsageError(f"{there} exists; pass --overwrite (overwrite=True) to replace it.")
+            raise exists(there)
 
     def _beside(self) -> list[Path]:
         """Files that are written beside a single one."""

@@ -29,7 +29,7 @@ from earthwords.data.engine.things import Ids, Marked
 from earthwords.errors import SourceError, UsageError
 from earthwords.geo.inputs import Inputs
 from earthwords.geo.output_sets import output_set
-from earthwords.geo.outputs import check_no_others, check_output, staging
+from earthwords.geo.outputs import check_no_others, check_output, exists, staging
 from earthwords.geo.own import save_png
 from earthwords.plaintext import json_text
 from earthwords.plugins import load, names
@@ -105,7 +105,7 @@ class Listing:
             check_output(self.dst, overwrite=self.overwrite or half.owns(self.dst))
             for path in everything:
                 if path.exists() and not (self.overwrite or half.owns(path)):
-                    raise UsageError(f"{path} exists; pass --overwrite (overwrite=True) to replace it.")
+                    raise exists(path)
             for folder in self._folders():
                 check_no_others(folder, _OURS)
             units = [unit for source in self.sources for unit in self._units(source)]

@@ -18,12 +18,11 @@ from earthwords.errors import SourceError, brief
 from earthwords.files import read_bytes
 from earthwords.geo.scene import Scene, open_scene
 from earthwords.geo.source import raster_shape
-from earthwords.paths import trouble
+from earthwords.paths import PICTURES, trouble
 from earthwords.types import Raster, Window
 
 RASTERS = (".tif", ".tiff", ".vrt", ".jp2", ".img")
 """Read through GDAL: any bands and types, stretched to 8 bit as `segment` does."""
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 SUFFIXES = (*PICTURES, *RASTERS)
 JPEG_QUALITY = 95
 """Of images that are not JPEG files already."""

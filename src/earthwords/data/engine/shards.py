@@ -19,6 +19,7 @@ from earthwords.data.engine.pictures import jpeg
 from earthwords.data.engine.pool import in_order
 from earthwords.data.engine.records import example_of
 from earthwords.errors import UsageError
+from earthwords.paths import PICTURES
 from earthwords.plaintext import json_text, utf8
 
 Record: TypeAlias = dict[str, Any]
@@ -131,7 +132,7 @@ def _pictured(folder: Path, batch: Batch) -> tuple[Sequence[Record], list[str]]:
     images = []
     for i, record in enumerate(records):
         example = example_of(record)
-        own = example.window is None and example.image.lower().endswith((".jpg", ".jpeg", ".png", ".bmp", ".webp"))
+        own = example.window is None and example.image.lower().endswith(PICTURES)
         path = folder / f"{first + i:09d}.jpg"
         images.append("" if own else f"{folder.name}/{path.name}")
         if not own and not path.exists():

@@ -102,7 +102,7 @@ class Box:
         found = np.zeros((window.height, window.width), dtype=bool)
         common = None if self.window is None else window.intersect(self.window)
         if common is not None:
-            found[within(common, window)] = True
+            found[common.slices_in(window)] = True
         return found
 
 
@@ -202,9 +202,3 @@ def _clipped(top: int, left: int, bottom: int, right: int, height: int, width: i
     if top >= bottom or left >= right:
         return None
     return Window(row=top, col=left, height=bottom - top, width=right - left)
-
-
-def within(part: Window, whole: Window) -> tuple[slice, slice]:
-    """Where a part of a window lies in it."""
-    row, col = part.row - whole.row, part.col - whole.col
-    return slice(row, row + part.height), slice(col, col + part.width)

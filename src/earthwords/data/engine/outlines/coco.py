@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from earthwords.data.engine.annotated import Annotated, no_boxes, part, tiles
 from earthwords.data.engine.outlines import _refs
-from earthwords.data.engine.outlines._masks import Box, Mask, area_of, mask_of, within
+from earthwords.data.engine.outlines._masks import Box, Mask, area_of, mask_of
 from earthwords.data.engine.pictures import size_of
 from earthwords.data.engine.readers import coco
 from earthwords.data.engine.readers._common import How, Item, read_json, renamed
@@ -94,10 +94,10 @@ def _painted(
         if seen is None:
             continue
         inside = masks[i].inside(seen)
-        ids[within(seen, band)][inside] = i + 1
+        ids[seen.slices_in(band)][inside] = i + 1
         for number, window in enumerate(windows):
             if (common := seen.intersect(window)) is not None:
-                shown[number, i] = np.count_nonzero(inside[within(common, seen)])
+                shown[number, i] = np.count_nonzero(inside[common.slices_in(seen)])
     return ids, shown
 
 
