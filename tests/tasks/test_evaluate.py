@@ -154,7 +154,7 @@ def test_a_table_on_the_terminal(stored: Path, tmp_path: Path, command: Command)
         (["knn", "segmentation", "--data", "ROOT"], ["segmentation is measured apart from knn"]),
         (["knn"], ["either --data ROOT (images) or --embeddings"]),
         (["knn", "--data", "ROOT", "--embeddings", "ROOT"], ["one of them"]),
-        (["knn", "--data", "ROOT/nowhere"], ["no folder", "--data is a data set"]),
+        (["knn", "--data", "ROOT/nowhere"], ["nowhere is not a folder", "(--data)"]),
         (["knn", "--data", "ROOT/notes"], ["holds no data set"]),
         (["knn", "picturs", "--data", "ROOT"], ["no task, and no data set", "Did you mean 'pictures'?"]),
         (["zero-shot", "retreival", "captions", "--data", "ROOT"], ["Did you mean 'retrieval'?"]),

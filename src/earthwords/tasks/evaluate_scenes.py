@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import SourceError, UsageError, did_you_mean
 from earthwords.files import parse_json
-from earthwords.paths import similar
+from earthwords.paths import check_folder, similar
 from earthwords.plaintext import read_text
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
@@ -220,8 +220,7 @@ def _find(root: Path, sets: Sequence[str], names: dict[str, str]) -> list[SceneS
     """The data sets named, or all there are."""
     from earthwords.data.scene_sets import find_scene_sets, is_scene_set, read_scene_set
 
-    if not root.is_dir():
-        raise UsageError(f"There is no folder {root}; --data is a data set, or a folder of data sets.")
+    check_folder(root, what="a data set, or several (--data)")
     for name in sets:
         if not (root / name).is_dir():
             there = [each.name for each in sorted(root.iterdir()) if is_scene_set(each)]

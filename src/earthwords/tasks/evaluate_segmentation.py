@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from earthwords.errors import UsageError
+from earthwords.paths import check_folder
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
 from earthwords.tasks._checks import check_parts
@@ -125,8 +126,7 @@ def _published(sets: Sequence[str], data: Path | None, split: str | None) -> lis
         raise UsageError(f"{SEGMENTATION} needs images: give --data ROOT, a set or a folder of sets.")
     if split is not None:
         raise UsageError("--split is for folders of your own, with --classes; sets have the part that is measured.")
-    if not Path(data).is_dir():
-        raise UsageError(f"There is no folder {data}; --data is a data set, or a folder of data sets.")
+    check_folder(Path(data), what="a data set, or several (--data)")
     from earthwords.data.segmentation.search import find_sets
 
     return find_sets(Path(data), sets)

@@ -10,6 +10,7 @@ from earthwords.data.segmentation.loader import SegmentationSet, open_set
 from earthwords.data.segmentation.manifest import read_manifest
 from earthwords.data.segmentation.spec import DatasetSpec, all_specs, find_spec
 from earthwords.errors import UsageError, did_you_mean
+from earthwords.paths import check_folder
 
 
 def find_sets(root: Path, names: Sequence[str] = ()) -> list[SegmentationSet]:
@@ -24,8 +25,7 @@ def find_sets(root: Path, names: Sequence[str] = ()) -> list[SegmentationSet]:
         UsageError: no such folder, no such set, or it is not there.
         SourceError: images and labels of one do not fit together.
     """
-    if not root.is_dir():
-        raise UsageError(f"There is no folder {root}; --data is a data set, or a folder of data sets.")
+    check_folder(root, what="a data set, or several (--data)")
     found = [_named(name, root) for name in names] if names else _all(root)
     if not found:
         known = ", ".join(path.name for path in _folders(root)[:8]) or "nothing"
