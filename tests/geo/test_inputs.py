@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyogrio
 import pytest
 import rasterio
 import rasterio.shutil
+import shapely
 
 from earthwords.errors import UsageError
 from earthwords.geo.inputs import Inputs, files_of
@@ -126,3 +128,83 @@ def test_others_are_left_alone(folder: Path) -> None:
 def test_a_mask_with_values_is_a_file(folder: Path) -> None:
     with pytest.raises(UsageError, match="read as --mask"):
         Inputs(["j.jpg"], others={"--mask": "a.tif:3,8-10"}).check(["a.tif"])
+
+
+# Formats that name files of which GDAL does not tell
+
+
+def write_tiles(name: str, driver: str, *locations: str) -> None:
+    outlines = shapely.to_wkb(np.array([shapely.box(10 * n, 0, 10 * n + 7, 5) for n in range(len(locations))]))
+    texts = [np.array(["red"] * len(locations), object), np.array(locations, object)]
+    pyogrio.raw.write(
+        name, outlines, texts, ["colour", "place"], geometry_type="Polygon", crs="EPSG:32633", driver=driver
+    )
+
+
+@pytest.mark.parametrize("ask", [True, False])
+def test_tiles_of_an_index_are_read_too(folder: Path, *, ask: bool) -> None:
+    Path("deep/b.tif").write_bytes(Path("a.tif").read_bytes())
+    write_tiles("deep/t.gti.gpkg", "GPKG", "b.tif", "../v.vrt")
+    assert {p.name for p in files_of("deep/t.gti.gpkg", ask=ask)} == {
+        "t.gti.gpkg", "b.tif", "v.vrt", "a.tif", "a.tif.ovr",
+    }  # fmt: skip
+    with pytest.raises(UsageError, match=r"b\.tif is a file that deep/t\.gti\.gpkg is read from"):
+        (Inputs(["deep/t.gti.gpkg"]) if ask else Inputs(listed=["deep/t.gti.gpkg"])).check(["deep/b.tif"])
+
+
+@pytest.mark.parametrize(("name", "driver"), [("t.shp", "ESRI Shapefile"), ("t.gti.fgb", "FlatGeobuf")])
+def test_a_tile_index_of_any_kind(folder: Path, name: str, driver: str) -> None:
+    write_tiles(name, driver, "GTIFF_DIR:1:j.jpg")
+    own = {"t.shp", "t.shx", "t.dbf", "t.prj", "t.cpg"} if name == "t.shp" else {name}
+    tiles = own | {"j.jpg", "j.jpg.aux.xml"}
+    assert {p.name for p in files_of(f"GTI:{name}")} == tiles
+    Path("t.tif").write_text(
+        f"<GDALTileIndexDataset><IndexDataset>{name}</IndexDataset><LocationField>place</LocationField>"
+        "<Overview><Dataset>raw&#46;bin</Dataset></Overview></GDALTileIndexDataset>"
+    )
+    assert {p.name for p in files_of("t.tif")} == tiles | {"t.tif", "raw.bin"}
+
+
+def test_an_mrf_is_of_several_files(folder: Path) -> None:
+    rasterio.shutil.copy("a.tif", "m.mrf", driver="MRF", compress="DEFLATE")
+    Path("c.mrf").write_text(
+        '<MRF_META><CachedSource><Source>m.mrf</Source></CachedSource><Raster><Size x="90" y="60" c="3"/></Raster>'
+        "</MRF_META>"
+    )
+    own = {"m.mrf", "m.idx", "m.pzp", "m.mrf.aux.xml"}
+    assert {p.name for p in files_of("m.mrf")} == own
+    assert {p.name for p in files_of("c.mrf", ask=False)} == own | {"c.mrf"}
+
+
+def test_json_names_files(folder: Path) -> None:
+    Path("s.json").write_text('{"stac_version": "1.0.0", "assets": {"red": {"href": "./j.jpg"}}}')
+    assert {p.name for p in files_of("s.json", ask=False)} == {"s.json", "j.jpg", "j.jpg.aux.xml"}
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "&#106;.jpg", "&#x6a;.jpg", "<![CDATA[j.jpg]]>", "j<![CDATA[.jpg]]>", "j.jpg<!-- a remark -->",
+        "&#106;&#46;jpg",
+        "&lt;VRTDataset>&lt;a b='j.jpg'/>&lt;/VRTDataset>",
+        "&lt;VRTDataset>&lt;a>&amp;#106;.jpg&lt;/a>&lt;/VRTDataset>",
+    ],
+)  # fmt: skip
+def test_a_part_is_found_however_it_is_spelled(folder: Path, spelled: str) -> None:
+    text = Path("v.vrt").read_text(encoding="utf-8")
+    Path("v.vrt").write_text(text.replace(">a.tif<", f">{spelled}<"), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"^j\.jpg is a file that v\.vrt is read from"):
+        Inputs(listed=["v.vrt", "raw.vrt"]).check(["j.jpg"])
+
+
+def test_parts_beside_the_file_behind_a_link(folder: Path) -> None:
+    Path("far").mkdir()
+    Path("far/m.vrt").symlink_to("../deep/w.vrt")
+    assert {p.name for p in files_of("far/m.vrt", ask=False)} == {"m.vrt", "v.vrt", "a.tif", "a.tif.ovr"}
+
+
+def test_a_vrt_with_entities_of_its_own_is_read_without_them(folder: Path) -> None:
+    text = Path("v.vrt").read_text(encoding="utf-8").replace("<VRTDataset", "\n<VRTDataset", 1)
+    lines = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 12))
+    Path("v.vrt").write_text(f'<!DOCTYPE V [<!ENTITY l0 "j.jpg">{lines}]>{text}', encoding="utf-8")
+    assert {"a.tif", "v.vrt"} <= {p.name for p in files_of("v.vrt", ask=False)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import html
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,20 +11,23 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from earthwords.errors import EarthwordsError, UsageError
+from earthwords.files import MOST_SETTINGS, parse_json, read_bytes
+from earthwords.geo.names import places_in
 from earthwords.geo.outputs import SIDECARS
-from earthwords.geo.vrt import HEAD, is_vrt
+from earthwords.geo.vrt import HEAD, MOST_BYTES, describes_service, is_vrt, texts_of
 
 DEEPEST = 16
 """VRTs of VRTs are followed so far."""
 MODEL_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".json", ".txt", ".model")
 """What is read of a folder with a model."""
 _OURS = ("report.json", "batch.json")
-_STARTS = re.compile(r"^|/vsi[a-z0-9_]+/|://|[:\"=,{]")
-_STOPS = re.compile(r"$|[\"?!}:&/]")
-_VRT_TEXTS = re.compile(r">([^<>]+)<|\"([^\"<>]+)\"")
-_ESCAPES = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'", "&amp;": "&"}
+_TILES = (".gti.gpkg", ".gti.fgb", ".gti.parquet")
+"""Vector files that GDAL takes for tile indexes by their names."""
+_TILE_INDEX = "<GDALTileIndexDataset"
+_TEXTS = re.compile(r">([^<>]+)<|\"([^\"<>]+)\"")
 
 Identity = tuple[int, int]
 """Device and inode: the file itself, whatever it is called."""
@@ -78,10 +83,7 @@ def files_of(source: str, *, ask: bool = True) -> list[Path]:
         ask: GDAL, which knows formats of many files, but has to open it.
     """
     found: dict[Path, None] = {}
-    for path in named_files(source):
-        _follow(path, found, DEEPEST)
-    if source.lstrip().startswith("<"):
-        _follow_text(source, Path(), found, DEEPEST)
+    _follow_name(source, [Path()], found, DEEPEST, tiles=False)
     for path in _gdal_files(source) if ask else ():
         _follow(path, found, DEEPEST)
     return list(found)
@@ -89,14 +91,7 @@ def files_of(source: str, *, ask: bool = True) -> list[Path]:
 
 def named_files(text: str, *, folder: Path | None = None) -> Iterator[Path]:
     """The files that a name means: the path itself, or those inside `GTIFF_DIR:1:a.tif`, `/vsizip/a.zip/b.tif`, ..."""
-    folder = folder or Path()
-    if _is_file(whole := folder / text):
-        yield whole
-        return
-    for start in _STARTS.finditer(text):
-        for stop in _STOPS.finditer(text, start.end()):
-            if stop.start() > start.end() and _is_file(path := folder / text[start.end() : stop.start()]):
-                yield path
+    yield from filter(_is_file, places_in(text, folder=folder))
 
 
 def identity_of(path: str | Path) -> Identity | None:
@@ -134,28 +129,84 @@ def _plain_files(value: str | Path | None) -> Iterator[Identity]:
     yield from (identity for path in paths if (identity := identity_of(path)) is not None)
 
 
-def _follow(path: Path, found: dict[Path, None], depth: int) -> None:
-    """Add a file, what GDAL reads beside it, and, if it is a VRT, its parts."""
+def _follow(path: Path, found: dict[Path, None], depth: int, *, tiles: bool = False) -> None:
+    """Add a file, what GDAL reads beside it, and what it names.
+
+    Args:
+        tiles: it is taken for a tile index, whatever its name.
+    """
     if path in found or not _is_file(path):
         return
     found[path] = None
     for suffix in SIDECARS:
         if _is_file(beside := path.with_name(path.name + suffix)):
             found[beside] = None
-    with suppress(OSError), path.open("rb") as file:
-        if depth and is_vrt(file.read(HEAD)):
-            file.seek(0)
-            _follow_text(file.read().decode("utf-8", "surrogateescape"), path.parent, found, depth - 1)
-
-
-def _follow_text(text: str, folder: Path, found: dict[Path, None], depth: int) -> None:
-    """The files that are named in a VRT, beside it or from where the program runs."""
-    names = dict.fromkeys((inner or quoted).strip() for inner, quoted in _VRT_TEXTS.findall(text))
+    if not depth:
+        return
+    for beside in _family(path, tiles=tiles):
+        found[beside] = None
+    folders = list(dict.fromkeys((path.parent, Path(os.path.realpath(path)).parent, Path())))
+    names, tiles = _names_in(path, tiles=tiles)
     for name in names:
-        name = re.sub("|".join(_ESCAPES), lambda escape: _ESCAPES[escape[0]], name)
-        for place in (folder, Path()):
-            for path in named_files(name, folder=place):
-                _follow(path, found, depth)
+        _follow_name(name, folders, found, depth - 1, tiles=tiles)
+
+
+def _family(path: Path, *, tiles: bool) -> Iterator[Path]:
+    """Files of the same stem, of formats whose files GDAL does not tell: MRF, and shapefiles with tiles."""
+    with suppress(OSError):
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+        if b"<MRF_META" in head or (tiles and path.suffix.lower() == ".shp"):
+            yield from filter(_is_file, path.parent.glob(f"{glob.escape(path.stem)}.*"))
+
+
+def _follow_name(name: str, folders: Sequence[Path], found: dict[Path, None], depth: int, *, tiles: bool) -> None:
+    """Add the files of a name, which is relative to one of some folders or to where the program runs; or is XML."""
+    if name.lstrip().startswith("<"):
+        inside = dict.fromkeys(_texts(name.encode("utf-8", "surrogateescape"))) if depth else ()
+        for text in inside:
+            _follow_name(text, folders, found, depth - 1, tiles=_TILE_INDEX in name)
+        return
+    for folder in folders:
+        for path in named_files(name, folder=folder):
+            _follow(path, found, depth, tiles=tiles or name.upper().startswith("GTI:"))
+
+
+def _names_in(path: Path, *, tiles: bool) -> tuple[Iterable[str], bool]:
+    """All that may name a file in one that GDAL follows (VRT and other XML, JSON, tile index); whether of tiles."""
+    with suppress(OSError, ValueError):
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+        start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+        index = _TILE_INDEX.encode() in head
+        if is_vrt(head) or index or start == b"<":
+            most = MOST_BYTES if is_vrt(head) else MOST_SETTINGS
+            return dict.fromkeys(_texts(read_bytes(path, most=most))), index
+        if start in (b"{", b"[") and describes_service(head):
+            return dict.fromkeys(_strings(parse_json(read_bytes(path, most=MOST_SETTINGS)))), False
+        if tiles or path.name.lower().endswith(_TILES):
+            from earthwords.geo.vector_files import words_of
+
+            return words_of(path), False
+    return (), False
+
+
+def _texts(xml: bytes) -> Iterator[str]:
+    """Texts and attributes of XML; of what is none, whatever looks like them."""
+    try:
+        yield from (text.strip() for text in texts_of(xml))
+    except ValueError:
+        for inner, quoted in _TEXTS.findall(xml.decode("utf-8", "surrogateescape")):
+            yield html.unescape(inner or quoted).strip()
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All texts in what JSON says, which is not deep."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _strings(inner)
 
 
 def _gdal_files(source: str) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyogrio
@@ -14,6 +14,8 @@ from earthwords.geo.network import OFF
 from earthwords.geo.vrt import describes_service, head_of
 
 _lock = threading.Lock()
+_AT_ONCE = 2**16
+"""Features."""
 
 
 @contextmanager
@@ -33,3 +35,23 @@ def local_vectors(path: str | Path) -> Iterator[None]:
             yield
         finally:
             pyogrio.set_gdal_config_options(before)
+
+
+def words_of(path: str | Path) -> Iterator[str]:
+    """All that is text in a vector file: columns of all layers and their metadata, each once, such as where tiles are.
+
+    Nothing of what is no vector file.
+    """
+    known: set[str] = set()
+    with suppress(SourceError, OSError, ValueError, RuntimeError), local_vectors(path):
+        for layer, _ in pyogrio.list_layers(path):
+            about = pyogrio.read_info(path, layer=layer)
+            for told in (about["dataset_metadata"], about["layer_metadata"]):
+                known.update((told or {}).values())
+            kinds = zip(about["fields"], about["dtypes"], strict=True)
+            columns = [str(name) for name, kind in kinds if kind == "object"]
+            for first in range(0, max(about["features"], 0), _AT_ONCE) if columns else ():
+                part = {"skip_features": first, "max_features": _AT_ONCE}
+                values = pyogrio.raw.read(path, layer=layer, columns=columns, read_geometry=False, **part)[3]
+                known.update(value for column in values for value in column if isinstance(value, str))
+    yield from sorted(known)

@@ -209,6 +209,46 @@ def parts_of(text: bytes, name: str) -> list[Part]:
     return reader.parts
 
 
+def texts_of(xml: bytes) -> list[str]:
+    """Texts of elements and values of attributes, as a parser understands them, each once.
+
+    Raises:
+        ValueError: it is no XML, or defines entities, which GDAL knows nothing of.
+    """
+    found: dict[str, None] = {}
+    open_texts: list[list[str]] = []
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        interrupted()
+        found.update(dict.fromkeys(attributes.values()))
+        open_texts.append([""])
+
+    def data(text: str) -> None:
+        open_texts[-1][-1] += text
+
+    def interrupted(*_: str) -> None:
+        if open_texts:
+            open_texts[-1].append("")
+
+    def end(name: str) -> None:
+        texts = open_texts.pop()
+        found.update(dict.fromkeys(("".join(texts), *texts)))
+
+    def entity(*_: object) -> None:
+        raise ValueError("it defines entities")
+
+    parser = expat.ParserCreate("utf-8")
+    parser.buffer_text = True
+    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, data
+    parser.CommentHandler = parser.ProcessingInstructionHandler = interrupted
+    parser.EntityDeclHandler = entity
+    try:
+        parser.Parse(xml.strip(b"\0 \t\r\n"), True)
+    except expat.ExpatError as error:
+        raise ValueError(brief(error)) from error
+    return [text for text in found if text.strip()]
+
+
 def _plain_parts(text: bytes) -> list[Part] | None:
     """The parts where a glance is enough, ten times as fast: every mention of a file is an element of its own.
 
