@@ -48,6 +48,16 @@ def test_what_was_worked_at_instead_is_said() -> None:
     assert not isinstance(note, Caution) and "A pixel is 0.05 m; worked at 0.25 m" in note
 
 
+def test_notes_of_many_scenes_are_counted_by_scene() -> None:
+    tally = Tally()
+    for size in (60, 90):
+        tally.add([f"Worked at {size} m.", Caution("'b1' is new."), Caution("'b2' is new."), "Same.", "Same."])
+    tally.add(["Same."])
+    assert tally.lines(3, what="scenes") == (
+        "2 of 3 scenes: Worked at 60 m.", "2 of 3 scenes: 'b1' is new.", "2 of 3 scenes: 'b2' is new.", "Same.",
+    )  # fmt: skip
+
+
 def test_a_size_that_nobody_knows_is_said() -> None:
     (note,) = told(None)
     assert not isinstance(note, Caution) and "unknown" in note
@@ -61,12 +71,14 @@ def test_scenes_looked_at_in_levels_cannot_be_too_fine() -> None:
 
 
 def notes_of(*words: str, **more) -> tuple[str, ...]:
-    lexicon = KnownWords(pictures=dict.fromkeys(("building", "road", "water", "trees", "car"), 99))
+    lexicon = KnownWords(pictures=dict.fromkeys(("building", "road", "water", "trees", "car", "vegetation"), 99))
     return vocabulary_notes(parse_classes(list(words), **more), lexicon=lexicon, model="m")
 
 
 def test_words_that_cover_a_scene_are_not_worth_a_word() -> None:
-    assert notes_of("building", "road", "water", "trees") == ()
+    assert notes_of("building", "road", "water", "trees", "vegetation") == ()
+    (left,) = notes_of("building", "road", "water", "trees")
+    assert "none of them means grass, cropland, bare land" in left and not isinstance(left, Caution)
 
 
 def test_words_that_leave_most_of_a_scene_to_nothing_are() -> None:

@@ -48,9 +48,15 @@ def notes_of(folder: Path) -> list[str]:
 
 
 def test_known_words_at_a_known_resolution_are_mapped_without_a_caution(map_words: Map, tmp_path: Path) -> None:
-    done = map_words(*KNOWN, "--strict")
+    done = map_words(*KNOWN, "-t", "grass", "--strict")
     assert done.code == 0 and "Caution" not in done.err
-    assert notes_of(tmp_path / "out") == []
+    assert [note for note in notes_of(tmp_path / "out") if not note.startswith("Hardly found")] == []
+
+
+def test_what_no_word_means_is_a_note_where_some_is_left(map_words: Map) -> None:
+    done = map_words(*KNOWN, "--strict")
+    assert done.code == 0 and "Note: Every pixel gets one of the words" in done.err
+    assert "none of them means grass, cropland, bare land:" in done.err
 
 
 @pytest.mark.parametrize(
@@ -176,10 +182,12 @@ def test_sentences_with_words_never_learned(command: Command, source: Path, tmp_
     (line,) = [line for line in done.err.splitlines() if line.startswith("Caution")]
     assert done.code == 0 and "(unicorn, zxqv)" in line
     command("refer", source, tmp_path / "p.gpkg", "-t", "the zxqv", "--strict", "--quiet").failed(2, "zxqv")
+    coarse = write_raster(tmp_path / "coarse.tif", np.moveaxis(patchwork(60, 70), -1, 0), transform=AT_90_M)
+    assert "Worked at 90 m a pixel, but refseg-tiny" in command("refer", coarse, tmp_path / "c", "-t", "the road").err
     done = command("refer", source, tmp_path / "q", "-t", "建筑")
     assert done.code == 0 and "建筑 (building)" in done.err
     command("refer", source, tmp_path / "r.gpkg", "-t", "湖边的大楼").failed(2, "Chinese", "湖 = lake", "in English")
-    assert names(tmp_path) == {"o.gpkg", "q"}
+    assert names(tmp_path) == {"o.gpkg", "q", "c", "coarse.tif"}
 
 
 def test_words_searched_for(command: Command, source: Path, tmp_path: Path) -> None:
@@ -193,10 +201,85 @@ def test_words_searched_for(command: Command, source: Path, tmp_path: Path) -> N
     command("search", tmp_path / "index", "unicorn zxqv", "--strict").failed(2, "unicorn")
     done = command("search", tmp_path / "index", "港口", "--json")
     english = command("search", tmp_path / "index", "harbor", "--json")
-    assert done.code == 0 and "Caution" not in done.err
+    assert done.code == 0 and "Note: Read as English: 港口 (harbor)." in done.err and "not among" not in done.err
+    assert json.loads(done.out)["query"]["words"] == "港口"
+    assert "Caution: 1 of 2 results: Worked at 90 m a pixel" in done.err
+    command("search", tmp_path / "index", "harbor", "--strict").failed(2, "Worked at 90 m")
+    grey = write_raster(tmp_path / "grey.tif", np.moveaxis(patchwork(60, 70), -1, 0)[:1])
+    assert GREY in command("search", tmp_path / "index", "--like", grey).err
     scores = [[hit["score"] for hit in json.loads(each.out)["results"]] for each in (done, english)]
     assert scores[0] == scores[1]
     command("search", tmp_path / "index", "独角兽").failed(2, "'独角兽'")
+
+
+def test_what_was_known_of_work_that_is_done_is_said_again(command: Command, source: Path, tmp_path: Path) -> None:
+    (tmp_path / "scenes").mkdir()
+    coarse = write_raster(tmp_path / "scenes" / "a.tif", np.moveaxis(patchwork(80, 90), -1, 0), transform=AT_90_M)
+    (tmp_path / "scenes" / "b.tif").write_bytes(source.read_bytes())
+    words = [*KNOWN, "-t", "grass", "-t", "zxqv", "--upsampler", "none"]
+    line = ["segment", tmp_path / "scenes", tmp_path / "maps", *words]
+    told = [[row for row in command(*line).err.splitlines() if row.startswith("Caution")] for _ in range(2)]
+    assert told[0] == told[1] and len(told[0]) == 2 and "1 of 2 scenes: Worked at 90 m" in told[0][0]
+    done = command(*line, "--strict")
+    assert done.code == 1 and "2 scenes, 2 failed" in done.out
+    line = ["index", coarse, source, tmp_path / "index"]
+    assert command(*line).code == 0
+    done = command(*line)
+    assert done.code == 0 and "Caution: 1 of 2 sources indexed before: Worked at 90 m" in done.err
+    command(*line, "--strict", "--quiet").failed(2, "Worked at 90 m")
+
+
+def test_words_that_compete_are_words(map_words: Map, tmp_path: Path) -> None:
+    done = map_words("-t", "road", "-t", "water", "--against", "建筑，zxqv")
+    assert "As background compete: building, zxqv." in done.err
+    assert "Caution: 'zxqv' is not among the words" in done.err
+    map_words("-t", "road", "--against", "道路", "--overwrite").failed(2, "'road' is a class")
+    map_words("-t", "road", "--against", "飞天扫帚", "--overwrite").failed(2, "not in the glossary")
+    map_words("-t", "road", "--against", "none,auto", "--overwrite").failed(2, "not both")
+    map_words("-t", "background", "--overwrite").failed(2, "say what to look for")
+
+
+def test_quotes_that_end_too_late_or_never(
+    map_words: Map, command: Command, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    map_words("-t", "trees -t water").failed(2, "'trees -t water' holds '-t'", "quotes of its own")
+    map_words("-t", "trees --quiet").failed(2, "holds '--quiet'")
+    assert map_words(*KNOWN, "-t", "low-rise -25 m").code == 0
+    assert command("index", source, tmp_path / "index").code == 0
+    command("search", tmp_path / "index", "big", "lakes").failed(2, '"big lakes"', "lakes/")
+    command("classify", source, source, tmp_path / "t.xlsx", "-t", "road", "-t", "water").failed(
+        2, "Unknown kind of table"
+    )
+
+
+def test_a_class_that_gets_nothing_is_named(map_words: Map, tmp_path: Path) -> None:
+    """Of many words on one scene some win nowhere."""
+    words = ("airport", "beach", "snow", "stadium", "church", "bridge", "ship", "golf course", "vineyard")
+    done = map_words(*KNOWN, *[part for word in words for part in ("-t", word)])
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    few = [entry["name"] for entry in report["classes"] if entry["share"] < 0.001]
+    (line,) = [note for note in report["notes"] if note.startswith("Hardly found")]
+    assert len(few) > 1 and all(name in line for name in few[:8]) and f"Note: {line}" in done.err
+
+
+def test_sets_to_measure_on_are_looked_at(command: Command, tmp_path: Path) -> None:
+    place = {"crs": "EPSG:32640", "transform": AT_90_M}
+    for name in ("images", "masks"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+    write_raster(tmp_path / "set" / "images" / "a.tif", np.moveaxis(patchwork(60, 70), -1, 0)[:1], **place)
+    write_raster(tmp_path / "set" / "masks" / "a.tif", (np.arange(70) // 40 * np.ones((60, 1))).astype(np.uint8)[None])
+    (tmp_path / "words.txt").write_text("water\ntrees\n", encoding="utf-8")
+    line = ["evaluate", "segmentation", tmp_path / "set", "--classes", tmp_path / "words.txt", "--out", tmp_path / "o"]
+    done = command(*line)
+    assert done.code == 0 and GREY in done.err and "Worked at 90 m a pixel" in done.err, done.err
+    command(*line, "--strict", "--no-resume", "--quiet").failed(2, "--strict")
+    for name, side in (("forest", 40), ("river", 50)):
+        (tmp_path / "scenes" / name).mkdir(parents=True)
+        write_raster(tmp_path / "scenes" / name / f"{name}_1.tif", np.moveaxis(patchwork(60, side), -1, 0)[:1])
+    line = ["evaluate", "scenes", "zero-shot", "--data", tmp_path / "scenes", "-o", tmp_path / "p"]
+    assert GREY in command(*line).err
+    command(*line, "--strict", "--quiet").failed(2, "--strict")
 
 
 def test_images_told_apart_by_words(command: Command, source: Path, tmp_path: Path) -> None:

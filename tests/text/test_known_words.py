@@ -108,4 +108,5 @@ def test_a_list_is_read_as_written_and_a_damaged_one_refused(tmp_path) -> None:
 def test_forms_and_small_words() -> None:
     assert {"city", "cities"} <= forms("cities") & forms("city")
     assert "bus" in forms("buses") and "tree" in forms("trees")
+    assert "grass" not in forms("gras") and "gras" not in forms("grass")
     assert named("The ship on the left of a pier") == ["ship", "pier"]

@@ -16,7 +16,7 @@ import numpy as np
 from affine import Affine
 from numpy.typing import ArrayLike, NDArray
 
-from earthwords.errors import SourceError, UsageError
+from earthwords.errors import Caution, SourceError, UsageError
 from earthwords.geo.arrays import ArrayPixels
 from earthwords.geo.bands import UNLIKE, BandChoice, Bands
 from earthwords.geo.georeference import Bounds, window_of_bounds
@@ -399,8 +399,10 @@ def _colour_notes(pixels: Pixels) -> tuple[str, ...]:
     if alike is None or alike > UNLIKE or pixels.choice.true_colour is False:
         return ()
     return (
-        f"The three bands are not alike enough for red, green and blue (correlation {alike:.2f}): they may be others, "
-        "or a picture in false colours; check --bands.",
+        Caution(
+            f"The three bands are not alike enough for red, green and blue (correlation {alike:.2f}): they may be "
+            "others, or a picture in false colours; check --bands."
+        ),
     )
 
 

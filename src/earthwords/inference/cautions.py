@@ -11,15 +11,17 @@ from collections.abc import Iterable, Iterator
 
 from earthwords.errors import Caution, UsageError
 from earthwords.geo.scene import Scene
-from earthwords.text.competing import lacking
+from earthwords.text.competing import AGAINST, lacking
 from earthwords.text.known_words import Lexicon, word_cautions
-from earthwords.types import Vocabulary
+from earthwords.types import ClassName, Vocabulary
 
 GREY = "The picture is grey, and the models learned true colours: what they make of it means little."
 FALSE_COLOURS = "The bands {} are no true colours, which the models learned: what they make of them means little."
 
-FEW = 2
-"""Grounds of `competing.AGAINST` that classes must mean more than, or much of a scene fits none of them."""
+FEW, MANY = 2, 5
+"""Grounds of `competing.AGAINST` that classes must mean more than, or much of a scene fits none of them; and those from
+which on hardly anything is left over."""
+_NUMBER = re.compile(r"(?<!\w)\d[\d.,]*")
 FAR = 2.0
 """So many times coarser than what was learned a map is worth little; less than that, small things are missed."""
 
@@ -76,26 +78,30 @@ def vocabulary_notes(vocabulary: Vocabulary, *, lexicon: Lexicon | None, model: 
         lexicon: what the model can read; None: nobody knows.
     """
     asked = [c for i, c in enumerate(vocabulary.classes) if i != vocabulary.background]
-    translated = [c.described for c in asked if c.read_as]
-    notes: list[str] = [f"Read as English: {'; '.join(translated)}."] if translated else []
+    notes = translation_notes(asked)
     notes += word_cautions([query for c in asked for query in c.queries], lexicon, model)
     if vocabulary.background is not None and (background := vocabulary.classes[vocabulary.background]).read_as:
         notes.append(f"As {background.title} compete: {', '.join(background.read_as)}.")
+        notes += word_cautions(background.read_as, lexicon, model)
     missing = lacking(vocabulary)
-    if vocabulary.background is None and len(missing) >= 7 - FEW:
-        notes.append(
-            Caution(
-                "Every pixel gets one of the words, whatever it shows, and none of them means "
-                f"{', '.join(missing)}: add --against auto, or more classes."
-            )
+    if vocabulary.background is None and len(missing) > len(AGAINST) - MANY:
+        told = (
+            "Every pixel gets one of the words, whatever it shows, and none of them means "
+            f"{', '.join(missing)}: add --against auto, or more classes."
         )
+        notes.append(Caution(told) if len(missing) >= len(AGAINST) - FEW else told)
     return tuple(notes)
+
+
+def translation_notes(classes: Iterable[ClassName]) -> list[str]:
+    """What words in Chinese are read as."""
+    translated = [c.described for c in classes if c.read_as]
+    return [f"Read as English: {'; '.join(translated)}."] if translated else []
 
 
 def image_notes(vocabulary: Vocabulary, *, lexicon: Lexicon | None, model: str) -> tuple[str, ...]:
     """What is known of words that whole images are told apart by; arguments as for `vocabulary_notes`."""
-    translated = [c.described for c in vocabulary.classes if c.read_as]
-    notes: list[str] = [f"Read as English: {'; '.join(translated)}."] if translated else []
+    notes = translation_notes(vocabulary.classes)
     notes += word_cautions(vocabulary.queries, lexicon, model)
     if len(vocabulary) == 1:
         only = vocabulary.titles[0]
@@ -111,8 +117,7 @@ class Tally:
 
     def add(self, notes: Iterable[str]) -> None:
         """Of one scene."""
-        for note in notes:
-            key = re.sub(r"\d[\d.,]*", "#", note)
+        for key, note in {_NUMBER.sub("#", note): note for note in notes}.items():
             first, count = self._found.get(key, (note, 0))
             self._found[key] = first, count + 1
 
@@ -125,11 +130,12 @@ class Tally:
 
 
 def enforce(notes: Iterable[str], *, strict: bool) -> None:
-    """Make the first caution an error.
+    """Make an error of cautions.
 
     Raises:
-        UsageError: `strict`, and there is one.
+        UsageError: `strict`, and there are some; it tells the first one.
     """
-    first = next((note for note in notes if isinstance(note, Caution)), None)
-    if strict and first is not None:
-        raise UsageError(f"{first} (An error because of --strict.)")
+    found = list(dict.fromkeys(note for note in notes if isinstance(note, Caution)))
+    if strict and found:
+        many = f"The first of {len(found)} cautions, errors" if len(found) > 1 else "An error"
+        raise UsageError(f"{found[0].rstrip('.')} ({many} because of --strict).")

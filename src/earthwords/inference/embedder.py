@@ -14,9 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthwords.errors import UsageError, printable
+from earthwords.errors import Caution, UsageError, printable
 from earthwords.geo.bands import Bands
 from earthwords.geo.network import Network
+from earthwords.inference.cautions import Tally, resolution_notes
 from earthwords.inference.limits import check_batch
 from earthwords.inference.pool import Pool, one_core
 from earthwords.inference.textbank import build_text_bank
@@ -204,3 +205,19 @@ class Embedder(Windowed):
             pixels = torch.stack(list(images)).to(self.backbone.device)
             found = self._computed(lambda batch: F.normalize(self.backbone.encode_image(batch), dim=-1), pixels)
             return found.float().cpu().numpy()
+
+
+def tiles_notes(embedder: Embedder, sizes: Iterable[float], *, what: str) -> tuple[str, ...]:
+    """Cautions about tiles that were seen at a resolution which the weights never learned.
+
+    Args:
+        sizes: metres of their pixels as they were seen; NaN: unknown, of which nothing is said.
+        what: they are, in the plural.
+    """
+    tally, total = Tally(), 0
+    for size in sizes:
+        seen = None if np.isnan(size) else float(size)
+        told = resolution_notes(seen, seen, model=embedder.learner, gsd=embedder.preset.gsd)
+        tally.add(note for note in told if isinstance(note, Caution))
+        total += 1
+    return tally.lines(total, what=what)

@@ -14,6 +14,8 @@ from earthwords.types import ClassReport, Grid, VectorLayer, Vocabulary
 
 MOST = 0.5
 """Share of a scene above which it is said that it is undecided, or has no class."""
+HARDLY = 0.001
+"""Share of a map below which it is said that a class was hardly found."""
 
 
 class Figures:
@@ -68,7 +70,7 @@ class Figures:
         """Pixels whose two best classes are close, of those with a label; None where nobody knows."""
         return round(float(self._undecided.sum() / max(1, self._pixels.sum())), 6) if self._knows_undecided else None
 
-    def cautions(self) -> tuple[Caution, ...]:
+    def notes(self) -> tuple[str, ...]:
         """What the figures say about the worth of the map."""
         found = []
         if self._observed and not self._coloured:
@@ -82,7 +84,18 @@ class Figures:
         left = self._unlabelled / max(1, self._observed)
         if self._knows_undecided and left > MOST:
             found.append(f"{left:.0%} of what was observed has no class: no word is probable enough there.")
-        return tuple(map(Caution, found))
+        return (*map(Caution, found), *self._hardly_found())
+
+    def _hardly_found(self) -> tuple[str, ...]:
+        total = self._pixels.sum()
+        if not self._knows_undecided or not total or len(self.vocabulary) < 2:
+            return ()
+        shares = zip(self.vocabulary.titles, self._pixels / total, strict=True)
+        few = [title for i, (title, share) in enumerate(shares) if share < HARDLY and i != self.vocabulary.background]
+        if not few:
+            return ()
+        shown = ", ".join(few[:8]) + (", ..." if len(few) > 8 else "")
+        return (f"Hardly found: {shown} (below {HARDLY:.1%} of the map). What is found depends on all words together.",)
 
     def classes(self, *, polygons: bool) -> tuple[ClassReport, ...]:
         """The table."""

@@ -13,13 +13,13 @@ import numpy as np
 import shapely
 from numpy.typing import ArrayLike, NDArray
 
-from earthwords.errors import UsageError
+from earthwords.errors import Caution, UsageError
 from earthwords.geo.dates import iso_day
 from earthwords.geo.footprints import area_of
 from earthwords.geo.georeference import Bounds
 from earthwords.geo.network import Network
-from earthwords.inference.cautions import enforce
-from earthwords.inference.embedder import Embedder, Vector
+from earthwords.inference.cautions import colour_cautions, enforce
+from earthwords.inference.embedder import Embedder, Vector, tiles_notes
 from earthwords.inference.index_files import Stored, opening
 from earthwords.inference.search_result import SearchResult
 from earthwords.models.weights import Report
@@ -163,19 +163,24 @@ class Index:
             raise UsageError(f"At least one result must be asked for, got {top}.")
         days = _days(after, before)
         area = area_of(bounds, None if within is None else Path(within))
-        words = None if words is None else sentence_in_english(words)
-        notes = self._notes(words)
+        typed, words = words, None if words is None else sentence_in_english(words)
+        notes = self._notes(typed, words)
         enforce(notes, strict=strict)
         query = self._query(words, like, like_bounds, like_bands, weight)
+        if like is not None:
+            notes += self._like_notes(like, like_bounds, like_bands)
+            enforce(notes, strict=strict)
         allowed = self._allowed(area, days)
         rows, scores, layer = self._first(query, top, allowed, distinct=distinct)
         asked = {
-            "words": words, "like": None if like is None else str(like) if isinstance(like, (str, Path)) else "array",
+            "words": typed, "like": None if like is None else str(like) if isinstance(like, (str, Path)) else "array",
             "weight": weight if words is not None and like is not None else None, "bounds": bounds,
             "within": None if within is None else str(within), "after": days[0], "before": days[1], "top": top,
             "distinct": distinct, "tiles": len(self), "allowed": len(self) if allowed is None else int(allowed.sum()),
         }  # fmt: skip
         kept = {name: value for name, value in asked.items() if value is not None}
+        notes += self._result_notes(layer)
+        enforce(notes, strict=strict)
         return SearchResult(
             rows=rows, scores=scores, layer=layer, query=kept, index=self.folder, settings=self._stored.settings,
             notes=notes, network=self._network.of_stored(),
@@ -215,19 +220,35 @@ class Index:
             raise UsageError("There are no words to search for; say something, or give an image.")
         if like is None:
             return self.embedder.words(str(words))
-        how = opening(self._stored.settings) if self._holds(like) else {}
-        how |= {} if like_bands is None else {"bands": like_bands}
-        image = self.embedder.image(like, bounds=like_bounds, **how)
+        image = self.embedder.image(like, bounds=like_bounds, **self._how(like, like_bands))
         if words is None:
             return image
         mean = weight * self.embedder.words(words).astype(np.float64) + (1 - weight) * image
         return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
 
-    def _notes(self, words: str | None) -> tuple[str, ...]:
-        """What is known of the words."""
+    def _how(self, like: str | Path | ArrayLike, like_bands: Sequence[int | str] | None) -> dict[str, Any]:
+        """How an image to be similar to is opened: a source of the index as it was indexed."""
+        how = opening(self._stored.settings) if self._holds(like) else {}
+        return how | ({} if like_bands is None else {"bands": like_bands})
+
+    def _notes(self, typed: str | None, words: str | None) -> tuple[str, ...]:
+        """What is known of the words, and what they are read as."""
         if words is None or not words.strip():
             return ()
-        return word_cautions([words], self.embedder.backbone.lexicon, self.embedder.model_name)
+        read = () if words == typed else (f"Read as English: {typed} ({words}).",)
+        return (*read, *word_cautions([words], self.embedder.backbone.lexicon, self.embedder.model_name))
+
+    def _like_notes(
+        self, like: str | Path | ArrayLike, like_bounds: Bounds | None, like_bands: Sequence[int | str] | None
+    ) -> tuple[str, ...]:
+        """What is known of the colours of the image to be similar to."""
+        with self.embedder.open(like, bounds=like_bounds, **self._how(like, like_bands)) as scene:
+            told = (*scene.notes, *colour_cautions(scene))
+        return tuple(note for note in told if isinstance(note, Caution))
+
+    def _result_notes(self, layer: VectorLayer) -> tuple[str, ...]:
+        """What the resolution at which results were seen says of their worth."""
+        return tiles_notes(self.embedder, layer.columns["gsd"], what="results")
 
     def _holds(self, like: str | Path | ArrayLike) -> bool:
         """Whether it is one of the sources."""

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from earthwords import __version__
 from earthwords.errors import EarthwordsError, OutputError, SourceError, UsageError, printable, unknown
 from earthwords.geo.masks import split_mask
 from earthwords.geo.outputs import check_local, locked, parents_made_for, writing
 from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.cautions import Tally, enforce
-from earthwords.inference.embedder import Embedder
+from earthwords.inference.embedder import Embedder, tiles_notes
 from earthwords.inference.index_files import AS_THE_FILE, COMMIT, NEXT, Entry, Stored, commit, move
 from earthwords.inference.index_log import IndexLog, Stamp
 from earthwords.inference.index_tiles import Block, Done, Tile, Tiling, read_tile
@@ -56,6 +58,8 @@ class IndexJob:
     """A source whose resolution or colours the model never learned is one that cannot be read."""
     failures: list[str] = field(default_factory=list)
     _notes: Tally = field(default_factory=Tally)
+    _notes_before: tuple[str, ...] = ()
+    """About sources that were indexed before."""
 
     def __post_init__(self) -> None:
         if self.on_error not in ON_ERROR:
@@ -97,6 +101,8 @@ class IndexJob:
             wanted = {source: Stamp.of(source) for source in sorted(set(self.sources))}
             todo = {s: stamp for s, stamp in wanted.items() if s not in before or before[s].stamp != stamp}
             tick(len(wanted) - len(todo))
+            if old is not None:
+                self._look_back(old, [e for s, e in before.items() if s in wanted and s not in todo])
             made = self._embed(todo, log, tick)
             gone = {s for s in before if s not in wanted and _vanished(s)}
             entries = {s: e for s, e in before.items() if s not in todo and not (self.prune and s in gone)}
@@ -121,9 +127,17 @@ class IndexJob:
                 pruned=self.prune,
                 failures=tuple(self.failures),
                 embedded=made,
-                notes=self._notes.lines(len(todo), what="sources"),
+                notes=self._notes.lines(len(todo), what="sources") + self._notes_before,
                 seconds=round(time.perf_counter() - began, 3),
             )
+
+    def _look_back(self, old: Stored, entries: Sequence[Entry]) -> None:
+        """Say of sources that are indexed already what is known of the resolution at which they were seen."""
+        rows = np.array(sorted(entry.first for entry in entries if entry.tiles), np.int64)
+        if len(rows):
+            sizes = old.tiles.rows(rows).columns["gsd"]
+            self._notes_before = tiles_notes(self.embedder, sizes, what="sources indexed before")
+            enforce(self._notes_before, strict=self.strict)
 
     def _about(self) -> dict[str, Any]:
         preset = self.embedder.preset
@@ -200,9 +214,9 @@ class IndexJob:
                 continue
             try:
                 with self._open(source) as scene:
-                    notes = self.embedder.scene_notes(scene)
+                    notes = (*scene.notes, *self.embedder.scene_notes(scene))
                     enforce(notes, strict=self.strict)
-                    self._notes.add((*scene.notes, *notes))
+                    self._notes.add(notes)
                     for step in self._tiles_of(scene, source, stamp, log):
                         left -= step.share
                         yield step
@@ -210,7 +224,7 @@ class IndexJob:
                 words = str(error) if printable(source) in printable(str(error)) else f"{source}: {error}"
                 if self.on_error == "stop":
                     kind = UsageError if isinstance(error, UsageError) else SourceError
-                    raise kind(f"{words.rstrip('.')}; or go on without it: --on-error skip.") from error
+                    raise kind(f"{words.rstrip('.')}. To go on without it: --on-error skip.") from error
                 yield Done(share=left, failure=words)
 
     def _open(self, source: str) -> Scene:

@@ -66,4 +66,6 @@ def parse_memory(text: str) -> int:
     size = int(float(match[1]) * (1 << _UNITS[match[2].upper()])) if match else 0
     if size < 1:
         raise UsageError(f"The memory is a size such as 2GiB or 1500MB, not {text!r}.")
+    if match and not match[2] and size < 1024:
+        raise UsageError(f"{text.strip()!r} would be bytes of memory; give a unit, such as {match[1]}GiB.")
     return size

@@ -121,7 +121,7 @@ def write_outputs(
             writing_begins()
         done = time.perf_counter()
         figures = outputs.figures
-        notes = tuple(dict.fromkeys((*about.notes, *figures.cautions())))
+        notes = tuple(dict.fromkeys((*about.notes, *figures.notes())))
         enforce(notes, strict=about.strict)
         seconds = {
             "loading": about.loading_s,

@@ -25,7 +25,7 @@ from earthwords.geo.bands import Bands
 from earthwords.geo.network import Network
 from earthwords.geo.scene import Scene, open_scene
 from earthwords.inference.account import Account
-from earthwords.inference.cautions import enforce, scene_notes
+from earthwords.inference.cautions import enforce, scene_notes, translation_notes
 from earthwords.inference.limits import check_threshold
 from earthwords.inference.reading import read_twice
 from earthwords.inference.result import SegmentationResult, gathered
@@ -291,11 +291,10 @@ class Referrer:
 
     def request_notes(self, scene: Scene, vocabulary: Vocabulary) -> tuple[str, ...]:
         """What resolution, colours and words say of the worth of an answer, before it is looked for."""
-        name = Path(self.preset.weights or self.preset.words).name
-        translated = [c.described for c in vocabulary.classes if c.read_as]
+        name = Path(self.preset.weights or self.preset.name).name
         return (
             *scene_notes(scene, model=name, gsd=self.preset.gsd, levels=True),
-            *((f"Read as English: {'; '.join(translated)}.",) if translated else ()),
+            *translation_notes(vocabulary.classes),
             *word_cautions(vocabulary.queries, lexicon_of(self.model), name),
         )
 

@@ -62,10 +62,14 @@ class Windowed:
 
     def scene_notes(self, scene: Scene) -> tuple[str, ...]:
         """What a scene's resolution and colours mean for these weights; see `cautions`."""
+        return scene_notes(scene, model=self.learner, gsd=self.preset.gsd)
+
+    @property
+    def learner(self) -> str:
+        """Who learned the range of resolutions of the preset: these weights, or those of the preset, for sentences."""
         row = SEGMENT_PRESETS.get(self.preset.name)
         own = row is None or row.weights == self.preset.weights
-        known_by = self.model_name if own else f"the model of the preset {self.preset.name}"
-        return scene_notes(scene, model=known_by, gsd=self.preset.gsd)
+        return self.model_name if own else f"the model of the preset {self.preset.name}"
 
     def working_gsd(self, scene: Scene) -> float | None:
         """The ground sample distance to work at when none is asked for: the finest the weights know, for a scene

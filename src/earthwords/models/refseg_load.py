@@ -145,6 +145,8 @@ def load_refseg(
         raise no_referrer(name)
     read = _from_folder(path, offline=offline) if path.is_dir() else _from_checkpoint(path, preset, offline=offline)
     read.model.to(device).eval()
+    if name in REFER_PRESETS and read.preset.gsd is None:  # its card was written before there was such a row
+        return replace(read, preset=replace(read.preset, gsd=REFER_PRESETS[name].gsd))
     return read
 
 

@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.data.scene_sets import SceneSet, read_tags
-from earthwords.errors import UsageError
+from earthwords.errors import Caution, UsageError
 from earthwords.evaluation.counting import candidates
 from earthwords.evaluation.zeroshot import unit
 from earthwords.geo.network import Network
-from earthwords.inference.embed import Looks, embed_images, embed_texts, files_id, looks_for
+from earthwords.inference.embed import Looks, embed_images, embed_texts, files_id, looks_for, picture_notes
 from earthwords.models.backbones.clip import ClipBackbone
 from earthwords.models.fingerprint import TOWERS, tower_hash
+from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks._progress import Talk
 from earthwords.text.known_words import word_cautions
 from earthwords.text.templates import fill, load_templates
@@ -54,8 +55,20 @@ class Pictures:
     def notes(self, task: str) -> tuple[str, ...]:
         """What is known of the words of a task; see `word_cautions`."""
         words = self.tag_names if task == "multi-label" else self.classes if task in _BY_CLASS else ()
-        model = Path(self.backbone.weights_id).name
-        return word_cautions([in_english(word) for word in words], self.backbone.lexicon, model)
+        told = word_cautions([in_english(word) for word in words], self.backbone.lexicon, self._name)
+        return (*told, *self._seen)
+
+    @property
+    def _name(self) -> str:
+        return Path(self.backbone.weights_id).name
+
+    @cached_property
+    def _seen(self) -> tuple[str, ...]:
+        """Cautions about colours and resolution of the pictures."""
+        row = load_preset(DEFAULT_PRESET)
+        gsd = row.gsd if self.model == row.weights else None
+        told = picture_notes(self.scenes.paths, self.looks, model=self._name, gsd=gsd)
+        return tuple(note for note in told if isinstance(note, Caution))
 
     @property
     def about(self) -> dict[str, Any]:

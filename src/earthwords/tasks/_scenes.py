@@ -6,14 +6,14 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from earthwords.errors import EarthwordsError, UsageError, brief
+from earthwords.errors import Caution, EarthwordsError, UsageError, brief
 from earthwords.files import read_json
 from earthwords.geo.destinations import plan_outputs
 from earthwords.geo.inputs import Inputs
@@ -193,7 +193,10 @@ class _Batch:
                 and before.get("settings") == entry["settings"]
                 and all(path.exists() for path in outputs.values())
             ):
-                entry.update(status="before", outputs=before["outputs"], notes=before.get("notes", []))
+                notes = _recalled(before)
+                self.tally.add(notes)
+                enforce(notes, strict=self.request.strict)
+                entry.update(status="before", outputs=before["outputs"], **_noted(notes))
                 self._keep(entry, began)
                 tidy(outputs.values())
                 return
@@ -201,7 +204,7 @@ class _Batch:
 
             def moved(report: SceneReport) -> None:
                 entry.update(status="done", outputs={kind: str(path) for kind, path in report.outputs.items()})
-                entry["notes"] = list(report.notes)
+                entry.update(_noted(report.notes))
                 self.tally.add(report.notes)
                 if report.failures:
                     entry["reason"] = f"{len(report.failures)} parts left out, see the report"
@@ -233,6 +236,18 @@ class _Batch:
             self.scenes = {entry["source"]: entry for entry in known}
         except (OSError, ValueError, KeyError, TypeError):
             self.scenes = {}
+
+
+def _noted(notes: Iterable[str]) -> dict[str, list[str]]:
+    """Notes for `batch.json`, and which of them are cautions."""
+    told = list(notes)
+    return {"notes": told, "cautions": [note for note in told if isinstance(note, Caution)]}
+
+
+def _recalled(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """What `_noted` has written."""
+    cautions = entry.get("cautions", ())
+    return tuple(Caution(note) if note in cautions else note for note in entry.get("notes", ()))
 
 
 class _Interrupted(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from earthwords.data.segmentation.encoding import Labels, read_labels
 from earthwords.data.segmentation.layout import Found
 from earthwords.data.segmentation.loader import SegmentationSet
 from earthwords.data.segmentation.spec import Encoding
-from earthwords.errors import SourceError, UsageError, WeightsError
+from earthwords.errors import Caution, EarthwordsError, SourceError, UsageError, WeightsError
 from earthwords.evaluation.benchmark import journal
 from earthwords.evaluation.benchmark.counts import Counts, Rule, at
 from earthwords.evaluation.benchmark.figures import Example, choose, figures_of, total
@@ -31,8 +31,9 @@ from earthwords.files import read_json
 from earthwords.geo.outputs import atomic_path, locked, parents_made_for, remove_dead, writing
 from earthwords.geo.own import save_png
 from earthwords.geo.scene import Scene, SceneSpec
-from earthwords.inference.cautions import enforce
+from earthwords.inference.cautions import Tally, enforce
 from earthwords.inference.crews import Crew, hired
+from earthwords.inference.embed import MOST_LOOKED_AT
 from earthwords.inference.limits import check_numbers
 from earthwords.inference.segmenter import Segmenter
 from earthwords.inference.windowed import choose_device
@@ -206,7 +207,8 @@ class Bench:
         segmenter = self.load(variant.on(found.spec), variant)
         part = evenly(found, self.options.most)
         vocabulary = found.vocabulary(variant.preset.name)
-        told = word_cautions(vocabulary.queries, segmenter.encoder.backbone.lexicon, segmenter.model_name)
+        words = word_cautions(vocabulary.queries, segmenter.encoder.backbone.lexicon, segmenter.model_name)
+        told = (*words, *self._seen(segmenter, part))
         self.notes |= dict.fromkeys(told)
         self.talk.notes(told)
         enforce(told, strict=self.options.strict)
@@ -235,6 +237,17 @@ class Bench:
         write_plots(self.out, entry)
         self.write()
         journal.discard(path)
+
+    def _seen(self, segmenter: Segmenter, found: SegmentationSet) -> tuple[str, ...]:
+        """Cautions about colours and resolution of images, of some of them where there are many."""
+        options, tally = self.options, Tally()
+        pairs = found.pairs[:: 1 + len(found) // MOST_LOOKED_AT]
+        view = View(bands=options.bands, nodata=options.nodata, stretch=options.stretch, side=None)
+        for pair in pairs:
+            with suppress(EarthwordsError), view.open(segmenter, pair.image) as scene:  # what is wrong is told later
+                told = (*scene.notes, *segmenter.scene_notes(scene))
+                tally.add(note for note in told if isinstance(note, Caution))
+        return tally.lines(len(pairs), what="images looked at")
 
     def write(self) -> None:
         """All results so far."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError, did_you_mean
+from earthwords.paths import IMAGES, is_local_path
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
 from earthwords.tasks._arrays import check_named
@@ -150,10 +151,9 @@ def classify(
         check_named(each, what="A raster", instead="Embedder.from_preset().image(array)")
     if out is None and len(src) > 1 and Path(src[-1]).suffix in SUFFIXES:
         src, out = src[:-1], Path(src[-1])
-    if not src:
-        raise UsageError("Name at least one image to classify.")
-    if batch_size < 1:
-        raise UsageError(f"--batch-size must be at least 1, got {batch_size}.")
+    elif out is None and len(src) > 1 and _is_no_image(str(src[-1])):
+        check_suffix(Path(src[-1]))
+    check_numbers(src, batch_size)
     talk, row = Talk(quiet=quiet), load_preset(preset)
     check_parts(row if templates is None else replace(row, templates=templates), model=model)
     if out is not None:
@@ -198,6 +198,20 @@ def classify(
     if out is not None:
         talk.say(f"table: {found.save(out, overwrite=overwrite)}")
     return found
+
+
+def check_numbers(src: Sequence[str], batch_size: int) -> None:
+    """Raises `UsageError` where nothing would be done."""
+    if not src:
+        raise UsageError("Name at least one image to classify.")
+    if batch_size < 1:
+        raise UsageError(f"--batch-size must be at least 1, got {batch_size}.")
+
+
+def _is_no_image(name: str) -> bool:
+    """Whether the last path is meant to be written to: a file that is not there, of no kind of image."""
+    path = Path(name)
+    return is_local_path(name) and bool(path.suffix) and path.suffix.lower() not in IMAGES and not path.exists()
 
 
 def check_suffix(path: Path) -> Path:

@@ -152,11 +152,11 @@ def _run(
 
     with going_on(going):
         for source, task in ((source, task) for source in sources for task in tasks):
+            told = _told(source, task)
+            notes |= dict.fromkeys(told)
+            talk.notes(told)
+            enforce(told, strict=strict)
             try:
-                told = source.notes(task)
-                notes |= dict.fromkeys(told)
-                talk.notes(told)
-                enforce(told, strict=strict)
                 entry, new = _entry(source, task, options, kept if resume else {}, talk)
             except UsageError as error:
                 if everything == 1:
@@ -175,6 +175,14 @@ def _run(
     if not (folder / PAGE).exists():
         write_results(folder, list(kept.values()), version=__version__)
     return Evaluation(out=folder, entries=tuple(done), reused=reused, left_out=tuple(left_out), notes=tuple(notes))
+
+
+def _told(source: Source, task: str) -> tuple[str, ...]:
+    """What is known of the worth of a task's figures; nothing of a task that does not fit, which is told soon."""
+    try:
+        return source.notes(task)
+    except UsageError:
+        return ()
 
 
 def _entry(source: Source, task: str, options: Options, kept: dict[Any, Entry], talk: Talk) -> tuple[Entry, bool]:

@@ -21,7 +21,7 @@ else:
 def search(
     index: Annotated[Path, opt.ARGUMENTS],
     words: Annotated[str | None, opt.ARGUMENTS] = None,
-    dst: Annotated[Path | None, opt.option(opt.ARGUMENTS, name=["--dst", "--out", "-o"])] = None,
+    dst: Annotated[str | Path | None, opt.option(opt.ARGUMENTS, name=["--dst", "--out", "-o"])] = None,
     *,
     text: Annotated[str | None, opt.option(opt.WORDS, name=["--text", "-t"], metavar="WORDS")] = None,
     like: Annotated[str | None, opt.option(opt.WORDS, metavar="RASTER")] = None,
@@ -85,6 +85,8 @@ def search(
             raise UsageError(f"Say what to look for once, not both {words!r} and {text!r}.")
         dst, words = Path(words), None
     words = words if text is None else text
+    if isinstance(dst, str) and words is not None:
+        _check_quotes(words, dst)
     if dst is not None:
         plan_results(Path(dst), overwrite=overwrite)
     if words is None and like is None:
@@ -128,3 +130,16 @@ def search(
         for kind, path in found.save(dst, overwrite=overwrite).items():
             talk.say(f"{kind}: {path}")
     return found
+
+
+def _check_quotes(words: str, dst: str) -> None:
+    """Refuse a second word without quotes, which would become a folder of results.
+
+    Raises:
+        UsageError: DST looks like a word.
+    """
+    if dst.isalpha() and not Path(dst).exists():
+        raise UsageError(
+            f"{dst!r} would be a folder for the results of {words!r}: put several words in quotes, "
+            f'"{words} {dst}", or name the folder {dst}/.'
+        )

@@ -260,6 +260,8 @@ def make_vocabulary(text: Sequence[str], classes: Path | None, background: str |
     """The classes from options or from a file, not both."""
     from earthwords.text.vocabulary import parse_classes, read_class_file
 
+    if classes is not None and not isinstance(classes, (str, Path)):
+        raise UsageError("`classes` is a file of classes (--classes); words are given by `text`.")
     if text and classes is not None:
         raise UsageError("Give the words either by -t or by --classes, not both.")
     if classes is not None:

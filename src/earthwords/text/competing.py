@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from earthwords.errors import UsageError
 from earthwords.text import glossary
 from earthwords.text.known_words import forms
+from earthwords.text.vocabulary import in_english, split_words
 from earthwords.types import ClassName, Vocabulary
 
 AUTO, NONE = "auto", "none"
@@ -64,10 +65,14 @@ def compete(vocabulary: Vocabulary, how: str | Sequence[str] | None = None) -> V
             `auto` for a vocabulary of a single class, `none` for others.
 
     Raises:
-        UsageError: a word is one of the classes already.
+        UsageError: a word is one of the classes already, or Chinese and not in the glossary, or the only class is the
+            background.
     """
+    if len(vocabulary) == 1 and vocabulary.background is not None:
+        only = vocabulary.titles[0]
+        raise UsageError(f"{only!r} is what is left where nothing is found, and the only class: say what to look for.")
     if how is None:
-        how = AUTO if len(vocabulary) == 1 and vocabulary.background is None else NONE
+        how = AUTO if len(vocabulary) == 1 else NONE
     texts = [how] if isinstance(how, str) else list(how)
     if texts == [NONE]:
         return vocabulary
@@ -87,8 +92,10 @@ def with_background(vocabulary: Vocabulary, words: Sequence[str]) -> Vocabulary:
 
 
 def _words(texts: Sequence[str], vocabulary: Vocabulary) -> tuple[str, ...]:
-    found = tuple(dict.fromkeys(" ".join(word.split()) for text in texts for word in text.split(",") if word.strip()))
+    found = tuple(dict.fromkeys(in_english(word) for text in texts for word in split_words(text)))
     asked = {query.lower() for query in vocabulary.queries}
+    if {AUTO, NONE} & set(found):
+        raise UsageError(f"--against is {AUTO}, {NONE} or words, not both: {', '.join(found)}.")
     twice = next((word for word in found if word.lower() in asked), None)
     if twice is not None:
         raise UsageError(f"{twice!r} is a class and cannot compete against itself; leave it out of --against.")

@@ -85,7 +85,8 @@ class KnownWords:
     def near(self, text: str) -> tuple[str, ...]:
         """See `Lexicon`."""
         meant = (*glossary.related(text), *glossary.broader(text))
-        spelled = [close for word in named(text) for close in difflib.get_close_matches(word, self._common, 1, 0.85)]
+        new = [word for word in named(text) if not self._in(word, self.pictures)]
+        spelled = [close for word in new for close in difflib.get_close_matches(word, self._common, 1, 0.85)]
         offered = dict.fromkeys(word for word in (*spelled, *meant) if self._is_real(word) and word != text.lower())
         return (*offered, *(() if offered else self._usual))[:OFFERED]
 
@@ -182,7 +183,11 @@ def named(text: str) -> list[str]:
 
 def forms(word: str) -> set[str]:
     """A word and what may be its singular or plural; forms that no language has do no harm."""
-    found = {word, f"{word}s", f"{word}es"}
+    found = {word, f"{word}es"}
+    if word.endswith("ss"):
+        return found
+    if not word.endswith("s"):
+        found.add(f"{word}s")
     for ending, other in (("ies", "y"), ("es", ""), ("s", ""), ("y", "ies")):
         if word.endswith(ending) and len(word) > len(ending) + 1:
             found.add(word.removesuffix(ending) + other)

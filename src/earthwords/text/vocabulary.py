@@ -23,6 +23,8 @@ MAX_SENTENCES, MAX_SENTENCE_LETTERS = 250, 10_000
 BACKGROUND_WORDS = {"background", "clutter", "other", "others"}
 _COMMAS = re.compile("[,，、]")
 """Between synonyms; the last two are Chinese."""
+_OPTION = re.compile(r"(?:^|\s)(?:-[a-zA-Z]|--[a-z][a-z-]+)(?=\s|$)")
+"""Quotes that end too late swallow the next option."""
 
 COLOURS: dict[str, Colour] = {
     "background": (60, 60, 60),
@@ -84,7 +86,7 @@ def parse_classes(classes: Sequence[str], *, background: str | int | None = None
     """
     if isinstance(classes, str):
         raise UsageError(f'Give a list of classes, such as ["building,roof", "road"], not one string: {classes!r}.')
-    names = [tuple(word for word in map(_tidy, _COMMAS.split(text)) if word) for text in classes]
+    names = [split_words(text) for text in classes]
     _check(classes, names)
     english = [tuple(dict.fromkeys(map(in_english, words))) for words in names]
     _check_twice(names, english)
@@ -96,6 +98,21 @@ def parse_classes(classes: Sequence[str], *, background: str | int | None = None
         ),
         background=_background(names, english, background),
     )
+
+
+def split_words(text: str) -> tuple[str, ...]:
+    """The words of a class, tidied: "building, roof" gives building and roof.
+
+    Raises:
+        UsageError: bytes in it are no text, or it holds an option of the command line.
+    """
+    option = _OPTION.search(text)
+    if option is not None:
+        raise UsageError(
+            f"{brief(text, most=60)!r} holds {option[0].strip()!r}: each class has quotes of its own, such as "
+            '-t "bare land" -t trees.'
+        )
+    return tuple(word for word in map(_tidy, _COMMAS.split(text)) if word)
 
 
 def in_english(word: str) -> str:
