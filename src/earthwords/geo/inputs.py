@@ -17,15 +17,13 @@ from earthwords.errors import EarthwordsError, UsageError
 from earthwords.files import MOST_SETTINGS, parse_json, read_bytes
 from earthwords.geo.names import places_in
 from earthwords.geo.outputs import SIDECARS
-from earthwords.geo.vrt import HEAD, MOST_BYTES, describes_service, is_vrt, texts_of
+from earthwords.geo.vrt import HEAD, MOST_BYTES, describes_service, is_tile_index, is_vrt, texts_of
 
 DEEPEST = 16
 """VRTs of VRTs are followed so far."""
 MODEL_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".json", ".txt", ".model")
 """What is read of a folder with a model."""
 _OURS = ("report.json", "batch.json")
-_TILES = (".gti.gpkg", ".gti.fgb", ".gti.parquet")
-"""Vector files that GDAL takes for tile indexes by their names."""
 _TILE_INDEX = "<GDALTileIndexDataset"
 _TEXTS = re.compile(r">([^<>]+)<|\"([^\"<>]+)\"")
 
@@ -184,7 +182,7 @@ def _names_in(path: Path, *, tiles: bool) -> tuple[Iterable[str], bool]:
             return dict.fromkeys(_texts(read_bytes(path, most=most))), index
         if start in (b"{", b"[") and describes_service(head):
             return dict.fromkeys(_strings(parse_json(read_bytes(path, most=MOST_SETTINGS)))), False
-        if tiles or path.name.lower().endswith(_TILES):
+        if tiles or is_tile_index(path, head):
             from earthwords.geo.vector_files import words_of
 
             return words_of(path), False

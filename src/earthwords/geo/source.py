@@ -113,9 +113,13 @@ def open_dataset(source: str, *, network: Network) -> DatasetReader:
         UsageError: it is remote and may not be read.
     """
     _check_name(source)
-    inspector = Inspector(source=source, network=network, reaches=network.reaches(source), inside=_vrt_inside)
+    inspector = Inspector(
+        source=source, network=network, reaches=network.reaches(source), inside=_vrt_inside, words=_words_of
+    )
     if is_local_path(source):
         _check_local(Path(source), inspector)
+    else:
+        inspector.name(source)
     began = time.monotonic()
     try:
         with gdal_environment(source, network), warnings.catch_warnings():
@@ -292,6 +296,12 @@ def _vrt_inside(name: str) -> bytes | None:
             return _vrt_text(dataset)
     except (*GDAL_ERRORS, OSError):
         return None
+
+
+def _words_of(path: Path) -> Iterator[str]:
+    from earthwords.geo.vector_files import words_of  # loads much, for few
+
+    return words_of(path)
 
 
 def _cannot_open(source: str, error: BaseException, network: Network) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyogrio
 
 from earthwords.errors import SourceError
+from earthwords.geo.names import check_waits
 from earthwords.geo.network import OFF
 from earthwords.geo.vrt import describes_service, head_of
 
@@ -23,8 +24,9 @@ def local_vectors(path: str | Path) -> Iterator[None]:
     """Read `path` inside the block: OGR's settings, which are those of the whole process, allow no connection.
 
     Raises:
-        SourceError: `path` is no file of features, but tells where some are.
+        SourceError: `path` is no file of features, but tells where some are, or would be waited for.
     """
+    check_waits(str(path))
     head = head_of(Path(path))
     if b"<OGRVRTDataSource" in head or describes_service(head):
         raise SourceError(f"{path} holds no features but says where some are; name their own file.")

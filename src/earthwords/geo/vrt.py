@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 from xml.parsers import expat
 
 from earthwords.errors import SourceError, brief
-from earthwords.files import read_bytes
+from earthwords.files import MOST_SETTINGS, read_bytes
+from earthwords.geo.names import check_waits, places_in
 from earthwords.geo.network import Network, is_remote
 from earthwords.paths import trouble
 
@@ -26,10 +29,15 @@ MOST_DEPTH = 6
 """VRTs inside one another."""
 MOST_PARTS = 2_000_000
 """Files that one VRT reads from, all levels together, each as often as it is named."""
+_MOST_BESIDE = 1000
+"""Names in a folder beyond which GDAL lists it no further."""
 HEAD = 2**12
 """Bytes in which GDAL looks for what a file is."""
 
 _ROOT = b"<VRTDataset"
+_TILE_INDEX = b"<GDALTileIndexDataset"
+_TILES = (".gti.gpkg", ".gti.fgb", ".gti.parquet")
+"""Vector files that GDAL takes for tile indexes by their names."""
 _FILES = {"sourcefilename", "sourcedataset", "dempath"}
 """Elements and attributes that name a file, in lower case as GDAL does not care."""
 _PLAIN = re.compile(
@@ -81,6 +89,11 @@ def is_vrt(head: bytes) -> bool:
     return _ROOT in head.partition(b"\0")[0]
 
 
+def is_tile_index(path: Path, head: bytes) -> bool:
+    """Whether GDAL takes a file with these first bytes for a tile index (GTI): XML, or features that name rasters."""
+    return _TILE_INDEX in head or path.name.lower().endswith(_TILES)
+
+
 @dataclass(kw_only=True)
 class Inspector:
     """Looks through a VRT and all that it names."""
@@ -92,19 +105,40 @@ class Inspector:
     """Whether a network may be used."""
     inside: Callable[[str], bytes | None] = lambda name: None
     """The text of a VRT in one of GDAL's file systems, such as an archive; None: it is none."""
+    words: Callable[[Path], Iterable[str]] = lambda path: ()
+    """All texts in a vector file."""
     _known: dict[str, Size] = field(default_factory=dict)
     _open: list[str] = field(default_factory=list)
+    _odd: dict[str, list[str]] = field(default_factory=dict)
+    """Folder to what is in it and is neither a file nor a folder."""
 
-    def file(self, path: Path) -> Size:
-        """Look through a file if it is a VRT.
+    def name(self, source: str) -> None:
+        """Look through the files that a name of GDAL's means, such as `vrt://a.vrt`; or through XML.
+
+        Raises:
+            SourceError: as `file`.
+        """
+        if source.lstrip().startswith(_ROOT.decode()):
+            self.text(source.encode("utf-8", "surrogateescape"), f"XML, {len(source)} letters")
+        for path in places_in(source):
+            self.file(path, tiles=source.upper().startswith("GTI:"))
+
+    def file(self, path: Path, *, tiles: bool = False) -> Size:
+        """Look through a file if it is a VRT, or a tile index.
+
+        Args:
+            tiles: it is one, whatever its name.
 
         Raises:
             SourceError: something of it is refused, or it is no regular file.
         """
         head = head_of(path)
+        self._check_beside(path)
         if not is_vrt(head):
             if not self.reaches and describes_service(head):
                 raise self.network.refusal(self.source, str(path))
+            if tiles or is_tile_index(path, head):
+                self._tiles(path, head)
             return ONE
         name = os.path.realpath(path)
         if name not in self._known:
@@ -112,6 +146,27 @@ class Inspector:
                 raise SourceError(f"{path} is a VRT of more than {MOST_BYTES >> 20} MiB; divide it.")
             self._known[name] = self.text(read_bytes(path), name)
         return self._known[name]
+
+    def _check_beside(self, path: Path) -> None:
+        """Refuse a pipe that GDAL would take for a sidecar, such as a world file."""
+        folder = str(path.parent)
+        if folder not in self._odd:
+            self._odd[folder] = _odd_names(path.parent)
+        for name in self._odd[folder]:
+            if name.lower().startswith((f"{path.stem}.".lower(), f"{path.stem}_".lower())):
+                check_waits(name, folder=path.parent)
+
+    def _tiles(self, path: Path, head: bytes) -> None:
+        """Look for rasters of a tile index that would be waited for."""
+        if (name := os.path.realpath(path)) in self._known:
+            return
+        self._known[name] = ONE
+        described = _TILE_INDEX in head
+        for word in texts_of(read_bytes(path, most=MOST_SETTINGS)) if described else self.words(path):
+            for folder in dict.fromkeys((path.parent, Path(name).parent, Path())):
+                check_waits(word, folder=folder)
+                for part in places_in(word, folder=folder) if described or word.endswith(".vrt") else ():
+                    self.file(part, tiles=described)
 
     def text(self, text: bytes, name: str) -> Size:
         """Look through the text of a VRT; `name` is its path, without links, or any name of GDAL's."""
@@ -153,6 +208,9 @@ class Inspector:
             raise self.network.refusal(self.source, part.name)
         if is_remote(place) and not place.partition("?")[0].endswith(".vrt"):
             return ONE  # to look into each would be a request each
+        if ":" in part.name or place.startswith("/vsi"):
+            for around in {folder if part.relative else "", ""}:
+                check_waits(part.name, folder=Path(around))
         if place.startswith("/vsi") or is_remote(place):
             text = self.inside(place)
             return ONE if text is None else self.text(text, place)
@@ -165,6 +223,13 @@ class Inspector:
         if not self.reaches and (describes_service(text.encode()) or is_remote(text)):
             raise self.network.refusal(self.source, text.partition(">")[0] + ">")
         return ONE
+
+
+def _odd_names(folder: Path) -> list[str]:
+    """What is neither a file nor a folder among the names that GDAL looks at."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        return [e.name for e in islice(entries, _MOST_BESIDE) if not e.is_file() and not e.is_dir()]
+    return []
 
 
 def head_of(path: Path) -> bytes:

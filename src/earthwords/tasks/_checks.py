@@ -13,6 +13,7 @@ from typing import get_args
 
 from earthwords import plugins
 from earthwords.errors import SourceError, UsageError, unknown
+from earthwords.geo.names import check_waits
 from earthwords.geo.outputs import exists
 from earthwords.models.architectures import ARCHITECTURES
 from earthwords.models.weights import find, no_referrer
@@ -43,7 +44,10 @@ def check_raster(source: str) -> None:
     Raises:
         SourceError: why not.
     """
-    if not is_local_path(source) or os.path.isdir(source) or source.startswith("@") or is_pattern(source):
+    if os.path.isdir(source) or source.startswith("@") or is_pattern(source):
+        return
+    if not is_local_path(source):
+        check_waits(source)
         return
     if (error := unreadable(Path(source))) is not None:
         raise error

@@ -45,7 +45,7 @@ class Sources(list[str]):
 def is_pattern(src: str) -> bool:
     """Whether `src` is a pattern of paths rather than one path, an address or XML."""
     wild = any(letter in src for letter in "*?[") and not os.path.lexists(src)
-    return wild and "://" not in src and not src.lstrip().startswith("<")
+    return wild and "://" not in src and not src.lstrip().startswith(("<", "/vsi"))
 
 
 def find_sources(src: str, *, say: Say = lambda sentence: None) -> Sources | None:
