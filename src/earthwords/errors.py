@@ -88,6 +88,11 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(map(_shown, text))
 
 
+def printable_notes(notes: Iterable[str]) -> tuple[str, ...]:
+    """Notes, as `printable` shows them; a `Caution` stays one."""
+    return tuple(note if note.isprintable() else type(note)(printable(note)) for note in notes)
+
+
 def _shown(letter: str) -> str:
     if letter.isprintable() or letter in _JOINERS or unicodedata.category(letter) == "Zs":
         return letter

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from typing import Any
@@ -43,6 +45,29 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("segment ortho.tif out -t tree --workers 0", 2, "At least one worker"),
     ("segment ortho.tif out -t tree --threshold 2", 2, "between 0 and 1, got 2"),
     ("segment ortho.tif out -t tree --co COMPRESS", 2, "is not KEY=VAL"),
+    ("segment ortho.tif out -t tree --model pipe", 1, "Cannot read weights from pipe: it is a pipe, not a file"),
+    ("segment ortho.tif out -t tree --templates pipe", 2, "Cannot read the template file pipe: it is a pipe"),
+    ("segment ortho.tif out -t tree --mask nosuch.tif", 1, "nosuch.tif does not exist"),
+    ("segment ortho.tif out -t tree --mask nosuch.tif:3,8-10", 1, "nosuch.tif does not exist"),
+    ("segment ortho.tif out -t tree --mask vrt://pipe", 1, "pipe is a pipe, not a file"),
+    ("segment ortho.tif out -t tree --against ,", 2, "--against"),
+    ("segment vrt://pipe out -t tree", 1, "pipe is a pipe, not a file"),
+    ("segment scenes theirs -t tree", 2, "theirs/batch.json was not written by earthwords and would be lost"),
+    ("refer ortho.tif out -t tree --model pipe", 1, "Cannot read weights from pipe: it is a pipe, not a file"),
+    ("refer ortho.tif out -t tree --mask nosuch.tif", 1, "nosuch.tif does not exist"),
+    ("upsample ortho.tif out --mask nosuch.tif", 1, "nosuch.tif does not exist"),
+    ("classify photo.png -t tree --mask nosuch.tif", 1, "nosuch.tif does not exist"),
+    ("index ortho.tif new.index --mask nosuch.tif", 1, "nosuch.tif does not exist"),
+    ("index ortho.tif theirs", 2, "theirs/index.json was not written by earthwords and would be lost"),
+    ("index ortho.tif theirs --overwrite", 2, "theirs/index.json was not written by earthwords and would be lost"),
+    ("search theirs trees --within nosuch.gpkg", 2, "There is no area at nosuch.gpkg, which does not exist"),
+    ("search theirs trees --within pipe", 2, "There is no area at pipe, which is a pipe"),
+    ("search theirs --like nosuch.tif", 1, "nosuch.tif does not exist"),
+    ("search theirs --like vrt://pipe", 1, "pipe is a pipe, not a file"),
+    ("search theirs trees --model pipe", 1, "Cannot read weights from pipe: it is a pipe, not a file"),
+    ("evaluate scenes knn --data empty -o theirs", 2, "theirs/results.md was not written by earthwords"),
+    ("evaluate segmentation loveda --data empty -o theirs", 2, "theirs/results.md was not written by earthwords"),
+    ("evaluate referring list.jsonl -o theirs", 2, "theirs/results.md was not written by earthwords"),
     ("refer nofile.tif out -t tree", 1, "nofile.tif does not exist"),
     ("refer ortho.tif there.tif -t tree", 2, "there.tif exists"),
     ("refer ortho.tif out.docx -t tree", 2, "the suffix must be one of"),
@@ -148,6 +173,12 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     (folder / "empty").mkdir()
     (folder / "there").mkdir()
     (folder / "there" / "labels.tif").write_text("mine")
+    (folder / "theirs").mkdir()
+    for name in ("batch.json", "index.json", "log.csv", "results.md", "report.html"):
+        (folder / "theirs" / name).write_text('{"stac": "mine"}')
+    (folder / "scenes").mkdir()
+    shutil.copy(folder / SCENE, folder / "scenes")
+    os.mkfifo(folder / "pipe")
     before = {path.name for path in folder.rglob("*")}
     lines = [line for line, _, _ in MISTAKES]
     argv = [sys.executable, "-c", DRIVER, json.dumps([HEAVY, lines])]

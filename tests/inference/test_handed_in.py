@@ -119,3 +119,18 @@ def test_pointing_at_things_in_a_dataset(scene_file: Path) -> None:
     with rasterio.open(scene_file) as dataset:
         found = referrer.predict(dataset, "the large building", mask=np.ones((HEIGHT, WIDTH), bool))
     np.testing.assert_array_equal(found.labels, expected.labels)
+
+
+def test_names_of_bands_that_are_no_text(segmenter: Segmenter, image: np.ndarray, tmp_path: Path) -> None:
+    """Python takes any name; files and terminals do not."""
+    array = named(image)
+    array.coords["band"] = Coordinate(np.array(["\x1b[31m\udcff", "a\ud800", "green"], object), {})
+    result = segmenter.predict(array, WORDS)
+    assert all(note.isprintable() for note in result.notes)
+    assert any(r"\x1b[31m\xff" in note for note in result.notes)
+    result.save(tmp_path / "out")
+    with rasterio.open(tmp_path / "out" / "labels.tif") as dataset:
+        told = dataset.tags()["EARTHWORDS_BANDS"]
+    assert r"\xff" in told and r"\ud800" in told and told.isprintable()
+    result.save(tmp_path / "w.gpkg")
+    result.save(tmp_path / "w.png")

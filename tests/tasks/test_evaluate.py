@@ -218,7 +218,9 @@ def test_a_model_that_is_not_among_the_embeddings(stored: Path, tmp_path: Path, 
 
 def test_a_folder_with_a_foreign_file(stored: Path, tmp_path: Path, command: Command) -> None:
     (tmp_path / "results.json").write_text("{}")
-    command("evaluate", "scenes", "knn", "--embeddings", stored, "--out", tmp_path).failed(2, "choose another --out")
+    command("evaluate", "scenes", "knn", "--embeddings", stored, "--out", tmp_path).failed(
+        2, "would be lost; move it away or choose another folder"
+    )
     assert (tmp_path / "results.json").read_text() == "{}"
 
 

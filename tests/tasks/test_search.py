@@ -224,7 +224,7 @@ def test_without_dst_a_table_is_shown(search: Search) -> None:
         ([], 2, "Say what to search for"),
         ([" "], 2, "There are no words"),
         (["road", "--top", 0], 2, "At least one result"),
-        (["road", "--weight", 2, "--like", "a.png"], 2, "weight of the words is 0 to 1"),
+        (["road", "--weight", 2, "--like", __file__], 2, "weight of the words is 0 to 1"),
         (["--like", "a.png"], 1, "a.png does not exist"),
         (["road", "--like-bounds", 0, 0, 1, 1], 2, "need the image"),
         (["road", "--like-bands", "3,2,1"], 2, "need the image"),

@@ -23,6 +23,7 @@ from earthwords.geo.crs import add_epoch, raster_crs
 from earthwords.geo.outputs import StagedWriter, shown, staging, without_hidden
 from earthwords.geo.source import one_line
 from earthwords.paths import utf8_name
+from earthwords.plaintext import utf8
 from earthwords.types import Colour, Grid
 
 _NUMBER: tuple[str, ...] = ()
@@ -105,8 +106,9 @@ class RasterWriter(StagedWriter):
         self.nodata = nodata
         self._colours = tuple(colours or ())
         self._categories = tuple(categories or ())
-        self._band_names = tuple(band_names)
-        self._tags = {**(tags or {}), **{f"CLASS_{i}": name for i, name in enumerate(self._categories)}}
+        self._band_names = tuple(map(utf8, band_names))
+        told = {**(tags or {}), **{f"CLASS_{i}": name for i, name in enumerate(self._categories)}}
+        self._tags = {utf8(key): utf8(str(value)) for key, value in told.items()}
         self._overwrite = overwrite
         self._options = cog_options(self.dtype, resampling=resampling, given=creation_options or {})
         self._check()

@@ -16,7 +16,7 @@ import numpy as np
 from affine import Affine
 from numpy.typing import ArrayLike, NDArray
 
-from earthwords.errors import Caution, SourceError, UsageError
+from earthwords.errors import Caution, SourceError, UsageError, printable, printable_notes
 from earthwords.geo.arrays import ArrayPixels
 from earthwords.geo.bands import UNLIKE, BandChoice, Bands
 from earthwords.geo.georeference import Bounds, window_of_bounds
@@ -81,7 +81,7 @@ class Scene:
         self.region = region
         self.bands = pixels.choice.names
         self.stretch = stretch
-        self.notes = notes
+        self.notes = printable_notes(notes)
         self.asked_gsd = asked_gsd
         self._pixels = pixels
         self._stale = False
@@ -201,6 +201,7 @@ class Scene:
             tags["EARTHWORDS_SENSOR"] = pixels.choice.sensor + how
         if pixels.mask is not None:
             tags["EARTHWORDS_MASK"] = str(pixels.mask)
+        tags = {key: printable(value) for key, value in tags.items()}
         return tags if gsd is None else {**tags, "EARTHWORDS_GSD": f"{gsd:.6g} m"}
 
     def identity(self) -> dict[str, str]:

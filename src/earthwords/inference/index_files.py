@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from earthwords.errors import OutputError, SourceError, UsageError, brief
 from earthwords.files import check_file, read_json
+from earthwords.geo.ours import is_ours
 from earthwords.geo.outputs import locked, writing
 from earthwords.geo.tiletable import TileTable, tile_writer
 from earthwords.inference.index_log import IndexLog, Part, Stamp
@@ -159,6 +160,8 @@ def opening(settings: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _damaged(folder: Path, why: str) -> SourceError:
+    if not is_ours(folder / ABOUT):
+        return SourceError(f"{folder / ABOUT} is not of an index that earthwords made ({why}); name another folder.")
     return SourceError(f"The index {folder} is damaged ({why}); index again with --overwrite.")
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from earthwords import __version__
 from earthwords.errors import EarthwordsError, OutputError, SourceError, UsageError, printable, unknown
 from earthwords.geo.masks import split_mask
+from earthwords.geo.ours import check_ours
 from earthwords.geo.outputs import check_local, locked, parents_made_for, writing
 from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.cautions import Tally, enforce
@@ -291,6 +292,7 @@ def _held(folder: Path) -> Iterator[None]:
     ours = {ABOUT, WORK, NEXT, COMMIT}
     if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).exists() for name in ours):
         raise UsageError(f"{folder} holds other things than an index; name a new folder.")
+    check_ours([folder / ABOUT])
     with parents_made_for(folder / "index.json"):
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)

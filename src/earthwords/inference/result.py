@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from earthwords.errors import UsageError
+from earthwords.errors import UsageError, printable_notes
 from earthwords.geo.destinations import plan_outputs
 from earthwords.geo.inputs import Inputs
 from earthwords.geo.picture import PreviewBuilder
@@ -189,5 +189,5 @@ def gathered(
         result.image[rows] = np.rint(np.moveaxis(strip.rgb, 0, -1) * 255)
         if result.probabilities is not None:
             result.probabilities[:, rows] = strip.probabilities
-    told = tuple(dict.fromkeys((*notes, *figures.notes())))
+    told = tuple(dict.fromkeys(printable_notes((*notes, *figures.notes()))))
     return replace(result, notes=told, undecided=undecided if figures.undecided_share is not None else None)

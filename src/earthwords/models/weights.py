@@ -281,7 +281,7 @@ def find(name: str) -> WeightSpec:
     """The row of a known name; else a row for a local path or a Hugging Face id."""
     if name in WEIGHTS:
         return WEIGHTS[name]
-    if os.path.islink(name) and not Path(name).exists():
+    if os.path.lexists(name) and not os.path.isfile(name) and not os.path.isdir(name):  # a link to nothing, a pipe
         raise WeightsError(f"Cannot read weights from {name}: it {trouble(name)}.")
     if Path(name).exists():
         return WeightSpec(name=name, source=str(Path(name).resolve()), licence="yours", paper="")

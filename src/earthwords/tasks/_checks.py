@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import get_args
 
 from earthwords import plugins
-from earthwords.errors import SourceError, UsageError, unknown
+from earthwords.errors import SourceError, UsageError, WeightsError, unknown
 from earthwords.geo.names import check_waits
 from earthwords.geo.outputs import exists
 from earthwords.models.architectures import ARCHITECTURES
 from earthwords.models.weights import find, no_referrer
-from earthwords.paths import is_local_path, similar, trouble, unreadable
+from earthwords.paths import IMAGES, is_local_path, similar, trouble, unreadable
 from earthwords.presets import REFER_PRESETS, SegmentPreset
 from earthwords.tasks import _options as opt
 from earthwords.tasks._sources import is_pattern
 from earthwords.text.templates import load_templates
+
+_VALUES = re.compile(r":(?:-?\d+(?:-\d+)?|bit\d+)(?:,(?:-?\d+(?:-\d+)?|bit\d+))*$", re.IGNORECASE)
+"""What hides a pixel, behind the name of a mask."""
 
 
 def sources_and_dst(paths: Sequence[str | Path], out: Path | None, *, usage: str) -> tuple[list[str], Path]:
@@ -51,6 +55,37 @@ def check_raster(source: str) -> None:
         return
     if (error := unreadable(Path(source))) is not None:
         raise error
+
+
+def check_mask(mask: object) -> None:
+    """Refuse a mask that is named like a raster, or lies in a folder, and is not there.
+
+    Raises:
+        SourceError: why it cannot be read.
+    """
+    if not isinstance(mask, (str, os.PathLike)) or "{stem}" in str(mask):
+        return
+    what = str(mask).strip()
+    what = what if os.path.lexists(what) else _VALUES.sub("", what)
+    path = Path(what)
+    if not is_local_path(what) or os.path.lexists(path) or path.suffix.lower() in IMAGES:
+        check_raster(what)
+
+
+def check_query(model: str | None, like: str | Path | None, within: str | Path | None) -> None:
+    """Refuse weights, an image to be similar to, or a file of polygons that are not there.
+
+    Raises:
+        UsageError: an unknown model, or a file of polygons that cannot be read.
+        SourceError: the image cannot be read.
+        WeightsError: a path where nothing is.
+    """
+    check_weights(model)
+    if within is not None and (why := trouble(within)) is not None:
+        known = "name a file of polygons such as .gpkg or .geojson"
+        raise UsageError(f"There is no area at {within}, which {why}; {known}.")
+    if like is not None:
+        check_raster(str(like))
 
 
 def check_paths(paths: Iterable[str | Path], *, what: str) -> None:
@@ -125,8 +160,11 @@ def check_referrer(preset: str, model: str | Path | None) -> None:
     """
     if model is None and preset not in REFER_PRESETS and not os.path.exists(preset):
         raise unknown("preset", preset, REFER_PRESETS)
-    if model is not None and model not in REFER_PRESETS and not os.path.lexists(model):
-        raise no_referrer(str(model))
+    if model is not None and model not in REFER_PRESETS:
+        if not os.path.lexists(model):
+            raise no_referrer(str(model))
+        if not os.path.isdir(model) and (why := trouble(model)) is not None:
+            raise WeightsError(f"Cannot read weights from {model}: it {why}.")
 
 
 def check_list(path: str | Path, *, model: str | None, architecture: str) -> None:

@@ -17,6 +17,7 @@ from earthwords.errors import Caution, EarthwordsError, UsageError, brief
 from earthwords.files import read_json
 from earthwords.geo.destinations import plan_outputs
 from earthwords.geo.inputs import Inputs
+from earthwords.geo.ours import check_ours
 from earthwords.geo.output_sets import tidy
 from earthwords.geo.outputs import atomic_path, locked
 from earthwords.geo.scene import Scene, SceneSpec
@@ -264,11 +265,13 @@ def many(
         root: what was asked for; scenes in folders below it keep their place.
 
     Raises:
-        UsageError: two scenes would have the same outputs, or `dst` is a single file.
+        UsageError: two scenes would have the same outputs, `dst` is a single file, or `batch.json` is of others.
     """
     began = time.perf_counter()
     places, folder = places_of(sources, dst, root), folder_of(dst)
     replace(request.inputs, sources=()).check([folder / BATCH])
+    if not request.options.overwrite:
+        check_ours([folder / BATCH])
     segmenter = load()
     with ExitStack() as stack:
         folder.mkdir(parents=True, exist_ok=True)

@@ -129,7 +129,7 @@ def inputs_of(
 
 
 def check_apart(folder: str | Path, results: Iterable[str], read: Mapping[str, str | Path | None]) -> None:
-    """Refuse a folder of results in which a file that is read would be replaced.
+    """Refuse a folder of results in which a file that is read, or that others wrote, would be replaced.
 
     Args:
         results: names of files in the folder.
@@ -139,8 +139,11 @@ def check_apart(folder: str | Path, results: Iterable[str], read: Mapping[str, s
         UsageError: naming the file.
     """
     from earthwords.geo.inputs import Inputs
+    from earthwords.geo.ours import check_ours
 
-    Inputs(others=read).check(Path(folder, name) for name in results)
+    places = [Path(folder, name) for name in results]
+    Inputs(others=read).check(places)
+    check_ours(places)
 
 
 def _listed(file: str) -> list[str]:

@@ -12,7 +12,7 @@ from earthwords.paths import IMAGES, is_local_path
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
 from earthwords.tasks._arrays import check_named
-from earthwords.tasks._checks import check_parts, check_raster
+from earthwords.tasks._checks import check_mask, check_parts, check_raster
 from earthwords.tasks._progress import Talk
 
 if TYPE_CHECKING:
@@ -160,6 +160,7 @@ def classify(
         checked({"table": check_suffix(Path(out))}, Path(out), overwrite=overwrite)
     if len(src) == 1:
         check_raster(str(src[0]))
+    check_mask(mask)
     vocabulary, network = make_vocabulary(text, classes, None), reach(offline, allow_remote_parts)
     sources = all_sources(map(str, src), say=talk.say)
     if not sources:

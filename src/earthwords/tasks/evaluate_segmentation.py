@@ -100,7 +100,9 @@ def evaluate_segmentation(
         if value is not None and value < least:
             raise UsageError(f"--{name} must be at least {least}, got {value}.")
     presets = {f"the preset {name}": name for name in _split(preset)}
-    check_apart(out, RESULTS, {"--classes": classes, "--templates": templates, "--model": model, **presets})
+    check_apart(
+        out, (*RESULTS, "times.json"), {"--classes": classes, "--templates": templates, "--model": model, **presets}
+    )
     measured = _own(sets, classes, split, data, talk) if classes is not None else _published(sets, data, split)
     from earthwords.tasks._segmentation import Options, segmentation
     from earthwords.tasks.segment import split_bands

@@ -10,7 +10,7 @@ from earthwords.errors import UsageError
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
 from earthwords.tasks._arrays import check_named
-from earthwords.tasks._checks import check_parts, check_raster, sources_and_dst
+from earthwords.tasks._checks import check_mask, check_parts, check_raster, sources_and_dst
 from earthwords.tasks._progress import Talk
 from earthwords.tasks.segment import TINY_NOTICE, reach, scene_spec
 
@@ -72,7 +72,8 @@ def index(
         >>> earthwords.index("scenes", "archive.index")
         >>> earthwords.search("archive.index", "harbour with many ships").to_geodataframe()
     """
-    from earthwords.inference.limits import check_batch
+    from earthwords.geo.ours import check_ours
+    from earthwords.inference.limits import ABOUT, check_batch
 
     for source in archive_and_index:
         check_named(source, what="A raster", instead="Embedder.from_preset().image(array)")
@@ -82,8 +83,10 @@ def index(
     check_batch(batch_size)
     for name in archive:
         check_raster(name)
+    check_mask(mask)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder for the index.")
+    check_ours([folder / ABOUT])
 
     from earthwords.inference.embedder import Embedder
     from earthwords.inference.index_job import IndexJob, Tiling

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from earthwords.errors import UsageError, brief
 from earthwords.tasks import _options as opt
 from earthwords.tasks._arrays import check_named
-from earthwords.tasks._checks import check_raster, check_referrer
+from earthwords.tasks._checks import check_mask, check_raster, check_referrer
 from earthwords.tasks._progress import Bar, Talk
 from earthwords.tasks._sources import inputs_of
 from earthwords.tasks.segment import creation_options, reach, scene_spec
@@ -100,6 +100,7 @@ def refer(
     began, talk = time.perf_counter(), Talk(quiet=quiet)
     said, dst = _sentences(text, sentences, src, dst), Path(dst)
     _check(src, dst, preset, model, threshold, min_score, probabilities=probabilities, overwrite=overwrite)
+    check_mask(mask)
     from earthwords.geo.destinations import plan_outputs
     from earthwords.inference.account import Account
     from earthwords.inference.outputs import About, OutputOptions, write_outputs

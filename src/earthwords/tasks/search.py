@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from earthwords.errors import UsageError
 from earthwords.tasks import _options as opt
-from earthwords.tasks._checks import check_weights
+from earthwords.tasks._checks import check_query
 from earthwords.tasks._progress import Talk
 from earthwords.tasks.segment import split_bands
 
@@ -92,7 +92,7 @@ def search(
     if words is None and like is None:
         raise UsageError("Say what to search for: words, an image (--like IMAGE), or both.")
     check_index(Path(index))
-    check_weights(model)
+    check_query(model, like, within)
 
     from earthwords.inference.index import Index
     from earthwords.inference.search_result import read_by_search

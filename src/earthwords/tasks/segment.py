@@ -11,7 +11,7 @@ from earthwords.errors import UsageError
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
 from earthwords.tasks import _options as opt
 from earthwords.tasks._arrays import check_named
-from earthwords.tasks._checks import check_parts, check_raster
+from earthwords.tasks._checks import check_mask, check_parts, check_raster
 from earthwords.tasks._progress import Talk
 
 if TYPE_CHECKING:
@@ -114,13 +114,13 @@ def segment(
     check_limits(row.threshold if threshold is None else threshold, batch_size, memory, workers, co)
     words, network = make_vocabulary(text, classes, background), reach(offline, allow_remote_parts)
     sources = sources_of(src, Path(dst), talk, probabilities=probabilities, overwrite=overwrite)
+    words = _with_rivals(words, against, mask)
     from earthwords.tasks._scenes import Request, many, one
     from earthwords.tasks._sources import inputs_of
-    from earthwords.text.competing import compete
 
     spec = scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, network)
     request = Request(
-        vocabulary=compete(words, against),
+        vocabulary=words,
         options=_outputs(probabilities, min_area, simplify, co, overwrite),
         spec=spec,
         inputs=inputs_of(
@@ -186,6 +186,14 @@ def _outputs(probabilities: str, min_area: float, simplify: float, co: Sequence[
     )
 
 
+def _with_rivals(words: Vocabulary, against: opt.Against, mask: Any) -> Vocabulary:
+    """The vocabulary with what competes; looks at the mask, too, as the last thing before anything heavy is loaded."""
+    from earthwords.text.competing import compete
+
+    check_mask(mask)
+    return compete(words, against)
+
+
 def sources_of(src: Any, dst: Path, talk: Talk, *, probabilities: str, overwrite: bool) -> Sources | None:
     """What SRC means, see `find_sources`; of a single one, DST is looked at too.
 
@@ -193,9 +201,12 @@ def sources_of(src: Any, dst: Path, talk: Talk, *, probabilities: str, overwrite
         UsageError, SourceError, OutputError: what is wrong, before anything heavy is loaded.
     """
     from earthwords.geo.destinations import plan_outputs
-    from earthwords.tasks._sources import find_sources
+    from earthwords.geo.ours import check_ours
+    from earthwords.tasks._sources import find_sources, folder_of
 
     sources = find_sources(str(check_named(src, what="A raster", instead=ARRAYS)), say=talk.say)
+    if sources is not None and not overwrite:
+        check_ours([folder_of(dst) / "batch.json"])
     if sources is None:
         check_raster(str(src))
         plan_outputs(dst, probabilities=probabilities != "no", overwrite=overwrite)

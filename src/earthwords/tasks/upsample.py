@@ -12,7 +12,7 @@ from earthwords.errors import UsageError
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
 from earthwords.tasks import _options as opt
 from earthwords.tasks._arrays import check_named
-from earthwords.tasks._checks import check_file, check_parts, check_raster
+from earthwords.tasks._checks import check_file, check_mask, check_parts, check_raster
 from earthwords.tasks._progress import Bar, Talk, duration
 from earthwords.tasks._sources import inputs_of
 from earthwords.tasks.segment import TINY_NOTICE, adapt_preset, creation_options, reach, scene_spec
@@ -97,6 +97,7 @@ def upsample(
     check_parts(row, model=model, upsampler_weights=upsampler_weights)
     count, options = _count(components), creation_options(co)
     size = _check(src, dst, pca, batch_size, memory, components=count is not None, overwrite=overwrite)
+    check_mask(mask)
     from earthwords.geo.destinations import plan_features
     from earthwords.geo.geotiff import cog_options
     from earthwords.inference.account import Account
