@@ -247,7 +247,8 @@ def test_quotes_that_end_too_late_or_never(
     map_words("-t", "trees --quiet").failed(2, "holds '--quiet'")
     assert map_words(*KNOWN, "-t", "low-rise -25 m").code == 0
     assert command("index", source, tmp_path / "index").code == 0
-    command("search", tmp_path / "index", "big", "lakes").failed(2, '"big lakes"', "lakes/")
+    command("search", tmp_path / "index", "big", "lakes").failed(2, '"big lakes"', "-o lakes")
+    assert command("search", tmp_path / "index", "big", "-o", "lakes").code == 0 and Path("lakes").is_dir()
     command("classify", source, source, tmp_path / "t.xlsx", "-t", "road", "-t", "water").failed(
         2, "Unknown kind of table"
     )

@@ -291,9 +291,9 @@ class Referrer:
 
     def request_notes(self, scene: Scene, vocabulary: Vocabulary) -> tuple[str, ...]:
         """What resolution, colours and words say of the worth of an answer, before it is looked for."""
-        name = Path(self.preset.weights or self.preset.name).name
+        name = Path(self.preset.weights or self.preset.words).name
         return (
-            *scene_notes(scene, model=name, gsd=self.preset.gsd, levels=True),
+            *scene_notes(scene, model=self.preset.name, gsd=self.preset.gsd, levels=True),
             *translation_notes(vocabulary.classes),
             *word_cautions(vocabulary.queries, lexicon_of(self.model), name),
         )

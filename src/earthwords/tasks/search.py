@@ -21,8 +21,9 @@ else:
 def search(
     index: Annotated[Path, opt.ARGUMENTS],
     words: Annotated[str | None, opt.ARGUMENTS] = None,
-    dst: Annotated[str | Path | None, opt.option(opt.ARGUMENTS, name=["--dst", "--out", "-o"])] = None,
+    dst: Annotated[str | Path | None, opt.ARGUMENTS] = None,
     *,
+    out: opt.Out = None,
     text: Annotated[str | None, opt.option(opt.WORDS, name=["--text", "-t"], metavar="WORDS")] = None,
     like: Annotated[str | None, opt.option(opt.WORDS, metavar="RASTER")] = None,
     like_bounds: Annotated[tuple[float, float, float, float] | None, opt.option(opt.WORDS, metavar="W S E N")] = None,
@@ -85,8 +86,11 @@ def search(
             raise UsageError(f"Say what to look for once, not both {words!r} and {text!r}.")
         dst, words = Path(words), None
     words = words if text is None else text
+    if dst is not None and out is not None:
+        raise UsageError(f"The results go to {dst} or to {out}, not to both.")
     if isinstance(dst, str) and words is not None:
         _check_quotes(words, dst)
+    dst = dst if out is None else out
     if dst is not None:
         plan_results(Path(dst), overwrite=overwrite)
     if words is None and like is None:
@@ -141,5 +145,5 @@ def _check_quotes(words: str, dst: str) -> None:
     if dst.isalpha() and not Path(dst).exists():
         raise UsageError(
             f"{dst!r} would be a folder for the results of {words!r}: put several words in quotes, "
-            f'"{words} {dst}", or name the folder {dst}/.'
+            f'"{words} {dst}", or name the folder by -o {dst}.'
         )
