@@ -1,4 +1,4 @@
-"""How long `import earthwords` and `earthwords --help` take, against an empty Python.
+"""How long `import earthwords`, `earthwords --help` and the answer to a wrong path take, against an empty Python.
 
     python benchmarks/bench_startup.py [--runs 9] [--json FILE]
 
@@ -20,14 +20,20 @@ COMMANDS = {
     "import earthwords": ["-c", "import earthwords"],
     "earthwords --help": ["-m", "earthwords", "--help"],
     "earthwords segment --help": ["-m", "earthwords", "segment", "--help"],
+    "a path that is not there": ["-m", "earthwords", "segment", "nofile.tif", "out", "-t", "tree"],
 }
+FAILS = "a path that is not there"
+"""With exit code 1."""
 
 
-def once(arguments: list[str]) -> float:
+def once(name: str) -> float:
     """Seconds of one process."""
     began = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
+    done = subprocess.run([sys.executable, *COMMANDS[name]], capture_output=True)
+    seconds = time.perf_counter() - began
+    if done.returncode != (name == FAILS):
+        raise SystemExit(done.stderr.decode())
+    return seconds
 
 
 def main() -> None:
@@ -37,8 +43,8 @@ def main() -> None:
     args = parser.parse_args()
     times: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(args.runs):
-        for name, arguments in COMMANDS.items():
-            times[name].append(once(arguments))
+        for name in COMMANDS:
+            times[name].append(once(name))
     reference = statistics.median(times["python -c pass"])
     rows = []
     for name, seconds in times.items():

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earthwords.errors import UsageError, WeightsError, did_you_mean
-from earthwords.presets import REFER_PRESETS, SEGMENT_PRESETS, ReferPreset, SegmentPreset, load_preset
 
 if TYPE_CHECKING:
     from earthwords.models.weights import WeightSpec
+    from earthwords.presets import ReferPreset, SegmentPreset
 
 Facts = dict[str, str]
 
@@ -42,6 +42,7 @@ def card(name: str) -> ModelCard:
         WeightsError: there is nothing at the path.
     """
     from earthwords.models.weights import WEIGHTS, find
+    from earthwords.presets import REFER_PRESETS, SEGMENT_PRESETS, load_preset
 
     if name in SEGMENT_PRESETS or name.endswith(".toml"):
         row = load_preset(name)
@@ -126,6 +127,8 @@ def _weights(spec: WeightSpec) -> Facts:
 
 def _users(weights: str) -> Iterator[str]:
     """Presets that need these weights."""
+    from earthwords.presets import REFER_PRESETS, SEGMENT_PRESETS
+
     for row in SEGMENT_PRESETS.values():
         if weights in (row.weights, row.upsampler_weights):
             yield row.name
