@@ -81,16 +81,7 @@ def search(
     from earthwords.inference.limits import check_index
 
     talk = Talk(quiet=quiet)
-    if text is not None and words is not None:
-        if dst is not None:
-            raise UsageError(f"Say what to look for once, not both {words!r} and {text!r}.")
-        dst, words = Path(words), None
-    words = words if text is None else text
-    if dst is not None and out is not None:
-        raise UsageError(f"The results go to {dst} or to {out}, not to both.")
-    if isinstance(dst, str) and words is not None:
-        _check_quotes(words, dst)
-    dst = dst if out is None else out
+    words, dst = _words_and_dst(words, text, dst, out)
     if dst is not None:
         plan_results(Path(dst), overwrite=overwrite)
     if words is None and like is None:
@@ -134,6 +125,26 @@ def search(
         for kind, path in found.save(dst, overwrite=overwrite).items():
             talk.say(f"{kind}: {path}")
     return found
+
+
+def _words_and_dst(
+    words: str | None, text: str | None, dst: str | Path | None, out: Path | None
+) -> tuple[str | None, str | Path | None]:
+    """What to look for and where to write, each of which can be said in two ways.
+
+    Raises:
+        UsageError: in both.
+    """
+    if text is not None and words is not None:
+        if dst is not None:
+            raise UsageError(f"Say what to look for once, not both {words!r} and {text!r}.")
+        dst, words = Path(words), None
+    words = words if text is None else text
+    if dst is not None and out is not None:
+        raise UsageError(f"The results go to {dst} or to {out}, not to both.")
+    if isinstance(dst, str) and words is not None:
+        _check_quotes(words, dst)
+    return words, dst if out is None else out
 
 
 def _check_quotes(words: str, dst: str) -> None:
