@@ -10,19 +10,16 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from earthwords import plugins
 from earthwords.errors import SourceError, UsageError, WeightsError, unknown
 from earthwords.geo.names import check_waits
 from earthwords.geo.outputs import exists
-from earthwords.models.architectures import ARCHITECTURES
-from earthwords.models.weights import find, no_referrer
 from earthwords.paths import IMAGES, is_local_path, similar, trouble, unreadable
 from earthwords.presets import REFER_PRESETS, SegmentPreset
 from earthwords.tasks import _options as opt
 from earthwords.tasks._sources import is_pattern
-from earthwords.text.templates import load_templates
 
 _VALUES = re.compile(r":(?:-?\d+(?:-\d+)?|bit\d+)(?:,(?:-?\d+(?:-\d+)?|bit\d+))*$", re.IGNORECASE)
 """What hides a pixel, behind the name of a mask."""
@@ -42,12 +39,15 @@ def sources_and_dst(paths: Sequence[str | Path], out: Path | None, *, usage: str
     return sources[:-1], Path(sources[-1])
 
 
-def check_raster(source: str) -> None:
-    """Refuse a single raster that is a path where nothing can be read; what means many is looked into elsewhere.
+def check_raster(source: Any) -> None:
+    """Refuse a single raster that is a path where nothing can be read; what means many, and arrays, are for others.
 
     Raises:
         SourceError: why not.
     """
+    if not isinstance(source, (str, os.PathLike)):
+        return
+    source = os.fspath(source)
     if os.path.isdir(source) or source.startswith("@") or is_pattern(source):
         return
     if not is_local_path(source):
@@ -135,6 +135,8 @@ def check_parts(row: SegmentPreset, *, model: str | None = None, upsampler_weigh
     ):
         if name is not None and name not in known:
             raise unknown(kind, name, known)
+    from earthwords.text.templates import load_templates
+
     load_templates(row.templates)
     check_weights(row.weights if model is None else model, upsampler_weights)
 
@@ -146,6 +148,8 @@ def check_weights(*names: str | Path | None) -> None:
         UsageError: an unknown name.
         WeightsError: a path where nothing is.
     """
+    from earthwords.models.weights import find
+
     for name in names:
         if name is not None:
             find(str(name))
@@ -162,6 +166,8 @@ def check_referrer(preset: str, model: str | Path | None) -> None:
         raise unknown("preset", preset, REFER_PRESETS)
     if model is not None and model not in REFER_PRESETS:
         if not os.path.lexists(model):
+            from earthwords.models.weights import no_referrer
+
             raise no_referrer(str(model))
         if not os.path.isdir(model) and (why := trouble(model)) is not None:
             raise WeightsError(f"Cannot read weights from {model}: it {why}.")
@@ -171,6 +177,8 @@ def check_list(path: str | Path, *, model: str | None, architecture: str) -> Non
     """Refuse a list of pictures, weights or an architecture that are not there; see `check_file`, `check_weights`."""
     check_file(path, what="a list of pictures, JSON lines")
     check_weights(model)
+    from earthwords.models.architectures import ARCHITECTURES
+
     if model is None and architecture not in ARCHITECTURES:
         raise unknown("architecture", architecture, ARCHITECTURES)
 

@@ -107,6 +107,7 @@ def segment(
         >>> report = earthwords.segment("ortho.tif", "out", text=["building,roof,house", "road"])
         >>> report.classes[0].area_m2
     """
+    check_raster(src)
     talk = Talk(quiet=quiet, verbose=verbose)
     changes = {"attention": attention, "templates": templates, "tile_size": tile_size, "overlap": overlap}
     row = adapt_preset(load_preset(preset), upsampler=upsampler, blend=blend_mode, energy=energy, **changes)
