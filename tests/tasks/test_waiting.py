@@ -99,3 +99,15 @@ def test_other_verbs_that_wait_are_ended(server: FileServer, tmp_path: Path) -> 
         server.stuck.clear()
         found, err, seconds = ended(server, signal.SIGTERM, *verb, "--quiet")
         assert found == 143 and seconds < 5 and "Interrupted." in err
+
+
+def test_what_is_shared_with_workers_is_given_back_at_the_end() -> None:
+    """Whoever still holds it: Python's tracker of what is left would complain after the one line that is due."""
+    code = """
+import multiprocessing
+from earthwords.cli import _leave
+held = multiprocessing.get_context("spawn").Value("i", 0)
+_leave(130)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (130, "")

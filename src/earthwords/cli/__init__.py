@@ -26,7 +26,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _leave(code: int) -> None:
-    """End the process at once: everything is tidy, and to take apart all that was loaded may take seconds."""
+    """End the process at once: everything is tidy, and to take apart all that was loaded may take seconds.
+
+    Only what `multiprocessing` holds in the system's name is given back: else its tracker complains of it on stderr.
+    """
+    if shared := sys.modules.get("multiprocessing.util"):
+        shared._run_finalizers(0)  # not those below 0: they wait for threads
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
