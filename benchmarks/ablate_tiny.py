@@ -14,10 +14,10 @@ import json
 from pathlib import Path
 
 import heldout
-from earthwords.inference.segmenter import Segmenter
-from earthwords.inference.sliding import Encoder
-from earthwords.models.backbones.clip import ClipBackbone, DenseMethod
-from earthwords.models.weights import load_clip
+from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.inference.windows.sliding import Encoder
+from earthwords.models.clip.model import ClipBackbone, DenseMethod
+from earthwords.models.weights.table import load_clip
 from earthwords.presets import TINY
 from earthwords.tasks.train_clip import train_clip
 

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import heldout
-from earthwords.evaluation.segmentation import Confusion
-from earthwords.geo.tiling import axis_starts
-from earthwords.inference.segmenter import Segmenter
+from earthwords.evaluation.metrics.segmentation import Confusion
+from earthwords.geo.grids.tiling import axis_starts
+from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.kernels.blend import MODES
 from earthwords.presets import TINY
 from earthwords.text.vocabulary import parse_classes

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from earthwords.data.engine import dedup
-from earthwords.data.engine.pictures import read_rgb
-from earthwords.data.engine.readers import images as reader
-from earthwords.data.engine.readers._common import How
+from earthwords.data.annotations.boxes import images as reader
+from earthwords.data.annotations.boxes._common import How
+from earthwords.data.annotations.image_io import read_rgb
+from earthwords.data.captions import perceptual_hash as dedup
 
 THRESHOLDS = (0, 1, 2, 4, 6, 8, 10)
 FEW = 10_000

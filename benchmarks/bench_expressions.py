@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from earthwords.data.synthetic import render_scene
 from earthwords.geo.geotiff import RasterWriter
+from earthwords.synthetic import render_scene
 from earthwords.types import Grid
 
 TILE = 1000

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthwords.data.synthetic import render_scene
-from earthwords.models.backbones.clip import DenseMethod
-from earthwords.models.weights import load_clip
+from earthwords.models.clip.model import DenseMethod
+from earthwords.models.weights.table import load_clip
+from earthwords.synthetic import render_scene
 from earthwords.training.implicit import REDUCED, Views, fit, views_of
 
 

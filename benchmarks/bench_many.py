@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from earthwords.data.synthetic import render_scene
 from earthwords.geo.geotiff import RasterWriter
+from earthwords.synthetic import render_scene
 
 SIDE = 256
 FIRST = 100

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from earthwords.data.synthetic import render_scene
 from earthwords.geo.geotiff import RasterWriter
+from earthwords.synthetic import render_scene
 
 TILE = 1024
 WORDS = ("building,roof,house", "road,street", "water,lake", "trees,forest", "cropland,field")

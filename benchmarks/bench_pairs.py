@@ -22,7 +22,7 @@ from PIL import Image
 from scipy import ndimage
 
 import earthwords
-from earthwords.data.engine.pictures import read_rgb
+from earthwords.data.annotations.image_io import read_rgb
 
 CLASSES = ["building", "road", "water", "vegetation", "car"]
 

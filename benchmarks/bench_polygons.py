@@ -31,7 +31,7 @@ from pyproj import CRS
 from rasterio.features import shapes
 from scipy import ndimage
 
-from earthwords.geo.vectorize import PolygonCollector, _components, _connected
+from earthwords.geo.vectors.vectorize import PolygonCollector, _components, _connected
 from earthwords.types import ClassName, Grid, Vocabulary
 
 CLASSES = Vocabulary(classes=tuple(ClassName(names=(name,), colour=(1, 2, 3)) for name in "abcde"))

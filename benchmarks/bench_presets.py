@@ -17,10 +17,10 @@ import torch
 from transformers import CLIPConfig
 
 from earthwords import plugins
-from earthwords.inference.segmenter import Segmenter
-from earthwords.inference.sliding import Encoder
+from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.inference.windows.sliding import Encoder
 from earthwords.models.architectures import clip_config
-from earthwords.models.backbones.clip import ClipBackbone, DenseMethod, build_clip
+from earthwords.models.clip.model import ClipBackbone, DenseMethod, build_clip
 from earthwords.presets import SEGMENT_PRESETS, SegmentPreset
 
 LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}

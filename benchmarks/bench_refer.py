@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from earthwords.models.refseg import RefSeg
-from earthwords.models.refseg_load import assemble, refer_preset
+from earthwords.models.refseg.load import assemble, refer_preset
+from earthwords.models.refseg.model import RefSeg
 
 
 def memory(field: str) -> float:

@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from earthwords.data.referring import Expression, ReferringManifest, read_referring
-from earthwords.evaluation.pointing import Predict, measure, pointing
-from earthwords.inference.referrer import THRESHOLD, Referrer
-from earthwords.inference.segmenter import Segmenter
-from earthwords.models.refseg_load import load_refseg
+from earthwords.data.manifests.expressions import Expression, ReferringManifest, read_referring
+from earthwords.evaluation.benchmark.referring_protocol import Predict, measure, pointing
+from earthwords.inference.refer.referrer import THRESHOLD, Referrer
+from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.models.refseg.load import load_refseg
 from earthwords.text.vocabulary import parse_classes
 
 AROUND = ("building", "road", "vegetation", "bare land", "water")

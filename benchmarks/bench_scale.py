@@ -41,13 +41,14 @@ from typing import Any
 import numpy as np
 
 from bench_memory import TILE
-from earthwords.data.synthetic import render_scene
 from earthwords.geo.geotiff import RasterWriter
 from earthwords.geo.scene import open_scene
-from earthwords.inference.crews import Crew, Processes, cores_here
-from earthwords.inference.scene_job import Manner, SceneJob
-from earthwords.inference.segmenter import Segmenter
+from earthwords.inference.segment.job import Manner, SceneJob
+from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.jobs.job import Executor
+from earthwords.jobs.processes import Processes, cores_here
 from earthwords.presets import TINY
+from earthwords.synthetic import render_scene
 from earthwords.text.vocabulary import parse_classes
 
 WORDS = ("building", "road", "water", "trees", "grass", "cropland", "bare land", "pavement")
@@ -255,7 +256,7 @@ class Bench:
     def windows(self, way: Way) -> tuple[int, int]:
         """Blocks, and windows that are computed."""
         segmenter = Segmenter.from_preset(replace(TINY, upsampler=None, upsampler_weights=None), offline=True)
-        crew: Crew | None = Processes(way.workers) if way.workers > 1 else None
+        executor: Executor | None = Processes(way.workers) if way.workers > 1 else None
         with open_scene(self.source) as scene:
             job = SceneJob(
                 segmenter=segmenter,
@@ -263,7 +264,7 @@ class Bench:
                 vocabulary=parse_classes(WORDS),
                 outputs={},
                 manner=Manner(workers=way.workers),
-                crew=crew,
+                executor=executor,
             )
             blocks = job.blocks()
             return len(blocks), job.windows(blocks, set(range(len(blocks))))

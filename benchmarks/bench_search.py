@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 import earthwords
-from earthwords.inference.nearest import Vectors
+from earthwords.archive.nearest import Vectors
 from earthwords.kernels.codes import encode
 from heldout import AID, UCM
 

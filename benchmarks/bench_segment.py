@@ -38,10 +38,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPConfig
 
-from earthwords.inference.sliding import Encoder
+from earthwords.inference.windows.sliding import Encoder
 from earthwords.kernels import adaptive_conv, joint_kernel
 from earthwords.kernels.blend import add_window
-from earthwords.models.backbones.clip import ClipBackbone, DenseMethod, build_clip
+from earthwords.models.clip.model import ClipBackbone, DenseMethod, build_clip
 from earthwords.models.upsamplers.jbu import FIXUP, Jbu, JbuStack, steps_needed
 from earthwords.models.upsamplers.simfeatup import JbuOne
 

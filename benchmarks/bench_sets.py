@@ -20,9 +20,9 @@ from typing import Any
 import earthwords
 from earthwords.data.segmentation.search import find_sets
 from earthwords.data.segmentation.spec import GROUPS, DatasetSpec, all_specs
-from earthwords.evaluation.benchmark.tables import HEADINGS, headline, printed, shown
-from earthwords.evaluation.report import Entry
-from earthwords.tasks._segmentation import TIMES
+from earthwords.evaluation.benchmark.segmentation import TIMES
+from earthwords.evaluation.report.tables import printed
+from earthwords.evaluation.results import HEADINGS, Entry, headline, shown
 
 SETS = ("dubai", "massachusetts-tiles", "buildings-mix")
 PLAIN = "tiny-plain"

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import heldout
-from earthwords.inference.segmenter import Segmenter
-from earthwords.models.attention import ATTENTION
-from earthwords.models.weights import load_clip
+from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.models.clip.attention import ATTENTION
+from earthwords.models.weights.table import load_clip
 from earthwords.presets import TINY, SegmentPreset
 
 SYNONYMS = (

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 import heldout
-from earthwords.inference.segmenter import Segmenter
+from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.text.vocabulary import parse_classes
 
 MARGINS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)

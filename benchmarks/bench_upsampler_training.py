@@ -23,11 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from earthwords.data.synthetic import render_scene
 from earthwords.kernels import adaptive_conv, range_kernel
 from earthwords.models.upsamplers.jbu import Jbu, JbuStack
 from earthwords.models.upsamplers.simfeatup import JbuOne
-from earthwords.models.weights import load_clip
+from earthwords.models.weights.table import load_clip
+from earthwords.synthetic import render_scene
 from earthwords.training.teacher import Teacher, teacher
 from earthwords.training.upsampling import Apprentice, Upsampling, UpsamplingSettings
 

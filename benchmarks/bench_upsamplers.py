@@ -46,13 +46,13 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthwords.data.synthetic import render_scene
-from earthwords.evaluation.segmentation import Confusion
-from earthwords.inference.lowrank import LinearUpsampler, reduced_cosines
-from earthwords.inference.segmenter import Segmenter
-from earthwords.inference.sliding import Encoder
-from earthwords.models.backbones.clip import DenseMethod
+from earthwords.evaluation.metrics.segmentation import Confusion
+from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.inference.windows.lowrank import LinearUpsampler, reduced_cosines
+from earthwords.inference.windows.sliding import Encoder
+from earthwords.models.clip.model import DenseMethod
 from earthwords.presets import TINY
+from earthwords.synthetic import render_scene
 from earthwords.text.vocabulary import parse_classes
 from feature_picture import Row, draw
 from upsampled import (

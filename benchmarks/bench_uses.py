@@ -37,10 +37,10 @@ from sklearn.metrics import precision_recall_curve, roc_auc_score
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthwords.data.synthetic import render_pair, render_scene
-from earthwords.inference.peaks import find_peaks
-from earthwords.inference.textbank import encode_words
+from earthwords.inference.features.peaks import find_peaks
+from earthwords.inference.windows.text_bank import encode_words
 from earthwords.presets import TINY
+from earthwords.synthetic import render_pair, render_scene
 from earthwords.text.templates import TEMPLATES
 from heldout import DUBAI, UCM
 from upsampled import SIDE, Bench, add_options, dubai, load, pixels, read

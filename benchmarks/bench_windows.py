@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthwords.inference.pool import Pool, one_core
-from earthwords.inference.segmenter import Segmenter
+from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.jobs.threads import Pool, one_core
 
 
 def least(function: Callable[[], Tensor], runs: int = 3) -> tuple[float, Tensor]:

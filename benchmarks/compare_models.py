@@ -17,8 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import heldout
-from earthwords.inference.segmenter import Segmenter
-from earthwords.models.weights import load_clip
+from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.models.weights.table import load_clip
 from earthwords.presets import TINY
 
 PLAIN = replace(TINY, upsampler=None, upsampler_weights=None, energy=1.0)

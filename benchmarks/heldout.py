@@ -17,12 +17,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthwords.evaluation.retrieval import recalls
-from earthwords.evaluation.segmentation import Confusion, Scores
-from earthwords.evaluation.zeroshot import accuracy
-from earthwords.inference.segmenter import Segmenter
-from earthwords.inference.textbank import encode_words
-from earthwords.models.backbones.clip import ClipBackbone
+from earthwords.evaluation.metrics.retrieval import recalls
+from earthwords.evaluation.metrics.segmentation import Confusion, Scores
+from earthwords.evaluation.metrics.zeroshot import accuracy
+from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.inference.windows.text_bank import encode_words
+from earthwords.models.clip.model import ClipBackbone
 from earthwords.text.templates import TEMPLATES
 from earthwords.text.vocabulary import parse_classes
 

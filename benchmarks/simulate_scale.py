@@ -26,11 +26,11 @@ import numpy as np
 from bench_scale import WORDS, archive
 from earthwords.geo.destinations import MAP_FILES
 from earthwords.geo.scene import open_scene
-from earthwords.inference.blocks import cut
-from earthwords.inference.journal import BlockResult
-from earthwords.inference.scene_job import SceneJob
-from earthwords.inference.segmenter import Segmenter
-from earthwords.inference.sliding import WindowPlan
+from earthwords.inference.segment.block_store import BlockResult
+from earthwords.inference.segment.job import SceneJob
+from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.inference.windows.blocks import cut
+from earthwords.inference.windows.sliding import WindowPlan
 from earthwords.presets import TINY
 from earthwords.text.vocabulary import parse_classes
 from earthwords.types import Window
@@ -225,7 +225,7 @@ def simulate(case: Case, *, seed: int) -> dict[str, str]:
 
 
 class Ready:
-    """A crew whose blocks are ready."""
+    """A executor whose blocks are ready."""
 
     def __init__(self, labels: np.ndarray, score: np.ndarray) -> None:
         self.labels, self.score = labels, score
@@ -249,8 +249,8 @@ def measured(folder: Path, *, side: int = 4096) -> tuple[float, float]:
     result = segmenter.predict(archive(folder, 1024), vocabulary)
     with open_scene(archive(folder, side)) as scene:
         outputs = {kind: folder / "out" / name for kind, name in MAP_FILES.items()}
-        crew = Ready(result.labels, result.score)
-        job = SceneJob(segmenter=segmenter, scene=scene, vocabulary=vocabulary, outputs=outputs, crew=crew)
+        executor = Ready(result.labels, result.score)
+        job = SceneJob(segmenter=segmenter, scene=scene, vocabulary=vocabulary, outputs=outputs, executor=executor)
         began = time.perf_counter()
         job.run()
     return rate, side**2 / 1e6 / (time.perf_counter() - began)

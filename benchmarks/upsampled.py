@@ -20,11 +20,11 @@ from torch.nn import functional as F
 
 from earthwords import plugins
 from earthwords.errors import UsageError
-from earthwords.geo.tiling import axis_starts
+from earthwords.geo.grids.tiling import axis_starts
 from earthwords.kernels.blend import window_weights
-from earthwords.models.backbones.clip import ClipBackbone
+from earthwords.models.clip.model import ClipBackbone
 from earthwords.models.upsamplers.bilinear import Bilinear
-from earthwords.models.weights import WEIGHTS, load_clip, load_upsampler_state
+from earthwords.models.weights.table import WEIGHTS, load_clip, load_upsampler_state
 from earthwords.presets import TINY
 from earthwords.training.implicit import REDUCED, ImplicitSettings, fit
 from earthwords.training.teacher import Teacher, teacher

@@ -18,8 +18,8 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from bench_uses import WORDS, Boxes, changed, f1, matched, probability, unit_words
-from earthwords.data.synthetic import CLASSES, render_pair, render_scene
-from earthwords.inference.peaks import Peaks, find_peaks
+from earthwords.inference.features.peaks import Peaks, find_peaks
+from earthwords.synthetic import CLASSES, render_pair, render_scene
 from feature_picture import Panel, sheet
 from upsampled import Bench, add_options, load, pixels, read
 

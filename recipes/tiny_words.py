@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 
 from earthwords.data.manifest import read_manifest
+
 from earthwords.text.known_words import FILE
 
 

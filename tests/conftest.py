@@ -16,7 +16,7 @@ import rasterio
 from affine import Affine
 
 from earthwords.cli import main
-from earthwords.inference.segmenter import Segmenter
+from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.presets import SEGMENT_PRESETS
 from tests.micro import patchwork, write_micro
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from earthwords.models.architectures import clip_config
-from earthwords.models.backbones.clip import ClipBackbone, DenseMethod, build_clip
+from earthwords.models.clip.model import ClipBackbone, DenseMethod, build_clip
 from earthwords.text.templates import TEMPLATES, fill
 from earthwords.text.tokenizer import END, START, WORD_END, ClipTokenizer
-from earthwords.training.start import store
+from earthwords.training.initialise import store
 
 WORDS = ("building", "roof", "road", "water", "trees", "bare land")
 

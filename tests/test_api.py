@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 import earthwords
-from earthwords.data.synthetic import render_scene
 from earthwords.errors import UsageError
-from earthwords.inference.segmenter import Segmenter
-from earthwords.models.refseg_load import assemble
+from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.models.refseg.load import assemble
+from earthwords.synthetic import render_scene
 from tests.conftest import TRANSFORM, write_raster
 from tests.micro import patchwork
 from tests.referring import micro_preset
@@ -54,7 +54,7 @@ def test_every_name_is_there() -> None:
 
 def test_names_are_what_they_say() -> None:
     from earthwords.geo.scene import open_scene
-    from earthwords.inference.segmenter import Segmenter
+    from earthwords.inference.segment.segmenter import Segmenter
     from earthwords.tasks.segment import segment
 
     assert earthwords.segment is segment

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from earthwords.cli.app import app
-from earthwords.data.synthetic import render_scene
+from earthwords.synthetic import render_scene
 from tests.conftest import ROOT, TRANSFORM, Command, write_raster
 
 PAGES = ["README.md", "README.zh-CN.md"]

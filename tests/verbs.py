@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from earthwords.data.segmentation.fakes import make_fake
-from earthwords.models.refseg_load import assemble, store_refseg
+from earthwords.models.refseg.load import assemble, store_refseg
 from tests.conftest import write_raster
 from tests.micro import patchwork
 from tests.referring import micro_preset, write_list

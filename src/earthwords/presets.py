@@ -10,11 +10,16 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from earthwords.errors import UsageError, brief, did_you_mean, unknown
-from earthwords.files import parse_toml
-from earthwords.plaintext import read_text
+from earthwords.files.plaintext import read_text
+from earthwords.files.reading import parse_toml
+
+Attention = Literal["vanilla", "maskclip", "sclip", "gem", "clearclip", "naclip", "segearth"]
+"""A name of `models.clip.attention.ATTENTION`."""
+Blend = Literal["mean", "linear", "cosine", "tukey"]
+"""A name of `kernels.blend.BLENDS`."""
 
 
 @dataclass(frozen=True, kw_only=True)

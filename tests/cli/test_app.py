@@ -177,8 +177,8 @@ def test_an_option_has_the_same_names_everywhere(path: tuple[str, ...]) -> None:
 
 def test_names_of_parts_are_those_of_the_models() -> None:
     from earthwords import plugins
-    from earthwords.inference.upsampler import IMPLICIT
-    from earthwords.models.attention import ATTENTION
+    from earthwords.inference.features.upsampler import IMPLICIT
+    from earthwords.models.clip.attention import ATTENTION
 
     upsamplers = set(plugins.names("earthwords.models.upsamplers"))
     assert set(get_args(opt.Attention)) == set(ATTENTION)

@@ -10,7 +10,8 @@ import zlib
 import numpy as np
 import pytest
 
-from earthwords.data.synthetic import (
+from earthwords.errors import UsageError
+from earthwords.synthetic import (
     CHANGES,
     CLASSES,
     THEMES,
@@ -22,11 +23,10 @@ from earthwords.data.synthetic import (
     render_scene,
     vocabulary,
 )
-from earthwords.data.synthetic.canvas import Sun
-from earthwords.data.synthetic.captions import count_phrase
-from earthwords.data.synthetic.light import shadow
-from earthwords.data.synthetic.scene import LABEL, NONE
-from earthwords.errors import UsageError
+from earthwords.synthetic.brushes.canvas import Sun
+from earthwords.synthetic.captions import count_phrase
+from earthwords.synthetic.light import shadow
+from earthwords.synthetic.scene import LABEL, NONE
 from earthwords.types import Window
 
 HEIGHT, WIDTH = 150, 220
@@ -88,7 +88,7 @@ def test_same_seed_same_scene() -> None:
 
 def test_same_seed_same_scene_in_another_process() -> None:
     code = (
-        "import zlib; from earthwords.data.synthetic import render_scene as r;"
+        "import zlib; from earthwords.synthetic import render_scene as r;"
         "s = r(height=90, width=130, theme='coast', seed=7); print(zlib.crc32(s.image.tobytes() + s.labels.tobytes()))"
     )
     other = subprocess.run(

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from earthwords.evaluation.probes import Known
-from earthwords.evaluation.zeroshot import unit
+from earthwords.evaluation.metrics.probes import Known
+from earthwords.evaluation.metrics.zeroshot import unit
 
 SIZES = (31, 9, 22, 14)
 

@@ -11,9 +11,9 @@ from scipy.ndimage import distance_transform_cdt
 
 from earthwords.data.segmentation.spec import find_spec
 from earthwords.evaluation.benchmark.counts import Counts, Rule, at
-from earthwords.evaluation.benchmark.figures import choose, figures_of, total
-from earthwords.evaluation.benchmark.journal import discard, open_journal
-from earthwords.evaluation.benchmark.pictures import DARK, LIGHT, fitted, painted
+from earthwords.evaluation.benchmark.examples import DARK, LIGHT, fitted, painted
+from earthwords.evaluation.benchmark.scores import choose, figures_of, total
+from earthwords.jobs.journal import discard, open_journal
 
 NONE = 255
 Image = tuple[np.ndarray, np.ndarray, np.ndarray]

@@ -13,11 +13,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from earthwords.evaluation.embeddings import Stored, read_stored
-from earthwords.evaluation.fewshot import draw
-from earthwords.evaluation.knn import NEIGHBOURS, TEMPERATURE, vote
-from earthwords.evaluation.probes import logistic
+from earthwords.evaluation.metrics.fewshot import draw
+from earthwords.evaluation.metrics.knn import NEIGHBOURS, TEMPERATURE, vote
+from earthwords.evaluation.metrics.probes import logistic
+from earthwords.evaluation.metrics.zeroshot import ENSEMBLES
 from earthwords.evaluation.suite import TASKS, Options, thirds
-from earthwords.evaluation.zeroshot import ENSEMBLES
 from earthwords.text.templates import TEMPLATES
 from tests.conftest import ROOT
 

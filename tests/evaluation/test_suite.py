@@ -12,7 +12,8 @@ from PIL import Image
 
 from earthwords.errors import UsageError
 from earthwords.evaluation.embeddings import Stored
-from earthwords.evaluation.report import Entry, markdown, plots, read_results, write_plots, write_results
+from earthwords.evaluation.report.write import markdown, plots, write_plots, write_results
+from earthwords.evaluation.results import Entry, read_results
 from earthwords.evaluation.suite import TASKS, Options, measured, thirds
 from tests.evaluation.clouds import cloud
 

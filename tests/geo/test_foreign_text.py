@@ -17,12 +17,12 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from earthwords.errors import OutputError, SourceError
+from earthwords.files.output_tags import wrote
 from earthwords.geo.destinations import plan_outputs
-from earthwords.geo.network import Network
-from earthwords.geo.own import wrote
-from earthwords.geo.polygons import read_polygons
 from earthwords.geo.scene import open_scene
-from earthwords.geo.source import open_dataset
+from earthwords.geo.sources.network import Network
+from earthwords.geo.sources.source import open_dataset
+from earthwords.geo.vectors.polygons import read_polygons
 from earthwords.types import Grid, Window
 
 MakeRaster = Callable[..., Path]

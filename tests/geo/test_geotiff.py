@@ -22,9 +22,9 @@ from pyproj import CRS
 from rasterio.errors import NotGeoreferencedWarning
 
 from earthwords.errors import OutputError, UsageError
+from earthwords.files.output_sets import staging_all
 from earthwords.geo.drivers import missing_drivers
 from earthwords.geo.geotiff import RasterWriter, cog_options
-from earthwords.geo.output_sets import staging_all
 from earthwords.types import Grid, Vocabulary
 
 COLOURS = ((220, 60, 50), (120, 120, 130), (31, 119, 220))

@@ -15,7 +15,7 @@ from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
 
 from earthwords.errors import SourceError, UsageError
-from earthwords.geo.area import PixelAreas
+from earthwords.geo.grids.area import PixelAreas
 from earthwords.geo.scene import open_scene
 from earthwords.types import Window
 from tests.geo.conftest import TRANSFORM

@@ -11,14 +11,14 @@ import pytest
 import rasterio
 from pyproj import CRS
 
-from earthwords.geo.area import row_area_m2
 from earthwords.geo.geotiff import RasterWriter
-from earthwords.geo.picture import PreviewBuilder
+from earthwords.geo.grids.area import row_area_m2
+from earthwords.geo.grids.tiling import windows
 from earthwords.geo.scene import Scene, open_scene
-from earthwords.geo.tiling import windows
-from earthwords.geo.vectorize import PolygonCollector, polygon_schema
-from earthwords.geo.vectors import VectorWriter
+from earthwords.geo.vectors.vectorize import PolygonCollector, polygon_schema
+from earthwords.geo.vectors.write import VectorWriter
 from earthwords.types import Vocabulary, Window
+from earthwords.viz.preview import PreviewBuilder
 
 FILES: dict[str, tuple[str, dict[str, Any], int | None, str]] = {
     "naip": ("naip_m_4709963_se_14_1_20180716.tif", {}, 26914, "none"),

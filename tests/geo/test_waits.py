@@ -13,10 +13,10 @@ import rasterio
 import shapely
 
 from earthwords.errors import SourceError
-from earthwords.geo.names import places_in
 from earthwords.geo.scene import open_scene
-from earthwords.geo.vector_files import local_vectors
-from earthwords.tasks._checks import check_raster
+from earthwords.geo.sources.gdal_names import places_in
+from earthwords.geo.vectors.vector_files import local_vectors
+from earthwords.inference.checks import check_raster
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here"),

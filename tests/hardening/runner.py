@@ -74,12 +74,12 @@ class Runner:
 
 def serve() -> None:
     """Answer each line of stdin, an argv in JSON, by a line of stdout."""
+    import earthwords.inference.segmenter
     import torch
 
-    import earthwords.inference.segmenter
     from earthwords.cli import main
 
-    assert earthwords.inference.segmenter
+    assert earthwords.inference.segment.segmenter
     torch.set_num_threads(1)
     answers = os.fdopen(os.dup(1), "w")
     print("ready", file=answers, flush=True)

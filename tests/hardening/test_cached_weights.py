@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from earthwords.errors import WeightsError
-from earthwords.models.download import sha256_of
-from earthwords.models.weights import WeightSpec, fetch
+from earthwords.models.weights.download import sha256_of
+from earthwords.models.weights.table import WeightSpec, fetch
 
 CONTENT = b"weights " * 1000
 
@@ -30,7 +30,7 @@ def row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WeightSpec:
 def hashed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
     """The files that were hashed."""
     seen: list[Path] = []
-    monkeypatch.setattr("earthwords.models.fetch.sha256_of", lambda path: seen.append(path) or sha256_of(path))
+    monkeypatch.setattr("earthwords.models.weights.fetch.sha256_of", lambda path: seen.append(path) or sha256_of(path))
     return seen
 
 

@@ -20,8 +20,8 @@ import torch
 from safetensors.torch import save_file
 
 from earthwords.errors import EarthwordsError, WeightsError
-from earthwords.models.checkpoint import read_pytorch, read_state
-from earthwords.models.weights import load_clip, load_upsampler_state
+from earthwords.models.weights.checkpoint import read_pytorch, read_state
+from earthwords.models.weights.table import load_clip, load_upsampler_state
 from tests.models.layouts import Scripted
 from tests.special import KINDS, make, within
 
@@ -208,7 +208,7 @@ def test_in_little_memory(name: str, tmp_path: Path) -> None:
         "import resource, sys\n"
         "from pathlib import Path\n"
         "from earthwords.errors import WeightsError\n"
-        "from earthwords.models.checkpoint import read_state\n"
+        "from earthwords.models.weights.checkpoint import read_state\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try:\n"
         "    read_state(Path(sys.argv[1]))\n"

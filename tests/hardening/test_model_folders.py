@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from earthwords.errors import WeightsError
-from earthwords.models.weights import load_clip
+from earthwords.models.weights.table import load_clip
 
 BAD: list[tuple[str, Any]] = [
     ("vision_config.num_hidden_layers", 99_999_999),

@@ -11,7 +11,7 @@ import rasterio
 from affine import Affine
 
 from earthwords.errors import SourceError
-from earthwords.geo.area import PixelAreas
+from earthwords.geo.grids.area import PixelAreas
 from earthwords.geo.scene import open_scene
 from earthwords.types import Window
 

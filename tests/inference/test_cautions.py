@@ -10,7 +10,7 @@ from pyproj import CRS
 from earthwords.errors import Caution, UsageError
 from earthwords.geo.scene import Scene, open_scene
 from earthwords.inference.cautions import GREY, Tally, enforce, scene_notes, vocabulary_notes
-from earthwords.inference.segmenter import Segmenter
+from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.text.known_words import KnownWords
 from earthwords.text.vocabulary import parse_classes
 from earthwords.types import Grid

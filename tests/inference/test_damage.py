@@ -16,11 +16,11 @@ from affine import Affine
 from torch import Tensor
 
 from earthwords.errors import SourceError, UsageError, WindowError
-from earthwords.inference.account import Account
-from earthwords.inference.reading import PIECE, read_twice
-from earthwords.inference.segmenter import Segmenter
-from earthwords.inference.sliding import Encoder
-from earthwords.inference.strip import Strip
+from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.inference.windows.failures import Account
+from earthwords.inference.windows.reading import PIECE, read_twice
+from earthwords.inference.windows.sliding import Encoder
+from earthwords.inference.windows.strip import Strip
 from earthwords.text.vocabulary import parse_classes
 from earthwords.types import Grid, Raster, Window
 from tests.conftest import HEIGHT, WIDTH

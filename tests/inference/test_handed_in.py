@@ -11,9 +11,9 @@ import pytest
 import rasterio
 from rasterio.io import MemoryFile
 
-from earthwords.inference.embedder import Embedder
-from earthwords.inference.referrer import Referrer
-from earthwords.inference.segmenter import Segmenter
+from earthwords.archive.embedder import Embedder
+from earthwords.inference.refer.referrer import Referrer
+from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.presets import SEGMENT_PRESETS
 from tests.conftest import CRS, HEIGHT, TRANSFORM, WIDTH
 

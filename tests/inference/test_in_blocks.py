@@ -17,15 +17,16 @@ import rasterio
 from earthwords.errors import UsageError, WindowError
 from earthwords.geo.destinations import plan_outputs
 from earthwords.geo.scene import SceneSpec
-from earthwords.inference import blocks as blocks_module
-from earthwords.inference import budget, crews
-from earthwords.inference import segmenter as segmenter_module
-from earthwords.inference.blocks import Blocks
-from earthwords.inference.crews import Crew, Processes
-from earthwords.inference.outputs import OutputOptions
-from earthwords.inference.scene_job import Manner, SceneJob, journal_folder
-from earthwords.inference.segmenter import Segmenter
-from earthwords.inference.work import Worker
+from earthwords.inference.segment import memory as budget
+from earthwords.inference.segment import segmenter as segmenter_module
+from earthwords.inference.segment.job import Manner, SceneJob, journal_folder
+from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.inference.windows import blocks as blocks_module
+from earthwords.inference.windows.blocks import Blocks
+from earthwords.inference.windows.outputs import OutputOptions
+from earthwords.jobs import processes as executors
+from earthwords.jobs.job import Executor, Worker
+from earthwords.jobs.processes import Processes
 from earthwords.text.vocabulary import parse_classes
 from earthwords.types import SceneReport, Window
 from tests.conftest import HEIGHT, WIDTH, write_raster
@@ -204,14 +205,14 @@ def wanted(segmenter: Segmenter, wide_file: Path, tmp_path_factory: pytest.TempP
 
 
 class Killing:
-    """A crew that loses a worker after its first block."""
+    """A executor that loses a worker after its first block."""
 
-    def __init__(self, crew: Crew, pids: Callable[[], list[int]]) -> None:
-        self.crew, self.pids = crew, pids
+    def __init__(self, executor: Executor, pids: Callable[[], list[int]]) -> None:
+        self.executor, self.pids = executor, pids
         self.killed: list[int] = []
 
     def compute(self, work: Any, wanted: set[int], tick: Any) -> Iterator[Any]:
-        for done in self.crew.compute(work, wanted, tick):
+        for done in self.executor.compute(work, wanted, tick):
             if not self.killed:
                 self.killed = self.pids()[:1]
                 os.kill(self.killed[0], signal.SIGKILL)
@@ -222,17 +223,17 @@ class Killing:
 def test_processes_one_of_them_killed(
     segmenter: Segmenter, wide_file: Path, wanted: dict[str, bytes], tmp_path: Path
 ) -> None:
-    crew = Processes(2)
+    executor = Processes(2)
 
     def pids() -> list[int]:
-        assert crew._pool is not None
-        return sorted(crew._pool._processes)
+        assert executor._pool is not None
+        return sorted(executor._pool._processes)
 
-    killing = Killing(crew, pids)
+    killing = Killing(executor, pids)
     try:
-        run(segmenter, wide_file, tmp_path / "out", crew=killing, manner=Manner(workers=2))
+        run(segmenter, wide_file, tmp_path / "out", executor=killing, manner=Manner(workers=2))
     finally:
-        crew.close()
+        executor.close()
     assert killing.killed
     assert contents(tmp_path / "out") == wanted
 
@@ -241,17 +242,17 @@ def test_a_failure_in_a_process_comes_through(
     segmenter: Segmenter, tmp_path: Path, wide_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker opens a source that is not there."""
-    crew = Processes(2)
+    executor = Processes(2)
     with segmenter.open(wide_file) as scene:
         broken = replace(
-            job(segmenter, scene, tmp_path / "out", crew=crew, manner=Manner(workers=2)),
+            job(segmenter, scene, tmp_path / "out", executor=executor, manner=Manner(workers=2)),
             spec=SceneSpec(source=str(tmp_path / "gone.tif")),
         )
         try:
             with pytest.raises(Exception, match=r"gone\.tif does not exist"):
                 broken.run()
         finally:
-            crew.close()
+            executor.close()
     assert not (tmp_path / "out").exists()
 
 
@@ -270,15 +271,15 @@ class Numbers:
 
 def test_any_job_is_shared_by_workers_with_numbers() -> None:
     told: list[int] = []
-    with crews.hired(2) as crew:
-        assert crew is not None
+    with executors.make_executor(2) as executor:
+        assert executor is not None
         for offset in (100, 200):
-            found = dict(crew.compute(Numbers(offset), set(range(3, 20)), told.append))
+            found = dict(executor.compute(Numbers(offset), set(range(3, 20)), told.append))
             assert {index: value for index, (_, _, value) in found.items()} == {i: offset + i for i in range(3, 20)}
             numbers = {pid: number for number, pid, _ in found.values()}
             assert set(numbers.values()) <= {0, 1} and len(numbers) == len(set(numbers.values()))
     assert sum(told) == 2 * 2 * 17
-    with crews.hired(1) as nobody:
+    with executors.make_executor(1) as nobody:
         assert nobody is None
 
 
@@ -286,11 +287,11 @@ def test_workers_that_die_every_time_are_given_up(segmenter: Segmenter, wide_fil
     with segmenter.open(wide_file) as scene:
         made = job(segmenter, scene, Path("out"))
         work = made._work(segmenter.text_bank(made.vocabulary), made.blocks())
-        crews.check_deaths(crews.ATTEMPTS - 1, work, {0})
+        executors.check_deaths(executors.ATTEMPTS - 1, work, {0})
         with pytest.raises(
             WindowError, match=r"died 3 times without a part done, at row 0, column 0 of .*wide\.tif first"
         ):
-            crews.check_deaths(crews.ATTEMPTS, work, {0})
+            executors.check_deaths(executors.ATTEMPTS, work, {0})
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes are killed another way there")
@@ -298,13 +299,13 @@ def test_a_cluster_one_actor_killed(
     segmenter: Segmenter, wide_file: Path, wanted: dict[str, bytes], tmp_path: Path
 ) -> None:
     pytest.importorskip("ray", reason="Ray is not installed")
-    from earthwords.inference.cluster import Cluster
+    from earthwords.jobs.ray_cluster import Cluster
 
-    crew = Cluster("local", 2)
-    killing = Killing(crew, crew.pids)
+    executor = Cluster("local", 2)
+    killing = Killing(executor, executor.pids)
     try:
-        run(segmenter, wide_file, tmp_path / "out", crew=killing, manner=Manner(workers=2, shared=False))
+        run(segmenter, wide_file, tmp_path / "out", executor=killing, manner=Manner(workers=2, shared=False))
     finally:
-        crew.close()
+        executor.close()
     assert killing.killed
     assert contents(tmp_path / "out") == wanted

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from earthwords.inference.lowrank import reduced_cosines
+from earthwords.inference.windows.lowrank import reduced_cosines
 from earthwords.kernels import _dispatch, adaptive_conv, joint_kernel, linear, range_kernel
 from earthwords.kernels.joint_kernel import KernelWeights
 from earthwords.models.upsamplers.simfeatup import JbuOne

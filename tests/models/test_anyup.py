@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from earthwords.errors import UsageError, WeightsError
 from earthwords.kernels import window_attention
-from earthwords.models.backbones.clip import CLIP_MEAN, CLIP_STD
+from earthwords.models.clip.model import CLIP_MEAN, CLIP_STD
 from earthwords.models.upsamplers import anyup, jbu
 from tests.kernels.test_window_attention import Largest
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from earthwords.errors import UsageError, WeightsError
-from earthwords.models import download as module
-from earthwords.models.download import download
-from earthwords.models.weights import WEIGHTS, WeightSpec, fetch, load_upsampler_state
+from earthwords.models.weights import download as module
+from earthwords.models.weights.download import download
+from earthwords.models.weights.table import WEIGHTS, WeightSpec, fetch, load_upsampler_state
 from tests.origin import Fault, Origin, served, silent
 from tests.special import within
 
@@ -295,7 +295,7 @@ class TestRows:
         path = fetch(WEIGHTS["sky"], offline=True)
         assert path == tmp_path / "cache" / "weights" / "sky" / "Sky.pt"
         assert sorted(p.name for p in path.parent.iterdir()) == ["Sky.pt", "Sky.pt.verified.json"]
-        monkeypatch.setattr("earthwords.models.checkpoint.unpack", None)
+        monkeypatch.setattr("earthwords.models.weights.checkpoint.unpack", None)
         assert load_upsampler_state("sky", offline=True)["a"].tolist() == [0, 1, 2]
         assert len(zipped.asked) == 1
         path.write_bytes(path.read_bytes()[:-1] + b"X")

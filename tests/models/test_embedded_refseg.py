@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import earthwords
-from earthwords.data.referring import Expression, ReferringManifest, read_referring
-from earthwords.data.synthetic import CLASSES, THEMES, render_scene
-from earthwords.evaluation.pointing import measure, pointing
-from earthwords.models.refseg_load import load_refseg
+from earthwords.data.manifests.expressions import Expression, ReferringManifest, read_referring
+from earthwords.evaluation.benchmark.referring_protocol import measure, pointing
+from earthwords.models.refseg.load import load_refseg
+from earthwords.synthetic import CLASSES, THEMES, render_scene
 
 FIRST_SEED = 90_000
 """Far from those of `recipes/refer_data.py`."""

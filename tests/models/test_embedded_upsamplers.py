@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from earthwords.inference.upsampler import Upsampler
-from earthwords.models.weights import WEIGHTS, fetch, upsampler_weights_for
+from earthwords.inference.features.upsampler import Upsampler
+from earthwords.models.weights.table import WEIGHTS, fetch, upsampler_weights_for
 
 METHODS = ("simfeatup", "jbu", "anyup")
 

@@ -24,13 +24,13 @@ import torch
 from transformers import CLIPModel
 
 from earthwords.errors import WeightsError
-from earthwords.models.backbones.clip import ClipBackbone, DenseMethod
-from earthwords.models.download import sha256_of
-from earthwords.models.refseg import RefSeg
-from earthwords.models.refseg_load import assemble, load_refseg
-from earthwords.models.towers import ClipWords
+from earthwords.models.clip.model import ClipBackbone, DenseMethod
+from earthwords.models.refseg.encoders import ClipWords
+from earthwords.models.refseg.load import assemble, load_refseg
+from earthwords.models.refseg.model import RefSeg
 from earthwords.models.upsamplers import anyup, jbu, simfeatup
-from earthwords.models.weights import WEIGHTS, fetch, fetch_tokenizer, find, load_clip, load_upsampler_state
+from earthwords.models.weights.download import sha256_of
+from earthwords.models.weights.table import WEIGHTS, fetch, fetch_tokenizer, find, load_clip, load_upsampler_state
 from earthwords.presets import REFER_PRESETS
 from earthwords.text.siglip import SiglipTokenizer
 from tests import hub, published
@@ -338,7 +338,9 @@ class TestHashes:
         """The hub names it by its sha256, which is looked at once, and again when the file changes."""
         small(row, monkeypatch)
         hashed: list[Path] = []
-        monkeypatch.setattr("earthwords.models.fetch.sha256_of", lambda path: hashed.append(path) or sha256_of(path))
+        monkeypatch.setattr(
+            "earthwords.models.weights.fetch.sha256_of", lambda path: hashed.append(path) or sha256_of(path)
+        )
         with hub.served({WEIGHTS[row].source: tmp_path / "repository"}, tmp_path / "hub", monkeypatch):
             path = fetch(WEIGHTS[row])
         assert fetch(WEIGHTS[row], offline=True) == path and len(hashed) == 1
@@ -380,7 +382,7 @@ def test_a_signal_ends_a_run_that_waits_for_a_file(
     published.write_sam(tmp_path / "sam")
     repository = {WEIGHTS["openai-vit-b-16"].source: tmp_path / "sam"}
     code = (
-        "import sys; from dataclasses import replace; from earthwords.models import weights; "
+        "import sys; from dataclasses import replace; from earthwords.models.weights import table as weights; "
         "row = weights.WEIGHTS[sys.argv[1]]; url = sys.argv[2]; "
         "weights.WEIGHTS[row.name] = replace(row, source=url) if row.source.startswith('http') else row; "
         "from earthwords.cli import main; sys.exit(main(['models', 'pull', row.name, '--quiet']))"

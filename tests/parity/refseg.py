@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from transformers import SamConfig, SamModel, SiglipConfig, SiglipModel
 
-from earthwords.models.adapters import Lora, adapt
-from earthwords.models.prompter import AttnPrompter, activate, fourier_position, mask_prompt
-from earthwords.models.refseg import AUTHORS, RefSeg, enlarge
-from earthwords.models.refseg_names import from_authors, to_authors
-from earthwords.models.towers import SiglipWords
+from earthwords.models.refseg.adapters import Lora, adapt
+from earthwords.models.refseg.author_names import from_authors, to_authors
+from earthwords.models.refseg.encoders import SiglipWords
+from earthwords.models.refseg.model import AUTHORS, RefSeg, enlarge
+from earthwords.models.refseg.prompter import AttnPrompter, activate, fourier_position, mask_prompt
 from earthwords.training.referring import bce
 
 from .cases import Case, agree

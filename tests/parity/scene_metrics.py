@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from earthwords.evaluation.counting import DIGITS, WORDS, counting_scores
-from earthwords.evaluation.knn import neighbours
-from earthwords.evaluation.referring import Referring
-from earthwords.evaluation.retrieval import recalls
-from earthwords.evaluation.transductive import NEIGHBOURS, opinion, transduce
-from earthwords.evaluation.zeroshot import ensemble, judge, unit
+from earthwords.evaluation.metrics.counting import DIGITS, WORDS, counting_scores
+from earthwords.evaluation.metrics.knn import neighbours
+from earthwords.evaluation.metrics.referring import Referring
+from earthwords.evaluation.metrics.retrieval import recalls
+from earthwords.evaluation.metrics.transductive import NEIGHBOURS, opinion, transduce
+from earthwords.evaluation.metrics.zeroshot import ensemble, judge, unit
 
 from .cases import Case, agree
 

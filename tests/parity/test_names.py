@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from earthwords.models.convert import check_fit, from_openai, openai_config, openai_state, to_openai
+from earthwords.models.clip.convert import check_fit, from_openai, openai_config, openai_state, to_openai
 from earthwords.models.upsamplers import jbu, simfeatup
 
 from .cases import GOLDEN, NAMES

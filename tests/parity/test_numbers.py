@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 
 import earthwords
-from earthwords.inference.decide import class_probabilities
-from earthwords.inference.sliding import pad
-from earthwords.models import towers
-from earthwords.models.backbones import clip
-from earthwords.models.refseg import SAM_MEAN, SAM_STD
-from earthwords.models.weights import WEIGHTS
+from earthwords.inference.segment.postprocess import class_probabilities
+from earthwords.inference.windows.sliding import pad
+from earthwords.models.clip import model as clip
+from earthwords.models.refseg import encoders as towers
+from earthwords.models.refseg.model import SAM_MEAN, SAM_STD
+from earthwords.models.weights.table import WEIGHTS
 from earthwords.presets import SEGMENT_PRESETS
 from tests.micro import write_micro
 

@@ -15,14 +15,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPModel
 
-from earthwords.data.engine.mask_to_box import mask_to_boxes
-from earthwords.inference.decide import class_probabilities, decide
-from earthwords.inference.sliding import Encoder, slide
+from earthwords.data.captions.mask_to_box import mask_to_boxes
+from earthwords.inference.segment.postprocess import class_probabilities, decide
+from earthwords.inference.windows.sliding import Encoder, slide
 from earthwords.kernels import adaptive_conv as adaptive_conv_kernel
 from earthwords.kernels import range_kernel as range_kernel_kernel
 from earthwords.kernels import window_attention
-from earthwords.models.backbones.clip import POSITION, ClipBackbone, DenseMethod
-from earthwords.models.convert import from_openai
+from earthwords.models.clip.convert import from_openai
+from earthwords.models.clip.model import POSITION, ClipBackbone, DenseMethod
 from earthwords.models.upsamplers import anyup, bilinear, jbu, simfeatup
 from earthwords.text.templates import TEMPLATES
 from earthwords.text.tokenizer import ClipTokenizer

@@ -6,10 +6,17 @@ import json
 
 import torch
 
-from earthwords.models.downsamplers import AttentionDownsampler, SimpleDownsampler, gaussian_blur
-from earthwords.models.implicit import ChannelNorm, FourierFeatures, ImplicitUpsampler, MinMax, coordinates, fourier
-from earthwords.models.training_heads import ContentRetention, ScaleNet, near_identity
 from earthwords.models.upsamplers import ifa, resize_conv
+from earthwords.models.upsamplers._downsamplers import AttentionDownsampler, SimpleDownsampler, gaussian_blur
+from earthwords.models.upsamplers._heads import ContentRetention, ScaleNet, near_identity
+from earthwords.models.upsamplers._implicit import (
+    ChannelNorm,
+    FourierFeatures,
+    ImplicitUpsampler,
+    MinMax,
+    coordinates,
+    fourier,
+)
 from earthwords.training import upsampling_losses
 from earthwords.training.jitter import Jitter, Jitters
 

@@ -13,8 +13,8 @@ import rasterio
 from rasterio.io import MemoryFile
 
 import earthwords
-from earthwords.inference import blocks
-from earthwords.inference.journal import Journal
+from earthwords.inference.segment.block_store import Journal
+from earthwords.inference.windows import blocks
 from tests.conftest import HEIGHT, WIDTH, Command, Outcome
 
 WORDS = ["-t", "building,roof", "-t", "road", "-t", "water"]

@@ -46,9 +46,9 @@ def test_every_source_has_a_row(folder: Path, micro: Path) -> None:
 
 
 def test_the_words_are_compared_as_segment_does(folder: Path, micro: Path) -> None:
-    from earthwords.inference.embed import embed_images, looks_for
-    from earthwords.inference.textbank import encode_words
-    from earthwords.models.weights import load_clip
+    from earthwords.archive.embed import embed_images, looks_for
+    from earthwords.inference.windows.text_bank import encode_words
+    from earthwords.models.weights.table import load_clip
     from earthwords.text.templates import TEMPLATES
 
     found = run(folder, micro)
@@ -61,7 +61,7 @@ def test_the_words_are_compared_as_segment_does(folder: Path, micro: Path) -> No
 
 
 def test_transduction_sees_all_images(folder: Path, micro: Path) -> None:
-    from earthwords.evaluation.transductive import opinion, transduce  # noqa: F401
+    from earthwords.evaluation.metrics.transductive import opinion, transduce  # noqa: F401
 
     found = run(folder, micro, transductive=True)
     assert found.method == "transductive" and len(found.rows) == 22

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from earthwords.data.synthetic import CLASSES
+from earthwords.synthetic import CLASSES
 from earthwords.tasks.demo import WORDS, demo
 from tests.conftest import Command
 

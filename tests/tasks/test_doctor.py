@@ -27,7 +27,7 @@ def without_weights() -> Diagnosis:
     with pytest.MonkeyPatch.context() as patch:
         if TINY.exists():
             missing = ROOT / "src" / "earthwords" / "assets" / "missing"
-            patch.setattr("earthwords.models.weights.fetch", lambda spec, **options: missing)
+            patch.setattr("earthwords.models.weights.table.fetch", lambda spec, **options: missing)
         return doctor()
 
 

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from earthwords.errors import UsageError
+from earthwords.evaluation.outcome import TASK_NAMES
 from earthwords.evaluation.suite import TASKS
-from earthwords.tasks._evaluation import TASK_NAMES
 from earthwords.tasks.evaluate import evaluate
 from tests.conftest import Command
 from tests.evaluation.clouds import cloud
@@ -73,10 +73,10 @@ def test_pictures_and_records(root: Path, micro: Path, tmp_path: Path, command: 
 
 @pytest.mark.parametrize("bands", [None, "3,2,1"])
 def test_figures_are_those_of_a_plain_loop(root: Path, micro: Path, tmp_path: Path, bands: str | None) -> None:
-    from earthwords.data.scene_sets import read_scene_set
-    from earthwords.evaluation.zeroshot import ensemble, judge, unit
-    from earthwords.inference.embed import embed_texts
-    from earthwords.models.weights import load_clip
+    from earthwords.archive.embed import embed_texts
+    from earthwords.data.classification.sets import read_scene_set
+    from earthwords.evaluation.metrics.zeroshot import ensemble, judge, unit
+    from earthwords.models.weights.table import load_clip
     from earthwords.text.templates import TEMPLATES, fill
 
     found = evaluate(
@@ -227,7 +227,7 @@ def test_a_folder_with_a_foreign_file(stored: Path, tmp_path: Path, command: Com
 def test_only_the_images_of_a_task_are_encoded(
     root: Path, micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from earthwords.tasks import _pictures
+    from earthwords.evaluation import embed_sets as _pictures
 
     seen: list[int] = []
     real = _pictures.embed_images

@@ -19,10 +19,10 @@ from PIL import Image
 from earthwords.data.segmentation.fakes import FAKES, make_fake
 from earthwords.data.segmentation.loader import open_set
 from earthwords.data.segmentation.spec import all_specs, find_spec
-from earthwords.inference.segmenter import Segmenter
+from earthwords.evaluation.benchmark.segmentation import own_device
+from earthwords.evaluation.benchmark.variants import find_variants
+from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.presets import load_preset
-from earthwords.tasks._segmentation import own_device
-from earthwords.tasks._variants import find_variants
 from earthwords.tasks.evaluate import evaluate
 from tests.conftest import Command
 from tests.data.segmentation.test_prepare import check, prepare

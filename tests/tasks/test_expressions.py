@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from earthwords.data.engine.drawn import choose
-from earthwords.data.synthetic import CLASSES, render_scene
+from earthwords.data.expressions.contact_sheet import choose
+from earthwords.synthetic import CLASSES, render_scene
 from tests.conftest import Command, write_raster
 
 HEIGHT, WIDTH = 64, 96

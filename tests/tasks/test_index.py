@@ -18,10 +18,11 @@ from PIL import Image
 from torch.nn import functional as F
 
 import earthwords
+from earthwords.archive import build as index_job
+from earthwords.archive import storage as index_files
+from earthwords.archive.storage import FILES, Stored
 from earthwords.errors import EarthwordsError, OutputError, UsageError
-from earthwords.inference import index_files, index_job
-from earthwords.inference.index_files import FILES, Stored
-from earthwords.models.weights import load_clip
+from earthwords.models.weights.table import load_clip
 from tests.conftest import Command, Outcome, write_raster
 from tests.micro import patchwork, write_micro
 from tests.special import KINDS, make, within

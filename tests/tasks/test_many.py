@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from earthwords.errors import UsageError
-from earthwords.tasks._sources import find_sources, places_of
+from earthwords.geo.sources.find import find_sources, places_of
 from tests.conftest import Command, Outcome, write_raster
 from tests.micro import patchwork
 from tests.tasks.conftest import BUNDLE, TEXT, labels_of, names

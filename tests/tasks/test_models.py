@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from earthwords.models.weights import WEIGHTS
+from earthwords.models.weights.table import WEIGHTS
 from earthwords.presets import REFER_PRESETS, SEGMENT_PRESETS
 from tests.conftest import ROOT, Command
 

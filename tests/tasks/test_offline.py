@@ -13,7 +13,7 @@ import pytest
 
 import earthwords
 from earthwords.errors import SourceError, UsageError
-from earthwords.inference.segmenter import Segmenter
+from earthwords.inference.segment.segmenter import Segmenter
 from tests.conftest import Command, write_raster
 from tests.geo.test_network import vrt_text
 from tests.micro import patchwork

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from earthwords.data.manifest import read_manifest
+from earthwords.data.manifests.captions import read_manifest
 from tests.conftest import Command, write_raster
 
 HEIGHT, WIDTH = 48, 72

@@ -14,7 +14,7 @@ import rasterio
 from PIL import Image
 
 import earthwords
-from earthwords.models.refseg_load import assemble, store_refseg
+from earthwords.models.refseg.load import assemble, store_refseg
 from tests.conftest import Command, Outcome, write_raster
 from tests.referring import COLOURS, micro_preset
 

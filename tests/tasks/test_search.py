@@ -18,10 +18,10 @@ from PIL import Image
 from pyproj import Transformer
 
 import earthwords
+from earthwords.archive.nearest import exact_scores
 from earthwords.errors import UsageError
-from earthwords.inference.nearest import exact_scores
-from earthwords.inference.textbank import encode_words
-from earthwords.models.weights import load_clip
+from earthwords.inference.windows.text_bank import encode_words
+from earthwords.models.weights.table import load_clip
 from earthwords.text.templates import TEMPLATES
 from tests.conftest import Command, Outcome, write_raster
 from tests.micro import patchwork

@@ -14,8 +14,8 @@ import rasterio
 from PIL import Image
 
 import earthwords
-from earthwords.inference.result import SegmentationResult
-from earthwords.inference.segmenter import Segmenter
+from earthwords.inference.segment.result import SegmentationResult
+from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.presets import SEGMENT_PRESETS
 from earthwords.tasks.segment import adapt_preset
 from earthwords.types import SceneReport

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from earthwords.inference.budget import Need
-from earthwords.inference.segmenter import Segmenter
+from earthwords.inference.segment.memory import Need
+from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.models.upsamplers.anyup import IMAGENET_MEAN, IMAGENET_STD, AnyUp
 from earthwords.text.vocabulary import parse_classes
 

@@ -270,7 +270,7 @@ def test_a_failure_nobody_foresaw(
     def fail(self: object, *args: object, **options: object) -> None:
         raise ZeroDivisionError("division\nby zero")
 
-    monkeypatch.setattr("earthwords.geo.picture.PreviewBuilder.image", fail)
+    monkeypatch.setattr("earthwords.viz.preview.PreviewBuilder.image", fail)
     segment(scene_file, tmp_path / "out").failed(
         1, "Unexpected failure (ZeroDivisionError: division by zero); run again with --debug"
     )

@@ -19,14 +19,14 @@ from sklearn.decomposition import PCA
 import earthwords
 from earthwords.errors import UsageError
 from earthwords.geo.destinations import FEATURE_FILES
-from earthwords.geo.panels import GAP, MARGIN
-from earthwords.inference.components import load_components
-from earthwords.inference.feature_job import FeatureJob
-from earthwords.inference.feature_outputs import block_side, raster_options
-from earthwords.inference.feature_strips import sample_tokens
-from earthwords.inference.upsampler import Upsampler
+from earthwords.inference.features.job import FeatureJob
+from earthwords.inference.features.outputs import block_side, raster_options
+from earthwords.inference.features.pca import load_components
+from earthwords.inference.features.strips import sample_tokens
+from earthwords.inference.features.upsampler import Upsampler
 from earthwords.presets import SEGMENT_PRESETS
 from earthwords.training.implicit import REDUCED, SETTINGS
+from earthwords.viz.panels import GAP, MARGIN
 from tests.conftest import HEIGHT, TRANSFORM, WIDTH, Command, Outcome
 from tests.micro import patchwork
 from tests.tasks.conftest import names

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from earthwords.data import datasets
+from earthwords.data.segmentation import sets as datasets
 from earthwords.text import glossary
 from earthwords.text.glossary import broader, entries, is_chinese, nearest_chinese, related, terms_in, theme, translate
 
@@ -195,7 +195,7 @@ def test_wider_words_are_such_as_a_small_model_knows() -> None:
 def test_classes_of_the_sets_for_segmentation_are_found() -> None:
     names = [m.name for m in pkgutil.iter_modules(datasets.__path__)]
     assert len(names) >= 24
-    sets = [importlib.import_module(f"earthwords.data.datasets.{name}").SPEC for name in names]
+    sets = [importlib.import_module(f"earthwords.data.segmentation.sets.{name}").SPEC for name in names]
     missing = {(s.name, word) for s in sets for c in s.classes for word in c.split(",") if theme(word) is None}
     assert not missing
 

@@ -5,16 +5,7 @@ import json
 import pytest
 
 from earthwords.errors import Caution, WeightsError
-from earthwords.text.known_words import (
-    FILE,
-    KnownWords,
-    Pieces,
-    count_words,
-    forms,
-    named,
-    read_words,
-    word_cautions,
-)
+from earthwords.text.known_words import FILE, KnownWords, Pieces, count_words, forms, named, read_words, word_cautions
 from earthwords.text.tokenizer import ClipTokenizer
 
 KNOWN = KnownWords(

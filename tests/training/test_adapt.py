@@ -12,12 +12,12 @@ from torch import Tensor
 from transformers import CLIPConfig
 
 from earthwords.errors import UsageError, WeightsError
-from earthwords.models.backbones.clip import ClipBackbone, DenseMethod, build_clip
-from earthwords.models.convert import to_openai
-from earthwords.models.weights import load_clip
+from earthwords.models.clip.convert import to_openai
+from earthwords.models.clip.model import ClipBackbone, DenseMethod, build_clip
+from earthwords.models.weights.table import load_clip
 from earthwords.text.tokenizer import ClipTokenizer
 from earthwords.training.adapt import add_lora, lock, merge_lora
-from earthwords.training.start import store
+from earthwords.training.initialise import store
 from tests.micro import micro_clip
 
 PIXELS = torch.randn(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))

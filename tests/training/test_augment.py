@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from earthwords.data.manifest import IGNORE
+from earthwords.data.manifests.captions import IGNORE
 from earthwords.training.augment import Crop, random_crop_at, random_sensor, random_view, take, take_mask
 
 

@@ -17,14 +17,14 @@ from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.nn import functional as F
 
-from earthwords.data.manifest import IGNORE, read_manifest
+from earthwords.data.manifests.captions import IGNORE, read_manifest
 from earthwords.errors import EarthwordsError, SourceError, UsageError
-from earthwords.models.backbones.clip import DenseMethod
-from earthwords.models.weights import load_clip
+from earthwords.models.clip.model import DenseMethod
+from earthwords.models.weights.table import load_clip
 from earthwords.tasks.train_clip import train_clip
 from earthwords.training.batches import Sampler
 from earthwords.training.contrastive import Contrastive, Objective
-from earthwords.training.start import start
+from earthwords.training.initialise import start
 from tests.conftest import Command
 
 COLOURS = {"water": (20, 60, 160), "trees": (20, 110, 30), "sand": (220, 200, 150)}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from earthwords.geo.outputs import locked
+from earthwords.files.atomic import locked
 from earthwords.training.loop import LOG
 from tests.conftest import Command
 from tests.verbs import TRAININGS, into, trainings

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from earthwords.errors import UsageError, WeightsError
-from earthwords.models.implicit import ChannelNorm, ImplicitImage, ImplicitUpsampler, Projection
+from earthwords.models.upsamplers._implicit import ChannelNorm, ImplicitImage, ImplicitUpsampler, Projection
 from earthwords.training.implicit import FULL, NORMS, WINDOWS, Basis, ImplicitSettings, fit, views_of
 from earthwords.training.loop import Progress
 

@@ -17,23 +17,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthwords.data.referring import Described, read_referring
-from earthwords.evaluation.pointing import measure, pointing
-from earthwords.models.refseg import Pointed
-from earthwords.models.refseg_load import assemble, kept, load_refseg
+from earthwords.data.manifests.expressions import Described, read_referring
+from earthwords.evaluation.benchmark.referring_protocol import measure, pointing
+from earthwords.models.refseg.load import assemble, kept, load_refseg
+from earthwords.models.refseg.model import Pointed
 from earthwords.presets import REFER_PRESETS, ReferPreset
 from earthwords.training.loop import Schedule, train
-from earthwords.training.referring import (
-    Lesson,
-    Referring,
-    apart,
-    bce,
-    contrast,
-    dice,
-    held_out_loss,
-    pooled,
-    shrink,
-)
+from earthwords.training.referring import Lesson, Referring, apart, bce, contrast, dice, held_out_loss, pooled, shrink
 from tests.conftest import Command, write_raster
 from tests.referring import micro_preset, write_bases, write_bases2, write_list
 

@@ -19,8 +19,8 @@ from earthwords.cli.commands import COMMANDS, FIRST, GROUPS, PANELS, examples_of
 from earthwords.cli.mistakes import sentence
 from earthwords.cli.streams import Stream, standard_streams
 from earthwords.errors import EarthwordsError, brief, is_out_of_memory, printable
-from earthwords.geo.network import is_offline, offline_environment
-from earthwords.plaintext import json_text
+from earthwords.files.plaintext import json_text
+from earthwords.geo.sources.network import is_offline, offline_environment
 from earthwords.tasks import _options as opt
 from earthwords.tasks.models import models as list_models
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from cyclopts import CycloptsError, MissingArgumentError, UnknownCommandError, UnusedCliTokensError
 
 from earthwords.cli.commands import COMMANDS
-from earthwords.tasks._evaluation import KINDS, SCENES, TASK_NAMES
+from earthwords.evaluation.outcome import KINDS, SCENES, TASK_NAMES
 
 WORD_OPTIONS = ("-t", "--text")
 

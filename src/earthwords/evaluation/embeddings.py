@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.errors import EarthwordsError, SourceError, UsageError, brief, did_you_mean
-from earthwords.evaluation.zeroshot import unit
-from earthwords.files import check_file, parse_json, read_bytes
-from earthwords.models.bounds import check_zip
-from earthwords.models.checkpoint import read_pytorch, read_state
-from earthwords.plaintext import read_text
+from earthwords.evaluation.metrics.zeroshot import unit
+from earthwords.files.plaintext import read_text
+from earthwords.files.reading import check_file, parse_json, read_bytes
+from earthwords.models.weights.bounds import check_zip
+from earthwords.models.weights.checkpoint import read_pytorch, read_state
 
 Array = NDArray[Any]
 _MOST_UNPACKED = 100

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.errors import UsageError
-from earthwords.evaluation import counting, fewshot, knn
-from earthwords.evaluation.multilabel import rank
-from earthwords.evaluation.probes import Known, cut, linear_probe
-from earthwords.evaluation.retrieval import RANKS, recalls
-from earthwords.evaluation.transductive import SCALE, opinion, transduce
-from earthwords.evaluation.zeroshot import ensemble, judge
+from earthwords.evaluation.metrics import counting, fewshot, knn
+from earthwords.evaluation.metrics.multilabel import rank
+from earthwords.evaluation.metrics.probes import Known, cut, linear_probe
+from earthwords.evaluation.metrics.retrieval import RANKS, recalls
+from earthwords.evaluation.metrics.transductive import SCALE, opinion, transduce
+from earthwords.evaluation.metrics.zeroshot import ensemble, judge
 
 SHARE = 0.8
 """Of every class that is learned from where no file tells; and of these, what is not kept for validation."""

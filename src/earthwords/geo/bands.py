@@ -17,9 +17,9 @@ from rasterio.enums import ColorInterp
 from rasterio.io import DatasetReader
 
 from earthwords.errors import UsageError, unknown
-from earthwords.files import read_bytes
+from earthwords.files.reading import read_bytes
 from earthwords.geo.sensors import SENSORS, Sensor, code_of, find_sensor, is_position
-from earthwords.geo.source import GDAL_ERRORS, legible
+from earthwords.geo.sources.source import GDAL_ERRORS, legible
 
 RGB = ("red", "green", "blue")
 UNLIKE = -0.2

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from earthwords.errors import OutputError, UsageError
-from earthwords.geo.inputs import Inputs
-from earthwords.geo.output_sets import half_set
-from earthwords.geo.outputs import check_local, check_name, exists
+from earthwords.files.atomic import check_local, check_name, exists
+from earthwords.files.output_sets import half_set
+from earthwords.geo.sources.inputs import Inputs
 
 RASTERS = (".tif", ".tiff")
 VECTORS = (".gpkg", ".geojson", ".fgb", ".parquet")

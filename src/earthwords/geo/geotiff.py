@@ -18,12 +18,12 @@ from rasterio.io import DatasetWriter
 from rasterio.windows import Window
 
 from earthwords.errors import EarthwordsError, OutputError, UsageError, unknown
-from earthwords.files import read_bytes
-from earthwords.geo.crs import add_epoch, raster_crs
-from earthwords.geo.outputs import StagedWriter, shown, staging, without_hidden
-from earthwords.geo.source import one_line
-from earthwords.paths import utf8_name
-from earthwords.plaintext import utf8
+from earthwords.files.atomic import StagedWriter, shown, staging, without_hidden
+from earthwords.files.paths import utf8_name
+from earthwords.files.plaintext import utf8
+from earthwords.files.reading import read_bytes
+from earthwords.geo.grids.crs import add_epoch, raster_crs
+from earthwords.geo.sources.source import one_line
 from earthwords.types import Colour, Grid
 
 _NUMBER: tuple[str, ...] = ()

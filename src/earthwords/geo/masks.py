@@ -23,12 +23,12 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterioWindow
 
 from earthwords.errors import SourceError, UsageError, did_you_mean
+from earthwords.files.paths import IMAGES, is_local_path, missing, with_stem
 from earthwords.geo.bands import Band, bands_of
-from earthwords.geo.georeference import grid_of, show_bounds
-from earthwords.geo.network import Network, is_remote
+from earthwords.geo.grids.georeference import grid_of, show_bounds
 from earthwords.geo.sensors import plain
-from earthwords.geo.source import open_dataset, reading
-from earthwords.paths import IMAGES, is_local_path, missing, with_stem
+from earthwords.geo.sources.network import Network, is_remote
+from earthwords.geo.sources.source import open_dataset, reading
 from earthwords.types import Grid, Window
 
 Values = NDArray[Any]

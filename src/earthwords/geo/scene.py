@@ -17,16 +17,16 @@ from affine import Affine
 from numpy.typing import ArrayLike, NDArray
 
 from earthwords.errors import Caution, SourceError, UsageError, printable, printable_notes
-from earthwords.geo.arrays import ArrayPixels
 from earthwords.geo.bands import UNLIKE, BandChoice, Bands
-from earthwords.geo.georeference import Bounds, window_of_bounds
-from earthwords.geo.network import Network, public
-from earthwords.geo.opening import Opened, Pixels, is_path, needs_network, open_source
-from earthwords.geo.pixels import SAMPLE_SIDE, PixelSource
-from earthwords.geo.remote import RemotePixels
+from earthwords.geo.grids.georeference import Bounds, window_of_bounds
 from earthwords.geo.resample import resample, source_window
 from earthwords.geo.sensors import formula
-from earthwords.geo.source import aside
+from earthwords.geo.sources.arrays import ArrayPixels
+from earthwords.geo.sources.network import Network, public
+from earthwords.geo.sources.opening import Opened, Pixels, is_path, needs_network, open_source
+from earthwords.geo.sources.pixels import SAMPLE_SIDE, PixelSource
+from earthwords.geo.sources.remote import RemotePixels
+from earthwords.geo.sources.source import aside
 from earthwords.geo.stretch import Stretch, make_stretch
 from earthwords.types import Grid, Raster, Window
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from earthwords.geo.outputs import atomic_path
+from earthwords.files.atomic import atomic_path
 from earthwords.types import Colour, Vocabulary
 
 _VERSION = "3.22.0-Białowieża"

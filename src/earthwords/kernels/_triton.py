@@ -17,7 +17,8 @@ import triton.language as tl  # type: ignore
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthwords.kernels.joint_kernel import LEAST, KernelWeights
+from earthwords.kernels._offsets import by_offset
+from earthwords.kernels._weights import LEAST, KernelWeights
 
 LANES = 128
 """Pixels of a program that adds up one number a pixel and channel."""
@@ -192,8 +193,6 @@ class RangeKernel(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        from earthwords.kernels.range_kernel import by_offset
-
         own = [t.detach().requires_grad_() for t in ctx.saved_tensors]
         with torch.enable_grad():
             out = by_offset(own[0], own[1], ctx.radius)

@@ -10,39 +10,17 @@ Cost: `d^2 * (D + 2 d^2) * H * W` multiply-adds for keys of D. `reference` write
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from earthwords.kernels import range_kernel
 from earthwords.kernels._dispatch import path
+from earthwords.kernels._offsets import by_offset
+from earthwords.kernels._weights import LEAST, KernelWeights
 from earthwords.kernels.linear import linear
 
 TOLERANCE = 2e-5
-LEAST = 1e-7
-"""Of the sum that kernels are divided by, as in FeatUp."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class KernelWeights:
-    """What a step has learned, as plain matrices."""
-
-    temperature: Tensor
-    spatial: Tensor
-    """`(d * d,)`."""
-    mix: Tensor
-    """`(d * d, d * d + 3)`, from a kernel and a colour to the hidden units of the kernel's correction."""
-    mix_bias: Tensor
-    correct: Tensor
-    """`(d * d, d * d)`, already scaled."""
-    correct_bias: Tensor
-
-    @property
-    def radius(self) -> int:
-        return math.isqrt(len(self.spatial)) // 2
 
 
 def reference(keys: Tensor, guidance: Tensor, weights: KernelWeights) -> Tensor:
@@ -81,7 +59,7 @@ def _corrected_maps(ranges: Tensor, guidance: Tensor, weights: KernelWeights) ->
 
 
 def _torch(keys: Tensor, guidance: Tensor, weights: KernelWeights) -> Tensor:
-    return _corrected_maps(range_kernel.by_offset(keys, weights.temperature, weights.radius), guidance, weights)
+    return _corrected_maps(by_offset(keys, weights.temperature, weights.radius), guidance, weights)
 
 
 def _numba(keys: Tensor, guidance: Tensor, weights: KernelWeights) -> Tensor:

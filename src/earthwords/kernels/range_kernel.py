@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from earthwords.kernels._dispatch import path
+from earthwords.kernels._offsets import by_offset
 
 TOLERANCE = 2e-5
 
@@ -39,19 +40,6 @@ def range_kernel(keys: Tensor, temperature: Tensor, radius: int) -> Tensor:
         `(batch, (2 radius + 1)^2, h, w)`, sums to one over the offsets. Differentiable in both tensors.
     """
     return path(PATHS, keys, temperature)(keys, temperature, radius)
-
-
-def by_offset(keys: Tensor, temperature: Tensor, radius: int) -> Tensor:
-    """One offset at a time, in plain PyTorch."""
-    height, width = keys.shape[-2:]
-    side = 2 * radius + 1
-    padded = F.pad(keys, [radius] * 4, mode="reflect")
-    logits = [
-        torch.einsum("bdhw,bdhw->bhw", padded[:, :, row : row + height, col : col + width], keys)
-        for row in range(side)
-        for col in range(side)
-    ]
-    return (temperature * torch.stack(logits, dim=1)).softmax(dim=1)
 
 
 def _numba(keys: Tensor, temperature: Tensor, radius: int) -> Tensor:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hin
 
 from cyclopts import Group, Parameter
 
+from earthwords.presets import Blend
+
 if TYPE_CHECKING:
     Rgb = str | Sequence[int | str]
 else:
@@ -141,7 +143,6 @@ UpsamplerWeights = Annotated[
     ),
 ]
 
-Attention = Literal["vanilla", "maskclip", "sclip", "gem", "clearclip", "naclip", "segearth"]
 """The names of `models.attention.ATTENTION`."""
 Upsampler = Literal["none", "bilinear", "jbu", "simfeatup", "anyup", "ifa", "resize-conv"]
 """`none`, and the files of `models.upsamplers`."""
@@ -212,7 +213,6 @@ Overlap = Annotated[
     int | None,
     option(WINDOWS, "Pixels that neighbouring windows share; default: the preset's, or half.", metavar="PIXELS"),
 ]
-Blend = Literal["mean", "linear", "cosine", "tukey"]
 BlendMode = Annotated[
     Blend | None,
     option(

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError, did_you_mean
-from earthwords.paths import IMAGES, is_local_path
+from earthwords.files.paths import IMAGES, is_local_path
+from earthwords.inference.checks import check_mask, check_parts, check_raster
+from earthwords.jobs.progress import Talk
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
 from earthwords.tasks._arrays import check_named
-from earthwords.tasks._checks import check_mask, check_parts, check_raster
-from earthwords.tasks._progress import Talk
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,8 +74,8 @@ class Classification:
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write .csv, .json or .parquet, by the suffix, whole or not at all."""
-        from earthwords.geo.outputs import atomic_path
-        from earthwords.plaintext import csv_cell, utf8, write_json
+        from earthwords.files.atomic import atomic_path
+        from earthwords.files.plaintext import csv_cell, utf8, write_json
 
         target = check_suffix(Path(path))
         with atomic_path(target, overwrite=overwrite) as staged:
@@ -144,7 +144,7 @@ def classify(
         >>> found.rows[0].name, found.rows[0].score
     """
     from earthwords.geo.destinations import checked
-    from earthwords.tasks._sources import all_sources, inputs_of
+    from earthwords.geo.sources.find import all_sources, inputs_of
     from earthwords.tasks.segment import TINY_NOTICE, make_vocabulary, reach, split_bands
 
     for each in src:
@@ -169,11 +169,11 @@ def classify(
         read = {"classes": classes, "preset": preset, "model": model, "templates": templates, "mask": mask}
         inputs_of((), row=row, listed=sources, lists=src, **read).check([Path(out)])
 
+    from earthwords.archive.embed import looks_for, picture_notes
     from earthwords.inference.cautions import enforce, image_notes
-    from earthwords.inference.embed import looks_for, picture_notes
-    from earthwords.inference.segmenter import choose_device
-    from earthwords.inference.textbank import build_text_bank
-    from earthwords.models.weights import load_clip
+    from earthwords.inference.segment.segmenter import choose_device
+    from earthwords.inference.windows.text_bank import build_text_bank
+    from earthwords.models.weights.table import load_clip
     from earthwords.text.templates import load_templates
 
     prompts = load_templates(templates or row.templates)
@@ -226,8 +226,8 @@ def _encode(
     backbone: Any, sources: Sequence[str], looks: Any, batch: int, talk: Talk
 ) -> tuple[NDArray[np.float32], list[str], tuple[str, ...]]:
     """Vectors, the sources they are of, and why others could not be read; nothing readable is an error."""
+    from earthwords.archive.embed import embed_images, load_picture
     from earthwords.errors import SourceError
-    from earthwords.inference.embed import embed_images, load_picture
 
     with talk.bar("encoding", len(sources), unit="images") as tick:
         try:
@@ -263,7 +263,7 @@ def _scores(
     vectors: NDArray[np.float32], cosines: NDArray[np.float64], scale: float, transductive: bool
 ) -> NDArray[np.float64]:
     """`(image, class)` probabilities."""
-    from earthwords.evaluation.transductive import opinion, transduce
+    from earthwords.evaluation.metrics.transductive import opinion, transduce
 
     words = opinion(cosines, scale)
     return transduce(vectors, words).assignment if transductive else words

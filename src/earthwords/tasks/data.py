@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from earthwords.errors import UsageError
-from earthwords.paths import check_folder
+from earthwords.files.paths import check_folder
+from earthwords.jobs.progress import Talk
 from earthwords.tasks import _options as opt
-from earthwords.tasks._progress import Talk
-from earthwords.tasks._training import check_positive
+from earthwords.training.launch import check_positive
 
 if TYPE_CHECKING:
     from earthwords.data.segmentation.reports import Checked, Prepared

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
+from earthwords.inference.checks import check_parts
+from earthwords.jobs.progress import Talk
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
-from earthwords.tasks._checks import check_parts
-from earthwords.tasks._progress import Talk
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,10 +93,10 @@ def demo(
 
     import numpy as np
 
-    from earthwords.data.synthetic import CLASSES, render_scene
+    from earthwords.files.atomic import check_output
     from earthwords.geo.geotiff import RasterWriter
-    from earthwords.geo.outputs import check_output
-    from earthwords.geo.source import read_band
+    from earthwords.geo.sources.source import read_band
+    from earthwords.synthetic import CLASSES, render_scene
     from earthwords.tasks.segment import segment
 
     made = not folder.exists()
@@ -147,7 +147,7 @@ def _agreement(truth: NDArray[np.uint8], found: NDArray[np.generic], titles: Seq
     """IoU of every asked class that was rendered; pixels of other things do not count."""
     import numpy as np
 
-    from earthwords.evaluation.segmentation import Confusion
+    from earthwords.evaluation.metrics.segmentation import Confusion
 
     asked = [words.split(",")[0] for words in WORDS]
     table = np.full(256, 255, np.uint8)

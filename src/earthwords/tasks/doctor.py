@@ -86,7 +86,7 @@ def _devices() -> str:
 def _cache() -> str:
     import tempfile
 
-    from earthwords.models.weights import cache_folder
+    from earthwords.models.weights.table import cache_folder
 
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def _cache() -> str:
 def _weights() -> str:
     import numpy as np
 
-    from earthwords.models.weights import load_clip
+    from earthwords.models.weights.table import load_clip
 
     backbone = load_clip("tiny", offline=True)
     vectors = backbone.encode_text(["water", "road"]).detach().numpy()

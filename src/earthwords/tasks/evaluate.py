@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from earthwords.errors import UsageError, did_you_mean
-from earthwords.tasks._evaluation import REFERRING, SEGMENTATION, Evaluation
+from earthwords.evaluation.outcome import REFERRING, SEGMENTATION, Evaluation
 from earthwords.tasks.evaluate_referring import evaluate_referring
 from earthwords.tasks.evaluate_scenes import evaluate_scenes
 from earthwords.tasks.evaluate_segmentation import evaluate_segmentation

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 from earthwords.errors import UsageError
+from earthwords.evaluation.outcome import REFERRING, RESULTS, SEGMENTATION, TASK_NAMES, Evaluation
+from earthwords.geo.sources.find import check_apart
+from earthwords.inference.checks import check_described
+from earthwords.jobs.progress import Talk
 from earthwords.tasks import _options as opt
-from earthwords.tasks._checks import check_described
-from earthwords.tasks._evaluation import REFERRING, RESULTS, SEGMENTATION, TASK_NAMES, Evaluation
-from earthwords.tasks._progress import Talk
-from earthwords.tasks._sources import check_apart
 
 
 @opt.documented
@@ -60,7 +60,7 @@ def evaluate_referring(
         raise UsageError("Name the lists of described images: earthwords evaluate referring LIST.jsonl --out DIR.")
     check_described(*lists, preset=preset, model=model)
     check_apart(out, RESULTS, {"--model": model, **{f"the list {name}": name for name in lists}})
-    from earthwords.tasks._pointing import referring
+    from earthwords.evaluation.benchmark.referring import referring
 
     entries, reused, notes = referring(
         lists, Path(out), Talk(quiet=quiet), preset=preset, model=model, batch=batch_size, device=device,

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import SourceError, UsageError, did_you_mean
-from earthwords.files import parse_json
-from earthwords.paths import check_folder, similar
-from earthwords.plaintext import read_text
+from earthwords.evaluation.outcome import KINDS, RESULTS, TASK_NAMES, Evaluation
+from earthwords.files.paths import check_folder, similar
+from earthwords.files.plaintext import read_text
+from earthwords.files.reading import parse_json
+from earthwords.geo.sources.find import check_apart
+from earthwords.inference.checks import check_parts
+from earthwords.jobs.progress import Talk, going_on
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
-from earthwords.tasks._checks import check_parts
-from earthwords.tasks._evaluation import KINDS, RESULTS, TASK_NAMES, Evaluation
-from earthwords.tasks._progress import Talk, going_on
-from earthwords.tasks._sources import check_apart
 
 if TYPE_CHECKING:
-    from earthwords.data.scene_sets import SceneSet
-    from earthwords.evaluation.report import Entry
+    from earthwords.data.classification.sets import SceneSet
+    from earthwords.evaluation.results import Entry
     from earthwords.evaluation.suite import Options, Source
 
 
@@ -113,7 +113,7 @@ def evaluate_scenes(
     )
     if stored is not None:
         return _run(stored, len(stored), tasks, options, Path(out), resume, talk, strict=strict)
-    from earthwords.tasks._pictures import pictures
+    from earthwords.evaluation.embed_sets import pictures
     from earthwords.tasks.segment import split_bands
 
     sources = pictures(
@@ -136,8 +136,9 @@ def _run(
 ) -> Evaluation:
     """Every task on every source, each written down when done; of several, one that does not fit is left out."""
     from earthwords import __version__
-    from earthwords.evaluation.page import PAGE
-    from earthwords.evaluation.report import read_results, write_plots, write_results
+    from earthwords.evaluation.report.page import PAGE
+    from earthwords.evaluation.report.write import write_plots, write_results
+    from earthwords.evaluation.results import read_results
     from earthwords.inference.cautions import enforce
 
     kept = {entry.key: entry for entry in read_results(folder)}
@@ -188,7 +189,7 @@ def _told(source: Source, task: str) -> tuple[str, ...]:
 def _entry(source: Source, task: str, options: Options, kept: dict[Any, Entry], talk: Talk) -> tuple[Entry, bool]:
     """A task's result, and whether it was computed now."""
     from earthwords import __version__
-    from earthwords.evaluation.report import Entry
+    from earthwords.evaluation.results import Entry
     from earthwords.evaluation.suite import TASKS
 
     row = TASKS[task]
@@ -226,7 +227,7 @@ def _sorted_out(what: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _find(root: Path, sets: Sequence[str], names: dict[str, str]) -> list[SceneSet]:
     """The data sets named, or all there are."""
-    from earthwords.data.scene_sets import find_scene_sets, is_scene_set, read_scene_set
+    from earthwords.data.classification.sets import find_scene_sets, is_scene_set, read_scene_set
 
     check_folder(root, what="a data set, or several (--data)")
     for name in sets:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from earthwords.errors import UsageError
-from earthwords.paths import check_folder
+from earthwords.evaluation.outcome import REFERRING, RESULTS, SEGMENTATION, TASK_NAMES, Evaluation
+from earthwords.files.paths import check_folder
+from earthwords.geo.sources.find import check_apart
+from earthwords.inference.checks import check_parts
+from earthwords.jobs.progress import Talk
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
-from earthwords.tasks._checks import check_parts
-from earthwords.tasks._evaluation import REFERRING, RESULTS, SEGMENTATION, TASK_NAMES, Evaluation
-from earthwords.tasks._progress import Talk
-from earthwords.tasks._sources import check_apart
 
 if TYPE_CHECKING:
     from earthwords.data.segmentation.loader import SegmentationSet
@@ -104,7 +104,7 @@ def evaluate_segmentation(
         out, (*RESULTS, "times.json"), {"--classes": classes, "--templates": templates, "--model": model, **presets}
     )
     measured = _own(sets, classes, split, data, talk) if classes is not None else _published(sets, data, split)
-    from earthwords.tasks._segmentation import Options, segmentation
+    from earthwords.evaluation.benchmark.segmentation import Options, segmentation
     from earthwords.tasks.segment import split_bands
 
     numbers = split_bands(bands)

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.errors import UsageError
+from earthwords.inference.checks import check_paths, check_replaceable, sources_and_dst
+from earthwords.jobs.progress import Talk
 from earthwords.tasks import _options as opt
-from earthwords.tasks._checks import check_paths, check_replaceable, sources_and_dst
-from earthwords.tasks._progress import Talk
-from earthwords.tasks._training import check_positive
 from earthwords.tasks.segment import split_bands
+from earthwords.training.launch import check_positive
 
 if TYPE_CHECKING:
-    from earthwords.data.engine.listed import ExpressionsReport
+    from earthwords.data.expressions.statistics import ExpressionsReport
 else:
     ExpressionsReport = object  # it loads much, and a command line reads the annotations
 
@@ -80,8 +80,8 @@ def expressions(
     check_paths(sources, what="annotations: a file or a folder")
     check_replaceable(dst, overwrite=overwrite)
 
-    from earthwords.data.engine.listing import Listing, Telling
-    from earthwords.data.engine.readers._common import How, read_classes
+    from earthwords.data.annotations.boxes._common import How, read_classes
+    from earthwords.data.expressions.pipeline import Listing, Telling
 
     talk, chosen = Talk(quiet=quiet), split_bands(bands)
     how = How(

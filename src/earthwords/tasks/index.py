@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.errors import UsageError
+from earthwords.inference.checks import check_mask, check_parts, check_raster, sources_and_dst
+from earthwords.jobs.progress import Talk
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
 from earthwords.tasks._arrays import check_named
-from earthwords.tasks._checks import check_mask, check_parts, check_raster, sources_and_dst
-from earthwords.tasks._progress import Talk
 from earthwords.tasks.segment import TINY_NOTICE, reach, scene_spec
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def index(
         >>> earthwords.index("scenes", "archive.index")
         >>> earthwords.search("archive.index", "harbour with many ships").to_geodataframe()
     """
-    from earthwords.geo.ours import check_ours
+    from earthwords.files.ownership import check_ours
     from earthwords.inference.limits import ABOUT, check_batch
 
     for source in archive_and_index:
@@ -88,8 +88,8 @@ def index(
         raise UsageError(f"{folder} is a file; name a folder for the index.")
     check_ours([folder / ABOUT])
 
-    from earthwords.inference.embedder import Embedder
-    from earthwords.inference.index_job import IndexJob, Tiling
+    from earthwords.archive.build import IndexJob, Tiling
+    from earthwords.archive.embedder import Embedder
 
     if tile_size is not None or overlap:
         Tiling(size=tile_size or max(8, overlap + 1), overlap=overlap, min_valid=min_valid)
@@ -126,8 +126,8 @@ def _sources(archive: list[str], talk: Talk) -> list[str]:
     Raises:
         UsageError: a folder, a pattern or a list has none.
     """
-    from earthwords.paths import is_local_path
-    from earthwords.tasks._sources import all_sources
+    from earthwords.files.paths import is_local_path
+    from earthwords.geo.sources.find import all_sources
 
     found = all_sources(archive, say=talk.say)
     return [os.path.abspath(source) if is_local_path(source) else source for source in found]

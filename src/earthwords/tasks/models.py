@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
+from earthwords.jobs.progress import Talk
+from earthwords.models.weights.card import ModelCard, card
 from earthwords.tasks import _options as opt
-from earthwords.tasks._model_card import ModelCard, card
-from earthwords.tasks._progress import Talk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Pulled:
 
 def models() -> ModelList:
     """List presets and weights with size, licence and source."""
-    from earthwords.models.weights import WEIGHTS
+    from earthwords.models.weights.table import WEIGHTS
     from earthwords.presets import REFER_PRESETS, SEGMENT_PRESETS
 
     rows = [(p.name, p.weights, p.note, p.paper) for p in SEGMENT_PRESETS.values()]
@@ -111,7 +111,7 @@ def pull(name: Annotated[str, opt.ARGUMENTS], *, quiet: opt.Quiet = False) -> Pu
     Example:
         >>> earthwords.pull("segearth-ov").path
     """
-    from earthwords.models.weights import fetch, find
+    from earthwords.models.weights.table import fetch, find
     from earthwords.presets import REFER_PRESETS, SEGMENT_PRESETS
 
     talk = Talk(quiet=quiet)

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.errors import UsageError
+from earthwords.inference.checks import check_paths, check_replaceable, sources_and_dst
+from earthwords.jobs.progress import Talk
 from earthwords.tasks import _options as opt
-from earthwords.tasks._checks import check_paths, check_replaceable, sources_and_dst
-from earthwords.tasks._progress import Talk
-from earthwords.tasks._training import check_positive
 from earthwords.tasks.segment import split_bands
+from earthwords.training.launch import check_positive
 
 if TYPE_CHECKING:
-    from earthwords.data.engine.statistics import PairsReport
+    from earthwords.data.captions.statistics import PairsReport
 else:
     PairsReport = object  # it loads much, and a command line reads the annotations
 
@@ -91,11 +91,11 @@ def pairs(
     check_paths((*sources, *against), what="annotations: a file or a folder")
     check_replaceable(dst, overwrite=overwrite)
 
-    from earthwords.data.engine.copies import Search
-    from earthwords.data.engine.dedup import ORIENTATIONS
-    from earthwords.data.engine.job import Job
-    from earthwords.data.engine.readers._common import How, read_classes
-    from earthwords.data.engine.records import Recipe
+    from earthwords.data.annotations.boxes._common import How, read_classes
+    from earthwords.data.captions.duplicates import Search
+    from earthwords.data.captions.perceptual_hash import ORIENTATIONS
+    from earthwords.data.captions.pipeline import Job
+    from earthwords.data.captions.records import Recipe
 
     talk, chosen = Talk(quiet=quiet), split_bands(bands)
     how = How(

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from earthwords.errors import UsageError, brief
+from earthwords.geo.sources.find import inputs_of
+from earthwords.inference.checks import check_mask, check_raster, check_referrer
+from earthwords.jobs.progress import Bar, Talk
 from earthwords.tasks import _options as opt
 from earthwords.tasks._arrays import check_named
-from earthwords.tasks._checks import check_mask, check_raster, check_referrer
-from earthwords.tasks._progress import Bar, Talk
-from earthwords.tasks._sources import inputs_of
 from earthwords.tasks.segment import creation_options, reach, scene_spec
 
 if TYPE_CHECKING:
     from earthwords.geo.scene import Scene
-    from earthwords.inference.referrer import Match, Referrer
-    from earthwords.inference.strip import Strip
+    from earthwords.inference.refer.referrer import Match, Referrer
+    from earthwords.inference.windows.strip import Strip
     from earthwords.types import SceneReport, Vocabulary
 else:
     SceneReport = object  # it loads much, and a command line reads the annotations
@@ -102,10 +102,10 @@ def refer(
     _check(src, dst, preset, model, threshold, min_score, probabilities=probabilities, overwrite=overwrite)
     check_mask(mask)
     from earthwords.geo.destinations import plan_outputs
-    from earthwords.inference.account import Account
-    from earthwords.inference.outputs import About, OutputOptions, write_outputs
-    from earthwords.inference.referrer import Referrer
-    from earthwords.inference.strip import observed
+    from earthwords.inference.refer.referrer import Referrer
+    from earthwords.inference.windows.failures import Account
+    from earthwords.inference.windows.outputs import About, OutputOptions, write_outputs
+    from earthwords.inference.windows.strip import observed
     from earthwords.text.vocabulary import parse_sentences
 
     vocabulary = parse_sentences(said)

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from earthwords.errors import UsageError
+from earthwords.inference.checks import check_query
+from earthwords.jobs.progress import Talk
 from earthwords.tasks import _options as opt
-from earthwords.tasks._checks import check_query
-from earthwords.tasks._progress import Talk
 from earthwords.tasks.segment import split_bands
 
 if TYPE_CHECKING:
-    from earthwords.inference.search_result import SearchResult
+    from earthwords.archive.result import SearchResult
 else:
     SearchResult = object  # loads much, and a command line reads the annotations
 
@@ -89,8 +89,8 @@ def search(
     check_index(Path(index))
     check_query(model, like, within)
 
-    from earthwords.inference.index import Index
-    from earthwords.inference.search_result import read_by_search
+    from earthwords.archive.index import Index
+    from earthwords.archive.result import read_by_search
 
     with (
         talk.download("loading the model") as report,

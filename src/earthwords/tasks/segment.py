@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from earthwords.errors import UsageError
-from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
+from earthwords.inference.checks import check_mask, check_parts, check_raster
+from earthwords.jobs.progress import Talk
+from earthwords.presets import DEFAULT_PRESET, Attention, SegmentPreset, load_preset
 from earthwords.tasks import _options as opt
 from earthwords.tasks._arrays import check_named
-from earthwords.tasks._checks import check_mask, check_parts, check_raster
-from earthwords.tasks._progress import Talk
 
 if TYPE_CHECKING:
-    from earthwords.geo.network import Network
     from earthwords.geo.scene import SceneSpec
-    from earthwords.inference.outputs import OutputOptions
-    from earthwords.inference.scene_job import Manner
-    from earthwords.inference.segmenter import Segmenter
-    from earthwords.tasks._sources import Sources
+    from earthwords.geo.sources.find import Sources
+    from earthwords.geo.sources.network import Network
+    from earthwords.inference.segment.job import Manner
+    from earthwords.inference.segment.segmenter import Segmenter
+    from earthwords.inference.windows.outputs import OutputOptions
     from earthwords.types import BatchReport, SceneReport, Vocabulary
 else:
     SceneReport = BatchReport = object  # they load much, and a command line reads the annotations
@@ -47,7 +47,7 @@ def segment(
     templates: opt.Templates = None,
     preset: opt.Preset = DEFAULT_PRESET,
     model: opt.Model = None,
-    attention: Annotated[opt.Attention | None, opt.MODEL] = None,
+    attention: Annotated[Attention | None, opt.MODEL] = None,
     upsampler: Annotated[opt.Upsampler | None, opt.MODEL] = None,
     upsampler_weights: opt.UpsamplerWeights = None,
     energy: Annotated[float | None, opt.option(opt.MODEL, metavar="SHARE")] = None,
@@ -116,8 +116,8 @@ def segment(
     words, network = make_vocabulary(text, classes, background), reach(offline, allow_remote_parts)
     sources = sources_of(src, Path(dst), talk, probabilities=probabilities, overwrite=overwrite)
     words = _with_rivals(words, against, mask)
-    from earthwords.tasks._scenes import Request, many, one
-    from earthwords.tasks._sources import inputs_of
+    from earthwords.geo.sources.find import inputs_of
+    from earthwords.inference.segment.batch import Request, many, one
 
     spec = scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, network)
     request = Request(
@@ -148,7 +148,7 @@ def segment(
 
 def reach(offline: bool, allow_remote_parts: bool) -> Network:
     """What may be reached, from options of those names."""
-    from earthwords.geo.network import Network
+    from earthwords.geo.sources.network import Network
 
     return Network.allowed(offline=offline, allow_remote_parts=allow_remote_parts)
 
@@ -176,7 +176,7 @@ def scene_spec(
 
 
 def _outputs(probabilities: str, min_area: float, simplify: float, co: Sequence[str], overwrite: bool) -> OutputOptions:
-    from earthwords.inference.outputs import OutputOptions
+    from earthwords.inference.windows.outputs import OutputOptions
 
     return OutputOptions(
         probabilities=probabilities,
@@ -201,9 +201,9 @@ def sources_of(src: Any, dst: Path, talk: Talk, *, probabilities: str, overwrite
     Raises:
         UsageError, SourceError, OutputError: what is wrong, before anything heavy is loaded.
     """
+    from earthwords.files.ownership import check_ours
     from earthwords.geo.destinations import plan_outputs
-    from earthwords.geo.ours import check_ours
-    from earthwords.tasks._sources import find_sources, folder_of
+    from earthwords.geo.sources.find import find_sources, folder_of
 
     sources = find_sources(str(check_named(src, what="A raster", instead=ARRAYS)), say=talk.say)
     if sources is not None and not overwrite:
@@ -232,7 +232,7 @@ def check_workers(workers: int) -> None:
 
 def _manner(memory: str, workers: int, cluster: str | None, resume: bool, offline: bool) -> Manner:
     from earthwords.inference.limits import parse_memory
-    from earthwords.inference.scene_job import Manner
+    from earthwords.inference.segment.job import Manner
 
     check_workers(workers)
     size = parse_memory(memory)
@@ -250,7 +250,7 @@ def load_segmenter(
     offline: bool,
 ) -> Segmenter:
     """A segmenter, with a word about the default and a bar over downloads; `weights` are the upsampler's."""
-    from earthwords.inference.segmenter import Segmenter
+    from earthwords.inference.segment.segmenter import Segmenter
 
     if row.name == DEFAULT_PRESET and model is None:
         talk.say(TINY_NOTICE)

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError
+from earthwords.geo.sources.find import check_apart
+from earthwords.inference.checks import check_list
 from earthwords.tasks import _options as opt
-from earthwords.tasks._checks import check_list
-from earthwords.tasks._sources import check_apart
-from earthwords.tasks._training import check_positive, run
+from earthwords.training.launch import check_positive, run
 
 if TYPE_CHECKING:
     import torch
 
-    from earthwords.models.backbones.clip import ClipBackbone
+    from earthwords.models.clip.model import ClipBackbone
     from earthwords.training.batches import Sampler
 
 
@@ -142,13 +142,13 @@ def train_clip(
     check_positive(batch_size=batch_size, epochs=epochs, steps=steps, lr=lr, save_frequency=save_frequency)
     check_positive(image_size=min(image_size, default=0), accum_freq=accum_freq, grad_clip_norm=grad_clip_norm)
     check_list(train_data, model=model, architecture=architecture)
-    from earthwords.data.manifest import read_manifest
-    from earthwords.inference.segmenter import choose_device
+    from earthwords.data.manifests.captions import read_manifest
+    from earthwords.inference.segment.segmenter import choose_device
     from earthwords.training.batches import Sampler
     from earthwords.training.contrastive import Contrastive, Objective
     from earthwords.training.distributed import own_device
+    from earthwords.training.initialise import FOLDER, OPEN_CLIP, check_layout, start
     from earthwords.training.loop import CHECKPOINT, LOG, Schedule
-    from earthwords.training.start import FOLDER, OPEN_CLIP, check_layout, start
 
     began, place = time.process_time(), choose_device(own_device(device))
     check_apart(out, (CHECKPOINT, LOG, OPEN_CLIP, *FOLDER), {"the list": train_data, "--model": model})
@@ -192,7 +192,7 @@ def _notice(sampler: Sampler, architecture: str, model: str | None, lora_rank: i
 def _deliver(backbone: ClipBackbone, out: Path, *, layout: str, adapted: bool) -> None:
     """Write the finished model; low-rank additions become part of its weights."""
     from earthwords.training.adapt import merge_lora
-    from earthwords.training.start import store
+    from earthwords.training.initialise import store
 
     if adapted:
         merge_lora(backbone)

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError
+from earthwords.geo.sources.find import check_apart
+from earthwords.inference.checks import check_described
 from earthwords.tasks import _options as opt
-from earthwords.tasks._checks import check_described
-from earthwords.tasks._sources import check_apart
-from earthwords.tasks._training import check_positive, run
 from earthwords.tasks.train_clip import Trained, trained
+from earthwords.training.launch import check_positive, run
 
 if TYPE_CHECKING:
     import torch
 
-    from earthwords.data.referring import ReferringManifest
-    from earthwords.models.refseg import RefSeg
+    from earthwords.data.manifests.expressions import ReferringManifest
+    from earthwords.models.refseg.model import RefSeg
     from earthwords.presets import ReferPreset
     from earthwords.training.loop import Schedule
 
@@ -115,10 +115,10 @@ def train_refer(
     check_positive(batch_size=batch_size, expressions=expressions, epochs=epochs, steps=steps, lr=lr)
     check_positive(save_frequency=save_frequency, val_frequency=val_frequency, grad_clip_norm=grad_clip_norm)
     check_described(train_data, val_data, preset=preset, model=model)
-    from earthwords.data.referring import read_referring
-    from earthwords.inference.segmenter import choose_device
-    from earthwords.models.adapters import checkpoint_gradients
-    from earthwords.models.refseg_load import CARD, WEIGHTS_FILE, kept, store_refseg
+    from earthwords.data.manifests.expressions import read_referring
+    from earthwords.inference.segment.segmenter import choose_device
+    from earthwords.models.refseg.adapters import checkpoint_gradients
+    from earthwords.models.refseg.load import CARD, WEIGHTS_FILE, kept, store_refseg
     from earthwords.training.distributed import Group, own_device
     from earthwords.training.loop import CHECKPOINT, LOG
     from earthwords.training.referring import Lesson, Referring
@@ -161,7 +161,7 @@ def _begin(
     preset: str, model: str | None, changes: dict[str, Any], *, faithful: bool, seed: int, offline: bool
 ) -> tuple[RefSeg, ReferPreset]:
     """The model to train and the row that says what it is."""
-    from earthwords.models.refseg_load import assemble, load_refseg, refer_preset
+    from earthwords.models.refseg.load import assemble, load_refseg, refer_preset
 
     given = {name: value for name, value in changes.items() if value is not None}
     if model is not None:
@@ -208,8 +208,8 @@ def _synchronise(net: RefSeg, group: Any, place: torch.device) -> None:
 def _validate(manifest: ReferringManifest | None) -> Any:
     if manifest is None:
         return None
-    from earthwords.data.referring import ReferringManifest
-    from earthwords.evaluation.pointing import measure, pointing
+    from earthwords.data.manifests.expressions import ReferringManifest
+    from earthwords.evaluation.benchmark.referring_protocol import measure, pointing
     from earthwords.training.referring import held_out_loss
 
     part = ReferringManifest(lines=manifest.lines[:: max(1, -(-len(manifest.lines) // HELD_OUT_IMAGES))])

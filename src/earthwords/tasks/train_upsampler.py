@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.errors import UsageError
+from earthwords.geo.sources.find import Say, check_apart, find_sources
+from earthwords.inference.checks import check_images
+from earthwords.jobs.progress import Talk
 from earthwords.tasks import _options as opt
-from earthwords.tasks._checks import check_images
-from earthwords.tasks._progress import Talk
-from earthwords.tasks._sources import Say, check_apart, find_sources
-from earthwords.tasks._training import check_positive, run
 from earthwords.tasks.segment import reach, split_bands
 from earthwords.tasks.train_clip import Trained, trained
+from earthwords.training.launch import check_positive, run
 
 if TYPE_CHECKING:
     import torch
@@ -109,12 +109,12 @@ def train_upsampler(
 
     import torch
 
-    from earthwords.inference.segmenter import choose_device
-    from earthwords.models.weights import UPSAMPLER
+    from earthwords.inference.segment.segmenter import choose_device
+    from earthwords.models.weights.table import UPSAMPLER
     from earthwords.training.distributed import own_device
-    from earthwords.training.lessons import Choices, Reading, lesson
+    from earthwords.training.initialise import store_upsampler
     from earthwords.training.loop import CHECKPOINT, LOG
-    from earthwords.training.start import store_upsampler
+    from earthwords.training.recipes import Choices, Reading, lesson
 
     lists = [name for name in (images, held_out) if name is not None and name.startswith("@")]
     read = {**{f"the list {name}": name[1:] for name in lists}, **{f"the backbone {name}": name for name in backbone}}
@@ -169,7 +169,7 @@ def _notice(learned: Sequence[str], kept: Sequence[str], method: str, place: tor
 
 
 def _teacher(name: str, features: str | None, *, method: str, place: torch.device, offline: bool) -> Teacher:
-    from earthwords.models.weights import load_clip
+    from earthwords.models.weights.table import load_clip
     from earthwords.training.teacher import teacher
 
     usual = {"simfeatup": "penultimate", "jbu": "maskclip", "anyup": "segearth"}[method]

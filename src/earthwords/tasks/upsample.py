@@ -9,17 +9,17 @@ from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError
+from earthwords.geo.sources.find import inputs_of
+from earthwords.inference.checks import check_file, check_mask, check_parts, check_raster
+from earthwords.jobs.progress import Bar, Talk, duration
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
 from earthwords.tasks import _options as opt
 from earthwords.tasks._arrays import check_named
-from earthwords.tasks._checks import check_file, check_mask, check_parts, check_raster
-from earthwords.tasks._progress import Bar, Talk, duration
-from earthwords.tasks._sources import inputs_of
 from earthwords.tasks.segment import TINY_NOTICE, adapt_preset, creation_options, reach, scene_spec
 
 if TYPE_CHECKING:
-    from earthwords.inference.feature_job import FeatureJob
-    from earthwords.inference.fitted import Fit
+    from earthwords.inference.features.implicit import Fit
+    from earthwords.inference.features.job import FeatureJob
     from earthwords.types import FeatureReport
 else:
     FeatureReport = object  # it loads much, and a command line reads the annotations
@@ -100,9 +100,9 @@ def upsample(
     check_mask(mask)
     from earthwords.geo.destinations import plan_features
     from earthwords.geo.geotiff import cog_options
-    from earthwords.inference.account import Account
-    from earthwords.inference.feature_job import FeatureJob
-    from earthwords.inference.upsampler import Upsampler, chosen_method
+    from earthwords.inference.features.job import FeatureJob
+    from earthwords.inference.features.upsampler import Upsampler, chosen_method
+    from earthwords.inference.windows.failures import Account
 
     chosen = chosen_method(row, method or _own_method(row, model, upsampler_weights, talk))
     Account(on_error=on_error)
@@ -161,15 +161,15 @@ class _Steps:
 
     def tell(self, share: float) -> None:
         """A share of a window is done."""
-        from earthwords.inference.pool import until
+        from earthwords.jobs.threads import until
 
         until(self.stop, self.bar)(share)
 
 
 def _fit(method: str, settings: str, steps: _Steps) -> Fit | None:
     """How a network is fitted to a window, where the method does that."""
-    from earthwords.inference.upsampler import IMPLICIT
-    from earthwords.training.fitting import implicit_fit
+    from earthwords.inference.features.upsampler import IMPLICIT
+    from earthwords.training.implicit_settings import implicit_fit
 
     return implicit_fit(settings, tick=steps.tell) if method == IMPLICIT else None
 
@@ -177,7 +177,7 @@ def _fit(method: str, settings: str, steps: _Steps) -> Fit | None:
 def _run(job: FeatureJob, steps: _Steps, talk: Talk, *, loading_s: float, strict: bool) -> FeatureReport:
     """The job with a bar and what there is to say."""
     from earthwords.inference.cautions import enforce
-    from earthwords.inference.fitted import FittedUpsampler
+    from earthwords.inference.features.implicit import FittedUpsampler
 
     talk.notes(job.notes)
     enforce(job.notes, strict=strict)
@@ -205,8 +205,8 @@ def _estimate(job: FeatureJob) -> str:
 
 def _own_method(row: SegmentPreset, model: str | None, upsampler_weights: str | None, talk: Talk) -> str:
     """The preset's upsampler where it fits the model, else bilinear."""
-    from earthwords.inference.upsampler import chosen_method
-    from earthwords.inference.windowed import with_weights
+    from earthwords.inference.features.upsampler import chosen_method
+    from earthwords.inference.windows.predictor import with_weights
 
     fitting, note = with_weights(row, model, upsampler_weights)
     if note is not None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from earthwords.errors import Caution, WeightsError
-from earthwords.files import read_json
+from earthwords.files.reading import read_json
 from earthwords.text import glossary
 
 FILE = "words.json"

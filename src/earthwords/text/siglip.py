@@ -20,8 +20,8 @@ from tokenizers import Regex, Tokenizer, normalizers
 from tokenizers.models import Unigram
 
 from earthwords.errors import EarthwordsError, WeightsError, brief
-from earthwords.files import parse_json, read_bytes, read_json
-from earthwords.plaintext import read_text
+from earthwords.files.plaintext import read_text
+from earthwords.files.reading import parse_json, read_bytes, read_json
 
 PIECES, TOKENIZER, SETTINGS = "spiece.model", "tokenizer.json", "tokenizer_config.json"
 _MOST_BYTES = 2**28

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from earthwords.errors import UsageError, brief, unknown
-from earthwords.paths import trouble
-from earthwords.plaintext import Unreadable, read_text
+from earthwords.files.paths import trouble
+from earthwords.files.plaintext import Unreadable, read_text
 
 OPENAI_80 = (
     "a bad photo of a {}.",

@@ -23,8 +23,8 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
 from earthwords.errors import WeightsError, brief
-from earthwords.files import read_json
-from earthwords.plaintext import json_text, read_text
+from earthwords.files.plaintext import json_text, read_text
+from earthwords.files.reading import read_json
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"

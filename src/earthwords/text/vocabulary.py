@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from earthwords.errors import UsageError, brief, printable
-from earthwords.plaintext import Unreadable, read_text, utf8
+from earthwords.files.plaintext import Unreadable, read_text, utf8
 from earthwords.text import glossary
 from earthwords.types import ClassName, Colour, Vocabulary
 

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import CLIPModel
 
 from earthwords.errors import UsageError
-from earthwords.models.backbones.clip import ClipBackbone
+from earthwords.models.clip.model import ClipBackbone
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
 

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from earthwords.errors import UsageError
 from earthwords.models.upsamplers.anyup import IMAGENET_MEAN, IMAGENET_STD, AnyUp
-from earthwords.training.guidance import distorted
+from earthwords.training.guidance_augment import distorted
 from earthwords.training.teacher import Images, Teacher
 from earthwords.training.upsampling_losses import scaled_difference
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthwords.data.manifest import IGNORE
+from earthwords.data.manifests.captions import IGNORE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from earthwords.data.manifest import IGNORE, Example, Manifest
+from earthwords.data.manifests.captions import IGNORE, Example, Manifest
 from earthwords.errors import UsageError, unknown
 from earthwords.training import augment
 

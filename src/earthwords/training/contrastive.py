@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from earthwords.models.backbones.clip import ClipBackbone, DenseMethod
+from earthwords.models.clip.model import ClipBackbone, DenseMethod
 from earthwords.text.templates import TEMPLATES
 from earthwords.training.batches import Pictures, Regions, Sampler
 from earthwords.training.distributed import ALONE, Group

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from earthwords.errors import UsageError, unknown
-from earthwords.models.downsamplers import AttentionDownsampler, gaussian_blur
-from earthwords.models.implicit import FREQUENCIES, ImplicitImage, ImplicitUpsampler, Projection
-from earthwords.models.training_heads import ScaleNet
+from earthwords.models.upsamplers._downsamplers import AttentionDownsampler, gaussian_blur
+from earthwords.models.upsamplers._heads import ScaleNet
+from earthwords.models.upsamplers._implicit import FREQUENCIES, ImplicitImage, ImplicitUpsampler, Projection
 from earthwords.training.jitter import Jitter, Jitters
 from earthwords.training.loop import Progress
 from earthwords.training.upsampling_losses import magnitude, reconstruction, total_variation

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from earthwords.errors import UsageError, WeightsError, unknown
-from earthwords.files import read_bytes
-from earthwords.geo.outputs import atomic_path, writing
-from earthwords.models.checkpoint import read_pytorch
+from earthwords.files.atomic import atomic_path, writing
+from earthwords.files.reading import read_bytes
+from earthwords.models.weights.checkpoint import read_pytorch
 from earthwords.training.distributed import ALONE, Group
 
 PRECISIONS = ("fp32", "amp_bf16")

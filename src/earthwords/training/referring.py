@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthwords.data.referring import Described, ReferringManifest, mirrored
+from earthwords.data.manifests.expressions import Described, ReferringManifest, mirrored
 from earthwords.errors import unknown
-from earthwords.models.refseg import Pointed, RefSeg, enlarge
+from earthwords.models.refseg.model import Pointed, RefSeg, enlarge
 from earthwords.training.augment import random_sensor
 from earthwords.training.distributed import ALONE, Group
 

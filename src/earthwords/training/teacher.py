@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from earthwords.errors import unknown
-from earthwords.models.backbones.clip import FEATURES, PENULTIMATE, ClipBackbone, DenseMethod
+from earthwords.models.clip.model import FEATURES, PENULTIMATE, ClipBackbone, DenseMethod
 
 Images = Callable[[np.random.Generator, int, int], Tensor]
 """`(rng, count, side)` to `count` images `(count, 3, side, side)` float32 in 0..1."""

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from earthwords.errors import UsageError
-from earthwords.models.downsamplers import AttentionDownsampler, gaussian_blur
-from earthwords.models.training_heads import ContentRetention, ScaleNet
+from earthwords.models.upsamplers._downsamplers import AttentionDownsampler, gaussian_blur
+from earthwords.models.upsamplers._heads import ContentRetention, ScaleNet
 from earthwords.models.upsamplers.jbu import Jbu
 from earthwords.training.jitter import Jitter, Jitters
 from earthwords.training.teacher import Images, Teacher

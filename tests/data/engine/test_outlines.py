@@ -15,12 +15,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from earthwords.data.engine.listing import OUTLINES, detect
-from earthwords.data.engine.outlines import _of_boxes
-from earthwords.data.engine.outlines._masks import Box, Mask, area_of, mask_of, runs_of
-from earthwords.data.engine.outlines._pickles import read_plain
-from earthwords.data.engine.readers._common import How
-from earthwords.data.engine.things import Marked, Things
+from earthwords.data.annotations.boxes._common import How
+from earthwords.data.annotations.instances import Marked, Things
+from earthwords.data.annotations.masks import _of_boxes
+from earthwords.data.annotations.masks._pickles import read_plain
+from earthwords.data.annotations.masks._rle import Box, Mask, area_of, mask_of, runs_of
+from earthwords.data.expressions.pipeline import OUTLINES, detect
 from earthwords.errors import EarthwordsError, SourceError, UsageError
 from earthwords.plugins import load, names
 from earthwords.types import Window
@@ -75,7 +75,7 @@ def read(source: Path, how: How | None = None, name: str = "auto") -> list[Thing
     how = how or How()
     name = detect(source) if name == "auto" else name
     if name not in names(OUTLINES):
-        reader = load("earthwords.data.engine.readers", name, kind="format")
+        reader = load("earthwords.data.annotations.boxes", name, kind="format")
         return [found for item in reader.items(source, how) for found in _of_boxes.load(name, item, how)]
     reader = load(OUTLINES, name, kind="format")
     return [found for item in reader.items(source, how) for found in reader.load(item, how)]

@@ -11,12 +11,12 @@ import pytest
 from affine import Affine
 from PIL import Image
 
-from earthwords.data.engine.annotated import Annotated
-from earthwords.data.engine.job import detect
-from earthwords.data.engine.readers._common import How, read_classes
-from earthwords.data.engine.readers.voc import parse
-from earthwords.data.engine.readers.yolo import names_of_yaml
-from earthwords.data.engine.records import READERS
+from earthwords.data.annotations.boxes._common import How, read_classes
+from earthwords.data.annotations.boxes.voc import parse
+from earthwords.data.annotations.boxes.yolo import names_of_yaml
+from earthwords.data.annotations.example import Annotated
+from earthwords.data.captions.pipeline import detect
+from earthwords.data.captions.records import READERS
 from earthwords.errors import EarthwordsError, SourceError, UsageError
 from earthwords.plugins import load
 from tests.conftest import TRANSFORM, write_raster
@@ -245,7 +245,7 @@ def test_polygons_in_another_crs(tmp_path: Path) -> None:
 
 
 def test_rasters_of_other_types(tmp_path: Path) -> None:
-    from earthwords.data.engine.pictures import read_rgb
+    from earthwords.data.annotations.image_io import read_rgb
 
     data = np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(1, HEIGHT, WIDTH)
     write_raster(tmp_path / "a.tif", data)
@@ -303,7 +303,7 @@ def test_tables_that_are_none(tmp_path: Path, text: str) -> None:
 
 def test_a_rotated_grid(tmp_path: Path) -> None:
     """Boxes are those of the pixels, whichever way the grid is turned on the ground."""
-    from earthwords.geo.polygons import raster_grid, read_polygons
+    from earthwords.geo.vectors.polygons import raster_grid, read_polygons
 
     path = geojson(tmp_path)
     turned = TRANSFORM @ Affine.rotation(90)

@@ -15,7 +15,7 @@ from earthwords.data.segmentation.loader import open_set
 from earthwords.data.segmentation.spec import find_spec
 from earthwords.data.segmentation.tiles import tiles
 from earthwords.errors import SourceError, UsageError
-from earthwords.geo.tiling import axis_starts
+from earthwords.geo.grids.tiling import axis_starts
 from tests.data.segmentation.test_prepare import check, pixels, prepare
 
 

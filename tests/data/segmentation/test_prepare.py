@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from earthwords.data.engine.pictures import size_of
+from earthwords.data.annotations.image_io import size_of
 from earthwords.data.segmentation import prepare as module
 from earthwords.data.segmentation.check import Checked, check_set
 from earthwords.data.segmentation.fakes import FAKES, make_fake
@@ -22,8 +22,8 @@ from earthwords.data.segmentation.reports import Prepared
 from earthwords.data.segmentation.spec import IGNORED, DatasetSpec, find_spec
 from earthwords.data.segmentation.tiles import tiles
 from earthwords.errors import SourceError, UsageError
-from earthwords.evaluation.segmentation import Confusion
-from earthwords.tasks._progress import Bar
+from earthwords.evaluation.metrics.segmentation import Confusion
+from earthwords.jobs.progress import Bar
 
 TILED = {
     "isaid": {

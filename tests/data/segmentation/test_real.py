@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from earthwords.data.datasets.potsdam import ISPRS
 from earthwords.data.segmentation.encoding import read_labels
 from earthwords.data.segmentation.loader import open_set
+from earthwords.data.segmentation.sets.potsdam import ISPRS
 from tests.conftest import ROOT
 from tests.data.segmentation.test_prepare import check, pixels, prepare
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from earthwords.data.engine.pictures import size_of
+from earthwords.data.annotations.image_io import size_of
 from earthwords.data.engine.pool import in_order
 from earthwords.data.segmentation.encoding import read_labels
 from earthwords.data.segmentation.layout import Files, Found

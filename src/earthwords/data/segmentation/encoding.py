@@ -37,7 +37,7 @@ def read_values(path: Path, encoding: Encoding) -> NDArray[Any]:
     Raises:
         SourceError: missing, damaged, or of bands that cannot be labels.
     """
-    from earthwords.data.engine.pictures import opened  # a set is found without GDAL
+    from earthwords.data.annotations.image_io import opened  # a set is found without GDAL
 
     with opened(str(path)) as image:
         if encoding.at_least is not None:

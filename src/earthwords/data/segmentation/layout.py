@@ -11,7 +11,7 @@ from pathlib import Path
 
 from earthwords.data.segmentation.spec import Layout
 from earthwords.errors import SourceError, UsageError, brief
-from earthwords.plaintext import read_text
+from earthwords.files.plaintext import read_text
 
 DEPTH = 2
 """Folders that may lie between the folder given and the one where the patterns begin."""

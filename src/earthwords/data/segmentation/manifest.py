@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from earthwords.errors import SourceError, brief
-from earthwords.files import read_json
-from earthwords.plaintext import json_text
+from earthwords.files.plaintext import json_text
+from earthwords.files.reading import read_json
 
 MANIFEST = "earthwords.json"
 

@@ -11,7 +11,7 @@ from earthwords.data.segmentation.layout import Found, natural
 from earthwords.data.segmentation.loader import SegmentationSet
 from earthwords.data.segmentation.spec import DatasetSpec, Layout, all_specs, indexed
 from earthwords.errors import SourceError, UsageError, did_you_mean
-from earthwords.paths import IMAGES, check_folder
+from earthwords.files.paths import IMAGES, check_folder
 from earthwords.text.vocabulary import read_class_file
 
 GROUP = "own"

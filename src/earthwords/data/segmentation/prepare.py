@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from earthwords.data.engine.pictures import opened, size_of
+from earthwords.data.annotations.image_io import opened, size_of
 from earthwords.data.engine.pool import in_order
 from earthwords.data.segmentation.encoding import decode, is_same, read_values, write_labels
 from earthwords.data.segmentation.layout import Files, Found, fill, find, natural, wrong_layout
@@ -29,10 +29,10 @@ from earthwords.data.segmentation.reports import Prepared
 from earthwords.data.segmentation.spec import IGNORED, DatasetSpec
 from earthwords.data.segmentation.tiles import cut, tiles
 from earthwords.errors import SourceError, UsageError
-from earthwords.files import parse_json
-from earthwords.geo.inputs import Inputs
-from earthwords.geo.outputs import discard, locked, parents_made_for, remove_dead, writing
-from earthwords.plaintext import read_text
+from earthwords.files.atomic import discard, locked, parents_made_for, remove_dead, writing
+from earthwords.files.plaintext import read_text
+from earthwords.files.reading import parse_json
+from earthwords.geo.sources.inputs import Inputs
 
 Bar = Callable[[str, int], AbstractContextManager[Any]]
 

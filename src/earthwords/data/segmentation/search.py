@@ -10,7 +10,7 @@ from earthwords.data.segmentation.loader import SegmentationSet, open_set
 from earthwords.data.segmentation.manifest import read_manifest
 from earthwords.data.segmentation.spec import DatasetSpec, all_specs, find_spec
 from earthwords.errors import UsageError, did_you_mean
-from earthwords.paths import check_folder
+from earthwords.files.paths import check_folder
 
 
 def find_sets(root: Path, names: Sequence[str] = ()) -> list[SegmentationSet]:

@@ -13,7 +13,7 @@ from earthwords.types import ClassName, Colour, Vocabulary
 IGNORED = 255
 """Label of pixels that do not count."""
 
-PACKAGE = "earthwords.data.datasets"
+PACKAGE = "earthwords.data.segmentation.sets"
 
 GROUPS = ("multi-class", "building", "road", "water", "natural", "local")
 """Kinds of sets in the order of SegEarth-OV's tables; `local` are small sets outside of it."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.data.segmentation.spec import Tiling
-from earthwords.geo.tiling import axis_starts
+from earthwords.geo.grids.tiling import axis_starts
 from earthwords.types import Window
 
 

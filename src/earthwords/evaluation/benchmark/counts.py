@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earthwords.evaluation.boundaries import BoundaryCounts
-from earthwords.evaluation.segmentation import Scores, ThresholdConfusion
+from earthwords.evaluation.metrics.boundaries import BoundaryCounts
+from earthwords.evaluation.metrics.segmentation import Scores, ThresholdConfusion
 
 
 @dataclass(frozen=True, kw_only=True)

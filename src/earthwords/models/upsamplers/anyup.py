@@ -17,7 +17,7 @@ from earthwords.errors import UsageError
 from earthwords.kernels.linear import linear
 from earthwords.kernels.residual import Half, Mix, residual_block
 from earthwords.kernels.window_attention import window_attention
-from earthwords.models.checkpoint import load_strictly
+from earthwords.models.weights.checkpoint import load_strictly
 
 WIDTH = 128
 """Channels of queries and keys in the published checkpoints."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from earthwords.models.implicit import coordinates, fourier
+from earthwords.models.upsamplers._implicit import coordinates, fourier
 from earthwords.models.upsamplers.jbu import load_jbu, steps_needed
 
 FREQUENCIES = 20

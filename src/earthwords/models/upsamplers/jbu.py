@@ -19,7 +19,7 @@ from earthwords.kernels.adaptive_conv import adaptive_conv
 from earthwords.kernels.bilateral import Then, bilateral_double
 from earthwords.kernels.joint_kernel import LEAST, KernelWeights, joint_kernel
 from earthwords.kernels.range_kernel import range_kernel
-from earthwords.models.checkpoint import load_strictly
+from earthwords.models.weights.checkpoint import load_strictly
 
 Module = TypeVar("Module", bound=nn.Module)
 

@@ -1,0 +1,1 @@
+"""An archive of images, indexed and searched by words, images, place and day."""

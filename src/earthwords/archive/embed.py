@@ -1,0 +1,292 @@
+"""Whole images and sentences to vectors, remembered on disk in pieces so that an interrupted run goes on.
+
+A picture is first resized, then cut: `crop` as CLIP does it (the shorter side to the model's size, then the middle
+square), `square` resizes both sides to it and cuts nothing. JPEG, PNG and the like are read by PIL; any other raster is
+opened as a scene (bands, 16 bits, nodata), and what was not observed takes the model's mean colour.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch.nn import functional as F
+
+from earthwords.errors import Caution, EarthwordsError, SourceError, UsageError, unknown
+from earthwords.files.atomic import atomic_path, sweep
+from earthwords.files.paths import PICTURES, trouble
+from earthwords.files.reading import check_file
+from earthwords.geo.masks import split_mask
+from earthwords.geo.scene import open_scene
+from earthwords.geo.sources.network import Network, is_remote
+from earthwords.inference.cautions import GREY, Tally, colour_cautions, resolution_notes
+from earthwords.models.clip.model import ClipBackbone
+from earthwords.models.weights.fingerprint import tower_hash
+from earthwords.models.weights.table import cache_folder
+from earthwords.types import Window
+
+FITS = ("crop", "square")
+MOST_LOOKED_AT = 500
+"""Images whose headers tell what is known of their worth; of more, as many evenly drawn."""
+PIECE = 512
+"""Images or sentences of a remembered piece."""
+_MOST_SIDE = 1024
+"""A larger scene is first averaged to about this, by the longer side."""
+Array = NDArray[np.float32]
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looks:
+    """How pictures become the model's input."""
+
+    side: int
+    """Pixels a side of what the model sees."""
+    fit: str = "crop"
+    """A name of `FITS`."""
+    bands: tuple[int | str, ...] | None = None
+    nodata: float | None = None
+    """Value that means "no observation", instead of the file's own."""
+    stretch: str = "auto"
+    mask: str | None = field(default=None, repr=False)
+    """As for `open_scene`."""
+    network: Network = field(default=Network.NAMED, repr=False, compare=False)
+    """What may be reached to read them."""
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How a raster is opened."""
+        how = {"bands": self.bands, "nodata": self.nodata, "stretch": self.stretch, "mask": self.mask}
+        return {**how, **self.network.as_options()}
+
+    def __post_init__(self) -> None:
+        if self.fit not in FITS:
+            raise unknown("fit", self.fit, FITS)
+
+
+def looks_for(
+    backbone: ClipBackbone,
+    *,
+    side: int | None = None,
+    fit: str = "crop",
+    bands: Sequence[int | str] | None = None,
+    nodata: float | None = None,
+    stretch: str = "auto",
+    mask: str | Path | None = None,
+    network: Network = Network.NAMED,
+) -> Looks:
+    """The model's own size unless told otherwise.
+
+    Raises:
+        UsageError: a side that is no multiple of the patch.
+    """
+    side = int(backbone.model.config.vision_config.image_size) if side is None else side
+    if side < backbone.patch or side % backbone.patch:
+        raise UsageError(f"The side must be a multiple of the model's {backbone.patch} pixels, got {side}.")
+    return Looks(
+        side=side,
+        fit=fit,
+        bands=None if bands is None else tuple(bands),
+        nodata=nodata,
+        stretch=stretch,
+        mask=None if mask is None else str(mask),
+        network=network,
+    )
+
+
+def embed_images(
+    backbone: ClipBackbone,
+    sources: Sequence[str | Path],
+    looks: Looks,
+    *,
+    batch: int = 64,
+    tick: Callable[[float], None] = lambda done: None,
+    cache: Path | None = None,
+) -> Array:
+    """`(image, dim)` unit vectors of pictures or rasters, each as a whole.
+
+    Args:
+        batch: images in one call of the model.
+        tick: told the number of images done since the last call.
+        cache: folder of remembered vectors; by default in `models.weights.cache_folder()`.
+
+    Raises:
+        SourceError: an image cannot be read.
+    """
+    place = (cache or cache_folder() / "images") / _images_id(backbone, looks)
+
+    @torch.inference_mode()
+    def compute(part: Sequence[str | Path]) -> Array:
+        out = []
+        with ThreadPoolExecutor(2) as pool:
+            for i in range(0, len(part), batch):
+                pixels = np.stack(list(pool.map(lambda p: load_picture(p, looks, backbone.mean), part[i : i + batch])))
+                images = torch.from_numpy(pixels).to(backbone.device).permute(0, 3, 1, 2).float() / 255
+                mean, std = (images.new_tensor(v)[None, :, None, None] for v in (backbone.mean, backbone.std))
+                out.append(F.normalize(backbone.encode_image((images - mean) / std).float(), dim=-1).cpu().numpy())
+        return np.concatenate(out)
+
+    return _pieces(sources, [_identity(source) for source in sources], compute, place, backbone.dim, tick)
+
+
+def embed_texts(
+    backbone: ClipBackbone,
+    sentences: Sequence[str],
+    *,
+    tick: Callable[[float], None] = lambda done: None,
+    cache: Path | None = None,
+) -> Array:
+    """`(sentence, dim)` vectors as the model gives them, not normalised."""
+    place = (cache or cache_folder() / "sentences") / tower_hash(backbone, "text")
+
+    @torch.inference_mode()
+    def compute(part: Sequence[str]) -> Array:
+        return backbone.encode_text(part).float().cpu().numpy()
+
+    return _pieces(sentences, list(sentences), compute, place, backbone.dim, tick)
+
+
+def load_picture(source: str | Path, looks: Looks, mean: Sequence[float]) -> NDArray[np.uint8]:
+    """`(side, side, 3)` of a picture or raster; `mean` (0..1) stands where nothing was observed.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    plain = looks.bands is None and looks.nodata is None and looks.mask is None and looks.stretch == "auto"
+    image = _plain(source) if plain else None
+    image = _scene(str(source), looks, mean) if image is None else image
+    side = looks.side
+    if looks.fit == "square":
+        return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
+    width, height = image.size
+    if width <= height:
+        size = (side, int(side * height / width))
+    else:
+        size = (int(side * width / height), side)
+    image = image.resize(size, Image.Resampling.BICUBIC)
+    left, top = round((size[0] - side) / 2), round((size[1] - side) / 2)
+    return np.asarray(image.crop((left, top, left + side, top + side)))
+
+
+def picture_notes(
+    sources: Sequence[str | Path], looks: Looks, *, model: str, gsd: tuple[float, float] | None
+) -> tuple[str, ...]:
+    """What headers tell of the colours of pictures and rasters, and of the resolution at which a model sees rasters.
+
+    Those that cannot be read say nothing.
+
+    Args:
+        model: its name, as the user knows it.
+        gsd: ground sample distances it learned, finest and coarsest, metres; None: nobody knows.
+    """
+    tally, sources = Tally(), sources[:: 1 + len(sources) // MOST_LOOKED_AT]
+    for source in sources:
+        with suppress(EarthwordsError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            tally.add(_cautions(source, looks, model, gsd))
+    return tally.lines(len(sources), what="images looked at")
+
+
+def _cautions(source: str | Path, looks: Looks, model: str, gsd: tuple[float, float] | None) -> tuple[str, ...]:
+    if looks.bands is None and not is_remote(str(source)) and Path(source).suffix.lower() in PICTURES:
+        check_file(source)
+        with Image.open(source) as image:
+            return (Caution(GREY),) if image.mode in ("1", "L", "LA", "I", "F", "I;16") else ()
+    with open_scene(source, **looks.reading) as scene:
+        own = scene.native.gsd_m
+        if own is None:  # as of most pictures
+            return colour_cautions(scene)
+        shorter, longer = sorted(scene.native.shape)
+        shrunk = (shorter if looks.fit == "crop" else longer) / looks.side
+        return (*resolution_notes(own, own * max(1.0, shrunk), model=model, gsd=gsd), *colour_cautions(scene))
+
+
+def _plain(source: str | Path) -> Image.Image | None:
+    """A picture of three bands of bytes without transparency; None: it must be opened as a scene."""
+    if is_remote(str(source)) or Path(source).suffix.lower() not in PICTURES or trouble(source) is not None:
+        return None  # what is wrong, `open_scene` tells
+    try:
+        with Image.open(source) as image:
+            if image.mode not in ("RGB", "L", "P") or "transparency" in image.info:
+                return None
+            return image.convert("RGB") if max(image.size) <= 4 * _MOST_SIDE else None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None  # GDAL says what is wrong with it
+
+
+def _scene(source: str, looks: Looks, mean: Sequence[float]) -> Image.Image:
+    with open_scene(source, **looks.reading) as scene:
+        shrunk = scene.within(_MOST_SIDE)
+        height, width = shrunk.grid.shape
+        raster = shrunk.read(Window(row=0, col=0, height=height, width=width))
+    if not raster.valid.any():
+        raise SourceError(f"{source} has no valid pixel.")
+    data = np.where(raster.valid, raster.data, np.array(mean, np.float32)[:, None, None])
+    return Image.fromarray(np.moveaxis(np.rint(255 * data).astype(np.uint8), 0, -1))
+
+
+def _images_id(backbone: ClipBackbone, looks: Looks) -> str:
+    told = [looks.side, looks.fit, looks.bands, looks.nodata, looks.stretch]
+    mask = [] if looks.mask is None else [looks.mask, _identity(split_mask(looks.mask)[0])]
+    text = json.dumps([tower_hash(backbone, "vision"), backbone.mean, backbone.std, *map(str, told + mask)])
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def files_id(sources: Sequence[str | Path]) -> str:
+    """Hash of a list of files with their sizes and times."""
+    return _hash([_identity(source) for source in sources])
+
+
+def _identity(source: str | Path) -> str:
+    """A file with its size and time; anything else by its name."""
+    with suppress(OSError):
+        found = Path(source).stat()
+        return f"{Path(source).resolve()}|{found.st_size}|{found.st_mtime_ns}"
+    return str(source)
+
+
+def _hash(texts: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _pieces(
+    items: Sequence[Item],
+    identities: Sequence[str],
+    compute: Callable[[Sequence[Item]], Array],
+    place: Path,
+    dim: int,
+    tick: Callable[[float], None],
+) -> Array:
+    out = [np.empty((0, dim), np.float32)]
+    sweep(place)
+    for i in range(0, len(items), PIECE):
+        part = items[i : i + PIECE]
+        path = place / f"{_hash(identities[i : i + PIECE])}.npy"
+        vectors = _recall(path, (len(part), dim))
+        if vectors is None:
+            vectors = compute(part)
+            with suppress(EarthwordsError, OSError), atomic_path(path, overwrite=True) as staged:
+                np.save(staged, vectors, allow_pickle=False)
+        out.append(vectors)
+        tick(len(part))
+    return np.concatenate(out)
+
+
+def _recall(path: Path, shape: tuple[int, int]) -> Array | None:
+    """The vectors in a file; None if there is none, or it is damaged."""
+    try:
+        check_file(path)
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    right = isinstance(found, np.ndarray) and found.shape == shape and found.dtype == np.float32
+    return found if right and np.isfinite(found).all() else None

@@ -1,0 +1,172 @@
+"""Which images are left out because they are there already, and the tables that tell of it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthwords.data.captions import perceptual_hash as dedup
+from earthwords.data.captions.perceptual_hash import Hashes
+from earthwords.data.captions.records import Unit, example_of
+from earthwords.data.captions.sheet import MOST, contact_sheet
+from earthwords.files.output_tags import save_png
+from earthwords.files.plaintext import csv_cell
+from earthwords.files.reading import parse_json
+
+Flags: TypeAlias = NDArray[np.bool_]
+Numbers: TypeAlias = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """How duplicates are looked for."""
+
+    within: bool = True
+    """Whether duplicates among the sources are left out; those of test sets always are."""
+    threshold: int = dedup.THRESHOLD
+    """Largest distance of duplicates."""
+    orientations: int = len(dedup.ORIENTATIONS)
+    """How many of `dedup.ORIENTATIONS` count."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finds:
+    """All images of all parts, sources first, one entry each."""
+
+    hashes: Hashes
+    flat: Flags
+    wanted: Flags
+    """With captions."""
+    bad: Flags
+    tests: Flags
+    errors: list[str]
+
+    @staticmethod
+    def read(parts: Sequence[Path], units: Sequence[Unit]) -> Finds:
+        """Stream the parts."""
+        rows: list[tuple[int, bool, bool, bool, bool]] = []
+        errors = []
+        for path, unit in zip(parts, units, strict=True):
+            for record in read_parts([path]):
+                value = int(record.get("hash", "0"), 16)
+                bad, good = "error" in record, bool(record.get("captions"))
+                rows.append((value, record.get("flat", False), good, bad, unit.test))
+                if bad:
+                    errors.append(record["error"])
+        columns = list(zip(*rows, strict=True)) or [()] * 5
+        flags = [np.array(column, dtype=bool) for column in columns[1:]]
+        return Finds(
+            hashes=np.array(columns[0], dtype=np.uint64),
+            flat=flags[0],
+            wanted=flags[1],
+            bad=flags[2],
+            tests=flags[3],
+            errors=errors,
+        )
+
+
+@dataclass(kw_only=True)
+class Copies:
+    """Of every image the one that it is a copy of, or -1."""
+
+    like: Numbers
+    distance: Numbers
+    orientation: Numbers
+    is_test: Flags
+
+    @property
+    def dropped(self) -> Flags:
+        return np.asarray(self.like >= 0)
+
+    @property
+    def by_test(self) -> Flags:
+        """Whether it is a copy of an image of a test set."""
+        return np.asarray(self.dropped & self.is_test[self.like])
+
+    def mark_tests(self, hashes: Hashes, mine: Numbers, tests: Numbers, how: Search) -> None:
+        """Drop what is near a test image."""
+        for j, i, distance, orientation in _rows(
+            dedup.near(hashes[mine], hashes[tests], threshold=how.threshold, orientations=how.orientations)
+        ):
+            if self.like[mine[j]] < 0 or distance < self.distance[mine[j]]:
+                self._drop(mine[j], tests[i], distance, orientation)
+
+    def mark_within(self, hashes: Hashes, mine: Numbers, how: Search) -> None:
+        """Drop what is near one before it that is kept. Of equal hashes only the first takes part in the search."""
+        unique, first, inverse = np.unique(hashes[mine], return_index=True, return_inverse=True)
+        order = np.argsort(first, kind="stable")
+        heads = mine[first[order]]
+        for j, i, distance, orientation in _rows(
+            dedup.near(unique[order], threshold=how.threshold, orientations=how.orientations)
+        ):
+            if self.like[heads[i]] < 0 and self.like[heads[j]] < 0:
+                self._drop(heads[j], heads[i], distance, orientation)
+        for which, head in zip(mine.tolist(), mine[first[inverse]].tolist(), strict=True):
+            if which != head and self.like[head] < 0:
+                self._drop(which, head, 0, 0)
+            elif which != head:
+                self._drop(which, self.like[head], self.distance[head], self.orientation[head])
+
+    def _drop(self, which: int, like: int, distance: int, orientation: int) -> None:
+        self.like[which], self.distance[which], self.orientation[which] = like, distance, orientation
+
+
+def find_copies(finds: Finds, search: Search) -> Copies:
+    """Copies of test images, then copies of images that come before."""
+    nobody = np.full(len(finds.wanted), -1)
+    copies = Copies(like=nobody, distance=nobody.copy(), orientation=nobody.copy(), is_test=finds.tests)
+    for flat in (False, True):
+        mine = np.flatnonzero(finds.wanted & (finds.flat == flat))
+        tests = np.flatnonzero(finds.tests & ~finds.bad & (finds.flat == flat))
+        # the hash of a flat image is one of its pixels
+        how = Search(threshold=0, orientations=1) if flat else search
+        if len(tests):
+            copies.mark_tests(finds.hashes, mine, tests, how)
+        if search.within:
+            copies.mark_within(finds.hashes, mine[copies.like[mine] < 0], how)
+    return copies
+
+
+def tell_copies(copies: Copies, parts: Sequence[Path], *, table: Path, sheet: Path) -> None:
+    """A row for every image that is left out, and a sheet of the pairs, the least alike first."""
+    dropped = np.flatnonzero(copies.dropped)
+    involved = set(dropped.tolist()) | set(copies.like[dropped].tolist())
+    known = {i: record for i, record in enumerate(read_parts(parts)) if i in involved}
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["image", "name", "like_image", "like_name", "in", "distance", "looks"])
+        for i in dropped.tolist():
+            one, like = known[i], known[int(copies.like[i])]
+            where, looks = "test set" if copies.by_test[i] else "sources", dedup.ORIENTATIONS[copies.orientation[i]]
+            row = one["image"], one["name"], like["image"], like["name"], where
+            writer.writerow([*map(csv_cell, row), int(copies.distance[i]), looks])
+    order = dropped[np.argsort(-copies.distance[dropped], kind="stable")]
+    pairs = [
+        (
+            example_of(known[i]),
+            example_of(known[int(copies.like[i])]),
+            f"{copies.distance[i]} bits, {dedup.ORIENTATIONS[copies.orientation[i]]}",
+        )
+        for i in order[:MOST].tolist()
+    ]
+    save_png(contact_sheet(pairs), sheet, kind="duplicates")
+
+
+def _rows(pairs: dedup.Pairs) -> Iterator[tuple[int, int, int, int]]:
+    """Second, first, distance, orientation."""
+    columns = (pairs.second, pairs.first, pairs.distance, pairs.orientation)
+    return zip(*(column.tolist() for column in columns), strict=True)
+
+
+def read_parts(parts: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """All records of the journal, in order."""
+    for path in parts:
+        with path.open(encoding="utf-8") as file:
+            next(file, None)
+            yield from map(parse_json, file)

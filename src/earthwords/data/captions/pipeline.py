@@ -1,0 +1,342 @@
+"""The whole way from sources to a result, in parts that survive a kill.
+
+Beside the destination lies a hidden folder, the journal: `parts/` has what was found out about 64 images each, `out/`
+what is written already. The same command goes on with it and comes to the same bytes; at the end all moves to its
+place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthwords.data.annotations.boxes._common import read_for
+from earthwords.data.captions import records, shards
+from earthwords.data.captions.duplicates import Copies, Finds, Search, find_copies, read_parts, tell_copies
+from earthwords.data.captions.records import READERS, Recipe, Unit
+from earthwords.data.captions.statistics import PairsReport, Tally
+from earthwords.data.engine.pool import in_order
+from earthwords.errors import OutputError, SourceError, UsageError
+from earthwords.files.atomic import (
+    check_no_others,
+    check_output,
+    discard,
+    exists,
+    locked,
+    parents_made_for,
+    remove_dead,
+    writing,
+)
+from earthwords.files.plaintext import read_text, write_json
+from earthwords.geo.sources.inputs import Inputs
+from earthwords.jobs.job import Tick
+from earthwords.plugins import load, names
+
+UNIT = 64
+"""Images a worker examines at once, and a part of the journal holds."""
+REPORT = "report.json"
+PLAN = "plan.txt"
+_TILE = re.compile(r"\d{9}\.jpg")
+_OURS = re.compile(r"pairs-\d{6}\.tar|report\.(json|md)|duplicates\.(csv|png)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What to make of which sources."""
+
+    sources: tuple[Path, ...]
+    dst: Path
+    recipe: Recipe
+    format: str = "auto"
+    tests: tuple[Path, ...] = ()
+    search: Search = field(default_factory=Search)
+    shard_size: int = 1000
+    workers: int = 1
+    resume: bool = True
+    overwrite: bool = False
+    say: Callable[[str], None] = field(default=lambda sentence: None)
+    read: Mapping[str, Path | None] = field(default_factory=dict)
+    """Option to another file that is read."""
+
+    def run(self, bar: Callable[[str, int], Any]) -> PairsReport:
+        """Do it.
+
+        Args:
+            bar: `bar(what, total)` is a context with a function that takes the units done.
+
+        Raises:
+            UsageError: the destination exists or is none, a format is unknown.
+            SourceError: something cannot be read.
+            OutputError: the disk is full.
+        """
+        began = time.perf_counter()
+        sink = shards.sink_of(self.dst)
+        self._check_destination()
+        units = self._units()
+        self._check_inputs(units)
+        with parents_made_for(self.dst), writing(self.dst):
+            journal = self._journal
+            journal.mkdir(parents=True, exist_ok=True)
+            with locked(journal) as free:
+                if not free:
+                    raise UsageError(f"Another process is working on {self.dst}; wait for it, or choose another DST.")
+                try:
+                    self._prepare(journal)
+                    with bar("reading", len(units)) as tick:
+                        parts = self._examine(journal / "parts", units, tick)
+                    finds = Finds.read(parts, units)
+                    copies = find_copies(finds, self.search)
+                    kept = finds.wanted & ~copies.dropped
+                    if not kept.any():
+                        shutil.rmtree(journal / "parts")
+                        raise SourceError(_nothing_left(finds, copies))
+                    out = self._out(journal, kept)
+                    with bar("writing", int(kept.sum())) as tick:
+                        tally = self._write(sink, out, parts, kept, tick)
+                    report = self._report(finds, copies, kept, tally, time.perf_counter() - began)
+                    self._tell(out, report, copies, parts)
+                    self._commit(out)
+                except BaseException as error:
+                    read = len(list((journal / "parts").glob("*.jsonl")))
+                    if isinstance(error, UsageError | SourceError) and not read:
+                        discard(journal)
+                    elif self.resume and read:
+                        error.add_note(
+                            f"The same command goes on from here: {read:,} of {len(units):,} parts are read."
+                        )
+                    raise
+                discard(journal)
+        return report
+
+    @property
+    def _journal(self) -> Path:
+        return self.dst.parent / f".{self.dst.name}.journal"
+
+    def _check_destination(self) -> None:
+        """Refuse what must not be written over."""
+        remove_dead(self.dst)
+        if self.dst.exists() and _is_committed(self._journal):
+            discard(self._journal)
+        if self.dst.is_dir():
+            found = [path.name for path in self.dst.iterdir()]
+            if found and not self.overwrite:
+                raise exists(self.dst)
+            if found and REPORT not in found:
+                raise UsageError(f"{self.dst} holds other files; choose another folder.")
+            check_no_others(self.dst, _OURS)
+            return
+        check_output(self.dst, overwrite=self.overwrite)
+        for folder in self._folders():
+            check_no_others(folder, _TILE)
+        there = next((path for path in (*self._beside(), *self._folders()) if path.exists()), None)
+        if there is not None and not self.overwrite and not (self._journal / PLAN).exists():
+            raise exists(there)
+
+    def _beside(self) -> list[Path]:
+        """Files that are written beside a single one."""
+        names = (REPORT, "report.md", "duplicates.csv", "duplicates.png")
+        return [self.dst.with_name(self._side(name)) for name in names] if self.dst.suffix else []
+
+    def _folders(self) -> list[Path]:
+        """Folders that are there and will be replaced with all that is in them."""
+        name = shards.images_folder(self.dst) if self.dst.suffix == ".jsonl" else self.dst.name
+        return [folder for folder in (self.dst.with_name(name),) if folder.is_dir()]
+
+    def _check_inputs(self, units: Sequence[Unit]) -> None:
+        """Refuse to replace anything that is read."""
+        sources = [str(path) for path in (*self.sources, *self.tests)]
+        read = read_for(item for unit in units for item in unit.items)
+        inputs = Inputs(listed=[*sources, *read], others={f"--{name}": path for name, path in self.read.items()})
+        inputs.check([self.dst, *self._beside()], folders=self._folders())
+
+    def _units(self) -> list[Unit]:
+        """All images, in order: sources, then test sets."""
+        units = []
+        for source, test in [(s, False) for s in self.sources] + [(t, True) for t in self.tests]:
+            if not source.exists():
+                raise SourceError(f"{source} does not exist; check the path.")
+            name = "images" if test else self.format if self.format != "auto" else detect(source)
+            items = tuple(load(READERS, name, kind="format").items(source, self.recipe.how))
+            if not items:
+                raise SourceError(f"No images{'' if test else ' with annotations'} were found in {source}.")
+            starts = range(0, len(items), UNIT)
+            units += [Unit(format=name, items=items[start : start + UNIT], test=test) for start in starts]
+        return units
+
+    def _settings(self) -> dict[str, Any]:
+        """What decides the result."""
+        how = {key: value for key, value in asdict(self.recipe.how).items() if value is not None}
+        return {
+            "sources": [str(s) for s in self.sources],
+            "format": self.format,
+            "tests": [str(t) for t in self.tests],
+            **asdict(self.search),
+            "shard_size": self.shard_size,
+            "captions": self.recipe.captions,
+            "seed": self.recipe.seed,
+            "on_error": self.recipe.on_error,
+            **how,
+        }
+
+    def _prepare(self, journal: Path) -> None:
+        """Keep what an unfinished run of the same command has left, nothing else."""
+        told, path = json.dumps(self._settings(), sort_keys=True), journal / "settings.json"
+        if not (self.resume and path.exists() and read_text(path) == told):
+            if path.exists():
+                self.say("An unfinished run had other options, or --no-resume was given: beginning anew.")
+            for name in ("parts", "out"):
+                shutil.rmtree(journal / name, ignore_errors=True)
+            path.write_text(told, encoding="utf-8")
+        (journal / "parts").mkdir(exist_ok=True)
+
+    def _examine(self, folder: Path, units: Sequence[Unit], tick: Tick) -> list[Path]:
+        """A file of the journal for every unit; those that are there and still true are kept."""
+        paths = [folder / f"{i:06d}.jsonl" for i in range(len(units))]
+        stamps = [_stamp(unit) for unit in units]
+        missing = [i for i, path in enumerate(paths) if _first_line(path) != stamps[i]]
+        tick(len(units) - len(missing))
+        found = in_order(partial(records.examine, self.recipe), (units[i] for i in missing), workers=self.workers)
+        for i, lines in zip(missing, found, strict=True):
+            unfinished = paths[i].with_suffix(".part")
+            unfinished.write_text("\n".join([stamps[i], *lines]) + "\n", encoding="utf-8")
+            os.replace(unfinished, paths[i])
+            tick(1)
+        return paths
+
+    def _out(self, journal: Path, kept: NDArray[np.bool_]) -> Path:
+        """Where results are written first; what belongs to other results goes."""
+        out, plan = journal / "out", journal / PLAN
+        told = hashlib.sha256(np.packbits(kept).tobytes() + b"".join(_tail(p) for p in sorted(journal.glob("parts/*"))))
+        if not plan.exists() or read_text(plan) != told.hexdigest():
+            shutil.rmtree(out, ignore_errors=True)
+            plan.write_text(told.hexdigest(), encoding="utf-8")
+        out.mkdir(exist_ok=True)
+        return out
+
+    def _write(self, sink: shards.Sink, out: Path, parts: Sequence[Path], kept: NDArray[np.bool_], tick: Tick) -> Tally:
+        tally = Tally()
+
+        def batches() -> Iterator[shards.Batch]:
+            batch: list[shards.Record] = []
+            first = 0
+            for keep, record in zip(kept, read_parts(parts), strict=True):
+                if keep:
+                    tally.add(record)
+                    batch.append(record)
+                if len(batch) == self.shard_size:
+                    yield first, batch
+                    first, batch = first + len(batch), []
+            if batch:
+                yield first, batch
+
+        options = shards.Options(dst=self.dst, workers=self.workers, rows=self.shard_size)
+        for written in sink(out, batches(), options):
+            tick(written)
+        return tally
+
+    def _report(
+        self, finds: Finds, copies: Copies, kept: NDArray[np.bool_], tally: Tally, seconds: float
+    ) -> PairsReport:
+        return PairsReport(
+            output=self.dst,
+            read=int((~finds.tests).sum()),
+            kept=int(kept.sum()),
+            empty=int((~finds.tests & ~finds.wanted & ~finds.bad).sum()),
+            damaged=tuple(finds.errors),
+            duplicates=int((copies.dropped & ~copies.by_test).sum()),
+            in_tests=int((copies.dropped & copies.by_test).sum()),
+            settings=self._settings(),
+            figures=tally.figures(),
+            seconds=round(seconds, 2),
+        )
+
+    def _tell(self, out: Path, report: PairsReport, copies: Copies, parts: Sequence[Path]) -> None:
+        """Write the report, in which there is no clock, so that equal input makes equal bytes, and the duplicates."""
+        told = {key: value for key, value in report.as_json().items() if key not in ("seconds", "output")}
+        write_json(out / self._side(REPORT), told)
+        (out / self._side("report.md")).write_text(report.markdown(), encoding="utf-8")
+        if copies.dropped.any():
+            tell_copies(
+                copies, parts, table=out / self._side("duplicates.csv"), sheet=out / self._side("duplicates.png")
+            )
+
+    def _side(self, name: str) -> str:
+        """The name of a file beside the result: inside a folder as it is."""
+        return name if self.dst.suffix == "" or self.dst.is_dir() else f"{self.dst.stem}.{name}"
+
+    def _commit(self, out: Path) -> None:
+        """Move everything to its place, the result itself last."""
+        if shards.sink_of(self.dst) is shards.write_shards:
+            if self.dst.exists():
+                shutil.rmtree(self.dst)
+            os.replace(out, self.dst)
+            return
+        for old in ("duplicates.csv", "duplicates.png"):
+            self.dst.with_name(self._side(old)).unlink(missing_ok=True)
+        for path in sorted(out.iterdir(), key=lambda path: path.name == self.dst.name):
+            target = self.dst.with_name(path.name)
+            if target.is_dir():
+                shutil.rmtree(target)
+            os.replace(path, target)
+        if not self.dst.exists():
+            raise OutputError(f"{self.dst} was not written.")
+
+
+def detect(source: Path) -> str:
+    """The format of a source. Raises `UsageError` if none fits."""
+    for name in names(READERS):
+        if load(READERS, name, kind="format").fits(source):
+            return name
+    known = ", ".join(name for name in names(READERS) if name != "images")
+    raise UsageError(f"What annotations {source} has was not found out; say it with --format ({known}).")
+
+
+def _nothing_left(finds: Finds, copies: Copies) -> str:
+    total, bad = int((~finds.tests).sum()), len(finds.errors)
+    gone = int(copies.dropped.sum())
+    return f"No image is left of {total:,}: {gone:,} duplicates, {bad:,} damaged, the others have no objects."
+
+
+def _is_committed(journal: Path) -> bool:
+    """Whether a run was killed when all was in its place."""
+    out = journal / "out"
+    return (journal / PLAN).exists() and not (out.is_dir() and any(out.iterdir()))
+
+
+def _first_line(path: Path) -> str:
+    if not path.exists():
+        return ""
+    with path.open(encoding="utf-8") as file:
+        return file.readline().rstrip("\n")
+
+
+def _tail(path: Path) -> bytes:
+    """What names the contents of a part."""
+    return path.name.encode() + _first_line(path).encode()
+
+
+def _stamp(unit: Unit) -> str:
+    """Names the images of a unit and their annotations, with the size and time of every file."""
+    told = hashlib.sha256(repr((unit.format, unit.test)).encode())
+    for item in unit.items:
+        told.update(repr(item).encode())
+        note = item.note[0] if isinstance(item.note, tuple) and item.note else item.note
+        for path in {item.image, note} if isinstance(note, str) else {item.image}:
+            try:
+                about = os.stat(path)
+                told.update(f"{about.st_size} {about.st_mtime_ns}".encode())
+            except OSError:
+                told.update(b"missing")
+    return told.hexdigest()

@@ -1,0 +1,1 @@
+"""Sets of scenes with a class, captions or counts."""

@@ -1,0 +1,1 @@
+"""Referring expressions from masks: made by rules, checked by a second reader."""

@@ -1,0 +1,439 @@
+"""`evaluate segmentation`: presets on sets, image by image, by one process or many; what is done is never lost."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from earthwords import __version__
+from earthwords.archive.embed import MOST_LOOKED_AT
+from earthwords.data.segmentation.encoding import Labels, read_labels
+from earthwords.data.segmentation.layout import Found
+from earthwords.data.segmentation.loader import SegmentationSet
+from earthwords.data.segmentation.spec import Encoding
+from earthwords.errors import Caution, EarthwordsError, SourceError, UsageError, WeightsError
+from earthwords.evaluation.benchmark.counts import Counts, Rule, at
+from earthwords.evaluation.benchmark.examples import fitted, painted
+from earthwords.evaluation.benchmark.scores import Example, choose, figures_of, total
+from earthwords.evaluation.benchmark.variants import REFERENCE, Variant, find_variants, setting_of
+from earthwords.evaluation.report.write import write_plots, write_results
+from earthwords.evaluation.results import TASK, Entry, read_results
+from earthwords.files.atomic import atomic_path, locked, parents_made_for, remove_dead, writing
+from earthwords.files.output_tags import save_png
+from earthwords.files.plaintext import write_json
+from earthwords.files.reading import read_json
+from earthwords.geo.scene import Scene, SceneSpec
+from earthwords.inference.cautions import Tally, enforce
+from earthwords.inference.limits import check_numbers
+from earthwords.inference.segment.block import hash_of, kept_segmenter
+from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.inference.windows.predictor import choose_device
+from earthwords.jobs import journal
+from earthwords.jobs.executors import make_executor
+from earthwords.jobs.job import Executor, Worker
+from earthwords.jobs.progress import Talk
+from earthwords.presets import SegmentPreset
+from earthwords.text.known_words import word_cautions
+from earthwords.types import TextBank, Vocabulary
+
+JOURNALS, PICTURES, TIMES = ".journals", "pictures", "times.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How sets are measured; the fields are options of `evaluate`."""
+
+    threshold: float | None = None
+    templates: str | None = None
+    model: str | None = None
+    image_size: int | None = None
+    bands: tuple[int | str, ...] | None = None
+    nodata: float | None = None
+    stretch: str = "auto"
+    compare: str | None = None
+    backbones: tuple[str, ...] = ()
+    most: int | None = None
+    examples: int = 3
+    batch: int | None = None
+    device: str = "auto"
+    workers: int = 1
+    cluster: str | None = None
+    resume: bool = True
+    offline: bool = False
+    strict: bool = False
+
+    def check(self) -> None:
+        """Refuse impossible numbers.
+
+        Raises:
+            UsageError: one of them.
+        """
+        check_numbers(threshold=self.threshold or 0.0, batch=self.batch)
+        for name, value, least in (
+            ("--most", self.most, 1), ("--image-size", self.image_size, 0), ("--examples", self.examples, 0),
+            ("--workers", self.workers, 1),
+        ):  # fmt: skip
+            if value is not None and value < least:
+                raise UsageError(f"{name} must be at least {least}, got {value}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """How an image is opened."""
+
+    bands: tuple[int | str, ...] | None
+    nodata: float | None
+    stretch: str
+    side: int | None
+    """Pixels of the longer side it is resized to; None: as `segment` sees it."""
+
+    def open(self, segmenter: Segmenter, path: Path) -> Scene:
+        """The image as a scene; a context manager."""
+        how: dict[str, Any] = {"bands": self.bands, "nodata": self.nodata, "stretch": self.stretch}
+        scene = SceneSpec(source=str(path), **how, offline=True).open()
+        return segmenter.at_working_gsd(scene) if self.side is None else scene.sized(self.side)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a segmenter says of an image."""
+
+    best: NDArray[np.unsignedinteger[Any]]
+    """`(row, col)`, the most probable class."""
+    probability: NDArray[np.float32]
+    """`(row, col)`, of it."""
+    image: NDArray[np.uint8]
+    """`(row, col, 3)`, or empty where nobody asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measuring:
+    """A set to be counted with a preset: a `Job` whose parts are images; can be sent to another process."""
+
+    preset: SegmentPreset
+    """With the weights that are really used."""
+    bank: TextBank
+    rule: Rule
+    view: View
+    encoding: Encoding
+    pairs: tuple[Found, ...]
+    batch: int | None
+    device: str
+    offline: bool
+
+    def compute(self, worker: Worker, index: int) -> tuple[int, dict[str, Any]]:
+        """One image, and its counts as JSON has them."""
+        device = own_device(self.device, worker.number)
+        segmenter = kept_segmenter(worker, self.preset, device=device, batch=self.batch, offline=self.offline)
+        return 1, self.counted(segmenter, index)
+
+    def place(self, index: int) -> str:
+        """The file of an image."""
+        return str(self.pairs[index].image)
+
+    def counted(self, segmenter: Segmenter, index: int) -> dict[str, Any]:
+        """The counts of an image, as JSON has them."""
+        truth, said = self.truth(index), self.predicted(segmenter, index)
+        if truth.shape != said.best.shape:
+            raise SourceError(
+                f"{self.pairs[index].labels} has {truth.shape} pixels, its image {said.best.shape}; run "
+                "`earthwords data check`."
+            )
+        return Counts(self.rule).add(truth, said.best, said.probability).as_json()
+
+    def truth(self, index: int) -> Labels:
+        """`(row, col)` true classes."""
+        return read_labels(self.pairs[index].labels, self.encoding)
+
+    def predicted(self, segmenter: Segmenter, index: int, *, image: bool = False) -> Prediction:
+        """What the segmenter says; with `image` what it saw too."""
+        with self.view.open(segmenter, self.pairs[index].image) as scene:
+            parts = [
+                (strip.labels, strip.score, np.moveaxis(strip.rgb, 0, -1) if image else _NOTHING)
+                for strip in segmenter.strips(scene, self.bank, threshold=0.0)
+            ]
+        best, probability, rgb = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        return Prediction(best=best, probability=probability, image=np.rint(255 * rgb).astype(np.uint8))
+
+
+_NOTHING = np.empty((0, 0, 3), np.float32)
+
+
+@dataclass(kw_only=True)
+class Bench:
+    """A run over presets and sets."""
+
+    out: Path
+    options: Options
+    talk: Talk
+    kept: dict[tuple[str, str, str], Entry]
+    entries: list[Entry] = field(default_factory=list)
+    reused: int = 0
+    left_out: list[str] = field(default_factory=list)
+    notes: dict[str, None] = field(default_factory=dict)
+    """What is known of the worth of the figures, each sentence once."""
+    _loaded: tuple[Any, Segmenter] | None = None
+
+    @cached_property
+    def device(self) -> str:
+        """Where everything is computed."""
+        return str(choose_device(self.options.device))
+
+    def load(self, row: SegmentPreset, variant: Variant) -> Segmenter:
+        """The segmenter of a variant; the last one is kept."""
+        key = row, variant.model
+        if self._loaded is None or self._loaded[0] != key:
+            self._loaded = None
+            with self.talk.download(f"loading {variant.label}") as report:
+                made = Segmenter.from_preset(
+                    row, model=variant.model, device=self.device, batch=self.options.batch,
+                    offline=self.options.offline or variant.offline, report=report,
+                )  # fmt: skip
+            self.talk.notes(made.notes)
+            self._loaded = key, made
+        return self._loaded[1]
+
+    def measure(self, variant: Variant, found: SegmentationSet, executor: Executor | None) -> None:
+        """A variant on a set: found done, or counted, shown and written down."""
+        segmenter = self.load(variant.on(found.spec), variant)
+        part = evenly(found, self.options.most)
+        vocabulary = found.vocabulary(variant.preset.name)
+        words = word_cautions(vocabulary.queries, segmenter.encoder.backbone.lexicon, segmenter.model_name)
+        told = (*words, *self._seen(segmenter, part))
+        self.notes |= dict.fromkeys(told)
+        self.talk.notes(told)
+        enforce(told, strict=self.options.strict)
+        job = self._job(variant, segmenter, part, vocabulary)
+        settings = self._settings(variant, segmenter, job, found, part, vocabulary)
+        entry = Entry(
+            task=TASK, dataset=found.spec.name, model=variant.label, settings=settings, classes=found.spec.titles,
+            figures={}, seconds=0.0,
+        )  # fmt: skip
+        path = self.out / JOURNALS / f"{entry.stem}.jsonl"
+        before = self.kept.get(entry.key) if self.options.resume else None
+        if before is not None and before.settings == settings:
+            self.entries.append(before)
+            self.reused += 1
+            journal.discard(path)
+            return
+        with journal.open_journal(path, settings, resume=self.options.resume) as done:
+            self._count(job, segmenter, done, executor, entry)
+            counts, scores = total(job.rule, done.counted())
+        figures = figures_of(counts, found.spec, part.names, scores)
+        chosen = choose([scores[name] for name in part.names], self.options.examples)
+        figures["examples"] = self._shown(job, segmenter, vocabulary, chosen, entry.stem)
+        entry = replace(entry, figures=json.loads(json.dumps(figures)))
+        self.kept[entry.key] = entry
+        self.entries.append(entry)
+        write_plots(self.out, entry)
+        self.write()
+        journal.discard(path)
+
+    def _seen(self, segmenter: Segmenter, found: SegmentationSet) -> tuple[str, ...]:
+        """Cautions about colours and resolution of images, of some of them where there are many."""
+        options, tally = self.options, Tally()
+        pairs = found.pairs[:: 1 + len(found) // MOST_LOOKED_AT]
+        view = View(bands=options.bands, nodata=options.nodata, stretch=options.stretch, side=None)
+        for pair in pairs:
+            with suppress(EarthwordsError), view.open(segmenter, pair.image) as scene:  # what is wrong is told later
+                told = (*scene.notes, *segmenter.scene_notes(scene))
+                tally.add(note for note in told if isinstance(note, Caution))
+        return tally.lines(len(pairs), what="images looked at")
+
+    def write(self) -> None:
+        """All results so far."""
+        remove_dead(self.out / TIMES)
+        write_results(self.out, list(self.kept.values()), version=__version__)
+
+    def _job(self, variant: Variant, segmenter: Segmenter, found: SegmentationSet, vocabulary: Vocabulary) -> Measuring:
+        setting, options = setting_of(found.spec, variant.preset.name), self.options
+        fixed = segmenter.preset.threshold if options.threshold is None else options.threshold
+        tuned = segmenter.preset.threshold if setting is None else setting.threshold
+        side = options.image_size or None
+        if options.image_size is None and setting is not None and segmenter.preset.gsd is None:
+            side = setting.side
+        return Measuring(
+            preset=segmenter.preset, bank=segmenter.text_bank(vocabulary),
+            rule=Rule(
+                classes=len(found.spec.classes), background=found.spec.background, tuned=float(tuned),
+                fixed=float(fixed),
+            ),
+            view=View(bands=options.bands, nodata=options.nodata, stretch=options.stretch, side=side),
+            encoding=found.layout.encoding,
+            pairs=found.pairs, batch=options.batch, device=self.device, offline=options.offline or variant.offline,
+        )  # fmt: skip
+
+    def _settings(
+        self,
+        variant: Variant,
+        segmenter: Segmenter,
+        job: Measuring,
+        found: SegmentationSet,
+        part: SegmentationSet,
+        vocabulary: Vocabulary,
+    ) -> dict[str, Any]:
+        """Everything that the figures depend on."""
+        tags = segmenter.tags(vocabulary)
+        spec, name = found.spec, variant.preset.name
+        whose = name if name in spec.settings else REFERENCE if REFERENCE in spec.settings else ""
+        side = job.view.side
+        told = {
+            **variant.about,
+            **{key.removeprefix("EARTHWORDS_").lower(): tags[key] for key in tags if key != "EARTHWORDS_THRESHOLD"},
+            "hash of the weights": f"{segmenter.weights_hash}, words {hash_of(job.bank)}",
+            "tuned threshold": f"{job.rule.tuned:g}, {f'tuned for {whose}' if whose else 'of the preset'}",
+            "fixed threshold": f"{job.rule.fixed:g}",
+            "background": "none" if spec.background is None else spec.titles[spec.background],
+            "images seen": "as segment does" if side is None else f"{side} pixels at their longer side",
+            "bands": "as in the file" if job.view.bands is None else ",".join(map(str, job.view.bands)),
+            **({} if job.view.nodata is None else {"nodata": f"{job.view.nodata:g}"}),
+            "stretch": job.view.stretch,
+            "images": f"{spec.split}, {len(part):,}" + f" evenly drawn of {len(found):,}" * (len(part) < len(found)),
+            "data": part.digest,
+            "examples": self.options.examples,
+            "device": segmenter.arithmetic,
+            "earthwords": __version__,
+        }
+        told.pop("version")
+        return told
+
+    def _count(
+        self, job: Measuring, segmenter: Segmenter, done: journal.Journal, executor: Executor | None, entry: Entry
+    ) -> None:
+        """The images that are not in the journal."""
+        wanted = {i for i, pair in enumerate(job.pairs) if pair.name not in done.done}
+        began = time.perf_counter()
+        what = f"{entry.model} on {entry.dataset}"
+        try:
+            with self.talk.bar(what, len(job.pairs), unit="images") as bar:
+                bar.skip(len(job.pairs) - len(wanted))
+                for index, counted in self._images(job, segmenter, wanted, executor):
+                    done.save(job.pairs[index].name, counted)
+                    bar(1)
+        except BaseException as error:
+            if self.options.resume and done.done:
+                error.add_note(f"The same command goes on from here: {len(done.done)} of {len(job.pairs)} images.")
+            raise
+        if wanted:
+            self._note_time(entry, len(wanted), time.perf_counter() - began)
+
+    def _images(
+        self, job: Measuring, segmenter: Segmenter, wanted: set[int], executor: Executor | None
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        if executor is not None:
+            yield from executor.compute(job, wanted, lambda done: None)
+            return
+        for index in sorted(wanted):
+            yield index, job.counted(segmenter, index)
+
+    def _note_time(self, entry: Entry, images: int, seconds: float) -> None:
+        """How long counting took, in a file of its own, so that results do not depend on it."""
+        path = self.out / TIMES
+        try:
+            known = read_json(path)
+        except (OSError, ValueError):
+            known = {}
+        known[entry.stem] = {"images": images, "seconds": round(seconds, 3), "workers": self.options.workers}
+        with atomic_path(path, overwrite=True) as part:
+            write_json(part, known)
+
+    def _shown(
+        self, job: Measuring, segmenter: Segmenter, vocabulary: Vocabulary, chosen: Sequence[Example], stem: str
+    ) -> list[dict[str, Any]]:
+        """Pictures of the images chosen, segmented once more; those of an earlier run go."""
+        colours = [entry.colour for entry in vocabulary.classes]
+        folder, told = self.out / PICTURES, []
+        with writing(folder):
+            if chosen:
+                folder.mkdir(exist_ok=True)
+            for old in folder.glob(f"{stem}.*.png"):
+                old.unlink()
+        for place, example in enumerate(chosen):
+            said = job.predicted(segmenter, example.number, image=True)
+            labels = at(job.rule.tuned, said.best, said.probability, job.rule)
+            pictures = {
+                "image": fitted(said.image),
+                "truth": painted(job.truth(example.number), colours),
+                "prediction": painted(labels, colours),
+            }
+            row: dict[str, Any] = {"kind": example.kind, "name": job.pairs[example.number].name}
+            row["score"] = example.score
+            for name, picture in pictures.items():
+                target = folder / f"{stem}.{place + 1:02d}-{example.kind}.{name}.png"
+                with atomic_path(target, overwrite=True) as path:
+                    save_png(picture, path, kind="example")
+                row[name] = f"{PICTURES}/{target.name}"
+            told.append(row)
+        return told
+
+
+def segmentation(
+    sets: Sequence[SegmentationSet], out: Path, talk: Talk, *, presets: Sequence[str], options: Options
+) -> Bench:
+    """Every preset, or variant of it, on every set; of several, what does not load is left out.
+
+    Raises:
+        UsageError: unknown names, impossible numbers, or another process works in `out`.
+        SourceError: an image or its labels are damaged.
+    """
+    options.check()
+    variants = find_variants(
+        presets, model=options.model, templates=options.templates, compare=options.compare, backbones=options.backbones
+    )
+    failures: list[UsageError | WeightsError] = []
+    with _alone(out), ExitStack() as stack:
+        bench = Bench(out=out, options=options, talk=talk, kept={entry.key: entry for entry in read_results(out)})
+        executor = stack.enter_context(make_executor(options.workers, cluster=options.cluster, device=bench.device))
+        for variant, found in ((variant, found) for variant in variants for found in sets):
+            try:
+                bench.measure(variant, found, executor)
+            except (UsageError, WeightsError) as error:
+                failures.append(error)
+                if len(variants) * len(sets) > 1:
+                    bench.left_out.append(f"{variant.label} on {found.spec.name}: {error}")
+                    talk.say(f"Left out: {bench.left_out[-1]}")
+        if not bench.entries:
+            raise failures[0]
+        if bench.reused:
+            bench.write()  # a run may have died between its files
+    return bench
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """The folder, for this process alone; gone again where nothing came of it.
+
+    Raises:
+        UsageError: another process works there.
+    """
+    with parents_made_for(out / "results.json"):
+        with writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+        with locked(out) as free:
+            if not free:
+                raise UsageError(f"Another process is measuring into {out}; wait for it, or choose another --out.")
+            yield
+
+
+def own_device(device: str, number: int) -> str:
+    """The device of a worker: those of a machine take its GPUs in turn, unless one is named."""
+    count = torch.cuda.device_count() if device == "cuda" else 0
+    return f"cuda:{number % count}" if count > 1 else device
+
+
+def evenly(found: SegmentationSet, most: int | None) -> SegmentationSet:
+    """At most so many items of a set, from all of it."""
+    if most is None or most >= len(found):
+        return found
+    places = [round(i * (len(found) - 1) / max(1, most - 1)) for i in range(most)]
+    return replace(found, pairs=tuple(found.pairs[place] for place in places))

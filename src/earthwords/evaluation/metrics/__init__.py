@@ -1,0 +1,1 @@
+"""Predictions and truth in, numbers out: a file a metric or protocol."""

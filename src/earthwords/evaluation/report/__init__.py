@@ -1,0 +1,1 @@
+"""Results as JSON, Markdown, a page and plots."""

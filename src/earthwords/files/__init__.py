@@ -1,0 +1,1 @@
+"""Files: names and paths, reading within bounds, writing whole or not at all."""

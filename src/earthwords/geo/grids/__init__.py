@@ -1,0 +1,1 @@
+"""Where pixels lie: CRS, transforms, areas, tiles."""

@@ -1,0 +1,1 @@
+"""What can be handed in as a raster, and how it is opened and read."""

@@ -1,0 +1,1 @@
+"""Vector layers: labels to polygons, polygons to files and back."""

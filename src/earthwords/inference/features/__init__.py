@@ -1,0 +1,1 @@
+"""Dense features of a scene, upsampled to its pixels."""

@@ -1,0 +1,268 @@
+"""Dense features at pixel resolution: an image or a scene in, upsampled features out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from affine import Affine
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from earthwords import plugins
+from earthwords.errors import UsageError, unknown
+from earthwords.geo.bands import Bands
+from earthwords.geo.sources.network import Network
+from earthwords.inference.features.implicit import Fit, FittedUpsampler
+from earthwords.inference.windows.failures import Account
+from earthwords.inference.windows.predictor import Windowed, build_upsampler, choose_device, with_weights
+from earthwords.inference.windows.sliding import pad
+from earthwords.kernels.blend import window_weights
+from earthwords.models.clip.model import FEATURES, PENULTIMATE, ClipBackbone, DenseMethod
+from earthwords.models.weights.table import Report, load_clip, upsampler_weights_for
+from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
+
+IMPLICIT = "featup-implicit"
+WITHOUT_WEIGHTS = ("bilinear", IMPLICIT)
+
+
+def methods() -> tuple[str, ...]:
+    """All names of upsampling methods: the files of `models.upsamplers`, and FeatUp's implicit one."""
+    return tuple(sorted((*plugins.names("earthwords.models.upsamplers"), IMPLICIT)))
+
+
+class Upsampler(Windowed):
+    """A backbone and a way to bring its features to pixel resolution.
+
+    Three steps, the same for every method: `image` gives pixels `(batch, 3, H, W)` as the backbone wants them,
+    `features` their tokens `(batch, dim, h, w)` with `h = ceil(H / patch)`, and `upsample` features
+    `(batch, dim, H, W)`. `module(features, image, size)` is what does the last one.
+
+    Example:
+        >>> upsampler = earthwords.Upsampler.from_preset("jbu", preset="tiny")
+        >>> image = upsampler.image("ortho.tif", bounds=(326417.5, 2781100.0, 326450.0, 2781133.0))
+        >>> features = upsampler.upsample(upsampler.features(image), image)
+    """
+
+    def __init__(
+        self,
+        preset: SegmentPreset,
+        backbone: ClipBackbone,
+        method: str,
+        *,
+        features: str | None = None,
+        module: nn.Module | None = None,
+        fit: Fit | None = None,
+        batch: int | None = None,
+    ) -> None:
+        """
+        Args:
+            preset: attention and windows.
+            method: its name.
+            features: a name of `FEATURES` instead of the preset's attention.
+            module: the upsampler; None only for `featup-implicit`, which needs `fit` instead.
+        """
+        super().__init__(preset, backbone, batch=1 if method == IMPLICIT else batch)
+        self.method = method
+        self.kind = features or preset.attention
+        if module is None:
+            if fit is None:
+                raise UsageError(
+                    f"Method {IMPLICIT!r} fits a network to every window; say how: fit=earthwords.implicit_fit()."
+                )
+            module = FittedUpsampler(self.encode, fit)
+        self.module = module
+        self._dense = _dense_method(preset, self.kind)
+
+    @classmethod
+    def from_preset(
+        cls,
+        method: str | None = None,
+        *,
+        preset: str | SegmentPreset = DEFAULT_PRESET,
+        model: str | Path | None = None,
+        features: str | None = None,
+        upsampler_weights: str | Path | None = None,
+        fit: Fit | None = None,
+        device: str = "auto",
+        batch: int | None = None,
+        offline: bool = False,
+        allow_remote_parts: bool = False,
+        report: Report = lambda done, total: None,
+    ) -> Upsampler:
+        """Load a backbone and an upsampler.
+
+        Args:
+            method: a name of `methods()`; default: the preset's upsampler, else bilinear.
+            preset: gives weights, attention and windows: a name, a TOML file, or a row.
+            model: other CLIP weights: a name, a Hugging Face id, a folder or a file.
+            features: `penultimate` (tokens that enter the last block) or an attention of the last block; default: the
+                preset's.
+            upsampler_weights: a name or a file; default: the preset's, if that has this upsampler, or those of the
+                table that belong to the method and the CLIP weights.
+            fit: for `featup-implicit`, see `earthwords.implicit_fit`.
+            device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+            batch: windows encoded at once; by default one a core, on a GPU 8.
+            offline: use files that are here already, never the network; also when scenes are read.
+            allow_remote_parts: as for `open_scene`, of the scenes that are read.
+            report: told about downloads.
+
+        Returns:
+            It, ready to upsample.
+
+        Raises:
+            UsageError, WeightsError: unknown names, unreachable or unfitting weights.
+        """
+        network = Network.allowed(offline=offline, allow_remote_parts=allow_remote_parts)
+        row = load_preset(preset) if isinstance(preset, str) else preset
+        if upsampler_weights is None:
+            row, _ = with_weights(row, model, None)
+        method = chosen_method(row, method)
+        row = _chosen(row, method, model, upsampler_weights)
+        _dense_method(row, features or row.attention)  # a wrong name is told before anything is downloaded
+        window_weights(row.blend, (1, 1))
+        place = choose_device(device)
+        if method == IMPLICIT:
+            backbone = load_clip(row.weights, activation=row.activation, offline=offline, device=place, report=report)
+            made = cls(row, backbone.eval(), method, features=features, fit=fit)
+            made.network = network
+            return made
+        builder = plugins.load("earthwords.models.upsamplers", method, kind="upsampling method")
+        backbone = load_clip(row.weights, activation=row.activation, offline=offline, device=place, report=report)
+        weights = row.upsampler_weights
+        module = build_upsampler(builder.build, weights, backbone, offline=offline, report=report)
+        made = cls(row, backbone.eval(), method, features=features, module=module, batch=batch)
+        made.network = network
+        return made
+
+    def image(
+        self,
+        source: Any,
+        *,
+        bands: Bands | None = None,
+        gsd: float | None = None,
+        bounds: tuple[float, float, float, float] | None = None,
+        nodata: float | None = None,
+        stretch: str = "auto",
+        mask: str | Path | ArrayLike | None = None,
+        transform: Affine | Sequence[float] | None = None,
+        crs: Any = None,
+    ) -> Tensor:
+        """Pixels `(1, 3, H, W)` normalised for the backbone, on its device, 0 where nothing was observed.
+
+        Args:
+            source: a path, a URL, an open rasterio dataset, an xarray object, an array `(row, col, 3)` (uint8, or any
+                other dtype, stretched), or what numpy makes one of, such as a PIL image.
+            bands, gsd, bounds, nodata, stretch, mask, transform, crs: as for `open_scene`.
+        """
+        how: dict[str, Any] = {"bands": bands, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}
+        how |= {"mask": mask, "transform": transform, "crs": crs}
+        with self.open(source, **how) as scene:
+            part = self.resizer(scene, scene.region).needed
+            return self.read(scene, part, Account())[0][None]
+
+    def __repr__(self) -> str:
+        row, backbone = self.preset, self.backbone
+        parts = f"weights {row.weights}, features {self.kind}, {backbone.dim} channels"
+        windows = f"windows of {row.tile_size} px overlapping by {row.overlap}"
+        return f"Upsampler({self.method!r}: {parts}, {windows}, on {backbone.device})"
+
+    @torch.inference_mode()
+    def features(self, image: Tensor) -> Tensor:
+        """Tokens `(batch, dim, ceil(H / patch), ceil(W / patch))` of an `image` `(batch, 3, H, W)`.
+
+        Images are padded to whole patches by zeros, half of them (rounded down) on the top and on the left.
+        """
+        return self.encode(pad(image, self.backbone.patch)[2])
+
+    @torch.inference_mode()
+    def upsample(self, features: Tensor, image: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """Features at another resolution.
+
+        Args:
+            features: `(batch, dim, h, w)`, from `features`.
+            image: `(batch, 3, H, W)`, from `image`.
+            size: rows and columns of the result; default: the image's own. Given, it covers the image with its
+                padding, if the image has no whole patches.
+
+        Returns:
+            `(batch, dim, *size)`.
+        """
+        top, left, padded = pad(image, self.backbone.patch)
+        if size is not None:
+            return self.module(features, padded, size)
+        height, width = image.shape[-2:]
+        found: Tensor = self.module(features, padded, (padded.shape[-2], padded.shape[-1]))
+        return found[:, :, top : top + height, left : left + width]
+
+    def encode(self, padded: Tensor) -> Tensor:
+        """Tokens of an image that has whole patches."""
+        if self.kind == PENULTIMATE:
+            return self.backbone.encode_penultimate(padded).values
+        values: Tensor = self.backbone.encode_dense(padded, self._dense).values
+        return values
+
+    @property
+    def cores(self) -> int:
+        """Of a thread that computes windows: a fit has steps that are worth sharing."""
+        return torch.get_num_threads() if self.method == IMPLICIT else 1
+
+    def tags(self) -> dict[str, str]:
+        """What outputs record about how they were made."""
+        from earthwords import __version__
+
+        preset = self.preset
+        return {
+            "EARTHWORDS_VERSION": __version__,
+            "EARTHWORDS_PRESET": preset.name,
+            "EARTHWORDS_WEIGHTS": preset.weights,
+            "EARTHWORDS_FEATURES": self.kind,
+            "EARTHWORDS_METHOD": self.method,
+            "EARTHWORDS_UPSAMPLER_WEIGHTS": preset.upsampler_weights or "none",
+            "EARTHWORDS_TILE": f"{preset.tile_size} overlap {preset.overlap}",
+            "EARTHWORDS_BLEND": preset.blend,
+        }
+
+
+def chosen_method(row: SegmentPreset, method: str | None) -> str:
+    """The method that is asked for, else the preset's, else bilinear.
+
+    Raises:
+        UsageError: no such method.
+    """
+    method = method or row.upsampler or "bilinear"
+    if method not in methods():
+        raise unknown("upsampling method", method, methods())
+    return method
+
+
+def _chosen(row: SegmentPreset, method: str, model: str | Path | None, weights: str | Path | None) -> SegmentPreset:
+    """The preset with the model, the method and the upsampler's weights that are really used.
+
+    Raises:
+        UsageError: weights for a method that has none.
+    """
+    if weights is not None and method in WITHOUT_WEIGHTS:
+        raise UsageError(f"Method {method!r} has no weights; leave {str(weights)!r} away, or name another method.")
+    name = row.weights if model is None else str(model)
+    own = row.upsampler_weights if method == row.upsampler else None
+    if method in WITHOUT_WEIGHTS:
+        chosen = None
+    else:
+        chosen = str(weights) if weights is not None else own or upsampler_weights_for(method, name)
+    return replace(row, weights=name, upsampler=method, upsampler_weights=chosen)
+
+
+def _dense_method(row: SegmentPreset, kind: str) -> DenseMethod:
+    """How the last block is read out; unused for `penultimate`.
+
+    Raises:
+        UsageError: no such features.
+    """
+    if kind not in FEATURES:
+        raise unknown("kind of features", kind, FEATURES)
+    attention = "vanilla" if kind == PENULTIMATE else kind
+    return DenseMethod(attention=attention, keep_residual=row.keep_residual, last_n=row.last_n)

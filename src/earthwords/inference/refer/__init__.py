@@ -1,0 +1,1 @@
+"""A sentence to the pixels it means."""

@@ -1,0 +1,1 @@
+"""A scene and words to a map of classes."""

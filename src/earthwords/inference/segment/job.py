@@ -1,0 +1,290 @@
+"""A scene of any size, segmented and written in one pass that survives being killed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from threading import Event
+from typing import TypeAlias
+
+import numpy as np
+
+from earthwords.geo.scene import Scene, SceneSpec
+from earthwords.inference.cautions import enforce
+from earthwords.inference.segment.block import Work, hash_of
+from earthwords.inference.segment.block_store import BlockResult, Journal, open_journal
+from earthwords.inference.segment.memory import DEFAULT_MEMORY, Need
+from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.inference.windows.blocks import Blocks
+from earthwords.inference.windows.failures import Account
+from earthwords.inference.windows.outputs import About, OutputOptions, write_outputs
+from earthwords.inference.windows.reading import read_twice
+from earthwords.inference.windows.resize import CELL_ROWS
+from earthwords.inference.windows.strip import Strip, observed
+from earthwords.jobs.job import Executor, Tick
+from earthwords.jobs.threads import ahead, until
+from earthwords.types import Grid, SceneReport, TextBank, Vocabulary, Window
+
+Moved: TypeAlias = Callable[[SceneReport], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manner:
+    """How the work is done; nothing here changes the result."""
+
+    memory: int = DEFAULT_MEMORY
+    """Bytes on top of the loaded model."""
+    workers: int = 1
+    """Processes that share the work; 1 does it here."""
+    shared: bool = True
+    """Whether the workers share the memory of this machine; those of a cluster do not."""
+    resume: bool = True
+    """Go on with an unfinished run, and leave one behind to go on with."""
+    offline: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneJob:
+    """What to make of a scene."""
+
+    segmenter: Segmenter
+    scene: Scene
+    vocabulary: Vocabulary
+    outputs: Mapping[str, Path]
+    """Kind to path, see `write_outputs`."""
+    threshold: float | None = None
+    """Least probability of a label; None: the preset's."""
+    options: OutputOptions = field(default_factory=OutputOptions)
+    manner: Manner = field(default_factory=Manner)
+    on_error: str = "stop"
+    """What a window that fails twice does, see `Account`."""
+    executor: Executor | None = None
+    """Who computes; None: this process."""
+    spec: SceneSpec | None = None
+    """How a executor opens the scene."""
+    strict: bool = False
+    """What is known to make the map worth less is an error."""
+
+    @property
+    def grid(self) -> Grid:
+        """Of all outputs: the region asked for, in the source's own pixels."""
+        return self.scene.native.window(self.scene.region)
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed, and what is known of the worth of the map before it is made."""
+        return (*self.scene.notes, *self.segmenter.request_notes(self.scene, self.vocabulary))
+
+    def blocks(self) -> Blocks:
+        """How the scene is cut to fit into the memory.
+
+        Raises:
+            UsageError: it is too little.
+        """
+        return self.need.fit(self.manner.memory, workers=self.manner.workers, shared=self.manner.shared)
+
+    @property
+    def need(self) -> Need:
+        """What it takes."""
+        return Need(
+            segmenter=self.segmenter,
+            scene=self.scene,
+            vocabulary=self.vocabulary,
+            probabilities=self.options.probabilities,
+        )
+
+    def run(
+        self,
+        *,
+        tick: Tick = lambda windows: None,
+        skip: Tick = lambda windows: None,
+        loading_s: float = 0.0,
+        writing_begins: Callable[[], None] = lambda: None,
+        moved: Moved = lambda report: None,
+    ) -> SceneReport:
+        """Do it.
+
+        Args:
+            tick: called with the number of windows done.
+            skip: called with the number of windows that an earlier run has done, of those that `windows` tells.
+            loading_s: time already spent, for the report.
+            writing_begins: see `write_outputs`, as `moved`.
+
+        Raises:
+            UsageError: the windows are impossible, an output exists, the memory is too little, an unfinished run
+                was begun with other settings, or there is a caution and `strict`.
+            OutputError: an output cannot be written.
+            SourceError: the scene is damaged.
+        """
+        enforce(self.notes, strict=self.strict)
+        account = Account(on_error=self.on_error)
+        bank = self.segmenter.text_bank(self.vocabulary)
+        blocks = self.blocks()
+        stop = Event()
+        told = until(stop, tick)
+        if len(blocks) == 1 and self.executor is None:
+            strips = self.segmenter.strips(
+                self.scene,
+                bank,
+                threshold=self.threshold,
+                probabilities=self.options.probabilities != "no",
+                account=account,
+                tick=told,
+            )
+            return self._write(strips, account, loading_s, stop, writing_begins, moved)
+        with self._journal(bank, blocks) as journal:
+            blocks, done = journal.blocks, set(journal.done)
+            every = set(range(len(blocks)))
+            if done:
+                planned = self.blocks()
+                skip(self.windows(planned, set(range(len(planned)))) - self.windows(blocks, every - done))
+            strips = self._assembled(journal, self._work(bank, blocks), told, account)
+            made = None if "SOURCE_DATE_EPOCH" in os.environ else journal.began
+
+            def all_there(report: SceneReport) -> None:
+                moved(report)
+                journal.discard()
+
+            return self._write(strips, account, loading_s, stop, writing_begins, all_there, made=made)
+
+    def _write(
+        self,
+        strips: Iterator[Strip],
+        account: Account,
+        loading_s: float,
+        stop: Event,
+        writing_begins: Callable[[], None],
+        moved: Moved,
+        *,
+        made: datetime | None = None,
+    ) -> SceneReport:
+        tags = self.scene.tags()
+        about = About(
+            source=tags["EARTHWORDS_SOURCE"],
+            grid=self.grid,
+            vocabulary=self.vocabulary,
+            tags={**tags, **self.segmenter.tags(self.vocabulary, threshold=self.threshold)},
+            notes=self.notes,
+            strict=self.strict,
+            loading_s=loading_s,
+            made=made,
+        )
+        with closing(ahead(observed(strips, self.scene.source), depth=2, stop=stop)) as ready:
+            return write_outputs(
+                self.outputs, ready, about=about, options=self.options, account=account,
+                writing_begins=writing_begins, moved=moved,
+            )  # fmt: skip
+
+    def settings(self, bank: TextBank | None = None) -> dict[str, str]:
+        """Everything that the outputs depend on."""
+        bank = bank or self.segmenter.text_bank(self.vocabulary)
+        return {
+            **self.scene.identity(),
+            "region": repr(self.scene.region),
+            "weights": f"{self.segmenter.weights_hash}, words {hash_of(bank)}",
+            "on-error": self.on_error,
+            "device": self.segmenter.arithmetic,
+            **{name.replace("_", "-"): str(value) for name, value in vars(self.options).items() if name != "overwrite"},
+            **{
+                name.removeprefix("EARTHWORDS_").lower(): value
+                for name, value in (
+                    self.scene.tags() | self.segmenter.tags(self.vocabulary, threshold=self.threshold)
+                ).items()
+            },
+        }
+
+    @contextmanager
+    def _journal(self, bank: TextBank, blocks: Blocks) -> Iterator[Journal]:
+        """A journal that goes when the outputs are there; after a failure it stays if there is something in it."""
+        folder, settings = journal_folder(self.outputs), self.settings(bank)
+        with open_journal(folder, settings=settings, blocks=blocks, resume=self.manner.resume) as journal:
+            try:
+                yield journal
+            except BaseException as error:
+                if self.manner.resume and journal.done:
+                    done, of = len(journal.done), len(journal.blocks)
+                    error.add_note(f"The same command goes on from here: {done} of {of} blocks are done.")
+                else:
+                    journal.discard()
+                raise
+
+    def _work(self, bank: TextBank, blocks: Blocks) -> Work:
+        encoder = self.segmenter.encoder
+        return Work(
+            preset=self.segmenter.preset,
+            spec=self.spec or SceneSpec(source=self.scene.source),
+            bank=bank,
+            blocks=blocks,
+            batch=self.segmenter.batch,
+            device=str(encoder.backbone.device),
+            offline=self.manner.offline,
+            threshold=self.threshold,
+            probabilities=self.options.probabilities,
+            on_error=self.on_error,
+        )
+
+    def journal_bytes(self) -> int:
+        """What the finished blocks take on the disk, in the end."""
+        each = {"no": 0, "uint8": 1, "float32": 4}[self.options.probabilities] * len(self.vocabulary)
+        return self.grid.height * self.grid.width * (self.vocabulary.label_dtype.itemsize + 4 + 1 + each)
+
+    def windows(self, blocks: Blocks, wanted: set[int]) -> int:
+        """Windows that have to be computed for some blocks; blocks of different workers share none."""
+        runs = blocks.runs(wanted) if self.executor is None else ((index, 1) for index in wanted)
+        return sum(len(self.segmenter.plan(self.scene, blocks.window(first, count=count))) for first, count in runs)
+
+    def _assembled(self, journal: Journal, work: Work, tick: Tick, account: Account) -> Iterator[Strip]:
+        """Full-width strips, as soon as the blocks side by side are there."""
+        blocks, executor = journal.blocks, self.executor or InProcess(self.segmenter, self.scene)
+        results = executor.compute(work, set(range(len(blocks))) - journal.done, tick)
+        for band in range(blocks.down):
+            while not journal.done.issuperset(blocks.band(band)):
+                index, result = next(results)
+                journal.save(index, result)
+            yield from self._band(journal, band, account)
+        failures, account.ranks[:] = journal.told()
+        account.failures[:] = dict.fromkeys([*failures, *account.failures])
+
+    def _band(self, journal: Journal, band: int, account: Account) -> Iterator[Strip]:
+        """Strips of one row of blocks."""
+        blocks, region = journal.blocks, self.scene.region
+        top, height = band * blocks.rows, blocks.window(band * blocks.across).height
+        for first in range(0, height, CELL_ROWS):
+            stop = min(first + CELL_ROWS, height)
+            window = Window(row=region.row + top + first, col=region.col, height=stop - first, width=region.width)
+            rgb, valid = read_twice(self.scene.read_rgb, window, self.scene.native, account)
+            parts = [journal.rows(index, first, stop) for index in blocks.band(band)]
+            joined = {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
+            yield Strip(
+                row=top + first,
+                labels=joined["labels"],
+                score=joined["score"],
+                rgb=rgb,
+                valid=valid,
+                probabilities=joined.get("probabilities"),
+                undecided=joined.get("undecided"),
+            )
+
+
+class InProcess:
+    """This process, a scene from top to bottom."""
+
+    def __init__(self, segmenter: Segmenter, scene: Scene) -> None:
+        self.segmenter = segmenter
+        self.scene = scene
+
+    def compute(self, work: Work, wanted: set[int], tick: Tick) -> Iterator[tuple[int, BlockResult]]:
+        for first, count in work.blocks.runs(wanted):
+            for i, result in enumerate(work.run(self.segmenter, self.scene, first, count, tick)):
+                yield first + i * work.blocks.across, result
+
+
+def journal_folder(outputs: Mapping[str, Path]) -> Path:
+    """Where the finished blocks of a run are remembered: hidden, beside its first output."""
+    first = next(iter(outputs.values()))
+    return first.with_name(f".{first.name}.journal")

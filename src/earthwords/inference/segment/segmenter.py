@@ -1,0 +1,362 @@
+"""Open-vocabulary segmentation: a scene and words in, labelled strips out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from affine import Affine
+from numpy.typing import ArrayLike
+from torch import Tensor
+from torch.nn import functional as F
+
+from earthwords import plugins
+from earthwords.errors import UsageError
+from earthwords.geo.bands import Bands
+from earthwords.geo.scene import Scene
+from earthwords.geo.sources.network import Network
+from earthwords.inference.cautions import enforce, vocabulary_notes
+from earthwords.inference.limits import check_numbers
+from earthwords.inference.segment.postprocess import class_probabilities, decide, undecided
+from earthwords.inference.segment.result import SegmentationResult, gathered
+from earthwords.inference.windows.failures import Account
+from earthwords.inference.windows.predictor import Windowed, build_upsampler, choose_device, with_weights
+from earthwords.inference.windows.reading import read_twice
+from earthwords.inference.windows.resize import CELL_COLS, CELL_ROWS, in_cells
+from earthwords.inference.windows.sliding import Encoder, Slide
+from earthwords.inference.windows.strip import Strip, observed
+from earthwords.inference.windows.text_bank import build_text_bank
+from earthwords.jobs.job import Tick
+from earthwords.jobs.threads import Pool, on_one_core, one_core
+from earthwords.kernels.blend import window_weights
+from earthwords.models.clip.model import DenseMethod
+from earthwords.models.weights.fingerprint import tower_hash, weights_hash
+from earthwords.models.weights.table import Report, load_clip, upsampler_weights_for
+from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
+from earthwords.text.competing import compete
+from earthwords.text.templates import load_templates
+from earthwords.text.vocabulary import parse_classes
+from earthwords.types import TextBank, Vocabulary, Window
+
+
+class Segmenter(Windowed):
+    """A preset with its weights loaded: words and images to maps, in memory.
+
+    Example:
+        >>> segmenter = earthwords.Segmenter.from_preset("tiny")
+        >>> result = segmenter.predict("ortho.tif", ["building,roof", "road", "water"])
+        >>> result.to_geodataframe()
+    """
+
+    def __init__(self, preset: SegmentPreset, encoder: Encoder, *, batch: int | None = None) -> None:
+        check_numbers(threshold=preset.threshold, batch=batch)
+        super().__init__(preset, encoder.backbone, batch=batch)
+        self.encoder = encoder
+        self.templates = load_templates(preset.templates)
+        self.notes: tuple[str, ...] = ()
+        """Sentences for the user: how weights were chosen."""
+        self._banks: dict[Vocabulary, TextBank] = {}
+
+    @classmethod
+    def from_preset(
+        cls,
+        preset: str | SegmentPreset = DEFAULT_PRESET,
+        *,
+        model: str | Path | None = None,
+        upsampler_weights: str | Path | None = None,
+        device: str = "auto",
+        batch: int | None = None,
+        offline: bool = False,
+        allow_remote_parts: bool = False,
+        report: Report = lambda done, total: None,
+    ) -> Segmenter:
+        """Load a preset.
+
+        Args:
+            preset: a name, a TOML file, or a row.
+            model: other CLIP weights: a name, a Hugging Face id, a folder or a file.
+            upsampler_weights: other upsampler weights: a name or a file; default: the preset's, or those of the table
+                that belong to the upsampler and the CLIP weights.
+            device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+            batch: windows encoded at once; by default one a core, on a GPU 8.
+            offline: use files that are here already, never the network; also when scenes are read.
+            allow_remote_parts: as for `open_scene`, of the scenes that are read.
+            report: told about downloads.
+
+        Returns:
+            It, ready to predict.
+
+        Raises:
+            UsageError, WeightsError: unknown names, unreachable or unfitting weights.
+        """
+        network = Network.allowed(offline=offline, allow_remote_parts=allow_remote_parts)
+        row = load_preset(preset) if isinstance(preset, str) else preset
+        row, note = with_weights(row, model, upsampler_weights)
+        load_templates(row.templates)  # a wrong name is told before anything is downloaded
+        window_weights(row.blend, (1, 1))
+        method = DenseMethod(attention=row.attention, keep_residual=row.keep_residual, last_n=row.last_n)
+        if row.attention == "gem" and row.cls_weight != 0:
+            raise UsageError("Attention 'gem' has no class token, so its cls_weight must be 0.")
+        if not 0 < row.energy <= 1:
+            raise UsageError(f"The energy kept is a share above 0 and up to 1, got {row.energy:g}.")
+        if row.upsampler is None and row.upsampler_weights is not None:
+            raise UsageError(f"Upsampler weights {row.upsampler_weights!r} need an upsampler; name one, such as jbu.")
+        builder = row.upsampler and plugins.load("earthwords.models.upsamplers", row.upsampler, kind="upsampler")
+        if row.upsampler is not None and row.upsampler_weights is None:
+            row = replace(row, upsampler_weights=upsampler_weights_for(row.upsampler, row.weights))
+        place = choose_device(device)
+        backbone = load_clip(row.weights, activation=row.activation, offline=offline, device=place, report=report)
+        upsampler = None
+        if builder:
+            weights = row.upsampler_weights
+            upsampler = build_upsampler(builder.build, weights, backbone, offline=offline, report=report)
+        encoder = Encoder(
+            backbone=backbone.eval(), method=method, upsampler=upsampler, cls_weight=row.cls_weight, energy=row.energy
+        )
+        made = cls(row, encoder, batch=batch)
+        made.network = network
+        made.notes = () if note is None else (note,)
+        return made
+
+    def __repr__(self) -> str:
+        row, device = self.preset, self.encoder.backbone.device
+        parts = f"weights {row.weights}, attention {row.attention}, upsampler {row.upsampler or 'none'}"
+        windows = f"windows of {row.tile_size} px overlapping by {row.overlap}"
+        return f"Segmenter({row.name!r}: {parts}, {windows}, on {device})"
+
+    def text_bank(self, vocabulary: Vocabulary) -> TextBank:
+        """The words as vectors of this preset's weights and templates; remembered on disk."""
+        if vocabulary not in self._banks:
+            self._banks[vocabulary] = build_text_bank(self.encoder.backbone, vocabulary, self.templates)
+        return self._banks[vocabulary]
+
+    def request_notes(self, scene: Scene, vocabulary: Vocabulary) -> tuple[str, ...]:
+        """What is known of the worth of a map of these words in this scene, before it is made; see `cautions`."""
+        lexicon = self.encoder.backbone.lexicon
+        words = vocabulary_notes(vocabulary, lexicon=lexicon, model=self.model_name)
+        return (*self.scene_notes(scene), *words)
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """Of everything that pixels are multiplied with: vision tower and upsampler."""
+        upsampler = self.encoder.upsampler
+        state = {} if upsampler is None else upsampler.state_dict()
+        return weights_hash(state, tower_hash(self.encoder.backbone, "vision"))
+
+    @property
+    def arithmetic(self) -> str:
+        """What the last bits of a result depend on: the kind of device, and the batch on a GPU."""
+        kind = self.encoder.backbone.device.type
+        return kind if self._on_cpu else f"{kind}, batches of {self.batch}"
+
+    def window_seconds(self, queries: int) -> float:
+        """How long a window takes, measured on noise; of a GPU's batch, its share."""
+        backbone, tile = self.encoder.backbone, self.preset.tile_size
+        count = 1 if self._on_cpu else self.batch
+        pixels = torch.randn(count, 3, tile, tile, device=backbone.device)
+        words = F.normalize(torch.randn(queries, backbone.dim, device=backbone.device), dim=1)
+        seconds = []
+        with one_core():
+            for _ in range(3):
+                began = time.perf_counter()
+                self.encoder.logits(pixels, words).sum().item()
+                seconds.append(time.perf_counter() - began)
+        return min(seconds) / count
+
+    def strips(
+        self,
+        scene: Scene,
+        bank: TextBank,
+        *,
+        region: Window | None = None,
+        threshold: float | None = None,
+        probabilities: bool = False,
+        account: Account | None = None,
+        tick: Tick = lambda windows: None,
+    ) -> Iterator[Strip]:
+        """Segment a scene of any size from top to bottom, holding one row of windows.
+
+        Args:
+            bank: the words, see `text_bank`.
+            region: a part of `scene.region`, in native pixels; its first row and column must be whole cells from
+                those of `scene.region`. The strips have the bits that the strips of the whole have there.
+            threshold: least probability, instead of the preset's.
+            probabilities: give the probabilities of all classes too.
+            account: what windows that fail do; told about them.
+            tick: called with the number of windows done.
+
+        Raises:
+            UsageError: impossible windows or threshold.
+            WindowError: a window cannot be read or computed, in two attempts.
+        """
+        least = self.preset.threshold if threshold is None else threshold
+        check_numbers(threshold=least, batch=self.batch)
+        account = account or Account()
+        yield from on_one_core(self._strips(scene, bank, region or scene.region, least, probabilities, account, tick))
+
+    def _strips(
+        self,
+        scene: Scene,
+        bank: TextBank,
+        part: Window,
+        threshold: float,
+        probabilities: bool,
+        account: Account,
+        tick: Tick,
+    ) -> Generator[Strip, None, None]:
+        plan = self.plan(scene, part)
+        queries = torch.from_numpy(bank.vectors).to(self.encoder.backbone.device)
+        slide = Slide(
+            plan=plan,
+            queries=len(queries),
+            batch=1 if self._on_cpu else self.batch,
+            blend=self.preset.blend,
+            device=queries.device,
+        )
+
+        def cosines(windows: Tensor) -> Tensor:
+            return self.encoder.logits(windows, queries, note=account.ranks.append)
+
+        def run(windows: Tensor, places: list[Window]) -> list[Tensor | None]:
+            return self.attempt(cosines, windows, places, scene, account)
+
+        with Pool(self.threads) as pool:
+            rows = slide.rows(lambda window: self.read(scene, window, account), run, pool=pool, tick=tick)
+            resized = self.resizer(scene, part, most_rows=CELL_ROWS).resize(rows)
+            for row, logits in in_cells(resized, part):
+                yield self._strip(scene, bank, part, row, logits, threshold, probabilities, account)
+
+    def predict(
+        self,
+        source: Any,
+        words: Sequence[str] | Vocabulary,
+        *,
+        bands: Bands | None = None,
+        gsd: float | None = None,
+        bounds: tuple[float, float, float, float] | None = None,
+        nodata: float | None = None,
+        stretch: str = "auto",
+        mask: str | Path | ArrayLike | None = None,
+        transform: Affine | Sequence[float] | None = None,
+        crs: Any = None,
+        threshold: float | None = None,
+        background: str | int | None = None,
+        against: str | Sequence[str] | None = None,
+        strict: bool = False,
+        probabilities: bool = False,
+    ) -> SegmentationResult:
+        """Segment an image and keep the result in memory.
+
+        Args:
+            source: a path, a URL, an open rasterio dataset, an xarray object, an array `(row, col, 3)` (uint8, or any
+                other dtype, stretched), or what numpy makes one of, such as a PIL image.
+            words: one string a class, commas between synonyms; or a vocabulary.
+            bands, gsd, bounds, nodata, stretch, mask, transform, crs: as for `open_scene`.
+            threshold: least probability, instead of the preset's.
+            background: title or index of the class that takes the pixels below it, as for `parse_classes`.
+            against: words that compete as background: `auto`, words, or `none`; by default `auto` for a single class,
+                see `compete`. A vocabulary is taken as it is.
+            strict: what is known to make the result worth less is an error, not a note.
+            probabilities: keep the probabilities of all classes.
+
+        Returns:
+            Labels, scores and pictures on the grid of the source; `notes` tell what was assumed, and what is known of
+            the result's worth.
+
+        Raises:
+            UsageError: no words, impossible numbers, or options that do not fit the source.
+            SourceError: the source cannot be read, or holds no valid pixel.
+        """
+        if isinstance(words, Vocabulary):
+            vocabulary = words
+        else:
+            vocabulary = compete(parse_classes(words, background=background), against)
+        how: dict[str, Any] = {"bands": bands, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}
+        how |= {"mask": mask, "transform": transform, "crs": crs}
+        with self.open(source, **how) as scene:
+            notes = (*scene.notes, *self.request_notes(scene, vocabulary))
+            enforce(notes, strict=strict)
+            strips = self.strips(scene, self.text_bank(vocabulary), threshold=threshold, probabilities=probabilities)
+            result = gathered(
+                observed(strips, scene.source),
+                scene=scene,
+                vocabulary=vocabulary,
+                tags={**scene.tags(), **self.tags(vocabulary, threshold=threshold)},
+                probabilities=probabilities,
+                notes=notes,
+            )
+        enforce(result.notes, strict=strict)
+        return result
+
+    def tags(self, vocabulary: Vocabulary, *, threshold: float | None = None) -> dict[str, str]:
+        """What outputs record about how they were made."""
+        from earthwords import __version__
+
+        preset = self.preset
+        least = preset.threshold if threshold is None else threshold
+        return {
+            "EARTHWORDS_VERSION": __version__,
+            "EARTHWORDS_PRESET": preset.name,
+            "EARTHWORDS_WEIGHTS": preset.weights,
+            "EARTHWORDS_ATTENTION": preset.attention,
+            "EARTHWORDS_UPSAMPLER": " ".join(filter(None, (preset.upsampler or "none", preset.upsampler_weights))),
+            "EARTHWORDS_ENERGY": f"{preset.energy:g}",
+            "EARTHWORDS_LAST_BLOCK": f"last {preset.last_n}, residual {'kept' if preset.keep_residual else 'dropped'}",
+            "EARTHWORDS_CLS_WEIGHT": f"{preset.cls_weight:g}",
+            "EARTHWORDS_LOGIT_SCALE": f"{preset.logit_scale:g}",
+            "EARTHWORDS_TEMPLATES": preset.templates,
+            "EARTHWORDS_TILE": f"{preset.tile_size} overlap {preset.overlap}",
+            "EARTHWORDS_BLEND": preset.blend,
+            "EARTHWORDS_THRESHOLD": f"{least:g}",
+            "EARTHWORDS_VOCABULARY": "; ".join(c.described for c in vocabulary.classes),
+        }
+
+    def _strip(
+        self,
+        scene: Scene,
+        bank: TextBank,
+        part: Window,
+        row: int,
+        logits: Tensor,
+        threshold: float,
+        probabilities: bool,
+        account: Account,
+    ) -> Strip:
+        """Labels of a few rows, cell by cell."""
+        vocabulary = bank.vocabulary
+        window = Window(row=row, col=part.col, height=logits.shape[1], width=logits.shape[2])
+        rgb, valid = read_twice(scene.read_rgb, window, scene.native, account)
+        index = torch.from_numpy(bank.query_class).to(logits.device)
+        below = vocabulary.nodata if vocabulary.background is None else vocabulary.background
+        labels = np.empty(valid.shape, vocabulary.label_dtype)
+        score = np.empty(valid.shape, np.float32)
+        close = np.empty(valid.shape, bool)
+        kept = np.empty((len(vocabulary), *valid.shape), np.float32) if probabilities else None
+        for first in range(0, window.width, CELL_COLS):
+            cell = slice(first, first + CELL_COLS)
+            values = class_probabilities(logits[:, :, cell], index, logit_scale=self.preset.logit_scale)
+            chosen, best = decide(values, threshold=threshold, background=below)
+            labels[:, cell], score[:, cell] = chosen.cpu().numpy(), best.cpu().numpy()
+            close[:, cell] = undecided(values).cpu().numpy()
+            if kept is not None:
+                kept[:, :, cell] = values.cpu().numpy()
+        unseen = (logits == 0).all(dim=0).cpu().numpy()  # too small a spot for any pixel of the working grid
+        hidden = ~valid | unseen
+        labels[hidden], score[hidden], close[hidden] = vocabulary.nodata, 0, False
+        if kept is not None:
+            kept[:, hidden] = np.nan
+        return Strip(
+            row=row - scene.region.row,
+            labels=labels,
+            score=score,
+            rgb=rgb,
+            valid=valid,
+            probabilities=kept,
+            undecided=close,
+        )

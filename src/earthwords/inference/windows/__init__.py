@@ -1,0 +1,1 @@
+"""The walk over a scene in windows that all products share."""

@@ -1,0 +1,287 @@
+"""From strips to files: labels, probabilities, polygons, picture, styles, figures, in one pass.
+
+All outputs are made in hidden folders and appear when everything is done: a run that fails or is interrupted
+leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthwords.errors import UsageError
+from earthwords.files.atomic import writing
+from earthwords.files.output_sets import staging_all
+from earthwords.files.output_tags import TAG, save_png
+from earthwords.files.plaintext import write_json
+from earthwords.geo.geotiff import RasterWriter, cog_options
+from earthwords.geo.styles import write_polygons_qml, write_qml
+from earthwords.geo.vectors.vectorize import PolygonCollector, polygon_schema
+from earthwords.geo.vectors.write import VectorWriter
+from earthwords.inference.cautions import enforce
+from earthwords.inference.segment.postprocess import MARGIN
+from earthwords.inference.windows.class_statistics import Figures
+from earthwords.inference.windows.failures import Account
+from earthwords.inference.windows.strip import Strip
+from earthwords.types import Grid, SceneReport, VectorLayer, Vocabulary
+from earthwords.viz.preview import PreviewBuilder
+
+UINT8_STEPS = 250
+"""A probability of 1 in a uint8 raster; 255 is nodata."""
+PROBABILITIES = ("no", "uint8", "float32")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """How outputs are written."""
+
+    probabilities: str = "no"
+    """`no`, `uint8` or `float32`."""
+    min_area: float = 0.0
+    """Smallest polygon kept, m2 (pixels without a CRS)."""
+    simplify: float = 0.0
+    """Tolerance of outlines, metres (pixels without a CRS)."""
+    creation_options: Mapping[str, str] = field(default_factory=dict)
+    """For GDAL's COG driver."""
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.min_area < float("inf") and 0 <= self.simplify < float("inf")):
+            raise UsageError(
+                f"Areas and tolerances cannot be negative or infinite, got {self.min_area:g} and {self.simplify:g}."
+            )
+        if self.probabilities not in PROBABILITIES:
+            raise UsageError(f"Probabilities are one of {', '.join(PROBABILITIES)}, not {self.probabilities!r}.")
+        cog_options("uint8", given=self.creation_options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What outputs tell of the segmentation they hold."""
+
+    source: str
+    grid: Grid
+    """Of all outputs."""
+    vocabulary: Vocabulary
+    tags: Mapping[str, str]
+    """`EARTHWORDS_...` to text."""
+    notes: tuple[str, ...] = ()
+    """What is known before the work; what the map itself tells is added."""
+    strict: bool = False
+    """A caution that the map itself gives is an error, and nothing is written."""
+    loading_s: float = 0.0
+    """Time already spent."""
+    made: datetime | None = None
+    """Time that outputs tell, see `VectorWriter`."""
+
+
+def write_outputs(
+    paths: Mapping[str, Path],
+    strips: Iterable[Strip],
+    *,
+    about: About,
+    options: OutputOptions,
+    account: Account | None = None,
+    writing_begins: Callable[[], None] = lambda: None,
+    moved: Callable[[SceneReport], None] = lambda report: None,
+) -> SceneReport:
+    """Write all of a segmentation in one pass.
+
+    Args:
+        paths: kinds `labels`, `polygons`, `preview`, `style`, `polygons_style`, `probabilities`, `report`, each
+            with its path.
+        strips: from top to bottom, with probabilities if those are asked for.
+        account: for the report, complete when the strips have ended.
+        writing_begins: called when the strips have ended, before what is left to write is written.
+        moved: called with the report when all is in its place, while a death would still make the same command begin
+            again.
+
+    Raises:
+        OutputError: an output cannot be written.
+        UsageError: the map gives a caution, and that is asked to be an error.
+    """
+    began = time.perf_counter()
+    settings = _settings(about, options)
+    with staging_all(paths, settings=settings, overwrite=options.overwrite, moved=lambda: moved(report)) as places:
+        outputs = _Outputs(places, about, options)
+        with ExitStack() as stack:
+            sinks = outputs.open(stack)
+            for strip in strips:
+                for sink in sinks:
+                    sink(strip)
+            segmented = time.perf_counter()
+            writing_begins()
+        done = time.perf_counter()
+        figures = outputs.figures
+        notes = tuple(dict.fromkeys((*about.notes, *figures.notes())))
+        enforce(notes, strict=about.strict)
+        seconds = {
+            "loading": about.loading_s,
+            "segmenting": segmented - began,
+            "finishing": done - segmented,
+            "total": about.loading_s + done - began,
+        }
+        report = SceneReport(
+            source=about.source,
+            outputs=dict(paths),
+            classes=figures.classes(polygons="polygons" in paths),
+            nodata_share=figures.nodata_share,
+            undecided_share=figures.undecided_share,
+            undecided_margin=None if figures.undecided_share is None else MARGIN,
+            settings=told(about.tags) | _more(options, account),
+            notes=notes,
+            failures=tuple(account.failures) if account else (),
+            seconds={name: round(value, 3) for name, value in seconds.items()},
+        )
+        if "report" in places:
+            with writing(places["report"]):
+                write_json(places["report"], report.as_json(), indent=2)
+    return report
+
+
+def told(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags as reports call them."""
+    return {key.removeprefix("EARTHWORDS_").lower(): value for key, value in tags.items()}
+
+
+def _settings(about: About, options: OutputOptions) -> dict[str, str]:
+    """What tells a command from others with the same outputs."""
+    given = {name.replace("_", "-"): str(value) for name, value in vars(options).items() if name != "overwrite"}
+    return {**of_grid(about.grid), **given, **told(about.tags)}
+
+
+def of_grid(grid: Grid) -> dict[str, str]:
+    """What tells a part of a scene from others."""
+    return {"region": f"{grid.height} x {grid.width} pixels at {grid.transform.c:.12g}, {grid.transform.f:.12g}"}
+
+
+def _more(options: OutputOptions, account: Account | None) -> dict[str, str]:
+    """Settings that are not in the tags of rasters."""
+    found = {"min_area": f"{options.min_area:g}", "simplify": f"{options.simplify:g}"}
+    if account and account.ranks:
+        found["ranks"] = f"{min(account.ranks)} to {max(account.ranks)}"
+    return found
+
+
+Sink = Callable[[Strip], None]
+
+
+class _Outputs:
+    """A function for every output that takes strips, and the figures of them all."""
+
+    def __init__(self, places: Mapping[str, Path], about: About, options: OutputOptions) -> None:
+        self.places = places
+        self.about = about
+        self.options = options
+        self.figures = Figures(about.grid, about.vocabulary)
+
+    def open(self, stack: ExitStack) -> list[Sink]:
+        """`stack` completes the outputs; after an exception it abandons them."""
+        places, vocabulary = self.places, self.about.vocabulary
+        sinks: list[Sink] = [self.figures.add]
+        if "style" in places:
+            write_qml(places["style"], vocabulary)
+        if "polygons_style" in places:
+            write_polygons_qml(places["polygons_style"], vocabulary)
+        if "preview" in places:
+            sinks.append(self._preview_sink(stack, places["preview"]))
+        if "labels" in places:
+            labels = stack.enter_context(self._labels_writer(places["labels"]))
+            sinks.append(lambda strip: labels.write(strip.row, strip.labels))
+        if "probabilities" in places:
+            writer = stack.enter_context(self._probabilities_writer(places["probabilities"]))
+            sinks.append(lambda strip: writer.write(strip.row, packed(strip.probabilities, self.options.probabilities)))
+        if "polygons" in places:
+            sinks.append(self._polygon_sink(stack, places["polygons"]))
+        return sinks
+
+    def _preview_sink(self, stack: ExitStack, path: Path) -> Sink:
+        preview = PreviewBuilder(self.about.grid, self.about.vocabulary)
+
+        def finish() -> None:
+            with writing(path):
+                save_png(preview.image(), path, kind="preview")
+
+        on_success(stack, finish)
+        return lambda strip: preview.add(strip.row, strip.rgb, strip.labels, strip.valid)
+
+    def _labels_writer(self, path: Path) -> RasterWriter:
+        vocabulary = self.about.vocabulary
+        return RasterWriter(
+            path,
+            grid=self.about.grid,
+            dtype=vocabulary.label_dtype,
+            nodata=vocabulary.nodata,
+            colours=[c.colour for c in vocabulary.classes],
+            categories=vocabulary.titles,
+            band_names=["class"],
+            tags={**self.about.tags, TAG: "labels"},
+            creation_options=self.options.creation_options,
+            resampling="mode",
+        )
+
+    def _probabilities_writer(self, path: Path) -> RasterWriter:
+        as_bytes = self.options.probabilities == "uint8"
+        scale = {"EARTHWORDS_SCALE": f"probability = value / {UINT8_STEPS}"} if as_bytes else {}
+        return RasterWriter(
+            path,
+            grid=self.about.grid,
+            count=len(self.about.vocabulary),
+            dtype="uint8" if as_bytes else "float32",
+            nodata=255 if as_bytes else float("nan"),
+            band_names=self.about.vocabulary.titles,
+            tags={**self.about.tags, **scale, TAG: "probabilities"},
+            creation_options=self.options.creation_options,
+            resampling="average",
+        )
+
+    def _polygon_sink(self, stack: ExitStack, path: Path) -> Sink:
+        grid = self.about.grid
+        writer = stack.enter_context(
+            VectorWriter(
+                path,
+                crs=grid.crs,
+                source_crs=grid.coordinate_crs,
+                schema=polygon_schema(grid),
+                made=self.about.made,
+            )
+        )
+        collector = PolygonCollector(
+            grid=grid,
+            vocabulary=self.about.vocabulary,
+            min_area=self.options.min_area,
+            simplify=self.options.simplify,
+        )
+
+        def write(layers: Iterator[VectorLayer]) -> None:
+            for layer in layers:
+                writer.write(layer)
+                self.figures.count_polygons(layer)
+
+        def sink(strip: Strip) -> None:
+            collector.add(strip.row, strip.labels, strip.score)
+            write(collector.drain())
+
+        on_success(stack, lambda: write(collector.finish()))
+        return sink
+
+
+def on_success(stack: ExitStack, finish: Callable[[], None]) -> None:
+    """Call `finish` when the stack unwinds, except after an exception."""
+    stack.push(lambda kind, error, trace: finish() if kind is None else None)
+
+
+def packed(probabilities: NDArray[Any] | None, kind: str) -> NDArray[Any]:
+    """`(class, row, col)` as it is written; what is packed already stays as it is."""
+    assert probabilities is not None
+    if kind == "float32" or probabilities.dtype == np.uint8:
+        return probabilities
+    return np.where(np.isnan(probabilities), 255, np.rint(probabilities * UINT8_STEPS)).astype(np.uint8)

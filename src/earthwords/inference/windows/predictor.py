@@ -1,0 +1,230 @@
+"""What all models that walk over scenes in windows do alike: opening, planning, reading, batches, second tries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from affine import Affine
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from earthwords.errors import UsageError, is_out_of_memory
+from earthwords.geo.bands import Bands
+from earthwords.geo.scene import Scene, open_scene
+from earthwords.geo.sources.network import Network
+from earthwords.inference.cautions import scene_notes
+from earthwords.inference.limits import check_batch
+from earthwords.inference.windows.failures import Account, place
+from earthwords.inference.windows.reading import read_twice
+from earthwords.inference.windows.resize import RowResizer
+from earthwords.inference.windows.sliding import WindowPlan
+from earthwords.kernels.blend import window_weights
+from earthwords.models.clip.model import ClipBackbone
+from earthwords.models.weights.table import WEIGHTS, Report, load_upsampler_state, upsampler_weights_for
+from earthwords.presets import SEGMENT_PRESETS, SegmentPreset
+from earthwords.types import Window
+
+GPU_BATCH = 8
+"""Windows of a call on a GPU, unless told otherwise."""
+
+
+class Windowed:
+    """A backbone, and a preset that says in which windows it sees a scene."""
+
+    def __init__(self, preset: SegmentPreset, backbone: ClipBackbone, *, batch: int | None = None) -> None:
+        check_batch(batch)
+        window_weights(preset.blend, (1, 1))
+        self.preset = preset
+        self.backbone = backbone
+        cores = torch.get_num_threads() if self._on_cpu else 1
+        self.batch = batch or (cores if self._on_cpu else GPU_BATCH)
+        """Windows in work at the same time: on a CPU each by one core, on a GPU in one call."""
+        self.threads = min(self.batch, cores)
+        self.network = Network.NAMED
+        """What may be reached to read scenes."""
+
+    @property
+    def _on_cpu(self) -> bool:
+        return self.backbone.device.type == "cpu"
+
+    @property
+    def model_name(self) -> str:
+        """Of the weights, for sentences."""
+        return Path(self.preset.weights).name
+
+    def scene_notes(self, scene: Scene) -> tuple[str, ...]:
+        """What a scene's resolution and colours mean for these weights; see `cautions`."""
+        return scene_notes(scene, model=self.learner, gsd=self.preset.gsd)
+
+    @property
+    def learner(self) -> str:
+        """Who learned the range of resolutions of the preset: these weights, or those of the preset, for sentences."""
+        row = SEGMENT_PRESETS.get(self.preset.name)
+        own = row is None or row.weights == self.preset.weights
+        return self.model_name if own else f"the model of the preset {self.preset.name}"
+
+    def working_gsd(self, scene: Scene) -> float | None:
+        """The ground sample distance to work at when none is asked for: the finest the weights know, for a scene
+        that is finer; else None."""
+        own, known = scene.native.gsd_m, self.preset.gsd
+        return known[0] if known is not None and own is not None and own < known[0] * 0.99 else None
+
+    def at_working_gsd(self, scene: Scene) -> Scene:
+        """The same open scene at `working_gsd`."""
+        return scene.at(self.working_gsd(scene))
+
+    def open(
+        self,
+        source: Any,
+        *,
+        bands: Bands | None = None,
+        gsd: float | None = None,
+        bounds: tuple[float, float, float, float] | None = None,
+        nodata: float | None = None,
+        stretch: str = "auto",
+        mask: str | Path | ArrayLike | None = None,
+        transform: Affine | Sequence[float] | None = None,
+        crs: Any = None,
+    ) -> Scene:
+        """A scene at the resolution this preset works at; the arguments are those of `open_scene`."""
+        how: dict[str, Any] = {"bands": bands, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}
+        how |= {"mask": mask, "transform": transform, "crs": crs}
+        scene = open_scene(source, **how, **self.network.as_options())
+        return self.at_working_gsd(scene) if scene.asked_gsd is None else scene
+
+    def plan(self, scene: Scene, region: Window | None = None) -> WindowPlan:
+        """The windows that a scene needs, or a part of it in native pixels.
+
+        Raises:
+            UsageError: impossible windows.
+        """
+        tile, overlap = self.preset.tile_size, self.preset.overlap
+        if tile < self.backbone.patch or not 0 <= overlap < tile:
+            raise UsageError(
+                f"Windows of {tile} pixels with an overlap of {overlap} are impossible: the size must be at least "
+                f"{self.backbone.patch} and the overlap smaller than it."
+            )
+        return WindowPlan(scene.grid.shape, tile, tile - overlap, self.resizer(scene, region or scene.region).needed)
+
+    def resizer(self, scene: Scene, region: Window, *, most_rows: int | None = None) -> RowResizer:
+        """From the working grid to a part of the scene's own pixels; see `RowResizer`."""
+        return RowResizer(source=scene.grid.shape, target=scene.native.shape, region=region, most_rows=most_rows)
+
+    def read(self, scene: Scene, window: Window, account: Account) -> tuple[Tensor, Tensor]:
+        """Normalised pixels, 0 (the mean colour) where nothing was observed, and the valid mask."""
+        backbone = self.backbone
+        data, mask = read_twice(scene.read, window, scene.grid, account)
+        pixels = torch.from_numpy(np.ascontiguousarray(data)).to(backbone.device)
+        valid = torch.from_numpy(mask).to(backbone.device)
+        mean, std = (pixels.new_tensor(v)[:, None, None] for v in (backbone.mean, backbone.std))
+        return (pixels - mean).div_(std).mul_(valid), valid
+
+    def attempt(
+        self,
+        compute: Callable[[Tensor], Tensor],
+        windows: Tensor,
+        places: list[Window],
+        scene: Scene,
+        account: Account,
+    ) -> list[Tensor | None]:
+        """What `compute` makes of windows; a batch that fails is tried again window by window."""
+        if len(windows) > 1:
+            try:
+                return list(self._computed(compute, windows))
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise
+        return [
+            account.twice(
+                lambda i=i: self._computed(compute, windows[i : i + 1])[0],  # type: ignore[misc]
+                where=lambda i=i: place(scene.grid, places[i]),  # type: ignore[misc]
+            )
+            for i in range(len(windows))
+        ]
+
+    def _computed(self, compute: Callable[[Tensor], Tensor], windows: Tensor) -> Tensor:
+        """`(batch, *)`; on a GPU always of a full batch, so that a window's bits do not depend on it."""
+        missing = 0 if self._on_cpu else self.batch - len(windows)
+        padded = F.pad(windows, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else windows
+        found = compute(padded)[: len(windows)]
+        if not bool(torch.isfinite(found).all()):
+            raise ArithmeticError("the model gave numbers that are not finite")
+        return found
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` takes CUDA, then Apple's MPS, then the CPU.
+
+    Raises:
+        UsageError: no such device here; nothing falls back in silence.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"Device {name!r} is not available here; use {' or '.join(('auto', *devices()))}.") from error
+    return device
+
+
+def devices() -> tuple[str, ...]:
+    """Kinds of devices of this machine."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return tuple(name for name, here in there.items() if here)
+
+
+Build = Callable[[int, dict[str, Tensor] | None], nn.Module]
+"""`build` of a file of `models.upsamplers`."""
+
+
+def with_weights(
+    row: SegmentPreset, model: str | Path | None, upsampler_weights: str | Path | None
+) -> tuple[SegmentPreset, str | None]:
+    """The preset with other weights where some are named, and what should be said about it.
+
+    The upsampler of a preset belongs to its weights: for other ones those of the table are taken, and if there are none
+    the preset's upsampler is left out.
+    """
+    if upsampler_weights is not None:
+        return replace(row, weights=str(model or row.weights), upsampler_weights=str(upsampler_weights)), None
+    own = row.upsampler_weights
+    if own in WEIGHTS and WEIGHTS[own].method not in (None, row.upsampler):
+        row, own = replace(row, upsampler_weights=None), None  # of another upsampler
+    if model is None or str(model) == row.weights:
+        return row, None
+    name = str(model)
+    changed = replace(row, weights=name)
+    if row.upsampler is None or own is None or own not in WEIGHTS or WEIGHTS[own].backbone in (None, name):
+        return changed, None
+    fitting = upsampler_weights_for(row.upsampler, name)
+    if fitting is not None:
+        return replace(changed, upsampler_weights=fitting), None
+    return replace(changed, upsampler=None, upsampler_weights=None), (
+        f"The upsampler {own} belongs to {WEIGHTS[own].backbone} and is left out with {name}, "
+        "unless --upsampler-weights names others."
+    )
+
+
+def build_upsampler(
+    build: Build, weights: str | None, backbone: ClipBackbone, *, offline: bool, report: Report
+) -> nn.Module:
+    """An upsampler for the features of `backbone`, on its device.
+
+    Raises:
+        WeightsError, UsageError: unknown, unreachable or unfitting weights, or none where some are needed.
+    """
+    state = None if weights is None else load_upsampler_state(weights, offline=offline, report=report)
+    module = build(backbone.dim, state).to(backbone.device).eval()
+    sees: Any = getattr(module, "sees", None)
+    if sees is not None:
+        sees(backbone.mean, backbone.std)
+    return module

@@ -1,0 +1,276 @@
+"""Overlapping windows over an image of any size: the windows, padding and stitching of SegEarth-OV.
+
+Window logits are summed and divided by the number of windows that saw a pixel (or by the sum of their weights); the
+last window of an axis is shifted back to end at the border. Rows leave as soon as no later window can touch them, so
+the memory is one row of windows, whatever the height of the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from earthwords.geo.grids.tiling import axis_starts
+from earthwords.inference.windows.lowrank import LinearUpsampler, reduced_cosines
+from earthwords.jobs.threads import Pool
+from earthwords.kernels.blend import add_window, window_weights
+from earthwords.models.clip.model import ClipBackbone, DenseMethod
+from earthwords.types import Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """Pixels of windows to logits of queries."""
+
+    backbone: ClipBackbone
+    method: DenseMethod
+    upsampler: torch.nn.Module | None
+    """None: logits of tokens are interpolated bilinearly."""
+    cls_weight: float = 0.0
+    """Weight of the class token's cosine, added to every pixel; negative to subtract the global bias."""
+    energy: float | None = 1.0
+    """Share of the tokens' energy that a linear upsampler must keep; 1 is exact, None upsamples all channels."""
+
+    @torch.inference_mode()
+    def logits(
+        self,
+        pixels: Tensor,
+        queries: Tensor,
+        *,
+        size: tuple[int, int] | None = None,
+        note: Callable[[int], None] = lambda rank: None,
+    ) -> Tensor:
+        """Cosine of every pixel and query.
+
+        Args:
+            pixels: `(batch, 3, H, W)`, normalised, any size: padded with zeros to whole patches,
+                half of the padding (rounded down) on the left and on the top, and cut back.
+            queries: `(query, dim)` unit vectors.
+            size: resize the logits of the whole input straight to this size, without padding; an
+                incomplete last patch is not seen (SegEarth-OV without windows).
+            note: told the rank of every window that an `energy` below 1 reduces.
+
+        Returns:
+            `(batch, query, H, W)`, or `(batch, query, *size)`.
+        """
+        if size is not None:
+            return _resize(self._cosines(pixels, queries, note), size)
+        height, width = pixels.shape[-2:]
+        top, left, padded = pad(pixels, self.backbone.patch)
+        logits = _resize(self._cosines(padded, queries, note), tuple(padded.shape[-2:]))
+        return logits[:, :, top : top + height, left : left + width]
+
+    def _cosines(self, padded: Tensor, queries: Tensor, note: Callable[[int], None]) -> Tensor:
+        """`(batch, query, h, w)` at the resolution of the upsampled features, or of the tokens."""
+        features = self.backbone.encode_dense(padded, self.method)
+        values, size = features.values, (padded.shape[-2], padded.shape[-1])
+        if self.energy is not None and isinstance(self.upsampler, LinearUpsampler):
+            logits = reduced_cosines(self.upsampler, values, padded, size, queries, energy=self.energy, note=note)
+        else:
+            if self.upsampler is not None:
+                values = self.upsampler(values, padded, size)
+            logits = torch.einsum("bdhw,qd->bqhw", F.normalize(values, dim=1), queries)
+        if self.cls_weight != 0 and features.cls is not None:
+            cls = F.normalize(features.cls, dim=-1)
+            logits = logits + self.cls_weight * (cls @ queries.T)[:, :, None, None]
+        return logits
+
+
+def _resize(logits: Tensor, size: tuple[int, ...]) -> Tensor:
+    if tuple(logits.shape[-2:]) == size:
+        return logits
+    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+
+
+def pad(pixels: Tensor, patch: int) -> tuple[int, int, Tensor]:
+    """Rows and columns of zeros added on the top and on the left, and the pixels padded to whole patches."""
+    rows, cols = (-pixels.shape[-2] % patch, -pixels.shape[-1] % patch)
+    if rows == cols == 0:
+        return 0, 0, pixels
+    top, left = rows // 2, cols // 2
+    return top, left, F.pad(pixels, (left, cols - left, top, rows - top))
+
+
+Read = Callable[[Window], tuple[Tensor, Tensor]]
+"""A window to its normalised pixels `(3, h, w)` and valid mask `(h, w)` bool."""
+
+RunWindows = Callable[[Tensor, list[Window]], list[Tensor | None]]
+"""Windows `(batch, 3, h, w)`, and where they lie, to logits `(query, h, w)` each; None for one to leave out."""
+
+ROWS = 32
+"""Rows of logits that leave at once, at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Batch:
+    """Windows of one row of windows that are computed together."""
+
+    row: int
+    """Which row of windows."""
+    places: list[Window]
+    pixels: Tensor | None
+    """`(3, tile, width)` of the row; None: no window of the row holds a valid pixel."""
+    left: int
+    """Column that `pixels` begin at."""
+    skipped: int
+    """Windows without a valid pixel that came before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slide:
+    """How logits of windows become logits of an image."""
+
+    plan: WindowPlan
+    queries: int
+    """Logits a pixel."""
+    batch: int = 1
+    """Windows a call."""
+    blend: str = "mean"
+    """Weight of a pixel of a window: `mean` (all the same), `linear` or `cosine` (falling towards the border)."""
+    device: str | torch.device = "cpu"
+
+    @torch.inference_mode()
+    def rows(
+        self, read: Read, run: RunWindows, *, pool: Pool, tick: Callable[[int], None] = lambda windows: None
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Stitched logits of the plan's region, strip by strip.
+
+        Args:
+            read: gives the pixels and the valid mask of a window of the image.
+            run: gives the logits of some windows; called by the threads of `pool`.
+            tick: called with the number of windows done.
+
+        Yields:
+            `(row, logits (query, h, region.width))`, consecutive strips; 0 where no window held a valid pixel.
+        """
+        plan, part, (height, width) = self.plan, self.plan.region, self.plan.size
+        left = plan.cols[0]
+        crop = slice(part.col - left, part.col_stop - left)
+        total = torch.zeros((self.queries, height, plan.width), device=self.device)
+        seen = torch.zeros((height, plan.width), device=self.device)
+        weight = window_weights(self.blend, (height, width), device=self.device)
+
+        def compute(batch: _Batch) -> tuple[_Batch, list[Tensor | None]]:
+            if batch.pixels is None:
+                return batch, []
+            cut = [batch.pixels[:, :, w.col - batch.left : w.col - batch.left + width] for w in batch.places]
+            with torch.inference_mode():
+                return batch, run(torch.stack(cut), batch.places)
+
+        results = pool.ordered(compute, self._batches(read))
+        for row, group in groupby(results, key=lambda result: result[0].row):
+            for batch, logits in group:
+                for place, values in zip(batch.places, logits, strict=True):
+                    if values is not None:
+                        add_window(total, seen, values, weight, 0, place.col - left)
+                tick(batch.skipped + len(batch.places))
+            top = plan.rows[row]
+            done = plan.rows[row + 1] - top if row + 1 < len(plan.rows) else height
+            begin, end = max(part.row - top, 0), min(done, part.row_stop - top)
+            for first in range(begin, end, ROWS):
+                rows = slice(first, min(first + ROWS, end))
+                share = seen[rows, crop]
+                yield top + first, total[:, rows, crop] / torch.where(share > 0, share, 1)
+            _shift(total, done)
+            _shift(seen, done)
+
+    def _batches(self, read: Read) -> Iterator[_Batch]:
+        """The windows with a valid pixel, from left to right and from top to bottom, at least one batch a row."""
+        plan, (height, width) = self.plan, self.plan.size
+        left = plan.cols[0]
+        for row, top in enumerate(plan.rows):
+            pixels, valid = read(Window(row=top, col=left, height=height, width=plan.width))
+            wanted = [c for c in plan.cols if bool(valid[:, c - left : c - left + width].any())]
+            skipped = len(plan.cols) - len(wanted)
+            places = [Window(row=top, col=c, height=height, width=width) for c in wanted]
+            for i in range(0, max(1, len(places)), self.batch):
+                yield _Batch(
+                    row=row,
+                    places=places[i : i + self.batch],
+                    pixels=pixels if places else None,
+                    left=left,
+                    skipped=skipped if i == 0 else 0,
+                )
+
+
+def _shift(buffer: Tensor, done: int) -> None:
+    """Drop the first `done` rows of `(*, row, col)` in place; zeros come in at the bottom."""
+    height = buffer.shape[-2]
+    for start in range(0, height - done, done):
+        stop = min(start + done, height - done)
+        buffer[..., start:stop, :] = buffer[..., start + done : stop + done, :]
+    buffer[..., height - done :, :] = 0
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """The windows of an image that touch a region."""
+
+    shape: tuple[int, int]
+    """`(rows, cols)` of the image; windows are anchored to its upper left corner."""
+    tile: int
+    stride: int
+    wanted: Window | None = None
+    """The part wanted; the windows stay those of the whole image, so that a part has the logits of the whole."""
+
+    @property
+    def region(self) -> Window:
+        return self.wanted or Window(row=0, col=0, height=self.shape[0], width=self.shape[1])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """`(height, width)` of every window."""
+        return min(self.tile, self.shape[0]), min(self.tile, self.shape[1])
+
+    @cached_property
+    def rows(self) -> list[int]:
+        """First rows of the windows."""
+        return _touching(self.shape[0], self.tile, self.stride, self.region.row, self.region.row_stop)
+
+    @cached_property
+    def cols(self) -> list[int]:
+        """First columns of the windows."""
+        return _touching(self.shape[1], self.tile, self.stride, self.region.col, self.region.col_stop)
+
+    @property
+    def width(self) -> int:
+        """Pixels from the first column of the first window to the last of the last one."""
+        return self.cols[-1] + self.size[1] - self.cols[0]
+
+    def __len__(self) -> int:
+        return len(self.rows) * len(self.cols)
+
+
+def _touching(length: int, tile: int, stride: int, first: int, stop: int) -> list[int]:
+    return [s for s in axis_starts(length, tile, stride) if s < stop and s + min(tile, length) > first]
+
+
+def slide(
+    pixels: Tensor,
+    run: Callable[[Tensor], Tensor],
+    *,
+    queries: int,
+    tile: int,
+    stride: int,
+    batch: int = 8,
+    blend: str = "mean",
+    threads: int = 1,
+) -> Tensor:
+    """Stitched logits `(query, H, W)` of an image `(3, H, W)` in memory; `run` takes and gives batches."""
+    valid = torch.ones(pixels.shape[-2:], dtype=torch.bool)
+
+    def read(window: Window) -> tuple[Tensor, Tensor]:
+        rows, cols = window.slices
+        return pixels[:, rows, cols], valid[rows, cols]
+
+    plan = WindowPlan((pixels.shape[-2], pixels.shape[-1]), tile, stride)
+    job = Slide(plan=plan, queries=queries, batch=batch, blend=blend, device=pixels.device)
+    with Pool(threads) as pool:
+        strips = list(job.rows(read, lambda windows, places: list(run(windows)), pool=pool))
+    return torch.cat([logits for _, logits in strips], dim=1)

@@ -1,0 +1,104 @@
+"""Parts of jobs, such as blocks, by actors of a Ray cluster (docs.ray.io): `pip install "earthwords[cluster]"`."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from earthwords.errors import UsageError
+from earthwords.jobs.job import ATTEMPTS, POLL_S, Done, Job, Tick, Worker, check_deaths
+
+LOCAL = "local"
+"""The address that starts a cluster of this machine alone."""
+
+
+class Cluster:
+    """Actors that hold the model; one that dies, alone or with its node, is started again and its parts repeated.
+
+    At most two parts an actor are asked for at once, so the object store never holds more than those. Several
+    threads may have jobs computed at the same time.
+    """
+
+    def __init__(self, address: str, workers: int, *, gpu: bool = False) -> None:
+        """
+        Args:
+            address: such as `auto` or `ray://head:10001`, or `local`.
+            workers: actors.
+            gpu: each has a GPU of its own, instead of a core.
+
+        Raises:
+            UsageError: Ray is not installed, or there is no such cluster.
+        """
+        self.workers = workers
+        self._ray, self._own = _connected(address)
+        resources: dict[str, Any] = {"num_gpus": 1} if gpu else {"num_cpus": 1}
+        actor = self._ray.remote(**resources, max_restarts=-1, max_task_retries=ATTEMPTS - 1)(Worker)
+        self._actors = [actor.remote(cores=None if gpu else 1) for _ in range(workers)]
+        self._load = [0] * workers
+        self._lock = threading.Lock()
+
+    def compute(self, work: Job, wanted: set[int], tick: Tick) -> Iterator[Done]:
+        """See `Executor`."""
+        left, todo = set(wanted), sorted(wanted, reverse=True)
+        sent = self._ray.put(work)
+        waiting: dict[Any, tuple[int, int]] = {}
+        try:
+            while left:
+                while todo and len(waiting) < 2 * self.workers:
+                    index, place = todo.pop(), self._least()
+                    waiting[self._actors[place].compute.remote(sent, index)] = index, place
+                for reference in self._ray.wait(list(waiting), timeout=POLL_S)[0]:
+                    index, place = waiting.pop(reference)
+                    self._load[place] -= 1
+                    try:
+                        done, result = self._ray.get(reference)
+                    except self._ray.exceptions.RayActorError:
+                        check_deaths(ATTEMPTS, work, {index})
+                        raise
+                    except self._ray.exceptions.RayTaskError as error:
+                        raise error.cause from None
+                    left.discard(index)
+                    tick(done)
+                    yield index, result
+                tick(0)
+        finally:
+            for reference, (_, place) in waiting.items():
+                self._load[place] -= 1
+                self._ray.cancel(reference)
+
+    def pids(self) -> list[int]:
+        """Process ids of the actors."""
+        return list(self._ray.get([actor.pid.remote() for actor in self._actors]))
+
+    def _least(self) -> int:
+        """The actor with the fewest parts, which now has one more."""
+        with self._lock:
+            place = min(range(self.workers), key=self._load.__getitem__)
+            self._load[place] += 1
+            return place
+
+    def close(self) -> None:
+        """End the actors, and the cluster if it was started for them."""
+        while self._actors:
+            self._ray.kill(self._actors.pop())
+        if self._own:
+            self._ray.shutdown()
+
+
+def _connected(address: str) -> tuple[Any, bool]:
+    """Ray, connected, and whether that was done here."""
+    try:
+        import ray
+    except ImportError as error:
+        raise UsageError('A cluster needs Ray: pip install "earthwords[cluster]".') from error
+    if ray.is_initialized():
+        return ray, False
+    local: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {"address": address}
+    try:
+        ray.init(**local, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UsageError(f"No Ray cluster answers at {address!r} ({reason}); start one, or use `local`.") from error
+    return ray, True

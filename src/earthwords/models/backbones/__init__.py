@@ -1,1 +1,0 @@
-"""Backbones: from pixels, and words, to features. One file a family."""

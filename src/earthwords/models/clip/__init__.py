@@ -1,0 +1,1 @@
+"""CLIP: the network, its attention variants, its files."""

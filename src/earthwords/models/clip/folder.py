@@ -1,0 +1,143 @@
+"""A CLIP in transformers' layout: a folder with `config.json`, weights, tokenizer files, image statistics."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import CLIPConfig, CLIPModel
+from transformers.utils import logging as transformers_logging
+
+from earthwords.errors import EarthwordsError, WeightsError, brief
+from earthwords.files.reading import read_json
+from earthwords.models.clip.convert import check_fit, load_strict
+from earthwords.models.clip.model import CLIP_MEAN, CLIP_STD, ClipBackbone, build_clip
+from earthwords.models.weights.checkpoint import read_state
+from earthwords.text.known_words import read_words
+from earthwords.text.tokenizer import ClipTokenizer
+
+_LARGEST = 2
+"""An `eos_token_id` that stands for the largest id of a text."""
+_INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+
+
+def load_folder(path: Path, *, weights_id: str) -> ClipBackbone:
+    """A CLIP in transformers' layout: `config.json`, weights, tokenizer files, image statistics."""
+    config = _config(path)
+    state = {name: value.float() for name, value in folder_state(path).items()}
+    _check_sizes(path, config, state)
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about layers of no size, which will not fit
+            check_fit(build_clip(config), state)  # before anything of a size that config.json claims is allocated
+        model = build_clip(config)
+    except (EarthwordsError, MemoryError):
+        raise
+    except Exception as error:  # any value of config.json may be wrong in a way of its own
+        raise WeightsError(f"{path / 'config.json'} does not describe a CLIP: {brief(error)}.") from error
+    load_strict(model, state)
+    tokenizer = ClipTokenizer.from_folder(path, context=config.text_config.max_position_embeddings)
+    if tokenizer.highest >= config.text_config.vocab_size:
+        raise WeightsError(
+            f"The tokenizer in {path} has token {tokenizer.highest}, the weights know {config.text_config.vocab_size}."
+        )
+    _set_end(model, tokenizer)
+    mean, std = _statistics(path)
+    words = read_words(path)
+    return ClipBackbone(model, tokenizer=tokenizer, weights_id=weights_id, mean=mean, std=std, words=words)
+
+
+def _config(path: Path) -> CLIPConfig:
+    try:
+        with without_remarks():
+            return CLIPConfig.from_pretrained(path, local_files_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # validation raises classes of its own, by the kind of mistake
+        raise WeightsError(f"{path} is not a CLIP folder of transformers: {brief(error)}.") from error
+
+
+def _set_end(model: CLIPModel, tokenizer: ClipTokenizer) -> None:
+    """Sentences are read at the tokenizer's end token, whatever `config.json` says; it is the largest id in CLIPs.
+
+    OpenAI's say 2, for which transformers takes the largest id
+    (https://github.com/huggingface/transformers/pull/24773).
+    """
+    if model.config.text_config.eos_token_id != tokenizer.end:
+        end = _LARGEST if tokenizer.end == tokenizer.highest else tokenizer.end
+        model.config.text_config.eos_token_id = model.text_model.eos_token_id = end
+
+
+@contextmanager
+def without_remarks() -> Iterator[None]:
+    """transformers remarks on odd configurations; what does not fit is told as an error later."""
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)
+
+
+def _check_sizes(path: Path, config: CLIPConfig, state: dict[str, Tensor]) -> None:
+    """What the shapes of the weights do not tell; more layers than tensors would be built for hours."""
+    try:
+        right = _fits(config, most_layers=len(state))
+    except (TypeError, AttributeError, KeyError):
+        right = False
+    if not right:
+        raise WeightsError(f"{path / 'config.json'} does not describe the CLIP whose weights lie beside it.")
+
+
+def _fits(config: CLIPConfig, *, most_layers: int) -> bool:
+    vision, text = config.vision_config, config.text_config
+    trunk = getattr(vision, "trunk", None)
+    layers = [vision.num_hidden_layers, text.num_hidden_layers, *(trunk["depths"] if trunk else ())]
+    return (
+        all(0 <= number <= most_layers for number in layers)
+        and all(tower.num_attention_heads >= 1 and 0 < tower.layer_norm_eps < 1 for tower in (vision, text))
+        and (vision.patch_size == 2 ** len(trunk["widths"]) if trunk else vision.patch_size >= 1)
+        and 0 <= text.eos_token_id < text.vocab_size
+    )
+
+
+def folder_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of one file, or of several that an index names."""
+    for name in ("model.safetensors", _INDEXES[0], "pytorch_model.bin", _INDEXES[1]):
+        if os.path.lexists(path / name):
+            parts = _shards(path / name) if name in _INDEXES else [path / name]
+            return {name: value for part in parts for name, value in read_state(part).items()}
+    raise WeightsError(f"Cannot read weights from {path}: no model.safetensors and no pytorch_model.bin is there.")
+
+
+def _shards(index: Path) -> Iterable[Path]:
+    try:
+        names = set(read_json(index)["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"Cannot read {index}: {brief(error)}.") from error
+    for name in sorted(names, key=str):
+        if not isinstance(name, str) or Path(name).name != name or not (index.parent / name).is_file():
+            raise WeightsError(f"{index} names {name!r}, which is no file beside it.")
+        yield index.parent / name
+
+
+def _statistics(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    file = path / "preprocessor_config.json"
+    if not os.path.lexists(file):
+        return CLIP_MEAN, CLIP_STD
+    try:
+        table = read_json(file)
+        mean, std = (
+            tuple(map(float, table.get(k, d))) for k, d in (("image_mean", CLIP_MEAN), ("image_std", CLIP_STD))
+        )
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise WeightsError(f"Cannot read {file}: {brief(error)}.") from error
+    if not (len(mean) == len(std) == 3 and all(map(math.isfinite, mean + std)) and min(std) > 0):
+        raise WeightsError(f"{file}: image_mean and image_std must be three numbers each, image_std above 0.")
+    return mean, std

@@ -1,0 +1,1 @@
+"""RSRefSeg: encoders, prompter, SAM, and their files."""

@@ -1,0 +1,1 @@
+"""Weights: where they come from, how files of them are read and written."""

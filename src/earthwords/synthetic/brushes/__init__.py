@@ -1,0 +1,1 @@
+"""What paints a scene: ground, water, roofs, plants, vehicles."""

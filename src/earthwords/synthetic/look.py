@@ -1,0 +1,104 @@
+"""The day a scene is seen: region, season, sun, air and sensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from earthwords.synthetic.brushes.canvas import Sun
+from earthwords.synthetic.materials import REGION, Region, Season, linear
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sensor:
+    """From light to bytes."""
+
+    blur: float
+    """Standard deviation of the point spread function, pixels."""
+    chroma_blur: float
+    """The same for colour differences, as after pan-sharpening."""
+    sharpen: float
+    """Strength of the edge enhancement of the producer, 0: none."""
+    noise: float
+    """Standard deviation of the noise, grey levels."""
+    quality: int
+    """JPEG quality the image has gone through; 0: never compressed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """How the ground of a plan appears."""
+
+    region: Region
+    season: Season
+    sun: Sun
+    ambient: float
+    """Light of the sky in shadow, as a share of the full light."""
+    haze: float
+    """Share of air light, 0..0.3."""
+    exposure: float
+    contrast: float
+    saturation: float
+    cast: tuple[float, float, float]
+    """Gain of red, green and blue."""
+    sensor: Sensor
+    seed: int
+
+
+def draw_season(region: Region, rng: np.random.Generator) -> Season:
+    """A day of the year that suits the region."""
+    green = float(np.clip(region.lush + rng.normal(0, 0.25), 0, 1))
+    late = float(np.clip(1 - green + rng.normal(0, 0.2), 0, 1)) ** 1.5
+    cold = region.name in ("temperate", "northeast", "dry plain")
+    return Season(green=green, turned=late, bare=float(rng.uniform(0.3, 1.0)) if cold else 0.05)
+
+
+def draw_sun(rng: np.random.Generator) -> Sun:
+    """Late morning: images are north-up, so the sun stands below (northern hemisphere) as a rule."""
+    south = np.pi / 2 if rng.random() < 0.85 else -np.pi / 2
+    return Sun(
+        azimuth=float(south + rng.normal(0, 0.7)),
+        elevation=float(np.radians(rng.uniform(32, 68))),
+    )
+
+
+def draw_sensor(rng: np.random.Generator) -> Sensor:
+    """A sensor from a wide family: sharp or soft, clean or noisy, raw or compressed."""
+    sharpen = float(rng.choice([0.0, rng.uniform(0.2, 0.6), rng.uniform(0.6, 1.4)], p=[0.45, 0.35, 0.2]))
+    return Sensor(
+        blur=float(rng.choice([rng.uniform(0.28, 0.5), rng.uniform(0.5, 0.85)], p=[0.7, 0.3])),
+        chroma_blur=float(rng.choice([0.0, rng.uniform(0.8, 2.0)])),
+        sharpen=sharpen,
+        noise=float(rng.uniform(0.5, 4.0)),
+        quality=int(rng.choice([0, int(rng.integers(60, 95))])),
+    )
+
+
+def brightness(region: Region) -> float:
+    """Mean linear light of the region's open ground."""
+    return float(np.mean([linear(c).mean() for m in ("grass", "soil", "sand") for c in region.grounds[m]]))
+
+
+def draw_look(*, region: str, seed: int, salt: int = 0) -> Look:
+    """A random look; the same for the same region, seed and salt.
+
+    Bright regions are exposed shorter, as the producers of images stretch what they sell.
+    """
+    rng = np.random.default_rng([seed, salt, 0x10C])
+    chosen = REGION[region]
+    warm = rng.normal(0, 0.05)
+    gain = (0.22 / brightness(chosen)) ** 0.7
+    return Look(
+        region=chosen,
+        season=draw_season(chosen, rng),
+        sun=draw_sun(rng),
+        ambient=float(rng.uniform(0.12, 0.30)),
+        haze=float(rng.choice([rng.uniform(0, 0.04), rng.uniform(0.04, 0.2)], p=[0.6, 0.4])),
+        exposure=float(gain * np.exp(rng.normal(-0.12, 0.26))),
+        contrast=float(rng.uniform(1.1, 1.7)),
+        saturation=float(rng.uniform(0.65, 1.35)),
+        cast=(float(1 + warm), float(1 + rng.normal(0, 0.025)), float(1 - warm)),
+        sensor=draw_sensor(rng),
+        seed=seed,
+    )

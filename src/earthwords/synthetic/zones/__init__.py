@@ -1,0 +1,1 @@
+"""What fills a scene: zones of towns, work, transport, leisure and open ground."""

@@ -1,0 +1,1 @@
+"""Pictures: panels, previews, contact sheets, charts. Nobody else draws."""
