@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from earthwords.data.annotations.boxes import images as reader
+from earthwords.data.annotations.boxes import images
 from earthwords.data.annotations.boxes._common import How
 from earthwords.data.annotations.image_io import read_rgb
-from earthwords.data.captions import perceptual_hash as dedup
+from earthwords.data.captions import perceptual_hash
 
 THRESHOLDS = (0, 1, 2, 4, 6, 8, 10)
 FEW = 10_000
@@ -73,17 +73,17 @@ CHANGES: dict[str, Change] = {
 
 
 def hashed(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    return np.array([dedup.perceptual_hash(picture)[0] for picture in pictures], dtype=np.uint64)
+    return np.array([perceptual_hash.perceptual_hash(picture)[0] for picture in pictures], dtype=np.uint64)
 
 
 def hashes_of(folder: Path) -> tuple[list[str], np.ndarray]:
-    paths = [item.image for item in reader.items(folder, How())]
-    return paths, np.array([dedup.perceptual_hash(read_rgb(path))[0] for path in paths], dtype=np.uint64)
+    paths = [item.image for item in images.items(folder, How())]
+    return paths, np.array([perceptual_hash.perceptual_hash(read_rgb(path))[0] for path in paths], dtype=np.uint64)
 
 
 def nearest(originals: np.ndarray, copies: np.ndarray) -> np.ndarray:
     """Bits from each copy to its original, in the best orientation."""
-    return np.min([dedup.distances(dedup.oriented(originals, o), copies) for o in range(8)], axis=0)
+    return np.min([perceptual_hash.distances(perceptual_hash.oriented(originals, o), copies) for o in range(8)], axis=0)
 
 
 def recall(paths: Sequence[str], count: int) -> list[dict[str, Any]]:
@@ -99,7 +99,7 @@ def recall(paths: Sequence[str], count: int) -> list[dict[str, Any]]:
 
 def alike(hashes: np.ndarray, others: np.ndarray | None = None) -> dict[str, int]:
     """Pairs within so many bits."""
-    pairs = dedup.near(hashes, others, threshold=max(THRESHOLDS))
+    pairs = perceptual_hash.near(hashes, others, threshold=max(THRESHOLDS))
     return {f"<={t}": int((pairs.distance <= t).sum()) for t in THRESHOLDS}
 
 
@@ -117,7 +117,9 @@ def search(count: int) -> list[dict[str, Any]]:
     for orientations in (1, 8):
         reference = plain * orientations * (count / few) ** 2
         for threshold in (1, 4, 6):
-            took = seconds(lambda t=threshold, o=orientations: dedup.near(hashes, threshold=t, orientations=o))  # type: ignore[misc]
+            took = seconds(
+                lambda t=threshold, o=orientations: perceptual_hash.near(hashes, threshold=t, orientations=o)
+            )  # type: ignore[misc]
             ratio = round(reference / took, 1)
             rows.append({"threshold": threshold, "orientations": orientations, "s": round(took, 2), "ratio": ratio})
     return rows
@@ -125,7 +127,7 @@ def search(count: int) -> list[dict[str, Any]]:
 
 def everything(hashes: np.ndarray) -> int:
     """The reference: all against all, row by row."""
-    return sum(int((dedup.distances(hashes[i : i + 1], hashes) <= 1).sum()) for i in range(len(hashes)))
+    return sum(int((perceptual_hash.distances(hashes[i : i + 1], hashes) <= 1).sum()) for i in range(len(hashes)))
 
 
 def name_of(folder: Path) -> str:

@@ -43,7 +43,7 @@ import numpy as np
 from bench_memory import TILE
 from earthwords.geo.geotiff import RasterWriter
 from earthwords.geo.scene import open_scene
-from earthwords.inference.segment.job import Manner, SceneJob
+from earthwords.inference.segment.job import ExecutionOptions, SceneJob
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.jobs.job import Executor
 from earthwords.jobs.processes import Processes, cores_here
@@ -263,7 +263,7 @@ class Bench:
                 scene=segmenter.at_working_gsd(scene),
                 vocabulary=parse_classes(WORDS),
                 outputs={},
-                manner=Manner(workers=way.workers),
+                execution=ExecutionOptions(workers=way.workers),
                 executor=executor,
             )
             blocks = job.blocks()

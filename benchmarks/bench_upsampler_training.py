@@ -29,7 +29,7 @@ from earthwords.models.upsamplers.simfeatup import JbuOne
 from earthwords.models.weights.table import load_clip
 from earthwords.synthetic import render_scene
 from earthwords.training.teacher import Teacher, teacher
-from earthwords.training.upsampling import Apprentice, Upsampling, UpsamplingSettings
+from earthwords.training.upsampling import Student, Upsampling, UpsamplingSettings
 
 METHODS: dict[str, tuple[Callable[[int], Jbu], dict[str, float]]] = {
     "simfeatup": (JbuOne, {}),
@@ -59,7 +59,7 @@ def seconds(source: Teacher, images: Tensor, method: str, steps: int, **choices:
 
     task = Upsampling(crops, source, row, digest="scene")
     torch.manual_seed(0)
-    model = Apprentice(build(source.dim), source, row).train()
+    model = Student(build(source.dim), source, row).train()
     times = []
     for step in range(steps + 1):
         began = time.perf_counter()

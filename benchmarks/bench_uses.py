@@ -146,7 +146,7 @@ WORDS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Things:
+class Instances:
     """What is counted where."""
 
     word: str
@@ -156,10 +156,10 @@ class Things:
 
 
 COUNTED = (
-    Things(word="building", theme="village", metres=6),
-    Things(word="storage tank", theme="storage-tanks", metres=8),
-    Things(word="plane", theme="airport", metres=10),
-    Things(word="swimming pool", theme="arid-suburb", metres=4),
+    Instances(word="building", theme="village", metres=6),
+    Instances(word="storage tank", theme="storage-tanks", metres=8),
+    Instances(word="plane", theme="airport", metres=10),
+    Instances(word="swimming pool", theme="arid-suburb", metres=4),
 )
 GSD = 0.5
 TUNING, TESTING = 60_000, 70_000

@@ -13,7 +13,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from earthwords.archive import embed
-from earthwords.archive.embed import Looks, embed_images, embed_texts, load_picture, looks_for
+from earthwords.archive.embed import ImagePreprocess, embed_images, embed_texts, load_picture, preprocess_for
 from earthwords.errors import SourceError, UsageError
 from earthwords.models.clip.model import ClipBackbone
 from earthwords.models.weights.fingerprint import tower_hash
@@ -38,12 +38,12 @@ def test_crop_and_square(tmp_path: Path) -> None:
     image = np.zeros((40, 100, 3), np.uint8)
     image[:, 30:70] = 200
     Image.fromarray(image).save(tmp_path / "a.png")
-    crop = load_picture(tmp_path / "a.png", Looks(side=20), MEAN)
+    crop = load_picture(tmp_path / "a.png", ImagePreprocess(side=20), MEAN)
     assert crop.shape == (20, 20, 3) and (crop > 150).all()
-    square = load_picture(tmp_path / "a.png", Looks(side=20, fit="square"), MEAN)
+    square = load_picture(tmp_path / "a.png", ImagePreprocess(side=20, fit="square"), MEAN)
     assert square.shape == (20, 20, 3) and 0.3 < (square > 150).mean() < 0.5
     with pytest.raises(UsageError, match="Did you mean 'square'"):
-        Looks(side=20, fit="sqare")
+        ImagePreprocess(side=20, fit="sqare")
 
 
 @pytest.mark.parametrize(("height", "width"), [(61, 37), (37, 61), (8, 9), (224, 224)])
@@ -55,12 +55,12 @@ def test_crop_as_torchvision_says_it(tmp_path: Path, height: int, width: int) ->
     whole = np.asarray(image.resize(size, Image.Resampling.BICUBIC))
     top, left = round((size[1] - 32) / 2), round((size[0] - 32) / 2)
     expected = whole[top : top + 32, left : left + 32]
-    assert np.array_equal(load_picture(tmp_path / "a.png", Looks(side=32), MEAN), expected)
+    assert np.array_equal(load_picture(tmp_path / "a.png", ImagePreprocess(side=32), MEAN), expected)
 
 
 def test_rasters(make_scene: Callable[..., Path]) -> None:
     rgb = np.moveaxis(patchwork(40, 50), -1, 0)
-    looks = Looks(side=24)
+    looks = ImagePreprocess(side=24)
     plain = load_picture(make_scene(rgb, name="plain.tif"), looks, MEAN)
     holes = rgb.copy()
     holes[:, :, :25] = 0
@@ -69,7 +69,7 @@ def test_rasters(make_scene: Callable[..., Path]) -> None:
     assert abs(seen[:, :10].astype(int) - np.rint(255 * np.array(MEAN))).max() <= 1, "the mean colour, not black"
     five = np.concatenate([rgb[:1], rgb]).astype(np.uint16) * 40
     wide = make_scene(five, name="wide.tif")
-    stretched = load_picture(wide, Looks(side=24, bands=(2, 3, 4), stretch="0,10200"), MEAN)
+    stretched = load_picture(wide, ImagePreprocess(side=24, bands=(2, 3, 4), stretch="0,10200"), MEAN)
     assert abs(stretched.astype(int) - plain).max() <= 1
     assert load_picture(wide, looks, MEAN).std() > 10, "stretched by percentiles"
 
@@ -78,7 +78,7 @@ def test_large_scenes_are_averaged(make_scene: Callable[..., Path], monkeypatch:
     monkeypatch.setattr(embed, "_MOST_SIDE", 64)
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 2, (3, 600, 400)).astype(np.uint8) * 255
-    found = load_picture(make_scene(noise), Looks(side=32, fit="square"), MEAN)
+    found = load_picture(make_scene(noise), ImagePreprocess(side=32, fit="square"), MEAN)
     assert abs(found.astype(int) - 127).max() < 40
 
 
@@ -86,7 +86,7 @@ def test_vectors_are_remembered_by_weights_files_and_looks(
     backbone: ClipBackbone, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embed, "PIECE", 8)
-    looks, cache = looks_for(backbone, side=32), tmp_path / "cache"
+    looks, cache = preprocess_for(backbone, side=32), tmp_path / "cache"
     ticks: list[float] = []
     first = embed_images(backbone, files, looks, batch=3, tick=ticks.append, cache=cache)
     assert first.shape == (20, backbone.dim) and ticks == [8, 8, 4]
@@ -111,7 +111,7 @@ def test_vectors_are_remembered_by_weights_files_and_looks(
     again = embed_images(backbone, files, looks, cache=cache)
     assert len(calls) in (8, 12, 16, 4) and np.isfinite(again).all()
     calls.clear()
-    embed_images(backbone, files, looks_for(backbone, side=32, fit="square"), cache=cache)
+    embed_images(backbone, files, preprocess_for(backbone, side=32, fit="square"), cache=cache)
     assert len(calls) == 20
 
 
@@ -120,7 +120,7 @@ def test_other_weights_have_vectors_of_their_own(backbone: ClipBackbone, files: 
 
     other = micro_clip(seed=36)
     assert all(tower_hash(other, tower) != tower_hash(backbone, tower) for tower in ("vision", "text"))
-    looks = looks_for(backbone, side=32)
+    looks = preprocess_for(backbone, side=32)
     first, second = (embed_images(b, files[:3], looks, cache=tmp_path / "cache") for b in (backbone, other))
     assert not np.allclose(first, second)
 
@@ -144,11 +144,11 @@ def test_damaged_pictures(backbone: ClipBackbone, tmp_path: Path, content: bytes
     path = tmp_path / "a.png"
     path.write_bytes(content)
     with pytest.raises(SourceError, match=r"a\.png"):
-        embed_images(backbone, [path], looks_for(backbone, side=32), cache=tmp_path / "cache")
+        embed_images(backbone, [path], preprocess_for(backbone, side=32), cache=tmp_path / "cache")
 
 
 def test_sides_that_do_not_fit(backbone: ClipBackbone) -> None:
     for side in (0, 33):
         with pytest.raises(UsageError, match="multiple of the model's"):
-            looks_for(backbone, side=side)
-    assert looks_for(backbone).side == backbone.model.config.vision_config.image_size
+            preprocess_for(backbone, side=side)
+    assert preprocess_for(backbone).side == backbone.model.config.vision_config.image_size

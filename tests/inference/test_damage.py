@@ -17,7 +17,7 @@ from torch import Tensor
 
 from earthwords.errors import SourceError, UsageError, WindowError
 from earthwords.inference.segment.segmenter import Segmenter
-from earthwords.inference.windows.failures import Account
+from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.reading import PIECE, read_twice
 from earthwords.inference.windows.sliding import Encoder
 from earthwords.inference.windows.strip import Strip
@@ -46,10 +46,10 @@ GRID = Grid(height=700, width=900, transform=Affine.identity(), crs=None)
 FAIL: dict[str, Any] = {}
 
 
-def strips_of(segmenter: Segmenter, image: np.ndarray, account: Account) -> list[Strip]:
+def strips_of(segmenter: Segmenter, image: np.ndarray, policy: FailurePolicy) -> list[Strip]:
     with segmenter.open(image) as scene:
         bank = segmenter.text_bank(parse_classes(WORDS))
-        return list(segmenter.strips(scene, bank, account=account))
+        return list(segmenter.strips(scene, bank, policy=policy))
 
 
 @pytest.fixture
@@ -74,12 +74,12 @@ def flaky(segmenter: Segmenter) -> Callable[..., Segmenter]:
 def test_one_failure_is_nothing(
     flaky: Callable[..., Segmenter], segmenter: Segmenter, image: np.ndarray, error: Exception | None
 ) -> None:
-    account = Account()
-    found = strips_of(flaky(error, times=1), image, account)
-    wanted = strips_of(segmenter, image, Account())
+    policy = FailurePolicy()
+    found = strips_of(flaky(error, times=1), image, policy)
+    wanted = strips_of(segmenter, image, FailurePolicy())
     for one, another in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(one.score, another.score)
-    assert FAIL["times"] == 0 and account.failures == []
+    assert FAIL["times"] == 0 and policy.failures == []
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_two_failures_stop_with_the_place(
     flaky: Callable[..., Segmenter], image: np.ndarray, error: Exception | None, reason: str
 ) -> None:
     with pytest.raises(WindowError) as caught:
-        strips_of(flaky(error, times=2), image, Account())
+        strips_of(flaky(error, times=2), image, FailurePolicy())
     text = str(caught.value)
     assert text.startswith("The window at rows 32..96, columns 32..96 of 130 x 190 failed twice") and reason in text
     assert text.endswith("go on without it by --on-error nodata.") and caught.value.exit_code == 1
@@ -98,27 +98,27 @@ def test_two_failures_stop_with_the_place(
 
 def test_a_window_may_be_left_out(flaky: Callable[..., Segmenter], segmenter: Segmenter, image: np.ndarray) -> None:
     """Where windows overlap the others tell; where none does there is nothing."""
-    account = Account(on_error="nodata")
+    policy = FailurePolicy(on_error="nodata")
     made = flaky(RuntimeError("no luck"), times=99)
     apart = Segmenter(replace(made.preset, tile_size=32, overlap=0), made.encoder)
-    labels = np.concatenate([strip.labels for strip in strips_of(apart, image, account)])
+    labels = np.concatenate([strip.labels for strip in strips_of(apart, image, policy)])
     assert (labels[32:64, 32:64] == 255).all() and (labels == 255).sum() == 32 * 32
-    assert len(account.failures) == 1
-    assert account.failures[0] == "rows 32..64, columns 32..64 of 130 x 190: RuntimeError: no luck"
-    overlapping = Account(on_error="nodata")
+    assert len(policy.failures) == 1
+    assert policy.failures[0] == "rows 32..64, columns 32..64 of 130 x 190: RuntimeError: no luck"
+    overlapping = FailurePolicy(on_error="nodata")
     labels = np.concatenate([strip.labels for strip in strips_of(made, image, overlapping)])
     assert (labels < 4).all() and len(overlapping.failures) == 1
 
 
 def test_too_little_memory_is_not_tried_again(flaky: Callable[..., Segmenter], image: np.ndarray) -> None:
     with pytest.raises(torch.OutOfMemoryError):
-        strips_of(flaky(torch.OutOfMemoryError("CUDA out of memory"), times=1), image, Account(on_error="nodata"))
+        strips_of(flaky(torch.OutOfMemoryError("CUDA out of memory"), times=1), image, FailurePolicy(on_error="nodata"))
     assert FAIL["times"] == 0
 
 
 def test_what_to_do_is_one_of_two() -> None:
     with pytest.raises(UsageError, match="is one of stop, nodata, not 'skip'"):
-        Account(on_error="skip")
+        FailurePolicy(on_error="skip")
 
 
 def test_pieces_that_cannot_be_read_are_left_out() -> None:
@@ -133,15 +133,15 @@ def test_pieces_that_cannot_be_read_are_left_out() -> None:
         return Raster(data=data, valid=np.ones(data.shape[1:], bool), grid=None)  # type: ignore[arg-type]
 
     for window in (Window(row=0, col=0, height=700, width=900), Window(row=201, col=333, height=301, width=407)):
-        account = Account(on_error="nodata")
-        data, valid = read_twice(read, window, GRID, account)
+        policy = FailurePolicy(on_error="nodata")
+        data, valid = read_twice(read, window, GRID, policy)
         lost = np.zeros((700, 900), bool)
         lost[PIECE : 2 * PIECE, 2 * PIECE : 3 * PIECE] = True
         np.testing.assert_array_equal(valid, ~lost[window.slices])
         np.testing.assert_array_equal(data, np.where(valid, whole[(slice(None), *window.slices)], 0))
-        assert account.failures == ["rows 256..512, columns 512..768 of 700 x 900: cannot be read"]
+        assert policy.failures == ["rows 256..512, columns 512..768 of 700 x 900: cannot be read"]
     with pytest.raises(WindowError, match="Cannot read that: damaged; or go on without it: --on-error nodata"):
-        read_twice(read, Window(row=0, col=0, height=700, width=900), GRID, Account())
+        read_twice(read, Window(row=0, col=0, height=700, width=900), GRID, FailurePolicy())
 
 
 def damaged(path: Path) -> Path:

@@ -17,14 +17,13 @@ import rasterio
 from earthwords.errors import UsageError, WindowError
 from earthwords.geo.destinations import plan_outputs
 from earthwords.geo.scene import SceneSpec
-from earthwords.inference.segment import memory as budget
 from earthwords.inference.segment import segmenter as segmenter_module
-from earthwords.inference.segment.job import Manner, SceneJob, journal_folder
+from earthwords.inference.segment.job import ExecutionOptions, SceneJob, journal_folder
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows import blocks as blocks_module
 from earthwords.inference.windows.blocks import Blocks
 from earthwords.inference.windows.outputs import OutputOptions
-from earthwords.jobs import processes as executors
+from earthwords.jobs import processes
 from earthwords.jobs.job import Executor, Worker
 from earthwords.jobs.processes import Processes
 from earthwords.text.vocabulary import parse_classes
@@ -96,7 +95,7 @@ def test_bands_of_any_height(
 def test_columns_of_any_width(
     segmenter: Segmenter, scene_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bands: None
 ) -> None:
-    for module in (segmenter_module, blocks_module, budget):
+    for module in (segmenter_module, blocks_module, memory):
         monkeypatch.setattr(module, "CELL_COLS", 64)
     run(segmenter, scene_file, tmp_path / "wide")
     for cols in (64, 128):
@@ -149,7 +148,13 @@ def test_without_resume_nothing_is_left(segmenter: Segmenter, scene_file: Path, 
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(segmenter, scene_file, tmp_path / "new" / "out", calls={"tick": interrupt}, manner=Manner(resume=False))
+        run(
+            segmenter,
+            scene_file,
+            tmp_path / "new" / "out",
+            calls={"tick": interrupt},
+            execution=ExecutionOptions(resume=False),
+        )
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(KeyboardInterrupt):
         run(segmenter, scene_file, tmp_path / "new" / "out", calls={"tick": interrupt})
@@ -179,7 +184,7 @@ def test_other_settings_or_another_source_are_refused(
     with pytest.raises(UsageError, match=r"scene.tif was \d+ bytes, changed \d+ and is \d+ bytes, changed 1 now"):
         run(segmenter, source, tmp_path / "out")
     assert contents_of_journal(tmp_path) == before, "a refused run spoils nothing"
-    run(segmenter, source, tmp_path / "out", manner=Manner(resume=False), threshold=0.5)
+    run(segmenter, source, tmp_path / "out", execution=ExecutionOptions(resume=False), threshold=0.5)
     assert (tmp_path / "out" / "report.json").exists()
 
 
@@ -231,7 +236,7 @@ def test_processes_one_of_them_killed(
 
     killing = Killing(executor, pids)
     try:
-        run(segmenter, wide_file, tmp_path / "out", executor=killing, manner=Manner(workers=2))
+        run(segmenter, wide_file, tmp_path / "out", executor=killing, execution=ExecutionOptions(workers=2))
     finally:
         executor.close()
     assert killing.killed
@@ -245,7 +250,7 @@ def test_a_failure_in_a_process_comes_through(
     executor = Processes(2)
     with segmenter.open(wide_file) as scene:
         broken = replace(
-            job(segmenter, scene, tmp_path / "out", executor=executor, manner=Manner(workers=2)),
+            job(segmenter, scene, tmp_path / "out", executor=executor, execution=ExecutionOptions(workers=2)),
             spec=SceneSpec(source=str(tmp_path / "gone.tif")),
         )
         try:
@@ -271,7 +276,7 @@ class Numbers:
 
 def test_any_job_is_shared_by_workers_with_numbers() -> None:
     told: list[int] = []
-    with executors.make_executor(2) as executor:
+    with processes.make_executor(2) as executor:
         assert executor is not None
         for offset in (100, 200):
             found = dict(executor.compute(Numbers(offset), set(range(3, 20)), told.append))
@@ -279,7 +284,7 @@ def test_any_job_is_shared_by_workers_with_numbers() -> None:
             numbers = {pid: number for number, pid, _ in found.values()}
             assert set(numbers.values()) <= {0, 1} and len(numbers) == len(set(numbers.values()))
     assert sum(told) == 2 * 2 * 17
-    with executors.make_executor(1) as nobody:
+    with processes.make_executor(1) as nobody:
         assert nobody is None
 
 
@@ -287,11 +292,11 @@ def test_workers_that_die_every_time_are_given_up(segmenter: Segmenter, wide_fil
     with segmenter.open(wide_file) as scene:
         made = job(segmenter, scene, Path("out"))
         work = made._work(segmenter.text_bank(made.vocabulary), made.blocks())
-        executors.check_deaths(executors.ATTEMPTS - 1, work, {0})
+        processes.check_deaths(processes.ATTEMPTS - 1, work, {0})
         with pytest.raises(
             WindowError, match=r"died 3 times without a part done, at row 0, column 0 of .*wide\.tif first"
         ):
-            executors.check_deaths(executors.ATTEMPTS, work, {0})
+            processes.check_deaths(processes.ATTEMPTS, work, {0})
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes are killed another way there")
@@ -304,7 +309,13 @@ def test_a_cluster_one_actor_killed(
     executor = Cluster("local", 2)
     killing = Killing(executor, executor.pids)
     try:
-        run(segmenter, wide_file, tmp_path / "out", executor=killing, manner=Manner(workers=2, shared=False))
+        run(
+            segmenter,
+            wide_file,
+            tmp_path / "out",
+            executor=killing,
+            execution=ExecutionOptions(workers=2, shared=False),
+        )
     finally:
         executor.close()
     assert killing.killed

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from earthwords.compiling import compiled, told_of_compiling
-from earthwords.jobs import progress as _progress
-from earthwords.jobs.progress import Talk, duration
+from earthwords.jobs import progress
+from earthwords.jobs.progress import Console, duration
 
 
 class Terminal(io.StringIO):
@@ -22,11 +22,11 @@ class Terminal(io.StringIO):
 
 
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    talk = Talk(quiet=True)
-    talk.say("a sentence")
-    with talk.bar("segmenting", 4, unit="windows") as tick:
+    console = Console(quiet=True)
+    console.say("a sentence")
+    with console.bar("segmenting", 4, unit="windows") as tick:
         tick(4)
-    with talk.download("loading") as report:
+    with console.download("loading") as report:
         report(5, 10)
     assert capsys.readouterr() == ("", "")
 
@@ -35,8 +35,8 @@ def test_a_log_file_gets_lines_now_and_then(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [100.0]
-    monkeypatch.setattr(_progress.time, "monotonic", lambda: clock[0])
-    with Talk(quiet=False).bar("segmenting", 1000, unit="windows") as tick:
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    with Console(quiet=False).bar("segmenting", 1000, unit="windows") as tick:
         for _ in range(70):
             clock[0] += 1
             tick(10)
@@ -48,7 +48,7 @@ def test_a_log_file_gets_lines_now_and_then(
 
 
 def test_a_short_run_leaves_a_log_file_empty(capsys: pytest.CaptureFixture[str]) -> None:
-    with Talk(quiet=False).bar("segmenting", 3, unit="windows") as tick:
+    with Console(quiet=False).bar("segmenting", 3, unit="windows") as tick:
         tick(3)
     assert capsys.readouterr() == ("", "")
 
@@ -93,8 +93,8 @@ def test_time_of_compiling_says_nothing_about_the_rest(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr(_progress.time, "monotonic", lambda: clock[0])
-    with Talk(quiet=False).bar("segmenting", 100, unit="windows") as bar:
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    with Console(quiet=False).bar("segmenting", 100, unit="windows") as bar:
         clock[0] = 1
         bar.compiling(True)
         bar.compiling(True)  # a loop that another one calls
@@ -117,21 +117,21 @@ def test_a_bar_tells_of_compiling_and_writing(monkeypatch: pytest.MonkeyPatch) -
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm-256color")
-    with Talk(quiet=False).bar("segmenting", 4, unit="windows") as bar:
+    with Console(quiet=False).bar("segmenting", 4, unit="windows") as bar:
         bar(1)
         bar.compiling(True)
         bar(1)
     shown = terminal.getvalue()
     assert "compiling, first run only" in shown and "left" not in shown.split("compiling, first run only")[-1]
-    with Talk(quiet=False).bar("segmenting", 4, unit="windows") as bar:
+    with Console(quiet=False).bar("segmenting", 4, unit="windows") as bar:
         bar(4)
         bar.writing()
     assert "writing" in terminal.getvalue().removeprefix(shown)
 
 
 def test_details_are_for_those_who_ask(capsys: pytest.CaptureFixture[str]) -> None:
-    for talk in (Talk(quiet=False), Talk(quiet=True, verbose=True), Talk(quiet=False, verbose=True)):
-        talk.detail("Energy 0.9")
+    for console in (Console(quiet=False), Console(quiet=True, verbose=True), Console(quiet=False, verbose=True)):
+        console.detail("Energy 0.9")
     assert capsys.readouterr().err == "Energy 0.9\n"
 
 
@@ -139,7 +139,7 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm-256color")
-    with Talk(quiet=False).bar("segmenting [/not markup]", 4, unit="windows") as tick:
+    with Console(quiet=False).bar("segmenting [/not markup]", 4, unit="windows") as tick:
         tick(3)
     assert "segmenting [/not markup]" in terminal.getvalue() and "75%" in terminal.getvalue()
 
@@ -148,7 +148,7 @@ def test_a_download_counts_megabytes(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm-256color")
-    with Talk(quiet=False).download("loading x") as report:
+    with Console(quiet=False).download("loading x") as report:
         report(30_000_000, 0)
         report(50_000_000, 200_000_000)
     assert "25%" in terminal.getvalue() and "loading x" in terminal.getvalue()

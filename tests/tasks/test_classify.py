@@ -46,7 +46,7 @@ def test_every_source_has_a_row(folder: Path, micro: Path) -> None:
 
 
 def test_the_words_are_compared_as_segment_does(folder: Path, micro: Path) -> None:
-    from earthwords.archive.embed import embed_images, looks_for
+    from earthwords.archive.embed import embed_images, preprocess_for
     from earthwords.inference.windows.text_bank import encode_words
     from earthwords.models.weights.table import load_clip
     from earthwords.text.templates import TEMPLATES
@@ -54,7 +54,7 @@ def test_the_words_are_compared_as_segment_does(folder: Path, micro: Path) -> No
     found = run(folder, micro)
     backbone = load_clip(str(micro)).eval()
     words = encode_words(backbone, ["bare land", "trees", "roof", "water"], TEMPLATES["aerial"]).detach().numpy()
-    images = embed_images(backbone, [row.source for row in found.rows], looks_for(backbone, side=32))
+    images = embed_images(backbone, [row.source for row in found.rows], preprocess_for(backbone, side=32))
     best = (images @ words.T).argmax(axis=1)
     names = np.array(["bare land", "trees", "trees", "water"])[best]
     assert [row.name for row in found.rows] == names.tolist()

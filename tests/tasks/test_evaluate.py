@@ -227,12 +227,12 @@ def test_a_folder_with_a_foreign_file(stored: Path, tmp_path: Path, command: Com
 def test_only_the_images_of_a_task_are_encoded(
     root: Path, micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from earthwords.evaluation import embed_sets as _pictures
+    from earthwords.evaluation import embed_sets
 
     seen: list[int] = []
-    real = _pictures.embed_images
+    real = embed_sets.embed_images
     monkeypatch.setattr(
-        _pictures, "embed_images", lambda b, paths, *a, **k: seen.append(len(paths)) or real(b, paths, *a, **k)
+        embed_sets, "embed_images", lambda b, paths, *a, **k: seen.append(len(paths)) or real(b, paths, *a, **k)
     )
     tests = sum(record["split"] == "test" for record in records())
     run = {"data": root, "model": str(micro), "image_size": 32, "quiet": True}

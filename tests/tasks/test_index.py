@@ -18,8 +18,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 import earthwords
-from earthwords.archive import build as index_job
-from earthwords.archive import storage as index_files
+from earthwords.archive import build, storage
 from earthwords.archive.storage import FILES, Stored
 from earthwords.errors import EarthwordsError, OutputError, UsageError
 from earthwords.models.weights.table import load_clip
@@ -127,7 +126,7 @@ def test_killed_runs_give_the_same_bytes(
     index: IndexCommand, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed before and after any record, renaming and removing."""
-    monkeypatch.setattr(index_job, "BLOCK", 3)
+    monkeypatch.setattr(build, "BLOCK", 3)
     assert index(archive, tmp_path / "whole", "--tile-size", 32).code == 0
     out, kills = tmp_path / "index", 0
     for event in (3, 6, 8, 1, 2, 3, 5, 7, 9, 1000):
@@ -144,7 +143,7 @@ def test_killed_runs_give_the_same_bytes(
 
                 return call
 
-            index_job.IndexLog._append = counted(index_job.IndexLog._append)  # type: ignore[method-assign]
+            build.IndexLog._append = counted(build.IndexLog._append)  # type: ignore[method-assign]
             os.replace = counted(os.replace)  # type: ignore[assignment]
             shutil.rmtree = counted(shutil.rmtree)  # type: ignore[assignment]
             os._exit(index(archive, out, "--tile-size", 32).code)
@@ -165,9 +164,9 @@ def test_a_reader_finishes_a_commit(index: IndexCommand, archive: Path, tmp_path
     assert index(archive / "small.png", tmp_path / "old").code == 0
     assert index(archive, tmp_path / "new").code == 0
     wanted = contents(tmp_path / "new")
-    shutil.copytree(tmp_path / "new", tmp_path / "old" / index_files.COMMIT)
+    shutil.copytree(tmp_path / "new", tmp_path / "old" / storage.COMMIT)
     for name in FILES[:moved]:
-        os.replace(tmp_path / "old" / index_files.COMMIT / name, tmp_path / "old" / name)
+        os.replace(tmp_path / "old" / storage.COMMIT / name, tmp_path / "old" / name)
     Stored(tmp_path / "old").close()
     assert contents(tmp_path / "old") == wanted
 
@@ -193,8 +192,8 @@ def test_a_reader_sees_one_generation(
 
         return call
 
-    monkeypatch.setattr(index_files, "open_memmap", changing(index_files.open_memmap))
-    monkeypatch.setattr(index_files, "TileTable", changing(index_files.TileTable))
+    monkeypatch.setattr(storage, "open_memmap", changing(storage.open_memmap))
+    monkeypatch.setattr(storage, "TileTable", changing(storage.TileTable))
     stored, wanted = Stored(tmp_path / "small"), Stored(tmp_path / "another")
     np.testing.assert_array_equal(stored.vectors.values, wanted.vectors.values)
     assert stored.tiles.rows(np.array([0])).columns["source"].tolist() == [str(second)] == list(stored.entries())
@@ -208,13 +207,13 @@ def test_an_index_that_changes_all_the_time(
 ) -> None:
     out = tmp_path / "index"
     assert index(archive, out).code == 0
-    read = index_files._read_about
+    read = storage._read_about
 
     def touched(folder: Path) -> dict[str, object]:
         os.utime(out / "codes.npy")
         return read(folder)
 
-    monkeypatch.setattr(index_files, "_read_about", touched)
+    monkeypatch.setattr(storage, "_read_about", touched)
     with pytest.raises(OutputError, match=f"Another process keeps changing the index {out}"):
         Stored(out)
 
@@ -222,8 +221,8 @@ def test_an_index_that_changes_all_the_time(
 def test_what_a_dead_commit_prepared_goes(index: IndexCommand, archive: Path, tmp_path: Path) -> None:
     """Also where nothing is new."""
     assert index(archive, tmp_path / "index").code == 0
-    (tmp_path / "index" / index_files.NEXT).mkdir()
-    (tmp_path / "index" / index_files.NEXT / "vectors.npy").write_bytes(b"half")
+    (tmp_path / "index" / storage.NEXT).mkdir()
+    (tmp_path / "index" / storage.NEXT / "vectors.npy").write_bytes(b"half")
     assert index(archive, tmp_path / "index").code == 0
     assert names(tmp_path / "index") == set(FILES)
 

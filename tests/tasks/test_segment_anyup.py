@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from earthwords.inference.segment.memory import Need
+from earthwords.inference.segment.memory import MemoryEstimate
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.models.upsamplers.anyup import IMAGENET_MEAN, IMAGENET_STD, AnyUp
 from earthwords.text.vocabulary import parse_classes
@@ -68,7 +68,7 @@ def test_the_memory_of_its_maps_is_foreseen(segmenter: Segmenter, scene_file: Pa
         needs = []
         for held in (0, AnyUp(16).held):
             made.encoder.upsampler.held = held
-            need = Need(segmenter=made, scene=scene, vocabulary=parse_classes(["road", "water"]))
+            need = MemoryEstimate(segmenter=made, scene=scene, vocabulary=parse_classes(["road", "water"]))
             needs.append(need._windows())
     assert needs[1] - needs[0] >= 4 * 64 * 64 * AnyUp(16).held
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from earthwords.data.manifests.expressions import Described, read_referring
 from earthwords.evaluation.benchmark.referring_protocol import measure, pointing
 from earthwords.models.refseg.load import assemble, kept, load_refseg
-from earthwords.models.refseg.model import Pointed
+from earthwords.models.refseg.model import MaskPrediction
 from earthwords.presets import REFER_PRESETS, ReferPreset
 from earthwords.training.loop import Schedule, train
 from earthwords.training.referring import Lesson, Referring, apart, bce, contrast, dice, held_out_loss, pooled, shrink
@@ -60,7 +60,9 @@ def test_what_the_second_version_adds_by_hand() -> None:
     labels[1] = torch.where(labels[1] == 1, 1, 255)
     torch.testing.assert_close(pooled(visual, labels), F.normalize(visual[:, :, 0, 1], dim=-1))
     first, second = torch.randn(2, 3, 4, generator=rng)
-    found = Pointed(logits=visual, sparse=visual, dense=visual, iou=visual, visual=visual, queries=(first, second))
+    found = MaskPrediction(
+        logits=visual, sparse=visual, dense=visual, iou=visual, visual=visual, queries=(first, second)
+    )
     cosines = (first * second).sum(1) / first.norm(dim=1) / second.norm(dim=1)
     assert float(apart(found)) == pytest.approx(0.5 * float((cosines**2).mean()), rel=1e-5)
     logits = 7 * F.normalize(visual[:, :, 0, 1], dim=-1) @ F.normalize(second, dim=-1).T + 2

@@ -17,7 +17,7 @@ from earthwords.models.upsamplers.jbu import Jbu, JbuStack
 from earthwords.models.upsamplers.simfeatup import JbuOne
 from earthwords.training.loop import Schedule, train
 from earthwords.training.teacher import Teacher
-from earthwords.training.upsampling import Apprentice, Batch, Upsampling, UpsamplingSettings
+from earthwords.training.upsampling import Batch, Student, Upsampling, UpsamplingSettings
 
 PATCH, DIM = 8, 24
 SMALL = UpsamplingSettings(side=48, batch=2, jitters=2, max_pad=8, projection=10, content_rows=48)
@@ -52,13 +52,11 @@ def task(settings: UpsamplingSettings = SMALL, *, dim: int = DIM) -> Upsampling:
     return Upsampling(blobs, teacher(dim), settings, digest="blobs")
 
 
-def apprentice(upsampler: Jbu, settings: UpsamplingSettings = SMALL, *, dim: int = DIM) -> Apprentice:
-    return Apprentice(upsampler, teacher(dim), settings)
+def student(upsampler: Jbu, settings: UpsamplingSettings = SMALL, *, dim: int = DIM) -> Student:
+    return Student(upsampler, teacher(dim), settings)
 
 
-def losses_and_gradients(
-    settings: UpsamplingSettings, batch: Batch, model: Apprentice
-) -> tuple[dict[str, Tensor], Any]:
+def losses_and_gradients(settings: UpsamplingSettings, batch: Batch, model: Student) -> tuple[dict[str, Tensor], Any]:
     torch.manual_seed(4)
     losses = task(settings).losses(model, batch)
     total = torch.stack(list(losses.values())).sum()
@@ -73,7 +71,7 @@ def test_the_cheap_way_equals_the_authors(build: type[Jbu], weights: dict[str, f
     36 tokens."""
     settings = replace(SMALL, jitters=1, **weights)
     torch.manual_seed(1)
-    model = apprentice(build(dim), settings, dim=dim).eval()
+    model = student(build(dim), settings, dim=dim).eval()
     batch = task(settings, dim=dim).draw(np.random.default_rng(2))
     found, slopes = losses_and_gradients(settings, batch, model)
     expected, truth = losses_and_gradients(replace(settings, faithful=True), batch, model)
@@ -101,7 +99,7 @@ def test_learning_beats_bilinear_on_held_out_images(
 ) -> None:
     settings = replace(SMALL, content_rows=6, **weights)
     torch.manual_seed(0)
-    model, lesson = apprentice(build(DIM), settings), task(settings)
+    model, lesson = student(build(DIM), settings), task(settings)
     held = [lesson.draw(np.random.default_rng((9, i))) for i in range(3)]
     before = lesson.held_out(model.eval(), held)
     for _ in train(model, lesson, LEARN, folder=tmp_path):
@@ -117,7 +115,7 @@ def test_an_interrupted_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
 
     def run(folder: Path, **options: Any) -> dict[str, Tensor]:
         torch.manual_seed(0)
-        model = apprentice(JbuOne(DIM))
+        model = student(JbuOne(DIM))
         for _ in train(model, task(), schedule, folder=folder, save_every=2, **options):
             pass
         return model.state_dict()
@@ -126,7 +124,7 @@ def test_an_interrupted_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
     run(tmp_path / "parts", stop_at=3)
     parts = run(tmp_path / "parts")
     assert all(torch.equal(value, parts[name]) for name, value in whole.items())
-    fresh = apprentice(JbuOne(DIM)).state_dict()
+    fresh = student(JbuOne(DIM)).state_dict()
     assert not torch.equal(whole["upsampler.up.range_temp"], fresh["upsampler.up.range_temp"])
 
 

@@ -7,22 +7,22 @@ import math
 import pytest
 import torch
 
-from earthwords.training import upsampling_losses as losses
+from earthwords.training import upsampling_losses
 
 
 def test_reconstruction_is_a_gaussians_likelihood() -> None:
     found, target, scale = torch.randn(2, 5, 3, 4), torch.randn(2, 5, 3, 4), torch.rand(2, 1, 3, 4) + 0.5
     normal = torch.distributions.Normal(found, scale.expand_as(found))
     expected = -normal.log_prob(target).mean() - 0.5 * math.log(2 * math.pi)
-    torch.testing.assert_close(losses.reconstruction(found, target, scale), expected)
+    torch.testing.assert_close(upsampling_losses.reconstruction(found, target, scale), expected)
 
 
 def test_random_projections_keep_lengths_on_average() -> None:
     torch.manual_seed(0)
     features = torch.randn(2, 40, 3, 5)
-    projection = losses.random_projection(features, 2000)
+    projection = upsampling_losses.random_projection(features, 2000)
     torch.testing.assert_close(projection.norm(dim=1), torch.ones(2, 2000))
-    found = losses.project(features, projection)
+    found = upsampling_losses.project(features, projection)
     assert found.shape == (2, 2000, 3, 5)
     kept = 40 * found.square().mean(dim=1) / features.square().sum(dim=1)
     assert float((kept - 1).abs().max()) < 0.15
@@ -30,13 +30,13 @@ def test_random_projections_keep_lengths_on_average() -> None:
 
 def test_total_variation_of_a_slope() -> None:
     slope = 3 * torch.arange(7.0).expand(2, 4, 5, 7)
-    assert float(losses.total_variation(slope)) == pytest.approx(9 * 6 / 7)
+    assert float(upsampling_losses.total_variation(slope)) == pytest.approx(9 * 6 / 7)
 
 
 def test_magnitude_and_entropy() -> None:
     features = torch.tensor([3.0, 4.0])[None, :, None, None].expand(2, 2, 3, 4)
-    torch.testing.assert_close(losses.magnitude(features), torch.full((2, 1, 3, 4), 5.0))
-    assert float(losses.entropy(torch.full((3, 1, 4, 8), 1 / 32))) == pytest.approx(math.log(32))
+    torch.testing.assert_close(upsampling_losses.magnitude(features), torch.full((2, 1, 3, 4), 5.0))
+    assert float(upsampling_losses.entropy(torch.full((3, 1, 4, 8), 1 / 32))) == pytest.approx(math.log(32))
 
 
 def test_sampled_crf_pixel_by_pixel() -> None:
@@ -50,15 +50,17 @@ def test_sampled_crf_pixel_by_pixel() -> None:
             alike = float((guidance[0, :, r1, c1] - guidance[0, :, r2, c2]).square().sum())
             kernel = 10 * math.exp(-near / 0.2 - alike / 0.3) + 3 * math.exp(-near / 0.01)
             total += kernel * float((features[0, :, r1, c1] - features[0, :, r2, c2]).square().sum())
-    assert float(losses.sampled_crf(guidance, features, rows, cols)) == pytest.approx(total / 9, rel=1e-5)
+    assert float(upsampling_losses.sampled_crf(guidance, features, rows, cols)) == pytest.approx(total / 9, rel=1e-5)
 
 
 def test_scale_and_shift_do_not_matter() -> None:
     torch.manual_seed(0)
     found, target = torch.randn(2, 16, 24), torch.randn(2, 16, 24)
     valid = (torch.rand(2, 16, 24) > 0.3).float()
-    loss = losses.scale_shift_invariant(found, target, valid)
-    torch.testing.assert_close(losses.scale_shift_invariant(-3 * found + 7, target, valid), loss, atol=1e-4, rtol=1e-4)
-    assert float(losses.scale_shift_invariant(2 * target - 1, target, valid)) < 1e-3 < float(loss)
+    loss = upsampling_losses.scale_shift_invariant(found, target, valid)
+    torch.testing.assert_close(
+        upsampling_losses.scale_shift_invariant(-3 * found + 7, target, valid), loss, atol=1e-4, rtol=1e-4
+    )
+    assert float(upsampling_losses.scale_shift_invariant(2 * target - 1, target, valid)) < 1e-3 < float(loss)
     nothing = torch.zeros_like(valid)
-    assert float(losses.scale_shift_invariant(found, target, nothing)) == 0
+    assert float(upsampling_losses.scale_shift_invariant(found, target, nothing)) == 0

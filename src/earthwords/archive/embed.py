@@ -47,7 +47,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looks:
+class ImagePreprocess:
     """How pictures become the model's input."""
 
     side: int
@@ -74,7 +74,7 @@ class Looks:
             raise unknown("fit", self.fit, FITS)
 
 
-def looks_for(
+def preprocess_for(
     backbone: ClipBackbone,
     *,
     side: int | None = None,
@@ -84,7 +84,7 @@ def looks_for(
     stretch: str = "auto",
     mask: str | Path | None = None,
     network: Network = Network.NAMED,
-) -> Looks:
+) -> ImagePreprocess:
     """The model's own size unless told otherwise.
 
     Raises:
@@ -93,7 +93,7 @@ def looks_for(
     side = int(backbone.model.config.vision_config.image_size) if side is None else side
     if side < backbone.patch or side % backbone.patch:
         raise UsageError(f"The side must be a multiple of the model's {backbone.patch} pixels, got {side}.")
-    return Looks(
+    return ImagePreprocess(
         side=side,
         fit=fit,
         bands=None if bands is None else tuple(bands),
@@ -107,7 +107,7 @@ def looks_for(
 def embed_images(
     backbone: ClipBackbone,
     sources: Sequence[str | Path],
-    looks: Looks,
+    looks: ImagePreprocess,
     *,
     batch: int = 64,
     tick: Callable[[float], None] = lambda done: None,
@@ -156,7 +156,7 @@ def embed_texts(
     return _pieces(sentences, list(sentences), compute, place, backbone.dim, tick)
 
 
-def load_picture(source: str | Path, looks: Looks, mean: Sequence[float]) -> NDArray[np.uint8]:
+def load_picture(source: str | Path, looks: ImagePreprocess, mean: Sequence[float]) -> NDArray[np.uint8]:
     """`(side, side, 3)` of a picture or raster; `mean` (0..1) stands where nothing was observed.
 
     Raises:
@@ -179,7 +179,7 @@ def load_picture(source: str | Path, looks: Looks, mean: Sequence[float]) -> NDA
 
 
 def picture_notes(
-    sources: Sequence[str | Path], looks: Looks, *, model: str, gsd: tuple[float, float] | None
+    sources: Sequence[str | Path], looks: ImagePreprocess, *, model: str, gsd: tuple[float, float] | None
 ) -> tuple[str, ...]:
     """What headers tell of the colours of pictures and rasters, and of the resolution at which a model sees rasters.
 
@@ -196,7 +196,9 @@ def picture_notes(
     return tally.lines(len(sources), what="images looked at")
 
 
-def _cautions(source: str | Path, looks: Looks, model: str, gsd: tuple[float, float] | None) -> tuple[str, ...]:
+def _cautions(
+    source: str | Path, looks: ImagePreprocess, model: str, gsd: tuple[float, float] | None
+) -> tuple[str, ...]:
     if looks.bands is None and not is_remote(str(source)) and Path(source).suffix.lower() in PICTURES:
         check_file(source)
         with Image.open(source) as image:
@@ -223,7 +225,7 @@ def _plain(source: str | Path) -> Image.Image | None:
         return None  # GDAL says what is wrong with it
 
 
-def _scene(source: str, looks: Looks, mean: Sequence[float]) -> Image.Image:
+def _scene(source: str, looks: ImagePreprocess, mean: Sequence[float]) -> Image.Image:
     with open_scene(source, **looks.reading) as scene:
         shrunk = scene.within(_MOST_SIDE)
         height, width = shrunk.grid.shape
@@ -234,7 +236,7 @@ def _scene(source: str, looks: Looks, mean: Sequence[float]) -> Image.Image:
     return Image.fromarray(np.moveaxis(np.rint(255 * data).astype(np.uint8), 0, -1))
 
 
-def _images_id(backbone: ClipBackbone, looks: Looks) -> str:
+def _images_id(backbone: ClipBackbone, looks: ImagePreprocess) -> str:
     told = [looks.side, looks.fit, looks.bands, looks.nodata, looks.stretch]
     mask = [] if looks.mask is None else [looks.mask, _identity(split_mask(looks.mask)[0])]
     text = json.dumps([tower_hash(backbone, "vision"), backbone.mean, backbone.std, *map(str, told + mask)])

@@ -20,7 +20,7 @@ from earthwords.geo.bands import Bands
 from earthwords.geo.sources.network import Network
 from earthwords.inference.cautions import Tally, resolution_notes
 from earthwords.inference.limits import check_batch
-from earthwords.inference.windows.predictor import Windowed, choose_device, with_weights
+from earthwords.inference.windows.predictor import WindowedPredictor, choose_device, with_weights
 from earthwords.inference.windows.text_bank import build_text_bank
 from earthwords.jobs.threads import Pool, one_core
 from earthwords.models.clip.model import ClipBackbone
@@ -37,7 +37,7 @@ T = TypeVar("T")
 Vector = NDArray[np.float32]
 
 
-class Embedder(Windowed):
+class Embedder(WindowedPredictor):
     """A CLIP whose image and text towers meet in one space; of the preset, weights and templates count.
 
     Example:

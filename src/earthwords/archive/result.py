@@ -28,7 +28,7 @@ from earthwords.geo.sources.inputs import Inputs
 from earthwords.geo.sources.network import Network, is_remote
 from earthwords.geo.vectors.write import VectorWriter, to_geodataframe
 from earthwords.types import VectorLayer, Window
-from earthwords.viz.contact_sheet import Print, contact_sheet
+from earthwords.viz.contact_sheet import Thumbnail, contact_sheet
 from earthwords.viz.panels import to_bytes
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class SearchResult:
         """
         titles = [f"{i + 1}   {score:.3f}" for i, score in enumerate(self.scores)]
         prints = [
-            Print(image=image, title=title, name=_short(source), problem=problem)
+            Thumbnail(image=image, title=title, name=_short(source), problem=problem)
             for title, source, (image, problem) in zip(titles, self.sources, self._pictures(side), strict=True)
         ]
         return contact_sheet(prints, side=side, heading=self.title)

@@ -51,7 +51,7 @@ class Stream:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 
-    def give_up(self) -> None:
+    def record(self) -> None:
         """After a failure: what is still held back goes nowhere, so that the end of the process is quiet."""
         if self.failure is not None:
             with suppress(OSError, ValueError):
@@ -70,7 +70,7 @@ def standard_streams() -> Iterator[tuple[Stream, Stream]]:
         sys.stdout, sys.stderr, warnings.showwarning = before
         for stream in (out, err):
             stream.flush()
-            stream.give_up()
+            stream.record()
 
 
 def occupy_standard_files() -> None:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earthwords.archive.embed import Looks, embed_images, embed_texts, files_id, looks_for, picture_notes
+from earthwords.archive.embed import ImagePreprocess, embed_images, embed_texts, files_id, picture_notes, preprocess_for
 from earthwords.data.classification.sets import SceneSet, read_tags
 from earthwords.errors import Caution, UsageError
 from earthwords.evaluation.metrics.counting import candidates
 from earthwords.evaluation.metrics.zeroshot import unit
 from earthwords.geo.sources.network import Network
-from earthwords.jobs.progress import Talk
+from earthwords.jobs.progress import Console
 from earthwords.models.clip.model import ClipBackbone
 from earthwords.models.weights.fingerprint import TOWERS, tower_hash
 from earthwords.presets import DEFAULT_PRESET, load_preset
@@ -38,15 +38,15 @@ class Pictures:
         self,
         scenes: SceneSet,
         backbone: ClipBackbone,
-        looks: Looks,
+        looks: ImagePreprocess,
         *,
         model: str,
         templates: str | None,
         batch: int,
-        talk: Talk,
+        console: Console,
     ) -> None:
         self.scenes, self.backbone, self.looks = scenes, backbone, looks
-        self.batch, self.talk = batch, talk
+        self.batch, self.console = batch, console
         self.name, self.model, self.classes, self.size = scenes.name, model, scenes.classes, len(scenes.paths)
         self.templates = templates or scenes.templates
         self.prompt_texts = load_templates(self.templates)
@@ -128,7 +128,7 @@ class Pictures:
         groups = [group for group in self._groups() if wanted.intersection(group.tolist())]
         total = sum(map(len, groups))
         if total:
-            with self.talk.bar(f"encoding {self.name}", total, unit="images") as tick:
+            with self.console.bar(f"encoding {self.name}", total, unit="images") as tick:
                 for group in groups:
                     paths = [self.scenes.paths[i] for i in group]
                     vectors = embed_images(self.backbone, paths, self.looks, batch=self.batch, tick=tick)
@@ -169,7 +169,7 @@ class Pictures:
         return np.einsum("nd,nkd->nk", self.embed(index), vectors)
 
     def _texts(self, what: str, sentences: Sequence[str]) -> NDArray[np.float32]:
-        with self.talk.bar(what, len(sentences), unit="sentences") as tick:
+        with self.console.bar(what, len(sentences), unit="sentences") as tick:
             return embed_texts(self.backbone, sentences, tick=tick)
 
     def _groups(self) -> list[Index]:
@@ -184,7 +184,7 @@ class Pictures:
 
 def pictures(
     sets: Sequence[SceneSet],
-    talk: Talk,
+    console: Console,
     *,
     model: str,
     templates: str | None,
@@ -201,9 +201,9 @@ def pictures(
     from earthwords.inference.segment.segmenter import choose_device
     from earthwords.models.weights.table import load_clip
 
-    with talk.download(f"loading {model}") as report:
+    with console.download(f"loading {model}") as report:
         backbone = load_clip(model, offline=offline, device=choose_device(device), report=report).eval()
     network = Network.allowed(offline=offline, allow_remote_parts=False)
-    looks = looks_for(backbone, side=side, fit=fit, bands=bands, nodata=nodata, stretch=stretch, network=network)
+    looks = preprocess_for(backbone, side=side, fit=fit, bands=bands, nodata=nodata, stretch=stretch, network=network)
     for scenes in sets:
-        yield Pictures(scenes, backbone, looks, model=model, templates=templates, batch=batch, talk=talk)
+        yield Pictures(scenes, backbone, looks, model=model, templates=templates, batch=batch, console=console)

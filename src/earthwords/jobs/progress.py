@@ -35,7 +35,7 @@ def going_on(sentence: Callable[[], str]) -> Iterator[None]:
         raise
 
 
-class Talk:
+class Console:
     """Says things unless asked to be quiet."""
 
     def __init__(self, *, quiet: bool, verbose: bool = False) -> None:
@@ -187,9 +187,9 @@ class _Rich(_Pace):
 class _Lines(_Pace):
     """Progress as a line every now and then."""
 
-    def __init__(self, talk: Talk, what: str, total: int, unit: str) -> None:
+    def __init__(self, console: Console, what: str, total: int, unit: str) -> None:
         super().__init__(total)
-        self.talk, self.what, self.unit = talk, what, unit
+        self.console, self.what, self.unit = console, what, unit
         self.told = self.began
 
     def __call__(self, done: float) -> None:
@@ -199,11 +199,11 @@ class _Lines(_Pace):
             return
         self.told = now
         left = COMPILING if self.left is None else f"about {duration(self.left)} left"
-        self.talk.say(f"{self.what}: {self.done / self.total:.0%}, {_rate(self.rate, self.unit)}, {left}")
+        self.console.say(f"{self.what}: {self.done / self.total:.0%}, {_rate(self.rate, self.unit)}, {left}")
 
     def writing(self) -> None:
         if self.told > self.began:  # a short run leaves a log file empty
-            self.talk.say(WRITING)
+            self.console.say(WRITING)
 
 
 def _rate(rate: float, unit: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from earthwords.errors import UsageError, did_you_mean
 from earthwords.files.paths import IMAGES, is_local_path
 from earthwords.inference.checks import check_mask, check_parts, check_raster
-from earthwords.jobs.progress import Talk
+from earthwords.jobs.progress import Console
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
 from earthwords.tasks._arrays import check_named
@@ -154,7 +154,7 @@ def classify(
     elif out is None and len(src) > 1 and _is_no_image(str(src[-1])):
         check_suffix(Path(src[-1]))
     check_numbers(src, batch_size)
-    talk, row = Talk(quiet=quiet), load_preset(preset)
+    console, row = Console(quiet=quiet), load_preset(preset)
     check_parts(row if templates is None else replace(row, templates=templates), model=model)
     if out is not None:
         checked({"table": check_suffix(Path(out))}, Path(out), overwrite=overwrite)
@@ -162,14 +162,14 @@ def classify(
         check_raster(str(src[0]))
     check_mask(mask)
     vocabulary, network = make_vocabulary(text, classes, None), reach(offline, allow_remote_parts)
-    sources = all_sources(map(str, src), say=talk.say)
+    sources = all_sources(map(str, src), say=console.say)
     if not sources:
         raise UsageError("Nothing of what was named is an image to classify.")
     if out is not None:
         read = {"classes": classes, "preset": preset, "model": model, "templates": templates, "mask": mask}
         inputs_of((), row=row, listed=sources, lists=src, **read).check([Path(out)])
 
-    from earthwords.archive.embed import looks_for, picture_notes
+    from earthwords.archive.embed import picture_notes, preprocess_for
     from earthwords.inference.cautions import enforce, image_notes
     from earthwords.inference.segment.segmenter import choose_device
     from earthwords.inference.windows.text_bank import build_text_bank
@@ -178,18 +178,18 @@ def classify(
 
     prompts = load_templates(templates or row.templates)
     if row.name == DEFAULT_PRESET and model is None:
-        talk.say(TINY_NOTICE)
-    with talk.download(f"loading {model or row.weights}") as report:
+        console.say(TINY_NOTICE)
+    with console.download(f"loading {model or row.weights}") as report:
         backbone = load_clip(model or row.weights, offline=offline, device=choose_device(device), report=report).eval()
     reading: dict[str, Any] = {"nodata": nodata, "stretch": stretch, "mask": mask, "network": network}
-    looks = looks_for(backbone, side=image_size, fit=fit, bands=split_bands(bands), **reading)
+    looks = preprocess_for(backbone, side=image_size, fit=fit, bands=split_bands(bands), **reading)
     name = Path(backbone.weights_id).name
     seen = picture_notes(sources, looks, model=name, gsd=row.gsd if model is None else None)
     notes = (*image_notes(vocabulary, lexicon=backbone.lexicon, model=name), *seen)
-    talk.notes(notes)
+    console.notes(notes)
     enforce(notes, strict=strict)
     bank = build_text_bank(backbone, vocabulary, prompts)
-    vectors, kept, failures = _encode(backbone, sources, looks, batch_size, talk)
+    vectors, kept, failures = _encode(backbone, sources, looks, batch_size, console)
     cosines = _by_class(vectors @ bank.vectors.T, bank.query_class, len(vocabulary))
     scores = _scores(vectors, cosines, backbone.logit_scale, transductive)
     found = Classification(
@@ -197,7 +197,7 @@ def classify(
         method="transductive" if transductive else "zero-shot", failures=failures, notes=notes,
     )  # fmt: skip
     if out is not None:
-        talk.say(f"table: {found.save(out, overwrite=overwrite)}")
+        console.say(f"table: {found.save(out, overwrite=overwrite)}")
     return found
 
 
@@ -223,13 +223,13 @@ def check_suffix(path: Path) -> Path:
 
 
 def _encode(
-    backbone: Any, sources: Sequence[str], looks: Any, batch: int, talk: Talk
+    backbone: Any, sources: Sequence[str], looks: Any, batch: int, console: Console
 ) -> tuple[NDArray[np.float32], list[str], tuple[str, ...]]:
     """Vectors, the sources they are of, and why others could not be read; nothing readable is an error."""
     from earthwords.archive.embed import embed_images, load_picture
     from earthwords.errors import SourceError
 
-    with talk.bar("encoding", len(sources), unit="images") as tick:
+    with console.bar("encoding", len(sources), unit="images") as tick:
         try:
             return embed_images(backbone, sources, looks, batch=batch, tick=tick), list(sources), ()
         except SourceError:
@@ -243,7 +243,7 @@ def _encode(
         except SourceError as error:
             first = first or error
             failures.append(str(error))
-            talk.say(f"Left out: {error}")
+            console.say(f"Left out: {error}")
     if not kept and first is not None:
         raise first
     return embed_images(backbone, kept, looks, batch=batch), kept, tuple(failures)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from earthwords.errors import UsageError
 from earthwords.files.paths import check_folder
-from earthwords.jobs.progress import Talk
+from earthwords.jobs.progress import Console
 from earthwords.tasks import _options as opt
 from earthwords.training.launch import check_positive
 
@@ -112,7 +112,7 @@ def prepare_data(
     check_positive(workers=workers)
     from earthwords.data.segmentation.spec import find_spec
 
-    spec, talk = find_spec(name), Talk(quiet=quiet)
+    spec, console = find_spec(name), Console(quiet=quiet)
     src, dst = check_folder(Path(src), what=WANTED), Path(dst)
     if dst.exists() and not dst.is_dir():
         raise UsageError(f"{dst} is a file; name a folder.")
@@ -122,16 +122,16 @@ def prepare_data(
         spec,
         src,
         dst,
-        bar=lambda what, total: talk.bar(what, total, unit="images"),
+        bar=lambda what, total: console.bar(what, total, unit="images"),
         workers=workers,
         partial=partial,
         overwrite=overwrite,
     )
     if made.skipped:
-        talk.say(f"Left out, without a partner: {len(made.skipped):,} files, such as {made.skipped[0]}")
+        console.say(f"Left out, without a partner: {len(made.skipped):,} files, such as {made.skipped[0]}")
     if made.expected is not None and made.items != made.expected:
         sure = "" if spec.counted is not None else " as far as is recalled"
-        talk.say(f"{made.items:,} items; the whole set has {made.expected:,}{sure}.")
+        console.say(f"{made.items:,} items; the whole set has {made.expected:,}{sure}.")
     return made
 
 
@@ -166,18 +166,18 @@ def check_data(
     check_positive(workers=workers)
     from earthwords.data.segmentation.spec import find_spec
 
-    spec, root, talk = find_spec(name), check_folder(Path(root), what=WANTED), Talk(quiet=quiet)
+    spec, root, console = find_spec(name), check_folder(Path(root), what=WANTED), Console(quiet=quiet)
     from earthwords.data.segmentation.check import check_set
 
     checked = check_set(
         spec,
         root,
-        bar=lambda what, total: talk.bar(what, total, unit="images"),
+        bar=lambda what, total: console.bar(what, total, unit="images"),
         workers=workers,
         partial=partial,
     )
     for problem in checked.problems:
-        talk.say(problem)
+        console.say(problem)
     return checked
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from earthwords.inference.checks import check_parts
-from earthwords.jobs.progress import Talk
+from earthwords.jobs.progress import Console
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
 
@@ -85,7 +85,7 @@ def demo(
     """
     from earthwords.geo.destinations import plan_outputs
 
-    talk = Talk(quiet=quiet)
+    console = Console(quiet=quiet)
     began = time.perf_counter()
     folder = Path(folder)
     check_parts(load_preset(preset))  # a wrong name is told before anything is rendered
@@ -116,7 +116,7 @@ def demo(
             overwrite=overwrite,
         ) as writer:
             writer.write(0, scene.labels)
-        talk.say(f"Rendered {size} x {size * 5 // 4} pixels of 0.5 m with known truth.")
+        console.say(f"Rendered {size} x {size * 5 // 4} pixels of 0.5 m with known truth.")
         made_map = segment(
             str(folder / "scene.tif"), folder, text=WORDS, preset=preset, overwrite=overwrite, device=device,
             offline=offline or preset == DEFAULT_PRESET, quiet=quiet,

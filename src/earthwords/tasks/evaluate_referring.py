@@ -9,7 +9,7 @@ from earthwords.errors import UsageError
 from earthwords.evaluation.outcome import REFERRING, RESULTS, SEGMENTATION, TASK_NAMES, Evaluation
 from earthwords.geo.sources.find import check_apart
 from earthwords.inference.checks import check_described
-from earthwords.jobs.progress import Talk
+from earthwords.jobs.progress import Console
 from earthwords.tasks import _options as opt
 
 
@@ -63,7 +63,7 @@ def evaluate_referring(
     from earthwords.evaluation.benchmark.referring import referring
 
     entries, reused, notes = referring(
-        lists, Path(out), Talk(quiet=quiet), preset=preset, model=model, batch=batch_size, device=device,
+        lists, Path(out), Console(quiet=quiet), preset=preset, model=model, batch=batch_size, device=device,
         offline=offline, resume=resume, strict=strict,
     )  # fmt: skip
     return Evaluation(out=Path(out), entries=entries, reused=reused, left_out=(), notes=notes)

@@ -16,7 +16,7 @@ from earthwords.files.plaintext import read_text
 from earthwords.files.reading import parse_json
 from earthwords.geo.sources.find import check_apart
 from earthwords.inference.checks import check_parts
-from earthwords.jobs.progress import Talk, going_on
+from earthwords.jobs.progress import Console, going_on
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
 
@@ -107,20 +107,20 @@ def evaluate_scenes(
 
     from earthwords.evaluation.suite import Options
 
-    talk = Talk(quiet=quiet)
+    console = Console(quiet=quiet)
     options = Options(
         split=split, ensemble=ensemble, probe=probe, select=select, seed=seed, neighbours=neighbours, numbers=numbers
     )
     if stored is not None:
-        return _run(stored, len(stored), tasks, options, Path(out), resume, talk, strict=strict)
+        return _run(stored, len(stored), tasks, options, Path(out), resume, console, strict=strict)
     from earthwords.evaluation.embed_sets import pictures
     from earthwords.tasks.segment import split_bands
 
     sources = pictures(
-        scenes, talk, model=model or row.weights, templates=templates, side=image_size, fit=fit,
+        scenes, console, model=model or row.weights, templates=templates, side=image_size, fit=fit,
         bands=split_bands(bands), nodata=nodata, stretch=stretch, batch=batch_size, device=device, offline=offline,
     )  # fmt: skip
-    return _run(sources, len(scenes), tasks, options, Path(out), resume, talk, strict=strict)
+    return _run(sources, len(scenes), tasks, options, Path(out), resume, console, strict=strict)
 
 
 def _run(
@@ -130,7 +130,7 @@ def _run(
     options: Options,
     folder: Path,
     resume: bool,
-    talk: Talk,
+    console: Console,
     *,
     strict: bool,
 ) -> Evaluation:
@@ -155,15 +155,15 @@ def _run(
         for source, task in ((source, task) for source in sources for task in tasks):
             told = _told(source, task)
             notes |= dict.fromkeys(told)
-            talk.notes(told)
+            console.notes(told)
             enforce(told, strict=strict)
             try:
-                entry, new = _entry(source, task, options, kept if resume else {}, talk)
+                entry, new = _entry(source, task, options, kept if resume else {}, console)
             except UsageError as error:
                 if everything == 1:
                     raise
                 left_out.append(f"{task} on {source.name}: {error}")
-                talk.say(f"Left out: {left_out[-1]}")
+                console.say(f"Left out: {left_out[-1]}")
                 continue
             done.append(entry)
             reused += not new
@@ -186,7 +186,7 @@ def _told(source: Source, task: str) -> tuple[str, ...]:
         return ()
 
 
-def _entry(source: Source, task: str, options: Options, kept: dict[Any, Entry], talk: Talk) -> tuple[Entry, bool]:
+def _entry(source: Source, task: str, options: Options, kept: dict[Any, Entry], console: Console) -> tuple[Entry, bool]:
     """A task's result, and whether it was computed now."""
     from earthwords import __version__
     from earthwords.evaluation.results import Entry
@@ -200,9 +200,9 @@ def _entry(source: Source, task: str, options: Options, kept: dict[Any, Entry], 
     if before is not None and before.settings == settings:
         return before, False
     began = time.perf_counter()
-    talk.say(f"{task} on {source.name} with {source.model}")
+    console.say(f"{task} on {source.name} with {source.model}")
     draws = len(options.shots) * options.seeds if task == "few-shot" else 0
-    with talk.bar(task, draws, unit="probes") as tick:
+    with console.bar(task, draws, unit="probes") as tick:
         figures = row.run(source, replace(options, tick=tick))
     figures = json.loads(json.dumps(figures))
     return Entry(

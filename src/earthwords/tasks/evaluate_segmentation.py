@@ -12,7 +12,7 @@ from earthwords.evaluation.outcome import REFERRING, RESULTS, SEGMENTATION, TASK
 from earthwords.files.paths import check_folder
 from earthwords.geo.sources.find import check_apart
 from earthwords.inference.checks import check_parts
-from earthwords.jobs.progress import Talk
+from earthwords.jobs.progress import Console
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
 
@@ -92,7 +92,7 @@ def evaluate_segmentation(
         raise UsageError(f"{SEGMENTATION} is measured on sets of its own, apart from {other}: ask for one of them.")
     from earthwords.inference.limits import check_numbers
 
-    talk = Talk(quiet=quiet)
+    console = Console(quiet=quiet)
     for row in map(load_preset, _split(preset)):
         check_parts(row if templates is None else replace(row, templates=templates), model=model)
     check_numbers(threshold=threshold or 0.0, batch=batch_size)
@@ -103,7 +103,7 @@ def evaluate_segmentation(
     check_apart(
         out, (*RESULTS, "times.json"), {"--classes": classes, "--templates": templates, "--model": model, **presets}
     )
-    measured = _own(sets, classes, split, data, talk) if classes is not None else _published(sets, data, split)
+    measured = _own(sets, classes, split, data, console) if classes is not None else _published(sets, data, split)
     from earthwords.evaluation.benchmark.segmentation import Options, segmentation
     from earthwords.tasks.segment import split_bands
 
@@ -114,7 +114,7 @@ def evaluate_segmentation(
         most=most, examples=examples, batch=batch_size, device=device, workers=workers, cluster=cluster,
         resume=resume, offline=offline, strict=strict,
     )  # fmt: skip
-    bench = segmentation(measured, Path(out), talk, presets=_split(preset), options=chosen)
+    bench = segmentation(measured, Path(out), console, presets=_split(preset), options=chosen)
     return Evaluation(out=Path(out), entries=tuple(bench.entries), reused=bench.reused, left_out=tuple(bench.left_out),
                       notes=tuple(bench.notes))  # fmt: skip
 
@@ -135,7 +135,7 @@ def _published(sets: Sequence[str], data: Path | None, split: str | None) -> lis
 
 
 def _own(
-    folders: Sequence[str], classes: Path, split: str | None, data: Path | None, talk: Talk
+    folders: Sequence[str], classes: Path, split: str | None, data: Path | None, console: Console
 ) -> list[SegmentationSet]:
     """Labelled folders of the user's own, every mask of which has been looked at."""
     from earthwords.data.segmentation.own import check_own, own_set
@@ -150,7 +150,7 @@ def _own(
     if twice is not None:
         raise UsageError(f"Two folders are called {twice!r}; measure one at a time, or rename one.")
     for each in found:
-        check_own(each, lambda what, total: talk.bar(what, total, unit="images"))
+        check_own(each, lambda what, total: console.bar(what, total, unit="images"))
     return found
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.errors import UsageError
 from earthwords.inference.checks import check_paths, check_replaceable, sources_and_dst
-from earthwords.jobs.progress import Talk
+from earthwords.jobs.progress import Console
 from earthwords.tasks import _options as opt
 from earthwords.tasks.segment import split_bands
 from earthwords.training.launch import check_positive
@@ -81,9 +81,9 @@ def expressions(
     check_replaceable(dst, overwrite=overwrite)
 
     from earthwords.data.annotations.boxes._common import How, read_classes
-    from earthwords.data.expressions.pipeline import Listing, Telling
+    from earthwords.data.expressions.pipeline import ExpressionOptions, Listing
 
-    talk, chosen = Talk(quiet=quiet), split_bands(bands)
+    console, chosen = Console(quiet=quiet), split_bands(bands)
     how = How(
         classes=None if classes is None else read_classes(classes),
         images=None if images is None else str(images),
@@ -96,7 +96,7 @@ def expressions(
     listing = Listing(
         sources=tuple(map(Path, sources)),
         dst=dst,
-        telling=Telling(how=how, count=count, negatives=negatives, seed=seed),
+        telling=ExpressionOptions(how=how, count=count, negatives=negatives, seed=seed),
         format=format,
         only=only,
         pictures=pictures,
@@ -112,4 +112,4 @@ def expressions(
             "seed": seed,
         },
     )
-    return listing.run(lambda what, total: talk.bar(what, total, unit="parts"))
+    return listing.run(lambda what, total: console.bar(what, total, unit="parts"))

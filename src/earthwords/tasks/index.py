@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.errors import UsageError
 from earthwords.inference.checks import check_mask, check_parts, check_raster, sources_and_dst
-from earthwords.jobs.progress import Talk
+from earthwords.jobs.progress import Console
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
 from earthwords.tasks._arrays import check_named
@@ -78,7 +78,7 @@ def index(
     for source in archive_and_index:
         check_named(source, what="A raster", instead="Embedder.from_preset().image(array)")
     archive, folder = sources_and_dst(archive_and_index, out, usage="earthwords index ARCHIVE... INDEX.")
-    talk, row = Talk(quiet=quiet), load_preset(preset)
+    console, row = Console(quiet=quiet), load_preset(preset)
     check_parts(row, model=model)
     check_batch(batch_size)
     for name in archive:
@@ -94,10 +94,10 @@ def index(
     if tile_size is not None or overlap:
         Tiling(size=tile_size or max(8, overlap + 1), overlap=overlap, min_valid=min_valid)
     spec = scene_spec("", bands, gsd, None, nodata, stretch, mask, reach(offline, allow_remote_parts))
-    sources = _sources(archive, talk)
+    sources = _sources(archive, console)
     if row.name == DEFAULT_PRESET and model is None:
-        talk.say(TINY_NOTICE)
-    with talk.download(f"loading {model or row.weights}") as report:
+        console.say(TINY_NOTICE)
+    with console.download(f"loading {model or row.weights}") as report:
         embedder = Embedder.from_preset(
             row, model=model, device=device, batch=batch_size, offline=offline, report=report
         )
@@ -112,15 +112,15 @@ def index(
         on_error=on_error,
         strict=strict,
     )
-    with talk.bar("indexing", len(set(sources)), unit="sources") as bar:
+    with console.bar("indexing", len(set(sources)), unit="sources") as bar:
         done = job.run(tick=bar)
-    talk.notes(done.notes)
+    console.notes(done.notes)
     for failure in done.failures:
-        talk.say(f"Left out: {failure}")
+        console.say(f"Left out: {failure}")
     return done
 
 
-def _sources(archive: list[str], talk: Talk) -> list[str]:
+def _sources(archive: list[str], console: Console) -> list[str]:
     """All rasters, local ones by their whole path.
 
     Raises:
@@ -129,5 +129,5 @@ def _sources(archive: list[str], talk: Talk) -> list[str]:
     from earthwords.files.paths import is_local_path
     from earthwords.geo.sources.find import all_sources
 
-    found = all_sources(archive, say=talk.say)
+    found = all_sources(archive, say=console.say)
     return [os.path.abspath(source) if is_local_path(source) else source for source in found]

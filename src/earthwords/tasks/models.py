@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from earthwords.jobs.progress import Talk
+from earthwords.jobs.progress import Console
 from earthwords.models.weights.card import ModelCard, card
 from earthwords.tasks import _options as opt
 
@@ -114,7 +114,7 @@ def pull(name: Annotated[str, opt.ARGUMENTS], *, quiet: opt.Quiet = False) -> Pu
     from earthwords.models.weights.table import fetch, find
     from earthwords.presets import REFER_PRESETS, SEGMENT_PRESETS
 
-    talk = Talk(quiet=quiet)
+    console = Console(quiet=quiet)
     needed = [name]
     if name in SEGMENT_PRESETS:
         needed = [n for n in (SEGMENT_PRESETS[name].weights, SEGMENT_PRESETS[name].upsampler_weights) if n]
@@ -123,6 +123,6 @@ def pull(name: Annotated[str, opt.ARGUMENTS], *, quiet: opt.Quiet = False) -> Pu
         needed = [n for n in (row.segmenter, row.words, row.weights) if n]
     paths = []
     for each in needed:
-        with talk.download(f"loading {each}") as report:
+        with console.download(f"loading {each}") as report:
             paths.append(str(fetch(find(each), report=report)))
     return Pulled(name=name, path=", ".join(paths))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.errors import UsageError
 from earthwords.inference.checks import check_paths, check_replaceable, sources_and_dst
-from earthwords.jobs.progress import Talk
+from earthwords.jobs.progress import Console
 from earthwords.tasks import _options as opt
 from earthwords.tasks.segment import split_bands
 from earthwords.training.launch import check_positive
@@ -95,9 +95,9 @@ def pairs(
     from earthwords.data.captions.duplicates import Search
     from earthwords.data.captions.perceptual_hash import ORIENTATIONS
     from earthwords.data.captions.pipeline import Job
-    from earthwords.data.captions.records import Recipe
+    from earthwords.data.captions.records import CaptionOptions
 
-    talk, chosen = Talk(quiet=quiet), split_bands(bands)
+    console, chosen = Console(quiet=quiet), split_bands(bands)
     how = How(
         classes=None if classes is None else read_classes(classes),
         images=None if images is None else str(images),
@@ -110,7 +110,7 @@ def pairs(
     job = Job(
         sources=tuple(map(Path, sources)),
         dst=dst,
-        recipe=Recipe(how=how, captions=captions, seed=seed, on_error=on_error, hashes=dedup or bool(against)),
+        recipe=CaptionOptions(how=how, captions=captions, seed=seed, on_error=on_error, hashes=dedup or bool(against)),
         format=format,
         tests=tuple(Path(path) for path in against),
         search=Search(within=dedup, threshold=threshold, orientations=len(ORIENTATIONS) if turned else 1),
@@ -118,10 +118,10 @@ def pairs(
         workers=workers,
         resume=resume,
         overwrite=overwrite,
-        say=talk.say,
+        say=console.say,
         read={"classes": classes},
     )
-    report = job.run(lambda what, total: talk.bar(what, total, unit="parts" if what == "reading" else "images"))
+    report = job.run(lambda what, total: console.bar(what, total, unit="parts" if what == "reading" else "images"))
     for damage in report.damaged:
-        talk.say(f"Left out: {damage}")
+        console.say(f"Left out: {damage}")
     return report

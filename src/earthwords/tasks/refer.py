@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from earthwords.errors import UsageError, brief
 from earthwords.geo.sources.find import inputs_of
 from earthwords.inference.checks import check_mask, check_raster, check_referrer
-from earthwords.jobs.progress import Bar, Talk
+from earthwords.jobs.progress import Bar, Console
 from earthwords.tasks import _options as opt
 from earthwords.tasks._arrays import check_named
 from earthwords.tasks.segment import creation_options, reach, scene_spec
@@ -97,13 +97,13 @@ def refer(
         >>> report = earthwords.refer("ortho.tif", "found.gpkg", text=["the white plane beside the terminal"])
         >>> report.classes[0].mean_score
     """
-    began, talk = time.perf_counter(), Talk(quiet=quiet)
+    began, console = time.perf_counter(), Console(quiet=quiet)
     said, dst = _sentences(text, sentences, src, dst), Path(dst)
     _check(src, dst, preset, model, threshold, min_score, probabilities=probabilities, overwrite=overwrite)
     check_mask(mask)
     from earthwords.geo.destinations import plan_outputs
     from earthwords.inference.refer.referrer import Referrer
-    from earthwords.inference.windows.failures import Account
+    from earthwords.inference.windows.failures import FailurePolicy
     from earthwords.inference.windows.outputs import About, OutputOptions, write_outputs
     from earthwords.inference.windows.strip import observed
     from earthwords.text.vocabulary import parse_sentences
@@ -113,20 +113,20 @@ def refer(
         probabilities=probabilities, min_area=min_area, simplify=simplify, creation_options=creation_options(co),
         overwrite=overwrite,
     )  # fmt: skip
-    account, network = Account(on_error=on_error), reach(offline, allow_remote_parts)
+    policy, network = FailurePolicy(on_error=on_error), reach(offline, allow_remote_parts)
     inputs = inputs_of([str(src)], sentences=sentences, model=model, mask=mask)
     paths = plan_outputs(dst, probabilities=probabilities != "no", overwrite=overwrite, inputs=inputs)
     with scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, network, ARRAYS).open() as scene:
-        talk.notes(scene.notes)
+        console.notes(scene.notes)
         if preset == "refseg-tiny" and model is None:
-            talk.say(TINY_NOTICE)
-        with talk.download(f"loading {model or preset}"):
+            console.say(TINY_NOTICE)
+        with console.download(f"loading {model or preset}"):
             referrer = Referrer.from_preset(preset, model=model, device=device, overlap=overlap, offline=offline)
         loading_s = time.perf_counter() - began
-        how: dict[str, Any] = {"every": all, "threshold": threshold, "min_score": min_score, "account": account}
-        matches, notes = _find(referrer, scene, vocabulary, talk, strict=strict, **how)
+        how: dict[str, Any] = {"every": all, "threshold": threshold, "min_score": min_score, "policy": policy}
+        matches, notes = _find(referrer, scene, vocabulary, console, strict=strict, **how)
         strips = referrer.strips(
-            scene, matches, vocabulary, threshold=threshold, probabilities=probabilities != "no", account=account
+            scene, matches, vocabulary, threshold=threshold, probabilities=probabilities != "no", policy=policy
         )
         about = About(
             source=scene.tags()["EARTHWORDS_SOURCE"],
@@ -137,13 +137,13 @@ def refer(
             strict=strict,
             loading_s=loading_s,
         )
-        with talk.bar("drawing", scene.region.height, unit="rows") as bar:
+        with console.bar("drawing", scene.region.height, unit="rows") as bar:
             report = write_outputs(
-                paths, _counted(observed(strips, scene.source), bar), about=about, options=options, account=account,
+                paths, _counted(observed(strips, scene.source), bar), about=about, options=options, policy=policy,
                 writing_begins=bar.writing,
             )  # fmt: skip
-    talk.notes(report.notes)
-    talk.outputs(report.outputs, report.failures)
+    console.notes(report.notes)
+    console.outputs(report.outputs, report.failures)
     return report
 
 
@@ -155,18 +155,18 @@ def _counted(strips: Iterable[Strip], bar: Bar) -> Iterator[Strip]:
 
 
 def _find(
-    referrer: Referrer, scene: Scene, vocabulary: Vocabulary, talk: Talk, *, strict: bool, every: bool, **how: Any
+    referrer: Referrer, scene: Scene, vocabulary: Vocabulary, console: Console, *, strict: bool, every: bool, **how: Any
 ) -> tuple[list[Match], tuple[str, ...]]:
     """Where sentences point, and what is known of the worth of that."""
     from earthwords.inference.cautions import enforce
 
     before = (*scene.notes, *referrer.request_notes(scene, vocabulary))
-    talk.notes(before)
+    console.notes(before)
     enforce(before, strict=strict)
-    with talk.bar("looking", len(referrer.plan(scene, every=every)), unit="views") as bar:
+    with console.bar("looking", len(referrer.plan(scene, every=every)), unit="views") as bar:
         matches = referrer.find(scene, vocabulary.queries, every=every, tick=bar, **how)
     notes = (*before, *referrer.notes(vocabulary.titles, matches))
-    talk.notes(notes)
+    console.notes(notes)
     return matches, notes
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from earthwords.errors import UsageError
 from earthwords.inference.checks import check_query
-from earthwords.jobs.progress import Talk
+from earthwords.jobs.progress import Console
 from earthwords.tasks import _options as opt
 from earthwords.tasks.segment import split_bands
 
@@ -80,7 +80,7 @@ def search(
     from earthwords.geo.destinations import plan_results
     from earthwords.inference.limits import check_index
 
-    talk = Talk(quiet=quiet)
+    console = Console(quiet=quiet)
     words, dst = _words_and_dst(words, text, dst, out)
     if dst is not None:
         plan_results(Path(dst), overwrite=overwrite)
@@ -93,7 +93,7 @@ def search(
     from earthwords.archive.result import read_by_search
 
     with (
-        talk.download("loading the model") as report,
+        console.download("loading the model") as report,
         Index.open(
             Path(index),
             model=model,
@@ -120,10 +120,10 @@ def search(
             distinct=distinct,
             strict=strict,
         )
-    talk.notes(found.notes)
+    console.notes(found.notes)
     if dst is not None:
         for kind, path in found.save(dst, overwrite=overwrite).items():
-            talk.say(f"{kind}: {path}")
+            console.say(f"{kind}: {path}")
     return found
 
 

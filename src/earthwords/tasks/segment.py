@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from earthwords.errors import UsageError
 from earthwords.inference.checks import check_mask, check_parts, check_raster
-from earthwords.jobs.progress import Talk
+from earthwords.jobs.progress import Console
 from earthwords.presets import DEFAULT_PRESET, Attention, SegmentPreset, load_preset
 from earthwords.tasks import _options as opt
 from earthwords.tasks._arrays import check_named
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from earthwords.geo.scene import SceneSpec
     from earthwords.geo.sources.find import Sources
     from earthwords.geo.sources.network import Network
-    from earthwords.inference.segment.job import Manner
+    from earthwords.inference.segment.job import ExecutionOptions
     from earthwords.inference.segment.segmenter import Segmenter
     from earthwords.inference.windows.outputs import OutputOptions
     from earthwords.types import BatchReport, SceneReport, Vocabulary
@@ -108,13 +108,13 @@ def segment(
         >>> report.classes[0].area_m2
     """
     check_raster(src)
-    talk = Talk(quiet=quiet, verbose=verbose)
+    console = Console(quiet=quiet, verbose=verbose)
     changes = {"attention": attention, "templates": templates, "tile_size": tile_size, "overlap": overlap}
     row = adapt_preset(load_preset(preset), upsampler=upsampler, blend=blend_mode, energy=energy, **changes)
     check_parts(row, model=model, upsampler_weights=upsampler_weights)
     check_limits(row.threshold if threshold is None else threshold, batch_size, memory, workers, co)
     words, network = make_vocabulary(text, classes, background), reach(offline, allow_remote_parts)
-    sources = sources_of(src, Path(dst), talk, probabilities=probabilities, overwrite=overwrite)
+    sources = sources_of(src, Path(dst), console, probabilities=probabilities, overwrite=overwrite)
     words = _with_rivals(words, against, mask)
     from earthwords.geo.sources.find import inputs_of
     from earthwords.inference.segment.batch import Request, many, one
@@ -128,7 +128,7 @@ def segment(
             sources or [str(src)], row=row, lists=[str(src)], classes=classes, preset=preset, model=model,
             upsampler_weights=upsampler_weights, templates=templates, mask=mask,
         ),
-        manner=_manner(memory, workers, cluster, resume, offline),
+        execution=_manner(memory, workers, cluster, resume, offline),
         cluster=cluster,
         threshold=threshold,
         on_error=on_error,
@@ -138,12 +138,12 @@ def segment(
 
     def load() -> Segmenter:
         return load_segmenter(
-            row, talk, model=model, weights=upsampler_weights, device=device, batch=batch_size, offline=offline
+            row, console, model=model, weights=upsampler_weights, device=device, batch=batch_size, offline=offline
         )
 
     if sources is not None:
-        return many(request, sources, Path(dst), str(src), talk, load)
-    return one(request, load, str(src), Path(dst), talk)
+        return many(request, sources, Path(dst), str(src), console, load)
+    return one(request, load, str(src), Path(dst), console)
 
 
 def reach(offline: bool, allow_remote_parts: bool) -> Network:
@@ -195,7 +195,7 @@ def _with_rivals(words: Vocabulary, against: opt.Against, mask: Any) -> Vocabula
     return compete(words, against)
 
 
-def sources_of(src: Any, dst: Path, talk: Talk, *, probabilities: str, overwrite: bool) -> Sources | None:
+def sources_of(src: Any, dst: Path, console: Console, *, probabilities: str, overwrite: bool) -> Sources | None:
     """What SRC means, see `find_sources`; of a single one, DST is looked at too.
 
     Raises:
@@ -205,7 +205,7 @@ def sources_of(src: Any, dst: Path, talk: Talk, *, probabilities: str, overwrite
     from earthwords.geo.destinations import plan_outputs
     from earthwords.geo.sources.find import find_sources, folder_of
 
-    sources = find_sources(str(check_named(src, what="A raster", instead=ARRAYS)), say=talk.say)
+    sources = find_sources(str(check_named(src, what="A raster", instead=ARRAYS)), say=console.say)
     if sources is not None and not overwrite:
         check_ours([folder_of(dst) / "batch.json"])
     if sources is None:
@@ -230,18 +230,20 @@ def check_workers(workers: int) -> None:
         raise UsageError(f"At least one worker must do the work, got {workers}.")
 
 
-def _manner(memory: str, workers: int, cluster: str | None, resume: bool, offline: bool) -> Manner:
+def _manner(memory: str, workers: int, cluster: str | None, resume: bool, offline: bool) -> ExecutionOptions:
     from earthwords.inference.limits import parse_memory
-    from earthwords.inference.segment.job import Manner
+    from earthwords.inference.segment.job import ExecutionOptions
 
     check_workers(workers)
     size = parse_memory(memory)
-    return Manner(memory=size, workers=workers, shared=cluster in (None, "local"), resume=resume, offline=offline)
+    return ExecutionOptions(
+        memory=size, workers=workers, shared=cluster in (None, "local"), resume=resume, offline=offline
+    )
 
 
 def load_segmenter(
     row: SegmentPreset,
-    talk: Talk,
+    console: Console,
     *,
     model: str | None,
     weights: str | None,
@@ -253,8 +255,8 @@ def load_segmenter(
     from earthwords.inference.segment.segmenter import Segmenter
 
     if row.name == DEFAULT_PRESET and model is None:
-        talk.say(TINY_NOTICE)
-    with talk.download(f"loading {model or row.weights}") as report:
+        console.say(TINY_NOTICE)
+    with console.download(f"loading {model or row.weights}") as report:
         segmenter = Segmenter.from_preset(
             row,
             model=model,
@@ -264,7 +266,7 @@ def load_segmenter(
             offline=offline,
             report=report,
         )
-    talk.notes(segmenter.notes)
+    console.notes(segmenter.notes)
     return segmenter
 
 

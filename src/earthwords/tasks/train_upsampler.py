@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from earthwords.errors import UsageError
 from earthwords.geo.sources.find import Say, check_apart, find_sources
 from earthwords.inference.checks import check_images
-from earthwords.jobs.progress import Talk
+from earthwords.jobs.progress import Console
 from earthwords.tasks import _options as opt
 from earthwords.tasks.segment import reach, split_bands
 from earthwords.tasks.train_clip import Trained, trained
@@ -105,7 +105,7 @@ def train_upsampler(
     if method != "anyup" and width is not None:
         raise UsageError(f"--width is for anyup; {method} has no such choice.")
     check_images(images, held_out, backbone=backbone)
-    learned, kept = _split(images, held_out, Talk(quiet=quiet or os.environ.get("RANK", "0") != "0").say)
+    learned, kept = _split(images, held_out, Console(quiet=quiet or os.environ.get("RANK", "0") != "0").say)
 
     import torch
 
@@ -114,7 +114,7 @@ def train_upsampler(
     from earthwords.training.distributed import own_device
     from earthwords.training.initialise import store_upsampler
     from earthwords.training.loop import CHECKPOINT, LOG
-    from earthwords.training.recipes import Choices, Reading, lesson
+    from earthwords.training.recipes import Overrides, Reading, make_recipe
 
     lists = [name for name in (images, held_out) if name is not None and name.startswith("@")]
     read = {**{f"the list {name}": name[1:] for name in lists}, **{f"the backbone {name}": name for name in backbone}}
@@ -126,22 +126,22 @@ def train_upsampler(
         bands=split_bands(bands), gsd=gsd, nodata=nodata, stretch=stretch, device=place,
         network=reach(offline, allow_remote_parts),
     )  # fmt: skip
-    choices = Choices(batch=batch_size, side=image_size, width=width, faithful=faithful)
-    course = lesson(method, teachers, reading, learned, kept or learned, choices)
+    choices = Overrides(batch=batch_size, side=image_size, width=width, faithful=faithful)
+    recipe = make_recipe(method, teachers, reading, learned, kept or learned, choices)
     schedule = _schedule(method, steps=steps, lr=lr, precision=precision, seed=seed)
     told = {"method": method, "teachers": ", ".join(teacher.name for teacher in teachers), "steps": str(steps)}
     began = time.process_time()
     values = run(
-        course.model,
-        lambda group: course.task,
+        recipe.model,
+        lambda group: recipe.task,
         schedule,
         folder=Path(out),
         place=place,
         quiet=quiet,
         report_to=report_to,
-        finish=lambda: store_upsampler(course.upsampler, Path(out), told=told),
+        finish=lambda: store_upsampler(recipe.upsampler, Path(out), told=told),
         notice=_notice(learned, kept, method, place),
-        validate=course.validate(seed, HELD_OUT_BATCHES),
+        validate=recipe.validate(seed, HELD_OUT_BATCHES),
         validate_every=validate_every,
         save_every=save_frequency,
         resume=resume,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from earthwords.errors import UsageError
 from earthwords.geo.sources.find import inputs_of
 from earthwords.inference.checks import check_file, check_mask, check_parts, check_raster
-from earthwords.jobs.progress import Bar, Talk, duration
+from earthwords.jobs.progress import Bar, Console, duration
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
 from earthwords.tasks import _options as opt
 from earthwords.tasks._arrays import check_named
@@ -92,7 +92,7 @@ def upsample(
         >>> report = earthwords.upsample("ortho.tif", "features.tif", method="jbu", components=8)
         >>> report.variance
     """
-    began, talk, dst, steps = time.perf_counter(), Talk(quiet=quiet), Path(dst), _Steps()
+    began, console, dst, steps = time.perf_counter(), Console(quiet=quiet), Path(dst), _Steps()
     row = adapt_preset(load_preset(preset), upsampler=None, blend=blend_mode, tile_size=tile_size, overlap=overlap)
     check_parts(row, model=model, upsampler_weights=upsampler_weights)
     count, options = _count(components), creation_options(co)
@@ -102,10 +102,10 @@ def upsample(
     from earthwords.geo.geotiff import cog_options
     from earthwords.inference.features.job import FeatureJob
     from earthwords.inference.features.upsampler import Upsampler, chosen_method
-    from earthwords.inference.windows.failures import Account
+    from earthwords.inference.windows.failures import FailurePolicy
 
-    chosen = chosen_method(row, method or _own_method(row, model, upsampler_weights, talk))
-    Account(on_error=on_error)
+    chosen = chosen_method(row, method or _own_method(row, model, upsampler_weights, console))
+    FailurePolicy(on_error=on_error)
     network = reach(offline, allow_remote_parts)
     cog_options("float32", given=options)
     read = inputs_of(
@@ -113,10 +113,10 @@ def upsample(
     )
     outputs = plan_features(dst, components=count is not None, overwrite=overwrite, inputs=read)
     with scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, network, ARRAYS).open() as opened:
-        talk.notes(opened.notes)
+        console.notes(opened.notes)
         if row.name == DEFAULT_PRESET and model is None:
-            talk.say(TINY_NOTICE)
-        with talk.download(f"loading {model or row.weights}") as report:
+            console.say(TINY_NOTICE)
+        with console.download(f"loading {model or row.weights}") as report:
             upsampler = Upsampler.from_preset(
                 chosen, preset=row, model=model, features=features, upsampler_weights=upsampler_weights,
                 fit=_fit(chosen, fit, steps), device=device, batch=batch_size, offline=offline, report=report,
@@ -134,7 +134,7 @@ def upsample(
             overwrite=overwrite,
             stop=steps.stop,
         )
-        return _run(job, steps, talk, loading_s=time.perf_counter() - began, strict=strict)
+        return _run(job, steps, console, loading_s=time.perf_counter() - began, strict=strict)
 
 
 def _check(
@@ -174,24 +174,24 @@ def _fit(method: str, settings: str, steps: _Steps) -> Fit | None:
     return implicit_fit(settings, tick=steps.tell) if method == IMPLICIT else None
 
 
-def _run(job: FeatureJob, steps: _Steps, talk: Talk, *, loading_s: float, strict: bool) -> FeatureReport:
+def _run(job: FeatureJob, steps: _Steps, console: Console, *, loading_s: float, strict: bool) -> FeatureReport:
     """The job with a bar and what there is to say."""
     from earthwords.inference.cautions import enforce
     from earthwords.inference.features.implicit import FittedUpsampler
 
-    talk.notes(job.notes)
+    console.notes(job.notes)
     enforce(job.notes, strict=strict)
     job.check()
     fitted = isinstance(job.upsampler.module, FittedUpsampler)
-    if fitted and job.windows > 1 and not talk.quiet:
-        talk.say(_estimate(job))
-    with talk.bar("upsampling", job.windows, unit="windows") as bar:
+    if fitted and job.windows > 1 and not console.quiet:
+        console.say(_estimate(job))
+    with console.bar("upsampling", job.windows, unit="windows") as bar:
         if fitted:
             steps.bar = bar
             report = job.run(writing_begins=bar.writing, loading_s=loading_s)
         else:
             report = job.run(tick=bar, writing_begins=bar.writing, loading_s=loading_s)
-    talk.outputs(report.outputs, report.failures)
+    console.outputs(report.outputs, report.failures)
     return report
 
 
@@ -203,14 +203,14 @@ def _estimate(job: FeatureJob) -> str:
     )
 
 
-def _own_method(row: SegmentPreset, model: str | None, upsampler_weights: str | None, talk: Talk) -> str:
+def _own_method(row: SegmentPreset, model: str | None, upsampler_weights: str | None, console: Console) -> str:
     """The preset's upsampler where it fits the model, else bilinear."""
     from earthwords.inference.features.upsampler import chosen_method
     from earthwords.inference.windows.predictor import with_weights
 
     fitting, note = with_weights(row, model, upsampler_weights)
     if note is not None:
-        talk.notes([note])
+        console.notes([note])
     return chosen_method(fitting, None)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earthwords.errors import UsageError
-from earthwords.jobs.progress import Talk, going_on
+from earthwords.jobs.progress import Console, going_on
 
 if TYPE_CHECKING:
     import torch
@@ -55,10 +55,10 @@ def run(
     board = None if report_to is None else _Board(folder / "tensorboard")
     resumes = options.get("resume", True)
     with joined(place) as group, alone_in(folder, group, place), going_on(lambda: _kept(folder) if resumes else ""):
-        talk = Talk(quiet=quiet or not group.leads)
+        console = Console(quiet=quiet or not group.leads)
         if notice:
-            talk.say(notice)
-        with talk.bar("training", schedule.steps, unit="steps") as tick:
+            console.say(notice)
+        with console.bar("training", schedule.steps, unit="steps") as tick:
             for progress in train(
                 model, task(group), schedule, folder=folder, log_every=LOG_EVERY, group=group, **options
             ):

@@ -19,7 +19,7 @@ from earthwords.models.upsamplers.simfeatup import JbuOne
 from earthwords.training.anyup import AnyUpSettings, AnyUpTask
 from earthwords.training.loop import Task, Validate
 from earthwords.training.teacher import Teacher
-from earthwords.training.upsampling import Apprentice, Upsampling, UpsamplingSettings
+from earthwords.training.upsampling import Student, Upsampling, UpsamplingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Reading:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choices:
+class Overrides:
     """What users choose; None: as the method's authors did."""
 
     batch: int = 4
@@ -52,7 +52,7 @@ class Choices:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course:
+class Recipe:
     """A training to be run by `training.loop.train`."""
 
     model: nn.Module
@@ -60,9 +60,9 @@ class Course:
     upsampler: nn.Module
     """The part that is kept."""
     task: Task
-    exam: Callable[[Any, list[Any]], dict[str, float]]
+    measure: Callable[[Any, list[Any]], dict[str, float]]
     """Held-out figures of a model on batches."""
-    questions: Callable[[np.random.Generator], Any]
+    draw_batch: Callable[[np.random.Generator], Any]
     """Draws a batch of held-out images."""
 
     def validate(self, seed: int, batches: int) -> Validate:
@@ -71,55 +71,55 @@ class Course:
 
         def figures(model: Any) -> dict[str, float]:
             if not drawn:
-                drawn.extend(self.questions(np.random.default_rng((seed, 1, i))) for i in range(batches))
-            return self.exam(model, drawn)
+                drawn.extend(self.draw_batch(np.random.default_rng((seed, 1, i))) for i in range(batches))
+            return self.measure(model, drawn)
 
         return figures
 
 
-def lesson(
+def make_recipe(
     method: str,
     teachers: Sequence[Teacher],
     reading: Reading,
     learned: Sequence[str],
     kept: Sequence[str],
-    choices: Choices,
-) -> Course:
-    """The training of a method of `LESSONS` on the images `learned`, examined on `kept`.
+    choices: Overrides,
+) -> Recipe:
+    """The training of a method of `RECIPES` on the images `learned`, examined on `kept`.
 
     Raises:
         UsageError: unknown method, or sides and patches that do not fit.
     """
-    if method not in LESSONS:
-        raise unknown("method of training", method, LESSONS)
-    return LESSONS[method](teachers, reading, learned, kept, choices)
+    if method not in RECIPES:
+        raise unknown("method of training", method, RECIPES)
+    return RECIPES[method](teachers, reading, learned, kept, choices)
 
 
-def _jbu(build: Callable[[int], Jbu], **weights: float) -> Callable[..., Course]:
+def _jbu(build: Callable[[int], Jbu], **weights: float) -> Callable[..., Recipe]:
     """SimFeatUp's or FeatUp's training."""
 
-    def course(
+    def recipe(
         teachers: Sequence[Teacher],
         reading: Reading,
         learned: Sequence[str],
         kept: Sequence[str],
-        choices: Choices,
-    ) -> Course:
+        choices: Overrides,
+    ) -> Recipe:
         if len(teachers) != 1:
             raise UsageError(f"This method learns from one backbone, got {len(teachers)}; anyup takes several.")
         row = UpsamplingSettings(batch=choices.batch, side=choices.side or 224, faithful=choices.faithful, **weights)  # type: ignore[arg-type]
         (images, digest), (others, _) = reading.crops(learned), reading.crops(kept)
         task = Upsampling(images, teachers[0], row, digest=digest)
         upsampler = build(teachers[0].dim)
-        return Course(
-            model=Apprentice(upsampler, teachers[0], row).to(reading.device),
+        return Recipe(
+            model=Student(upsampler, teachers[0], row).to(reading.device),
             upsampler=upsampler,
             task=task,
-            exam=task.held_out,
-            questions=Upsampling(others, teachers[0], row, digest="").draw,
+            measure=task.held_out,
+            draw_batch=Upsampling(others, teachers[0], row, digest="").draw,
         )
 
-    return course
+    return recipe
 
 
 def _anyup(
@@ -127,8 +127,8 @@ def _anyup(
     reading: Reading,
     learned: Sequence[str],
     kept: Sequence[str],
-    choices: Choices,
-) -> Course:
+    choices: Overrides,
+) -> Recipe:
     """AnyUp's training; crops are half as large as the images they lie in."""
     side = choices.side or AnyUpSettings.side
     if side % 2:
@@ -142,21 +142,21 @@ def _anyup(
         raise UsageError(f"The width of AnyUp is a multiple of {GROUPS}, got {width}.")
     upsampler = AnyUp(width)
 
-    def exam(model: Any, batches: list[Any]) -> dict[str, float]:
+    def measure(model: Any, batches: list[Any]) -> dict[str, float]:
         figures = [task.heldout(model, batch) for batch in batches]
         means = {name: sum(row[name] for row in figures) / len(figures) for name in figures[0]}
         return {"heldout": means["crop"], "heldout_bilinear": means["bilinear"]}
 
-    return Course(
+    return Recipe(
         model=upsampler.to(reading.device),
         upsampler=upsampler,
         task=task,
-        exam=exam,
-        questions=AnyUpTask(others, teachers, row).draw,
+        measure=measure,
+        draw_batch=AnyUpTask(others, teachers, row).draw,
     )
 
 
-LESSONS: dict[str, Callable[..., Course]] = {
+RECIPES: dict[str, Callable[..., Recipe]] = {
     "simfeatup": _jbu(JbuOne),
     "jbu": _jbu(JbuStack, content_weight=0.0, crf_weight=1e-3),
     "anyup": _anyup,

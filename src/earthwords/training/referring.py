@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from earthwords.data.manifests.expressions import Described, ReferringManifest, mirrored
 from earthwords.errors import unknown
-from earthwords.models.refseg.model import Pointed, RefSeg, enlarge
+from earthwords.models.refseg.model import MaskPrediction, RefSeg, enlarge
 from earthwords.training.augment import random_sensor
 from earthwords.training.distributed import ALONE, Group
 
@@ -49,7 +49,7 @@ def dice(logits: Tensor, labels: Tensor, *, weight: float = 5.0) -> Tensor:
     return weight * (1 - (2 * both + 1) / (each + 1)).mean()
 
 
-def apart(found: Pointed, *, weight: float = 0.5) -> Tensor:
+def apart(found: MaskPrediction, *, weight: float = 0.5) -> Tensor:
     """RSRefSeg 2: the squared cosine of the means of both sets of queries, so that they say different things."""
     first, second = found.queries
     return weight * F.cosine_similarity(first, second, dim=-1).square().mean()
@@ -65,7 +65,7 @@ def pooled(visual: Tensor, labels: Tensor) -> Tensor:
 
 
 def contrast(
-    found: Pointed, labels: Tensor, *, scale: Tensor, bias: Tensor, group: Group = ALONE, weight: float = 0.5
+    found: MaskPrediction, labels: Tensor, *, scale: Tensor, bias: Tensor, group: Group = ALONE, weight: float = 0.5
 ) -> Tensor:
     """RSRefSeg 2: CLIP's symmetric loss between what is under the masks and the second queries, over all processes."""
     places = group.gather(pooled(found.visual, labels))

@@ -61,7 +61,7 @@ CRF_PIXELS = 1000
 """That FeatUp's random field is sampled at."""
 
 
-class Apprentice(nn.Module):
+class Student(nn.Module):
     """An upsampler and what it needs only while it learns."""
 
     def __init__(self, upsampler: Jbu, teacher: Teacher, settings: UpsamplingSettings) -> None:
@@ -89,7 +89,7 @@ class Batch:
 class _Fine:
     """The fine features of a batch, as the authors view them."""
 
-    def __init__(self, model: Apprentice, batch: Batch, row: UpsamplingSettings) -> None:
+    def __init__(self, model: Student, batch: Batch, row: UpsamplingSettings) -> None:
         self.model, self.images = model, batch.images
         self.features = model.upsampler(batch.features, batch.images, (row.side, row.side))
 
@@ -106,7 +106,7 @@ class _Fine:
 class _Factored:
     """The fine features of a batch as few maps and how they are mixed: only what a loss looks at is multiplied out."""
 
-    def __init__(self, model: Apprentice, batch: Batch, row: UpsamplingSettings) -> None:
+    def __init__(self, model: Student, batch: Batch, row: UpsamplingSettings) -> None:
         self.model, self.images, self.row = model, batch.images, row
         self.maps, self.mix, self.added = model.upsampler.factors(batch.features, batch.images, (row.side, row.side))
 
@@ -156,7 +156,7 @@ class Upsampling:
             targets = tuple(self.teacher.encode(jitter(images)) for jitter in jitters)
         return Batch(images=images, features=features, jitters=jitters, targets=targets)
 
-    def losses(self, model: Apprentice, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, model: Student, batch: Batch) -> dict[str, Tensor]:
         """Means over the views."""
         fine = (_Fine if self.row.faithful else _Factored)(model, batch, self.row)
         row = self.row
@@ -174,7 +174,7 @@ class Upsampling:
         return {name: torch.stack(values).sum() / row.jitters for name, values in parts.items()}
 
     @torch.no_grad()
-    def held_out(self, model: Apprentice, batches: list[Batch]) -> dict[str, float]:
+    def held_out(self, model: Student, batches: list[Batch]) -> dict[str, float]:
         """How far views of fine features, brought back to tokens, are from the backbone's.
 
         Mean squared errors over all channels, divided by the mean square of the targets: 0 is perfect. `heldout` goes

@@ -16,7 +16,7 @@ LINE_HEIGHT = TEXT_SIZE + 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Print:
+class Thumbnail:
     """A picture of the sheet."""
 
     image: NDArray[np.uint8] | None
@@ -27,7 +27,7 @@ class Print:
     """Why there is no image."""
 
 
-def contact_sheet(prints: Sequence[Print], *, side: int, heading: str) -> Image.Image:
+def contact_sheet(prints: Sequence[Thumbnail], *, side: int, heading: str) -> Image.Image:
     """Prints from left to right and from top to bottom.
 
     Args:
@@ -53,7 +53,7 @@ def contact_sheet(prints: Sequence[Print], *, side: int, heading: str) -> Image.
     return canvas
 
 
-def _place(canvas: Image.Image, draw: ImageDraw.ImageDraw, item: Print, x: int, y: int, side: int) -> None:
+def _place(canvas: Image.Image, draw: ImageDraw.ImageDraw, item: Thumbnail, x: int, y: int, side: int) -> None:
     if item.image is None:
         draw.rectangle((x, y, x + side - 1, y + side - 1), fill=EMPTY, outline=LINE)
         draw.text((x + side / 2, y + side / 2), item.problem, fill=FAINT, font=font([item.problem]), anchor="mm")

@@ -10,7 +10,7 @@ import pytest
 
 from earthwords.data.annotations.example import Annotated, no_boxes
 from earthwords.data.captions.box_to_caption import captions, in_middle
-from earthwords.text import phrases as words
+from earthwords.text import phrases
 
 HEIGHT, WIDTH = 90, 150
 NOUNS = {"bridge": "bridges", "chimney": "chimneys", "person": "people", "city bus": "city buses", "area": "areas"}
@@ -130,22 +130,24 @@ def test_a_shared_word_is_given_to_neither() -> None:
     ],
 )
 def test_english(name: str, one: str, several: str) -> None:
-    noun = words.words_for(name)[0]
-    assert words.counted(noun, 1, "many") == one
-    assert words.counted(noun, 2, "many") == several
-    assert words.counted(noun, 10, "many") == several.replace("2", "10")
-    assert words.counted(noun, 11, "many") == several.replace("2", "many")
+    noun = phrases.words_for(name)[0]
+    assert phrases.counted(noun, 1, "many") == one
+    assert phrases.counted(noun, 2, "many") == several
+    assert phrases.counted(noun, 10, "many") == several.replace("2", "10")
+    assert phrases.counted(noun, 11, "many") == several.replace("2", "many")
 
 
 def test_every_word_of_the_table_has_a_plural() -> None:
-    for name in (*words.SYNONYMS, *words.MASS):
-        for noun in words.words_for(name):
-            assert words.plural(noun) != noun or noun == "aircraft", noun
-            assert words.singular(words.plural(noun)) == noun, noun
+    for name in (*phrases.SYNONYMS, *phrases.MASS):
+        for noun in phrases.words_for(name):
+            assert phrases.plural(noun) != noun or noun == "aircraft", noun
+            assert phrases.singular(phrases.plural(noun)) == noun, noun
 
 
 def test_verbs_agree() -> None:
-    assert words.sentence("{there} {things}", ["a bridge", "3 cars"], single=True) == "There is a bridge and 3 cars"
-    assert words.sentence("{things} {are} here", ["a bridge", "3 cars"], single=True) == "A bridge and 3 cars are here"
-    assert words.sentence("{things} {are} here", ["a bridge"], single=True) == "A bridge is here"
-    assert words.sentence("{things} {are}", ["2 a", "3 b", "4 c"], single=False) == "2 a, 3 b and 4 c are"
+    assert phrases.sentence("{there} {things}", ["a bridge", "3 cars"], single=True) == "There is a bridge and 3 cars"
+    assert (
+        phrases.sentence("{things} {are} here", ["a bridge", "3 cars"], single=True) == "A bridge and 3 cars are here"
+    )
+    assert phrases.sentence("{things} {are} here", ["a bridge"], single=True) == "A bridge is here"
+    assert phrases.sentence("{things} {are}", ["2 a", "3 b", "4 c"], single=False) == "2 a, 3 b and 4 c are"

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image, ImageEnhance
 from scipy import ndimage
 
-from earthwords.data.captions import perceptual_hash as dedup
+from earthwords.data.captions import perceptual_hash
 
 HEIGHT, WIDTH = 96, 140
 TURNS = ("FLIP_LEFT_RIGHT", "FLIP_TOP_BOTTOM", "ROTATE_180", "TRANSPOSE", "ROTATE_270", "ROTATE_90", "TRANSVERSE")
-"""PIL's names for `dedup.ORIENTATIONS[1:]`."""
+"""PIL's names for `perceptual_hash.ORIENTATIONS[1:]`."""
 
 
 def picture(seed: int) -> Image.Image:
@@ -23,7 +23,7 @@ def picture(seed: int) -> Image.Image:
 
 
 def hash_of(image: Image.Image) -> int:
-    value, flat = dedup.perceptual_hash(np.asarray(image.convert("RGB")))
+    value, flat = perceptual_hash.perceptual_hash(np.asarray(image.convert("RGB")))
     assert not flat
     return value
 
@@ -46,7 +46,7 @@ def family(n: int, seed: int) -> np.ndarray:
 def brute(reference: np.ndarray, query: np.ndarray, threshold: int, within: bool) -> dict[tuple[int, int], int]:
     found: dict[tuple[int, int], int] = {}
     for orientation in range(8):
-        bits = dedup.distances(dedup.oriented(reference, orientation)[:, None], query[None])
+        bits = perceptual_hash.distances(perceptual_hash.oriented(reference, orientation)[:, None], query[None])
         for i, j in np.argwhere(bits <= threshold).tolist():
             if not within or i < j:
                 found[i, j] = min(found.get((i, j), 99), int(bits[i, j]))
@@ -59,8 +59,8 @@ def test_exact_recall(threshold: int, n: int) -> None:
     """All pairs, those at the threshold too, with their distances, and none twice."""
     hashes, others = family(n, seed=threshold), family(n // 3, seed=threshold)
     for pairs, expected in (
-        (dedup.near(hashes, threshold=threshold), brute(hashes, hashes, threshold, within=True)),
-        (dedup.near(hashes, others, threshold=threshold), brute(others, hashes, threshold, within=False)),
+        (perceptual_hash.near(hashes, threshold=threshold), brute(hashes, hashes, threshold, within=True)),
+        (perceptual_hash.near(hashes, others, threshold=threshold), brute(others, hashes, threshold, within=False)),
     ):
         keys = list(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
         assert len(set(keys)) == len(keys)
@@ -71,18 +71,18 @@ def test_exact_recall(threshold: int, n: int) -> None:
 
 def test_as_they_are_only() -> None:
     value = hash_of(picture(1))
-    mirrored = int(dedup.oriented(words(value), 1)[0])
-    assert len(dedup.near(words(value, mirrored), threshold=0)) == 1
-    assert len(dedup.near(words(value, mirrored), threshold=0, orientations=1)) == 0
+    mirrored = int(perceptual_hash.oriented(words(value), 1)[0])
+    assert len(perceptual_hash.near(words(value, mirrored), threshold=0)) == 1
+    assert len(perceptual_hash.near(words(value, mirrored), threshold=0, orientations=1)) == 0
 
 
 def test_long_runs_and_short_ones_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     hashes = np.concatenate([family(100, seed=1), family(20, seed=2).repeat(20)])
     expected = brute(hashes, hashes, 4, within=True)
     for run in (0, 10**6):
-        monkeypatch.setattr(dedup, "_LONG_RUN", run)
-        monkeypatch.setattr(dedup, "_BLOCK", 1000)
-        pairs = dedup.near(hashes, threshold=4)
+        monkeypatch.setattr(perceptual_hash, "_LONG_RUN", run)
+        monkeypatch.setattr(perceptual_hash, "_BLOCK", 1000)
+        pairs = perceptual_hash.near(hashes, threshold=4)
         found = zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)
         assert dict(zip(found, pairs.distance.tolist(), strict=True)) == expected
 
@@ -90,7 +90,7 @@ def test_long_runs_and_short_ones_agree(monkeypatch: pytest.MonkeyPatch) -> None
 def test_counting_bits() -> None:
     values = family(500, seed=3)
     expected = [int(value).bit_count() for value in values]
-    assert dedup._count_bits_swar(values).tolist() == dedup._count_bits(values).tolist() == expected
+    assert perceptual_hash._count_bits_swar(values).tolist() == perceptual_hash._count_bits(values).tolist() == expected
 
 
 @pytest.mark.parametrize(("orientation", "turn"), list(enumerate(TURNS, 1)))
@@ -99,9 +99,11 @@ def test_orientations(orientation: int, turn: str) -> None:
     for seed in range(5):
         image = picture(seed)
         turned = image.transpose(Image.Transpose[turn])
-        bits = dedup.distances(dedup.oriented(words(hash_of(image)), orientation), words(hash_of(turned)))
+        bits = perceptual_hash.distances(
+            perceptual_hash.oriented(words(hash_of(image)), orientation), words(hash_of(turned))
+        )
         assert bits[0] <= 1
-        pairs = dedup.near(words(hash_of(image), hash_of(turned)), threshold=2)
+        pairs = perceptual_hash.near(words(hash_of(image), hash_of(turned)), threshold=2)
         assert pairs.orientation.tolist() == [orientation]
 
 
@@ -129,18 +131,18 @@ def changed(image: Image.Image, how: str) -> Image.Image:
 def test_planted_copies_are_found(how: str) -> None:
     originals = words(*(hash_of(picture(seed)) for seed in range(30)))
     copies = words(*(hash_of(changed(picture(seed), how)) for seed in range(30)))
-    pairs = dedup.near(copies, originals)
+    pairs = perceptual_hash.near(copies, originals)
     found = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
     assert all(i == j for i, j in found)
     assert len(found) >= (27 if how == "cropped" else 29)
 
 
 def test_strangers_are_not_alike() -> None:
-    assert len(dedup.near(words(*(hash_of(picture(seed)) for seed in range(60))))) == 0
+    assert len(perceptual_hash.near(words(*(hash_of(picture(seed)) for seed in range(60))))) == 0
 
 
 def test_flat_images_equal_only_themselves() -> None:
     grey, dark = np.full((20, 30, 3), 90, np.uint8), np.full((20, 30, 3), 91, np.uint8)
-    first = dedup.perceptual_hash(grey)
-    assert first[1] and first == dedup.perceptual_hash(grey.copy()) != dedup.perceptual_hash(dark)
-    assert first != dedup.perceptual_hash(grey.reshape(30, 20, 3))
+    first = perceptual_hash.perceptual_hash(grey)
+    assert first[1] and first == perceptual_hash.perceptual_hash(grey.copy()) != perceptual_hash.perceptual_hash(dark)
+    assert first != perceptual_hash.perceptual_hash(grey.reshape(30, 20, 3))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from earthwords.data.annotations.boxes._common import How
-from earthwords.data.annotations.instances import Marked, Things
+from earthwords.data.annotations.instances import Instances, Marked
 from earthwords.data.annotations.masks import _of_boxes
 from earthwords.data.annotations.masks._pickles import read_plain
 from earthwords.data.annotations.masks._rle import Box, Mask, area_of, mask_of, runs_of
@@ -71,7 +71,7 @@ def rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
 PLANE, COURT, OVERLAP = box(2, 3, 12, 20), box(20, 30, 38, 55), box(8, 10, 25, 35)
 
 
-def read(source: Path, how: How | None = None, name: str = "auto") -> list[Things | Marked]:
+def read(source: Path, how: How | None = None, name: str = "auto") -> list[Instances | Marked]:
     how = how or How()
     name = detect(source) if name == "auto" else name
     if name not in names(OUTLINES):
@@ -393,7 +393,7 @@ def coco(folder: Path) -> Path:
 def test_coco_masks(tmp_path: Path) -> None:
     source = coco(tmp_path)
     (found,) = read(source, How(classes={"roof": "building", "*": "boat"}))
-    assert isinstance(found, Things)
+    assert isinstance(found, Instances)
     assert found.classes == ("building", "boat", "boat") and found.known == ("building", "boat")
     assert found.ids[5, 5] == 1 and found.ids[28, 28] == 0 and np.array_equal(found.ids == 2, COURT)
     assert (found.ids == 3).sum() == 48 and not found.solid
@@ -412,12 +412,12 @@ def test_class_masks_with_instances(tmp_path: Path) -> None:
     Image.fromarray(mask).save(tmp_path / "masks" / "a.png")
     (tmp_path / "classes.json").write_text('{"1": "ship", "2": "lake"}')
     (whole,) = read(tmp_path)
-    assert isinstance(whole, Things) and whole.classes == ("ship", "lake") and whole.known == ()
+    assert isinstance(whole, Instances) and whole.classes == ("ship", "lake") and whole.known == ()
     numbers = np.where(PLANE, 400, 0).astype(np.uint16)
     numbers[:, 10:] *= 2
     Image.fromarray(numbers).save(tmp_path / "instances" / "a.png")
     (apart,) = read(tmp_path)
-    assert isinstance(apart, Things) and apart.classes == ("ship", "ship", "lake")
+    assert isinstance(apart, Instances) and apart.classes == ("ship", "ship", "lake")
     Image.fromarray(numbers[:-1]).save(tmp_path / "instances" / "a.png")
     with pytest.raises(SourceError, match=r"a\.png is 39 x 60 pixels, its image .* 40 x 60"):
         read(tmp_path)
@@ -433,7 +433,7 @@ def test_polygons_over_a_raster(tmp_path: Path) -> None:
             "features": [{"type": "Feature", "properties": {"class": "roof"}, "geometry": shape}]}  # fmt: skip
     (tmp_path / "town.geojson").write_text(json.dumps(told))
     (found,) = read(tmp_path / "town.geojson")
-    assert isinstance(found, Things) and found.classes == ("roof",) and found.solid
+    assert isinstance(found, Instances) and found.classes == ("roof",) and found.solid
     assert found.ids[25, 30] == 1 and found.ids[15, 15] == 0 and found.ids[35, 30] == 0
     assert abs(int((found.ids == 1).sum()) - (40 * 24 - 100)) <= 70
     parts = read(tmp_path / "town.geojson", How(tile=32))
@@ -446,7 +446,7 @@ def test_boxes_of_other_formats(tmp_path: Path) -> None:
     (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
     (tmp_path / "classes.txt").write_text("ship\n")
     (found,) = read(tmp_path)
-    assert isinstance(found, Things) and not found.solid
+    assert isinstance(found, Instances) and not found.solid
     assert found.classes == ("ship",) and np.array_equal(found.ids == 1, box(16, 24, 24, 36))
 
 

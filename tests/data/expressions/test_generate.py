@@ -10,15 +10,13 @@ import pytest
 from numpy.typing import NDArray
 
 from earthwords.data.annotations.example import Annotated, no_boxes
-from earthwords.data.annotations.instances import Things, from_boxes, from_classes
-from earthwords.data.expressions import colour_names as colours
-from earthwords.data.expressions import generate as expressions
-from earthwords.data.expressions import relations as measures
+from earthwords.data.annotations.instances import Instances, from_boxes, from_classes
+from earthwords.data.expressions import colour_names, generate, relations
 from earthwords.data.expressions.generate import ABSENT, express
 from earthwords.data.expressions.grammar import ALL, ENDS, PLACES, Form, phrase
 from earthwords.data.expressions.relations import Measures
 from earthwords.data.expressions.verify import Judge
-from earthwords.text import phrases as words
+from earthwords.text import phrases
 
 HEIGHT, WIDTH = 90, 150
 NAMES = ["", "ship", "lake", "building,house", "water"]
@@ -37,7 +35,7 @@ TOWN: list[Thing] = [
 """Class, rows and columns of a box, colour."""
 
 
-def scene(things: list[Thing], *, least: int = 20, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Things:
+def scene(things: list[Thing], *, least: int = 20, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Instances:
     mask = np.zeros(size, dtype=np.int64)
     for value, (top, left, bottom, right), _ in things:
         mask[top:bottom, left:right] = value
@@ -55,7 +53,7 @@ def pixels(things: list[Thing], size: tuple[int, int] = (HEIGHT, WIDTH)) -> NDAr
     return rgb
 
 
-def at(things: Things, *points: tuple[int, int]) -> set[int]:
+def at(things: Instances, *points: tuple[int, int]) -> set[int]:
     """Numbers of the things at points (row, col)."""
     return {int(things.ids[point]) for point in points}
 
@@ -189,7 +187,7 @@ def test_boxes_as_masks() -> None:
     assert not things.solid and Measures(things, np.zeros((40, 60, 3), np.uint8)).colour["black"].tolist() == [0] * 4
 
 
-def crowd(seed: int) -> tuple[Things, NDArray[np.uint8]]:
+def crowd(seed: int) -> tuple[Instances, NDArray[np.uint8]]:
     """Boxes of all classes at random places, in random colours."""
     rng = np.random.default_rng(seed)
     things: list[Thing] = []
@@ -256,9 +254,9 @@ def test_the_same_seed_and_image() -> None:
 
 def test_the_check_drops_what_is_proposed_too_freely(monkeypatch: pytest.MonkeyPatch) -> None:
     things, rgb = scene(moved(0, (4, 6, 26, 41))), pixels(moved(0, (4, 6, 26, 41)))
-    monkeypatch.setattr(expressions, "KINDS", {"largest": expressions.KINDS["largest"]})
+    monkeypatch.setattr(generate, "KINDS", {"largest": generate.KINDS["largest"]})
     strict = express(things, rgb, count=12)
-    monkeypatch.setattr(measures, "LARGEST", 1.0)
+    monkeypatch.setattr(relations, "LARGEST", 1.0)
     free = express(things, rgb, count=12)
     assert free.refused > strict.refused == 0
     largest_ship = at(things, BIG)
@@ -275,16 +273,16 @@ def test_nothing_but_absent_things() -> None:
 
 def test_named_colours() -> None:
     patches = {"white": WHITE, "red": RED, "blue": BLUE, "grey": GREY, "green": (50, 120, 50), "black": (22, 22, 24)}
-    opinions = colours.opinions(colours.lab(np.array(list(patches.values()), dtype=np.uint8)))
+    opinions = colour_names.opinions(colour_names.lab(np.array(list(patches.values()), dtype=np.uint8)))
     for i, name in enumerate(patches):
-        assert [other for other in colours.NAMES if opinions[other][i] == 1] == [name]
+        assert [other for other in colour_names.NAMES if opinions[other][i] == 1] == [name]
         assert all(opinions[other][i] == -1 for other in patches if other != name)
-    between = colours.opinions(colours.lab(np.array([[185, 185, 185]], dtype=np.uint8)))
+    between = colour_names.opinions(colour_names.lab(np.array([[185, 185, 185]], dtype=np.uint8)))
     assert not any(vote[0] == 1 for vote in between.values()) and between["white"][0] == between["grey"][0] == 0
 
 
 def test_lab_of_known_colours() -> None:
-    found = colours.lab(np.array([[255, 255, 255], [255, 0, 0], [0, 0, 255], [119, 119, 119]], dtype=np.uint8))
+    found = colour_names.lab(np.array([[255, 255, 255], [255, 0, 0], [0, 0, 255], [119, 119, 119]], dtype=np.uint8))
     expected = [[100, 0, 0], [53.24, 80.09, 67.20], [32.30, 79.19, -107.86], [50.03, 0, 0]]
     np.testing.assert_allclose(found, expected, atol=0.02)
 
@@ -313,8 +311,8 @@ def test_words(form: Form, texts: set[str]) -> None:
 
 
 def test_the_tables_fit_each_other() -> None:
-    assert set(words.PLACES) == set(PLACES) and set(words.ENDS) == set(ENDS)
-    assert set(words.COLOURS) == set(colours.NAMES) == set(colours.BORDER)
-    assert (words.mass_word("land (unpaved area)"), words.mass_word("tree cover")) == ("land", "trees")
-    assert not words.mass_word("ship")
-    assert words.has_colour("building,house") and not words.has_colour("water") and not words.has_colour("roads")
+    assert set(phrases.PLACES) == set(PLACES) and set(phrases.ENDS) == set(ENDS)
+    assert set(phrases.COLOURS) == set(colour_names.NAMES) == set(colour_names.BORDER)
+    assert (phrases.mass_word("land (unpaved area)"), phrases.mass_word("tree cover")) == ("land", "trees")
+    assert not phrases.mass_word("ship")
+    assert phrases.has_colour("building,house") and not phrases.has_colour("water") and not phrases.has_colour("roads")

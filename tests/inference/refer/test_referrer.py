@@ -20,8 +20,8 @@ from earthwords.geo.scene import Scene, open_scene
 from earthwords.inference.refer.pyramid import levels, region_on, views
 from earthwords.inference.refer.referrer import Referrer, lexicon_of
 from earthwords.inference.refer.scene_level import is_scenewide
-from earthwords.inference.windows.failures import Account
-from earthwords.models.refseg.encoders import Said
+from earthwords.inference.windows.failures import FailurePolicy
+from earthwords.models.refseg.encoders import TextFeatures
 from earthwords.presets import REFER_PRESETS
 from earthwords.text.known_words import word_cautions
 from tests.conftest import write_raster
@@ -59,15 +59,15 @@ class ColourModel(torch.nn.Module):
         rows = [[known.index(w) if w in known else 90 + len(w) for w in row] + [99] * (8 - len(row)) for row in words]
         return torch.tensor(rows)
 
-    def read(self, ids: Tensor) -> Said:
-        return Said(tokens=ids[..., None].float(), sentence=ids[:, :1].float(), words=ids < 99)
+    def read(self, ids: Tensor) -> TextFeatures:
+        return TextFeatures(tokens=ids[..., None].float(), sentence=ids[:, :1].float(), words=ids < 99)
 
     def look(self, images: Tensor) -> _Seen:
         assert images.shape[1:] == (3, SIDE, SIDE) and float(images.max()) <= 255
         self.looks += len(images)
         return _Seen(images)
 
-    def point(self, seen: _Seen, said: Said, which: Tensor) -> _Pointed:
+    def point(self, seen: _Seen, said: TextFeatures, which: Tensor) -> _Pointed:
         wanted = [list(COLOURS.values())[int(i)] for i in said.sentence[:, 0]]
         aim = torch.tensor(wanted, dtype=torch.float32)[:, :, None, None]
         hit = ((seen.images[which] - aim).abs().amax(dim=1) < 40).float()
@@ -75,7 +75,7 @@ class ColourModel(torch.nn.Module):
         logits = F.avg_pool2d((6 * hit - 3)[:, None], 2) * sure[:, None, None, None]
         return _Pointed(logits=logits, likeness=(4 * hit - 2)[:, ::4, ::4])
 
-    def similarity(self, pointed: _Pointed, said: Said) -> Tensor:
+    def similarity(self, pointed: _Pointed, said: TextFeatures) -> Tensor:
         return pointed.likeness
 
     def fit(self, image: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ def test_the_surest_place_or_all(referrer: Referrer) -> None:
 class LargestModel(ColourModel):
     """Of *largest* it marks the largest thing of the colour in its view."""
 
-    def point(self, seen: _Seen, said: Said, which: Tensor) -> _Pointed:
+    def point(self, seen: _Seen, said: TextFeatures, which: Tensor) -> _Pointed:
         found = super().point(seen, said, which)
         for i in (said.tokens[..., 0] == 97).any(dim=1).nonzero()[:, 0]:
             parts, count = ndimage.label(found.logits[i, 0].numpy() > 0)
@@ -278,5 +278,5 @@ def test_impossible_numbers(referrer: Referrer) -> None:
 
 def test_a_scene_is_a_context(referrer: Referrer) -> None:
     scene: Scene = open_scene(canvas(60, 60, red=(10, 10, 30, 30)))
-    matches = referrer.find(scene, ["red"], account=Account())
+    matches = referrer.find(scene, ["red"], policy=FailurePolicy())
     assert len(matches) == 1 and 0.5 < matches[0].score <= 1

@@ -10,7 +10,7 @@ import pytest
 from earthwords.errors import UsageError
 from earthwords.geo.scene import open_scene
 from earthwords.inference.limits import parse_memory
-from earthwords.inference.segment.memory import Need, shown
+from earthwords.inference.segment.memory import MemoryEstimate, shown
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.blocks import Blocks
 from earthwords.text.vocabulary import parse_classes
@@ -35,13 +35,13 @@ def test_sizes_are_shown_as_one_would() -> None:
 
 
 @pytest.fixture(scope="module")
-def need(segmenter: Segmenter) -> Need:
+def need(segmenter: Segmenter) -> MemoryEstimate:
     """Of a flat scene of 600 x 9,000 pixels."""
     scene = open_scene(np.broadcast_to(np.uint8(9), (600, 9000, 3)))
-    return Need(segmenter=segmenter, scene=scene, vocabulary=parse_classes(["building,roof", "road"]))
+    return MemoryEstimate(segmenter=segmenter, scene=scene, vocabulary=parse_classes(["building,roof", "road"]))
 
 
-def test_more_of_anything_needs_more(need: Need, segmenter: Segmenter) -> None:
+def test_more_of_anything_needs_more(need: MemoryEstimate, segmenter: Segmenter) -> None:
     blocks = Blocks(region=need.scene.region, rows=64, cols=4096)
     size = need.bytes(blocks)
     assert need.bytes(replace(blocks, rows=128)) > size
@@ -54,7 +54,7 @@ def test_more_of_anything_needs_more(need: Need, segmenter: Segmenter) -> None:
     assert replace(need, segmenter=larger).bytes(blocks) > size
 
 
-def test_the_widest_blocks_that_fit_are_taken(need: Need) -> None:
+def test_the_widest_blocks_that_fit_are_taken(need: MemoryEstimate) -> None:
     wide = need.fit(2**31)
     assert wide.across == 1
     limit = need.bytes(wide) - 1
@@ -65,7 +65,7 @@ def test_the_widest_blocks_that_fit_are_taken(need: Need) -> None:
     assert need.fit(limit, workers=2, shared=False).cols >= shared.cols
 
 
-def test_too_little_memory_is_told(need: Need) -> None:
+def test_too_little_memory_is_told(need: MemoryEstimate) -> None:
     with pytest.raises(
         UsageError, match=r"3 words in windows of 64 pixels need .* MiB of memory, 1 MiB were given; give"
     ):

@@ -17,7 +17,7 @@ from transformers import CLIPModel
 
 from earthwords.errors import UsageError, WeightsError
 from earthwords.models.clip.model import ClipBackbone, DenseMethod
-from earthwords.models.weights import table as weights
+from earthwords.models.weights import table
 from earthwords.models.weights.checkpoint import read_state
 from earthwords.models.weights.table import WEIGHTS, WeightSpec, fetch, find, load_clip, load_upsampler_state
 from earthwords.text.tokenizer import ClipTokenizer
@@ -317,4 +317,4 @@ def test_a_vision_tower_has_no_words(openai_state: dict[str, Tensor]) -> None:
         tower.encode_text(["road"])
     with pytest.raises(WeightsError, match="no text tower"):
         tower.encode_tokens(IDS)
-    assert weights.cache_folder().name
+    assert table.cache_folder().name

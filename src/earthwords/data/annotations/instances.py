@@ -30,7 +30,7 @@ COVERED = 0.7
 
 
 @dataclass(frozen=True, kw_only=True)
-class Things:
+class Instances:
     """An image, or a window of one, with the masks of its things."""
 
     example: Annotated
@@ -81,7 +81,7 @@ class Marked:
 
 def from_classes(
     example: Annotated, mask: NDArray[np.int64], names: Sequence[str], *, least: int, apart: Ids | None = None
-) -> Things:
+) -> Instances:
     """Things of a class mask: its 8-connected components (M2B's), or what has numbers of its own.
 
     Args:
@@ -126,7 +126,7 @@ def _split(here: NDArray[np.bool_], apart: Ids | None) -> tuple[Ids, int]:
     return labels, count + int(ranks.max(initial=-1)) + 1
 
 
-def from_boxes(example: Annotated, *, least: int, known: Sequence[str] = ()) -> Things:
+def from_boxes(example: Annotated, *, least: int, known: Sequence[str] = ()) -> Instances:
     """Boxes as masks: smaller ones over larger ones; `known` are the classes of the whole set."""
     height, width = example.size
     edges = np.clip(np.rint(example.boxes), 0, (width, height) * 2).astype(np.int64)
@@ -139,7 +139,7 @@ def from_boxes(example: Annotated, *, least: int, known: Sequence[str] = ()) -> 
 
 def painted(
     example: Annotated, ids: Ids, *, whole: NDArray[np.float64], least: int, known: Sequence[str], solid: bool
-) -> Things:
+) -> Instances:
     """Things of masks painted one over the other; `whole` `(n,)` is how many pixels each had before others came.
 
     `ids` are numbered anew in their place.
@@ -164,7 +164,7 @@ def _things(
     dust: Mapping[str, int] | None = None,
     solid: bool = True,
     hidden: NDArray[np.bool_] | None = None,
-) -> Things:
+) -> Instances:
     boxes = _around(ids, len(classes))
     named = Annotated(
         name=example.name,
@@ -177,7 +177,7 @@ def _things(
     )
     vague = _vague(ids, named, least)
     vague = vague if hidden is None else vague | hidden
-    return Things(example=named, ids=ids, vague=vague, dust=dust or {}, known=known, solid=solid)
+    return Instances(example=named, ids=ids, vague=vague, dust=dust or {}, known=known, solid=solid)
 
 
 def _vague(ids: Ids, named: Annotated, least: int) -> NDArray[np.bool_]:

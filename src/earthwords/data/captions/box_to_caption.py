@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.data.annotations.example import Annotated, Boxes
-from earthwords.text import phrases as words
+from earthwords.text import phrases
 
 Kind: TypeAlias = tuple[str, ...]
 """The words for a class; classes with the same words are one."""
@@ -37,17 +37,17 @@ def captions(example: Annotated, *, count: int = 5, seed: int = 0) -> tuple[str,
     """
     if not len(example.boxes):
         return ()
-    kinds = [words.words_for(name) for name in example.classes]
+    kinds = [phrases.words_for(name) for name in example.classes]
     everywhere = Counter(kinds)
     middle = in_middle(example.boxes, example.size)
     at_middle = Counter(kind for kind, inside in zip(kinds, middle, strict=True) if inside)
     draw = random.Random(f"{seed}/{example.name}")
     speaker = _Speaker(draw, everywhere)
-    for templates, numbers in ((words.MIDDLE, at_middle), (words.EDGE, everywhere - at_middle)):
+    for templates, numbers in ((phrases.MIDDLE, at_middle), (phrases.EDGE, everywhere - at_middle)):
         if numbers and len(speaker.said) < count:
             speaker.say(templates, numbers)
     while len(speaker.said) < count:
-        speaker.say(words.ANYWHERE, _some(draw, everywhere))
+        speaker.say(phrases.ANYWHERE, _some(draw, everywhere))
     return tuple(speaker.said)
 
 
@@ -78,13 +78,13 @@ class _Speaker:
         """One more sentence, of classes and their numbers in random order."""
         kinds = self.draw.sample(sorted(numbers), len(numbers))
         nouns = [self.draw.choice(self._own[kind]) for kind in kinds]
-        two = templates is words.ANYWHERE and len(kinds) == 2 and min(numbers.values()) > 1
+        two = templates is phrases.ANYWHERE and len(kinds) == 2 and min(numbers.values()) > 1
         if two and self.draw.random() < BOTH_CHANCE:
-            templates, things = words.BOTH, [words.plural(noun) for noun in nouns]
+            templates, things = phrases.BOTH, [phrases.plural(noun) for noun in nouns]
         else:
-            many = [self.draw.choice(words.MANY) for _ in kinds]
-            things = [words.counted(n, numbers[k], m) for n, k, m in zip(nouns, kinds, many, strict=True)]
-        self.said.append(words.sentence(self._template(templates), things, single=numbers[kinds[0]] == 1))
+            many = [self.draw.choice(phrases.MANY) for _ in kinds]
+            things = [phrases.counted(n, numbers[k], m) for n, k, m in zip(nouns, kinds, many, strict=True)]
+        self.said.append(phrases.sentence(self._template(templates), things, single=numbers[kinds[0]] == 1))
 
     def _template(self, templates: Sequence[str]) -> str:
         least = min(self._used[template] for template in templates)

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from earthwords.data.captions import perceptual_hash as dedup
+from earthwords.data.captions import perceptual_hash
 from earthwords.data.captions.perceptual_hash import Hashes
 from earthwords.data.captions.records import Unit, example_of
 from earthwords.data.captions.sheet import MOST, contact_sheet
@@ -29,14 +29,14 @@ class Search:
 
     within: bool = True
     """Whether duplicates among the sources are left out; those of test sets always are."""
-    threshold: int = dedup.THRESHOLD
+    threshold: int = perceptual_hash.THRESHOLD
     """Largest distance of duplicates."""
-    orientations: int = len(dedup.ORIENTATIONS)
-    """How many of `dedup.ORIENTATIONS` count."""
+    orientations: int = len(perceptual_hash.ORIENTATIONS)
+    """How many of `perceptual_hash.ORIENTATIONS` count."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finds:
+class ImageHashes:
     """All images of all parts, sources first, one entry each."""
 
     hashes: Hashes
@@ -48,7 +48,7 @@ class Finds:
     errors: list[str]
 
     @staticmethod
-    def read(parts: Sequence[Path], units: Sequence[Unit]) -> Finds:
+    def read(parts: Sequence[Path], units: Sequence[Unit]) -> ImageHashes:
         """Stream the parts."""
         rows: list[tuple[int, bool, bool, bool, bool]] = []
         errors = []
@@ -61,7 +61,7 @@ class Finds:
                     errors.append(record["error"])
         columns = list(zip(*rows, strict=True)) or [()] * 5
         flags = [np.array(column, dtype=bool) for column in columns[1:]]
-        return Finds(
+        return ImageHashes(
             hashes=np.array(columns[0], dtype=np.uint64),
             flat=flags[0],
             wanted=flags[1],
@@ -92,7 +92,7 @@ class Copies:
     def mark_tests(self, hashes: Hashes, mine: Numbers, tests: Numbers, how: Search) -> None:
         """Drop what is near a test image."""
         for j, i, distance, orientation in _rows(
-            dedup.near(hashes[mine], hashes[tests], threshold=how.threshold, orientations=how.orientations)
+            perceptual_hash.near(hashes[mine], hashes[tests], threshold=how.threshold, orientations=how.orientations)
         ):
             if self.like[mine[j]] < 0 or distance < self.distance[mine[j]]:
                 self._drop(mine[j], tests[i], distance, orientation)
@@ -103,7 +103,7 @@ class Copies:
         order = np.argsort(first, kind="stable")
         heads = mine[first[order]]
         for j, i, distance, orientation in _rows(
-            dedup.near(unique[order], threshold=how.threshold, orientations=how.orientations)
+            perceptual_hash.near(unique[order], threshold=how.threshold, orientations=how.orientations)
         ):
             if self.like[heads[i]] < 0 and self.like[heads[j]] < 0:
                 self._drop(heads[j], heads[i], distance, orientation)
@@ -117,7 +117,7 @@ class Copies:
         self.like[which], self.distance[which], self.orientation[which] = like, distance, orientation
 
 
-def find_copies(finds: Finds, search: Search) -> Copies:
+def find_copies(finds: ImageHashes, search: Search) -> Copies:
     """Copies of test images, then copies of images that come before."""
     nobody = np.full(len(finds.wanted), -1)
     copies = Copies(like=nobody, distance=nobody.copy(), orientation=nobody.copy(), is_test=finds.tests)
@@ -143,7 +143,10 @@ def tell_copies(copies: Copies, parts: Sequence[Path], *, table: Path, sheet: Pa
         writer.writerow(["image", "name", "like_image", "like_name", "in", "distance", "looks"])
         for i in dropped.tolist():
             one, like = known[i], known[int(copies.like[i])]
-            where, looks = "test set" if copies.by_test[i] else "sources", dedup.ORIENTATIONS[copies.orientation[i]]
+            where, looks = (
+                "test set" if copies.by_test[i] else "sources",
+                perceptual_hash.ORIENTATIONS[copies.orientation[i]],
+            )
             row = one["image"], one["name"], like["image"], like["name"], where
             writer.writerow([*map(csv_cell, row), int(copies.distance[i]), looks])
     order = dropped[np.argsort(-copies.distance[dropped], kind="stable")]
@@ -151,14 +154,14 @@ def tell_copies(copies: Copies, parts: Sequence[Path], *, table: Path, sheet: Pa
         (
             example_of(known[i]),
             example_of(known[int(copies.like[i])]),
-            f"{copies.distance[i]} bits, {dedup.ORIENTATIONS[copies.orientation[i]]}",
+            f"{copies.distance[i]} bits, {perceptual_hash.ORIENTATIONS[copies.orientation[i]]}",
         )
         for i in order[:MOST].tolist()
     ]
     save_png(contact_sheet(pairs), sheet, kind="duplicates")
 
 
-def _rows(pairs: dedup.Pairs) -> Iterator[tuple[int, int, int, int]]:
+def _rows(pairs: perceptual_hash.Pairs) -> Iterator[tuple[int, int, int, int]]:
     """Second, first, distance, orientation."""
     columns = (pairs.second, pairs.first, pairs.distance, pairs.orientation)
     return zip(*(column.tolist() for column in columns), strict=True)

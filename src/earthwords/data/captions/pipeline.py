@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from earthwords.data.annotations.boxes._common import read_for
 from earthwords.data.captions import records, shards
-from earthwords.data.captions.duplicates import Copies, Finds, Search, find_copies, read_parts, tell_copies
-from earthwords.data.captions.records import READERS, Recipe, Unit
+from earthwords.data.captions.duplicates import Copies, ImageHashes, Search, find_copies, read_parts, tell_copies
+from earthwords.data.captions.records import READERS, CaptionOptions, Unit
 from earthwords.data.captions.statistics import PairsReport, Tally
 from earthwords.data.engine.pool import in_order
 from earthwords.errors import OutputError, SourceError, UsageError
@@ -58,7 +58,7 @@ class Job:
 
     sources: tuple[Path, ...]
     dst: Path
-    recipe: Recipe
+    recipe: CaptionOptions
     format: str = "auto"
     tests: tuple[Path, ...] = ()
     search: Search = field(default_factory=Search)
@@ -96,7 +96,7 @@ class Job:
                     self._prepare(journal)
                     with bar("reading", len(units)) as tick:
                         parts = self._examine(journal / "parts", units, tick)
-                    finds = Finds.read(parts, units)
+                    finds = ImageHashes.read(parts, units)
                     copies = find_copies(finds, self.search)
                     kept = finds.wanted & ~copies.dropped
                     if not kept.any():
@@ -247,7 +247,7 @@ class Job:
         return tally
 
     def _report(
-        self, finds: Finds, copies: Copies, kept: NDArray[np.bool_], tally: Tally, seconds: float
+        self, finds: ImageHashes, copies: Copies, kept: NDArray[np.bool_], tally: Tally, seconds: float
     ) -> PairsReport:
         return PairsReport(
             output=self.dst,
@@ -303,7 +303,7 @@ def detect(source: Path) -> str:
     raise UsageError(f"What annotations {source} has was not found out; say it with --format ({known}).")
 
 
-def _nothing_left(finds: Finds, copies: Copies) -> str:
+def _nothing_left(finds: ImageHashes, copies: Copies) -> str:
     total, bad = int((~finds.tests).sum()), len(finds.errors)
     gone = int(copies.dropped.sum())
     return f"No image is left of {total:,}: {gone:,} duplicates, {bad:,} damaged, the others have no objects."

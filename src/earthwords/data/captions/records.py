@@ -10,8 +10,7 @@ import numpy as np
 from earthwords.data.annotations.boxes._common import How, Item
 from earthwords.data.annotations.example import Annotated
 from earthwords.data.annotations.image_io import read_rgb
-from earthwords.data.captions import box_to_caption
-from earthwords.data.captions import perceptual_hash as dedup
+from earthwords.data.captions import box_to_caption, perceptual_hash
 from earthwords.errors import EarthwordsError, SourceError
 from earthwords.files.plaintext import json_text
 from earthwords.plugins import load
@@ -21,7 +20,7 @@ READERS = "earthwords.data.annotations.boxes"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class CaptionOptions:
     """All that decides what the captions of an image are."""
 
     how: How
@@ -41,7 +40,7 @@ class Unit:
     """Images that must not be among the result: only their hashes are wanted."""
 
 
-def examine(recipe: Recipe, unit: Unit) -> list[str]:
+def examine(recipe: CaptionOptions, unit: Unit) -> list[str]:
     """A line for each image, or tile, of a unit.
 
     Raises:
@@ -63,7 +62,7 @@ def examine(recipe: Recipe, unit: Unit) -> list[str]:
     return lines
 
 
-def _record(recipe: Recipe, example: Annotated, test: bool) -> dict[str, Any]:
+def _record(recipe: CaptionOptions, example: Annotated, test: bool) -> dict[str, Any]:
     record: dict[str, Any] = {"name": example.name, "set": example.set, "image": example.image}
     if example.window is not None:
         w = example.window
@@ -80,7 +79,7 @@ def _record(recipe: Recipe, example: Annotated, test: bool) -> dict[str, Any]:
     if test or record["captions"]:
         rgb = read_rgb(example.image, example.window, example.bands)  # a damaged image is noticed here, hash or not
         if recipe.hashes:
-            value, flat = dedup.perceptual_hash(rgb)
+            value, flat = perceptual_hash.perceptual_hash(rgb)
             record |= {"hash": f"{value:016x}", "flat": flat}
     return record
 

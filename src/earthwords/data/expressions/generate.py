@@ -17,8 +17,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from earthwords.data.annotations.instances import Expression, Marked, Things
-from earthwords.data.expressions import colour_names as colours
+from earthwords.data.annotations.instances import Expression, Instances, Marked
+from earthwords.data.expressions import colour_names
 from earthwords.data.expressions.grammar import (
     ADJECTIVES,
     ALL,
@@ -32,7 +32,7 @@ from earthwords.data.expressions.grammar import (
 )
 from earthwords.data.expressions.relations import COMMON, Measures
 from earthwords.data.expressions.verify import Judge
-from earthwords.text import phrases as words
+from earthwords.text import phrases
 
 ABSENT = "absent"
 MOST_MARKS = 6
@@ -45,7 +45,9 @@ SAME = 2
 """Expressions of one image that mean the same things, at most, while there are others."""
 
 
-def express(things: Things, rgb: NDArray[np.uint8], *, count: int = 8, negatives: float = 0.0, seed: int = 0) -> Marked:
+def express(
+    things: Instances, rgb: NDArray[np.uint8], *, count: int = 8, negatives: float = 0.0, seed: int = 0
+) -> Marked:
     """Up to `count` expressions of an image, all different; fewer where little can be told apart.
 
     They depend on the seed, the name of the image, its masks and pixels, and on nothing else.
@@ -152,7 +154,7 @@ class _Maker:
             return replace(form, number=self.draw.choice((1, 1, ALL)))
         if found == 1:
             return replace(form, number=1)
-        counted = found in words.NUMBERS and (form == Form(name=form.name) or self.draw.random() < 0.6)
+        counted = found in phrases.NUMBERS and (form == Form(name=form.name) or self.draw.random() < 0.6)
         return replace(form, number=found if counted else ALL)
 
     def _may_be_meant(self, form: Form, meant: tuple[int, ...]) -> bool:
@@ -175,7 +177,7 @@ def _marks(measures: Measures) -> list[Form]:
         if len(members) == 1:
             found.append(Form(name=name))
             continue
-        if words.mass_word(name):
+        if phrases.mass_word(name):
             found.append(Form(name=name, number=ALL, whole=True))
         found.append(Form(name=name, size="largest"))
     return found
@@ -186,27 +188,29 @@ def _category(maker: _Maker, name: str) -> Iterator[Form]:
 
 
 def _whole(maker: _Maker, name: str) -> Iterator[Form]:
-    if len(maker.measures.members[name]) > 1 or words.mass_word(name):
+    if len(maker.measures.members[name]) > 1 or phrases.mass_word(name):
         yield Form(name=name, number=ALL, whole=True)
 
 
 def _superlatives(maker: _Maker, name: str) -> Iterator[Form]:
-    for size in SUPERLATIVES[:1] if words.mass_word(name) else SUPERLATIVES:  # the smallest bit of grass is an accident
+    for size in (
+        SUPERLATIVES[:1] if phrases.mass_word(name) else SUPERLATIVES
+    ):  # the smallest bit of grass is an accident
         yield Form(name=name, size=size)
     if len(maker.measures.members[name]) > 3:
         yield Form(name=name, size="largest", number=maker.draw.choice((2, 2, 3)))
 
 
 def _adjectives(maker: _Maker, name: str) -> Iterator[Form]:
-    yield from (Form(name=name, size=size) for size in (ADJECTIVES[:1] if words.mass_word(name) else ADJECTIVES))
+    yield from (Form(name=name, size=size) for size in (ADJECTIVES[:1] if phrases.mass_word(name) else ADJECTIVES))
 
 
 def _named_colours(maker: _Maker, name: str) -> list[str]:
     """Colours that some, but not all things of a class have; green is no news of plants."""
     members = maker.measures.members[name]
-    if len(members) < 2 or not words.has_colour(name):
+    if len(members) < 2 or not phrases.has_colour(name):
         return []
-    return [c for c in colours.NAMES if 0 < (maker.measures.colour[c][members] > 0).sum() < len(members)]
+    return [c for c in colour_names.NAMES if 0 < (maker.measures.colour[c][members] > 0).sum() < len(members)]
 
 
 def _colours(maker: _Maker, name: str) -> Iterator[Form]:
@@ -215,10 +219,10 @@ def _colours(maker: _Maker, name: str) -> Iterator[Form]:
 
 def _other_colours(maker: _Maker, name: str) -> Iterator[Form]:
     """Colours that nothing of a class has; for what is absent."""
-    if not words.has_colour(name):
+    if not phrases.has_colour(name):
         return
     members = maker.measures.members[name]
-    yield from (Form(name=name, colour=c) for c in colours.NAMES if (maker.measures.colour[c][members] < 0).all())
+    yield from (Form(name=name, colour=c) for c in colour_names.NAMES if (maker.measures.colour[c][members] < 0).all())
 
 
 def _places(maker: _Maker, name: str) -> Iterator[Form]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from earthwords.text import phrases as words
+from earthwords.text import phrases
 
 ALL = -1
 """As a number: however many there are."""
@@ -70,47 +70,47 @@ class Form:
 
 def phrase(form: Form, draw: random.Random) -> str:
     """`the two white ships on the left`, in words drawn from the table."""
-    article = "" if draw.random() < words.BARE else "the "
+    article = "" if draw.random() < phrases.BARE else "the "
     if form.kind == "all" and form.whole:
         return _whole(form, draw)
     return article + _core(form, draw)
 
 
 def _whole(form: Form, draw: random.Random) -> str:
-    mass = words.mass_word(form.name)
+    mass = phrases.mass_word(form.name)
     if mass and draw.random() < 0.7:
-        return draw.choice(words.WHOLE_MASS).format(mass)
-    return draw.choice(words.WHOLE).format(words.plural(_noun(form.name, draw)))
+        return draw.choice(phrases.WHOLE_MASS).format(mass)
+    return draw.choice(phrases.WHOLE).format(phrases.plural(_noun(form.name, draw)))
 
 
 def _core(form: Form, draw: random.Random) -> str:
     """Without the article."""
     noun = _noun(form.name, draw)
     if form.number != 1:
-        noun = words.plural(noun)
-    before = [words.NUMBERS[form.number]] if form.number > 1 else []
+        noun = phrases.plural(noun)
+    before = [phrases.NUMBERS[form.number]] if form.number > 1 else []
     if form.size:
-        before.append(draw.choice(words.SIZES[form.size]))
+        before.append(draw.choice(phrases.SIZES[form.size]))
     if form.colour:
-        before.append(draw.choice(words.COLOURS[form.colour]))
+        before.append(draw.choice(phrases.COLOURS[form.colour]))
     if form.size in SUPERLATIVES and form.number > 1:
         before = [before[1], *before[:1], *before[2:]] if draw.random() < 0.3 else before
     text = " ".join([*before, noun])
     if form.end:
-        text = draw.choice(words.ENDS[form.end]).format(text)
+        text = draw.choice(phrases.ENDS[form.end]).format(text)
     if form.place:
-        text += f" {draw.choice(words.PLACES[form.place])}"
+        text += f" {draw.choice(phrases.PLACES[form.place])}"
     if form.relation and form.mark is not None:
-        text += f" {draw.choice(words.RELATIONS[form.relation])} {_mark(form.mark, draw)}"
+        text += f" {draw.choice(phrases.RELATIONS[form.relation])} {_mark(form.mark, draw)}"
     return text
 
 
 def _mark(form: Form, draw: random.Random) -> str:
-    mass = words.mass_word(form.name)
+    mass = phrases.mass_word(form.name)
     if form.whole and mass:
         return f"the {mass}"
     return f"the {_core(form, draw)}"
 
 
 def _noun(name: str, draw: random.Random) -> str:
-    return draw.choice(words.words_for(name))
+    return draw.choice(phrases.words_for(name))

@@ -21,10 +21,10 @@ from earthwords.data.annotations.boxes._common import How, Item, read_for
 from earthwords.data.annotations.image_io import is_raster, jpeg, read_rgb
 from earthwords.data.annotations.instances import Ids, Marked
 from earthwords.data.annotations.masks import _of_boxes
-from earthwords.data.captions import pipeline as job
+from earthwords.data.captions import pipeline
 from earthwords.data.captions.records import READERS
 from earthwords.data.engine.pool import in_order
-from earthwords.data.expressions import contact_sheet as drawn
+from earthwords.data.expressions import contact_sheet
 from earthwords.data.expressions.generate import express
 from earthwords.data.expressions.statistics import ExpressionsReport, ExpressionTally
 from earthwords.errors import SourceError, UsageError
@@ -43,7 +43,7 @@ PUBLISHED = ("rrsisd", "refsegrs", "risbench")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Telling:
+class ExpressionOptions:
     """What decides the expressions of an image."""
 
     how: How
@@ -74,7 +74,7 @@ class Listing:
 
     sources: tuple[Path, ...]
     dst: Path
-    telling: Telling
+    telling: ExpressionOptions
     format: str = "auto"
     only: str | None = None
     """A pattern that names of images must match."""
@@ -193,8 +193,8 @@ class Listing:
         def place(path: str) -> Path:
             return (stage if Path(path).parts[0] in made else self.dst.parent) / path
 
-        chosen = drawn.choose(stage / self.dst.name, self.pictures, seed=self.telling.seed)
-        save_png(drawn.sheet(place, chosen), stage / self._sheet.name, kind="pictures")
+        chosen = contact_sheet.choose(stage / self.dst.name, self.pictures, seed=self.telling.seed)
+        save_png(contact_sheet.sheet(place, chosen), stage / self._sheet.name, kind="pictures")
 
     def _move(self, stage: Path) -> None:
         """All to their places but the list, which follows when the stage is left."""
@@ -212,7 +212,7 @@ def detect(source: Path) -> str:
     for name in (*PUBLISHED, "coco"):
         if load(OUTLINES, name, kind="format").fits(source):
             return name
-    return job.detect(source)
+    return pipeline.detect(source)
 
 
 def _items(name: str) -> Callable[[Path, How], Iterator[Item]]:
@@ -221,7 +221,7 @@ def _items(name: str) -> Callable[[Path, How], Iterator[Item]]:
     return found
 
 
-def sheets_of(telling: Telling, unit: tuple[str, tuple[Item, ...]]) -> list[Sheet]:
+def sheets_of(telling: ExpressionOptions, unit: tuple[str, tuple[Item, ...]]) -> list[Sheet]:
     """What is written about some images.
 
     Raises:
@@ -232,7 +232,7 @@ def sheets_of(telling: Telling, unit: tuple[str, tuple[Item, ...]]) -> list[Shee
     return [_sheet(_marked(found, telling)) for item in items for found in own(item, telling.how)]
 
 
-def _marked(found: Any, telling: Telling) -> Marked:
+def _marked(found: Any, telling: ExpressionOptions) -> Marked:
     found = replace(found, example=replace(found.example, bands=telling.how.bands))
     if isinstance(found, Marked):
         return found

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from earthwords.data.annotations.instances import Things
-from earthwords.data.expressions import colour_names as colours
+from earthwords.data.annotations.instances import Instances
+from earthwords.data.expressions import colour_names
 from earthwords.data.expressions.grammar import ADJECTIVES, ALL, NEAREST, PLACES, SIDES, Form
 
 Floats = NDArray[np.float64]
@@ -45,7 +45,7 @@ _CELLS = len(_CUTS) + 1
 class Measures:
     """Of the things of an image."""
 
-    things: Things
+    things: Instances
     rgb: NDArray[np.uint8]
     """`(row, col, 3)`."""
 
@@ -111,11 +111,11 @@ class Measures:
     def colour(self) -> dict[str, Votes]:
         """Colour -> whether the mean colour of a thing has that name."""
         if not self.things.solid:
-            return {name: np.zeros(self.count, dtype=np.int8) for name in colours.NAMES}
+            return {name: np.zeros(self.count, dtype=np.int8) for name in colour_names.NAMES}
         pixels = self.things.ids.ravel()
-        lab = colours.lab(self.rgb).reshape(-1, 3)
+        lab = colour_names.lab(self.rgb).reshape(-1, 3)
         sums = [np.bincount(pixels, lab[:, band], minlength=self.count + 1)[1:] for band in range(3)]
-        return colours.opinions(np.stack(sums, axis=1) / self.area[:, None])
+        return colour_names.opinions(np.stack(sums, axis=1) / self.area[:, None])
 
     @cached_property
     def _distances(self) -> dict[tuple[int, ...], Floats]:

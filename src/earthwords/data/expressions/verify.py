@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from earthwords.data.annotations.instances import Things
+from earthwords.data.annotations.instances import Instances
 from earthwords.data.expressions.grammar import ADJECTIVES, ALL, NEAREST, PLACES, SIDES, Form
 
 YES, UNCLEAR, NO = 1, 0, -1
@@ -72,7 +72,7 @@ class _Thing:
 class Judge:
     """Resolves expressions on one image."""
 
-    def __init__(self, things: Things, rgb: NDArray[np.uint8]) -> None:
+    def __init__(self, things: Instances, rgb: NDArray[np.uint8]) -> None:
         """Take the masks of `things` and the pixels `(row, col, 3)`."""
         self.height, self.width = things.ids.shape
         self.classes, self.solid = things.classes, things.solid

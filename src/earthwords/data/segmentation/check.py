@@ -36,7 +36,7 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class ItemCheck:
     """What was seen of an item."""
 
     pixels: tuple[int, ...]
@@ -86,34 +86,34 @@ class _Look:
 
     classes: int
 
-    def __call__(self, task: Task) -> Look:
+    def __call__(self, task: Task) -> ItemCheck:
         return look(task, self.classes)
 
 
-def look(task: Task, classes: int) -> Look:
+def look(task: Task, classes: int) -> ItemCheck:
     """Read an item's labels, the size of its image, and compare hashes."""
     image, labels = task.found.image, task.found.labels
     try:
         found = read_labels(labels, task.encoding)
         size = size_of(str(image))
     except SourceError as error:
-        return Look(pixels=(), problem=str(error), kind="labels")
+        return ItemCheck(pixels=(), problem=str(error), kind="labels")
     pixels = np.bincount(found.ravel(), minlength=IGNORED + 1)
     counts = (*map(int, pixels[:classes]), int(pixels[IGNORED]))
     if found.shape != size:
         shapes = f"{found.shape[0]} x {found.shape[1]} pixels, its image {size[0]} x {size[1]}"
-        return Look(pixels=counts, problem=f"{labels} is {shapes}.", kind="sizes")
+        return ItemCheck(pixels=counts, problem=f"{labels} is {shapes}.", kind="sizes")
     if task.entry is not None:
         for path, noted in ((image, task.entry.image), (labels, task.entry.labels)):
             if sha256(path) != noted:
-                return Look(pixels=counts, problem=f"{path} is not the file that was prepared.", kind="hashes")
-    return Look(pixels=counts, problem="")
+                return ItemCheck(pixels=counts, problem=f"{path} is not the file that was prepared.", kind="hashes")
+    return ItemCheck(pixels=counts, problem="")
 
 
 def _lines(
     spec: DatasetSpec,
     files: Files,
-    looks: Sequence[Look],
+    looks: Sequence[ItemCheck],
     manifest: Manifest | None,
     pixels: dict[str, int],
     *,

@@ -40,7 +40,7 @@ _FEW = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
+class PrepareTask:
     """An image and its labels, to be made into items in a folder."""
 
     spec: DatasetSpec
@@ -100,7 +100,7 @@ def prepare_set(
     return _report(spec, dst, manifest, made=made, skipped=skipped, images=len(work), began=began)
 
 
-def make(work: Work) -> list[Entry]:
+def make(work: PrepareTask) -> list[Entry]:
     """Write the tiles of an image and their labels."""
     spec, found = work.spec, work.found
     values = read_values(found.labels, spec.original.encoding)
@@ -175,7 +175,7 @@ def _files(spec: DatasetSpec, src: Path, *, partial: bool) -> Files:
     return files
 
 
-def _plan(spec: DatasetSpec, files: Files, into: Path, *, partial: bool) -> list[Work]:
+def _plan(spec: DatasetSpec, files: Files, into: Path, *, partial: bool) -> list[PrepareTask]:
     """What is to be done for each image, if the number of items is right."""
     total = len(files.pairs)
     if spec.tiling is not None:
@@ -185,11 +185,11 @@ def _plan(spec: DatasetSpec, files: Files, into: Path, *, partial: bool) -> list
             f"{files.root} gives {total:,} items of {spec.title} ({spec.split}), {spec.counted:,} are expected; "
             "complete the download, or pass --partial to prepare what is there."
         )
-    return [Work(spec=spec, found=each, into=into) for each in files.pairs]
+    return [PrepareTask(spec=spec, found=each, into=into) for each in files.pairs]
 
 
 def _run(
-    spec: DatasetSpec, work: list[Work], journal: Path, *, bar: Bar, workers: int
+    spec: DatasetSpec, work: list[PrepareTask], journal: Path, *, bar: Bar, workers: int
 ) -> tuple[int, dict[str, list[Entry]]]:
     """Do what is not done yet; number of items made, and all entries by original."""
     job = journal / "job.json"
@@ -236,7 +236,7 @@ def _done(journal: Path) -> dict[str, list[Entry]]:
     return found
 
 
-def _fingerprint(spec: DatasetSpec, work: list[Work]) -> list[str]:
+def _fingerprint(spec: DatasetSpec, work: list[PrepareTask]) -> list[str]:
     """Of the row and the originals: another one begins anew."""
     files = []
     for each in work:

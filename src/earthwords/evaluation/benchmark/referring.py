@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from earthwords.errors import UsageError
-from earthwords.jobs.progress import Talk, going_on
+from earthwords.jobs.progress import Console, going_on
 
 if TYPE_CHECKING:
     from earthwords.data.manifests.expressions import Described, Expression, ReferringManifest
@@ -30,7 +30,7 @@ MEANT, FOUND, BOTH = (255, 200, 0), (220, 40, 40), (60, 200, 80)
 def referring(
     lists: Sequence[str],
     out: Path,
-    talk: Talk,
+    console: Console,
     *,
     preset: str,
     model: str | None,
@@ -61,12 +61,12 @@ def referring(
     if not lists:
         raise UsageError("Name the lists of described images: earthwords evaluate referring LIST.jsonl --out DIR.")
     manifests = {name: read_referring(name) for name in lists}
-    with talk.download(f"loading {model or preset}"):
+    with console.download(f"loading {model or preset}"):
         kind = None if model is None else preset
         loaded = load_refseg(model or preset, preset=kind, offline=offline, device=choose_device(device))
     sentences = dict.fromkeys(e.text for m in manifests.values() for line in m.lines for e in line.expressions)
     notes = word_cautions(sentences, lexicon_of(loaded.model), Path(model or preset).name)
-    talk.notes(notes)
+    console.notes(notes)
     enforce(notes, strict=strict)
     weights = weights_hash(loaded.model.state_dict(), loaded.preset)
     kept = {entry.key: entry for entry in read_results(out)}
@@ -90,7 +90,7 @@ def referring(
                 reused += 1
                 continue
             began, predict = time.perf_counter(), pointing(loaded.model, batch=batch)
-            with talk.bar(f"pointing, {entry.dataset}", len(manifest.lines), unit="images") as tick:
+            with console.bar(f"pointing, {entry.dataset}", len(manifest.lines), unit="images") as tick:
                 measured = measure(predict, manifest, tick=tick)
             figures = json.loads(json.dumps({"images": f"{len(manifest.lines):,}", **measured.as_json()}))
             entry = Entry(**{**vars(entry), "figures": figures, "seconds": round(time.perf_counter() - began, 3)})
@@ -110,10 +110,10 @@ def write_examples(
     from earthwords.evaluation.benchmark.referring_protocol import examples
     from earthwords.files.atomic import atomic_path
     from earthwords.files.output_tags import save_png
-    from earthwords.viz.contact_sheet import Print, contact_sheet
+    from earthwords.viz.contact_sheet import Thumbnail, contact_sheet
 
     prints = [
-        Print(image=_drawn(described, expression, predict), title=f"{which}, IoU {iou:.2f}", name=expression.text)
+        Thumbnail(image=_drawn(described, expression, predict), title=f"{which}, IoU {iou:.2f}", name=expression.text)
         for which, described, expression, iou in examples(measured, manifest, SHOWN)
     ]
     told = "green: meant and found, yellow: meant only, red: found only"

@@ -41,7 +41,7 @@ from earthwords.inference.windows.predictor import choose_device
 from earthwords.jobs import journal
 from earthwords.jobs.executors import make_executor
 from earthwords.jobs.job import Executor, Worker
-from earthwords.jobs.progress import Talk
+from earthwords.jobs.progress import Console
 from earthwords.presets import SegmentPreset
 from earthwords.text.known_words import word_cautions
 from earthwords.types import TextBank, Vocabulary
@@ -175,7 +175,7 @@ class Bench:
 
     out: Path
     options: Options
-    talk: Talk
+    console: Console
     kept: dict[tuple[str, str, str], Entry]
     entries: list[Entry] = field(default_factory=list)
     reused: int = 0
@@ -194,12 +194,12 @@ class Bench:
         key = row, variant.model
         if self._loaded is None or self._loaded[0] != key:
             self._loaded = None
-            with self.talk.download(f"loading {variant.label}") as report:
+            with self.console.download(f"loading {variant.label}") as report:
                 made = Segmenter.from_preset(
                     row, model=variant.model, device=self.device, batch=self.options.batch,
                     offline=self.options.offline or variant.offline, report=report,
                 )  # fmt: skip
-            self.talk.notes(made.notes)
+            self.console.notes(made.notes)
             self._loaded = key, made
         return self._loaded[1]
 
@@ -211,7 +211,7 @@ class Bench:
         words = word_cautions(vocabulary.queries, segmenter.encoder.backbone.lexicon, segmenter.model_name)
         told = (*words, *self._seen(segmenter, part))
         self.notes |= dict.fromkeys(told)
-        self.talk.notes(told)
+        self.console.notes(told)
         enforce(told, strict=self.options.strict)
         job = self._job(variant, segmenter, part, vocabulary)
         settings = self._settings(variant, segmenter, job, found, part, vocabulary)
@@ -315,7 +315,7 @@ class Bench:
         began = time.perf_counter()
         what = f"{entry.model} on {entry.dataset}"
         try:
-            with self.talk.bar(what, len(job.pairs), unit="images") as bar:
+            with self.console.bar(what, len(job.pairs), unit="images") as bar:
                 bar.skip(len(job.pairs) - len(wanted))
                 for index, counted in self._images(job, segmenter, wanted, executor):
                     done.save(job.pairs[index].name, counted)
@@ -378,7 +378,7 @@ class Bench:
 
 
 def segmentation(
-    sets: Sequence[SegmentationSet], out: Path, talk: Talk, *, presets: Sequence[str], options: Options
+    sets: Sequence[SegmentationSet], out: Path, console: Console, *, presets: Sequence[str], options: Options
 ) -> Bench:
     """Every preset, or variant of it, on every set; of several, what does not load is left out.
 
@@ -392,7 +392,7 @@ def segmentation(
     )
     failures: list[UsageError | WeightsError] = []
     with _alone(out), ExitStack() as stack:
-        bench = Bench(out=out, options=options, talk=talk, kept={entry.key: entry for entry in read_results(out)})
+        bench = Bench(out=out, options=options, console=console, kept={entry.key: entry for entry in read_results(out)})
         executor = stack.enter_context(make_executor(options.workers, cluster=options.cluster, device=bench.device))
         for variant, found in ((variant, found) for variant in variants for found in sets):
             try:
@@ -401,7 +401,7 @@ def segmentation(
                 failures.append(error)
                 if len(variants) * len(sets) > 1:
                     bench.left_out.append(f"{variant.label} on {found.spec.name}: {error}")
-                    talk.say(f"Left out: {bench.left_out[-1]}")
+                    console.say(f"Left out: {bench.left_out[-1]}")
         if not bench.entries:
             raise failures[0]
         if bench.reused:

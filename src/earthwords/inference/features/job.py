@@ -20,7 +20,7 @@ from earthwords.inference.features.pca_upsampling import is_cheap
 from earthwords.inference.features.strips import SceneFeatures, sample_tokens
 from earthwords.inference.features.upsampler import Upsampler
 from earthwords.inference.segment.memory import DEFAULT_MEMORY, FIXED, computing, shown, walking
-from earthwords.inference.windows.failures import Account
+from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.resize import CELL_ROWS
 from earthwords.inference.windows.sliding import pad
 from earthwords.inference.windows.strip import observed
@@ -49,7 +49,7 @@ class FeatureJob:
     memory: int = DEFAULT_MEMORY
     """Bytes on top of the loaded model."""
     on_error: str = "stop"
-    """What a window that fails twice does, see `Account`."""
+    """What a window that fails twice does, see `FailurePolicy`."""
     creation_options: Mapping[str, str] = field(default_factory=dict)
     overwrite: bool = False
     stop: Event = field(default_factory=Event)
@@ -94,8 +94,8 @@ class FeatureJob:
         """
         began = time.perf_counter()
         self.check()
-        account = Account(on_error=self.on_error)
-        found, sampled = self._components(account)
+        policy = FailurePolicy(on_error=self.on_error)
+        found, sampled = self._components(policy)
         colours = found.first(COLOURS) if found is not None and "preview" in self.outputs else None
         held = None if self.components is None else found
         features = SceneFeatures(upsampler=self.upsampler, scene=self.scene, components=held, colours=colours)
@@ -112,7 +112,7 @@ class FeatureJob:
             notes=self.notes,
             seconds={"loading": loading_s, "sampling": time.perf_counter() - began},
         )
-        strips = observed(features.strips(account=account, tick=until(self.stop, tick)), self.scene.source)
+        strips = observed(features.strips(policy=policy, tick=until(self.stop, tick)), self.scene.source)
         with closing(ahead(strips, depth=2, stop=self.stop)) as ready:
             return write_features(
                 self.outputs,
@@ -120,7 +120,7 @@ class FeatureJob:
                 about=about,
                 creation_options=self.creation_options,
                 overwrite=self.overwrite,
-                failures=account.failures,
+                failures=policy.failures,
                 writing_begins=writing_begins,
             )
 
@@ -170,7 +170,7 @@ class FeatureJob:
         windows = walking(model, self.scene, cols=cols, given=given) + computing(model, upsampled=channels, given=given)
         return FIXED + windows + fitting + strips + writing
 
-    def _components(self, account: Account) -> tuple[Components | None, int]:
+    def _components(self, policy: FailurePolicy) -> tuple[Components | None, int]:
         """Those of the raster and the picture, if any are needed, and from how many tokens they are."""
         picture, dim = "preview" in self.outputs, self.upsampler.backbone.dim
         if self.components is None and not picture:
@@ -181,7 +181,7 @@ class FeatureJob:
             if len(known) < (self.components or 0):
                 raise UsageError(f"{self.pca} holds {len(known)} components, {self.components} were asked for.")
             return known.first(wanted), 0
-        tokens = sample_tokens(self.upsampler, self.scene, account=account)
+        tokens = sample_tokens(self.upsampler, self.scene, policy=policy)
         return fit_components(tokens, wanted), len(tokens)
 
     def _tags(self, components: Components | None, sampled: int) -> dict[str, str]:

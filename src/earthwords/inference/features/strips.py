@@ -17,7 +17,7 @@ from earthwords.geo.scene import Scene
 from earthwords.inference.features.pca import Components
 from earthwords.inference.features.pca_upsampling import upsample_components
 from earthwords.inference.features.upsampler import Upsampler
-from earthwords.inference.windows.failures import Account
+from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.reading import read_twice
 from earthwords.inference.windows.resize import CELL_ROWS
 from earthwords.inference.windows.sliding import Slide, pad
@@ -64,7 +64,9 @@ class SceneFeatures:
         own = self.upsampler.backbone.dim if self.components is None else len(self.components)
         return own + self._coloured
 
-    def strips(self, *, account: Account | None = None, tick: Tick = lambda windows: None) -> Iterator[FeatureStrip]:
+    def strips(
+        self, *, policy: FailurePolicy | None = None, tick: Tick = lambda windows: None
+    ) -> Iterator[FeatureStrip]:
         """From top to bottom.
 
         Args:
@@ -75,13 +77,13 @@ class SceneFeatures:
             UsageError: impossible windows.
             WindowError: a window cannot be read or computed, in two attempts.
         """
-        yield from on_one_core(self._strips(account or Account(), tick))
+        yield from on_one_core(self._strips(policy or FailurePolicy(), tick))
 
     @property
     def _coloured(self) -> int:
         return 0 if self.colours is None else len(self.colours)
 
-    def _strips(self, account: Account, tick: Tick) -> Generator[FeatureStrip, None, None]:
+    def _strips(self, policy: FailurePolicy, tick: Tick) -> Generator[FeatureStrip, None, None]:
         upsampler, scene, device = self.upsampler, self.scene, self.upsampler.backbone.device
         components, colours = (part and part.to(device) for part in (self.components, self.colours))
         slide = Slide(
@@ -96,18 +98,18 @@ class SceneFeatures:
             return _window(upsampler, windows, components, colours)
 
         def run(windows: Tensor, places: list[Window]) -> list[Tensor | None]:
-            return upsampler.attempt(compute, windows, places, scene, account)
+            return upsampler.attempt(compute, windows, places, scene, policy)
 
         with Pool(upsampler.threads, cores=upsampler.cores) as pool:
-            rows = slide.rows(lambda window: upsampler.read(scene, window, account), run, pool=pool, tick=tick)
+            rows = slide.rows(lambda window: upsampler.read(scene, window, policy), run, pool=pool, tick=tick)
             resizer = upsampler.resizer(scene, scene.region, most_rows=CELL_ROWS)
             for row, values in resizer.resize(rows):
-                yield self._strip(row, values, account)
+                yield self._strip(row, values, policy)
 
-    def _strip(self, row: int, values: Tensor, account: Account) -> FeatureStrip:
+    def _strip(self, row: int, values: Tensor, policy: FailurePolicy) -> FeatureStrip:
         scene, region = self.scene, self.scene.region
         window = Window(row=row, col=region.col, height=values.shape[1], width=region.width)
-        rgb, valid = read_twice(scene.read_rgb, window, scene.native, account)
+        rgb, valid = read_twice(scene.read_rgb, window, scene.native, policy)
         unseen = (values == 0).all(dim=0).cpu().numpy()  # too small a spot for any pixel of the working grid
         found = values.float().cpu().numpy().copy()
         found[:, ~valid | unseen] = np.nan
@@ -135,7 +137,7 @@ def _window(upsampler: Upsampler, pixels: Tensor, components: Components | None,
     return torch.cat([part[:, :, top : top + height, left : left + width] for part in parts], dim=1)
 
 
-def sample_tokens(upsampler: Upsampler, scene: Scene, *, account: Account | None = None) -> Tensor:
+def sample_tokens(upsampler: Upsampler, scene: Scene, *, policy: FailurePolicy | None = None) -> Tensor:
     """Tokens `(token, dim)` from windows spread over the part of the scene that is asked for, in the CPU's memory.
 
     Always the same ones: of up to `SAMPLED_WINDOWS` windows, the tokens with an observed pixel, at even steps.
@@ -143,7 +145,7 @@ def sample_tokens(upsampler: Upsampler, scene: Scene, *, account: Account | None
     Raises:
         SourceError: nothing was observed.
     """
-    plan, patch, known = upsampler.plan(scene), upsampler.backbone.patch, account or Account()
+    plan, patch, known = upsampler.plan(scene), upsampler.backbone.patch, policy or FailurePolicy()
     share = SAMPLED_TOKENS // min(SAMPLED_WINDOWS, len(plan))
 
     def encoded(read: tuple[Tensor, Tensor]) -> Tensor:

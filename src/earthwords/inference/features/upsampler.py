@@ -17,8 +17,8 @@ from earthwords.errors import UsageError, unknown
 from earthwords.geo.bands import Bands
 from earthwords.geo.sources.network import Network
 from earthwords.inference.features.implicit import Fit, FittedUpsampler
-from earthwords.inference.windows.failures import Account
-from earthwords.inference.windows.predictor import Windowed, build_upsampler, choose_device, with_weights
+from earthwords.inference.windows.failures import FailurePolicy
+from earthwords.inference.windows.predictor import WindowedPredictor, build_upsampler, choose_device, with_weights
 from earthwords.inference.windows.sliding import pad
 from earthwords.kernels.blend import window_weights
 from earthwords.models.clip.model import FEATURES, PENULTIMATE, ClipBackbone, DenseMethod
@@ -34,7 +34,7 @@ def methods() -> tuple[str, ...]:
     return tuple(sorted((*plugins.names("earthwords.models.upsamplers"), IMPLICIT)))
 
 
-class Upsampler(Windowed):
+class Upsampler(WindowedPredictor):
     """A backbone and a way to bring its features to pixel resolution.
 
     Three steps, the same for every method: `image` gives pixels `(batch, 3, H, W)` as the backbone wants them,
@@ -162,7 +162,7 @@ class Upsampler(Windowed):
         how |= {"mask": mask, "transform": transform, "crs": crs}
         with self.open(source, **how) as scene:
             part = self.resizer(scene, scene.region).needed
-            return self.read(scene, part, Account())[0][None]
+            return self.read(scene, part, FailurePolicy())[0][None]
 
     def __repr__(self) -> str:
         row, backbone = self.preset, self.backbone

@@ -19,7 +19,7 @@ from torch import Tensor
 from earthwords.errors import UsageError
 from earthwords.geo.grids.tiling import axis_starts
 from earthwords.geo.scene import Scene
-from earthwords.inference.windows.failures import Account
+from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.reading import read_twice
 from earthwords.types import Window
 
@@ -39,9 +39,9 @@ class View:
     whole: bool = False
     """All of the region: the model fits it to its square as its authors do; else what lacks to a square is filled."""
 
-    def read(self, account: Account) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    def read(self, policy: FailurePolicy) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Pixels `(3, row, col)`, 0..1 and 0 where nothing was observed, and valid `(row, col)`, of the window."""
-        return read_twice(self.scene.read, self.window, self.scene.grid, account)
+        return read_twice(self.scene.read, self.window, self.scene.grid, policy)
 
 
 def region_on(scene: Scene) -> Window:

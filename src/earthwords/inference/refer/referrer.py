@@ -29,14 +29,14 @@ from earthwords.inference.limits import check_threshold
 from earthwords.inference.refer.pyramid import View, around, filled, levels, region_on, views
 from earthwords.inference.refer.scene_level import is_scenewide, phrase_words
 from earthwords.inference.segment.result import SegmentationResult, gathered
-from earthwords.inference.windows.failures import Account
+from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.predictor import choose_device
 from earthwords.inference.windows.reading import read_twice
 from earthwords.inference.windows.strip import Strip, observed
 from earthwords.jobs.job import Tick
-from earthwords.models.refseg.encoders import ClipWords, Said
+from earthwords.models.refseg.encoders import ClipWords, TextFeatures
 from earthwords.models.refseg.load import load_refseg
-from earthwords.models.refseg.model import RefSeg, Seen
+from earthwords.models.refseg.model import ImageFeatures, RefSeg
 from earthwords.presets import ReferPreset
 from earthwords.text.known_words import LEAST, KnownWords, Lexicon, Pieces, word_cautions
 from earthwords.text.vocabulary import parse_sentences
@@ -149,7 +149,7 @@ class Referrer:
         views = f"views of {self.side} px overlapping by {self.overlap}"
         return f"Referrer({row.name!r}: words by {row.words}, {views}, on {device})"
 
-    def read(self, sentences: Sequence[str]) -> Said:
+    def read(self, sentences: Sequence[str]) -> TextFeatures:
         """Sentences as the model reads them, for `find`."""
         with torch.inference_mode():
             return self.model.read(self.model.ids(sentences))
@@ -162,7 +162,7 @@ class Referrer:
         every: bool = False,
         threshold: float = THRESHOLD,
         min_score: float = 0.0,
-        account: Account | None = None,
+        policy: FailurePolicy | None = None,
         tick: Tick = lambda views: None,
     ) -> list[Match]:
         """Where sentences point in the region of a scene.
@@ -179,13 +179,13 @@ class Referrer:
         """
         check_threshold(threshold)
         check_threshold(min_score, name="least score")
-        account, said = account or Account(), self.read(sentences)
+        policy, said = policy or FailurePolicy(), self.read(sentences)
         best: list[list[tuple[int, float, int, Match]]] = [[] for _ in sentences]
         wide = [self.wide(sentence) for sentence in sentences]
         found: list[Match] = []
         for number, view in enumerate(self.plan(scene, every=every)):
             part = view.core if every else view.window
-            for match in self._look(view, part, said, range(len(sentences)), threshold, account):
+            for match in self._look(view, part, said, range(len(sentences)), threshold, policy):
                 if every:
                     found += [match] if match.score > min_score else []
                 elif match.score > min_score:
@@ -195,7 +195,7 @@ class Referrer:
             tick(1)
         if every:
             return found
-        refined = (self._refined(scene, kept, said, threshold, account) for kept in best if kept)
+        refined = (self._refined(scene, kept, said, threshold, policy) for kept in best if kept)
         return [match for match in refined if match.score > min_score]
 
     def plan(self, scene: Scene, *, every: bool = False) -> list[View]:
@@ -270,14 +270,14 @@ class Referrer:
         *,
         threshold: float = THRESHOLD,
         probabilities: bool = False,
-        account: Account | None = None,
+        policy: FailurePolicy | None = None,
     ) -> Iterator[Strip]:
         """The region from top to bottom: a pixel has the label of the sentence that is surest of it, or none."""
-        account, region = account or Account(), scene.region
+        policy, region = policy or FailurePolicy(), scene.region
         for row in range(0, region.height, _ROWS):
             height = min(_ROWS, region.height - row)
             window = Window(row=region.row + row, col=region.col, height=height, width=region.width)
-            rgb, valid = read_twice(scene.read_rgb, window, scene.native, account)
+            rgb, valid = read_twice(scene.read_rgb, window, scene.native, policy)
             labels = np.full(valid.shape, vocabulary.nodata, vocabulary.label_dtype)
             score = np.zeros(valid.shape, np.float32)
             kept = np.zeros((len(vocabulary), *valid.shape), np.float32) if probabilities else None
@@ -331,10 +331,16 @@ class Referrer:
 
     @torch.inference_mode()
     def _look(
-        self, view: View, part: Window, said: Said, which: Sequence[int], threshold: float, account: Account
+        self,
+        view: View,
+        part: Window,
+        said: TextFeatures,
+        which: Sequence[int],
+        threshold: float,
+        policy: FailurePolicy,
     ) -> list[Match]:
         """What some sentences find in a part of a view."""
-        pixels, valid = view.read(account)
+        pixels, valid = view.read(policy)
         if not valid.any():
             return []
         device = self.model.device
@@ -349,10 +355,10 @@ class Referrer:
             found += [_match(s, view, part, probability[i], similarity[i], threshold) for i, s in enumerate(some)]
         return found
 
-    def _point(self, seen: Seen, said: Said, some: list[int], view: View) -> tuple[Tensor, Tensor]:
+    def _point(self, seen: ImageFeatures, said: TextFeatures, some: list[int], view: View) -> tuple[Tensor, Tensor]:
         """Probabilities `(sentence, row, col)` and similarities of the same shape, on the view's window."""
         index = torch.tensor(some, device=said.tokens.device)
-        part = Said(tokens=said.tokens[index], sentence=said.sentence[index], words=said.words[index])
+        part = TextFeatures(tokens=said.tokens[index], sentence=said.sentence[index], words=said.words[index])
         pointed = self.model.point(seen, part, torch.zeros(len(some), dtype=torch.int64, device=index.device))
         window = view.window
         shape = (window.height, window.width) if view.whole else (self.side, self.side)
@@ -363,14 +369,19 @@ class Referrer:
         return probability, similarity
 
     def _refined(
-        self, scene: Scene, kept: list[tuple[int, float, int, Match]], said: Said, threshold: float, account: Account
+        self,
+        scene: Scene,
+        kept: list[tuple[int, float, int, Match]],
+        said: TextFeatures,
+        threshold: float,
+        policy: FailurePolicy,
     ) -> Match:
         """The best of some matches of the coarsest level, each looked at again in the middle of a view."""
         order = [(level, match) for level, _, _, match in sorted(kept, reverse=True)]
-        again = [self._again(scene, m, said, threshold, account) for level, m in order if level == order[0][0]]
+        again = [self._again(scene, m, said, threshold, policy) for level, m in order if level == order[0][0]]
         return max(again, key=lambda match: match.rank)
 
-    def _again(self, scene: Scene, first: Match, said: Said, threshold: float, account: Account) -> Match:
+    def _again(self, scene: Scene, first: Match, said: TextFeatures, threshold: float, policy: FailurePolicy) -> Match:
         """The mask as a view around it gives it, a wider one as long as the border cuts it; as it was, if the view
         shows another thing."""
         tall, wide = (a / b for a, b in zip(scene.grid.shape, first.view.scene.grid.shape, strict=True))
@@ -382,7 +393,7 @@ class Referrer:
             view = around(scene, row, col, extent, self.side)
             if view == found.view:
                 return found
-            seconds = self._look(view, view.window, said, [first.sentence], threshold, account)
+            seconds = self._look(view, view.window, said, [first.sentence], threshold, policy)
             if not seconds or _shared(found, seconds[0], threshold) < SAME:
                 return found
             found = seconds[0]

@@ -25,14 +25,14 @@ from earthwords.geo.sources.find import Sources, folder_of, gets_folders, places
 from earthwords.geo.sources.inputs import Inputs
 from earthwords.inference.cautions import Tally, enforce
 from earthwords.inference.limits import check_numbers
-from earthwords.inference.segment.job import Manner, SceneJob
+from earthwords.inference.segment.job import ExecutionOptions, SceneJob
 from earthwords.inference.segment.memory import shown
 from earthwords.inference.segment.segmenter import Segmenter
-from earthwords.inference.windows.failures import Account
+from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.outputs import OutputOptions
 from earthwords.jobs.executors import make_executor
 from earthwords.jobs.job import Executor
-from earthwords.jobs.progress import Bar, Talk, duration
+from earthwords.jobs.progress import Bar, Console, duration
 from earthwords.presets import SegmentPreset
 from earthwords.types import BatchReport, SceneReport, Vocabulary
 
@@ -51,7 +51,7 @@ class Request:
     """How to open a scene; the source is put in."""
     inputs: Inputs
     """What no output may replace."""
-    manner: Manner
+    execution: ExecutionOptions
     cluster: str | None = None
     threshold: float | None = None
     on_error: str = "stop"
@@ -67,7 +67,7 @@ class Request:
             outputs=outputs,
             threshold=self.threshold,
             options=self.options,
-            manner=self.manner,
+            execution=self.execution,
             on_error=self.on_error,
             spec=spec,
             strict=self.strict,
@@ -80,7 +80,7 @@ class Request:
             UsageError: a threshold, a batch or a reaction that there is not.
         """
         check_numbers(threshold=preset.threshold if self.threshold is None else self.threshold, batch=batch)
-        Account(on_error=self.on_error)
+        FailurePolicy(on_error=self.on_error)
 
     def open(self, source: str) -> Scene:
         """A scene at its own resolution, or the one asked for."""
@@ -103,42 +103,42 @@ class Request:
 
     def executor(self, device: str) -> AbstractContextManager[Executor | None]:
         """Who computes; None: this process."""
-        return make_executor(self.manner.workers, cluster=self.cluster, device=device)
+        return make_executor(self.execution.workers, cluster=self.cluster, device=device)
 
 
-def one(request: Request, load: Callable[[], Segmenter], source: str, dst: Path, talk: Talk) -> SceneReport:
+def one(request: Request, load: Callable[[], Segmenter], source: str, dst: Path, console: Console) -> SceneReport:
     """Segment a single scene; whatever is wrong with it is told before the model is loaded."""
     began = time.perf_counter()
     outputs = request.outputs(dst)
     with ExitStack() as stack:
         opened = stack.enter_context(request.open(source))
-        talk.notes(opened.notes)
+        console.notes(opened.notes)
         segmenter = load()
         job = request.job(segmenter, opened, outputs)
-        talk.notes(job.notes)
+        console.notes(job.notes)
         enforce(job.notes, strict=request.strict)
         blocks = job.blocks()
         if len(blocks) > 1 or request.cluster is not None:
             job = replace(job, executor=stack.enter_context(request.executor(str(segmenter.encoder.backbone.device))))
         total = job.windows(blocks, set(range(len(blocks))))
-        if total > LONG and not talk.quiet:
-            talk.say(_estimate(job, total))
-        with talk.bar("segmenting", total, unit="windows") as bar:
+        if total > LONG and not console.quiet:
+            console.say(_estimate(job, total))
+        with console.bar("segmenting", total, unit="windows") as bar:
             report = job.run(tick=bar, skip=bar.skip, writing_begins=bar.writing, loading_s=time.perf_counter() - began)
-    talk.notes(report.notes)
-    talk.outputs(report.outputs, report.failures)
+    console.notes(report.notes)
+    console.outputs(report.outputs, report.failures)
     if "ranks" in report.settings:
-        talk.detail(f"Energy {report.settings['energy']}: channels upsampled {report.settings['ranks']}.")
+        console.detail(f"Energy {report.settings['energy']}: channels upsampled {report.settings['ranks']}.")
     return report
 
 
 def _estimate(job: SceneJob, windows: int) -> str:
     """What a long run will take."""
-    manner, blocks = job.manner, job.blocks()
-    at_once = max(job.segmenter.threads, manner.workers)
+    execution, blocks = job.execution, job.blocks()
+    at_once = max(job.segmenter.threads, execution.workers)
     seconds = windows * job.segmenter.window_seconds(len(job.vocabulary.queries)) / at_once
     need = job.need.bytes(blocks)
-    each = " a worker" if manner.workers > 1 else ""
+    each = " a worker" if execution.workers > 1 else ""
     disk = "" if len(blocks) == 1 else f", {shown(job.journal_bytes())} of disk until it is done"
     return (
         f"{windows:,} windows in {len(blocks)} blocks: about {duration(seconds)}, at most {shown(need)} of "
@@ -190,7 +190,7 @@ class _Batch:
             entry["settings"] = hashlib.sha256(text.encode()).hexdigest()[:16]
             before = self.scenes.get(source, {})
             if (
-                self.request.manner.resume
+                self.request.execution.resume
                 and before.get("status") in ("done", "before")
                 and before.get("settings") == entry["settings"]
                 and all(path.exists() for path in outputs.values())
@@ -257,7 +257,7 @@ class _Interrupted(Exception):
 
 
 def many(
-    request: Request, sources: Sources, dst: Path, root: str, talk: Talk, load: Callable[[], Segmenter]
+    request: Request, sources: Sources, dst: Path, root: str, console: Console, load: Callable[[], Segmenter]
 ) -> BatchReport:
     """Segment many scenes; those that are done already are left alone, those that fail are reported.
 
@@ -279,13 +279,13 @@ def many(
         if not stack.enter_context(locked(folder)):
             raise UsageError(f"Another process is working on {folder}; wait for it, or choose another DST.")
         executor = stack.enter_context(request.executor(str(segmenter.encoder.backbone.device)))
-        bar = stack.enter_context(talk.bar("segmenting", len(sources), unit="scenes"))
+        bar = stack.enter_context(console.bar("segmenting", len(sources), unit="scenes"))
         batch = _Batch(
             request=request, segmenter=segmenter, folder=folder, bar=bar, executor=executor, left_out=sources.left_out,
             in_folders=gets_folders(dst),
         )  # fmt: skip
         batch.recall()
-        pool = stack.enter_context(ThreadPoolExecutor(request.manner.workers))
+        pool = stack.enter_context(ThreadPoolExecutor(request.execution.workers))
         futures = [pool.submit(batch.work, source, places[source]) for source in sources]
         try:
             for future in futures:
@@ -296,12 +296,12 @@ def many(
                 executor.close()
             pool.shutdown(wait=True, cancel_futures=True)
             done = sum(batch.scenes.get(source, {}).get("status") in ("done", "before") for source in sources)
-            if request.manner.resume and done:
+            if request.execution.resume and done:
                 error.add_note(f"The same command goes on from here: {done:,} of {len(sources):,} scenes are done.")
             raise
     scenes = tuple(batch.scenes[source] for source in sources)
     notes = batch.tally.lines(len(sources), what="scenes")
-    talk.notes(notes)
+    console.notes(notes)
     return BatchReport(
         file=folder / BATCH,
         scenes=scenes,

@@ -14,7 +14,7 @@ from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.segment.block_store import BlockResult
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.blocks import Blocks
-from earthwords.inference.windows.failures import Account
+from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.outputs import packed
 from earthwords.inference.windows.strip import Strip
 from earthwords.jobs.job import Tick, Worker
@@ -23,7 +23,7 @@ from earthwords.types import TextBank
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
+class BlockJob:
     """What is to be computed of a scene: a `Job` whose parts are blocks."""
 
     preset: SegmentPreset
@@ -57,21 +57,21 @@ class Work:
 
     def run(self, segmenter: Segmenter, scene: Scene, first: int, count: int, tick: Tick) -> Iterator[BlockResult]:
         """`count` blocks from block `first` downwards, no window computed twice."""
-        account = Account(on_error=self.on_error)
+        policy = FailurePolicy(on_error=self.on_error)
         strips = segmenter.strips(
             scene,
             self.bank,
             region=self.blocks.window(first, count=count),
             threshold=self.threshold,
             probabilities=self.probabilities != "no",
-            account=account,
+            policy=policy,
             tick=tick,
         )
         for i in range(count):
             height = self.blocks.window(first + i * self.blocks.across).height
             result = _filled(strips, height, self.probabilities)
-            failures, account.failures[:] = list(account.failures), []
-            ranks, account.ranks[:] = list(account.ranks), []
+            failures, policy.failures[:] = list(policy.failures), []
+            ranks, policy.ranks[:] = list(policy.ranks), []
             yield replace(result, failures=failures, ranks=ranks)
 
 

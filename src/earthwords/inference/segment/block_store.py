@@ -45,7 +45,7 @@ class BlockResult:
     failures: list[str] = field(default_factory=list)
     """What was left out."""
     ranks: list[int] = field(default_factory=list)
-    """See `Account`."""
+    """See `FailurePolicy`."""
 
 
 class Journal:

@@ -16,12 +16,12 @@ import numpy as np
 
 from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.cautions import enforce
-from earthwords.inference.segment.block import Work, hash_of
+from earthwords.inference.segment.block import BlockJob, hash_of
 from earthwords.inference.segment.block_store import BlockResult, Journal, open_journal
-from earthwords.inference.segment.memory import DEFAULT_MEMORY, Need
+from earthwords.inference.segment.memory import DEFAULT_MEMORY, MemoryEstimate
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.blocks import Blocks
-from earthwords.inference.windows.failures import Account
+from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.outputs import About, OutputOptions, write_outputs
 from earthwords.inference.windows.reading import read_twice
 from earthwords.inference.windows.resize import CELL_ROWS
@@ -34,7 +34,7 @@ Moved: TypeAlias = Callable[[SceneReport], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manner:
+class ExecutionOptions:
     """How the work is done; nothing here changes the result."""
 
     memory: int = DEFAULT_MEMORY
@@ -60,9 +60,9 @@ class SceneJob:
     threshold: float | None = None
     """Least probability of a label; None: the preset's."""
     options: OutputOptions = field(default_factory=OutputOptions)
-    manner: Manner = field(default_factory=Manner)
+    execution: ExecutionOptions = field(default_factory=ExecutionOptions)
     on_error: str = "stop"
-    """What a window that fails twice does, see `Account`."""
+    """What a window that fails twice does, see `FailurePolicy`."""
     executor: Executor | None = None
     """Who computes; None: this process."""
     spec: SceneSpec | None = None
@@ -86,12 +86,12 @@ class SceneJob:
         Raises:
             UsageError: it is too little.
         """
-        return self.need.fit(self.manner.memory, workers=self.manner.workers, shared=self.manner.shared)
+        return self.need.fit(self.execution.memory, workers=self.execution.workers, shared=self.execution.shared)
 
     @property
-    def need(self) -> Need:
+    def need(self) -> MemoryEstimate:
         """What it takes."""
-        return Need(
+        return MemoryEstimate(
             segmenter=self.segmenter,
             scene=self.scene,
             vocabulary=self.vocabulary,
@@ -122,7 +122,7 @@ class SceneJob:
             SourceError: the scene is damaged.
         """
         enforce(self.notes, strict=self.strict)
-        account = Account(on_error=self.on_error)
+        policy = FailurePolicy(on_error=self.on_error)
         bank = self.segmenter.text_bank(self.vocabulary)
         blocks = self.blocks()
         stop = Event()
@@ -133,29 +133,29 @@ class SceneJob:
                 bank,
                 threshold=self.threshold,
                 probabilities=self.options.probabilities != "no",
-                account=account,
+                policy=policy,
                 tick=told,
             )
-            return self._write(strips, account, loading_s, stop, writing_begins, moved)
+            return self._write(strips, policy, loading_s, stop, writing_begins, moved)
         with self._journal(bank, blocks) as journal:
             blocks, done = journal.blocks, set(journal.done)
             every = set(range(len(blocks)))
             if done:
                 planned = self.blocks()
                 skip(self.windows(planned, set(range(len(planned)))) - self.windows(blocks, every - done))
-            strips = self._assembled(journal, self._work(bank, blocks), told, account)
+            strips = self._assembled(journal, self._work(bank, blocks), told, policy)
             made = None if "SOURCE_DATE_EPOCH" in os.environ else journal.began
 
             def all_there(report: SceneReport) -> None:
                 moved(report)
                 journal.discard()
 
-            return self._write(strips, account, loading_s, stop, writing_begins, all_there, made=made)
+            return self._write(strips, policy, loading_s, stop, writing_begins, all_there, made=made)
 
     def _write(
         self,
         strips: Iterator[Strip],
-        account: Account,
+        policy: FailurePolicy,
         loading_s: float,
         stop: Event,
         writing_begins: Callable[[], None],
@@ -176,7 +176,7 @@ class SceneJob:
         )
         with closing(ahead(observed(strips, self.scene.source), depth=2, stop=stop)) as ready:
             return write_outputs(
-                self.outputs, ready, about=about, options=self.options, account=account,
+                self.outputs, ready, about=about, options=self.options, policy=policy,
                 writing_begins=writing_begins, moved=moved,
             )  # fmt: skip
 
@@ -202,27 +202,27 @@ class SceneJob:
     def _journal(self, bank: TextBank, blocks: Blocks) -> Iterator[Journal]:
         """A journal that goes when the outputs are there; after a failure it stays if there is something in it."""
         folder, settings = journal_folder(self.outputs), self.settings(bank)
-        with open_journal(folder, settings=settings, blocks=blocks, resume=self.manner.resume) as journal:
+        with open_journal(folder, settings=settings, blocks=blocks, resume=self.execution.resume) as journal:
             try:
                 yield journal
             except BaseException as error:
-                if self.manner.resume and journal.done:
+                if self.execution.resume and journal.done:
                     done, of = len(journal.done), len(journal.blocks)
                     error.add_note(f"The same command goes on from here: {done} of {of} blocks are done.")
                 else:
                     journal.discard()
                 raise
 
-    def _work(self, bank: TextBank, blocks: Blocks) -> Work:
+    def _work(self, bank: TextBank, blocks: Blocks) -> BlockJob:
         encoder = self.segmenter.encoder
-        return Work(
+        return BlockJob(
             preset=self.segmenter.preset,
             spec=self.spec or SceneSpec(source=self.scene.source),
             bank=bank,
             blocks=blocks,
             batch=self.segmenter.batch,
             device=str(encoder.backbone.device),
-            offline=self.manner.offline,
+            offline=self.execution.offline,
             threshold=self.threshold,
             probabilities=self.options.probabilities,
             on_error=self.on_error,
@@ -238,7 +238,7 @@ class SceneJob:
         runs = blocks.runs(wanted) if self.executor is None else ((index, 1) for index in wanted)
         return sum(len(self.segmenter.plan(self.scene, blocks.window(first, count=count))) for first, count in runs)
 
-    def _assembled(self, journal: Journal, work: Work, tick: Tick, account: Account) -> Iterator[Strip]:
+    def _assembled(self, journal: Journal, work: BlockJob, tick: Tick, policy: FailurePolicy) -> Iterator[Strip]:
         """Full-width strips, as soon as the blocks side by side are there."""
         blocks, executor = journal.blocks, self.executor or InProcess(self.segmenter, self.scene)
         results = executor.compute(work, set(range(len(blocks))) - journal.done, tick)
@@ -246,18 +246,18 @@ class SceneJob:
             while not journal.done.issuperset(blocks.band(band)):
                 index, result = next(results)
                 journal.save(index, result)
-            yield from self._band(journal, band, account)
-        failures, account.ranks[:] = journal.told()
-        account.failures[:] = dict.fromkeys([*failures, *account.failures])
+            yield from self._band(journal, band, policy)
+        failures, policy.ranks[:] = journal.told()
+        policy.failures[:] = dict.fromkeys([*failures, *policy.failures])
 
-    def _band(self, journal: Journal, band: int, account: Account) -> Iterator[Strip]:
+    def _band(self, journal: Journal, band: int, policy: FailurePolicy) -> Iterator[Strip]:
         """Strips of one row of blocks."""
         blocks, region = journal.blocks, self.scene.region
         top, height = band * blocks.rows, blocks.window(band * blocks.across).height
         for first in range(0, height, CELL_ROWS):
             stop = min(first + CELL_ROWS, height)
             window = Window(row=region.row + top + first, col=region.col, height=stop - first, width=region.width)
-            rgb, valid = read_twice(self.scene.read_rgb, window, self.scene.native, account)
+            rgb, valid = read_twice(self.scene.read_rgb, window, self.scene.native, policy)
             parts = [journal.rows(index, first, stop) for index in blocks.band(band)]
             joined = {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
             yield Strip(
@@ -278,7 +278,7 @@ class InProcess:
         self.segmenter = segmenter
         self.scene = scene
 
-    def compute(self, work: Work, wanted: set[int], tick: Tick) -> Iterator[tuple[int, BlockResult]]:
+    def compute(self, work: BlockJob, wanted: set[int], tick: Tick) -> Iterator[tuple[int, BlockResult]]:
         for first, count in work.blocks.runs(wanted):
             for i, result in enumerate(work.run(self.segmenter, self.scene, first, count, tick)):
                 yield first + i * work.blocks.across, result

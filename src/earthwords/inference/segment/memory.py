@@ -9,7 +9,7 @@ from earthwords.geo.scene import Scene
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.blocks import Blocks, cut
 from earthwords.inference.windows.lowrank import LinearUpsampler
-from earthwords.inference.windows.predictor import Windowed
+from earthwords.inference.windows.predictor import WindowedPredictor
 from earthwords.inference.windows.resize import CELL_COLS, CELL_ROWS
 from earthwords.types import Vocabulary
 
@@ -21,7 +21,7 @@ labels becoming polygons."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Need:
+class MemoryEstimate:
     """Bytes that one process takes on top of the loaded model, as far as they can be foreseen."""
 
     segmenter: Segmenter
@@ -83,12 +83,12 @@ class Need:
             cols = max(CELL_COLS, min(cols - CELL_COLS, cols * 3 // 4) // CELL_COLS * CELL_COLS)
 
 
-def tokens_of(model: Windowed) -> int:
+def tokens_of(model: WindowedPredictor) -> int:
     """Of a window, the class token among them."""
     return (model.preset.tile_size // model.backbone.patch + 1) ** 2
 
 
-def computing(model: Windowed, *, upsampled: int, given: int) -> int:
+def computing(model: WindowedPredictor, *, upsampled: int, given: int) -> int:
     """Bytes of the windows in work.
 
     Args:
@@ -104,7 +104,7 @@ def computing(model: Windowed, *, upsampled: int, given: int) -> int:
     return at_once * (layers + attention + fine + 8 * given * tile**2) + 12 * given * tile**2 * at_once
 
 
-def walking(model: Windowed, scene: Scene, *, cols: int, given: int) -> int:
+def walking(model: WindowedPredictor, scene: Scene, *, cols: int, given: int) -> int:
     """Bytes of a row of windows that gives `cols` pixels of `given` channels: their sums, and the windows' pixels."""
     tile = model.preset.tile_size
     zoom = scene.grid.width / scene.native.width

@@ -25,8 +25,8 @@ from earthwords.inference.cautions import enforce, vocabulary_notes
 from earthwords.inference.limits import check_numbers
 from earthwords.inference.segment.postprocess import class_probabilities, decide, undecided
 from earthwords.inference.segment.result import SegmentationResult, gathered
-from earthwords.inference.windows.failures import Account
-from earthwords.inference.windows.predictor import Windowed, build_upsampler, choose_device, with_weights
+from earthwords.inference.windows.failures import FailurePolicy
+from earthwords.inference.windows.predictor import WindowedPredictor, build_upsampler, choose_device, with_weights
 from earthwords.inference.windows.reading import read_twice
 from earthwords.inference.windows.resize import CELL_COLS, CELL_ROWS, in_cells
 from earthwords.inference.windows.sliding import Encoder, Slide
@@ -45,7 +45,7 @@ from earthwords.text.vocabulary import parse_classes
 from earthwords.types import TextBank, Vocabulary, Window
 
 
-class Segmenter(Windowed):
+class Segmenter(WindowedPredictor):
     """A preset with its weights loaded: words and images to maps, in memory.
 
     Example:
@@ -177,7 +177,7 @@ class Segmenter(Windowed):
         region: Window | None = None,
         threshold: float | None = None,
         probabilities: bool = False,
-        account: Account | None = None,
+        policy: FailurePolicy | None = None,
         tick: Tick = lambda windows: None,
     ) -> Iterator[Strip]:
         """Segment a scene of any size from top to bottom, holding one row of windows.
@@ -197,8 +197,8 @@ class Segmenter(Windowed):
         """
         least = self.preset.threshold if threshold is None else threshold
         check_numbers(threshold=least, batch=self.batch)
-        account = account or Account()
-        yield from on_one_core(self._strips(scene, bank, region or scene.region, least, probabilities, account, tick))
+        policy = policy or FailurePolicy()
+        yield from on_one_core(self._strips(scene, bank, region or scene.region, least, probabilities, policy, tick))
 
     def _strips(
         self,
@@ -207,7 +207,7 @@ class Segmenter(Windowed):
         part: Window,
         threshold: float,
         probabilities: bool,
-        account: Account,
+        policy: FailurePolicy,
         tick: Tick,
     ) -> Generator[Strip, None, None]:
         plan = self.plan(scene, part)
@@ -221,16 +221,16 @@ class Segmenter(Windowed):
         )
 
         def cosines(windows: Tensor) -> Tensor:
-            return self.encoder.logits(windows, queries, note=account.ranks.append)
+            return self.encoder.logits(windows, queries, note=policy.ranks.append)
 
         def run(windows: Tensor, places: list[Window]) -> list[Tensor | None]:
-            return self.attempt(cosines, windows, places, scene, account)
+            return self.attempt(cosines, windows, places, scene, policy)
 
         with Pool(self.threads) as pool:
-            rows = slide.rows(lambda window: self.read(scene, window, account), run, pool=pool, tick=tick)
+            rows = slide.rows(lambda window: self.read(scene, window, policy), run, pool=pool, tick=tick)
             resized = self.resizer(scene, part, most_rows=CELL_ROWS).resize(rows)
             for row, logits in in_cells(resized, part):
-                yield self._strip(scene, bank, part, row, logits, threshold, probabilities, account)
+                yield self._strip(scene, bank, part, row, logits, threshold, probabilities, policy)
 
     def predict(
         self,
@@ -326,12 +326,12 @@ class Segmenter(Windowed):
         logits: Tensor,
         threshold: float,
         probabilities: bool,
-        account: Account,
+        policy: FailurePolicy,
     ) -> Strip:
         """Labels of a few rows, cell by cell."""
         vocabulary = bank.vocabulary
         window = Window(row=row, col=part.col, height=logits.shape[1], width=logits.shape[2])
-        rgb, valid = read_twice(scene.read_rgb, window, scene.native, account)
+        rgb, valid = read_twice(scene.read_rgb, window, scene.native, policy)
         index = torch.from_numpy(bank.query_class).to(logits.device)
         below = vocabulary.nodata if vocabulary.background is None else vocabulary.background
         labels = np.empty(valid.shape, vocabulary.label_dtype)

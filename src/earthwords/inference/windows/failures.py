@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 @dataclass(kw_only=True)
-class Account:
+class FailurePolicy:
     """Keeps what happened while a scene was worked on; shared by threads."""
 
     on_error: str = "stop"
@@ -46,10 +46,10 @@ class Account:
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            self.give_up(error, where=where())
+            self.record(error, where=where())
             return None
 
-    def give_up(self, error: Exception, *, where: str) -> None:
+    def record(self, error: Exception, *, where: str) -> None:
         """Record a failure, or raise it where that is not allowed."""
         unreadable = isinstance(error, SourceError)
         if self.on_error == "stop":

@@ -29,7 +29,7 @@ from earthwords.geo.vectors.write import VectorWriter
 from earthwords.inference.cautions import enforce
 from earthwords.inference.segment.postprocess import MARGIN
 from earthwords.inference.windows.class_statistics import Figures
-from earthwords.inference.windows.failures import Account
+from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.strip import Strip
 from earthwords.types import Grid, SceneReport, VectorLayer, Vocabulary
 from earthwords.viz.preview import PreviewBuilder
@@ -89,7 +89,7 @@ def write_outputs(
     *,
     about: About,
     options: OutputOptions,
-    account: Account | None = None,
+    policy: FailurePolicy | None = None,
     writing_begins: Callable[[], None] = lambda: None,
     moved: Callable[[SceneReport], None] = lambda report: None,
 ) -> SceneReport:
@@ -136,9 +136,9 @@ def write_outputs(
             nodata_share=figures.nodata_share,
             undecided_share=figures.undecided_share,
             undecided_margin=None if figures.undecided_share is None else MARGIN,
-            settings=told(about.tags) | _more(options, account),
+            settings=told(about.tags) | _more(options, policy),
             notes=notes,
-            failures=tuple(account.failures) if account else (),
+            failures=tuple(policy.failures) if policy else (),
             seconds={name: round(value, 3) for name, value in seconds.items()},
         )
         if "report" in places:
@@ -163,11 +163,11 @@ def of_grid(grid: Grid) -> dict[str, str]:
     return {"region": f"{grid.height} x {grid.width} pixels at {grid.transform.c:.12g}, {grid.transform.f:.12g}"}
 
 
-def _more(options: OutputOptions, account: Account | None) -> dict[str, str]:
+def _more(options: OutputOptions, policy: FailurePolicy | None) -> dict[str, str]:
     """Settings that are not in the tags of rasters."""
     found = {"min_area": f"{options.min_area:g}", "simplify": f"{options.simplify:g}"}
-    if account and account.ranks:
-        found["ranks"] = f"{min(account.ranks)} to {max(account.ranks)}"
+    if policy and policy.ranks:
+        found["ranks"] = f"{min(policy.ranks)} to {max(policy.ranks)}"
     return found
 
 

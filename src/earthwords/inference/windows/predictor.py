@@ -20,7 +20,7 @@ from earthwords.geo.scene import Scene, open_scene
 from earthwords.geo.sources.network import Network
 from earthwords.inference.cautions import scene_notes
 from earthwords.inference.limits import check_batch
-from earthwords.inference.windows.failures import Account, place
+from earthwords.inference.windows.failures import FailurePolicy, place
 from earthwords.inference.windows.reading import read_twice
 from earthwords.inference.windows.resize import RowResizer
 from earthwords.inference.windows.sliding import WindowPlan
@@ -34,7 +34,7 @@ GPU_BATCH = 8
 """Windows of a call on a GPU, unless told otherwise."""
 
 
-class Windowed:
+class WindowedPredictor:
     """A backbone, and a preset that says in which windows it sees a scene."""
 
     def __init__(self, preset: SegmentPreset, backbone: ClipBackbone, *, batch: int | None = None) -> None:
@@ -116,10 +116,10 @@ class Windowed:
         """From the working grid to a part of the scene's own pixels; see `RowResizer`."""
         return RowResizer(source=scene.grid.shape, target=scene.native.shape, region=region, most_rows=most_rows)
 
-    def read(self, scene: Scene, window: Window, account: Account) -> tuple[Tensor, Tensor]:
+    def read(self, scene: Scene, window: Window, policy: FailurePolicy) -> tuple[Tensor, Tensor]:
         """Normalised pixels, 0 (the mean colour) where nothing was observed, and the valid mask."""
         backbone = self.backbone
-        data, mask = read_twice(scene.read, window, scene.grid, account)
+        data, mask = read_twice(scene.read, window, scene.grid, policy)
         pixels = torch.from_numpy(np.ascontiguousarray(data)).to(backbone.device)
         valid = torch.from_numpy(mask).to(backbone.device)
         mean, std = (pixels.new_tensor(v)[:, None, None] for v in (backbone.mean, backbone.std))
@@ -131,7 +131,7 @@ class Windowed:
         windows: Tensor,
         places: list[Window],
         scene: Scene,
-        account: Account,
+        policy: FailurePolicy,
     ) -> list[Tensor | None]:
         """What `compute` makes of windows; a batch that fails is tried again window by window."""
         if len(windows) > 1:
@@ -141,7 +141,7 @@ class Windowed:
                 if is_out_of_memory(error):
                     raise
         return [
-            account.twice(
+            policy.twice(
                 lambda i=i: self._computed(compute, windows[i : i + 1])[0],  # type: ignore[misc]
                 where=lambda i=i: place(scene.grid, places[i]),  # type: ignore[misc]
             )

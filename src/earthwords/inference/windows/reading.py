@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.errors import ServerError, SourceError
-from earthwords.inference.windows.failures import Account, place
+from earthwords.inference.windows.failures import FailurePolicy, place
 from earthwords.types import Grid, Raster, Window
 
 Pixels: TypeAlias = tuple[NDArray[Any], NDArray[np.bool_]]
@@ -18,10 +18,10 @@ PIECE = 256
 """Side of a piece, pixels; pieces lie on multiples of it, so that what is left out does not depend on the window."""
 
 
-def read_twice(read: Callable[[Window], Raster], window: Window, grid: Grid, account: Account) -> Pixels:
+def read_twice(read: Callable[[Window], Raster], window: Window, grid: Grid, policy: FailurePolicy) -> Pixels:
     """Data `(3, row, col)` float32 and valid `(row, col)` of a window of `grid`.
 
-    Pieces that cannot be read are 0 and invalid, and `account` is told, if it allows that; so is all of a window that a
+    Pieces that cannot be read are 0 and invalid, and `policy` is told, if it allows that; so is all of a window that a
     server does not give in time.
 
     Raises:
@@ -33,7 +33,7 @@ def read_twice(read: Callable[[Window], Raster], window: Window, grid: Grid, acc
         try:
             raster = read(window)
         except ServerError as error:  # no piece would be answered for either
-            account.give_up(error, where=place(grid, window))
+            policy.record(error, where=place(grid, window))
             return data, valid
         except SourceError:
             continue
@@ -42,7 +42,7 @@ def read_twice(read: Callable[[Window], Raster], window: Window, grid: Grid, acc
         try:
             raster = read(piece)
         except SourceError as error:
-            account.give_up(error, where=place(grid, _piece_of(piece, grid)))
+            policy.record(error, where=place(grid, _piece_of(piece, grid)))
             continue
         rows = slice(piece.row - window.row, piece.row_stop - window.row)
         cols = slice(piece.col - window.col, piece.col_stop - window.col)

@@ -26,7 +26,7 @@ Tokenize = Callable[[Sequence[str]], Sequence[Sequence[int]]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
+class TextFeatures:
     """Sentences as text tokens."""
 
     tokens: Tensor
@@ -94,11 +94,11 @@ class SiglipWords(nn.Module):
         grid = math.isqrt(hidden.shape[1])
         return hidden.transpose(1, 2).unflatten(2, (grid, grid))
 
-    def read(self, ids: Tensor) -> Said:
+    def read(self, ids: Tensor) -> TextFeatures:
         """Token ids `(text, length)` as they are, without an attention mask: SigLIP was trained so."""
         out = self.model.text_model(input_ids=ids)
         words = (ids != self.pad) & (ids != self.end)
-        return Said(tokens=out.last_hidden_state, sentence=out.pooler_output, words=words)
+        return TextFeatures(tokens=out.last_hidden_state, sentence=out.pooler_output, words=words)
 
     def ids(self, texts: Sequence[str], *, fixed: bool) -> Tensor:
         """Token ids, padded to the model's positions (`fixed`, as it was trained) or to the longest sentence.
@@ -164,7 +164,7 @@ class ClipWords(nn.Module):
         values: Tensor = self.clip.encode_dense(pixels, self.method).values
         return values
 
-    def read(self, ids: Tensor) -> Said:
+    def read(self, ids: Tensor) -> TextFeatures:
         """Token ids `(text, length)`; attention is causal, so what follows the end token changes nothing.
 
         The end of a text is its largest id, as in CLIP: configurations on the hub say 2 or nothing.
@@ -173,7 +173,7 @@ class ClipWords(nn.Module):
         out = model.text_model(input_ids=ids)
         place = torch.arange(ids.shape[1], device=ids.device)
         end = ids.argmax(dim=1, keepdim=True)
-        return Said(
+        return TextFeatures(
             tokens=model.text_projection(out.last_hidden_state),
             sentence=model.text_projection(out.pooler_output),
             words=(place > 0) & (place < end),

@@ -20,7 +20,7 @@ from transformers import Sam2Model, SamModel
 
 from earthwords.errors import UsageError, unknown
 from earthwords.kernels.linear import quicken
-from earthwords.models.refseg.encoders import Said, Words
+from earthwords.models.refseg.encoders import TextFeatures, Words
 from earthwords.models.refseg.prompter import (
     NORMS,
     Activation,
@@ -73,7 +73,7 @@ AUTHORS = Options(padding="longest", norm="batch", local="all")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class ImageFeatures:
     """Images as both encoders see them; computed once for any number of sentences."""
 
     sam: Tensor
@@ -88,7 +88,7 @@ class Seen:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pointed:
+class MaskPrediction:
     """What a model answers to sentences."""
 
     logits: Tensor
@@ -176,7 +176,7 @@ class RefSeg(nn.Module):
         rows, cols = self.frame(shape)
         return enlarge(enlarge(logits, (self.side, self.side))[..., :rows, :cols], shape)
 
-    def look(self, images: Tensor) -> Seen:
+    def look(self, images: Tensor) -> ImageFeatures:
         """Encode images `(image, 3, side, side)`, RGB, 0..255."""
         unit = images / 255
         for_words = self._resize(normalise(unit, self.words.mean, self.words.std), self.words.side)
@@ -185,9 +185,9 @@ class RefSeg(nn.Module):
         if self.fusion is not None:
             known = self.fusion(F.normalize(visual, dim=1) * visual.shape[1] ** 0.5)
             sam = sam + self._resize(known, *sam.shape[-2:])
-        return Seen(sam=sam, visual=visual)
+        return ImageFeatures(sam=sam, visual=visual)
 
-    def read(self, ids: Tensor) -> Said:
+    def read(self, ids: Tensor) -> TextFeatures:
         """Encode token ids `(text, length)`, see `ids`."""
         return self.words.read(ids)
 
@@ -195,7 +195,7 @@ class RefSeg(nn.Module):
         """Token ids `(text, length)` of sentences, on the model's device."""
         return self.words.ids(texts, fixed=self.options.padding == "fixed").to(self.device)
 
-    def point(self, seen: Seen, said: Said, which: Tensor | None = None) -> Pointed:
+    def point(self, seen: ImageFeatures, said: TextFeatures, which: Tensor | None = None) -> MaskPrediction:
         """Masks of sentences.
 
         Args:
@@ -217,17 +217,17 @@ class RefSeg(nn.Module):
             dense_prompt_embeddings=dense,
             multimask_output=False,
         )
-        return Pointed(
+        return MaskPrediction(
             logits=logits[:, 0], sparse=sparse, dense=dense, iou=iou, visual=visual, activation=activation
         )  # fmt: skip
 
-    def similarity(self, pointed: Pointed, said: Said) -> Tensor:
+    def similarity(self, pointed: MaskPrediction, said: TextFeatures) -> Tensor:
         """Scaled cosines of places and sentences `(text, h, w)`, as logits."""
         scale, bias = self.words.calibration()
         places, sentences = F.normalize(pointed.visual, dim=1), F.normalize(said.sentence, dim=-1)
         return scale * torch.einsum("bchw,bc->bhw", places, sentences) + bias
 
-    def forward(self, images: Tensor, ids: Tensor, which: Tensor | None = None) -> Pointed:
+    def forward(self, images: Tensor, ids: Tensor, which: Tensor | None = None) -> MaskPrediction:
         """`look`, `read` and `point` in one."""
         return self.point(self.look(images), self.read(ids), which)
 

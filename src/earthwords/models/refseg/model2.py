@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from transformers import Sam2Model
 
-from earthwords.models.refseg.encoders import Said, Words
-from earthwords.models.refseg.model import SAM_MEAN, SAM_STD, Options, Pointed, RefSeg, Seen, normalise
+from earthwords.models.refseg.encoders import TextFeatures, Words
+from earthwords.models.refseg.model import SAM_MEAN, SAM_STD, ImageFeatures, MaskPrediction, Options, RefSeg, normalise
 from earthwords.models.refseg.prompter2 import CascadedPrompter, likeness
 
 
@@ -48,20 +48,20 @@ class RefSeg2(RefSeg):
         scale = self.side / max(shape)
         return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
-    def look(self, images: Tensor) -> Seen:
+    def look(self, images: Tensor) -> ImageFeatures:
         """Encode images `(image, 3, side, side)`, RGB, 0..255."""
         unit = images / 255
         levels = self.sam.vision_encoder(normalise(unit, self.mean, self.std)).fpn_hidden_states
         decoder = self.sam.mask_decoder
         memory = self.sam.no_memory_embedding.view(1, -1, 1, 1)
         for_words = self._resize(normalise(unit, self.words.mean, self.words.std), self.words.side)
-        return Seen(
+        return ImageFeatures(
             sam=levels[2] + memory,
             visual=self.words.look(for_words),
             fine=(decoder.conv_s0(levels[0]), decoder.conv_s1(levels[1])),
         )
 
-    def point(self, seen: Seen, said: Said, which: Tensor | None = None) -> Pointed:
+    def point(self, seen: ImageFeatures, said: TextFeatures, which: Tensor | None = None) -> MaskPrediction:
         """Masks of sentences, see `RefSeg.point`."""
         which = torch.arange(len(seen), device=seen.sam.device) if which is None else which
         image, visual = seen.sam[which], seen.visual[which]
@@ -79,7 +79,7 @@ class RefSeg2(RefSeg):
             multimask_output=False,
             high_resolution_features=[level[which] for level in seen.fine],
         )
-        return Pointed(
+        return MaskPrediction(
             logits=logits[:, 0], sparse=cascade.sparse, dense=dense, iou=iou, visual=visual,
             queries=(cascade.first, cascade.second),
         )  # fmt: skip

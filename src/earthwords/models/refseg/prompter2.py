@@ -51,7 +51,7 @@ class Feed(nn.Module):
         return self.norm(x + self.lin2(F.gelu(self.lin1(x))))
 
 
-class Ask(nn.Module):
+class QueryTextAttention(nn.Module):
     """Both sets of queries read the sentence and each other."""
 
     def __init__(self, dim: int) -> None:
@@ -72,7 +72,7 @@ class Ask(nn.Module):
         return first, second
 
 
-class Look(nn.Module):
+class ImageQueryAttention(nn.Module):
     """The image reads the first queries."""
 
     def __init__(self, dim: int) -> None:
@@ -80,12 +80,12 @@ class Look(nn.Module):
         self.own, self.image, self.feed = Attend(dim), Attend(dim), Feed(dim)
 
     def forward(self, image: Tensor, query: Tensor, image_at: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-        """Image tokens `(batch, h w, dim)` and queries, as in `Ask`."""
+        """Image tokens `(batch, h w, dim)` and queries, as in `QueryTextAttention`."""
         query = self.own(query, query, x_at=at, y_at=at)
         return self.feed(self.image(image, query, x_at=image_at, y_at=at)), query
 
 
-class Point(nn.Module):
+class PromptAttention(nn.Module):
     """The image reads the second queries, the prompts read both."""
 
     def __init__(self, dim: int, prompt_dim: int) -> None:
@@ -135,9 +135,9 @@ class CascadedPrompter(nn.Module):
         self.image_at = nn.Parameter(0.02 * torch.randn(dim, *grid))
         self.prompts = nn.Parameter(0.02 * torch.randn(PROMPTS, prompt_dim))
         self.prompts_at = nn.Parameter(0.02 * torch.randn(PROMPTS, prompt_dim))
-        self.ask = nn.ModuleList(Ask(dim) for _ in range(LAYERS))
-        self.look = nn.ModuleList(Look(dim) for _ in range(LAYERS))
-        self.point = nn.ModuleList(Point(dim, prompt_dim) for _ in range(LAYERS))
+        self.ask = nn.ModuleList(QueryTextAttention(dim) for _ in range(LAYERS))
+        self.look = nn.ModuleList(ImageQueryAttention(dim) for _ in range(LAYERS))
+        self.point = nn.ModuleList(PromptAttention(dim, prompt_dim) for _ in range(LAYERS))
         self.out = nn.Sequential(nn.Linear(prompt_dim, prompt_dim), nn.GELU(), nn.Linear(prompt_dim, prompt_dim))
         self.dense = nn.Sequential(
             ConvBlock(dim, dim // 2, kernel=3, norm=norm), ConvBlock(dim // 2, dim, kernel=3, norm=None)

@@ -12,7 +12,7 @@ from earthwords.synthetic.plan import Stamps
 
 
 @dataclass(frozen=True, kw_only=True)
-class Touch:
+class BrushInput:
     """The cells of a chunk with the numbers most brushes need, one row per cell."""
 
     cells: Cells
@@ -21,8 +21,8 @@ class Touch:
     canvas: Canvas
 
     @staticmethod
-    def of(cells: Cells, stamps: Stamps, canvas: Canvas) -> Touch:
-        return Touch(cells=cells, stamps=stamps.take(cells.stamp), canvas=canvas)
+    def of(cells: Cells, stamps: Stamps, canvas: Canvas) -> BrushInput:
+        return BrushInput(cells=cells, stamps=stamps.take(cells.stamp), canvas=canvas)
 
     @property
     def gsd(self) -> float:
@@ -61,4 +61,4 @@ def blended(colour: Plane, other: tuple[float, float, float], share: Plane) -> P
     return colour + (np.asarray(other, dtype=np.float32) - colour) * share[:, None]
 
 
-__all__ = ["Stroke", "Touch", "blended", "box_distance", "capsule_distance", "tinted"]
+__all__ = ["BrushInput", "Stroke", "blended", "box_distance", "capsule_distance", "tinted"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from earthwords.synthetic.brushes.brush import Stroke, Touch, blended, box_distance, tinted
+from earthwords.synthetic.brushes.brush import BrushInput, Stroke, blended, box_distance, tinted
 from earthwords.synthetic.brushes.canvas import cover
 from earthwords.synthetic.brushes.ribbons import line_cover
 
 
-def pool(touch: Touch) -> Stroke:
+def pool(touch: BrushInput) -> Stroke:
     """Blue water with a pale rim; style 1 is a rounded pool."""
     s, u, v = touch.stamps, touch.cells.u, touch.cells.v
     box = box_distance(u, v, s.length / 2, s.width / 2)
@@ -25,7 +25,7 @@ def pool(touch: Touch) -> Stroke:
     )
 
 
-def court(touch: Touch) -> Stroke:
+def court(touch: BrushInput) -> Stroke:
     """A tennis court: playing field in the stamp's colour, surround, white lines."""
     s, u, v = touch.stamps, touch.cells.u, touch.cells.v
     gsd = touch.gsd
@@ -55,7 +55,7 @@ def court(touch: Touch) -> Stroke:
     )
 
 
-def pitch(touch: Touch) -> Stroke:
+def pitch(touch: BrushInput) -> Stroke:
     """A football field: mown stripes and white lines; style 1 is earth."""
     s, u, v = touch.stamps, touch.cells.u, touch.cells.v
     gsd, a, b = touch.gsd, s.length / 2 - 2, s.width / 2 - 2
@@ -80,7 +80,7 @@ def pitch(touch: Touch) -> Stroke:
     )
 
 
-def panels(touch: Touch) -> Stroke:
+def panels(touch: BrushInput) -> Stroke:
     """A table of solar modules, slightly tilted, with pale frames."""
     s, u, v = touch.stamps, touch.cells.u, touch.cells.v
     frame = np.maximum(
@@ -96,7 +96,7 @@ def panels(touch: Touch) -> Stroke:
     )
 
 
-def oval(touch: Touch) -> Stroke:
+def oval(touch: BrushInput) -> Stroke:
     """A running track with lanes; what lies inside is drawn over it."""
     s, u, v = touch.stamps, touch.cells.u, touch.cells.v
     radius = s.width / 2
@@ -113,7 +113,7 @@ def oval(touch: Touch) -> Stroke:
     )
 
 
-def diamond(touch: Touch) -> Stroke:
+def diamond(touch: BrushInput) -> Stroke:
     """A baseball field: a quarter disc of grass whose corner is at the stamp's -u end, with an earth infield."""
     s, u, v = touch.stamps, touch.cells.u, touch.cells.v
     size = s.length

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from earthwords.synthetic.brushes import ground_features as fixtures
-from earthwords.synthetic.brushes import plants, roofs
-from earthwords.synthetic.brushes import vehicles as craft
-from earthwords.synthetic.brushes.brush import Stroke, Touch
+from earthwords.synthetic.brushes import ground_features, plants, roofs, vehicles
+from earthwords.synthetic.brushes.brush import BrushInput, Stroke
 from earthwords.synthetic.brushes.canvas import Canvas, splat
 from earthwords.synthetic.brushes.walls import LEANING, leaned, paint_walls
 from earthwords.synthetic.look import Look
@@ -27,7 +25,7 @@ class Painter:
     """`NONE`: what lies below keeps its label."""
     stands_on: tuple[int, ...]
     """Labels of ground it may be put on; stamps elsewhere are left out."""
-    brush: Callable[[Touch], Stroke] | None
+    brush: Callable[[BrushInput], Stroke] | None
     """None: plants, whose brush also wants the day's colours."""
     reach: float = 0.45
     """Where its ground is tested, as a share of its length and width from the middle."""
@@ -44,22 +42,24 @@ def _on(names: str) -> tuple[int, ...]:
 
 _LAND = "grass, bare land, cropland, pavement"
 PAINTERS: dict[str, Painter] = {
-    "oval": Painter(label=LABEL["sports field"], stands_on=_on(_LAND), brush=fixtures.oval),
-    "diamond": Painter(label=LABEL["sports field"], stands_on=_on(_LAND), brush=fixtures.diamond),
-    "pitch": Painter(label=LABEL["sports field"], stands_on=_on(_LAND + ", sports field"), brush=fixtures.pitch),
-    "court": Painter(label=LABEL["tennis court"], stands_on=_on(_LAND), brush=fixtures.court),
-    "pool": Painter(label=LABEL["swimming pool"], stands_on=_on("grass, bare land, pavement"), brush=fixtures.pool),
+    "oval": Painter(label=LABEL["sports field"], stands_on=_on(_LAND), brush=ground_features.oval),
+    "diamond": Painter(label=LABEL["sports field"], stands_on=_on(_LAND), brush=ground_features.diamond),
+    "pitch": Painter(label=LABEL["sports field"], stands_on=_on(_LAND + ", sports field"), brush=ground_features.pitch),
+    "court": Painter(label=LABEL["tennis court"], stands_on=_on(_LAND), brush=ground_features.court),
+    "pool": Painter(
+        label=LABEL["swimming pool"], stands_on=_on("grass, bare land, pavement"), brush=ground_features.pool
+    ),
     "greenhouse": Painter(label=LABEL["greenhouse"], stands_on=_on(_LAND), brush=roofs.greenhouse),
     "roof": Painter(label=LABEL["building"], stands_on=_on(_LAND), brush=roofs.roof, reach=0.5),
     "stand": Painter(label=LABEL["building"], stands_on=_on(_LAND + ", sports field"), brush=roofs.stand),
     "tank": Painter(label=LABEL["storage tank"], stands_on=_on(_LAND), brush=roofs.tank),
-    "panels": Painter(label=LABEL["solar panel"], stands_on=_on(_LAND + ", building"), brush=fixtures.panels),
-    "clutter": Painter(label=NONE, stands_on=_on(_LAND), brush=craft.crate, reach=0.3),
-    "container": Painter(label=LABEL["container"], stands_on=_on("pavement"), brush=craft.container),
-    "ship": Painter(label=LABEL["ship"], stands_on=_on("water"), brush=craft.ship, reach=0.5),
-    "plane": Painter(label=LABEL["plane"], stands_on=_on("pavement, runway, grass"), brush=craft.plane),
-    "truck": Painter(label=LABEL["truck"], stands_on=_on("road, pavement, bare land"), brush=craft.truck),
-    "car": Painter(label=LABEL["car"], stands_on=_on("road, pavement, bare land"), brush=craft.car),
+    "panels": Painter(label=LABEL["solar panel"], stands_on=_on(_LAND + ", building"), brush=ground_features.panels),
+    "clutter": Painter(label=NONE, stands_on=_on(_LAND), brush=vehicles.crate, reach=0.3),
+    "container": Painter(label=LABEL["container"], stands_on=_on("pavement"), brush=vehicles.container),
+    "ship": Painter(label=LABEL["ship"], stands_on=_on("water"), brush=vehicles.ship, reach=0.5),
+    "plane": Painter(label=LABEL["plane"], stands_on=_on("pavement, runway, grass"), brush=vehicles.plane),
+    "truck": Painter(label=LABEL["truck"], stands_on=_on("road, pavement, bare land"), brush=vehicles.truck),
+    "car": Painter(label=LABEL["car"], stands_on=_on("road, pavement, bare land"), brush=vehicles.car),
     "wood": Painter(label=LABEL["trees"], stands_on=_on("trees"), brush=None, reach=0.2),
     "plant": Painter(label=LABEL["trees"], stands_on=_on(_LAND + ", trees"), brush=None, reach=0.2),
 }
@@ -127,7 +127,7 @@ def _paint(canvas: Canvas, stamps: Stamps, painter: Painter, look: Look) -> None
     if painter.brush is None:
         leaves = plants.leaf_colours(stamps, look, canvas.sample(canvas.patches.macro, stamps.x, stamps.y))
     for cells in splat(canvas.view, stamps, margin=canvas.view.gsd / 2):
-        touch = Touch.of(cells, stamps, canvas)
+        touch = BrushInput.of(cells, stamps, canvas)
         if leaves is not None:
             stroke = plants.tree(touch, leaves[0][cells.stamp], leaves[1][cells.stamp])
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from earthwords.synthetic.brushes.brush import Stroke, Touch
+from earthwords.synthetic.brushes.brush import BrushInput, Stroke
 from earthwords.synthetic.look import Look
 from earthwords.synthetic.materials import linear
 from earthwords.synthetic.plan import Stamps
@@ -35,7 +35,7 @@ def leaf_colours(
     return (colour * shade[:, None]).astype(np.float32), bare
 
 
-def tree(touch: Touch, colour: NDArray[np.float32], bare: NDArray[np.bool_]) -> Stroke:
+def tree(touch: BrushInput, colour: NDArray[np.float32], bare: NDArray[np.bool_]) -> Stroke:
     """A crown; `colour` and `bare` have a row per cell."""
     s, u, v = touch.stamps, touch.cells.u, touch.cells.v
     radius = s.length / 2
@@ -59,7 +59,7 @@ def tree(touch: Touch, colour: NDArray[np.float32], bare: NDArray[np.bool_]) -> 
     )
 
 
-def _fronds(touch: Touch) -> NDArray[np.float32]:
+def _fronds(touch: BrushInput) -> NDArray[np.float32]:
     """Radius factor of a palm: a star."""
     phi = np.arctan2(touch.cells.v, touch.cells.u)
     return np.float32(0.75) + np.float32(0.35) * np.cos(8 * phi + 6 * touch.stamps.key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from earthwords.synthetic.brushes.brush import Stroke, Touch, box_distance, tinted
+from earthwords.synthetic.brushes.brush import BrushInput, Stroke, box_distance, tinted
 from earthwords.synthetic.brushes.canvas import cover
 from earthwords.synthetic.noise import Plane
 
@@ -12,7 +12,7 @@ FLAT, GABLE, HIP, HALL, BOX, ROUND = range(6)
 """Values of `Stamps.style` for roofs."""
 
 
-def roof(touch: Touch) -> Stroke:
+def roof(touch: BrushInput) -> Stroke:
     """All forms of roofs; `height` is that of the eaves."""
     s, u, v = touch.stamps, touch.cells.u, touch.cells.v
     to_end, to_side = s.length / 2 - np.abs(u), s.width / 2 - np.abs(v)
@@ -32,7 +32,7 @@ def _round_inside(u: Plane, v: Plane, length: Plane, width: Plane) -> Plane:
     return (1 - np.hypot(2 * u / length, 2 * v / width)) * np.minimum(length, width) / 2
 
 
-def _form(touch: Touch, to_end: Plane, to_side: Plane) -> tuple[Plane, Plane, Plane]:
+def _form(touch: BrushInput, to_end: Plane, to_side: Plane) -> tuple[Plane, Plane, Plane]:
     """Height above the eaves and its gradient along and across."""
     s, u, v = touch.stamps, touch.cells.u, touch.cells.v
     pitch = np.float32(0.28) + np.float32(0.35) * s.key
@@ -53,7 +53,7 @@ def _form(touch: Touch, to_end: Plane, to_side: Plane) -> tuple[Plane, Plane, Pl
     return rise.astype(np.float32), gu.astype(np.float32), gv.astype(np.float32)
 
 
-def _texture(touch: Touch, inside: Plane) -> Plane:
+def _texture(touch: BrushInput, inside: Plane) -> Plane:
     """Brightness factor: stains, tile rows, ribs, seams, a bright rim on flat roofs."""
     s, u, v = touch.stamps, touch.cells.u, touch.cells.v
     tone = 1 + np.float32(0.05) * touch.noise("micro") + np.float32(0.05) * touch.noise("grain")
@@ -73,7 +73,7 @@ def _texture(touch: Touch, inside: Plane) -> Plane:
     return np.clip(tone, 0.3, 1.8).astype(np.float32)
 
 
-def tank(touch: Touch) -> Stroke:
+def tank(touch: BrushInput) -> Stroke:
     """A cylinder with a slightly conical lid, a rim and a stair."""
     s, u, v = touch.stamps, touch.cells.u, touch.cells.v
     r, radius = np.hypot(u, v), s.length / 2
@@ -92,7 +92,7 @@ def tank(touch: Touch) -> Stroke:
     )
 
 
-def greenhouse(touch: Touch) -> Stroke:
+def greenhouse(touch: BrushInput) -> Stroke:
     """Long tunnels of film, side by side."""
     s, u, v = touch.stamps, touch.cells.u, touch.cells.v
     bay = np.float32(8.0)
@@ -107,7 +107,7 @@ def greenhouse(touch: Touch) -> Stroke:
     )
 
 
-def stand(touch: Touch) -> Stroke:
+def stand(touch: BrushInput) -> Stroke:
     """The ring of stands of a stadium; `style` is the ring's width in metres."""
     s, u, v = touch.stamps, touch.cells.u, touch.cells.v
     a, b = s.length / 2, s.width / 2

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from earthwords.synthetic.brushes.brush import Stroke, Touch, blended, box_distance, capsule_distance, tinted
+from earthwords.synthetic.brushes.brush import BrushInput, Stroke, blended, box_distance, capsule_distance, tinted
 from earthwords.synthetic.brushes.canvas import cover
 from earthwords.synthetic.noise import Plane
 
 
-def car(touch: Touch) -> Stroke:
+def car(touch: BrushInput) -> Stroke:
     """A rounded box with dark windows in front of and behind the roof."""
     s, u, v = touch.stamps, touch.cells.u, touch.cells.v
     a, b = s.length / 2, s.width / 2
@@ -29,7 +29,7 @@ def car(touch: Touch) -> Stroke:
     )
 
 
-def truck(touch: Touch) -> Stroke:
+def truck(touch: BrushInput) -> Stroke:
     """A trailer with a cab."""
     s, u, v = touch.stamps, touch.cells.u, touch.cells.v
     a, b = s.length / 2, s.width / 2
@@ -44,7 +44,7 @@ def truck(touch: Touch) -> Stroke:
     )
 
 
-def crate(touch: Touch) -> Stroke:
+def crate(touch: BrushInput) -> Stroke:
     """A plain box: walls, bins, sheds too small to name."""
     s, u, v = touch.stamps, touch.cells.u, touch.cells.v
     tone = 1 + np.float32(0.08) * touch.noise("micro") + np.float32(0.05) * touch.noise("grain")
@@ -56,7 +56,7 @@ def crate(touch: Touch) -> Stroke:
     )
 
 
-def container(touch: Touch) -> Stroke:
+def container(touch: BrushInput) -> Stroke:
     """A ribbed steel box."""
     s, u, v = touch.stamps, touch.cells.u, touch.cells.v
     tone = 1 + np.float32(0.06) * np.sin(u * np.float32(12.0)) + np.float32(0.06) * touch.noise("micro")
@@ -69,7 +69,7 @@ def container(touch: Touch) -> Stroke:
     )
 
 
-def ship(touch: Touch) -> Stroke:
+def ship(touch: BrushInput) -> Stroke:
     """A hull with a pointed bow (at +u), a deck and a bridge at the stern; small ones are open boats."""
     s, u, v = touch.stamps, touch.cells.u, touch.cells.v
     a, b = s.length / 2, s.width / 2
@@ -94,7 +94,7 @@ def ship(touch: Touch) -> Stroke:
     )
 
 
-def plane(touch: Touch) -> Stroke:
+def plane(touch: BrushInput) -> Stroke:
     """Fuselage, swept wings, tail and engines; the nose points to +u. `length` is nose to tail."""
     s, u, v = touch.stamps, touch.cells.u, touch.cells.v
     a, w = s.length / 2, np.abs(v)

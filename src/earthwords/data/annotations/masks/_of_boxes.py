@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from earthwords.data.annotations.boxes._common import How, Item
-from earthwords.data.annotations.instances import Things, from_boxes
+from earthwords.data.annotations.instances import Instances, from_boxes
 from earthwords.data.captions.records import READERS
 from earthwords.plugins import load as plugin
 
 
-def load(name: str, item: Item, how: How) -> Iterator[Things]:
+def load(name: str, item: Item, how: How) -> Iterator[Instances]:
     """The image, or its tiles, by the reader of a name."""
     every = replace(how, visible=0.0)  # what a tile cuts off is seen as well
     for example in plugin(READERS, name, kind="format").load(item, every):

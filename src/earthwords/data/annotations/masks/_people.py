@@ -22,7 +22,7 @@ SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
+class MaskSentences:
     """Sentences about one mask."""
 
     texts: tuple[str, ...]
@@ -44,7 +44,7 @@ def check_whole(how: How) -> None:
 
 
 def marked(
-    item: Item, split: str, said: Sequence[Said], masks: Iterable[NDArray[np.bool_]], size: tuple[int, int]
+    item: Item, split: str, said: Sequence[MaskSentences], masks: Iterable[NDArray[np.bool_]], size: tuple[int, int]
 ) -> Iterator[Marked]:
     """An image with its sentences; where masks overlap, several times.
 

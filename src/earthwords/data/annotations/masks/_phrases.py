@@ -11,7 +11,7 @@ from earthwords.data.annotations.boxes._common import How, Item, read_text
 from earthwords.data.annotations.boxes.masks import read_mask
 from earthwords.data.annotations.image_io import size_of
 from earthwords.data.annotations.instances import Marked
-from earthwords.data.annotations.masks._people import SPLITS, Said, check_whole, marked, wanted
+from earthwords.data.annotations.masks._people import SPLITS, MaskSentences, check_whole, marked, wanted
 from earthwords.errors import SourceError, UsageError
 
 LIST = "output_phrase_{}.txt"
@@ -57,7 +57,7 @@ def load(item: Item, how: How) -> Iterator[Marked]:
     if mask.shape[:2] != size:
         raise SourceError(f"{path} is {mask.shape[0]} x {mask.shape[1]} pixels, {item.image} {size[0]} x {size[1]}.")
     inside = mask.any(axis=2) if mask.ndim == 3 else mask != 0
-    return marked(item, split, [Said(texts=texts, mask=None)], [np.asarray(inside)], size)
+    return marked(item, split, [MaskSentences(texts=texts, mask=None)], [np.asarray(inside)], size)
 
 
 def _mask(folder: Path, file: str) -> Path:

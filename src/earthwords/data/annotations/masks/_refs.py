@@ -14,7 +14,7 @@ from typing import Any
 from earthwords.data.annotations.boxes._common import How, Item, read_json, read_text, set_name
 from earthwords.data.annotations.image_io import size_of
 from earthwords.data.annotations.instances import Marked
-from earthwords.data.annotations.masks._people import Said, check_whole, marked, wanted
+from earthwords.data.annotations.masks._people import MaskSentences, check_whole, marked, wanted
 from earthwords.data.annotations.masks._pickles import read_plain
 from earthwords.data.annotations.masks._rle import mask_of
 from earthwords.errors import SourceError, UsageError, brief
@@ -59,7 +59,7 @@ def items(folder: Path, images: Path, how: How) -> Iterator[Item]:
                 entry = masks[ref["ann_id"]]
                 name = names.get(ref.get("category_id", _category(entry)), "")
                 texts = tuple(_text(sentence) for sentence in ref["sentences"])
-                said = Said(texts=texts, mask=entry["segmentation"], name=name)
+                said = MaskSentences(texts=texts, mask=entry["segmentation"], name=name)
                 rows.append((files[ref["image_id"]], str(ref["split"]), said))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"{type(error).__name__}: {error}"
@@ -75,7 +75,9 @@ def line_items(source: Path, images: Path, how: How) -> Iterator[Item]:
         try:
             entry = parse_json(line)
             split = str(entry.get("split", ""))
-            said = Said(texts=(_text(entry),), mask=entry["segmentation"], name=str(entry.get("category_name") or ""))
+            said = MaskSentences(
+                texts=(_text(entry),), mask=entry["segmentation"], name=str(entry.get("category_name") or "")
+            )
             if wanted(split, how):
                 rows.append((str(entry["file_name"]), split, said))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -103,10 +105,10 @@ def images_at(how: How, *places: Path) -> Path:
     return found[0]
 
 
-def _grouped(rows: list[tuple[str, str, Said]], images: Path, how: How, name: str) -> Iterator[Item]:
+def _grouped(rows: list[tuple[str, str, MaskSentences]], images: Path, how: How, name: str) -> Iterator[Item]:
     if not rows and how.split is not None:
         raise UsageError(f"{name} has no split {how.split!r}.")
-    groups: dict[tuple[str, str], list[Said]] = {}
+    groups: dict[tuple[str, str], list[MaskSentences]] = {}
     for file, split, said in rows:
         groups.setdefault((file, split), []).append(said)
     for (file, split), listed in sorted(groups.items(), key=lambda group: group[0]):

@@ -18,7 +18,7 @@ from earthwords.data.annotations.boxes import coco
 from earthwords.data.annotations.boxes._common import How, Item, read_json, renamed
 from earthwords.data.annotations.example import Annotated, no_boxes, part, tiles
 from earthwords.data.annotations.image_io import size_of
-from earthwords.data.annotations.instances import Ids, Marked, Things, painted
+from earthwords.data.annotations.instances import Ids, Instances, Marked, painted
 from earthwords.data.annotations.masks import _refs
 from earthwords.data.annotations.masks._rle import Box, Mask, area_of, mask_of
 from earthwords.errors import SourceError
@@ -50,7 +50,7 @@ def items(source: Path, how: How) -> Iterator[Item]:
         yield Item(name=item.name, set=item.set, image=item.image, note=(tuple(masks.get(item.name, ())), known))
 
 
-def load(item: Item, how: How) -> Iterator[Things | Marked]:
+def load(item: Item, how: How) -> Iterator[Instances | Marked]:
     """The image or its tiles, or the image with the sentences of people."""
     if isinstance(item.note[0], str):
         yield from _refs.load(item, how)

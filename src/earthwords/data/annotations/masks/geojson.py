@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from earthwords.data.annotations.boxes import geojson
 from earthwords.data.annotations.boxes._common import How, Item
 from earthwords.data.annotations.boxes.geojson import fits
-from earthwords.data.annotations.instances import Things, painted
+from earthwords.data.annotations.instances import Instances, painted
 
 __all__ = ["fits", "items", "load"]
 
@@ -29,7 +29,7 @@ def items(source: Path, how: How) -> Iterator[Item]:
         yield Item(name=example.name, set=example.set, image=example.image, note=note, window=example.window)
 
 
-def load(item: Item, how: How) -> Iterator[Things]:
+def load(item: Item, how: How) -> Iterator[Instances]:
     """The tile."""
     example, wkb, known = item.note
     height, width = example.size

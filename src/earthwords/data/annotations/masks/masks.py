@@ -17,7 +17,7 @@ from earthwords.data.annotations.boxes._common import How, Item, annotation_fold
 from earthwords.data.annotations.boxes.masks import fits
 from earthwords.data.annotations.example import Annotated, no_boxes, part, tiles
 from earthwords.data.annotations.image_io import size_of
-from earthwords.data.annotations.instances import Things, from_classes
+from earthwords.data.annotations.instances import Instances, from_classes
 from earthwords.data.captions.mask_to_box import IGNORED
 from earthwords.errors import SourceError
 
@@ -35,7 +35,7 @@ def items(source: Path, how: How) -> Iterator[Item]:
         yield replace(item, note=(path, table, str(other) if other.is_file() else None))
 
 
-def load(item: Item, how: How) -> Iterator[Things]:
+def load(item: Item, how: How) -> Iterator[Instances]:
     """The image, or its tiles."""
     path, table, apart_path = item.note
     raw = masks.read_mask(path)
