@@ -17,6 +17,7 @@ import rasterio
 from earthwords.errors import UsageError, WindowError
 from earthwords.geo.destinations import plan_outputs
 from earthwords.geo.scene import SceneSpec
+from earthwords.inference.segment import memory
 from earthwords.inference.segment import segmenter as segmenter_module
 from earthwords.inference.segment.job import ExecutionOptions, SceneJob, journal_folder
 from earthwords.inference.segment.segmenter import Segmenter
