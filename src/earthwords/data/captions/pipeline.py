@@ -27,7 +27,6 @@ from earthwords.data.captions import records, shards
 from earthwords.data.captions.duplicates import Copies, ImageHashes, Search, find_copies, read_parts, tell_copies
 from earthwords.data.captions.records import READERS, CaptionOptions, Unit
 from earthwords.data.captions.statistics import PairsReport, Tally
-from earthwords.data.engine.pool import in_order
 from earthwords.errors import OutputError, SourceError, UsageError
 from earthwords.files.atomic import (
     check_no_others,
@@ -41,6 +40,7 @@ from earthwords.files.atomic import (
 )
 from earthwords.files.plaintext import read_text, write_json
 from earthwords.geo.sources.inputs import Inputs
+from earthwords.jobs.in_order import in_order
 from earthwords.jobs.job import Tick
 from earthwords.plugins import load, names
 

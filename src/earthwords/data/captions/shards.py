@@ -17,10 +17,10 @@ from typing import Any, TypeAlias
 
 from earthwords.data.annotations.image_io import jpeg
 from earthwords.data.captions.records import example_of
-from earthwords.data.engine.pool import in_order
 from earthwords.errors import UsageError
 from earthwords.files.paths import PICTURES
 from earthwords.files.plaintext import json_text, utf8
+from earthwords.jobs.in_order import in_order
 
 Record: TypeAlias = dict[str, Any]
 Batch: TypeAlias = tuple[int, Sequence[Record]]

@@ -23,7 +23,6 @@ from earthwords.data.annotations.instances import Ids, Marked
 from earthwords.data.annotations.masks import _of_boxes
 from earthwords.data.captions import pipeline
 from earthwords.data.captions.records import READERS
-from earthwords.data.engine.pool import in_order
 from earthwords.data.expressions import contact_sheet
 from earthwords.data.expressions.generate import express
 from earthwords.data.expressions.statistics import ExpressionsReport, ExpressionTally
@@ -33,6 +32,7 @@ from earthwords.files.output_sets import output_set
 from earthwords.files.output_tags import save_png
 from earthwords.files.plaintext import json_text
 from earthwords.geo.sources.inputs import Inputs
+from earthwords.jobs.in_order import in_order
 from earthwords.plugins import load, names
 
 OUTLINES = "earthwords.data.annotations.masks"

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from earthwords.data.annotations.image_io import size_of
-from earthwords.data.engine.pool import in_order
 from earthwords.data.segmentation.encoding import read_labels
 from earthwords.data.segmentation.layout import Files, Found
 from earthwords.data.segmentation.loader import find_layout
@@ -19,6 +18,7 @@ from earthwords.data.segmentation.manifest import Entry, Manifest, read_manifest
 from earthwords.data.segmentation.reports import Checked, Line
 from earthwords.data.segmentation.spec import IGNORED, DatasetSpec, Encoding
 from earthwords.errors import SourceError
+from earthwords.jobs.in_order import in_order
 
 Bar = Callable[[str, int], AbstractContextManager[Any]]
 

@@ -21,7 +21,6 @@ import numpy as np
 from PIL import Image
 
 from earthwords.data.annotations.image_io import opened, size_of
-from earthwords.data.engine.pool import in_order
 from earthwords.data.segmentation.encoding import decode, is_same, read_values, write_labels
 from earthwords.data.segmentation.layout import Files, Found, fill, find, natural, wrong_layout
 from earthwords.data.segmentation.manifest import MANIFEST, Entry, Manifest, read_manifest, sha256, write_manifest
@@ -33,6 +32,7 @@ from earthwords.files.atomic import discard, locked, parents_made_for, remove_de
 from earthwords.files.plaintext import read_text
 from earthwords.files.reading import parse_json
 from earthwords.geo.sources.inputs import Inputs
+from earthwords.jobs.in_order import in_order
 
 Bar = Callable[[str, int], AbstractContextManager[Any]]
 
