@@ -30,8 +30,8 @@ TILE = 1000
 WHOLE = """
 import sys
 from pathlib import Path
-from earthwords.data.engine.outlines import coco
-from earthwords.data.engine.readers._common import How
+from earthwords.data.annotations.masks import coco
+from earthwords.data.annotations.boxes._common import How
 
 for item in coco.items(Path(sys.argv[1]), How()):
     print([len(things.classes) for things in coco.load(item, How())])

@@ -57,9 +57,9 @@ POLL_S = 0.05
 
 LOADED = """
 import sys
-import earthwords.inference.scene_job, earthwords.tasks._scenes
+import earthwords.inference.segment.job, earthwords.inference.segment.batch
 from dataclasses import replace
-from earthwords.inference.segmenter import Segmenter
+from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.presets import TINY
 from earthwords.text.vocabulary import parse_classes
 row = replace(TINY, upsampler=None, upsampler_weights=None)

@@ -25,10 +25,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
-from earthwords.data.synthetic import THEMES, render_scene
 from PIL import Image
 
 import earthwords
+from earthwords.synthetic import THEMES, render_scene
 
 SIDE = 256
 LEAST = 30

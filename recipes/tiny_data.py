@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from earthwords.data.engine.dedup import near, perceptual_hash
-from earthwords.data.synthetic import CLASSES, THEMES, render_scene
 from PIL import Image
 
 import earthwords
+from earthwords.data.captions.perceptual_hash import near, perceptual_hash
+from earthwords.synthetic import CLASSES, THEMES, render_scene
 
 Line = dict[str, Any]
 

@@ -12,8 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
-from earthwords.data.manifest import read_manifest
-
+from earthwords.data.manifests.captions import read_manifest
 from earthwords.text.known_words import FILE
 
 

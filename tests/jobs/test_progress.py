@@ -65,7 +65,7 @@ def test_a_loop_is_compiled_where_nothing_can_be_kept(tmp_path: Path) -> None:
     code = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-from earthwords.geo._trace import _grown, take_slices
+from earthwords.geo.vectors._trace import _grown, take_slices
 import numpy as np
 resource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 print(take_slices(np.arange(9), np.array([2, 7]), np.array([3, 1])).tolist())

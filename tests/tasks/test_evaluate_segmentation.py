@@ -271,8 +271,8 @@ DRIVER = """
 import contextlib, io, json, os, signal, sys
 
 from earthwords.cli import main
-from earthwords.evaluation.benchmark.journal import Journal
-import earthwords.tasks._segmentation
+from earthwords.jobs.journal import Journal
+import earthwords.evaluation.benchmark.segmentation
 
 events, out, *argv = json.loads(sys.argv[1])
 

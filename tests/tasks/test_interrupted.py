@@ -49,8 +49,8 @@ FULL_AT = [
 SIGNALLED = """
 import os, signal, sys
 from earthwords.cli import main
-from earthwords.inference import blocks
-from earthwords.inference.scene_job import SceneJob
+from earthwords.inference.windows import blocks
+from earthwords.inference.segment.job import SceneJob
 
 blocks.PIXELS = int(os.environ.get("PIXELS", blocks.PIXELS))
 run = SceneJob.run

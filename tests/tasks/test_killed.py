@@ -18,15 +18,16 @@ import contextlib, importlib, io, json, os, pkgutil, random, shutil, signal, sys
 from pathlib import Path
 
 # all of torch's threads begin in the children
-import earthwords.data.engine.listing, earthwords.inference, earthwords.tasks, earthwords.training
+import earthwords.data.expressions.pipeline, earthwords.inference, earthwords.tasks, earthwords.training
 import torch
 from transformers import CLIPModel
 for package in (earthwords.tasks, earthwords.training, earthwords.inference):
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
 from earthwords.cli import main
-from earthwords.inference import blocks, journal
-from earthwords.tasks import _progress
+from earthwords.inference.segment import block_store as journal
+from earthwords.inference.windows import blocks
+from earthwords.jobs import progress as _progress
 from earthwords.training import loop
 
 folder, rows, cases = Path(sys.argv[1]), int(sys.argv[2]), json.loads(Path(sys.argv[3]).read_text())

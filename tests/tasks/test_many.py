@@ -278,7 +278,7 @@ MEMORY = """
 import sys
 from pathlib import Path
 from earthwords.cli import main
-from earthwords.tasks import _scenes
+from earthwords.inference.segment import batch as _scenes
 
 work, seen = _scenes._Batch.work, []
 

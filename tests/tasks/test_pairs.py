@@ -224,7 +224,7 @@ def count(*args):
         os.kill(os.getpid(), signal.SIGKILL)
 
 os.replace = count
-from earthwords.data.engine import job
+from earthwords.data.captions import pipeline as job
 job.UNIT = 4
 sys.exit(main(sys.argv[2:]))
 """

@@ -13,7 +13,7 @@ from tests.verbs import contents, into, maps, others, trainings
 SCRIPT = """
 import json, sys
 from earthwords.cli import main
-from earthwords.inference import blocks
+from earthwords.inference.windows import blocks
 
 blocks.PIXELS = 32 * 190
 for name, argv in json.load(open(sys.argv[1])).items():

@@ -19,7 +19,7 @@ from tests.servers import FileServer
 
 MAIN = """
 import signal, sys
-from earthwords.inference import blocks
+from earthwords.inference.windows import blocks
 blocks.PIXELS = 20_000
 signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with it ignored
 from earthwords.cli import main

@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 import torch
 from earthwords.errors import UsageError
-from earthwords.tasks._training import alone_in
+from earthwords.training.launch import alone_in
 from earthwords.training.distributed import joined
 
 busy, free = map(Path, sys.argv[1:])

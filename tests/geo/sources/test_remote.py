@@ -384,7 +384,7 @@ def test_a_reader_imports_nothing_of_the_current_folder(
 
 ORPHAN = """
 import os, sys, time
-from earthwords.geo import remote
+from earthwords.geo.sources import remote
 from earthwords.geo.scene import open_scene
 scene = open_scene(sys.argv[1])
 print(remote._children[0]._process.pid, flush=True)

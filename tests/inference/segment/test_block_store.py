@@ -109,7 +109,7 @@ def test_two_processes_do_not_share_one(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from earthwords.errors import UsageError
-from earthwords.geo.outputs import locked
+from earthwords.files.atomic import locked
 with locked(Path(sys.argv[1])) as free:
     print("free" if free else "taken")
 """
