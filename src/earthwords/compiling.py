@@ -25,9 +25,10 @@ def compiled(**options: Any) -> Callable[[Loop], Loop]:
 
     def decorate(function: Loop) -> Loop:
         try:
-            loop: Any = njit(cache=True, **options)(function)
+            loop = njit(cache=True, **options)(function)
         except RuntimeError:  # neither the folder of the package nor the user's own can be written
-            return njit(**options)(function)
+            alone: Loop = njit(**options)(function)
+            return alone
         save = loop._cache.save_overload  # numba has no other way to hear of a full disk
 
         def saved(*args: Any) -> None:
@@ -35,7 +36,8 @@ def compiled(**options: Any) -> Callable[[Loop], Loop]:
                 save(*args)
 
         loop._cache.save_overload = saved
-        return loop
+        kept: Loop = loop
+        return kept
 
     return decorate
 
@@ -55,7 +57,7 @@ def _watch() -> None:
     """Begin to listen to numba, once."""
     from numba.core import event
 
-    class Forward(event.Listener):
+    class Forward(event.Listener):  # type: ignore[misc]  # numba is not typed
         def on_start(self, event: Any) -> None:
             _tell(True)
 

@@ -22,10 +22,11 @@ from earthwords.inference.cautions import Tally, resolution_notes
 from earthwords.inference.limits import check_batch
 from earthwords.inference.windows.predictor import WindowedPredictor, choose_device, with_weights
 from earthwords.inference.windows.text_bank import build_text_bank
+from earthwords.jobs.progress import Report
 from earthwords.jobs.threads import Pool, one_core
 from earthwords.models.clip.model import ClipBackbone
 from earthwords.models.weights.fingerprint import TOWERS, tower_hash, weights_hash
-from earthwords.models.weights.table import Report, load_clip
+from earthwords.models.weights.table import load_clip
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
 from earthwords.text.templates import load_templates
 from earthwords.types import ClassName, Raster, Vocabulary, Window
@@ -123,7 +124,7 @@ class Embedder(WindowedPredictor):
         if utf8(text) != text:
             raise UsageError(f"The words '{printable(text)}' are not UTF-8 text; type them again.")
         word = Vocabulary(classes=(ClassName(names=(text,), colour=(0, 0, 0)),))
-        return build_text_bank(self.backbone, word, self.templates).vectors[0]
+        return np.asarray(build_text_bank(self.backbone, word, self.templates).vectors[0])
 
     def image(
         self,
@@ -152,7 +153,7 @@ class Embedder(WindowedPredictor):
                 raster = scene.shrunk(scene.region, most=MOST_SIDE)
         if not raster.valid.any():
             raise UsageError(f"{scene.source} has no valid pixel in the part asked for.")
-        return self._encode([self.prepared(raster)])[0]
+        return np.asarray(self._encode([self.prepared(raster)])[0])
 
     @torch.inference_mode()
     def prepared(self, raster: Raster) -> Tensor:

@@ -22,7 +22,7 @@ from earthwords.geo.grids.georeference import Bounds
 from earthwords.geo.sources.dates import iso_day
 from earthwords.geo.sources.network import Network
 from earthwords.inference.cautions import colour_cautions, enforce
-from earthwords.models.weights.table import Report
+from earthwords.jobs.progress import Report
 from earthwords.presets import load_preset
 from earthwords.text.known_words import word_cautions
 from earthwords.text.vocabulary import sentence_in_english

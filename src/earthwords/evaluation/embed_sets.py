@@ -166,7 +166,7 @@ class Pictures:
             raise UsageError(f"{self.name} has no sentence with a count for {self.scenes.paths[missing[0]].name}.")
         texts = [text for i in index for text in candidates(self.scenes.captions[i][0], int(counts[i]), style)]
         vectors = unit(self._texts("encoding sentences", texts)).reshape(len(index), -1, self.backbone.dim)
-        return np.einsum("nd,nkd->nk", self.embed(index), vectors)
+        return np.asarray(np.einsum("nd,nkd->nk", self.embed(index), vectors))
 
     def _texts(self, what: str, sentences: Sequence[str]) -> NDArray[np.float32]:
         with self.console.bar(what, len(sentences), unit="sentences") as tick:
@@ -198,7 +198,7 @@ def pictures(
     offline: bool,
 ) -> Iterator[Pictures]:
     """Data sets seen by one model, which is loaded with the first."""
-    from earthwords.inference.segment.segmenter import choose_device
+    from earthwords.inference.windows.predictor import choose_device
     from earthwords.models.weights.table import load_clip
 
     with console.download(f"loading {model}") as report:

@@ -121,7 +121,7 @@ class Stored:
 
     def numbers(self, index: NDArray[np.int64], style: str) -> NDArray[np.float32]:
         """`(index, 10)` similarities to the sentences with one ... ten; `style` was chosen when they were encoded."""
-        return np.einsum("nd,nkd->nk", self.embed(index), unit(self._need("numbers")[index]))
+        return np.asarray(np.einsum("nd,nkd->nk", self.embed(index), unit(self._need("numbers")[index])))
 
     def _need(self, name: str) -> Array:
         if name not in self.arrays:

@@ -58,7 +58,7 @@ def _head(path: Path) -> bytes:
 def _is_index(path: Path) -> bool:
     if all((path.parent / name).exists() for name in _INDEX):
         return True  # also where it is damaged
-    return {"format", "earthwords", "settings"} <= _json(path).keys()
+    return bool({"format", "earthwords", "settings"} <= _json(path).keys())
 
 
 def _is_batch(path: Path) -> bool:
@@ -66,7 +66,7 @@ def _is_batch(path: Path) -> bool:
 
 
 def _is_results(path: Path) -> bool:
-    return {"earthwords", "results"} <= _json(path).keys()
+    return bool({"earthwords", "results"} <= _json(path).keys())
 
 
 def _is_times(path: Path) -> bool:

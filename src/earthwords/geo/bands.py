@@ -125,7 +125,7 @@ def descriptions_of(dataset: DatasetReader) -> tuple[str | None, ...]:
             text = read_bytes(copy).decode("latin-1")  # which keeps every byte
         bands = ElementTree.fromstring(text).findall("VRTRasterBand")
     except (*GDAL_ERRORS, ElementTree.ParseError):
-        return (None,) * dataset.count
+        return (None,) * int(dataset.count)
     return tuple(legible(band.findtext("Description", "").encode("latin-1")) for band in bands)
 
 

@@ -362,7 +362,7 @@ def _around(down: Values, across: Values, height: int, width: int) -> Window:
 def _places(values: Values, first: int, length: int, size: int) -> NDArray[np.intp]:
     """Indices into `length` pixels from `first` that were decimated to `size`."""
     pixel = np.clip(np.floor(values + 1e-6) - first, 0, length - 1)
-    return np.floor((pixel + 0.5) * (size / length)).astype(np.intp)
+    return np.asarray(np.floor((pixel + 0.5) * (size / length)), np.intp)
 
 
 def _no_mask(what: str, bands: Sequence[Band]) -> UsageError | SourceError:

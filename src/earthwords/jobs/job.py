@@ -70,7 +70,8 @@ class Worker:
             if before is not None and hasattr(before[1], "close"):
                 before[1].close()
             self._kept[kind] = key, make()
-        return self._kept[kind][1]
+        kept: T = self._kept[kind][1]
+        return kept
 
 
 def check_deaths(deaths: int, work: Job, left: set[int]) -> None:

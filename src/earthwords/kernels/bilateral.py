@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthwords.kernels.joint_kernel import KernelWeights, corrected
+from earthwords.kernels._weights import KernelWeights
+from earthwords.kernels.joint_kernel import corrected
 
 TOLERANCE = 2e-5
 BAND_NUMBERS = 2**18

@@ -85,7 +85,7 @@ class Classification:
                 import pandas
 
                 as_csv = target.suffix == ".csv"
-                cell = csv_cell if as_csv else lambda value: utf8(value) if isinstance(value, str) else value
+                cell = csv_cell if as_csv else _utf8_cell
                 rows = [{name: cell(value) for name, value in row.plain().items()} for row in self.rows]
                 frame = pandas.DataFrame(rows, columns=list(_COLUMNS))
                 frame.to_csv(staged, index=False) if as_csv else frame.to_parquet(staged, index=False)
@@ -171,7 +171,7 @@ def classify(
 
     from earthwords.archive.embed import picture_notes, preprocess_for
     from earthwords.inference.cautions import enforce, image_notes
-    from earthwords.inference.segment.segmenter import choose_device
+    from earthwords.inference.windows.predictor import choose_device
     from earthwords.inference.windows.text_bank import build_text_bank
     from earthwords.models.weights.table import load_clip
     from earthwords.text.templates import load_templates
@@ -207,6 +207,11 @@ def check_numbers(src: Sequence[str], batch_size: int) -> None:
         raise UsageError("Name at least one image to classify.")
     if batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1, got {batch_size}.")
+
+
+def _utf8_cell(value: Any) -> Any:
+    """A cell of a Parquet table, which takes no other text."""
+    return utf8(value) if isinstance(value, str) else value
 
 
 def _is_no_image(name: str) -> bool:

@@ -88,8 +88,9 @@ def index(
         raise UsageError(f"{folder} is a file; name a folder for the index.")
     check_ours([folder / ABOUT])
 
-    from earthwords.archive.build import IndexJob, Tiling
+    from earthwords.archive.build import IndexJob
     from earthwords.archive.embedder import Embedder
+    from earthwords.archive.tiles import Tiling
 
     if tile_size is not None or overlap:
         Tiling(size=tile_size or max(8, overlap + 1), overlap=overlap, min_valid=min_valid)

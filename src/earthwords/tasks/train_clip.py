@@ -143,7 +143,7 @@ def train_clip(
     check_positive(image_size=min(image_size, default=0), accum_freq=accum_freq, grad_clip_norm=grad_clip_norm)
     check_list(train_data, model=model, architecture=architecture)
     from earthwords.data.manifests.captions import read_manifest
-    from earthwords.inference.segment.segmenter import choose_device
+    from earthwords.inference.windows.predictor import choose_device
     from earthwords.training.batches import Sampler
     from earthwords.training.contrastive import Contrastive, Objective
     from earthwords.training.distributed import own_device

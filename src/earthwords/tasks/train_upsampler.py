@@ -109,7 +109,7 @@ def train_upsampler(
 
     import torch
 
-    from earthwords.inference.segment.segmenter import choose_device
+    from earthwords.inference.windows.predictor import choose_device
     from earthwords.models.weights.table import UPSAMPLER
     from earthwords.training.distributed import own_device
     from earthwords.training.initialise import store_upsampler

@@ -216,7 +216,7 @@ class Judge:
         far = form.superlative in ("rightmost", "bottommost")
         reach = {number: self._thing(number).reach(axis, 0, 100)[int(far)] * (-1 if far else 1) for number in left}
         margin = 0.5 * SOME_WAY * (self.width, self.height)[axis]
-        return max(reach[number] for number in chosen) + margin <= min(reach[n] for n in left if n not in chosen)
+        return bool(max(reach[number] for number in chosen) + margin <= min(reach[n] for n in left if n not in chosen))
 
     def _cut_off(self, number: int) -> bool:
         thing = self._thing(number)

@@ -104,7 +104,7 @@ def _look_up(
 ) -> Labels:
     place = np.searchsorted(known, block).clip(max=len(known) - 1)
     hit = known[place] == block
-    out = classes[place]
+    out: Labels = classes[place]
     if not hit.all():
         if encoding.otherwise is None:
             raise SourceError(f"{path} holds {_strange(block[~hit], colours)}, which no class of this set has.")

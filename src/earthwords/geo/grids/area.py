@@ -79,7 +79,7 @@ def _cell_areas(grid: Grid, *, crs: CRS, rows: Array, cols: Array, steps: tuple[
     corners = _geocentric(crs, *pixel_to_crs(grid, *np.meshgrid(col_edges, row_edges)))
     first = corners[1:, 1:] - corners[:-1, :-1]
     second = corners[1:, :-1] - corners[:-1, 1:]
-    return np.linalg.norm(np.cross(first, second), axis=-1) / 2
+    return np.asarray(np.linalg.norm(np.cross(first, second), axis=-1) / 2)
 
 
 def _geocentric(crs: CRS, x: Array, y: Array) -> Array:
@@ -107,4 +107,4 @@ def _interpolate(values: Array, places: Array, at: Array, *, axis: int) -> Array
     weight = at / step - left
     shape = (-1, 1) if axis == 0 else (1, -1)
     lower, upper = np.take(values, left, axis=axis), np.take(values, left + 1, axis=axis)
-    return lower + (upper - lower) * weight.reshape(shape)
+    return np.asarray(lower + (upper - lower) * weight.reshape(shape))

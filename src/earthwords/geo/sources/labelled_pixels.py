@@ -133,7 +133,7 @@ class LabelledPixels:
             slice(part.start + step // 2 if step // 2 < part.stop - part.start else part.start, part.stop, step)
             for part, step in zip(window.slices, steps, strict=True)
         )
-        return self._loaded([number], rows, cols)[0]
+        return np.asarray(self._loaded([number], rows, cols)[0])
 
     def _finish(self, raw: NDArray[Any]) -> NDArray[Any]:
         scaling = self._scaling

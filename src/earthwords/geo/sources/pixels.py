@@ -226,7 +226,7 @@ class PixelSource:
         """GDAL's mask of a band, True where it shows the pixel."""
         if MaskFlags.all_valid in self._flags(number):
             return np.ones(how["out_shape"], bool)
-        return np.asarray(self.dataset.read_masks(number, **how)) != 0
+        return np.asarray(self.dataset.read_masks(number, **how) != 0)
 
     def _valid(self, raw: Values, seen: Flags, how: dict[str, Any]) -> Flags:
         valid: Flags = np.asarray(seen.any(axis=0))
@@ -358,4 +358,4 @@ def equals(values: Values, nodata: float) -> Flags:
         return np.asarray(values == values.dtype.type(nodata))
     with np.errstate(over="ignore", invalid="ignore"):
         own = values.dtype.type(nodata)
-        return (values == own) | (np.abs(values - own) < _TOLERANCE * np.abs(values + own))
+        return np.asarray((values == own) | (np.abs(values - own) < _TOLERANCE * np.abs(values + own)))

@@ -132,13 +132,13 @@ class RemotePixels:
         """Have it opened by a child; until that has worked, this stays with the child and the number it had."""
         child = _hire()
         try:
-            number, facts = child.call("open", None, (self.source, self.how, self.settings))
+            answer: tuple[int, Facts] = child.call("open", None, (self.source, self.how, self.settings))
         except BaseException as error:
             child.release(None)
             if isinstance(error, _DiedError):
                 raise self._no_answer(error) from error
             raise
-        self._child, self._number = child, number
+        self._child, (self._number, facts) = child, answer
         return facts
 
     def _ask(self, what: str, *arguments: Any) -> Any:

@@ -14,7 +14,7 @@ import torch
 from earthwords.errors import UsageError
 from earthwords.geo.scene import Scene
 from earthwords.inference.features.implicit import FittedUpsampler
-from earthwords.inference.features.outputs import AboutFeatures, FeatureReport, block_side, write_features
+from earthwords.inference.features.outputs import AboutFeatures, block_side, write_features
 from earthwords.inference.features.pca import Components, fit_components, load_components
 from earthwords.inference.features.pca_upsampling import is_cheap
 from earthwords.inference.features.strips import SceneFeatures, sample_tokens
@@ -26,6 +26,7 @@ from earthwords.inference.windows.sliding import pad
 from earthwords.inference.windows.strip import observed
 from earthwords.jobs.job import Tick
 from earthwords.jobs.threads import ahead, until
+from earthwords.types import FeatureReport
 
 COLOURS = 3
 """Components that pictures show."""

@@ -20,9 +20,10 @@ from earthwords.inference.features.implicit import Fit, FittedUpsampler
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.predictor import WindowedPredictor, build_upsampler, choose_device, with_weights
 from earthwords.inference.windows.sliding import pad
+from earthwords.jobs.progress import Report
 from earthwords.kernels.blend import window_weights
 from earthwords.models.clip.model import FEATURES, PENULTIMATE, ClipBackbone, DenseMethod
-from earthwords.models.weights.table import Report, load_clip, upsampler_weights_for
+from earthwords.models.weights.table import load_clip, upsampler_weights_for
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
 
 IMPLICIT = "featup-implicit"
@@ -192,17 +193,19 @@ class Upsampler(WindowedPredictor):
             `(batch, dim, *size)`.
         """
         top, left, padded = pad(image, self.backbone.patch)
+        found: Tensor = self.module(features, padded, size or (padded.shape[-2], padded.shape[-1]))
         if size is not None:
-            return self.module(features, padded, size)
+            return found
         height, width = image.shape[-2:]
-        found: Tensor = self.module(features, padded, (padded.shape[-2], padded.shape[-1]))
         return found[:, :, top : top + height, left : left + width]
 
     def encode(self, padded: Tensor) -> Tensor:
         """Tokens of an image that has whole patches."""
         if self.kind == PENULTIMATE:
-            return self.backbone.encode_penultimate(padded).values
-        values: Tensor = self.backbone.encode_dense(padded, self._dense).values
+            found = self.backbone.encode_penultimate(padded)
+        else:
+            found = self.backbone.encode_dense(padded, self._dense)
+        values: Tensor = found.values
         return values
 
     @property

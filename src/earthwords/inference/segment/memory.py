@@ -101,7 +101,7 @@ def computing(model: WindowedPredictor, *, upsampled: int, given: int) -> int:
     attention = 3 * 4 * vision.num_attention_heads * tokens**2
     fine = 4 * upsampled * int((tile + 16) ** 2 * 1.5)
     at_once = model.threads if model.backbone.device.type == "cpu" else model.batch
-    return at_once * (layers + attention + fine + 8 * given * tile**2) + 12 * given * tile**2 * at_once
+    return int(at_once * (layers + attention + fine + 8 * given * tile**2) + 12 * given * tile**2 * at_once)
 
 
 def walking(model: WindowedPredictor, scene: Scene, *, cols: int, given: int) -> int:

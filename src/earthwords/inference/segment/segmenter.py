@@ -33,11 +33,12 @@ from earthwords.inference.windows.sliding import Encoder, Slide
 from earthwords.inference.windows.strip import Strip, observed
 from earthwords.inference.windows.text_bank import build_text_bank
 from earthwords.jobs.job import Tick
+from earthwords.jobs.progress import Report
 from earthwords.jobs.threads import Pool, on_one_core, one_core
 from earthwords.kernels.blend import window_weights
 from earthwords.models.clip.model import DenseMethod
 from earthwords.models.weights.fingerprint import tower_hash, weights_hash
-from earthwords.models.weights.table import Report, load_clip, upsampler_weights_for
+from earthwords.models.weights.table import load_clip, upsampler_weights_for
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
 from earthwords.text.competing import compete
 from earthwords.text.templates import load_templates

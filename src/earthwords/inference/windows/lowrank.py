@@ -61,7 +61,8 @@ def reduced_cosines(
 
         def cosines(rows: Tensor, shift: Tensor = shift, words: Tensor = words) -> Tensor:
             rows = rows + shift
-            return linear(rows, words) / rows.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+            found: Tensor = linear(rows, words) / rows.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+            return found
 
         grid = source.unflatten(0, tuple(tokens.shape[-2:]))
         out[i] = upsampler.spread(grid, guidance[None], size, then=cosines).permute(2, 0, 1)

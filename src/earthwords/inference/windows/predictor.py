@@ -24,9 +24,10 @@ from earthwords.inference.windows.failures import FailurePolicy, place
 from earthwords.inference.windows.reading import read_twice
 from earthwords.inference.windows.resize import RowResizer
 from earthwords.inference.windows.sliding import WindowPlan
+from earthwords.jobs.progress import Report
 from earthwords.kernels.blend import window_weights
 from earthwords.models.clip.model import ClipBackbone
-from earthwords.models.weights.table import WEIGHTS, Report, load_upsampler_state, upsampler_weights_for
+from earthwords.models.weights.table import WEIGHTS, load_upsampler_state, upsampler_weights_for
 from earthwords.presets import SEGMENT_PRESETS, SegmentPreset
 from earthwords.types import Window
 

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from earthwords.errors import UsageError
+from earthwords.kernels._weights import LEAST, KernelWeights
 from earthwords.kernels.adaptive_conv import adaptive_conv
 from earthwords.kernels.bilateral import Then, bilateral_double
-from earthwords.kernels.joint_kernel import LEAST, KernelWeights, joint_kernel
+from earthwords.kernels.joint_kernel import joint_kernel
 from earthwords.kernels.range_kernel import range_kernel
 from earthwords.models.weights.checkpoint import load_strictly
 
