@@ -1,9 +1,8 @@
-"""Counts, figures, the journal and pictures of a benchmark, against numpy written out by hand."""
+"""Counts, figures, and pictures of a benchmark, against numpy written out by hand."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from earthwords.data.segmentation.spec import find_spec
 from earthwords.evaluation.benchmark.counts import Counts, Rule, at
 from earthwords.evaluation.benchmark.examples import DARK, LIGHT, fitted, painted
 from earthwords.evaluation.benchmark.scores import choose, figures_of, total
-from earthwords.jobs.journal import discard, open_journal
 
 NONE = 255
 Image = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -150,32 +148,6 @@ def test_examples(scores: list[float | None], count: int, kinds: dict[str, list[
     found = choose(scores, count)
     assert {kind: [e.number for e in found if e.kind == kind] for kind in dict.fromkeys(e.kind for e in found)} == kinds
     assert all(example.score == scores[example.number] for example in found)
-
-
-def test_a_journal_keeps_what_is_whole(tmp_path: Path) -> None:
-    path, settings = tmp_path / "j" / "a.jsonl", {"threshold": "0.3", "weights": "abc"}
-    with open_journal(path, settings) as journal:
-        journal.save("one", {"pixels": [[1], [2]]})
-        journal.save("two", {"pixels": [[], []]})
-    whole = path.read_bytes()
-    for cut in range(len(whole) + 1):
-        path.write_bytes(whole[:cut])
-        lines = whole[:cut].count(b"\n")
-        with open_journal(path, settings) as journal:
-            assert journal.done == set(["one", "two"][: max(0, lines - 1)])
-            missing = [name for name in ("one", "two") if name not in journal.done]
-            for name in missing:
-                journal.save(name, {"pixels": [[1], [2]] if name == "one" else [[], []]})
-            assert [name for name, _ in journal.counted()] == ["one", "two"]
-        assert path.read_bytes() == whole
-    with open_journal(path, settings, resume=False) as journal:
-        assert journal.done == set()
-    path.write_bytes(whole)
-    with open_journal(path, {**settings, "weights": "other"}) as journal:
-        assert journal.done == set()
-    assert path.read_bytes().count(b"\n") == 1
-    discard(path)
-    assert not path.parent.exists()
 
 
 def test_pictures_have_the_colours_of_classes_and_stripes_elsewhere() -> None:

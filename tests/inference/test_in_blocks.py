@@ -6,7 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 import rasterio
 
-from earthwords.errors import UsageError, WindowError
+from earthwords.errors import UsageError
 from earthwords.geo.destinations import plan_outputs
 from earthwords.geo.scene import SceneSpec
 from earthwords.inference.segment import memory
 from earthwords.inference.segment import segmenter as segmenter_module
-from earthwords.inference.segment.job import ExecutionOptions, SceneJob, journal_folder
+from earthwords.inference.segment.job import ExecutionOptions, SceneJob
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows import blocks as blocks_module
 from earthwords.inference.windows.blocks import Blocks
 from earthwords.inference.windows.outputs import OutputOptions
-from earthwords.jobs import processes
-from earthwords.jobs.job import Executor, Worker
+from earthwords.jobs.executor import Executor
+from earthwords.jobs.journal import journal_beside
 from earthwords.jobs.processes import Processes
 from earthwords.text.vocabulary import parse_classes
 from earthwords.types import SceneReport, Window
@@ -131,7 +131,7 @@ def test_an_interrupted_run_goes_on(segmenter: Segmenter, scene_file: Path, tmp_
     with pytest.raises(KeyboardInterrupt) as caught:
         run(segmenter, scene_file, tmp_path / "out", calls={"tick": interrupt})
     assert caught.value.__notes__ == ["The same command goes on from here: 2 of 5 blocks are done."]
-    journal = journal_folder(plan_outputs(tmp_path / "out", probabilities=True, overwrite=True))
+    journal = journal_beside(plan_outputs(tmp_path / "out", probabilities=True, overwrite=True))
     assert [path.name for path in (tmp_path / "out").iterdir()] == [journal.name]
 
     def count(kind: str) -> Callable[[int], None]:
@@ -211,7 +211,7 @@ def wanted(segmenter: Segmenter, wide_file: Path, tmp_path_factory: pytest.TempP
 
 
 class Killing:
-    """A executor that loses a worker after its first block."""
+    """An executor that loses a worker after its first block."""
 
     def __init__(self, executor: Executor, pids: Callable[[], list[int]]) -> None:
         self.executor, self.pids = executor, pids
@@ -260,44 +260,6 @@ def test_a_failure_in_a_process_comes_through(
         finally:
             executor.close()
     assert not (tmp_path / "out").exists()
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """A job that tells who did what."""
-
-    offset: int
-
-    def compute(self, worker: Worker, index: int) -> tuple[int, Any]:
-        return 2, (worker.number, worker.pid(), self.offset + index)
-
-    def place(self, index: int) -> str:
-        return f"number {index}"
-
-
-def test_any_job_is_shared_by_workers_with_numbers() -> None:
-    told: list[int] = []
-    with processes.make_executor(2) as executor:
-        assert executor is not None
-        for offset in (100, 200):
-            found = dict(executor.compute(Numbers(offset), set(range(3, 20)), told.append))
-            assert {index: value for index, (_, _, value) in found.items()} == {i: offset + i for i in range(3, 20)}
-            numbers = {pid: number for number, pid, _ in found.values()}
-            assert set(numbers.values()) <= {0, 1} and len(numbers) == len(set(numbers.values()))
-    assert sum(told) == 2 * 2 * 17
-    with processes.make_executor(1) as nobody:
-        assert nobody is None
-
-
-def test_workers_that_die_every_time_are_given_up(segmenter: Segmenter, wide_file: Path) -> None:
-    with segmenter.open(wide_file) as scene:
-        made = job(segmenter, scene, Path("out"))
-        work = made._work(segmenter.text_bank(made.vocabulary), made.blocks())
-        processes.check_deaths(processes.ATTEMPTS - 1, work, {0})
-        with pytest.raises(
-            WindowError, match=r"died 3 times without a part done, at row 0, column 0 of .*wide\.tif first"
-        ):
-            processes.check_deaths(processes.ATTEMPTS, work, {0})
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes are killed another way there")

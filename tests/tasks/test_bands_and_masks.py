@@ -13,7 +13,7 @@ import rasterio
 from rasterio.io import MemoryFile
 
 import earthwords
-from earthwords.inference.segment.block_store import Journal
+from earthwords.inference.segment.block_store import BlockStore
 from earthwords.inference.windows import blocks
 from tests.conftest import HEIGHT, WIDTH, Command, Outcome
 
@@ -180,15 +180,15 @@ def test_an_interrupted_run_does_not_go_on_with_another_mask(
     run: Callable[..., Outcome], sentinel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocks, "PIXELS", 32 * WIDTH)
-    save = Journal.save
+    save = BlockStore.save
 
-    def stop(self: Journal, index: int, result: Any) -> None:
+    def stop(self: BlockStore, index: int, result: Any) -> None:
         save(self, index, result)
         raise KeyboardInterrupt
 
     options = ("--bands", "sentinel-2", "--mask")
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "save", stop)
+        patch.setattr(BlockStore, "save", stop)
         assert run(sentinel, tmp_path / "out.tif", *options, "scl").code == 130
     run(sentinel, tmp_path / "out.tif", *options, "scl:9", "--quiet").failed(
         2, "its mask was SCL (band 5: values 0-1, 3, 8-10) and is SCL (band 5: values 9) now", "--no-resume"

@@ -295,13 +295,13 @@ def command(event):
             return result
         return counted
 
-    def torn(self, name, counted):
+    def torn(self, name, result):
         left[0] -= 1
         if left[0] == 0:
-            self._file.write(b'{"counted":{"pixels":[[1,2')
+            self._file.write(b"\\3\\0\\0\\0\\xff")
             self._file.flush()
             os.kill(os.getpid(), signal.SIGKILL)
-        return save(self, name, counted)
+        return save(self, name, result)
 
     save = count(Journal.save)
     Journal.save = torn

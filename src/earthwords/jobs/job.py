@@ -1,48 +1,31 @@
-"""A job in numbered parts, a worker that computes parts, an executor that has workers compute jobs."""
+"""Long work as a job in numbered parts, and the worker that computes a part."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, TypeVar
-
-import torch
-
-from earthwords.errors import WindowError
 
 T = TypeVar("T")
 Tick: TypeAlias = Callable[[float], None]
 """Told how far the work has come: so many units since the last call."""
 Done: TypeAlias = tuple[int, Any]
-"""A part of a job and what became of it."""
-
-POLL_S = 0.5
-ATTEMPTS = 3
-"""Times that workers may die without a part done in between: then there is too little memory, maybe."""
+"""A part of a job and its result."""
 
 
 class Job(Protocol):
-    """Work in numbered parts, each computed on its own; can be sent to another process."""
+    """Work in numbered parts, each computed on its own; can be pickled."""
 
-    def compute(self, worker: Worker, index: int) -> tuple[int, Any]:
-        """What the bar is told when a part is done, and what became of the part."""
+    def compute(self, worker: Worker, index: int) -> tuple[float, Any]:
+        """How far the bar goes when a part is done, and the result of the part."""
 
     def place(self, index: int) -> str:
         """Where a part lies, in words."""
 
 
-class Executor(Protocol):
-    """Computes jobs."""
-
-    def compute(self, work: Job, wanted: set[int], tick: Tick) -> Iterator[Done]:
-        """The parts that are wanted, in any order; `tick` is told how far they bring the job, and 0 now and then."""
-
-    def close(self) -> None:
-        """End at once; what other threads have computed fails. Once is enough."""
-
-
 class Worker:
-    """A process of its own, which keeps the model and the scene that it used last."""
+    """Who computes parts, one after another: a process, or an actor of a cluster. It keeps what it loaded last."""
 
     def __init__(self, *, cores: int | None = None, number: int = 0) -> None:
         """
@@ -51,13 +34,13 @@ class Worker:
             number: among the workers of this machine, from 0.
         """
         if cores is not None:
-            torch.set_num_threads(cores)
+            _limit_cores(cores)
         self.number = number
         self._kept: dict[str, tuple[Any, Any]] = {}
 
-    def compute(self, job: Job, index: int) -> tuple[int, Any]:
-        """A part of a job, see `Job`."""
-        return job.compute(self, index)
+    def call(self, function: Callable[[Worker, Any], Any], task: Any) -> Any:
+        """What the function makes of a task."""
+        return function(self, task)
 
     def pid(self) -> int:
         """Of the process."""
@@ -74,10 +57,8 @@ class Worker:
         return kept
 
 
-def check_deaths(deaths: int, work: Job, left: set[int]) -> None:
-    """Raise a `WindowError` where workers died again and again without a part done."""
-    if deaths >= ATTEMPTS:
-        raise WindowError(
-            f"Workers died {ATTEMPTS} times without a part done, at {work.place(min(left))} first; is the memory "
-            "enough? Use fewer --workers."
-        )
+def _limit_cores(cores: int) -> None:
+    """Of this process, whether torch is loaded yet or not."""
+    os.environ["OMP_NUM_THREADS"] = str(cores)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(cores)

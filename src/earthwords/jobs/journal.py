@@ -1,100 +1,206 @@
-"""The images that are counted, a line each in a file that only grows: a run that was killed goes on where it stopped.
+"""What an unfinished run has done, on disk: the same command goes on from there.
 
-The first line says what the counts depend on; a file of anything else begins anew. A line that is cut off is forgotten.
+A hidden folder with a lock, which the system takes away from a dead process, and
+
+* `journal.json`: the settings that the work depends on, when it began, and what else is to be known first;
+* `parts`: results of parts under their names, one behind the other; a run that is killed loses the last one at most;
+* what else whoever does the work keeps there, such as large parts in files of their own.
+
+The rule for all long work: the same settings go on, other settings are refused and the option is named, and
+`--no-resume` begins anew.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from earthwords.files.atomic import writing
-from earthwords.files.reading import parse_json
+from earthwords.errors import UsageError
+from earthwords.files.atomic import discard, locked, parents_made_for, writing
+from earthwords.files.output_sets import check_same
+from earthwords.files.reading import read_json
+
+ABOUT, PARTS = "journal.json", "parts"
+_HEAD = struct.Struct("<IQI")
+"""Bytes of the name, bytes of the result, checksum of both."""
 
 
 class Journal:
-    """An open journal; make one with `open_journal`."""
+    """An open journal; make one with `open_journal`. Threads take turns."""
 
-    def __init__(self, path: Path, file: BinaryIO, done: set[str]) -> None:
-        self.path = path
-        self.done = done
-        """Names of the images that are counted."""
-        self._file = file
+    def __init__(self, folder: Path, *, settings: Mapping[str, str], about: Mapping[str, Any], began: datetime) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.about = about
+        """What was to be known first, as the run that began said it."""
+        self.began = began
+        """When the run began first."""
+        self.total: int | None = None
+        """Parts in all, if known."""
+        self._places: dict[str, tuple[int, int]] = {}
+        """Name of a part -> where its result begins in the file, and its length."""
+        with writing(folder):
+            self._file = (folder / PARTS).open("a+b")
+            self._file.truncate(self._recall())
 
-    def save(self, name: str, counted: Mapping[str, Any]) -> None:
-        """Remember an image.
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[str]:
+        """Names of the parts that are done, in the order in which they were."""
+        return iter(self._places)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
+
+    def save(self, name: str, result: bytes) -> None:
+        """Remember a part, in the place of an earlier one of that name.
 
         Raises:
             OutputError: the disk is full, or the like.
         """
-        with writing(self.path):
-            self._file.write(_line({"image": name, "counted": counted}))
-            self._file.flush()
-        self.done.add(name)
+        key = name.encode("utf-8", "surrogateescape")
+        with writing(self.folder):
+            start = self._file.seek(0, os.SEEK_END)
+            try:
+                self._file.write(_HEAD.pack(len(key), len(result), zlib.crc32(result, zlib.crc32(key))))
+                self._file.write(key)
+                self._file.write(result)
+                self._file.flush()
+            except OSError:
+                with suppress(OSError):
+                    self._file.truncate(start)
+                raise
+        self._places[name] = start + _HEAD.size + len(key), len(result)
 
-    def counted(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Name and counts of every image, read from the file one by one."""
-        with self.path.open("rb") as file:
-            file.readline()
-            for line in file:
-                told = parse_json(line)
-                yield told["image"], told["counted"]
+    def read(self, name: str) -> bytes:
+        """The result of a part that is done."""
+        start, length = self._places[name]
+        return os.pread(self._file.fileno(), length, start) if hasattr(os, "pread") else self._read(start, length)
+
+    def _read(self, start: int, length: int) -> bytes:
+        self._file.seek(start)
+        return self._file.read(length)
+
+    def close(self) -> None:
+        """Let go of the file; the folder stays."""
+        self._file.close()
+
+    def discard(self) -> None:
+        """The run is over, one way or the other."""
+        self.close()
+        discard(self.folder)
+
+    def _recall(self) -> int:
+        """Find the parts that are there; the end of the last whole one."""
+        size = os.fstat(self._file.fileno()).st_size
+        self._file.seek(0)
+        end = 0
+        while len(head := self._file.read(_HEAD.size)) == _HEAD.size:
+            name, length, checksum = _HEAD.unpack(head)
+            following = end + _HEAD.size + name + length
+            if following > size:
+                break
+            key, result = self._file.read(name), self._file.read(length)
+            if zlib.crc32(result, zlib.crc32(key)) != checksum:
+                break
+            self._places[key.decode("utf-8", "surrogateescape")] = end + _HEAD.size + name, length
+            end = following
+        return end
+
+
+def journal_beside(target: Path) -> Path:
+    """Where a run that writes `target` keeps its journal: hidden, beside it."""
+    return target.with_name(f".{target.name}.journal")
 
 
 @contextmanager
-def open_journal(path: Path, settings: Mapping[str, Any], *, resume: bool = True) -> Iterator[Journal]:
-    """The journal in a file: that of an earlier run with the same settings, else a new one.
+def open_journal(
+    folder: Path,
+    *,
+    settings: Mapping[str, str],
+    about: Mapping[str, Any] | None = None,
+    resume: bool = True,
+    of: Path | None = None,
+    unit: str = "parts",
+    done: Callable[[Journal], int] = len,
+) -> Iterator[Journal]:
+    """The journal in `folder`: that of an earlier run with the same settings, or a new one.
+
+    It goes when the block ends well. After a failure it stays if there is something in it to go on with, which the
+    error then says; where the run may not be resumed it goes.
 
     Args:
-        settings: everything that the counts depend on, as JSON has it.
-        resume: False begins anew, whatever is there.
+        settings: everything that the result depends on: option -> its value as text.
+        about: what else is to be known first, as JSON has it; of an earlier run what it said.
+        resume: False begins anew, whatever is there, and leaves nothing behind.
+        of: what is worked on, for messages; default: the folder's parent.
+        unit: what `Journal.total` counts.
+        done: how many of these are done.
 
     Raises:
-        OutputError: the file cannot be written.
+        UsageError: another process works there, or the earlier run was asked for something else.
+        OutputError: the folder cannot be made.
     """
-    head = _line({"settings": settings})
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("r+b" if path.exists() else "w+b")
-    with file:
-        done, whole = _read(file, head) if resume else (set(), 0)
-        with writing(path):
-            file.truncate(whole)
-            file.seek(whole)
-            if not whole:
-                file.write(head)
-                file.flush()
-        yield Journal(path, file, done)
-
-
-def discard(path: Path) -> None:
-    """Remove a journal, and its folder where it was the last."""
-    path.unlink(missing_ok=True)
-    with suppress(OSError):  # other journals are there
-        path.parent.rmdir()
-
-
-def _read(file: BinaryIO, head: bytes) -> tuple[set[str], int]:
-    """Names of images and the length of what is whole; nothing where it begins otherwise."""
-    if file.readline() != head:
-        return set(), 0
-    done: set[str] = set()
-    whole = len(head)
-    for line in file:
+    with parents_made_for(folder), ExitStack() as stack:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        if not stack.enter_context(locked(folder)):
+            place = of or folder.parent
+            raise UsageError(f"Another process is working on {place}; wait for it, or choose another DST.")
+        earlier = _read(folder) if resume else None
+        if earlier is None:
+            _empty(folder)
+            earlier = {
+                "settings": dict(settings),
+                "began": datetime.now(UTC).replace(microsecond=0).isoformat(),
+                "about": dict(about or {}),
+            }
+            _write(folder, earlier)
+        else:
+            advice = "run with what it was begun with, or begin anew with --no-resume"
+            check_same(of or folder.parent, earlier["settings"], settings, advice=advice)
+        journal = Journal(
+            folder, settings=settings, about=earlier["about"], began=datetime.fromisoformat(earlier["began"])
+        )
         try:
-            told = parse_json(line)
-            name = told["image"] if line.endswith(b"\n") and "counted" in told else None
-        except (ValueError, KeyError, TypeError):
-            break
-        if name is None:
-            break
-        done.add(name)
-        whole += len(line)
-    return done, whole
+            yield journal
+        except BaseException as error:
+            if resume and (found := done(journal)):
+                share = f"{found:,}" if journal.total is None else f"{found:,} of {journal.total:,}"
+                error.add_note(f"The same command goes on from here: {share} {unit} are done.")
+                journal.close()
+            else:
+                journal.discard()
+            raise
+        journal.discard()
 
 
-def _line(what: Mapping[str, Any]) -> bytes:
-    return (json.dumps(what, sort_keys=True, separators=(",", ":")) + "\n").encode()
+def _empty(folder: Path) -> None:
+    with writing(folder):
+        for path in folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    """What the earlier run was asked for; None if there was none, or it died before it could say."""
+    try:
+        about = read_json(folder / ABOUT)
+        return about if {"settings", "began", "about"} <= about.keys() else None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _write(folder: Path, about: Mapping[str, Any]) -> None:
+    part = folder / f"{ABOUT}.part"
+    with writing(folder):
+        part.write_text(json.dumps(about, indent=1), encoding="utf-8")
+        os.replace(part, folder / ABOUT)

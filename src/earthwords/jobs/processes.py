@@ -7,7 +7,7 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -16,53 +16,56 @@ from multiprocessing.context import BaseContext
 from typing import Any
 
 from earthwords.interrupt import Interrupted
-from earthwords.jobs.job import POLL_S, Done, Job, Tick, Worker, check_deaths
+from earthwords.jobs.executor import POLL_S, Beat, Executor, Function, InFlight, Place, check_deaths, nowhere
+from earthwords.jobs.job import Done, Worker
 
 
-class Processes:
-    """Processes on this machine that share its cores; dead ones are replaced and their parts computed again.
+class Processes(Executor):
+    """Processes on this machine that share its cores; dead ones are replaced and their tasks computed again."""
 
-    Several threads may have jobs computed at the same time.
-    """
-
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, *, preload: Sequence[str] = ()) -> None:
         self.workers = workers
+        self.preload = preload
         self._lock = threading.Lock()
         self._pool: ProcessPoolExecutor | None = None
         self._closed = False
         self._forked = threading.Event()
-        """Set once the fork server has given us a process: it imports torch first, for seconds."""
+        """Set once the fork server has given us a process: it imports for seconds first."""
 
-    def compute(self, work: Job, wanted: set[int], tick: Tick) -> Iterator[Done]:
+    def run(
+        self, function: Function, tasks: Iterable[Any], *, beat: Beat = lambda: None, place: Place = nowhere
+    ) -> Iterator[Done]:
         """See `Executor`."""
-        left, deaths = set(wanted), 0
-        while left:
-            before, pool = len(left), self._started()
+        flight, deaths, sent = InFlight(tasks, workers=self.workers), 0, pickle.dumps(function)
+        while not flight.is_over:
+            before, pool = flight.finished, self._started()
             try:
-                yield from self._pooled(pool, work, left, tick)
+                yield from self._pooled(pool, sent, flight, beat)
             except BrokenProcessPool:
                 self._end(pool)
                 if self._closed:
                     raise
-                deaths = deaths + 1 if len(left) == before else 1
-                check_deaths(deaths, work, left)
+                deaths = deaths + 1 if flight.finished == before else 1
+                check_deaths(deaths, place(flight.oldest))
+                flight.lost()
 
-    def _pooled(self, pool: ProcessPoolExecutor, work: Job, left: set[int], tick: Tick) -> Iterator[Done]:
-        """Results as they come, a few parts in flight; takes them out of `left`."""
-        waiting: dict[Future[Done], int] = {}
-        todo, sent = iter(sorted(left)), pickle.dumps(work)
+    def _pooled(self, pool: ProcessPoolExecutor, sent: bytes, flight: InFlight[Any], beat: Beat) -> Iterator[Done]:
+        """Results as they come, a few tasks in flight."""
+        waiting: dict[Future[Any], int] = {}
         try:
-            while left:
-                while len(waiting) < 2 * self.workers and (index := next(todo, None)) is not None:
-                    waiting[pool.submit(_compute, sent, index)] = index
+            while True:
+                while (following := flight.send()) is not None:
+                    number, task = following
+                    waiting[pool.submit(_call, sent, task)] = number
                     self._forked.set()
+                if flight.is_over:
+                    return
                 for future in wait(waiting, timeout=POLL_S, return_when=FIRST_COMPLETED).done:
-                    index = waiting.pop(future)
-                    done, result = future.result()
-                    left.discard(index)
-                    tick(done)
-                    yield index, result
-                tick(0)
+                    number = waiting.pop(future)
+                    result = future.result()
+                    flight.done(number)
+                    yield number, result
+                beat()
         finally:
             for future in waiting:
                 future.cancel()
@@ -73,9 +76,9 @@ class Processes:
                 raise Interrupted
             if self._pool is None:
                 cores = max(1, cores_here() // self.workers)
-                context = _context()
-                told = cores, context.Value("i", 0)
-                self._pool = ProcessPoolExecutor(self.workers, context, initializer=_start, initargs=told)
+                context = _context(self.preload)
+                start = cores, context.Value("i", 0)
+                self._pool = ProcessPoolExecutor(self.workers, context, initializer=_start, initargs=start)
             return self._pool
 
     def _end(self, pool: ProcessPoolExecutor | None) -> None:
@@ -97,12 +100,12 @@ class Processes:
         self._end(self._pool)
 
 
-def _context() -> BaseContext:
-    """New processes; where there are fork servers they share the time to import torch, and so does a replacement."""
+def _context(preload: Sequence[str]) -> BaseContext:
+    """New processes; where there are fork servers they share the time to import, and so does a replacement."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["earthwords.inference.segment.block"])
+    context.set_forkserver_preload(list(preload))
     return context
 
 
@@ -116,7 +119,7 @@ def _end_fork_server() -> None:
 
 
 _worker: Worker | None = None
-_job: tuple[bytes, Job] | None = None
+_function: tuple[bytes, Function] | None = None
 """As it was sent, and unpacked."""
 
 
@@ -141,12 +144,12 @@ def _end_with(sentinel: int) -> None:
     os._exit(1)
 
 
-def _compute(sent: bytes, index: int) -> tuple[int, Any]:
-    global _job
+def _call(sent: bytes, task: Any) -> Any:
+    global _function
     assert _worker is not None
-    if _job is None or _job[0] != sent:
-        _job = sent, pickle.loads(sent)
-    return _worker.compute(_job[1], index)
+    if _function is None or _function[0] != sent:
+        _function = sent, pickle.loads(sent)
+    return _worker.call(_function[1], task)
 
 
 def cores_here() -> int:

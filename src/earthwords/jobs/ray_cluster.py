@@ -1,24 +1,34 @@
-"""Parts of jobs, such as blocks, by actors of a Ray cluster (docs.ray.io): `pip install "earthwords[cluster]"`."""
+"""An executor of actors of a Ray cluster (docs.ray.io): `pip install "earthwords[cluster]"`."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from earthwords.errors import UsageError
-from earthwords.jobs.job import ATTEMPTS, POLL_S, Done, Job, Tick, Worker, check_deaths
+from earthwords.jobs.executor import (  # fmt: skip
+    ATTEMPTS,
+    POLL_S,
+    Beat,
+    Executor,
+    Function,
+    InFlight,
+    Place,
+    check_deaths,
+    nowhere,
+)
+from earthwords.jobs.job import Done, Worker
 
 LOCAL = "local"
 """The address that starts a cluster of this machine alone."""
 
 
-class Cluster:
+class Cluster(Executor):
     """Actors that hold the model; one that dies, alone or with its node, is started again and its parts repeated.
 
-    At most two parts an actor are asked for at once, so the object store never holds more than those. Several
-    threads may have jobs computed at the same time.
+    At most two tasks an actor are asked for at once, so the object store never holds more than those.
     """
 
     def __init__(self, address: str, workers: int, *, gpu: bool = False) -> None:
@@ -39,33 +49,37 @@ class Cluster:
         self._load = [0] * workers
         self._lock = threading.Lock()
 
-    def compute(self, work: Job, wanted: set[int], tick: Tick) -> Iterator[Done]:
+    def run(
+        self, function: Function, tasks: Iterable[Any], *, beat: Beat = lambda: None, place: Place = nowhere
+    ) -> Iterator[Done]:
         """See `Executor`."""
-        left, todo = set(wanted), sorted(wanted, reverse=True)
-        sent = self._ray.put(work)
-        waiting: dict[Any, tuple[int, int]] = {}
+        flight: InFlight[Any] = InFlight(tasks, workers=self.workers)
+        sent = self._ray.put(function)
+        waiting: dict[Any, tuple[int, int, Any]] = {}
         try:
-            while left:
-                while todo and len(waiting) < 2 * self.workers:
-                    index, place = todo.pop(), self._least()
-                    waiting[self._actors[place].compute.remote(sent, index)] = index, place
+            while True:
+                while (following := flight.send()) is not None:
+                    number, task = following
+                    actor = self._least()
+                    waiting[self._actors[actor].call.remote(sent, task)] = number, actor, task
+                if flight.is_over:
+                    return
                 for reference in self._ray.wait(list(waiting), timeout=POLL_S)[0]:
-                    index, place = waiting.pop(reference)
-                    self._load[place] -= 1
+                    number, actor, task = waiting.pop(reference)
+                    self._load[actor] -= 1
                     try:
-                        done, result = self._ray.get(reference)
+                        result = self._ray.get(reference)
                     except self._ray.exceptions.RayActorError:
-                        check_deaths(ATTEMPTS, work, {index})
+                        check_deaths(ATTEMPTS, place(task))
                         raise
                     except self._ray.exceptions.RayTaskError as error:
                         raise error.cause from None
-                    left.discard(index)
-                    tick(done)
-                    yield index, result
-                tick(0)
+                    flight.done(number)
+                    yield number, result
+                beat()
         finally:
-            for reference, (_, place) in waiting.items():
-                self._load[place] -= 1
+            for reference, (_, actor, _) in waiting.items():
+                self._load[actor] -= 1
                 self._ray.cancel(reference)
 
     def pids(self) -> list[int]:

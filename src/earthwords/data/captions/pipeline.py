@@ -40,8 +40,8 @@ from earthwords.files.atomic import (
 )
 from earthwords.files.plaintext import read_text, write_json
 from earthwords.geo.sources.inputs import Inputs
-from earthwords.jobs.in_order import in_order
 from earthwords.jobs.job import Tick
+from earthwords.jobs.make_executor import in_order
 from earthwords.plugins import load, names
 
 UNIT = 64

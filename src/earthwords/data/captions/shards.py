@@ -20,7 +20,7 @@ from earthwords.data.captions.records import example_of
 from earthwords.errors import UsageError
 from earthwords.files.paths import PICTURES
 from earthwords.files.plaintext import json_text, utf8
-from earthwords.jobs.in_order import in_order
+from earthwords.jobs.make_executor import in_order
 
 Record: TypeAlias = dict[str, Any]
 Batch: TypeAlias = tuple[int, Sequence[Record]]

@@ -32,7 +32,7 @@ from earthwords.files.output_sets import output_set
 from earthwords.files.output_tags import save_png
 from earthwords.files.plaintext import json_text
 from earthwords.geo.sources.inputs import Inputs
-from earthwords.jobs.in_order import in_order
+from earthwords.jobs.make_executor import in_order
 from earthwords.plugins import load, names
 
 OUTLINES = "earthwords.data.annotations.masks"

@@ -18,7 +18,7 @@ from earthwords.data.segmentation.manifest import Entry, Manifest, read_manifest
 from earthwords.data.segmentation.reports import Checked, Line
 from earthwords.data.segmentation.spec import IGNORED, DatasetSpec, Encoding
 from earthwords.errors import SourceError
-from earthwords.jobs.in_order import in_order
+from earthwords.jobs.make_executor import in_order
 
 Bar = Callable[[str, int], AbstractContextManager[Any]]
 

@@ -32,7 +32,7 @@ from earthwords.files.atomic import discard, locked, parents_made_for, remove_de
 from earthwords.files.plaintext import read_text
 from earthwords.files.reading import parse_json
 from earthwords.geo.sources.inputs import Inputs
-from earthwords.jobs.in_order import in_order
+from earthwords.jobs.make_executor import in_order
 
 Bar = Callable[[str, int], AbstractContextManager[Any]]
 

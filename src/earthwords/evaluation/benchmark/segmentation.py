@@ -28,19 +28,20 @@ from earthwords.evaluation.benchmark.scores import Example, choose, figures_of, 
 from earthwords.evaluation.benchmark.variants import REFERENCE, Variant, find_variants, setting_of
 from earthwords.evaluation.report.write import write_plots, write_results
 from earthwords.evaluation.results import TASK, Entry, read_results
-from earthwords.files.atomic import atomic_path, locked, parents_made_for, remove_dead, writing
+from earthwords.files.atomic import atomic_path, discard, locked, parents_made_for, remove_dead, writing
 from earthwords.files.output_tags import save_png
 from earthwords.files.plaintext import write_json
-from earthwords.files.reading import read_json
+from earthwords.files.reading import parse_json, read_json
 from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.cautions import Tally, enforce
 from earthwords.inference.limits import check_numbers
 from earthwords.inference.segment.block import hash_of, kept_segmenter
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.predictor import choose_device
-from earthwords.jobs import journal
-from earthwords.jobs.executors import make_executor
-from earthwords.jobs.job import Executor, Worker
+from earthwords.jobs.executor import Executor, Local
+from earthwords.jobs.job import Worker
+from earthwords.jobs.journal import Journal, open_journal
+from earthwords.jobs.make_executor import make_executor
 from earthwords.jobs.progress import Console
 from earthwords.presets import SegmentPreset
 from earthwords.text.known_words import word_cautions
@@ -203,7 +204,7 @@ class Bench:
             self._loaded = key, made
         return self._loaded[1]
 
-    def measure(self, variant: Variant, found: SegmentationSet, executor: Executor | None) -> None:
+    def measure(self, variant: Variant, found: SegmentationSet, executor: Executor) -> None:
         """A variant on a set: found done, or counted, shown and written down."""
         segmenter = self.load(variant.on(found.spec), variant)
         part = evenly(found, self.options.most)
@@ -219,25 +220,26 @@ class Bench:
             task=TASK, dataset=found.spec.name, model=variant.label, settings=settings, classes=found.spec.titles,
             figures={}, seconds=0.0,
         )  # fmt: skip
-        path = self.out / JOURNALS / f"{entry.stem}.jsonl"
+        folder = self.out / JOURNALS / entry.stem
         before = self.kept.get(entry.key) if self.options.resume else None
         if before is not None and before.settings == settings:
             self.entries.append(before)
             self.reused += 1
-            journal.discard(path)
+            _discard(folder)
             return
-        with journal.open_journal(path, settings, resume=self.options.resume) as done:
-            self._count(job, segmenter, done, executor, entry)
-            counts, scores = total(job.rule, done.counted())
-        figures = figures_of(counts, found.spec, part.names, scores)
-        chosen = choose([scores[name] for name in part.names], self.options.examples)
-        figures["examples"] = self._shown(job, segmenter, vocabulary, chosen, entry.stem)
-        entry = replace(entry, figures=json.loads(json.dumps(figures)))
-        self.kept[entry.key] = entry
-        self.entries.append(entry)
-        write_plots(self.out, entry)
-        self.write()
-        journal.discard(path)
+        resume, texts = self.options.resume, {name: str(value) for name, value in settings.items()}
+        with open_journal(folder, settings=texts, resume=resume, of=self.out, unit="images") as journal:
+            self._count(job, segmenter, journal, executor, entry)
+            counts, scores = total(job.rule, ((name, parse_json(journal.read(name))) for name in journal))
+            figures = figures_of(counts, found.spec, part.names, scores)
+            chosen = choose([scores[name] for name in part.names], self.options.examples)
+            figures["examples"] = self._shown(job, segmenter, vocabulary, chosen, entry.stem)
+            entry = replace(entry, figures=json.loads(json.dumps(figures)))
+            self.kept[entry.key] = entry
+            self.entries.append(entry)
+            write_plots(self.out, entry)
+            self.write()
+        _discard(folder)
 
     def _seen(self, segmenter: Segmenter, found: SegmentationSet) -> tuple[str, ...]:
         """Cautions about colours and resolution of images, of some of them where there are many."""
@@ -307,34 +309,27 @@ class Bench:
         told.pop("version")
         return told
 
-    def _count(
-        self, job: Measuring, segmenter: Segmenter, done: journal.Journal, executor: Executor | None, entry: Entry
-    ) -> None:
+    def _count(self, job: Measuring, segmenter: Segmenter, journal: Journal, executor: Executor, entry: Entry) -> None:
         """The images that are not in the journal."""
-        wanted = {i for i, pair in enumerate(job.pairs) if pair.name not in done.done}
+        wanted = {i for i, pair in enumerate(job.pairs) if pair.name not in journal}
+        journal.total = len(job.pairs)
         began = time.perf_counter()
-        what = f"{entry.model} on {entry.dataset}"
-        try:
-            with self.console.bar(what, len(job.pairs), unit="images") as bar:
-                bar.skip(len(job.pairs) - len(wanted))
-                for index, counted in self._images(job, segmenter, wanted, executor):
-                    done.save(job.pairs[index].name, counted)
-                    bar(1)
-        except BaseException as error:
-            if self.options.resume and done.done:
-                error.add_note(f"The same command goes on from here: {len(done.done)} of {len(job.pairs)} images.")
-            raise
+        with self.console.bar(f"{entry.model} on {entry.dataset}", len(job.pairs), unit="images") as bar:
+            bar.skip(len(job.pairs) - len(wanted))
+            for index, counted in self._images(job, segmenter, wanted, executor):
+                journal.save(job.pairs[index].name, json.dumps(counted).encode())
+                bar(1)
         if wanted:
             self._note_time(entry, len(wanted), time.perf_counter() - began)
 
     def _images(
-        self, job: Measuring, segmenter: Segmenter, wanted: set[int], executor: Executor | None
+        self, job: Measuring, segmenter: Segmenter, wanted: set[int], executor: Executor
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        if executor is not None:
-            yield from executor.compute(job, wanted, lambda done: None)
+        if isinstance(executor, Local):
+            for index in sorted(wanted):
+                yield index, job.counted(segmenter, index)
             return
-        for index in sorted(wanted):
-            yield index, job.counted(segmenter, index)
+        yield from executor.compute(job, wanted, lambda done: None)
 
     def _note_time(self, entry: Entry, images: int, seconds: float) -> None:
         """How long counting took, in a file of its own, so that results do not depend on it."""
@@ -393,7 +388,14 @@ def segmentation(
     failures: list[UsageError | WeightsError] = []
     with _alone(out), ExitStack() as stack:
         bench = Bench(out=out, options=options, console=console, kept={entry.key: entry for entry in read_results(out)})
-        executor = stack.enter_context(make_executor(options.workers, cluster=options.cluster, device=bench.device))
+        executor = stack.enter_context(
+            make_executor(
+                options.workers,
+                cluster=options.cluster,
+                device=bench.device,
+                preload=["earthwords.inference.segment.block"],
+            )
+        )
         for variant, found in ((variant, found) for variant in variants for found in sets):
             try:
                 bench.measure(variant, found, executor)
@@ -407,6 +409,13 @@ def segmentation(
         if bench.reused:
             bench.write()  # a run may have died between its files
     return bench
+
+
+def _discard(journal: Path) -> None:
+    """Remove a journal, and the folder of journals with the last one."""
+    discard(journal)
+    with suppress(OSError):  # others are there
+        journal.parent.rmdir()
 
 
 @contextmanager

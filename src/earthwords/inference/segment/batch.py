@@ -6,9 +6,9 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,8 @@ from earthwords.inference.segment.memory import shown
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.outputs import OutputOptions
-from earthwords.jobs.executors import make_executor
-from earthwords.jobs.job import Executor
+from earthwords.jobs.executor import Executor
+from earthwords.jobs.make_executor import make_executor
 from earthwords.jobs.progress import Bar, Console, duration
 from earthwords.presets import SegmentPreset
 from earthwords.types import BatchReport, SceneReport, Vocabulary
@@ -101,9 +101,15 @@ class Request:
             folder=folder,
         )
 
-    def executor(self, device: str) -> AbstractContextManager[Executor | None]:
+    @contextmanager
+    def executor(self, device: str) -> Iterator[Executor | None]:
         """Who computes; None: this process."""
-        return make_executor(self.execution.workers, cluster=self.cluster, device=device)
+        if self.execution.workers == 1 and self.cluster is None:
+            yield None
+            return
+        preload = ["earthwords.inference.segment.block"]
+        with make_executor(self.execution.workers, cluster=self.cluster, device=device, preload=preload) as executor:
+            yield executor
 
 
 def one(request: Request, load: Callable[[], Segmenter], source: str, dst: Path, console: Console) -> SceneReport:

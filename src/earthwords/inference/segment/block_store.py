@@ -1,17 +1,12 @@
-"""The finished blocks of a run, on disk: a run that was killed goes on where it stopped.
-
-A folder with one file a block (safetensors, each appearing by rename), what the run was asked for, and a lock that
-the system takes away from a dead process.
-"""
+"""The finished blocks of a run, on disk: a file a block in the folder of the journal, each appearing by rename."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +15,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from earthwords.errors import UsageError
-from earthwords.files.atomic import discard, locked, parents_made_for, writing
-from earthwords.files.output_sets import check_same
-from earthwords.files.reading import parse_json, read_json
+from earthwords.files.atomic import writing
+from earthwords.files.reading import parse_json
 from earthwords.inference.windows.blocks import Blocks
+from earthwords.jobs.journal import Journal, open_journal
 from earthwords.types import Window
-
-_ABOUT = "journal.json"
 
 
 @dataclass(kw_only=True)
@@ -48,14 +40,14 @@ class BlockResult:
     """See `FailurePolicy`."""
 
 
-class Journal:
-    """An open journal; make one with `open_journal`."""
+class BlockStore:
+    """The blocks of an unfinished run; make one with `open_blocks`."""
 
-    def __init__(self, folder: Path, blocks: Blocks, *, began: datetime) -> None:
-        self.folder = folder
-        self.blocks = blocks
-        self.began = began
+    def __init__(self, journal: Journal, blocks: Blocks) -> None:
+        self.folder = journal.folder
+        self.began = journal.began
         """When the run began first."""
+        self.blocks = blocks
         self.done = {i for i in range(len(blocks)) if self._intact(i)}
 
     def save(self, index: int, result: BlockResult) -> None:
@@ -99,10 +91,6 @@ class Journal:
             ranks += parse_json(about["ranks"])
         return list(failures), ranks
 
-    def discard(self) -> None:
-        """The run is over, one way or the other."""
-        discard(self.folder)
-
     def _path(self, index: int) -> Path:
         return self.folder / f"block-{index:06}.safetensors"
 
@@ -118,55 +106,23 @@ class Journal:
 
 
 @contextmanager
-def open_journal(folder: Path, *, settings: Mapping[str, str], blocks: Blocks, resume: bool) -> Iterator[Journal]:
-    """The journal in `folder`: an earlier one with the same settings, or a new one.
+def open_blocks(folder: Path, *, settings: Mapping[str, str], blocks: Blocks, resume: bool) -> Iterator[BlockStore]:
+    """The blocks in `folder`: those of an earlier run with the same settings, or none yet; see `open_journal`.
 
     Args:
-        settings: everything that the result depends on.
-        blocks: how a new journal is cut; an earlier one stays as it was cut.
-        resume: False begins anew, whatever is there.
+        blocks: how a new run is cut; an earlier one stays as it was cut.
 
     Raises:
-        UsageError: another process works there, or the earlier run was asked for something else.
-        OutputError: the folder cannot be made.
+        UsageError, OutputError: as `open_journal`.
     """
-    with parents_made_for(folder), ExitStack() as stack:
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        free = stack.enter_context(locked(folder))
-        if not free:
-            raise UsageError(f"Another process is working on {folder.parent}; wait for it, or choose another DST.")
-        earlier = _read(folder) if resume else None
-        if earlier is None:
-            for path in folder.iterdir():
-                path.unlink()
-            about: Mapping[str, Any] = {
-                "settings": dict(settings),
-                "began": datetime.now(UTC).replace(microsecond=0).isoformat(),
-                "region": vars(blocks.region),
-                "rows": blocks.rows,
-                "cols": blocks.cols,
-            }
-            _write(folder, about)
-        else:
-            advice = "run with what it was begun with, or begin anew with --no-resume"
-            check_same(folder.parent, earlier["settings"], settings, advice=advice)
-            blocks = Blocks(region=Window(**earlier["region"]), rows=earlier["rows"], cols=earlier["cols"])
-            about = earlier
-        yield Journal(folder, blocks, began=datetime.fromisoformat(about["began"]))
+    about = {"region": vars(blocks.region), "rows": blocks.rows, "cols": blocks.cols}
+    stores: list[BlockStore] = []
 
+    def done(journal: Journal) -> int:
+        return len(stores[0].done) if stores else 0
 
-def _read(folder: Path) -> dict[str, Any] | None:
-    """What the earlier run was asked for; None if there was none, or it died before it could say."""
-    try:
-        about = read_json(folder / _ABOUT)
-        return about if {"settings", "began", "region", "rows", "cols"} <= about.keys() else None
-    except (OSError, ValueError, AttributeError):
-        return None
-
-
-def _write(folder: Path, about: Mapping[str, Any]) -> None:
-    part = folder / f"{_ABOUT}.part"
-    with writing(folder):
-        part.write_text(json.dumps(about, indent=1), encoding="utf-8")
-        os.replace(part, folder / _ABOUT)
+    with open_journal(folder, settings=settings, about=about, resume=resume, unit="blocks", done=done) as journal:
+        cut = journal.about
+        stores.append(BlockStore(journal, Blocks(region=Window(**cut["region"]), rows=cut["rows"], cols=cut["cols"])))
+        journal.total = len(stores[0].blocks)
+        yield stores[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -14,10 +14,11 @@ from typing import TypeAlias
 
 import numpy as np
 
+from earthwords.files.atomic import discard
 from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.cautions import enforce
 from earthwords.inference.segment.block import BlockJob, hash_of
-from earthwords.inference.segment.block_store import BlockResult, Journal, open_journal
+from earthwords.inference.segment.block_store import BlockResult, BlockStore, open_blocks
 from earthwords.inference.segment.memory import DEFAULT_MEMORY, MemoryEstimate
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.blocks import Blocks
@@ -26,7 +27,9 @@ from earthwords.inference.windows.outputs import About, OutputOptions, write_out
 from earthwords.inference.windows.reading import read_twice
 from earthwords.inference.windows.resize import CELL_ROWS
 from earthwords.inference.windows.strip import Strip, observed
-from earthwords.jobs.job import Executor, Tick
+from earthwords.jobs.executor import Executor
+from earthwords.jobs.job import Tick
+from earthwords.jobs.journal import journal_beside
 from earthwords.jobs.threads import ahead, until
 from earthwords.types import Grid, SceneReport, TextBank, Vocabulary, Window
 
@@ -137,18 +140,19 @@ class SceneJob:
                 tick=told,
             )
             return self._write(strips, policy, loading_s, stop, writing_begins, moved)
-        with self._journal(bank, blocks) as journal:
-            blocks, done = journal.blocks, set(journal.done)
+        folder, settings = journal_beside(next(iter(self.outputs.values()))), self.settings(bank)
+        with open_blocks(folder, settings=settings, blocks=blocks, resume=self.execution.resume) as store:
+            blocks, done = store.blocks, set(store.done)
             every = set(range(len(blocks)))
             if done:
                 planned = self.blocks()
                 skip(self.windows(planned, set(range(len(planned)))) - self.windows(blocks, every - done))
-            strips = self._assembled(journal, self._work(bank, blocks), told, policy)
-            made = None if "SOURCE_DATE_EPOCH" in os.environ else journal.began
+            strips = self._assembled(store, self._work(bank, blocks), told, policy)
+            made = None if "SOURCE_DATE_EPOCH" in os.environ else store.began
 
             def all_there(report: SceneReport) -> None:
                 moved(report)
-                journal.discard()
+                discard(folder)
 
             return self._write(strips, policy, loading_s, stop, writing_begins, all_there, made=made)
 
@@ -198,21 +202,6 @@ class SceneJob:
             },
         }
 
-    @contextmanager
-    def _journal(self, bank: TextBank, blocks: Blocks) -> Iterator[Journal]:
-        """A journal that goes when the outputs are there; after a failure it stays if there is something in it."""
-        folder, settings = journal_folder(self.outputs), self.settings(bank)
-        with open_journal(folder, settings=settings, blocks=blocks, resume=self.execution.resume) as journal:
-            try:
-                yield journal
-            except BaseException as error:
-                if self.execution.resume and journal.done:
-                    done, of = len(journal.done), len(journal.blocks)
-                    error.add_note(f"The same command goes on from here: {done} of {of} blocks are done.")
-                else:
-                    journal.discard()
-                raise
-
     def _work(self, bank: TextBank, blocks: Blocks) -> BlockJob:
         encoder = self.segmenter.encoder
         return BlockJob(
@@ -238,27 +227,35 @@ class SceneJob:
         runs = blocks.runs(wanted) if self.executor is None else ((index, 1) for index in wanted)
         return sum(len(self.segmenter.plan(self.scene, blocks.window(first, count=count))) for first, count in runs)
 
-    def _assembled(self, journal: Journal, work: BlockJob, tick: Tick, policy: FailurePolicy) -> Iterator[Strip]:
+    def _assembled(self, store: BlockStore, work: BlockJob, tick: Tick, policy: FailurePolicy) -> Iterator[Strip]:
         """Full-width strips, as soon as the blocks side by side are there."""
-        blocks, executor = journal.blocks, self.executor or InProcess(self.segmenter, self.scene)
-        results = executor.compute(work, set(range(len(blocks))) - journal.done, tick)
+        blocks = store.blocks
+        wanted = set(range(len(blocks))) - store.done
+        compute = self._in_columns if self.executor is None else self.executor.compute
+        results = compute(work, wanted, tick)
         for band in range(blocks.down):
-            while not journal.done.issuperset(blocks.band(band)):
+            while not store.done.issuperset(blocks.band(band)):
                 index, result = next(results)
-                journal.save(index, result)
-            yield from self._band(journal, band, policy)
-        failures, policy.ranks[:] = journal.told()
+                store.save(index, result)
+            yield from self._band(store, band, policy)
+        failures, policy.ranks[:] = store.told()
         policy.failures[:] = dict.fromkeys([*failures, *policy.failures])
 
-    def _band(self, journal: Journal, band: int, policy: FailurePolicy) -> Iterator[Strip]:
+    def _in_columns(self, work: BlockJob, wanted: set[int], tick: Tick) -> Iterator[tuple[int, BlockResult]]:
+        """This process, from top to bottom: blocks above each other share windows."""
+        for first, count in work.blocks.runs(wanted):
+            for i, result in enumerate(work.run(self.segmenter, self.scene, first, count, tick)):
+                yield first + i * work.blocks.across, result
+
+    def _band(self, store: BlockStore, band: int, policy: FailurePolicy) -> Iterator[Strip]:
         """Strips of one row of blocks."""
-        blocks, region = journal.blocks, self.scene.region
+        blocks, region = store.blocks, self.scene.region
         top, height = band * blocks.rows, blocks.window(band * blocks.across).height
         for first in range(0, height, CELL_ROWS):
             stop = min(first + CELL_ROWS, height)
             window = Window(row=region.row + top + first, col=region.col, height=stop - first, width=region.width)
             rgb, valid = read_twice(self.scene.read_rgb, window, self.scene.native, policy)
-            parts = [journal.rows(index, first, stop) for index in blocks.band(band)]
+            parts = [store.rows(index, first, stop) for index in blocks.band(band)]
             joined = {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
             yield Strip(
                 row=top + first,
@@ -269,22 +266,3 @@ class SceneJob:
                 probabilities=joined.get("probabilities"),
                 undecided=joined.get("undecided"),
             )
-
-
-class InProcess:
-    """This process, a scene from top to bottom."""
-
-    def __init__(self, segmenter: Segmenter, scene: Scene) -> None:
-        self.segmenter = segmenter
-        self.scene = scene
-
-    def compute(self, work: BlockJob, wanted: set[int], tick: Tick) -> Iterator[tuple[int, BlockResult]]:
-        for first, count in work.blocks.runs(wanted):
-            for i, result in enumerate(work.run(self.segmenter, self.scene, first, count, tick)):
-                yield first + i * work.blocks.across, result
-
-
-def journal_folder(outputs: Mapping[str, Path]) -> Path:
-    """Where the finished blocks of a run are remembered: hidden, beside its first output."""
-    first = next(iter(outputs.values()))
-    return first.with_name(f".{first.name}.journal")
