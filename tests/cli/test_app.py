@@ -48,7 +48,7 @@ from earthwords.tasks.upsample import upsample
 from tests.conftest import TRANSFORM, Command, write_raster
 from tests.micro import patchwork
 
-HEAVY = ("torch", "transformers", "rasterio", "pyogrio", "geopandas", "scipy", "PIL")
+HEAVY = ("torch", "transformers", "rasterio", "pyogrio", "geopandas", "scipy", "PIL", "jinja2")
 
 
 def commands(root: App, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -11,9 +11,12 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
 from PIL import Image
 
+from earthwords.evaluation.report import page as page_module
 from earthwords.evaluation.report.page import write_page
+from earthwords.evaluation.report.render import environment, render
 from earthwords.evaluation.report.write import write_plots, write_results
 from earthwords.evaluation.results import Entry
 
@@ -249,8 +252,8 @@ def test_settings_and_warnings(tmp_path: Path) -> None:
     entry = replace(entry, figures={**entry.figures, "k": 20, "warning": "optimistic", "settings": {"decay": 1e-5}})
     page = read(tmp_path, [entry])
     assert page.all("p", "warning")[0].text == "plain: optimistic"
-    told = {pair.inside[0].text: pair.inside[1].text for pair in page.all("dl")[0].all("div")}  # type: ignore[union-attr]
-    assert told == {"templates": "aerial", "scale": "0.1235", "k": "20", "chosen decay": "1e-05", "seconds": "1.5"}
+    facts = {pair.inside[0].text: pair.inside[1].text for pair in page.all("dl")[0].all("div")}  # type: ignore[union-attr]
+    assert facts == {"templates": "aerial", "scale": "0.1235", "k": "20", "chosen decay": "1e-05", "seconds": "1.5"}
 
 
 def test_few_shot_and_referring(tmp_path: Path) -> None:
@@ -373,11 +376,11 @@ def test_a_large_confusion_is_its_mistakes(tmp_path: Path) -> None:
 
 def test_scores_of_images(tmp_path: Path) -> None:
     (chart,) = read(tmp_path, [labelled()]).all("figure", "histogram")
-    told = [int(title.text.split(": ")[1].split()[0]) for title in chart.all("title")]
+    counts = [int(title.text.split(": ")[1].split()[0]) for title in chart.all("title")]
     scores = [float(score) for _, score in SCORES if score is not None]  # type: ignore[arg-type]
-    assert told == np.histogram(scores, bins=20, range=(0, 100))[0].tolist()
+    assert counts == np.histogram(scores, bins=20, range=(0, 100))[0].tolist()
     heights = [float(str(bar.attributes["height"])) for bar in chart.all("rect")]
-    assert heights == pytest.approx(42.0 * np.array(told)), "the highest bar has two images"
+    assert heights == pytest.approx(42.0 * np.array(counts)), "the highest bar has two images"
     assert "5 images, median 63.0 (dashed), mean 48.0; 1 more without a score" in chart.text
 
 
@@ -482,6 +485,38 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     assert page.all("td", "heat")[0].attributes["title"] == f"600 pixels of {EVIL}: {EVIL}"
     assert f"{EVIL}: attention compared" in {title.text for title in page.all("h3")}
     assert page.all("style")[0].text.count("<") == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["{{ 7 * 7 }}{% raw %}{# gone #}", "two\n  lines", " blanks ", "'\"`", "&lt;b&gt;", "<script>'\"</script>"]
+)
+def test_names_are_no_templates_and_keep_their_blanks(tmp_path: Path, name: str) -> None:
+    class_, other = f"{name}1", f"{name}2"
+    shown = {part: paint(tmp_path, f"{part}.png") for part in ("image", "truth", "prediction")}
+    example = {"kind": name, "name": name, "score": 1.0, **shown}
+    cited = [published(1, method=name)]
+    seg = labelled(name, name, classes=(class_, other, "pond"), examples=[example], published=cited)
+    page = read(tmp_path, [seg, replace(scenes(model=name), classes=(class_, other), settings={name: name})])
+    assert [row[0] for row in table(page, "Accuracy of each class").rows()] == ["class", class_, other]
+    assert table(page, "Accuracy of each class").rows()[0][1] == name
+    assert table(page, "Percent; tuned").rows()[1] == ["tuned", "fixed", name]
+    assert page.all("img")[0].attributes["alt"] == f"{name}, image"
+    assert page.all("td", "heat")[1].attributes["title"] == f"250 pixels of {class_}: {other}"
+    assert {part: page.all("dl")[0].all(part)[0].text for part in ("dt", "dd")} == {"dt": name, "dd": name}
+    assert page.all("svg")[0].attributes["aria-label"] == f"Scores of 5 images, {name}"
+
+
+def test_a_value_that_a_template_misses_is_an_error() -> None:
+    with pytest.raises(UndefinedError):
+        render("page.html.jinja", style="", version="9.8")
+
+
+def test_only_our_style_is_put_in_as_it_is() -> None:
+    """Everything else is escaped, by the environment."""
+    assert environment().autoescape is True
+    sources = [path.read_text(encoding="utf-8") for path in Path(page_module.__file__).parent.rglob("*.jinja")]
+    assert len(sources) == len(environment().list_templates()) == 3
+    assert re.findall(r"\w+\|\s*safe|Markup|autoescape", "".join(sources)) == ["style|safe"]
 
 
 def test_results_come_with_the_page(tmp_path: Path) -> None:

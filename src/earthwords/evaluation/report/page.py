@@ -8,23 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from earthwords.evaluation.report import segmentation as page_sets
-from earthwords.evaluation.report.html import (  # fmt: skip
-    Html,
-    bar,
+from earthwords.evaluation.report import segmentation
+from earthwords.evaluation.report.render import render
+from earthwords.evaluation.report.values import (
+    NONE,
+    Cells,
+    Row,
+    Table,
+    Values,
     bars,
-    best_of,
-    facts,
-    folded,
+    count,
+    figures,
     grouped,
-    join,
     number,
     picture,
     plain,
-    table,
-    tag,
-    td,
-    th,
 )
 from earthwords.evaluation.results import HEADLINES, RESULTS, TABLE, Entry
 from earthwords.files.atomic import atomic_path
@@ -73,25 +71,15 @@ def page(folder: Path, entries: Sequence[Entry], *, version: str) -> str:
     known = list(TITLES)
     tasks = grouped(entries, lambda entry: entry.task)
     tasks.sort(key=lambda pair: known.index(pair[0]) if pair[0] in known else len(known))
-    sections = [_section(folder, number, task, found) for number, (task, found) in enumerate(tasks, start=1)]
-    links = [tag("li", tag("a", title(task), href=f"#task-{n}")) for n, (task, _) in enumerate(tasks, start=1)]
-    style = Html(Path(__file__).with_suffix(".css").read_text(encoding="utf-8"))
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", http_equiv="Content-Security-Policy", content="script-src 'none'"),
-        tag("title", "Evaluation – earthwords"),
-        tag("style", style),
+    return render(
+        "page.html.jinja",
+        style=Path(__file__).with_suffix(".css").read_text(encoding="utf-8"),
+        version=version,
+        counts=_counts(entries),
+        overview=_overview(tasks) if len(tasks) > 1 else None,
+        tasks=[_task(folder, task, found) for task, found in tasks],
+        files=[name for name in (RESULTS, TABLE) if (folder / name).is_file()],
     )
-    body = tag(
-        "body",
-        tag("header", tag("h1", "Evaluation"), tag("p", _summary(entries, version))),
-        *([tag("nav", tag("ul", *links), aria_label="Tasks"), _overview(tasks)] if len(tasks) > 1 else []),
-        tag("main", *sections),
-        _footer(folder, version),
-    )
-    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
 
 
 def title(task: str) -> str:
@@ -99,119 +87,80 @@ def title(task: str) -> str:
     return TITLES.get(task, (task, ""))[0]
 
 
-def _summary(entries: Sequence[Entry], version: str) -> str:
-    counted = [
-        (len(entries), "result"),
-        (len({entry.dataset for entry in entries}), "data set"),
-        (len({entry.model for entry in entries}), "model"),
-    ]
-    told = ", ".join(f"{count:,} {name}{'' if count == 1 else 's'}" for count, name in counted)
-    return f"{told}. Figures are percent, unless named otherwise. Made by earthwords {version}."
+def _counts(entries: Sequence[Entry]) -> list[str]:
+    sets, models = ({getattr(entry, name) for entry in entries} for name in ("dataset", "model"))
+    counted = {"result": len(entries), "data set": len(sets), "model": len(models)}
+    return [f"{n:,} {name}{'' if n == 1 else 's'}" for name, n in counted.items()]
 
 
-def _footer(folder: Path, version: str) -> Html:
-    files = [name for name in (RESULTS, TABLE) if (folder / name).is_file()]
-    links = [Html(" and ").join([tag("a", name, href=name) for name in files])] if files else []
-    return tag("footer", f"earthwords {version}. ", *(["The same figures: ", Html(*links), "."] if links else []))
-
-
-def _overview(tasks: Sequence[tuple[str, list[Entry]]]) -> Html:
+def _overview(tasks: Sequence[tuple[str, list[Entry]]]) -> Table:
     """Data sets and models by tasks, the main figure of each."""
-    shown = {task: [e for e in found if not page_sets.is_variant(e)] or found for task, found in tasks}
-    cells = {(e.dataset, e.model, e.task): main(e) for found in shown.values() for e in found}
-    pairs = list(dict.fromkeys((dataset, model) for dataset, model, _ in cells))
-    order = list(dict.fromkeys(dataset for dataset, _ in pairs))
-    pairs.sort(key=lambda pair: order.index(pair[0]))
-    best = {
-        (dataset, task): best_of([cells[key][1] for key in cells if (key[0], key[2]) == (dataset, task)])
-        for dataset, _, task in cells
-    }
-
-    def cell(dataset: str, model: str, task: str) -> Html:
-        value = cells.get((dataset, model, task), ("", None))[1]
-        told = number(value, 2)
-        return td(tag("b", told) if value is not None and value == best.get((dataset, task)) else told)
-
-    rows = [[th(d, scope="row"), td(m, class_="words"), *(cell(d, m, task) for task in shown)] for d, m in pairs]
-    heads = [
-        th(title(task), tag("small", ", ".join(dict.fromkeys(main(e)[0] for e in found))), class_="number")
-        for task, found in shown.items()
-    ]
+    shown = {task: [e for e in found if not segmentation.is_variant(e)] or found for task, found in tasks}
+    cells = {(e.dataset, e.model, e.task): main(e)[1] for found in shown.values() for e in found}
+    rows: list[Row] = []
+    for dataset, keys in grouped(cells, lambda key: key[0]):
+        models = list(dict.fromkeys(model for _, model, _ in keys))
+        columns = [figures([cells.get((dataset, model, task)) for model in models], 2) for task in shown]
+        rows += [(dataset, [model], row) for model, *row in zip(models, *columns, strict=True)]
+    names = [", ".join(dict.fromkeys(main(entry)[0] for entry in found)) for found in shown.values()]
+    numbers = list(zip(map(title, shown), names, strict=True))
     caption = "The main figure of every task; bold where it is the best of several models on a data set."
-    return tag(
-        "section",
-        tag("h2", "Overview"),
-        table([[th("data set"), th("model"), *heads]], rows, caption=caption),
-    )
+    return Table(caption=caption, heads=["data set", "model"], numbers=numbers, rows=rows)
 
 
 def headline(entry: Entry) -> list[tuple[str, str]]:
     """The figures a table shows, with their names."""
-    return page_sets.headline(entry) if page_sets.is_segmentation(entry) else entry.headline()
+    return segmentation.headline(entry) if segmentation.is_segmentation(entry) else entry.headline()
 
 
 def main(entry: Entry) -> tuple[str, float | None]:
     """Name and value of the figure that stands for an entry."""
-    told = dict(headline(entry))
+    shown = dict(headline(entry))
     name = MAIN.get(entry.task, "")
-    name = name if name in told else next(iter(told), "")
+    name = name if name in shown else next(iter(shown), "")
     try:
-        return name, float(told[name])
+        return name, float(shown[name])
     except (KeyError, ValueError):
         return name, None
 
 
-def _section(folder: Path, place: int, task: str, entries: list[Entry]) -> Html:
+def _task(folder: Path, task: str, entries: Sequence[Entry]) -> Values:
     """A task: its table, then every data set."""
-    what = TITLES.get(task, ("", ""))[1]
-    head = [tag("h2", title(task)), *([tag("p", what)] if what else [])]
-    sets = [entry for entry in entries if page_sets.is_segmentation(entry)]
-    others = [entry for entry in entries if not page_sets.is_segmentation(entry)]
-    parts = [*page_sets.parts(folder, sets, f"task-{place}")] if sets else []
-    if others:
-        parts.append(_figures(task, others))
-        parts += [
-            tag("article", tag("h3", dataset), *_data_set(folder, found))
-            for dataset, found in grouped(others, lambda entry: entry.dataset)
-        ]
-    return tag("section", *head, *parts, id=f"task-{place}")
+    sets = [entry for entry in entries if segmentation.is_segmentation(entry)]
+    others = [entry for entry in entries if not segmentation.is_segmentation(entry)]
+    return {
+        "title": title(task),
+        "text": TITLES.get(task, ("", ""))[1],
+        "segmentation": segmentation.task(folder, sets) if sets else None,
+        "figures": _figures(others),
+        "data_sets": [_data_set(folder, name, found) for name, found in grouped(others, lambda e: e.dataset)],
+    }
 
 
-def _figures(task: str, entries: Sequence[Entry]) -> Html:
+def _figures(entries: Sequence[Entry]) -> Table:
     """Data sets and models by the figures of a task."""
-    told = [dict(entry.headline()) for entry in entries]
-    names = list(dict.fromkeys(name for row in told for name in row))
+    shown = [dict(entry.headline()) for entry in entries]
+    names = list(dict.fromkeys(name for row in shown for name in row))
     rows = [
-        [
-            th(entry.dataset, scope="row"),
-            td(entry.model, class_="words"),
-            *(td(row.get(name, "–")) for name in names),
-            td(_images(entry), class_="words images"),
-        ]
-        for entry, row in zip(entries, told, strict=True)
+        (entry.dataset, [entry.model], [*(row.get(name, NONE) for name in names), count(entry.figures.get("images"))])
+        for entry, row in zip(entries, shown, strict=True)
     ]
-    head = [th("data set"), th("model"), *(th(name, class_="number") for name in names), th("images")]
-    return table([head], rows, caption="All data sets")
+    return Table(caption="All data sets", heads=["data set", "model"], numbers=names, last="images", rows=rows)
 
 
-def _images(entry: Entry) -> str:
-    images = entry.figures.get("images", "")
-    return f"{images:,}" if isinstance(images, int) else str(images)
-
-
-def _data_set(folder: Path, entries: Sequence[Entry]) -> Iterator[Html]:
+def _data_set(folder: Path, name: str, entries: Sequence[Entry]) -> Values:
     """What there is of the models on one data set."""
-    for entry in entries:
-        if "warning" in entry.figures:
-            yield tag("p", f"{entry.model}: {entry.figures['warning']}", class_="warning")
-    shown = [*_class_tables(entries), *_shots(entries), *_kinds(entries), *plots(folder, entries, PLOTS)]
-    if shown:
-        yield tag("div", *shown, class_="side")
-    yield from plots(folder, entries, SHEETS)
-    yield join([settings(entry) for entry in entries])
+    return {
+        "name": name,
+        "warnings": [f"{e.model}: {e.figures['warning']}" for e in entries if "warning" in e.figures],
+        "tables": [*_class_tables(entries), *_shots(entries), *_kinds(entries)],
+        "plots": _plots(folder, entries, PLOTS),
+        "sheets": _plots(folder, entries, SHEETS),
+        "settings": [(entry.model, _settings(entry)) for entry in entries],
+    }
 
 
-def _class_tables(entries: Sequence[Entry]) -> Iterator[Html]:
+def _class_tables(entries: Sequence[Entry]) -> Iterator[Table]:
     """The accuracy of each class, models side by side where they have the same classes."""
     measured = [entry for entry in entries if entry.figures.get("per_class")]
     for classes, found in grouped(measured, lambda entry: entry.classes):
@@ -220,66 +169,48 @@ def _class_tables(entries: Sequence[Entry]) -> Iterator[Html]:
         yield bars("class", classes, columns, caption=what)
 
 
-def _kinds(entries: Sequence[Entry]) -> Iterator[Html]:
+def _kinds(entries: Sequence[Entry]) -> Iterator[Table]:
     """The IoU of kinds of expressions and of categories, of a referring model."""
     for entry in entries:
-        kinds = entry.figures.get("kinds") or {}
-        if kinds:
-            rows = [
-                [th(name, scope="row"), bar(found["gIoU"]), td(f"{found['samples']:,}")]
-                for name, found in kinds.items()
-            ]
-            head = [th("kind of expression"), th("gIoU"), th("samples", class_="number")]
-            yield table([head], rows, caption=f"Kinds of expressions, {entry.model}")
-        categories = entry.figures.get("categories") or {}
-        if categories:
+        if kinds := entry.figures.get("kinds"):
+            rows: list[Row] = []
+            for name, kind in kinds.items():
+                rows.append((name, (), [*figures([kind["gIoU"]], bar=True), count(kind["samples"])]))
+            caption, heads = f"Kinds of expressions, {entry.model}", ["kind of expression", "gIoU"]
+            yield Table(caption=caption, heads=heads, numbers=["samples"], rows=rows)
+        if categories := entry.figures.get("categories"):
             caption = f"Mean IoU of what is meant, {entry.model}"
-            yield bars("category", tuple(categories), {"IoU": list(categories.values())}, caption=caption)
+            yield bars("category", categories, {"IoU": list(categories.values())}, caption=caption)
 
 
-def _shots(entries: Sequence[Entry]) -> Iterator[Html]:
+def _shots(entries: Sequence[Entry]) -> Iterator[Table]:
     """Few-shot accuracies with their spread."""
-    for entry in entries:
-        if entry.task != "few-shot":
-            continue
-        short = any(row["short"] for row in entry.figures["shots"])
-        rows = [
-            [
-                th(str(row["shots"]), scope="row"),
-                bar(row["mean"], 2),
-                td(f"± {number(row['std'], 2)}"),
-                *([td(f"{row['short']:,}")] if short else []),
-            ]
-            for row in entry.figures["shots"]
-        ]
-        head = [
-            th("images a class"),
-            th("accuracy"),
-            th("deviation", class_="number"),
-            *([th("classes with fewer", class_="number")] if short else []),
-        ]
-        yield table([head], rows, caption=f"Mean and standard deviation of the draws, {entry.model}")
+    for entry in [entry for entry in entries if entry.task == "few-shot"]:
+        shots = entry.figures["shots"]
+        short = ["classes with fewer"] if any(row["short"] for row in shots) else []
+        rows: list[Row] = []
+        for row in shots:
+            cells: Cells = [*figures([row["mean"]], 2, bar=True), f"± {number(row['std'], 2)}", count(row["short"])]
+            rows.append((row["shots"], (), cells[: 2 + len(short)]))
+        caption, heads = f"Mean and standard deviation of the draws, {entry.model}", ["images a class", "accuracy"]
+        yield Table(caption=caption, heads=heads, numbers=["deviation", *short], rows=rows)
 
 
-def plots(folder: Path, entries: Sequence[Entry], kinds: Mapping[str, str]) -> Iterator[Html]:
+def _plots(folder: Path, entries: Sequence[Entry], kinds: Mapping[str, str]) -> list[Values]:
     """The pictures of entries that were drawn, of some kinds."""
+    found = []
     for entry in entries:
-        for end, what in kinds.items():
-            alt = f"{what} {title(entry.task)}, {entry.dataset}, {entry.model}"
-            found = picture(folder, f"{entry.stem}.{end}.png", alt, tag("b", entry.model), f" {what}")
-            if found is not None:
-                yield found
+        for end, text in kinds.items():
+            alt = f"{text} {title(entry.task)}, {entry.dataset}, {entry.model}"
+            found += picture(folder, f"{entry.stem}.{end}.png", alt, title=entry.model, text=text)
+    return found
 
 
-def settings(entry: Entry) -> Html:
+def _settings(entry: Entry) -> list[tuple[str, str]]:
     """What the figures depend on, and those that no table shows."""
-    told = [(name, plain(value)) for name, value in entry.settings.items()]
-    shown = {*HEADLINES.get(entry.task, ()), *_APART}
-    for name, value in entry.figures.items():
-        if name not in shown and isinstance(value, (str, int, float)):
-            told.append((name, plain(value)))
-    if isinstance(entry.figures.get("settings"), dict):
-        told += [(f"chosen {name}", plain(value)) for name, value in entry.figures["settings"].items()]
-    if entry.seconds:
-        told.append(("seconds", f"{entry.seconds:,.1f}"))
-    return folded(f"Settings and further figures: {entry.model}", facts(told))
+    elsewhere = {*HEADLINES.get(entry.task, ()), *_APART}
+    facts = [*entry.settings.items()]
+    facts += [(k, v) for k, v in entry.figures.items() if k not in elsewhere and isinstance(v, (str, int, float))]
+    if isinstance(chosen := entry.figures.get("settings"), dict):
+        facts += [(f"chosen {name}", value) for name, value in chosen.items()]
+    return plain([*facts, ("seconds", f"{entry.seconds:,.1f}")] if entry.seconds else facts)

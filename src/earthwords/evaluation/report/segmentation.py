@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from earthwords.data.segmentation.spec import DatasetSpec, find_spec
 from earthwords.errors import UsageError
-from earthwords.evaluation.report.html import (  # fmt: skip
-    MINUS,
-    NONE,
-    Html,
-    bar,
+from earthwords.evaluation.report.values import (
+    Cells,
+    Figure,
+    Row,
+    Table,
+    Values,
     bars,
-    best_of,
-    facts,
-    folded,
+    count,
+    figures,
     grouped,
-    histogram,
     number,
     picture,
     plain,
-    swatch,
-    table,
-    tag,
-    td,
-    th,
 )
 
 if TYPE_CHECKING:
@@ -36,14 +32,8 @@ if TYPE_CHECKING:
 
 THRESHOLDS = ("tuned", "fixed")
 """Of a probability: tuned to the set, and one for all sets."""
-SUMMARY = {
-    "mIoU": "mIoU",
-    "foreground_IoU": "foreground IoU",
-    "aAcc": "aAcc",
-    "mAcc": "mAcc",
-    "mF1": "mF1",
-    "boundary_IoU": "boundary IoU",
-}
+SUMMARY = ("mIoU", "foreground_IoU", "aAcc", "mAcc", "mF1", "boundary_IoU")
+CAPTION = "Percent; tuned: with a threshold for the set, fixed: with one for all sets. It is below each figure."
 MOST_CELLS = 30
 """Classes of a confusion matrix that is shown whole; of a larger one its largest mistakes."""
 MISTAKES = 20
@@ -67,26 +57,19 @@ def headline(entry: Entry) -> list[tuple[str, str]]:
     return [(_metric(entry), number(_score(entry, "tuned"), 2))]
 
 
-def parts(folder: Path, entries: Sequence[Entry], anchor: str) -> Iterator[Html]:
-    """Everything about segmentation, sets in the order of the papers' tables.
-
-    Args:
-        anchor: begin of the ids of its sets.
-    """
-    plain_ones = _sorted([entry for entry in entries if not is_variant(entry)])
-    if plain_ones:
-        sets = grouped(plain_ones, lambda entry: entry.dataset)
-        if len(sets) > 1:
-            links = [
-                tag("li", tag("a", _title(name), href=f"#{anchor}-{n}")) for n, (name, _) in enumerate(sets, start=1)
-            ]
-            yield tag("nav", tag("ul", *links), aria_label="Data sets")
-        yield from _sets_table(plain_ones)
-        for n, (name, found) in enumerate(sets, start=1):
-            yield tag("article", tag("h3", _title(name)), *_set(folder, found), id=f"{anchor}-{n}")
+def task(folder: Path, entries: Sequence[Entry]) -> Values:
+    """Everything about segmentation, sets in the order of the papers' tables."""
+    whole = _sorted([entry for entry in entries if not is_variant(entry)])
     variants = [entry for entry in entries if is_variant(entry)]
-    for (base, kind), found in grouped(variants, lambda entry: _parse(entry)[:2]):
-        yield tag("article", tag("h3", f"{base}: {kind} compared"), *_comparison(folder, found, kind))
+    cited = [row for entry in whole for row in entry.figures.get("published") or ()]
+    sources = list(dict.fromkeys(str(row["source"]) for row in cited))
+    return {
+        "table": _table(whole, sources),
+        "sets": [_set(folder, found) for _, found in grouped(whole, lambda entry: entry.dataset)],
+        "sources": [f"[{n}] {source}" for n, source in enumerate(sources, start=1)],
+        "unverified": any(not row.get("verified") for row in cited),
+        "comparisons": [_comparison(folder, found) for _, found in grouped(variants, lambda e: _parse(e)[:2])],
+    }
 
 
 def _sorted(entries: Sequence[Entry]) -> list[Entry]:
@@ -121,44 +104,41 @@ def _metric(entry: Entry) -> str:
     return str(entry.figures.get("metric") or "mIoU")
 
 
-def _score(entry: Entry, threshold: str) -> float | None:
+def _score(entry: Entry | None, threshold: str) -> float | None:
     """The figure that tables of the set print: its mIoU, or the IoU of what is looked for."""
-    figures = entry.figures.get(threshold) or {}
-    value: float | None = figures.get("mIoU" if _metric(entry) == "mIoU" else "foreground_IoU")
+    if entry is None:
+        return None
+    value: float | None = _part(entry, threshold).get("mIoU" if _metric(entry) == "mIoU" else "foreground_IoU")
     return value
 
 
+def _part(entry: Entry, threshold: str) -> Values:
+    return entry.figures.get(threshold) or {}
+
+
 def _threshold(entry: Entry, threshold: str) -> str:
-    value = (entry.figures.get(threshold) or {}).get("threshold")
+    value = _part(entry, threshold).get("threshold")
     return "" if value is None else f"{value:g}"
 
 
-def _sets_table(entries: Sequence[Entry]) -> Iterator[Html]:
+def _table(entries: Sequence[Entry], sources: Sequence[str]) -> Table:
     """Sets by presets, each at both thresholds, with published figures beside them."""
-    presets = list(dict.fromkeys(entry.model for entry in entries))
-    cited = [row for entry in entries for row in entry.figures.get("published") or ()]
-    methods = list(dict.fromkeys(str(row["method"]) for row in cited))
-    sources = list(dict.fromkeys(str(row["source"]) for row in cited))
-    rows: list[list[Html]] = []
-    groups = grouped(grouped(entries, lambda entry: entry.dataset), lambda pair: _group(pair[0]))
-    for group, sets in groups:
-        if len(groups) > 1:
-            rows.append([th(group, scope="rowgroup", colspan=3 + 2 * len(presets) + len(methods))])
-        rows += [_set_row(dataset, found, presets, methods, sources) for dataset, found in sets]
-        if len(sets) > 1 and len({_metric(found[0]) for _, found in sets}) == 1:
-            rows.append(_mean_row([found for _, found in sets], presets, methods))
-    above = [th("data set", rowspan=2), th("figure", rowspan=2), th("images", class_="number", rowspan=2)]
-    above += [th(preset, class_="group", colspan=2) for preset in presets]
-    above += [th("published", class_="group", colspan=len(methods))] if methods else []
-    below = [th(name, class_=f"number{' group' * (name == 'tuned')}") for _ in presets for name in THRESHOLDS]
-    below += [th(name, class_=f"number{' group' * (i == 0)}") for i, name in enumerate(methods)]
-    caption = "Percent; tuned: with a threshold for the set, fixed: with one for all sets. It is below each figure."
-    yield table([above, below], rows, caption=caption)
-    if sources:
-        listed = "; ".join(f"[{n}] {source}" for n, source in enumerate(sources, start=1))
-        doubt = any(not row.get("verified") for row in cited)
-        mark = [" ", tag("abbr", "?"), " unverified: not read in the source."] if doubt else []
-        yield tag("p", f"Published: {listed}.", *mark, class_="note")
+    presets, methods = list(dict.fromkeys(entry.model for entry in entries)), list(_published(entries))
+    rows: list[Row | str] = []
+    kinds = grouped(grouped(entries, lambda entry: entry.dataset), lambda pair: _group(pair[0]))
+    for kind, pairs in kinds:
+        sets = [found for _, found in pairs]
+        rows += [kind] if len(kinds) > 1 else []
+        rows += [_set_row(found, presets, methods, sources) for found in sets]
+        if len(sets) > 1 and len({_metric(found[0]) for found in sets}) == 1:
+            rows.append(_mean_row(sets, presets, methods))
+    groups = [*((preset, THRESHOLDS) for preset in presets), *([("published", methods)] if methods else [])]
+    return Table(caption=CAPTION, heads=["data set", "figure"], numbers=["images"], groups=groups, rows=rows)
+
+
+def _published(entries: Sequence[Entry]) -> dict[str, Values]:
+    """Method to its printed figure."""
+    return {str(row["method"]): row for entry in entries for row in entry.figures.get("published") or ()}
 
 
 def _group(dataset: str) -> str:
@@ -166,91 +146,75 @@ def _group(dataset: str) -> str:
     return "other sets" if spec is None else _GROUPS.get(spec.group, spec.group)
 
 
-def _set_row(
-    dataset: str, entries: Sequence[Entry], presets: Sequence[str], methods: Sequence[str], sources: Sequence[str]
-) -> list[Html]:
-    by_preset = {entry.model: entry for entry in entries}
-    images = ", ".join(dict.fromkeys(_count(entry.figures.get("images")) for entry in entries))
-    row = [th(_title(dataset), scope="row"), td(_metric(entries[0]), class_="words"), td(images)]
-    best = {name: best_of([_score(entry, name) for entry in entries]) for name in THRESHOLDS}
-    for preset in presets:
-        for name in THRESHOLDS:
-            entry = by_preset.get(preset)
-            value = None if entry is None else _score(entry, name)
-            told = number(value)
-            shown = tag("b", told) if value is not None and value == best[name] else told
-            below = "" if entry is None or value is None else _threshold(entry, name)
-            small = [tag("small", f"at {below}")] if below else []
-            row.append(td(shown, *small, class_=f"number{' group' * (name == 'tuned')}"))
-    cited = {str(p["method"]): p for entry in entries for p in entry.figures.get("published") or ()}
-    for i, method in enumerate(methods):
-        cells = _published(cited[method], _metric(entries[0]), sources) if method in cited else [NONE]
-        row.append(td(*cells, class_=f"number{' group' * (i == 0)}"))
-    return row
+def _set_row(entries: Sequence[Entry], presets: Sequence[str], methods: Sequence[str], sources: Sequence[str]) -> Row:
+    by_preset, cited = {entry.model: entry for entry in entries}, _published(entries)
+    cells: Cells = [_images(entries)]
+    columns = [figures([_score(by_preset.get(preset), at) for preset in presets]) for at in THRESHOLDS]
+    for preset, *row in zip(presets, *columns, strict=True):
+        for at, figure in zip(THRESHOLDS, row, strict=True):
+            below = "" if figure.value is None else _threshold(by_preset[preset], at)
+            cells.append(replace(figure, first=at == "tuned", note=below and f"at {below}"))
+    for method in methods:
+        figure = _citation(cited[method], _metric(entries[0]), sources) if method in cited else Figure()
+        cells.append(replace(figure, first=method == methods[0]))
+    return _title(entries[0].dataset), [_metric(entries[0])], cells
 
 
-def _mean_row(sets: Sequence[Sequence[Entry]], presets: Sequence[str], methods: Sequence[str]) -> list[Html]:
-    """Means over sets, of what is known of all of them."""
-
-    def cell(values: Sequence[float | None], first: bool, *mark: Html) -> Html:
-        known = [value for value in values if value is not None]
-        whole = len(known) == len(sets)
-        return td(*([number(fmean(known)), *mark] if whole else [NONE]), class_=f"number{' group' * first}")
-
-    row = [th(f"mean of {len(sets)}", scope="row"), td(_metric(sets[0][0]), class_="words"), td("")]
-    for preset in presets:
-        for at in THRESHOLDS:
-            values = [_score(entry, at) for found in sets for entry in found if entry.model == preset]
-            row.append(cell(values, at == "tuned"))
-    cited = [{str(p["method"]): p for entry in found for p in entry.figures.get("published") or ()} for found in sets]
-    for i, method in enumerate(methods):
-        rows = [by_method[method] for by_method in cited if method in by_method]
-        mark = [] if all(one.get("verified") for one in rows) else [tag("abbr", "?", title="unverified in part")]
-        row.append(cell([float(one["value"]) for one in rows], i == 0, *mark))
-    return row
-
-
-def _published(row: dict[str, Any], metric: str, sources: Sequence[str]) -> list[str]:
+def _citation(row: Values, metric: str, sources: Sequence[str]) -> Figure:
     """The figure, a mark where it is unverified, its source's number, and its metric where it is another one."""
     source = str(row["source"])
-    mark = [] if row.get("verified") else [tag("abbr", "?", title=f"unverified: {source}")]
     other = f" {row['metric']}" if row.get("metric", metric) != metric else ""
-    return [number(float(row["value"])), *mark, tag("small", f"[{sources.index(source) + 1}]{other}", title=source)]
+    doubt, note = "" if row.get("verified") else f"unverified: {source}", f"[{sources.index(source) + 1}]{other}"
+    return replace(figures([float(row["value"])])[0], doubt=doubt, note=note, title=source)
 
 
-def _count(images: Any) -> str:
-    return f"{images:,}" if isinstance(images, int) else str(images or "")
+def _mean_row(sets: Sequence[Sequence[Entry]], presets: Sequence[str], methods: Sequence[str]) -> Row:
+    """Means over sets, of what is known of all of them."""
+
+    def mean(values: Sequence[float | None], *, first: bool, doubt: str = "") -> Figure:
+        known = [value for value in values if value is not None]
+        whole = len(known) == len(sets)
+        return replace(figures([fmean(known) if whole else None])[0], first=first, doubt=doubt if whole else "")
+
+    every = [entry for found in sets for entry in found]
+    cells: Cells = [""]
+    for preset in presets:
+        found = [entry for entry in every if entry.model == preset]
+        cells += [mean([_score(entry, at) for entry in found], first=at == "tuned") for at in THRESHOLDS]
+    for method in methods:
+        rows = [row for found in sets if (row := _published(found).get(method))]
+        doubt = "" if all(row.get("verified") for row in rows) else "unverified in part"
+        cells.append(mean([float(row["value"]) for row in rows], first=method == methods[0], doubt=doubt))
+    return f"mean of {len(sets)}", [_metric(every[0])], cells
 
 
-def _set(folder: Path, entries: Sequence[Entry]) -> Iterator[Html]:
-    """A set: figures, classes, confusions, scores of images, pictures."""
+def _images(entries: Sequence[Entry]) -> str:
+    """How many a set has."""
+    return ", ".join(dict.fromkeys(count(entry.figures.get("images")) for entry in entries))
+
+
+def _set(folder: Path, entries: Sequence[Entry]) -> Values:
+    """A set: figures, classes, scores of images, confusions, pictures, settings."""
     colours = _colours(entries[0])
-    shown = [_summary(entries)]
-    for classes, found in grouped(entries, lambda entry: entry.classes):
+    classes = []
+    for names, found in grouped(entries, lambda entry: entry.classes):
         columns = {_label(entry): _class_values(entry, "tuned", "IoU") for entry in found}
-        names = [_named(name, colours.get(name)) for name in classes]
-        shown.append(bars("class", names, columns, caption="IoU of each class, threshold tuned to the set"))
-    yield tag("div", *shown, class_="side")
-    details = tag("div", *(_details(entry) for entry in entries), class_="side")
-    yield folded("Precision, recall and F1 of each class", details)
-    histograms = [figure for entry in entries for figure in _histogram(entry)]
-    if histograms:
-        yield tag("h4", "Scores of images")
-        yield tag("div", *histograms, class_="side")
-    confusions = [found for entry in entries for found in _confusion(entry)]
-    if confusions:
-        yield tag("h4", "Confusion")
-        yield tag("div", *confusions, class_="side")
-    pictures = list(_examples(folder, entries))
-    if pictures:
-        yield tag("h4", "Pictures")
-        if colours:
-            legend = [tag("li", _named(name, colour)) for name, colour in colours.items()]
-            yield tag("ul", *legend, class_="legend")
-        yield from pictures
-    for entry in entries:
-        told = [(name, plain(value)) for name, value in entry.settings.items()]
-        yield folded(f"Settings: {_label(entry)}", facts(told))
+        named = [{"name": name, "colour": colours.get(name)} for name in names]
+        classes.append(bars("class", named, columns, caption="IoU of each class, threshold tuned to the set"))
+    return {
+        "title": _title(entries[0].dataset),
+        "tables": [_summary(entries), *classes],
+        "details": [_details(entry) for entry in entries],
+        "histograms": [found for entry in entries for found in _histogram(entry)],
+        "confusions": [
+            _heat_map(entry, counts) if len(counts) <= MOST_CELLS else _mistakes(entry, counts)
+            for entry in entries
+            if (counts := entry.figures.get("confusion"))
+        ],
+        "colours": [{"name": name, "colour": colour} for name, colour in colours.items()],
+        "pictures": _examples(folder, entries),
+        "settings": [(_label(entry), plain(entry.settings.items())) for entry in entries],
+    }
 
 
 def _label(entry: Entry) -> str:
@@ -265,161 +229,122 @@ def _colours(entry: Entry) -> dict[str, tuple[int, int, int]]:
     return dict(zip(entry.classes, (c.colour for c in spec.vocabulary().classes), strict=True))
 
 
-def _named(name: str, colour: tuple[int, int, int] | None) -> Html:
-    return tag("span", *([swatch(colour)] if colour else []), name)
-
-
 def _class_values(entry: Entry, threshold: str, figure: str) -> list[float | None]:
     """A figure of every class; None where there is none."""
-    values = (entry.figures.get(threshold) or {}).get(figure) or []
+    values = _part(entry, threshold).get(figure) or []
     return [*values, *[None] * len(entry.classes)][: len(entry.classes)]
 
 
-def _summary(entries: Sequence[Entry]) -> Html:
+def _summary(entries: Sequence[Entry]) -> Table:
     """Presets and thresholds by the figures of the whole set."""
-    every = [figures for entry in entries for at in THRESHOLDS if (figures := entry.figures.get(at))]
-    shown = [name for name in SUMMARY if any(figures.get(name) is not None for figures in every)]
-    if all(figures.get("foreground_IoU") == figures.get("mIoU") for figures in every):
+    parts = [(entry, at, part) for entry in entries for at in THRESHOLDS if (part := _part(entry, at))]
+    shown = [name for name in SUMMARY if any(part.get(name) is not None for _, _, part in parts)]
+    if all(part.get("foreground_IoU") == part.get("mIoU") for _, _, part in parts):
         shown = [name for name in shown if name != "foreground_IoU"]
-    rows = []
-    for entry in entries:
-        for at in THRESHOLDS:
-            figures = entry.figures.get(at)
-            if figures:
-                cells = [td(number(figures.get(name))) for name in shown]
-                told = td(at, class_="words"), td(_threshold(entry, at))
-                rows.append([th(_label(entry), scope="row"), *told, *cells])
-    head = [th("model"), th("threshold", colspan=2), *(th(SUMMARY[name], class_="number") for name in shown)]
-    images = ", ".join(dict.fromkeys(_count(entry.figures.get("images")) for entry in entries))
-    return table([head], rows, caption=f"Whole set, {images} images")
+    rows = [
+        (_label(entry), [at], [_threshold(entry, at), *(number(part.get(name)) for name in shown)])
+        for entry, at, part in parts
+    ]
+    caption, names = f"Whole set, {_images(entries)} images", [name.replace("_", " ") for name in shown]
+    return Table(caption=caption, heads=["model", "threshold"], span=2, numbers=names, rows=rows)
 
 
-def _details(entry: Entry) -> Html:
+def _details(entry: Entry) -> Table:
     """Precision, recall and F1 at the tuned threshold, and IoU at the fixed one."""
     names = [("tuned", "precision"), ("tuned", "recall"), ("tuned", "F1"), ("fixed", "IoU")]
-    columns = [_class_values(entry, *name) for name in names]
-    rows = [
-        [th(name, scope="row"), *(td(number(column[i])) for column in columns)] for i, name in enumerate(entry.classes)
-    ]
-    head = [
-        th("class"),
-        *(th(name if at == "tuned" else f"{name}, {at} threshold", class_="number") for at, name in names),
-    ]
-    return table([head], rows, caption=_label(entry))
+    columns = [map(number, _class_values(entry, *name)) for name in names]
+    rows = [(name, (), values) for name, *values in zip(entry.classes, *columns, strict=True)]
+    heads = [name if at == "tuned" else f"{name}, {at} threshold" for at, name in names]
+    return Table(caption=_label(entry), heads=["class"], numbers=heads, rows=rows)
 
 
-def _confusion(entry: Entry) -> Iterator[Html]:
-    """Rows of truth, in shares of a row; of very many classes the largest mistakes."""
-    counts = entry.figures.get("confusion")
-    if not counts:
-        return
-    answers = [*entry.classes, "no class"][: len(counts[0])]
-    if len(counts) > MOST_CELLS:
-        yield _mistakes(entry, counts, answers)
-        return
-    rows = []
+def _heat_map(entry: Entry, counts: Sequence[Sequence[int]]) -> Values:
+    """Rows of truth, in shares of a row."""
+    answers, rows = _answers(entry, counts), []
     for truth, row in zip(entry.classes, counts, strict=True):
         total = sum(row)
-        cells = [
-            _cell(count, total, f"{count:,} pixels of {truth}: {name}")
-            for name, count in zip(answers, row, strict=True)
-        ]
-        rows.append(
-            [th(truth, scope="row"), *cells, td(_short(total), class_="number total", title=f"{total:,} pixels")]
-        )
-    heads = [th(tag("span", name), class_="turned") for name in answers]
-    head = [th("truth \\ answer"), *heads, th("pixels", class_="number total")]
-    caption = f"{_label(entry)}: percent of the true pixels of a class"
-    yield table([head], rows, caption=caption, class_="heat")
+        cells = [(answer, n, n / total if total else 0.0) for answer, n in zip(answers, row, strict=True)]
+        rows.append((truth, total, _short(total), cells))
+    return {"caption": f"{_label(entry)}: percent of the true pixels of a class", "answers": answers, "rows": rows}
 
 
-def _cell(count: int, total: int, title: str) -> Html:
-    share = count / total if total else 0.0
-    deep = " zero" if not count else " deep" if share > 0.55 else ""
-    told = f"{100 * share:.0f}" if share >= 0.005 else ("<1" if count else "0")
-    return td(told, class_=f"heat{deep}", style=f"--share:{share:.3f}", title=title)
+def _mistakes(entry: Entry, counts: Sequence[Sequence[int]]) -> Table:
+    """The largest mistakes, in percent of the truth."""
+    found = [
+        (truth, answer, 100 * n / sum(row), n)
+        for i, (truth, row) in enumerate(zip(entry.classes, counts, strict=True))
+        for j, (answer, n) in enumerate(zip(_answers(entry, counts), row, strict=True))
+        if i != j and n
+    ]
+    worst = sorted(found, key=lambda row: -row[2])[:MISTAKES]
+    rows: list[Row] = [(truth, [name], [*figures([part], bar=True), count(n)]) for truth, name, part, n in worst]
+    caption, heads = f"{_label(entry)}: the largest mistakes", ["truth", "answer", "of the true pixels"]
+    return Table(caption=caption, heads=heads, numbers=["pixels"], rows=rows)
 
 
-def _short(count: int) -> str:
+def _answers(entry: Entry, counts: Sequence[Sequence[int]]) -> list[str]:
+    return [*entry.classes, "no class"][: len(counts[0])]
+
+
+def _short(pixels: int) -> str:
     """A number of pixels in three or four characters."""
     for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if count >= unit:
-            return f"{count / unit:.3g} {name}"
-    return str(count)
+        if pixels >= unit:
+            return f"{pixels / unit:.3g} {name}"
+    return str(pixels)
 
 
-def _mistakes(entry: Entry, counts: Sequence[Sequence[int]], answers: Sequence[str]) -> Html:
-    found = [
-        (100 * count / sum(row), count, truth, name)
-        for i, (truth, row) in enumerate(zip(entry.classes, counts, strict=True))
-        for j, (name, count) in enumerate(zip(answers, row, strict=True))
-        if i != j and count
-    ]
-    rows = [
-        [th(truth, scope="row"), td(name, class_="words"), bar(share), td(f"{count:,}")]
-        for share, count, truth, name in sorted(found, key=lambda row: -row[0])[:MISTAKES]
-    ]
-    head = [th("truth"), th("answer"), th("of the true pixels"), th("pixels", class_="number")]
-    return table([head], rows, caption=f"{_label(entry)}: the largest mistakes")
-
-
-def _histogram(entry: Entry) -> Iterator[Html]:
-    """How the scores of images are spread."""
-    told = entry.figures.get("image_scores") or []
-    scores = [score for _, score in told if score is not None]
+def _histogram(entry: Entry) -> Iterator[tuple[str, str, list[int], float]]:
+    """How the scores of images are spread: model, what is known of them, how many in each bin, their median."""
+    rows = entry.figures.get("image_scores") or []
+    scores = [score for _, score in rows if score is not None]
     if scores:
-        chart = histogram(scores, bins=BINS, label=f"Scores of {len(scores):,} images, {_label(entry)}")
-        without = len(told) - len(scores)
-        rest = f"; {without:,} more without a score" if without else ""
-        caption = f" {len(scores):,} images, median {median(scores):.1f} (dashed), mean {fmean(scores):.1f}{rest}"
-        yield tag("figure", chart, tag("figcaption", tag("b", _label(entry)), caption), class_="histogram")
+        bins = Counter(min(BINS - 1, max(0, int(score * BINS / 100))) for score in scores)
+        rest = f"; {len(rows) - len(scores):,} more without a score" if len(rows) > len(scores) else ""
+        text = f"{len(scores):,} images, median {median(scores):.1f} (dashed), mean {fmean(scores):.1f}{rest}"
+        yield _label(entry), text, [bins[i] for i in range(BINS)], median(scores)
 
 
-def _examples(folder: Path, entries: Sequence[Entry]) -> Iterator[Html]:
+def _examples(folder: Path, entries: Sequence[Entry]) -> list[list[Values]]:
     """Image, truth and the predictions of all models, a row for each image, best first."""
     pairs = [(entry, row) for entry in entries for row in entry.figures.get("examples") or ()]
     pairs.sort(key=lambda pair: KINDS.index(pair[1]["kind"]) if pair[1].get("kind") in KINDS else len(KINDS))
+    rows = []
     for name, found in grouped(pairs, lambda pair: str(pair[1]["name"])):
         first = found[0][1]
-        shown = [picture(folder, str(first["image"]), f"{name}, image", tag("b", name), loading="lazy")]
-        shown.append(picture(folder, str(first["truth"]), f"{name}, truth", "truth", loading="lazy"))
+        shown = picture(folder, str(first["image"]), f"{name}, image", title=name)
+        shown += picture(folder, str(first["truth"]), f"{name}, truth", text="truth")
         for entry in entries:
             for row in [row for of, row in found if of is entry][:1]:
-                what = f" {number(row.get('score'))} ({row.get('kind', '')})"
-                alt = f"{name}, prediction of {_label(entry)}"
-                told = tag("b", _label(entry)), what
-                shown.append(picture(folder, str(row["prediction"]), alt, *told, loading="lazy"))
-        there = [figure for figure in shown if figure is not None]
-        if there:
-            yield tag("div", *there, class_="pictures")
+                label, text = _label(entry), f"{number(row.get('score'))} ({row.get('kind', '')})"
+                alt = f"{name}, prediction of {label}"
+                shown += picture(folder, str(row["prediction"]), alt, title=label, text=text)
+        rows += [shown] if shown else []
+    return rows
 
 
-def _comparison(folder: Path, entries: Sequence[Entry], kind: str) -> Iterator[Html]:
-    """Variants by sets, with the difference to the first variant; then every set, folded."""
+def _comparison(folder: Path, entries: Sequence[Entry]) -> Values:
+    """Variants by sets, with the difference to the first variant; then every set."""
+    base, kind, first = _parse(entries[0])
     variants = list(dict.fromkeys(_label(entry) for entry in entries))
-    sets = grouped(_sorted(entries), lambda entry: entry.dataset)
-    scores = {(entry.dataset, _label(entry)): _score(entry, "tuned") for entry in entries}
-    rows = []
-    for variant in variants:
-        row = [th(variant, scope="row")]
-        for dataset, found in sets:
-            value, first = scores.get((dataset, variant)), scores.get((dataset, variants[0]))
-            best = best_of([_score(entry, "tuned") for entry in found])
-            told = number(value, 2)
-            row.append(td(tag("b", told) if value is not None and value == best else told, class_="number group"))
-            row.append(_difference(value, first) if variant != variants[0] else td(""))
-        rows.append(row)
-    above = [th(kind, rowspan=2), *(th(_title(dataset), class_="group", colspan=2) for dataset, _ in sets)]
-    below = [
-        th(name, class_=f"number{' group' * (name != 'Δ')}") for _, found in sets for name in (_metric(found[0]), "Δ")
-    ]
-    yield table([above, below], rows, caption=f"Threshold tuned to the set; Δ: difference to {variants[0]}, points")
-    for dataset, found in sets:
-        yield folded(f"{_title(dataset)} in detail", tag("div", *_set(folder, found), class_="inside"))
+    sets = [found for _, found in grouped(_sorted(entries), lambda entry: entry.dataset)]
+    columns: list[Cells] = []
+    for found in sets:
+        scores = {_label(entry): _score(entry, "tuned") for entry in found}
+        shown = figures([scores.get(variant) for variant in variants], 2)
+        columns += [[replace(figure, first=True) for figure in shown], ["", *(_change(f, shown[0]) for f in shown[1:])]]
+    table = Table(
+        caption=f"Threshold tuned to the set; Δ: difference to {first}, points",
+        heads=[kind],
+        groups=[(_title(found[0].dataset), (_metric(found[0]), "Δ")) for found in sets],
+        rows=[(variant, (), cells) for variant, *cells in zip(variants, *columns, strict=True)],
+    )
+    return {"title": f"{base}: {kind} compared", "table": table, "sets": [_set(folder, found) for found in sets]}
 
 
-def _difference(value: float | None, first: float | None) -> Html:
-    if value is None or first is None:
-        return td(NONE)
-    told = number(value - first, 2, sign=True)
-    return td(told, class_="number down" if told.startswith(MINUS) else "number up")
+def _change(figure: Figure, first: Figure) -> Figure:
+    """The difference to the first variant."""
+    if figure.value is None or first.value is None:
+        return Figure()
+    change = figure.value - first.value
+    return Figure(text=number(change, 2, sign=True), change="down" if change < 0 else "up")

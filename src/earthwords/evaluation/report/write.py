@@ -64,18 +64,18 @@ def markdown(entries: Sequence[Entry]) -> str:
     lines = ["# Results", "", "Percent, unless named otherwise.", "", "| data set | model | task | figures | images |"]
     lines.append("|---|---|---|---|---|")
     for entry in entries:
-        told = ", ".join(f"{name} {value}" for name, value in entry.headline())
-        row = (entry.dataset, entry.model, entry.task, told, str(entry.figures.get("images", "")))
+        figures = ", ".join(f"{name} {value}" for name, value in entry.headline())
+        row = (entry.dataset, entry.model, entry.task, figures, str(entry.figures.get("images", "")))
         lines.append("| " + " | ".join(_cell(text) for text in row) + " |")
     lines += tables.sections([entry for entry in entries if entry.task == TASK])
     for entry in entries:
         lines += ["", f"## {entry.task}, {entry.dataset}, {entry.model}", ""]
-        lines += [f"* {name}: {_cell(str(value))}" for name, value in _told(entry)]
+        lines += [f"* {name}: {_cell(str(value))}" for name, value in _notes(entry)]
         lines += _per_class(entry) + tables.pictures(entry)
     return "\n".join(lines) + "\n"
 
 
-def _told(entry: Entry) -> Iterator[tuple[str, Any]]:
+def _notes(entry: Entry) -> Iterator[tuple[str, Any]]:
     yield from entry.settings.items()
     for name in ("warning", "selected_on", "k", "temperature"):
         if name in entry.figures:
