@@ -18,6 +18,7 @@ from affine import Affine
 from earthwords.cli import main
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.presets import SEGMENT_PRESETS
+from earthwords.types import ClassName, Vocabulary
 from tests.micro import patchwork, write_micro
 
 ROOT = Path(__file__).parents[1]
@@ -56,6 +57,13 @@ def image() -> np.ndarray:
     image[(rows >= 100) & (cols < 45)] = 0
     image[cols - rows > 170] = 0
     return image
+
+
+@pytest.fixture
+def vocabulary() -> Vocabulary:
+    """Three classes with colours of their own, one with a character that XML escapes."""
+    rows = (("building", "roof"), (220, 60, 50)), (("road",), (120, 120, 130)), (("water & ice",), (31, 119, 220))
+    return Vocabulary(classes=tuple(ClassName(names=names, colour=colour) for names, colour in rows))
 
 
 def write_raster(path: Path, data: np.ndarray, **options: Any) -> Path:

@@ -12,7 +12,7 @@ import pytest
 from earthwords.errors import OutputError, UsageError
 from earthwords.files.atomic import atomic_path, staging
 from earthwords.files.output_sets import half_set, output_set, staging_all, tidy
-from tests.geo.test_outputs import contents
+from tests.files.test_atomic import contents
 
 HOW = {"threshold": "0.3", "words": "road"}
 

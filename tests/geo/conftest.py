@@ -13,7 +13,7 @@ import rasterio
 from affine import Affine
 from pyproj import CRS
 
-from earthwords.types import ClassName, Grid, Vocabulary
+from earthwords.types import Grid
 
 ROOT = Path(__file__).parents[2]
 TRANSFORM = Affine(2.0, 0.0, 404211.9, 0.0, -2.0, 3285142.9)
@@ -48,12 +48,6 @@ def make_raster(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20240501)
-
-
-@pytest.fixture
-def vocabulary() -> Vocabulary:
-    rows = (("building", "roof"), (220, 60, 50)), (("road",), (120, 120, 130)), (("water & ice",), (31, 119, 220))
-    return Vocabulary(classes=tuple(ClassName(names=names, colour=colour) for names, colour in rows))
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def test_a_planted_patch_is_found_where_it_lies(
         best = found.to_geodataframe().iloc[0]
         assert best.source.endswith("north.tif")
         lonlat = Transformer.from_crs(32640, 4326, always_xy=True).transform(*middle)
-        assert best.geometry.contains(shapely.PromptAttention(lonlat))
+        assert best.geometry.contains(shapely.Point(lonlat))
         assert (best["rank"], best.height, best.width) == (1, 64, 64)
         assert (best.row, best.col) == (ROW, COL) and best.score > 0.999
 

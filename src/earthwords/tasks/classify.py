@@ -75,7 +75,7 @@ class Classification:
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write .csv, .json or .parquet, by the suffix, whole or not at all."""
         from earthwords.files.atomic import atomic_path
-        from earthwords.files.plaintext import csv_cell, utf8, write_json
+        from earthwords.files.plaintext import csv_cell, write_json
 
         target = check_suffix(Path(path))
         with atomic_path(target, overwrite=overwrite) as staged:
