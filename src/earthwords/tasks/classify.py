@@ -211,6 +211,8 @@ def check_numbers(src: Sequence[str], batch_size: int) -> None:
 
 def _utf8_cell(value: Any) -> Any:
     """A cell of a Parquet table, which takes no other text."""
+    from earthwords.files.plaintext import utf8
+
     return utf8(value) if isinstance(value, str) else value
 
 
