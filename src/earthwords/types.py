@@ -10,6 +10,7 @@ Said once, for all of them:
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
@@ -278,6 +279,11 @@ class TextBank:
     vocabulary: Vocabulary
     weights_id: str
     """Identity of the text tower that made them."""
+
+    @property
+    def digest(self) -> str:
+        """Of the vectors: 16 hexadecimal digits of their SHA-256."""
+        return hashlib.sha256(self.vectors.tobytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -157,15 +157,19 @@ def tidy(targets: Iterable[Path]) -> None:
         half_set(targets).marker.unlink(missing_ok=True)
 
 
-def check_same(place: Path, earlier: Mapping[str, str], settings: Mapping[str, str], *, advice: str) -> None:
-    """Raise a `UsageError` that names the first difference to what an unfinished run was begun with."""
+def check_same(
+    place: Path,
+    earlier: Mapping[str, str],
+    settings: Mapping[str, str],
+    *,
+    advice: str,
+    what: str = "An unfinished run lies",
+) -> None:
+    """Raise a `UsageError` that names the first difference to the settings of what lies in a place."""
     for name in sorted({*earlier, *settings}):
         was, now = earlier.get(name, "not given"), settings.get(name, "not given")
         if was != now:
-            raise UsageError(
-                f"An unfinished run lies in {place}, but its {name} was {_short(was)} and is {_short(now)} now; "
-                f"{advice}."
-            )
+            raise UsageError(f"{what} in {place}, but its {name} was {_short(was)} and is {_short(now)} now; {advice}.")
 
 
 def _marker(targets: Iterable[Path]) -> Path:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from earthwords.geo.scene import SceneSpec
     from earthwords.geo.sources.find import Sources
     from earthwords.geo.sources.network import Network
-    from earthwords.inference.segment.job import ExecutionOptions
     from earthwords.inference.segment.segmenter import Segmenter
     from earthwords.inference.windows.outputs import OutputOptions
     from earthwords.types import BatchReport, SceneReport, Vocabulary
@@ -117,24 +116,26 @@ def segment(
     sources = sources_of(src, Path(dst), console, probabilities=probabilities, overwrite=overwrite)
     words = _with_rivals(words, against, mask)
     from earthwords.geo.sources.find import inputs_of
-    from earthwords.inference.segment.batch import Request, many, one
+    from earthwords.inference.batch import run_many
+    from earthwords.inference.execution import ExecutionOptions
+    from earthwords.inference.segment.request import SegmentRequest
+    from earthwords.inference.segment.run import SegmentRun, segment_scene
 
-    spec = scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, network)
-    request = Request(
+    request = SegmentRequest(
         vocabulary=words,
+        spec=scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, network),
         options=_outputs(probabilities, min_area, simplify, co, overwrite),
-        spec=spec,
-        inputs=inputs_of(
-            sources or [str(src)], row=row, lists=[str(src)], classes=classes, preset=preset, model=model,
-            upsampler_weights=upsampler_weights, templates=templates, mask=mask,
-        ),
-        execution=_manner(memory, workers, cluster, resume, offline),
-        cluster=cluster,
         threshold=threshold,
         on_error=on_error,
         strict=strict,
-    )  # fmt: skip
+    )
     request.check(preset=row, batch=batch_size)
+    inputs = inputs_of(
+        sources or [str(src)], row=row, lists=[str(src)], classes=classes, preset=preset, model=model,
+        upsampler_weights=upsampler_weights, templates=templates, mask=mask,
+    )  # fmt: skip
+    execution = ExecutionOptions.parse(memory=memory, workers=workers, cluster=cluster, resume=resume, offline=offline)
+    run = SegmentRun(request=request, inputs=inputs, execution=execution)
 
     def load() -> Segmenter:
         return load_segmenter(
@@ -142,8 +143,8 @@ def segment(
         )
 
     if sources is not None:
-        return many(request, sources, Path(dst), str(src), console, load)
-    return one(request, load, str(src), Path(dst), console)
+        return run_many(run, sources, Path(dst), str(src), console, load, doing="segmenting")
+    return segment_scene(run, load, str(src), Path(dst), console)
 
 
 def reach(offline: bool, allow_remote_parts: bool) -> Network:
@@ -228,17 +229,6 @@ def check_workers(workers: int) -> None:
     """Raises `UsageError` for none."""
     if workers < 1:
         raise UsageError(f"At least one worker must do the work, got {workers}.")
-
-
-def _manner(memory: str, workers: int, cluster: str | None, resume: bool, offline: bool) -> ExecutionOptions:
-    from earthwords.inference.limits import parse_memory
-    from earthwords.inference.segment.job import ExecutionOptions
-
-    check_workers(workers)
-    size = parse_memory(memory)
-    return ExecutionOptions(
-        memory=size, workers=workers, shared=cluster in (None, "local"), resume=resume, offline=offline
-    )
 
 
 def load_segmenter(

@@ -35,7 +35,7 @@ from earthwords.files.reading import parse_json, read_json
 from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.cautions import Tally, enforce
 from earthwords.inference.limits import check_numbers
-from earthwords.inference.segment.block import hash_of, kept_segmenter
+from earthwords.inference.segment.block import kept_segmenter
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.predictor import choose_device
 from earthwords.jobs.executor import Executor, Local
@@ -292,7 +292,7 @@ class Bench:
         told = {
             **variant.about,
             **{key.removeprefix("EARTHWORDS_").lower(): tags[key] for key in tags if key != "EARTHWORDS_THRESHOLD"},
-            "hash of the weights": f"{segmenter.weights_hash}, words {hash_of(job.bank)}",
+            "hash of the weights": f"{segmenter.weights_hash}, words {job.bank.digest}",
             "tuned threshold": f"{job.rule.tuned:g}, {f'tuned for {whose}' if whose else 'of the preset'}",
             "fixed threshold": f"{job.rule.fixed:g}",
             "background": "none" if spec.background is None else spec.titles[spec.background],

@@ -13,13 +13,14 @@ import torch
 
 from earthwords.errors import UsageError
 from earthwords.geo.scene import Scene
+from earthwords.inference.execution import DEFAULT_MEMORY
 from earthwords.inference.features.implicit import FittedUpsampler
 from earthwords.inference.features.outputs import AboutFeatures, block_side, write_features
 from earthwords.inference.features.pca import Components, fit_components, load_components
 from earthwords.inference.features.pca_upsampling import is_cheap
 from earthwords.inference.features.strips import SceneFeatures, sample_tokens
 from earthwords.inference.features.upsampler import Upsampler
-from earthwords.inference.segment.memory import DEFAULT_MEMORY, FIXED, computing, shown, walking
+from earthwords.inference.segment.memory import FIXED, computing, shown, walking
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.resize import CELL_ROWS
 from earthwords.inference.windows.sliding import pad

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earthwords.geo.scene import Scene, SceneSpec
+from earthwords.geo.scene import Scene
 from earthwords.inference.segment.block_store import BlockResult
+from earthwords.inference.segment.request import SegmentRequest
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.blocks import Blocks
 from earthwords.inference.windows.failures import FailurePolicy
@@ -26,50 +26,42 @@ from earthwords.types import TextBank
 class BlockJob:
     """What is to be computed of a scene: a `Job` whose parts are blocks."""
 
+    request: SegmentRequest
     preset: SegmentPreset
     """With the weights that are really used."""
-    spec: SceneSpec
     bank: TextBank
     blocks: Blocks
     batch: int | None = None
     device: str = "cpu"
     offline: bool = False
-    threshold: float | None = None
-    probabilities: str = "no"
-    on_error: str = "stop"
 
     def compute(self, worker: Worker, index: int) -> tuple[int, BlockResult]:
         """How many windows a block needs, and what became of it."""
         segmenter = kept_segmenter(worker, self.preset, device=self.device, batch=self.batch, offline=self.offline)
-        scene = worker.keep("scene", (self.spec, self.preset), lambda: self.open(segmenter))
+        scene = worker.keep("scene", (self.request.spec, self.preset), lambda: self.request.open(segmenter))
         windows = len(segmenter.plan(scene, self.blocks.window(index)))
         return windows, next(self.run(segmenter, scene, index, 1, lambda done: None))
 
     def place(self, index: int) -> str:
         """Where a block begins."""
         window = self.blocks.window(index)
-        return f"row {window.row}, column {window.col} of {self.spec.source}"
-
-    def open(self, segmenter: Segmenter) -> Scene:
-        """The scene."""
-        scene = self.spec.open()
-        return segmenter.at_working_gsd(scene) if self.spec.gsd is None else scene
+        return f"row {window.row}, column {window.col} of {self.request.spec.source}"
 
     def run(self, segmenter: Segmenter, scene: Scene, first: int, count: int, tick: Tick) -> Iterator[BlockResult]:
         """`count` blocks from block `first` downwards, no window computed twice."""
-        policy = FailurePolicy(on_error=self.on_error)
+        policy = FailurePolicy(on_error=self.request.on_error)
         strips = segmenter.strips(
             scene,
             self.bank,
             region=self.blocks.window(first, count=count),
-            threshold=self.threshold,
-            probabilities=self.probabilities != "no",
+            threshold=self.request.threshold,
+            probabilities=self.request.wants_probabilities,
             policy=policy,
             tick=tick,
         )
         for i in range(count):
             height = self.blocks.window(first + i * self.blocks.across).height
-            result = _filled(strips, height, self.probabilities)
+            result = _filled(strips, height, self.request.options.probabilities)
             failures, policy.failures[:] = list(policy.failures), []
             ranks, policy.ranks[:] = list(policy.ranks), []
             yield replace(result, failures=failures, ranks=ranks)
@@ -109,8 +101,3 @@ _NOTHING = np.empty((3, 0, 0), np.float32)
 
 def _packed(probabilities: NDArray[np.float32] | None, kind: str) -> NDArray[Any] | None:
     return None if probabilities is None else packed(probabilities, kind)
-
-
-def hash_of(bank: TextBank) -> str:
-    """Of the words as vectors."""
-    return hashlib.sha256(bank.vectors.tobytes()).hexdigest()[:16]

@@ -15,15 +15,17 @@ from typing import TypeAlias
 import numpy as np
 
 from earthwords.files.atomic import discard
-from earthwords.geo.scene import Scene, SceneSpec
+from earthwords.geo.scene import Scene
 from earthwords.inference.cautions import enforce
-from earthwords.inference.segment.block import BlockJob, hash_of
+from earthwords.inference.execution import ExecutionOptions
+from earthwords.inference.segment.block import BlockJob
 from earthwords.inference.segment.block_store import BlockResult, BlockStore, open_blocks
-from earthwords.inference.segment.memory import DEFAULT_MEMORY, MemoryEstimate
+from earthwords.inference.segment.memory import MemoryEstimate
+from earthwords.inference.segment.request import SegmentRequest
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.blocks import Blocks
 from earthwords.inference.windows.failures import FailurePolicy
-from earthwords.inference.windows.outputs import About, OutputOptions, write_outputs
+from earthwords.inference.windows.outputs import About, write_outputs
 from earthwords.inference.windows.reading import read_twice
 from earthwords.inference.windows.resize import CELL_ROWS
 from earthwords.inference.windows.strip import Strip, observed
@@ -31,24 +33,9 @@ from earthwords.jobs.executor import Executor
 from earthwords.jobs.job import Tick
 from earthwords.jobs.journal import journal_beside
 from earthwords.jobs.threads import ahead, until
-from earthwords.types import Grid, SceneReport, TextBank, Vocabulary, Window
+from earthwords.types import Grid, SceneReport, TextBank, Window
 
 Moved: TypeAlias = Callable[[SceneReport], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExecutionOptions:
-    """How the work is done; nothing here changes the result."""
-
-    memory: int = DEFAULT_MEMORY
-    """Bytes on top of the loaded model."""
-    workers: int = 1
-    """Processes that share the work; 1 does it here."""
-    shared: bool = True
-    """Whether the workers share the memory of this machine; those of a cluster do not."""
-    resume: bool = True
-    """Go on with an unfinished run, and leave one behind to go on with."""
-    offline: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,21 +44,12 @@ class SceneJob:
 
     segmenter: Segmenter
     scene: Scene
-    vocabulary: Vocabulary
+    request: SegmentRequest
     outputs: Mapping[str, Path]
     """Kind to path, see `write_outputs`."""
-    threshold: float | None = None
-    """Least probability of a label; None: the preset's."""
-    options: OutputOptions = field(default_factory=OutputOptions)
     execution: ExecutionOptions = field(default_factory=ExecutionOptions)
-    on_error: str = "stop"
-    """What a window that fails twice does, see `FailurePolicy`."""
     executor: Executor | None = None
-    """Who computes; None: this process."""
-    spec: SceneSpec | None = None
-    """How a executor opens the scene."""
-    strict: bool = False
-    """What is known to make the map worth less is an error."""
+    """Who computes; None: this process. Others open the scene as the request says."""
 
     @property
     def grid(self) -> Grid:
@@ -81,7 +59,7 @@ class SceneJob:
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What was assumed, and what is known of the worth of the map before it is made."""
-        return (*self.scene.notes, *self.segmenter.request_notes(self.scene, self.vocabulary))
+        return (*self.scene.notes, *self.segmenter.request_notes(self.scene, self.request.vocabulary))
 
     def blocks(self) -> Blocks:
         """How the scene is cut to fit into the memory.
@@ -97,8 +75,8 @@ class SceneJob:
         return MemoryEstimate(
             segmenter=self.segmenter,
             scene=self.scene,
-            vocabulary=self.vocabulary,
-            probabilities=self.options.probabilities,
+            vocabulary=self.request.vocabulary,
+            probabilities=self.request.options.probabilities,
         )
 
     def run(
@@ -124,9 +102,9 @@ class SceneJob:
             OutputError: an output cannot be written.
             SourceError: the scene is damaged.
         """
-        enforce(self.notes, strict=self.strict)
-        policy = FailurePolicy(on_error=self.on_error)
-        bank = self.segmenter.text_bank(self.vocabulary)
+        enforce(self.notes, strict=self.request.strict)
+        policy = FailurePolicy(on_error=self.request.on_error)
+        bank = self.segmenter.text_bank(self.request.vocabulary)
         blocks = self.blocks()
         stop = Event()
         told = until(stop, tick)
@@ -134,13 +112,13 @@ class SceneJob:
             strips = self.segmenter.strips(
                 self.scene,
                 bank,
-                threshold=self.threshold,
-                probabilities=self.options.probabilities != "no",
+                threshold=self.request.threshold,
+                probabilities=self.request.wants_probabilities,
                 policy=policy,
                 tick=told,
             )
             return self._write(strips, policy, loading_s, stop, writing_begins, moved)
-        folder, settings = journal_beside(next(iter(self.outputs.values()))), self.settings(bank)
+        folder, settings = journal_beside(next(iter(self.outputs.values()))), self.settings()
         with open_blocks(folder, settings=settings, blocks=blocks, resume=self.execution.resume) as store:
             blocks, done = store.blocks, set(store.done)
             every = set(range(len(blocks)))
@@ -171,56 +149,44 @@ class SceneJob:
         about = About(
             source=tags["EARTHWORDS_SOURCE"],
             grid=self.grid,
-            vocabulary=self.vocabulary,
-            tags={**tags, **self.segmenter.tags(self.vocabulary, threshold=self.threshold)},
+            vocabulary=self.request.vocabulary,
+            tags={**tags, **self.segmenter.tags(self.request.vocabulary, threshold=self.request.threshold)},
             notes=self.notes,
-            strict=self.strict,
+            strict=self.request.strict,
             loading_s=loading_s,
             made=made,
         )
         with closing(ahead(observed(strips, self.scene.source), depth=2, stop=stop)) as ready:
             return write_outputs(
-                self.outputs, ready, about=about, options=self.options, policy=policy,
+                self.outputs, ready, about=about, options=self.request.options, policy=policy,
                 writing_begins=writing_begins, moved=moved,
             )  # fmt: skip
 
-    def settings(self, bank: TextBank | None = None) -> dict[str, str]:
-        """Everything that the outputs depend on."""
-        bank = bank or self.segmenter.text_bank(self.vocabulary)
+    def settings(self) -> dict[str, str]:
+        """Everything that the outputs depend on, as text."""
         return {
             **self.scene.identity(),
             "region": repr(self.scene.region),
-            "weights": f"{self.segmenter.weights_hash}, words {hash_of(bank)}",
-            "on-error": self.on_error,
-            "device": self.segmenter.arithmetic,
-            **{name.replace("_", "-"): str(value) for name, value in vars(self.options).items() if name != "overwrite"},
-            **{
-                name.removeprefix("EARTHWORDS_").lower(): value
-                for name, value in (
-                    self.scene.tags() | self.segmenter.tags(self.vocabulary, threshold=self.threshold)
-                ).items()
-            },
+            **{name.removeprefix("EARTHWORDS_").lower(): value for name, value in self.scene.tags().items()},
+            **self.request.settings(self.segmenter),
         }
 
     def _work(self, bank: TextBank, blocks: Blocks) -> BlockJob:
         encoder = self.segmenter.encoder
         return BlockJob(
+            request=self.request,
             preset=self.segmenter.preset,
-            spec=self.spec or SceneSpec(source=self.scene.source),
             bank=bank,
             blocks=blocks,
             batch=self.segmenter.batch,
             device=str(encoder.backbone.device),
             offline=self.execution.offline,
-            threshold=self.threshold,
-            probabilities=self.options.probabilities,
-            on_error=self.on_error,
         )
 
     def journal_bytes(self) -> int:
         """What the finished blocks take on the disk, in the end."""
-        each = {"no": 0, "uint8": 1, "float32": 4}[self.options.probabilities] * len(self.vocabulary)
-        return self.grid.height * self.grid.width * (self.vocabulary.label_dtype.itemsize + 4 + 1 + each)
+        each = {"no": 0, "uint8": 1, "float32": 4}[self.request.options.probabilities] * len(self.request.vocabulary)
+        return self.grid.height * self.grid.width * (self.request.vocabulary.label_dtype.itemsize + 4 + 1 + each)
 
     def windows(self, blocks: Blocks, wanted: set[int]) -> int:
         """Windows that have to be computed for some blocks; blocks of different workers share none."""

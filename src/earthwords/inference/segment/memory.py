@@ -13,8 +13,6 @@ from earthwords.inference.windows.predictor import WindowedPredictor
 from earthwords.inference.windows.resize import CELL_COLS, CELL_ROWS
 from earthwords.types import Vocabulary
 
-DEFAULT_MEMORY = 2 * 2**30
-"""Bytes on top of the loaded model."""
 FIXED = 420 * 2**20
 """Bytes that do not depend on the scene: decoded blocks of the source, tiles on their way to the outputs, one strip of
 labels becoming polygons."""

@@ -1,0 +1,301 @@
+"""Many scenes, in turn or side by side: what is done is remembered, those that fail stop none of the others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from earthwords.errors import Caution, EarthwordsError, brief
+from earthwords.files.atomic import atomic_path
+from earthwords.files.output_sets import check_same, tidy
+from earthwords.files.ownership import check_ours
+from earthwords.files.plaintext import write_json
+from earthwords.files.reading import parse_json, read_json
+from earthwords.geo.scene import Scene
+from earthwords.geo.sources.find import Sources, folder_of, gets_folders, places_of
+from earthwords.geo.sources.inputs import Inputs
+from earthwords.inference.cautions import Tally, enforce
+from earthwords.inference.execution import ExecutionOptions
+from earthwords.jobs.executor import Executor
+from earthwords.jobs.job import Tick
+from earthwords.jobs.journal import Journal, journal_beside, open_journal
+from earthwords.jobs.progress import Bar, Console
+from earthwords.types import BatchReport
+
+BATCH = "batch.json"
+Model = TypeVar("Model")
+ModelIn = TypeVar("ModelIn", contravariant=True)
+
+
+class SceneReportLike(Protocol):
+    """What became of a scene."""
+
+    @property
+    def outputs(self) -> Mapping[str, Path]:
+        """Kind to path."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What is known of the worth of the result."""
+
+    @property
+    def failures(self) -> Sequence[str]:
+        """What was left out."""
+
+
+class SceneWork(Protocol):
+    """The work on an open scene."""
+
+    def settings(self) -> dict[str, str]:
+        """Everything that the outputs depend on, as text."""
+
+    def run(self, *, tick: Tick, moved: Callable[[Any], None]) -> Any:
+        """Do it; `moved` is told the report when the outputs are in their places."""
+
+
+class SceneRun(Protocol[ModelIn]):
+    """What a command does with each scene."""
+
+    @property
+    def inputs(self) -> Inputs:
+        """What no output may replace."""
+
+    @property
+    def execution(self) -> ExecutionOptions:
+        """How the work is done."""
+
+    @property
+    def overwrite(self) -> bool:
+        """Whether outputs that are there are replaced."""
+
+    @property
+    def strict(self) -> bool:
+        """Whether cautions are errors."""
+
+    def open(self, source: str) -> Scene:
+        """A scene."""
+
+    def outputs(self, dst: Path, *, folder: bool = False, anew: bool = False) -> dict[str, Path]:
+        """Kind to path, of a scene whose results go to `dst`; a folder, whatever its name, or by the suffix.
+
+        Raises:
+            UsageError, OutputError: something is there that may not be replaced, unless `anew`.
+        """
+
+    def job(
+        self, model: ModelIn, opened: Scene, outputs: dict[str, Path], executor: Executor | None = None
+    ) -> SceneWork:
+        """The work on an open scene."""
+
+    def settings(self, model: ModelIn) -> dict[str, str]:
+        """What all scenes depend on: option -> value as text."""
+
+    def executor(self, model: ModelIn) -> AbstractContextManager[Executor | None]:
+        """Who computes; None: this process."""
+
+
+@dataclass(kw_only=True)
+class _Batch:
+    """Many scenes, and the journal that remembers which are done."""
+
+    run: SceneRun[Any]
+    model: Any
+    journal: Journal
+    bar: Bar
+    executor: Executor | None
+    stop: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    scenes: dict[str, dict[str, Any]]
+    """Source to what became of it."""
+    in_folders: bool
+    """Whether the outputs of a scene are a folder."""
+    tally: Tally = field(default_factory=Tally)
+
+    def work(self, source: str, dst: Path) -> None:
+        """Do a scene, or find it done; a failure is remembered, and the others go on."""
+        if self.stop.is_set():
+            return
+        began = time.perf_counter()
+        entry: dict[str, Any] = {"source": source, "status": "failed", "reason": "", "outputs": {}, "settings": ""}
+        try:
+            self._do(source, dst, entry, began)
+        except EarthwordsError as error:
+            if self.stop.is_set():
+                return
+            self._keep({**entry, "reason": str(error)}, began)
+        except Exception as error:
+            if self.stop.is_set():
+                return
+            self._keep({**entry, "reason": f"Unexpected failure ({type(error).__name__}: {brief(error)})"}, began)
+        self.bar(1)
+
+    def _do(self, source: str, dst: Path, entry: dict[str, Any], began: float) -> None:
+        with self.run.open(source) as opened:
+            outputs = self.run.outputs(dst, folder=self.in_folders, anew=True)
+            job = self.run.job(self.model, opened, outputs, self.executor)
+            text = json.dumps(job.settings(), sort_keys=True)
+            entry["settings"] = hashlib.sha256(text.encode()).hexdigest()[:16]
+            before = self.scenes.get(source, {})
+            if (
+                self.run.execution.resume
+                and before.get("status") in ("done", "before")
+                and before.get("settings") == entry["settings"]
+                and all(path.exists() for path in outputs.values())
+            ):
+                notes = _recalled(before)
+                self.tally.add(notes)
+                enforce(notes, strict=self.run.strict)
+                entry.update(status="before", outputs=before["outputs"], **_noted(notes))
+                self._keep(entry, began)
+                tidy(outputs.values())
+                return
+            self.run.outputs(dst, folder=self.in_folders)  # what is there may not be replaced, unless asked for
+
+            def moved(report: SceneReportLike) -> None:
+                entry.update(status="done", outputs={kind: str(path) for kind, path in report.outputs.items()})
+                entry.update(_noted(report.notes))
+                self.tally.add(report.notes)
+                if report.failures:
+                    entry["reason"] = f"{len(report.failures)} parts left out, see the report"
+                self._keep(entry, began)
+
+            job.run(tick=self._tick, moved=moved)
+
+    def _keep(self, entry: dict[str, Any], began: float) -> None:
+        """Remember what became of a scene."""
+        entry["seconds"] = round(time.perf_counter() - began, 3)
+        with self.lock:
+            self.scenes[entry["source"]] = entry
+            self.journal.save(entry["source"], json.dumps(entry).encode())
+
+    def _tick(self, units: float) -> None:
+        if self.stop.is_set():
+            raise _Interrupted
+
+    def done(self, sources: Iterable[str]) -> int:
+        """How many of the sources are done."""
+        return sum(self.scenes.get(source, {}).get("status") in ("done", "before") for source in sources)
+
+
+def _noted(notes: Iterable[str]) -> dict[str, list[str]]:
+    """Notes for `batch.json`, and which of them are cautions."""
+    listed = list(notes)
+    return {"notes": listed, "cautions": [note for note in listed if isinstance(note, Caution)]}
+
+
+def _recalled(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """What `_noted` has written."""
+    cautions = entry.get("cautions", ())
+    return tuple(Caution(note) if note in cautions else note for note in entry.get("notes", ()))
+
+
+class _Interrupted(Exception):
+    """Another scene's thread was interrupted."""
+
+
+def run_many(
+    run: SceneRun[Model],
+    sources: Sources,
+    dst: Path,
+    root: str,
+    console: Console,
+    load: Callable[[], Model],
+    *,
+    doing: str,
+) -> BatchReport:
+    """Do the same with many scenes; those that are done already are left alone, those that fail are reported.
+
+    What became of each is written into `batch.json` when the run ends, however it ends.
+
+    Args:
+        dst: a folder, which gets a folder for every scene, or a path with {stem}.
+        root: what was asked for; scenes in folders below it keep their place.
+        doing: what the bar says, such as `segmenting`.
+
+    Raises:
+        UsageError: two scenes would have the same outputs, `dst` is a single file, `batch.json` is of others, or the
+            scenes there were done with other settings.
+    """
+    began = time.perf_counter()
+    places, folder = places_of(sources, dst, root), folder_of(dst)
+    replace(run.inputs, sources=()).check([folder / BATCH])
+    if not run.overwrite:
+        check_ours([folder / BATCH])
+    model = load()
+    settings, resume = run.settings(model), run.execution.resume
+    known = _read(folder / BATCH)
+    if resume and not run.overwrite:
+        check_same(folder, known["settings"] or settings, settings, what="A finished run lies", advice=_ADVICE)
+    with ExitStack() as stack:
+        batches: list[_Batch] = []
+        journal = stack.enter_context(
+            open_journal(
+                journal_beside(folder / BATCH), settings=settings, resume=resume, unit="scenes",
+                done=lambda journal: batches[0].done(sources) if batches else 0,
+            )
+        )  # fmt: skip
+        journal.total = len(sources)
+        executor = stack.enter_context(run.executor(model))
+        bar = stack.enter_context(console.bar(doing, len(sources), unit="scenes"))
+        scenes = known["scenes"] | {name: parse_json(journal.read(name)) for name in journal}
+        batch = _Batch(
+            run=run, model=model, journal=journal, bar=bar, executor=executor, scenes=scenes,
+            in_folders=gets_folders(dst),
+        )  # fmt: skip
+        batches.append(batch)
+        pool = stack.enter_context(ThreadPoolExecutor(run.execution.workers))
+        futures = [pool.submit(batch.work, source, places[source]) for source in sources]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            batch.stop.set()
+            if executor is not None:
+                executor.close()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+        finally:
+            listed = [
+                batch.scenes[source] for source in dict.fromkeys([*sources, *batch.scenes]) if source in batch.scenes
+            ]
+            _write(folder / BATCH, listed, settings, sources.left_out)
+    notes = batch.tally.lines(len(sources), what="scenes")
+    console.notes(notes)
+    return BatchReport(
+        file=folder / BATCH,
+        scenes=tuple(batch.scenes[source] for source in sources),
+        seconds=round(time.perf_counter() - began, 3),
+        notes=notes,
+        left_out=tuple(sources.left_out),
+    )
+
+
+_ADVICE = "run with what it was done with, choose another DST, or replace its outputs by --overwrite"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """`scenes` (source to entry) and `settings` of an earlier run's `batch.json`; empty where there is none."""
+    try:
+        found = read_json(path, most=None)
+        settings = {str(name): str(value) for name, value in found.get("settings", {}).items()}
+        return {"scenes": {entry["source"]: entry for entry in found["scenes"]}, "settings": settings}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {"scenes": {}, "settings": {}}
+
+
+def _write(
+    path: Path, scenes: Sequence[Mapping[str, Any]], settings: Mapping[str, str], left_out: Mapping[str, str]
+) -> None:
+    if not scenes:
+        return
+    more = {"left_out": dict(left_out)} if left_out else {}
+    with atomic_path(path, overwrite=True) as part:
+        write_json(part, {"settings": dict(settings), "scenes": list(scenes), **more})

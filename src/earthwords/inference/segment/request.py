@@ -1,0 +1,75 @@
+"""What `segment` is asked for: it travels whole from the command to the block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from earthwords.geo.scene import Scene, SceneSpec
+from earthwords.inference.limits import check_numbers
+from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.inference.windows.failures import FailurePolicy
+from earthwords.inference.windows.outputs import OutputOptions
+from earthwords.presets import SegmentPreset
+from earthwords.types import Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentRequest:
+    """What to make of a scene; nothing here says how the work is done."""
+
+    vocabulary: Vocabulary
+    spec: SceneSpec
+    """How to open the scene."""
+    options: OutputOptions = field(default_factory=OutputOptions)
+    threshold: float | None = None
+    """Least probability of a label; None: the preset's."""
+    on_error: str = "stop"
+    """What a window that fails twice does, see `FailurePolicy`."""
+    strict: bool = False
+    """What is known to make the map worth less is an error."""
+
+    @property
+    def wants_probabilities(self) -> bool:
+        """Whether the probability of every class is an output, too."""
+        return self.options.probabilities != "no"
+
+    def of(self, source: str) -> SegmentRequest:
+        """The same of another scene."""
+        return replace(self, spec=replace(self.spec, source=source))
+
+    def open(self, segmenter: Segmenter) -> Scene:
+        """The scene, at the resolution at which the segmenter works."""
+        return self.at_working_gsd(segmenter, self.spec.open())
+
+    def at_working_gsd(self, segmenter: Segmenter, opened: Scene) -> Scene:
+        """The scene that was opened, at the resolution asked for or else the segmenter's."""
+        return segmenter.at_working_gsd(opened) if self.spec.gsd is None else opened
+
+    def check(self, *, preset: SegmentPreset, batch: int | None) -> None:
+        """Refuse impossible numbers before anything is opened.
+
+        Raises:
+            UsageError: a threshold, a batch or a reaction that there is not.
+        """
+        check_numbers(threshold=preset.threshold if self.threshold is None else self.threshold, batch=batch)
+        FailurePolicy(on_error=self.on_error)
+
+    def settings(self, segmenter: Segmenter) -> dict[str, str]:
+        """What all scenes of the request depend on, as text."""
+        tags = segmenter.tags(self.vocabulary, threshold=self.threshold)
+        bank = segmenter.text_bank(self.vocabulary)
+        return {
+            "weights": f"{segmenter.weights_hash}, words {bank.digest}",
+            "on-error": self.on_error,
+            "device": segmenter.arithmetic,
+            **{name.replace("_", "-"): str(value) for name, value in vars(self.options).items() if name != "overwrite"},
+            **{name.removeprefix("EARTHWORDS_").lower(): value for name, value in tags.items()},
+        }
+
+    def reading(self) -> dict[str, str]:
+        """How scenes are read, as text: option -> value."""
+        ways = {name: value for name, value in vars(self.spec).items() if name not in _NOT_OF_THE_RESULT}
+        return {name: str(value) for name, value in ways.items() if value is not None}
+
+
+_NOT_OF_THE_RESULT = ("source", "offline", "allow_remote_parts")
