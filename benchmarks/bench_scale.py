@@ -42,8 +42,10 @@ import numpy as np
 
 from bench_memory import TILE
 from earthwords.geo.geotiff import RasterWriter
-from earthwords.geo.scene import open_scene
-from earthwords.inference.segment.job import ExecutionOptions, SceneJob
+from earthwords.geo.scene import SceneSpec, open_scene
+from earthwords.inference.execution import ExecutionOptions
+from earthwords.inference.segment.job import SceneJob
+from earthwords.inference.segment.request import SegmentRequest
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.jobs.job import Executor
 from earthwords.jobs.processes import Processes, cores_here
@@ -261,7 +263,7 @@ class Bench:
             job = SceneJob(
                 segmenter=segmenter,
                 scene=segmenter.at_working_gsd(scene),
-                vocabulary=parse_classes(WORDS),
+                request=SegmentRequest(vocabulary=parse_classes(WORDS), spec=SceneSpec(source=str(self.source))),
                 outputs={},
                 execution=ExecutionOptions(workers=way.workers),
                 executor=executor,

@@ -25,9 +25,10 @@ import numpy as np
 
 from bench_scale import WORDS, archive
 from earthwords.geo.destinations import MAP_FILES
-from earthwords.geo.scene import open_scene
+from earthwords.geo.scene import SceneSpec, open_scene
 from earthwords.inference.segment.block_store import BlockResult
 from earthwords.inference.segment.job import SceneJob
+from earthwords.inference.segment.request import SegmentRequest
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.blocks import cut
 from earthwords.inference.windows.sliding import WindowPlan
@@ -225,7 +226,7 @@ def simulate(case: Case, *, seed: int) -> dict[str, str]:
 
 
 class Ready:
-    """A executor whose blocks are ready."""
+    """An executor whose blocks are ready."""
 
     def __init__(self, labels: np.ndarray, score: np.ndarray) -> None:
         self.labels, self.score = labels, score
@@ -250,7 +251,8 @@ def measured(folder: Path, *, side: int = 4096) -> tuple[float, float]:
     with open_scene(archive(folder, side)) as scene:
         outputs = {kind: folder / "out" / name for kind, name in MAP_FILES.items()}
         executor = Ready(result.labels, result.score)
-        job = SceneJob(segmenter=segmenter, scene=scene, vocabulary=vocabulary, outputs=outputs, executor=executor)
+        request = SegmentRequest(vocabulary=vocabulary, spec=SceneSpec(source=scene.source))
+        job = SceneJob(segmenter=segmenter, scene=scene, request=request, outputs=outputs, executor=executor)
         began = time.perf_counter()
         job.run()
     return rate, side**2 / 1e6 / (time.perf_counter() - began)

@@ -17,9 +17,11 @@ import rasterio
 from earthwords.errors import UsageError
 from earthwords.geo.destinations import plan_outputs
 from earthwords.geo.scene import SceneSpec
+from earthwords.inference.execution import ExecutionOptions
 from earthwords.inference.segment import memory
 from earthwords.inference.segment import segmenter as segmenter_module
-from earthwords.inference.segment.job import ExecutionOptions, SceneJob
+from earthwords.inference.segment.job import SceneJob
+from earthwords.inference.segment.request import SegmentRequest
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows import blocks as blocks_module
 from earthwords.inference.windows.blocks import Blocks
@@ -45,10 +47,13 @@ def job(segmenter: Segmenter, scene: Any, folder: Path, **changes: Any) -> Scene
     return SceneJob(
         segmenter=segmenter,
         scene=scene,
-        vocabulary=parse_classes(WORDS),
+        request=SegmentRequest(
+            vocabulary=parse_classes(WORDS),
+            spec=SceneSpec(source=scene.source, gsd=changes.pop("gsd", None)),
+            options=OutputOptions(probabilities="uint8", overwrite=True),
+            threshold=changes.pop("threshold", None),
+        ),
         outputs=plan_outputs(folder, probabilities=True, overwrite=True),
-        options=OutputOptions(probabilities="uint8", overwrite=True),
-        spec=SceneSpec(source=scene.source, gsd=changes.pop("gsd", None)),
         **changes,
     )
 
@@ -131,7 +136,7 @@ def test_an_interrupted_run_goes_on(segmenter: Segmenter, scene_file: Path, tmp_
     with pytest.raises(KeyboardInterrupt) as caught:
         run(segmenter, scene_file, tmp_path / "out", calls={"tick": interrupt})
     assert caught.value.__notes__ == ["The same command goes on from here: 2 of 5 blocks are done."]
-    journal = journal_beside(plan_outputs(tmp_path / "out", probabilities=True, overwrite=True))
+    journal = journal_beside(tmp_path / "out" / "labels.tif")
     assert [path.name for path in (tmp_path / "out").iterdir()] == [journal.name]
 
     def count(kind: str) -> Callable[[int], None]:
@@ -229,7 +234,7 @@ class Killing:
 def test_processes_one_of_them_killed(
     segmenter: Segmenter, wide_file: Path, wanted: dict[str, bytes], tmp_path: Path
 ) -> None:
-    executor = Processes(2)
+    executor = Processes(2, preload=["earthwords.inference.segment.block"])
 
     def pids() -> list[int]:
         assert executor._pool is not None
@@ -248,11 +253,12 @@ def test_a_failure_in_a_process_comes_through(
     segmenter: Segmenter, tmp_path: Path, wide_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker opens a source that is not there."""
-    executor = Processes(2)
+    executor = Processes(2, preload=["earthwords.inference.segment.block"])
     with segmenter.open(wide_file) as scene:
+        whole = job(segmenter, scene, tmp_path / "out", executor=executor, execution=ExecutionOptions(workers=2))
         broken = replace(
-            job(segmenter, scene, tmp_path / "out", executor=executor, execution=ExecutionOptions(workers=2)),
-            spec=SceneSpec(source=str(tmp_path / "gone.tif")),
+            whole,
+            request=whole.request.of(str(tmp_path / "gone.tif")),
         )
         try:
             with pytest.raises(Exception, match=r"gone\.tif does not exist"):
@@ -277,7 +283,7 @@ def test_a_cluster_one_actor_killed(
             wide_file,
             tmp_path / "out",
             executor=killing,
-            execution=ExecutionOptions(workers=2, shared=False),
+            execution=ExecutionOptions(workers=2, cluster="local"),
         )
     finally:
         executor.close()

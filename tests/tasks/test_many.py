@@ -79,7 +79,8 @@ def test_what_is_done_is_left_alone(segment: Segment, archive: Path, tmp_path: P
     assert status == {"a": "before", "b": "done", "c": "before"}
     assert (tmp_path / "maps" / "a.tif").stat().st_mtime_ns == before
     other = segment(archive, pattern, "--threshold", 0.5)
-    assert other.code == 1 and "exists; pass --overwrite" in other.out
+    assert other.code == 2 and "but its threshold was 0 and is 0.5 now; run with what it was done with" in other.err
+    assert segment(archive, pattern, "--threshold", 0.5, "--no-resume").code == 1, "what is there is not replaced"
     assert segment(archive, pattern, "--threshold", 0.5, "--overwrite").code == 0
     assert (tmp_path / "maps" / "a.tif").stat().st_mtime_ns != before
 
@@ -278,16 +279,16 @@ MEMORY = """
 import sys
 from pathlib import Path
 from earthwords.cli import main
-from earthwords.inference.segment import batch as _scenes
+from earthwords.inference import batch
 
-work, seen = _scenes._Batch.work, []
+work, seen = batch._Batch.work, []
 
 def watched(self, *args):
     work(self, *args)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     seen.append(pages)
 
-_scenes._Batch.work = watched
+batch._Batch.work = watched
 assert main(sys.argv[1:]) == 0
 print("PAGES", *seen)
 """

@@ -18,7 +18,9 @@ from rasterio.enums import ColorInterp
 from earthwords import __version__
 from earthwords.errors import OutputError, UsageError
 from earthwords.geo.destinations import plan_outputs
+from earthwords.geo.scene import SceneSpec
 from earthwords.inference.segment.job import SceneJob
+from earthwords.inference.segment.request import SegmentRequest
 from earthwords.inference.segment.result import SegmentationResult
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.outputs import OutputOptions
@@ -28,6 +30,10 @@ from tests.conftest import TRANSFORM
 from tests.micro import patchwork
 
 WORDS = ["building,roof", "road", "water", "trees"]
+
+
+def request(words: list[str], source: str, **options: Any) -> SegmentRequest:
+    return SegmentRequest(vocabulary=parse_classes(words), spec=SceneSpec(source=source), **options)
 
 
 def run(
@@ -44,10 +50,8 @@ def run(
         job = SceneJob(
             segmenter=segmenter,
             scene=scene,
-            vocabulary=parse_classes(words),
+            request=request(words, scene.source, options=OutputOptions(**options), threshold=threshold),
             outputs=outputs,
-            threshold=threshold,
-            options=OutputOptions(**options),
         )
         return job.run(tick=tick, loading_s=0.5)
 
@@ -191,7 +195,7 @@ def test_signatures_of_urls_stay_out_of_the_outputs(segmenter: Segmenter, scene_
     outputs = plan_outputs(tmp_path / "out", probabilities=False, overwrite=False)
     with segmenter.open(scene_file) as scene:
         scene.source = "https://host/scene.tif?signature=secret"
-        found = SceneJob(segmenter=segmenter, scene=scene, vocabulary=parse_classes(WORDS), outputs=outputs).run()
+        found = SceneJob(segmenter=segmenter, scene=scene, request=request(WORDS, scene.source), outputs=outputs).run()
     assert found.source == "https://host/scene.tif"
     assert not any(b"secret" in path.read_bytes() for path in outputs.values())
 
@@ -227,8 +231,7 @@ def test_a_part_of_a_scene(segmenter: Segmenter, scene_file: Path, tmp_path: Pat
     bounds = (326_430.0, 2_781_085.0, 326_480.0, 2_781_120.5)
     outputs = plan_outputs(tmp_path / "part", probabilities=False, overwrite=False)
     with segmenter.open(scene_file, bounds=bounds) as scene:
-        vocabulary = parse_classes(WORDS)
-        SceneJob(segmenter=segmenter, scene=scene, vocabulary=vocabulary, outputs=outputs).run()
+        SceneJob(segmenter=segmenter, scene=scene, request=request(WORDS, scene.source), outputs=outputs).run()
     with rasterio.open(tmp_path / "part" / "labels.tif") as part, rasterio.open(folder / "labels.tif") as whole:
         assert tuple(part.bounds) == bounds and part.crs == whole.crs
         window = whole.window(*bounds).round_offsets().round_lengths()
