@@ -47,7 +47,7 @@ from earthwords.inference.execution import ExecutionOptions
 from earthwords.inference.segment.job import SceneJob
 from earthwords.inference.segment.request import SegmentRequest
 from earthwords.inference.segment.segmenter import Segmenter
-from earthwords.jobs.job import Executor
+from earthwords.jobs.executor import Executor
 from earthwords.jobs.processes import Processes, cores_here
 from earthwords.presets import TINY
 from earthwords.synthetic import render_scene
@@ -59,7 +59,7 @@ POLL_S = 0.05
 
 LOADED = """
 import sys
-import earthwords.inference.segment.job, earthwords.inference.segment.batch
+import earthwords.inference.batch, earthwords.inference.segment.run
 from dataclasses import replace
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.presets import TINY

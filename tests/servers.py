@@ -57,7 +57,7 @@ class FileServer:
         self.folder, self.missing = folder, missing
         self.log: list[tuple[str, str, str]] = []
         self.silent: Callable[[str, str], bool] = lambda method, path: False
-        self.execution = "silent"
+        self.manner = "silent"
         self.stuck = threading.Event()
         """A request has been left without an answer."""
         self._over = threading.Event()
@@ -84,7 +84,7 @@ class FileServer:
     def _answer(self, request: http.server.BaseHTTPRequestHandler, *, body: bool) -> None:
         wanted = request.headers.get("Range", "").removeprefix("bytes=")
         self.log.append((request.command, request.path, wanted))
-        if self.silent(request.command, request.path) and (body or self.execution == "silent"):
+        if self.silent(request.command, request.path) and (body or self.manner == "silent"):
             self._leave(request)
             return
         path = self.folder / request.path.partition("?")[0].lstrip("/")
@@ -106,7 +106,7 @@ class FileServer:
             request.wfile.write(data[first : last + 1])
 
     def _leave(self, request: http.server.BaseHTTPRequestHandler) -> None:
-        if self.execution != "silent":
+        if self.manner != "silent":
             request.send_response(206)
             request.send_header("Content-Length", "500000")
             request.send_header("Content-Range", "bytes 0-499999/30000000")
@@ -115,7 +115,7 @@ class FileServer:
         request.close_connection = True
         while not self._over.wait(0.2):
             try:
-                if self.execution == "trickle":
+                if self.manner == "trickle":
                     request.wfile.write(b"x")
                     request.wfile.flush()
             except OSError:

@@ -26,6 +26,7 @@ from earthwords.cli.app import app, explain
 from earthwords.cli.commands import COMMANDS, FIRST, command_of
 from earthwords.cli.commands import Command as Row
 from earthwords.cli.show import show
+from earthwords.presets import Attention
 from earthwords.tasks import _options as opt
 from earthwords.tasks.classify import classify
 from earthwords.tasks.data import check_data, list_data, prepare_data
@@ -181,7 +182,7 @@ def test_names_of_parts_are_those_of_the_models() -> None:
     from earthwords.models.clip.attention import ATTENTION
 
     upsamplers = set(plugins.names("earthwords.models.upsamplers"))
-    assert set(get_args(opt.Attention)) == set(ATTENTION)
+    assert set(get_args(Attention)) == set(ATTENTION)
     assert set(get_args(opt.Upsampler)) == {"none", *upsamplers}
     assert set(get_args(opt.Method)) == {IMPLICIT, *upsamplers}
     assert set(get_args(opt.Features)) == {"penultimate", *ATTENTION}

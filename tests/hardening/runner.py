@@ -74,9 +74,9 @@ class Runner:
 
 def serve() -> None:
     """Answer each line of stdin, an argv in JSON, by a line of stdout."""
-    import earthwords.inference.segmenter
     import torch
 
+    import earthwords.inference.segment.segmenter
     from earthwords.cli import main
 
     assert earthwords.inference.segment.segmenter

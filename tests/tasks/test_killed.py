@@ -22,12 +22,12 @@ import earthwords.data.expressions.pipeline, earthwords.inference, earthwords.ta
 import torch
 from transformers import CLIPModel
 for package in (earthwords.tasks, earthwords.training, earthwords.inference):
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        importlib.import_module(module.name)
 from earthwords.cli import main
-from earthwords.inference.segment import block_store as journal
+from earthwords.inference.segment import block_store
 from earthwords.inference.windows import blocks
-from earthwords.jobs import progress as _progress
+from earthwords.jobs import progress
 from earthwords.training import loop
 
 folder, rows, cases = Path(sys.argv[1]), int(sys.argv[2]), json.loads(Path(sys.argv[3]).read_text())
@@ -85,8 +85,8 @@ def watch(event):
             os.kill(os.getpid(), signal.SIGKILL)
 
     for place, name in (
-        (os, "replace"), (os, "mkdir"), (os, "unlink"), (shutil, "rmtree"), (torch, "save"), (journal, "save_file"),
-        (loop, "_log"), (loop, "_step"), (_progress.Bar, "__call__"), (Path, "write_text"), (Path, "write_bytes"),
+        (os, "replace"), (os, "mkdir"), (os, "unlink"), (shutil, "rmtree"), (torch, "save"), (block_store, "save_file"),
+        (loop, "_log"), (loop, "_step"), (progress.Bar, "__call__"), (Path, "write_text"), (Path, "write_bytes"),
     ):
         counted(place, name)
 

@@ -15,7 +15,7 @@ import earthwords
 from earthwords.errors import SourceError, UsageError
 from earthwords.inference.segment.segmenter import Segmenter
 from tests.conftest import Command, write_raster
-from tests.geo.test_network import vrt_text
+from tests.geo.sources.test_network import vrt_text
 from tests.micro import patchwork
 from tests.servers import Listener
 

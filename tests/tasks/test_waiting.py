@@ -66,9 +66,9 @@ def left(folder: Path) -> list[str]:
     ],
 )
 def test_a_run_that_waits_is_ended(
-    server: FileServer, tmp_path: Path, number: int, code: int, execution: str, after: int
+    server: FileServer, tmp_path: Path, number: int, code: int, manner: str, after: int
 ) -> None:
-    server.execution = execution
+    server.manner = manner
     server.silent = lambda method, path: path == "/a.tif" and len(server.log) > after
     (tmp_path / "maps").mkdir()
     found, err, seconds = ended(

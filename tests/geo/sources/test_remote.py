@@ -202,10 +202,10 @@ def test_settings_around_the_call_hold_for_the_reader(
     ("manner", "after"), [("silent", 0), ("silent", 1), ("silent", 4), ("headers", 1), ("headers", 4), ("trickle", 4)]
 )
 def test_a_silent_server_is_given_up(
-    make_raster: Make, rng: np.random.Generator, server: FileServer, impatient: None, execution: str, after: int
+    make_raster: Make, rng: np.random.Generator, server: FileServer, impatient: None, manner: str, after: int
 ) -> None:
     make_raster(distinct(rng, "uint8", SHAPE), tiled=True, blockxsize=64, blockysize=64)
-    server.execution = execution
+    server.manner = manner
     server.silent = lambda method, path: path.endswith("scene.tif") and len(server.log) > after
     began = time.monotonic()
     with (

@@ -207,7 +207,7 @@ FULL_DISK = """
 import resource, signal, sys
 import numpy as np, shapely
 from earthwords.errors import OutputError
-from earthwords.geo.vectors import VectorWriter
+from earthwords.geo.vectors.write import VectorWriter
 from earthwords.types import VectorLayer
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
