@@ -171,7 +171,7 @@ _TIMES = (
     (re.compile(r"^[\w ]+: \d+%, .*\n", re.MULTILINE), ""),  # progress, told every few seconds
     (re.compile(r"\(\d[\d,.]* a second\)"), "RATE"),
     (re.compile(r"(data(\": \"|: |</\w+><\w+>))[0-9a-f]{32}"), r"\1HASH"),  # of places, too
-    (re.compile(r"\b\d[\d,.]*( ?(seconds?|ms|min|s|h)\b|( [\w-]+)?/(s|min)\b)"), "TIME"),
+    (re.compile(r"\b\d[\d,.]*( ?(CPU )?(seconds?|ms|min|s|h)\b|( [\w-]+)?/(s|min)\b)"), "TIME"),
     (re.compile(r"(seconds</\w+><\w+>)[\d,.]+"), r"\1TIME"),
     (re.compile(r"^.*(cpu_seconds|steps_per_s).*\n", re.MULTILINE), ""),
 )
@@ -185,6 +185,11 @@ def steady(text: str, at: Path) -> str:
     for pattern, instead in _TIMES:
         text = pattern.sub(instead, text)
     return text
+
+
+def narrow(text: str) -> str:
+    """Tables on the screen whatever the width of their columns, which depends on the times in them."""
+    return re.sub(r"([ ━─])\1+", r"\1", text)
 
 
 def plain(value: Any) -> Any:
@@ -248,7 +253,7 @@ def run(name: str, line: str, at: Path) -> dict[str, str]:
     if process.exitcode and not name.startswith("refused/"):
         last = (said / "stderr").read_text().strip().splitlines()[-1:]
         print(f"{name}: exit code {process.exitcode}; {' '.join(last)}", file=sys.stderr)
-    words = {kind: steady((said / kind).read_text(), at) for kind in ("stdout", "stderr")}
+    words = {kind: steady(narrow((said / kind).read_text()), at) for kind in ("stdout", "stderr")}
     if name.startswith("help/"):
         return {name: short(words["stdout"].encode())}
     files = sorted(path for path in out.rglob("*") if path.is_file())
