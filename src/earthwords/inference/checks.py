@@ -38,6 +38,24 @@ def sources_and_dst(paths: Sequence[str | Path], out: Path | None, *, usage: str
     return sources[:-1], Path(sources[-1])
 
 
+def check_named(source: Any, *, what: str, instead: str) -> Any:
+    """The source, if it is a path or an address; arrays, open datasets and the like go elsewhere.
+
+    Args:
+        source: what was given as a raster.
+        what: what it should name.
+        instead: the call that takes it, such as `Segmenter.from_preset().predict(array, words)`.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        return source
+    shape = getattr(source, "shape", None)
+    kind = type(source).__name__ + (f" of shape {tuple(shape)}" if isinstance(shape, tuple) and shape else "")
+    raise UsageError(f"{what} is named here by path or address, got {kind}; that goes to earthwords.{instead}.")
+
+
 def check_raster(source: Any) -> None:
     """Refuse a single raster that is a path where nothing can be read; what means many, and arrays, are for others.
 
@@ -196,3 +214,10 @@ def check_images(*names: str | None, backbone: Iterable[str]) -> None:
         if name is not None:
             check_raster(name)
     check_weights(*backbone)
+
+
+def check_positive(**options: float | None) -> None:
+    """Raises `UsageError` for an option that is given and not above 0."""
+    for name, value in options.items():
+        if value is not None and not value > 0:
+            raise UsageError(f"--{name.replace('_', '-')} must be above 0, got {value:g}.")

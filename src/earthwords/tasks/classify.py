@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError, did_you_mean
 from earthwords.files.paths import IMAGES, is_local_path
-from earthwords.inference.checks import check_mask, check_parts, check_raster
+from earthwords.inference.checks import check_mask, check_named, check_parts, check_raster
 from earthwords.jobs.progress import Console
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
-from earthwords.tasks._arrays import check_named
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,7 +144,7 @@ def classify(
     """
     from earthwords.geo.destinations import checked
     from earthwords.geo.sources.find import all_sources, inputs_of
-    from earthwords.tasks.segment import TINY_NOTICE, make_vocabulary, reach, split_bands
+    from earthwords.inference.options import TINY_NOTICE, make_vocabulary, reach, split_bands
 
     for each in src:
         check_named(each, what="A raster", instead="Embedder.from_preset().image(array)")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from earthwords.errors import UsageError
 from earthwords.files.paths import check_folder
+from earthwords.inference.checks import check_positive
 from earthwords.jobs.progress import Console
 from earthwords.tasks import _options as opt
-from earthwords.training.launch import check_positive
 
 if TYPE_CHECKING:
     from earthwords.data.segmentation.reports import Checked, Prepared

@@ -114,7 +114,7 @@ def evaluate_scenes(
     if stored is not None:
         return _run(stored, len(stored), tasks, options, Path(out), resume, console, strict=strict)
     from earthwords.evaluation.embed_sets import pictures
-    from earthwords.tasks.segment import split_bands
+    from earthwords.inference.options import split_bands
 
     sources = pictures(
         scenes, console, model=model or row.weights, templates=templates, side=image_size, fit=fit,

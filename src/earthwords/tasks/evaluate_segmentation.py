@@ -105,7 +105,7 @@ def evaluate_segmentation(
     )
     measured = _own(sets, classes, split, data, console) if classes is not None else _published(sets, data, split)
     from earthwords.evaluation.benchmark.segmentation import Options, segmentation
-    from earthwords.tasks.segment import split_bands
+    from earthwords.inference.options import split_bands
 
     numbers = split_bands(bands)
     chosen = Options(

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.errors import UsageError
-from earthwords.inference.checks import check_mask, check_parts, check_raster, sources_and_dst
+from earthwords.inference.checks import check_mask, check_named, check_parts, check_raster, sources_and_dst
+from earthwords.inference.options import TINY_NOTICE, reach, scene_spec
 from earthwords.jobs.progress import Console
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
-from earthwords.tasks._arrays import check_named
-from earthwords.tasks.segment import TINY_NOTICE, reach, scene_spec
 
 if TYPE_CHECKING:
     from earthwords.types import IndexReport

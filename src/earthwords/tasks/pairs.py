@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.errors import UsageError
-from earthwords.inference.checks import check_paths, check_replaceable, sources_and_dst
+from earthwords.inference.checks import check_paths, check_positive, check_replaceable, sources_and_dst
+from earthwords.inference.options import split_bands
 from earthwords.jobs.progress import Console
 from earthwords.tasks import _options as opt
-from earthwords.tasks.segment import split_bands
-from earthwords.training.launch import check_positive
 
 if TYPE_CHECKING:
     from earthwords.data.captions.statistics import PairsReport

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from earthwords.errors import UsageError, brief
 from earthwords.geo.sources.find import inputs_of
-from earthwords.inference.checks import check_mask, check_raster, check_referrer
+from earthwords.inference.checks import check_mask, check_named, check_raster, check_referrer
+from earthwords.inference.options import creation_options, reach, scene_spec
 from earthwords.jobs.progress import Bar, Console
 from earthwords.tasks import _options as opt
-from earthwords.tasks._arrays import check_named
-from earthwords.tasks.segment import creation_options, reach, scene_spec
 
 if TYPE_CHECKING:
     from earthwords.geo.scene import Scene

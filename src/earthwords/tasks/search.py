@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from earthwords.errors import UsageError
 from earthwords.inference.checks import check_query
+from earthwords.inference.options import split_bands
 from earthwords.jobs.progress import Console
 from earthwords.tasks import _options as opt
-from earthwords.tasks.segment import split_bands
 
 if TYPE_CHECKING:
     from earthwords.archive.result import SearchResult

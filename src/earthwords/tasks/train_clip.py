@@ -4,43 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.errors import UsageError
 from earthwords.geo.sources.find import check_apart
-from earthwords.inference.checks import check_list
+from earthwords.inference.checks import check_list, check_positive
 from earthwords.tasks import _options as opt
-from earthwords.training.launch import check_positive, run
+from earthwords.training.launch import Trained, run, trained
 
 if TYPE_CHECKING:
     import torch
 
     from earthwords.models.clip.model import ClipBackbone
     from earthwords.training.batches import Sampler
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """A finished training."""
-
-    folder: Path
-    steps: int
-    losses: dict[str, float]
-    cpu_seconds: float
-    images_per_s: float | None = None
-    """Over all processes, between the last two reports."""
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {**asdict(self), "folder": str(self.folder)}
-
-    def table(self) -> tuple[str, Sequence[str], list[list[str]]]:
-        """Title, columns, rows."""
-        rows = [[name, f"{value:.4f}"] for name, value in self.losses.items()]
-        return f"{self.steps} steps, {self.cpu_seconds:.0f} CPU seconds: {self.folder}", ["loss", "last"], rows
 
 
 @opt.documented
@@ -144,6 +122,7 @@ def train_clip(
     check_list(train_data, model=model, architecture=architecture)
     from earthwords.data.manifests.captions import read_manifest
     from earthwords.inference.windows.predictor import choose_device
+    from earthwords.training.adapt import adapt_towers
     from earthwords.training.batches import Sampler
     from earthwords.training.contrastive import Contrastive, Objective
     from earthwords.training.distributed import own_device
@@ -156,12 +135,11 @@ def train_clip(
     backbone = start(manifest, architecture=architecture, model=model, seed=seed, offline=offline).to(place)
     check_layout(backbone, layout)
     locks = {"image": (lock_image, lock_image_unlocked_groups), "text": (lock_text, lock_text_unlocked_groups)}
-    adapted = _adapt(backbone, locks, lora_rank=lora_rank, siglip=siglip, seed=seed)
+    adapted = adapt_towers(backbone, locks, lora_rank=lora_rank, siglip=siglip, seed=seed)
     sampler = Sampler(manifest, zoom=zoom, mix=_shares(mix), augmentation=augmentation)
     _check_something(sampler, train_data)
     objective = Objective(
-        batch_size=batch_size if sampler.pictures else 0,
-        region_batch=region_batch if sampler.masked else 0,
+        batch_size=batch_size if sampler.pictures else 0, region_batch=region_batch if sampler.masked else 0,
         sides=tuple(image_size), accum_freq=accum_freq, siglip=siglip, caption_weight=caption_weight,
         label_weight=label_weight, region_weight=region_weight, attention=tuple(attention),
     )  # fmt: skip
@@ -170,10 +148,10 @@ def train_clip(
         steps=steps, lr=lr, warmup=warmup, weight_decay=wd, beta2=beta2, clip_norm=grad_clip_norm, ema=ema,
         precision=precision, seed=seed,
     )  # fmt: skip
-    finish = partial(_deliver, backbone, Path(out), layout=layout, adapted=lora_rank > 0)
     values = run(
         backbone, lambda group: Contrastive(sampler, objective, group=group, settings=adapted), schedule,
-        folder=Path(out), place=place, quiet=quiet, finish=finish, resume=resume,
+        folder=Path(out), place=place, quiet=quiet, resume=resume,
+        finish=partial(_deliver, backbone, Path(out), layout=layout, adapted=lora_rank > 0),
         notice=_notice(sampler, architecture, model, lora_rank, place),
         save_every=save_frequency, report_to=report_to,
     )  # fmt: skip
@@ -202,40 +180,6 @@ def _deliver(backbone: ClipBackbone, out: Path, *, layout: str, adapted: bool) -
 def _check_something(sampler: Sampler, train_data: Path) -> None:
     if not sampler.pictures and not sampler.masked:
         raise UsageError(f"{train_data} lists no captions, labels or masks: there is nothing to learn from.")
-
-
-def trained(folder: Path, steps: int, values: dict[str, float], began: float, *, images: int) -> Trained:
-    """The report of a training that began at `began` (CPU seconds) and saw `images` a step and process."""
-    spared = ("lr", "cpu_seconds", "steps_per_s", "processes")
-    return Trained(
-        folder=folder,
-        steps=steps,
-        losses={name: round(value, 6) for name, value in values.items() if name not in spared},
-        cpu_seconds=round(time.process_time() - began, 1),
-        images_per_s=round(values.get("steps_per_s", 0.0) * images * values["processes"], 1),
-    )
-
-
-def _adapt(
-    backbone: ClipBackbone, locks: dict[str, tuple[bool, int]], *, lora_rank: int, siglip: bool, seed: int
-) -> dict[str, str]:
-    """Freeze, add and prepare what the options ask for; gives what a resumed run must have in common."""
-    import torch
-
-    from earthwords.training.adapt import add_lora, lock
-
-    for tower, (locked, groups) in locks.items():
-        if groups and not locked:
-            raise UsageError(f"--lock-{tower}-unlocked-groups needs --lock-{tower}.")
-        if locked:
-            lock(backbone, tower, unlocked_groups=groups)
-    if lora_rank:
-        if any(locked for locked, _ in locks.values()):
-            raise UsageError("--lora-rank freezes both towers already; leave --lock-image and --lock-text away.")
-        add_lora(backbone, rank=lora_rank, seed=seed)
-    if siglip:
-        backbone.logit_bias = torch.nn.Parameter(torch.tensor(-10.0, device=backbone.device))
-    return {"locks": str(locks), "lora_rank": str(lora_rank)}
 
 
 def _shares(mix: Sequence[str]) -> dict[str, float]:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError
 from earthwords.geo.sources.find import check_apart
-from earthwords.inference.checks import check_described
+from earthwords.inference.checks import check_described, check_positive
 from earthwords.tasks import _options as opt
-from earthwords.tasks.train_clip import Trained, trained
-from earthwords.training.launch import check_positive, run
+from earthwords.training.launch import Trained, run, trained
 
 if TYPE_CHECKING:
     import torch

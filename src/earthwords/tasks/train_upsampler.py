@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.errors import UsageError
 from earthwords.geo.sources.find import Say, check_apart, find_sources
-from earthwords.inference.checks import check_images
+from earthwords.inference.checks import check_images, check_positive
+from earthwords.inference.options import reach, split_bands
 from earthwords.jobs.progress import Console
 from earthwords.tasks import _options as opt
-from earthwords.tasks.segment import reach, split_bands
-from earthwords.tasks.train_clip import Trained, trained
-from earthwords.training.launch import check_positive, run
+from earthwords.training.launch import Trained, run, trained
 
 if TYPE_CHECKING:
     import torch

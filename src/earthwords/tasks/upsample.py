@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError
 from earthwords.geo.sources.find import inputs_of
-from earthwords.inference.checks import check_file, check_mask, check_parts, check_raster
+from earthwords.inference.checks import check_file, check_mask, check_named, check_parts, check_raster
+from earthwords.inference.options import TINY_NOTICE, adapt_preset, creation_options, reach, scene_spec
 from earthwords.jobs.progress import Bar, Console, duration
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
 from earthwords.tasks import _options as opt
-from earthwords.tasks._arrays import check_named
-from earthwords.tasks.segment import TINY_NOTICE, adapt_preset, creation_options, reach, scene_spec
 
 if TYPE_CHECKING:
     from earthwords.inference.features.implicit import Fit

@@ -78,3 +78,25 @@ def _groups(backbone: ClipBackbone, tower: str) -> list[list[nn.Module]]:
         own, first, last, projection = model.text_model, [], model.text_model.final_layer_norm, model.text_projection
     layers = list(own.encoder.layers)
     return [[own.embeddings, *first], *([layer] for layer in layers[:-1]), [layers[-1], last], [projection]]
+
+
+def adapt_towers(
+    backbone: ClipBackbone, locks: dict[str, tuple[bool, int]], *, lora_rank: int, siglip: bool, seed: int
+) -> dict[str, str]:
+    """Freeze, add and prepare what the options of a training ask for; gives what a resumed run must have in common.
+
+    Raises:
+        UsageError: options that contradict each other.
+    """
+    for tower, (locked, groups) in locks.items():
+        if groups and not locked:
+            raise UsageError(f"--lock-{tower}-unlocked-groups needs --lock-{tower}.")
+        if locked:
+            lock(backbone, tower, unlocked_groups=groups)
+    if lora_rank:
+        if any(locked for locked, _ in locks.values()):
+            raise UsageError("--lora-rank freezes both towers already; leave --lock-image and --lock-text away.")
+        add_lora(backbone, rank=lora_rank, seed=seed)
+    if siglip:
+        backbone.logit_bias = torch.nn.Parameter(torch.tensor(-10.0, device=backbone.device))
+    return {"locks": str(locks), "lora_rank": str(lora_rank)}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,8 +134,34 @@ class _Board:
         self._writer.flush()
 
 
-def check_positive(**options: float | None) -> None:
-    """Raises `UsageError` for an option that is given and not above 0."""
-    for name, value in options.items():
-        if value is not None and not value > 0:
-            raise UsageError(f"--{name.replace('_', '-')} must be above 0, got {value:g}.")
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A finished training."""
+
+    folder: Path
+    steps: int
+    losses: dict[str, float]
+    cpu_seconds: float
+    images_per_s: float | None = None
+    """Over all processes, between the last two reports."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "folder": str(self.folder)}
+
+    def table(self) -> tuple[str, Sequence[str], list[list[str]]]:
+        """Title, columns, rows."""
+        rows = [[name, f"{value:.4f}"] for name, value in self.losses.items()]
+        return f"{self.steps} steps, {self.cpu_seconds:.0f} CPU seconds: {self.folder}", ["loss", "last"], rows
+
+
+def trained(folder: Path, steps: int, values: dict[str, float], began: float, *, images: int) -> Trained:
+    """The report of a training that began at `began` (CPU seconds) and saw `images` a step and process."""
+    spared = ("lr", "cpu_seconds", "steps_per_s", "processes")
+    return Trained(
+        folder=folder,
+        steps=steps,
+        losses={name: round(value, 6) for name, value in values.items() if name not in spared},
+        cpu_seconds=round(time.process_time() - began, 1),
+        images_per_s=round(values.get("steps_per_s", 0.0) * images * values["processes"], 1),
+    )
