@@ -112,6 +112,14 @@ class Scene:
         twin.grid = self.native.resized(*(max(1, round(side / shrink)) for side in self.native.shape))
         return twin
 
+    def gridded(self, shape: tuple[int, int]) -> Scene:
+        """As `at`, with a working grid of so many rows and columns."""
+        if shape == self.grid.shape:
+            return self
+        twin = copy.copy(self)
+        twin.grid = self.native.resized(*shape)
+        return twin
+
     def sized(self, side: int) -> Scene:
         """As `within`, but enlarged too: the longer side of the working grid has `side` pixels."""
         twin = copy.copy(self)

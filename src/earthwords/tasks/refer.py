@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from earthwords.errors import UsageError, brief
 from earthwords.geo.sources.find import inputs_of
 from earthwords.inference.checks import check_mask, check_named, check_raster, check_referrer
-from earthwords.inference.options import creation_options, reach, scene_spec
-from earthwords.jobs.progress import Bar, Console
+from earthwords.inference.options import output_options, reach, scene_spec
+from earthwords.jobs.progress import Console
 from earthwords.tasks import _options as opt
 
 if TYPE_CHECKING:
-    from earthwords.geo.scene import Scene
-    from earthwords.inference.refer.referrer import Match, Referrer
-    from earthwords.inference.windows.strip import Strip
-    from earthwords.types import SceneReport, Vocabulary
+    from earthwords.inference.refer.referrer import Referrer, ReferrerSpec
+    from earthwords.types import SceneReport
 else:
     SceneReport = object  # it loads much, and a command line reads the annotations
 
@@ -58,6 +55,9 @@ def refer(
     overwrite: opt.Overwrite = False,
     on_error: opt.OnError = "stop",
     device: opt.Device = "auto",
+    workers: opt.Workers = 1,
+    cluster: opt.Cluster = None,
+    resume: opt.Resume = True,
     strict: opt.Strict = False,
     offline: opt.Offline = False,
     quiet: opt.Quiet = False,
@@ -65,7 +65,7 @@ def refer(
     """Point at one thing, or at all that a sentence fits: its mask, polygon and score, on the map.
 
     A scene is searched from fine to coarse; of every sentence the surest place is given. Several sentences share one
-    look at the scene.
+    look at the scene. A run that was killed goes on where it stopped when the same command is given again.
 
     Args:
         src: Raster: a path, a URL or a /vsi path; anything GDAL reads.
@@ -96,77 +96,39 @@ def refer(
         >>> report = earthwords.refer("ortho.tif", "found.gpkg", text=["the white plane beside the terminal"])
         >>> report.classes[0].mean_score
     """
-    began, console = time.perf_counter(), Console(quiet=quiet)
-    said, dst = _sentences(text, sentences, src, dst), Path(dst)
-    _check(src, dst, preset, model, threshold, min_score, probabilities=probabilities, overwrite=overwrite)
+    console = Console(quiet=quiet)
+    given = _sentences(text, sentences, src, Path(dst))
+    _check(src, Path(dst), preset, model, threshold, min_score, probabilities=probabilities, overwrite=overwrite)
     check_mask(mask)
-    from earthwords.geo.destinations import plan_outputs
-    from earthwords.inference.refer.referrer import Referrer
-    from earthwords.inference.windows.failures import FailurePolicy
-    from earthwords.inference.windows.outputs import About, OutputOptions, write_outputs
-    from earthwords.inference.windows.strip import observed
+    from earthwords.inference.execution import ExecutionOptions
+    from earthwords.inference.refer.pointing import PointingOptions
+    from earthwords.inference.refer.referrer import ReferrerSpec
+    from earthwords.inference.refer.request import ReferRequest
+    from earthwords.inference.refer.run import ReferRun, refer_scene
     from earthwords.text.vocabulary import parse_sentences
 
-    vocabulary = parse_sentences(said)
-    options = OutputOptions(
-        probabilities=probabilities, min_area=min_area, simplify=simplify, creation_options=creation_options(co),
-        overwrite=overwrite,
-    )  # fmt: skip
-    policy, network = FailurePolicy(on_error=on_error), reach(offline, allow_remote_parts)
-    inputs = inputs_of([str(src)], sentences=sentences, model=model, mask=mask)
-    paths = plan_outputs(dst, probabilities=probabilities != "no", overwrite=overwrite, inputs=inputs)
-    with scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, network, ARRAYS).open() as scene:
-        console.notes(scene.notes)
-        if preset == "refseg-tiny" and model is None:
-            console.say(TINY_NOTICE)
-        with console.download(f"loading {model or preset}"):
-            referrer = Referrer.from_preset(preset, model=model, device=device, overlap=overlap, offline=offline)
-        loading_s = time.perf_counter() - began
-        how: dict[str, Any] = {"every": all, "threshold": threshold, "min_score": min_score, "policy": policy}
-        matches, notes = _find(referrer, scene, vocabulary, console, strict=strict, **how)
-        strips = referrer.strips(
-            scene, matches, vocabulary, threshold=threshold, probabilities=probabilities != "no", policy=policy
-        )
-        about = About(
-            source=scene.tags()["EARTHWORDS_SOURCE"],
-            grid=scene.native.window(scene.region),
-            vocabulary=vocabulary,
-            tags={**scene.tags(), **referrer.tags(vocabulary, threshold=threshold, every=all, min_score=min_score)},
-            notes=notes,
-            strict=strict,
-            loading_s=loading_s,
-        )
-        with console.bar("drawing", scene.region.height, unit="rows") as bar:
-            report = write_outputs(
-                paths, _counted(observed(strips, scene.source), bar), about=about, options=options, policy=policy,
-                writing_begins=bar.writing,
-            )  # fmt: skip
-    console.notes(report.notes)
-    console.outputs(report.outputs, report.failures)
-    return report
+    request = ReferRequest(
+        vocabulary=parse_sentences(given),
+        spec=scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, reach(offline, allow_remote_parts), ARRAYS),
+        pointing=PointingOptions(every=all, threshold=threshold, min_score=min_score, on_error=on_error),
+        options=output_options(probabilities, min_area, simplify, co, overwrite),
+        strict=strict,
+    )
+    run = ReferRun(
+        request=request,
+        inputs=inputs_of([str(src)], sentences=sentences, model=model, mask=mask),
+        execution=ExecutionOptions(workers=workers, cluster=cluster, resume=resume, offline=offline),
+    )
+    spec = ReferrerSpec(preset=preset, model=model, device=device, overlap=overlap, offline=offline)
+    return refer_scene(run, lambda: _load(spec, console), str(src), Path(dst), console)
 
 
-def _counted(strips: Iterable[Strip], bar: Bar) -> Iterator[Strip]:
-    """The same strips; the bar gets their rows."""
-    for strip in strips:
-        yield strip
-        bar(strip.labels.shape[0])
-
-
-def _find(
-    referrer: Referrer, scene: Scene, vocabulary: Vocabulary, console: Console, *, strict: bool, every: bool, **how: Any
-) -> tuple[list[Match], tuple[str, ...]]:
-    """Where sentences point, and what is known of the worth of that."""
-    from earthwords.inference.cautions import enforce
-
-    before = (*scene.notes, *referrer.request_notes(scene, vocabulary))
-    console.notes(before)
-    enforce(before, strict=strict)
-    with console.bar("looking", len(referrer.plan(scene, every=every)), unit="views") as bar:
-        matches = referrer.find(scene, vocabulary.queries, every=every, tick=bar, **how)
-    notes = (*before, *referrer.notes(vocabulary.titles, matches))
-    console.notes(notes)
-    return matches, notes
+def _load(spec: ReferrerSpec, console: Console) -> Referrer:
+    """A referrer, with a word about the default and a bar over downloads."""
+    if spec.preset == "refseg-tiny" and spec.model is None:
+        console.say(TINY_NOTICE)
+    with console.download(f"loading {spec.model or spec.preset}"):
+        return spec.load()
 
 
 def _check(

@@ -28,8 +28,8 @@ from earthwords.types import Window
 class View:
     """A part of a scene that is looked at together."""
 
-    scene: Scene
-    """On the grid of the view's level."""
+    shape: tuple[int, int]
+    """Rows and columns of the grid of the view's level, over all of the scene."""
     window: Window
     """In pixels of that grid."""
     core: Window
@@ -39,9 +39,10 @@ class View:
     whole: bool = False
     """All of the region: the model fits it to its square as its authors do; else what lacks to a square is filled."""
 
-    def read(self, policy: FailurePolicy) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    def read(self, scene: Scene, policy: FailurePolicy) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Pixels `(3, row, col)`, 0..1 and 0 where nothing was observed, and valid `(row, col)`, of the window."""
-        return read_twice(self.scene.read, self.window, self.scene.grid, policy)
+        scene = scene.gridded(self.shape)
+        return read_twice(scene.read, self.window, scene.grid, policy)
 
 
 def region_on(scene: Scene) -> Window:
@@ -76,12 +77,12 @@ def views(scene: Scene, side: int, overlap: int, *, level: int = 0) -> list[View
         raise UsageError(f"Views of {side} pixels cannot overlap by {overlap}.")
     part = region_on(scene)
     if max(part.height, part.width) <= side:
-        return [View(scene=scene, window=part, core=part, level=level, whole=True)]
+        return [View(shape=scene.grid.shape, window=part, core=part, level=level, whole=True)]
     rows = _cuts(part.row, part.height, side, side - overlap)
     cols = _cuts(part.col, part.width, side, side - overlap)
     return [
         View(
-            scene=scene,
+            shape=scene.grid.shape,
             window=Window(row=row[0], col=col[0], height=row[1], width=col[1]),
             core=Window(row=row[2], col=col[2], height=row[3] - row[2], width=col[3] - col[2]),
             level=level,
@@ -113,7 +114,8 @@ def around(scene: Scene, row: float, col: float, extent: float, side: int) -> Vi
     top = min(max(round(row * tall - height / 2), part.row), part.row_stop - height)
     left = min(max(round(col * wide - width / 2), part.col), part.col_stop - width)
     window = Window(row=top, col=left, height=height, width=width)
-    return View(scene=level, window=window, core=window, whole=window == part and max(height, width) <= side)
+    whole = window == part and max(height, width) <= side
+    return View(shape=level.grid.shape, window=window, core=window, whole=whole)
 
 
 def filled(pixels: Tensor, valid: Tensor, view: View, side: int, mean: Tensor) -> Tensor:

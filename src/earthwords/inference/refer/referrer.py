@@ -1,82 +1,64 @@
-"""Pointing at things in scenes of any size: a sentence to the pixels it means (https://arxiv.org/abs/2501.06809).
-
-A scene larger than the model's view is searched from fine to coarse (`inference.views`): every view is encoded once for
-all sentences, and the view whose mask is surest and most like the sentence is looked at again with the mask in its
-middle, at the finest resolution that shows it whole. Of a sentence about the scene (`inference.scenewide`) the coarsest
-level that shows anything decides. `every` takes all masks of the finest level instead.
-"""
+"""Pointing at things in scenes of any size: a sentence to the pixels it means (https://arxiv.org/abs/2501.06809)."""
 
 from __future__ import annotations
 
-import heapq
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from affine import Affine
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from numpy.typing import ArrayLike
 
 from earthwords.errors import UsageError
 from earthwords.geo.bands import Bands
 from earthwords.geo.scene import Scene, open_scene
 from earthwords.geo.sources.network import Network
 from earthwords.inference.cautions import enforce, scene_notes, translation_notes
-from earthwords.inference.limits import check_threshold
-from earthwords.inference.refer.pyramid import View, around, filled, levels, region_on, views
+from earthwords.inference.refer.match import Found, Match, paste
+from earthwords.inference.refer.pointing import THRESHOLD, Pointer, PointingOptions, Task
+from earthwords.inference.refer.pyramid import View, levels, views
 from earthwords.inference.refer.scene_level import is_scenewide, phrase_words
+from earthwords.inference.refer.search import Compute, Search
 from earthwords.inference.segment.result import SegmentationResult, gathered
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.predictor import choose_device
 from earthwords.inference.windows.reading import read_twice
 from earthwords.inference.windows.strip import Strip, observed
 from earthwords.jobs.job import Tick
+from earthwords.jobs.journal import Journal
+from earthwords.jobs.threads import Pool, one_core
 from earthwords.models.refseg.encoders import ClipWords, TextFeatures
 from earthwords.models.refseg.load import load_refseg
-from earthwords.models.refseg.model import ImageFeatures, RefSeg
+from earthwords.models.refseg.model import RefSeg
+from earthwords.models.weights.fingerprint import weights_hash
 from earthwords.presets import ReferPreset
 from earthwords.text.known_words import LEAST, KnownWords, Lexicon, Pieces, word_cautions
 from earthwords.text.vocabulary import parse_sentences
 from earthwords.types import Vocabulary, Window
 
-THRESHOLD = 0.5
-SENTENCES = 16
-"""Sentences that are decided at once."""
-KEPT = 3
-"""Views that are looked at again, of every sentence."""
-MARGIN = 1.6
-"""How much more than the mask a second look shows."""
-SAME = 0.5
-"""Least share of the first mask that a second look finds again."""
 _ROWS = 512
+_VIEW_BYTES = 2 << 30
+"""Memory for a view of 1,024 pixels a side, of a square of that size; less in proportion to its pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Match:
-    """Where a sentence was found."""
+class ReferrerSpec:
+    """How a referrer is loaded, here or in another process; the fields are the arguments of `Referrer.from_preset`."""
 
-    sentence: int
-    view: View
-    part: Window
-    """Of the view's level grid: the pixels that `probability` tells of."""
-    probability: NDArray[np.float16]
-    """`(row, col)` of `part`."""
-    score: float
-    """Mean probability inside the mask, 0..1; 0 without one."""
-    similarity: float
-    """Mean sigmoid of the calibrated cosines of pixels and sentence inside the mask."""
+    preset: str = "refseg-tiny"
+    model: str | None = None
+    device: str = "auto"
+    overlap: int | None = None
+    offline: bool = False
 
-    def marks(self, threshold: float) -> NDArray[np.bool_]:
-        """The mask `(row, col)` of `part`."""
-        return np.asarray(self.probability.astype(np.float32) > threshold)
-
-    @property
-    def rank(self) -> float:
-        """What decides between views."""
-        return float(self.score * np.sqrt(self.similarity))
+    def load(self) -> Referrer:
+        """The referrer; see `Referrer.from_preset`."""
+        return Referrer.from_preset(**vars(self))
 
 
 class Referrer:
@@ -105,6 +87,8 @@ class Referrer:
         self.side = model.side
         self.network = Network.NAMED
         """What may be reached to read scenes."""
+        self.spec: ReferrerSpec | None = None
+        """How others load the same; None: they cannot."""
         self.overlap = self.side // 2 if overlap is None else overlap
         if not 0 <= self.overlap < self.side:
             raise UsageError(f"Views of {self.side} pixels cannot overlap by {self.overlap}.")
@@ -142,6 +126,8 @@ class Referrer:
         loaded = load_refseg(name, preset=None if model is None else preset, offline=offline, device=place)
         made = cls(loaded.model, loaded.preset, overlap=overlap)
         made.network = network
+        named = None if model is None else str(model)
+        made.spec = ReferrerSpec(preset=preset, model=named, device=str(place), overlap=overlap, offline=offline)
         return made
 
     def __repr__(self) -> str:
@@ -150,8 +136,8 @@ class Referrer:
         return f"Referrer({row.name!r}: words by {row.words}, {views}, on {device})"
 
     def read(self, sentences: Sequence[str]) -> TextFeatures:
-        """Sentences as the model reads them, for `find`."""
-        with torch.inference_mode():
+        """Sentences as the model reads them."""
+        with one_core(), torch.inference_mode():
             return self.model.read(self.model.ids(sentences))
 
     def find(
@@ -177,26 +163,67 @@ class Referrer:
             UsageError: an impossible threshold.
             WindowError: a view cannot be read.
         """
-        check_threshold(threshold)
-        check_threshold(min_score, name="least score")
-        policy, said = policy or FailurePolicy(), self.read(sentences)
-        best: list[list[tuple[int, float, int, Match]]] = [[] for _ in sentences]
-        wide = [self.wide(sentence) for sentence in sentences]
-        found: list[Match] = []
-        for number, view in enumerate(self.plan(scene, every=every)):
-            part = view.core if every else view.window
-            for match in self._look(view, part, said, range(len(sentences)), threshold, policy):
-                if every:
-                    found += [match] if match.score > min_score else []
-                elif match.score > min_score:
-                    push = heapq.heappush if len(best[match.sentence]) < KEPT else heapq.heappushpop
-                    level = view.level if wide[match.sentence] else 0
-                    push(best[match.sentence], (level, match.rank, -number, match))
-            tick(1)
-        if every:
-            return found
-        refined = (self._refined(scene, kept, said, threshold, policy) for kept in best if kept)
-        return [match for match in refined if match.score > min_score]
+        policy = policy or FailurePolicy()
+        options = PointingOptions(every=every, threshold=threshold, min_score=min_score, on_error=policy.on_error)
+        return self.search(scene, sentences, options, policy=policy, tick=tick)
+
+    def search(
+        self,
+        scene: Scene,
+        sentences: Sequence[str],
+        options: PointingOptions,
+        *,
+        policy: FailurePolicy,
+        compute: Compute | None = None,
+        journal: Journal | None = None,
+        tick: Tick = lambda views: None,
+        skip: Tick = lambda views: None,
+    ) -> list[Match]:
+        """As `find`, by whoever computes; default: this process.
+
+        Args:
+            journal: what an earlier run has found, which is not looked for again.
+            skip: called with the number of views that it has looked at.
+        """
+        search = Search(
+            views=self.plan(scene, every=options.every),
+            compute=compute or self._here(scene, sentences, options),
+            policy=policy,
+            journal=journal,
+            tick=tick,
+            skip=skip,
+        )
+        if options.every:
+            return search.every()
+        best = search.best([self.wide(sentence) for sentence in sentences])
+        return [match for match in best if match.score > options.min_score]
+
+    def pointer(self, scene: Scene, text_features: TextFeatures, options: PointingOptions) -> Pointer:
+        """What looks at the views of a scene."""
+        return Pointer(model=self.model, scene=scene, text_features=text_features, options=options)
+
+    def _here(self, scene: Scene, sentences: Sequence[str], options: PointingOptions) -> Compute:
+        pointer = self.pointer(scene, self.read(sentences), options)
+
+        def compute(tasks: Sequence[Task]) -> Iterator[tuple[int, Found]]:
+            with Pool(self.threads) as pool:
+                yield from enumerate(pool.ordered(pointer, tasks))
+
+        return compute
+
+    @property
+    def threads(self) -> int:
+        """Views that this process looks at at the same time, each with a core: on a CPU as many as it may use, if a
+        quarter of the machine's memory is enough for them."""
+        if self.model.device.type != "cpu":
+            return 1
+        each = _VIEW_BYTES * (self.side / 1024) ** 2
+        return max(1, min(torch.get_num_threads(), int(_physical_memory() / 4 / each)))
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """Of all weights, and of the preset."""
+        return weights_hash(self.model.state_dict(), self.preset)
 
     def plan(self, scene: Scene, *, every: bool = False) -> list[View]:
         """The views of a scene, the finest first."""
@@ -245,11 +272,10 @@ class Referrer:
         vocabulary = parse_sentences([sentences] if isinstance(sentences, str) else list(sentences))
         how: dict[str, Any] = {"bands": bands, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}
         how |= {"mask": mask, "transform": transform, "crs": crs}
-        said = vocabulary.queries
         with open_scene(source, **how, **self.network.as_options()) as scene:
             before = (*scene.notes, *self.request_notes(scene, vocabulary))
             enforce(before, strict=strict)
-            matches = self.find(scene, said, every=every, threshold=threshold, min_score=min_score)
+            matches = self.find(scene, vocabulary.queries, every=every, threshold=threshold, min_score=min_score)
             strips = self.strips(scene, matches, vocabulary, threshold=threshold, probabilities=probabilities)
             result = gathered(
                 observed(strips, scene.source),
@@ -280,13 +306,13 @@ class Referrer:
             rgb, valid = read_twice(scene.read_rgb, window, scene.native, policy)
             labels = np.full(valid.shape, vocabulary.nodata, vocabulary.label_dtype)
             score = np.zeros(valid.shape, np.float32)
-            kept = np.zeros((len(vocabulary), *valid.shape), np.float32) if probabilities else None
+            sure = np.zeros((len(vocabulary), *valid.shape), np.float32) if probabilities else None
             for match in matches:
-                _paste(match, window, labels, score, kept, threshold)
+                paste(match, scene.native.shape, window, labels, score, sure, threshold)
             labels[~valid], score[~valid] = vocabulary.nodata, 0
-            if kept is not None:
-                kept[:, ~valid] = np.nan
-            yield Strip(row=row, labels=labels, score=score, rgb=rgb, valid=valid, probabilities=kept)
+            if sure is not None:
+                sure[:, ~valid] = np.nan
+            yield Strip(row=row, labels=labels, score=score, rgb=rgb, valid=valid, probabilities=sure)
 
     def request_notes(self, scene: Scene, vocabulary: Vocabulary) -> tuple[str, ...]:
         """What resolution, colours and words say of the worth of an answer, before it is looked for."""
@@ -299,15 +325,15 @@ class Referrer:
 
     def notes(self, sentences: Sequence[str], matches: Sequence[Match]) -> tuple[str, ...]:
         """What should be said about sentences once they were looked for: cut, or nothing found."""
-        told = []
-        seen = {match.sentence for match in matches}
+        notes = []
+        found = {match.sentence for match in matches}
         for i, sentence in enumerate(sentences):
             shown = sentence if len(sentence) <= 60 else sentence[:57] + "..."
             if self._cut(sentence):
-                told.append(f"{shown!r} is longer than the model reads: its end is ignored.")
-            if i not in seen:
-                told.append(f"Nothing was found for {shown!r}.")
-        return tuple(told)
+                notes.append(f"{shown!r} is longer than the model reads: its end is ignored.")
+            if i not in found:
+                notes.append(f"Nothing was found for {shown!r}.")
+        return tuple(notes)
 
     def tags(self, vocabulary: Vocabulary, *, threshold: float, every: bool, min_score: float = 0.0) -> dict[str, str]:
         """What outputs record about how they were made."""
@@ -329,78 +355,6 @@ class Referrer:
         first, other = (self.model.ids([f"{sentence} {word}"]) for word in ("lake", "airport"))
         return first.shape == other.shape and bool(torch.equal(first, other))
 
-    @torch.inference_mode()
-    def _look(
-        self,
-        view: View,
-        part: Window,
-        said: TextFeatures,
-        which: Sequence[int],
-        threshold: float,
-        policy: FailurePolicy,
-    ) -> list[Match]:
-        """What some sentences find in a part of a view."""
-        pixels, valid = view.read(policy)
-        if not valid.any():
-            return []
-        device = self.model.device
-        seen_at = torch.from_numpy(valid).to(device)
-        mean = torch.tensor(self.model.mean, device=device)
-        image = filled(torch.from_numpy(np.ascontiguousarray(pixels)).to(device), seen_at, view, self.side, mean)
-        seen, found = self.model.look(self.model.fit(image)[None]), []
-        for start in range(0, len(which), SENTENCES):
-            some = list(which[start : start + SENTENCES])
-            probability, similarity = self._point(seen, said, some, view)
-            probability = probability * seen_at
-            found += [_match(s, view, part, probability[i], similarity[i], threshold) for i, s in enumerate(some)]
-        return found
-
-    def _point(self, seen: ImageFeatures, said: TextFeatures, some: list[int], view: View) -> tuple[Tensor, Tensor]:
-        """Probabilities `(sentence, row, col)` and similarities of the same shape, on the view's window."""
-        index = torch.tensor(some, device=said.tokens.device)
-        part = TextFeatures(tokens=said.tokens[index], sentence=said.sentence[index], words=said.words[index])
-        pointed = self.model.point(seen, part, torch.zeros(len(some), dtype=torch.int64, device=index.device))
-        window = view.window
-        shape = (window.height, window.width) if view.whole else (self.side, self.side)
-        both = (pointed.logits, self.model.similarity(pointed, part)[:, None])
-        probability, similarity = (
-            self.model.restore(logits, shape)[:, 0, : window.height, : window.width].sigmoid() for logits in both
-        )
-        return probability, similarity
-
-    def _refined(
-        self,
-        scene: Scene,
-        kept: list[tuple[int, float, int, Match]],
-        said: TextFeatures,
-        threshold: float,
-        policy: FailurePolicy,
-    ) -> Match:
-        """The best of some matches of the coarsest level, each looked at again in the middle of a view."""
-        order = [(level, match) for level, _, _, match in sorted(kept, reverse=True)]
-        again = [self._again(scene, m, said, threshold, policy) for level, m in order if level == order[0][0]]
-        return max(again, key=lambda match: match.rank)
-
-    def _again(self, scene: Scene, first: Match, said: TextFeatures, threshold: float, policy: FailurePolicy) -> Match:
-        """The mask as a view around it gives it, a wider one as long as the border cuts it; as it was, if the view
-        shows another thing."""
-        tall, wide = (a / b for a, b in zip(scene.grid.shape, first.view.scene.grid.shape, strict=True))
-        top, left, bottom, right = _box(first, threshold)
-        row, col = (first.part.row + (top + bottom) / 2) * tall, (first.part.col + (left + right) / 2) * wide
-        extent = MARGIN * max((bottom - top) * tall, (right - left) * wide)
-        found = first
-        while True:
-            view = around(scene, row, col, extent, self.side)
-            if view == found.view:
-                return found
-            seconds = self._look(view, view.window, said, [first.sentence], threshold, policy)
-            if not seconds or _shared(found, seconds[0], threshold) < SAME:
-                return found
-            found = seconds[0]
-            if view.whole or not _is_cut(found, threshold):
-                return found
-            extent = 2 * max(extent, self.side)
-
 
 def lexicon_of(model: RefSeg) -> Lexicon | None:
     """What the text tower can read, and the words that every training for sentences has; None: nobody knows.
@@ -415,93 +369,9 @@ def lexicon_of(model: RefSeg) -> Lexicon | None:
     return known
 
 
-def _match(sentence: int, view: View, part: Window, probability: Tensor, similarity: Tensor, threshold: float) -> Match:
-    rows = slice(part.row - view.window.row, part.row_stop - view.window.row)
-    cols = slice(part.col - view.window.col, part.col_stop - view.window.col)
-    probability = probability.half()
-    whole = probability.float() > threshold
-    inside = bool(whole[rows, cols].any())
-    return Match(
-        sentence=sentence,
-        view=view,
-        part=part,
-        probability=probability[rows, cols].cpu().numpy(),
-        score=float(probability[whole].float().mean()) if inside else 0.0,
-        similarity=float(similarity[whole].mean()) if inside else 0.0,
-    )
-
-
-def _on_grid(match: Match, shape: tuple[int, int], window: Window) -> tuple[slice, slice, NDArray[np.float32]] | None:
-    """Probabilities of a match on a window of a grid of `shape` over the same ground: rows and columns of the window
-    whose centres lie in the match, and the bilinear values there; None if there are none."""
-    place = []
-    for axis, (first, length, origin, size) in enumerate(
-        (
-            (window.row, window.height, match.part.row, match.part.height),
-            (window.col, window.width, match.part.col, match.part.width),
-        )
-    ):
-        scale = match.view.scene.grid.shape[axis] / shape[axis]
-        at = (first + np.arange(length) + 0.5) * scale - origin
-        inside = np.flatnonzero((at >= 0) & (at < size))
-        if not len(inside):
-            return None
-        at = np.clip(at[inside] - 0.5, 0, size - 1)
-        low = np.minimum(at.astype(np.int64), max(size - 2, 0))
-        place.append(
-            (slice(inside[0], inside[-1] + 1), low, np.minimum(low + 1, size - 1), (at - low).astype(np.float32))
-        )
-    (rows, top, bottom, down), (cols, left, right, across) = place
-    values = match.probability.astype(np.float32)
-    upper = values[top][:, left] * (1 - across) + values[top][:, right] * across
-    lower = values[bottom][:, left] * (1 - across) + values[bottom][:, right] * across
-    return rows, cols, (upper * (1 - down)[:, None] + lower * down[:, None])
-
-
-def _paste(
-    match: Match,
-    window: Window,
-    labels: NDArray[np.unsignedinteger],
-    score: NDArray[np.float32],
-    kept: NDArray[np.float32] | None,
-    threshold: float,
-) -> None:
-    """Give the pixels of a match in a window of the scene's own pixels its label where it is the surest."""
-    found = _on_grid(match, match.view.scene.native.shape, window)
-    if found is None:
-        return
-    rows, cols, values = found
-    if kept is not None:
-        np.maximum(kept[match.sentence, rows, cols], values, out=kept[match.sentence, rows, cols])
-    better = (values > threshold) & (values > score[rows, cols])
-    labels[rows, cols][better] = match.sentence
-    score[rows, cols][better] = values[better]
-
-
-def _shared(first: Match, second: Match, threshold: float) -> float:
-    """Share of the first's mask, as far as the second's view shows it, that is in the second's."""
-    found = _on_grid(first, second.view.scene.grid.shape, second.part)
-    if found is None:
-        return 0.0
-    rows, cols, values = found
-    marked = values > threshold
-    return float((second.marks(threshold)[rows, cols])[marked].mean()) if marked.any() else 0.0
-
-
-def _box(match: Match, threshold: float) -> tuple[int, int, int, int]:
-    """First and last + 1 row, column of the mask: top, left, bottom, right, in `part`."""
-    inside = match.marks(threshold)
-    rows, cols = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    return int(rows[0]), int(cols[0]), int(rows[-1]) + 1, int(cols[-1]) + 1
-
-
-def _is_cut(match: Match, threshold: float) -> bool:
-    """Whether the mask reaches a border of its view beyond which the region goes on."""
-    top, left, bottom, right = _box(match, threshold)
-    part, region = match.part, region_on(match.view.scene)
-    return (
-        (top == 0 and part.row > region.row)
-        or (left == 0 and part.col > region.col)
-        or (bottom == part.height and part.row_stop < region.row_stop)
-        or (right == part.width and part.col_stop < region.col_stop)
-    )
+def _physical_memory() -> int:
+    """Bytes of this machine; where the system does not tell, more than enough."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 1 << 60

@@ -1,0 +1,61 @@
+"""What `refer` is asked for: it travels whole from the command to the view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from earthwords.geo.scene import SceneSpec
+from earthwords.inference.refer.pointing import PointingOptions
+from earthwords.inference.refer.referrer import Referrer
+from earthwords.inference.windows.outputs import OutputOptions, told
+from earthwords.types import Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferRequest:
+    """What to find in a scene; nothing here says how the work is done."""
+
+    vocabulary: Vocabulary
+    """Each sentence is a class."""
+    spec: SceneSpec
+    """How to open the scene."""
+    pointing: PointingOptions = field(default_factory=PointingOptions)
+    options: OutputOptions = field(default_factory=OutputOptions)
+    strict: bool = False
+    """What is known to make the answer worth less is an error."""
+
+    @property
+    def wants_probabilities(self) -> bool:
+        """Whether the probability of every sentence is an output, too."""
+        return self.options.probabilities != "no"
+
+    def of(self, source: str) -> ReferRequest:
+        """The same of another scene."""
+        return replace(self, spec=replace(self.spec, source=source))
+
+    def tags(self, referrer: Referrer) -> dict[str, str]:
+        """What outputs record about how things were found."""
+        options = self.pointing
+        return referrer.tags(
+            self.vocabulary, threshold=options.threshold, every=options.every, min_score=options.min_score
+        )
+
+    def settings(self, referrer: Referrer) -> dict[str, str]:
+        """What all scenes of the request depend on, as text."""
+        tags = told(self.tags(referrer))
+        return {
+            **tags,
+            "weights": f"{tags['weights']}, hash {referrer.weights_hash}",
+            "on-error": self.pointing.on_error,
+            "device": referrer.model.device.type,
+            **{name.replace("_", "-"): str(value) for name, value in vars(self.options).items() if name != "overwrite"},
+            "sentences": "; ".join(self.vocabulary.queries),
+        }
+
+    def reading(self) -> dict[str, str]:
+        """How scenes are read, as text: option -> value."""
+        ways = {name: value for name, value in vars(self.spec).items() if name not in _NOT_OF_THE_RESULT}
+        return {name: str(value) for name, value in ways.items() if value is not None}
+
+
+_NOT_OF_THE_RESULT = ("source", "offline", "allow_remote_parts")
