@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from earthwords.data.expressions import lines as list_lines
 from earthwords.data.expressions.contact_sheet import choose
 from earthwords.synthetic import CLASSES, render_scene
 from tests.conftest import Command, write_raster
@@ -51,13 +53,14 @@ def test_a_list_with_masks(command: Command, source: Path, tmp_path: Path) -> No
     out = tmp_path / "lists" / "refer.jsonl"
     done = command("expressions", source, out, "--count", 6, "--negatives", 0.3, "--quiet", "--json")
     assert (done.code, done.err) == (0, "")
-    told, found = json.loads(done.out), lines(out)
+    report, found = json.loads(done.out), lines(out)
     assert [line["image"] for line in found] == [f"../town/images/{name}.jpg" for name in ("a", "b", "deep")]
     assert all((out.parent / line["image"]).samefile(source / "images" / f"{line['name']}.jpg") for line in found)
-    assert told["looked"] == 4 and told["images"] == {"town": 3}
-    said = [one for line in found for one in line["expressions"]]
-    assert told["expressions"] == len(said) >= 12 and told["empty"] == sum(not one["ids"] for one in said) > 0
-    assert told["kinds"]["absent"] == told["empty"] and sum(told["classes"].values()) == len(said)
+    assert report["looked"] == 4 and report["images"] == {"town": 3}
+    expressions = [one for line in found for one in line["expressions"]]
+    empty = sum(not one["ids"] for one in expressions)
+    assert report["expressions"] == len(expressions) >= 12 and report["empty"] == empty > 0
+    assert report["kinds"]["absent"] == empty and sum(report["classes"].values()) == len(expressions)
     for line in found:
         with Image.open(out.parent / line["mask"]) as image:
             ids = np.asarray(image)
@@ -210,6 +213,107 @@ def test_refusals(
     argv = [word.format(source=source, tmp=tmp_path) for word in words]
     command("expressions", *argv, "--quiet").failed(code, *fragments)
     assert set(tmp_path.rglob("*")) == before
+
+
+def out(folder: Path) -> Path:
+    return folder / "here" / "r.jsonl"
+
+
+@pytest.fixture
+def half(command: Command, source: Path, tmp_path: Path) -> Path:
+    """A second source with a damaged mask, which ended a run with the first one; whole again."""
+    other = shutil.copytree(source, tmp_path / "port")
+    good = (other / "masks" / "b.png").read_bytes()
+    (other / "masks" / "b.png").write_bytes(b"damaged")
+    command("expressions", source, other, out(tmp_path), "--quiet").failed(1, "b.png", "1 of 2 parts are done")
+    assert [path.name for path in out(tmp_path).parent.iterdir()] == [".r.jsonl.journal"]
+    (other / "masks" / "b.png").write_bytes(good)
+    return other
+
+
+def examined(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The sets whose images are looked at from now on."""
+    seen: list[str] = []
+    real = list_lines.examine
+    monkeypatch.setattr(list_lines, "examine", lambda how, unit: seen.append(unit.items[0].set) or real(how, unit))
+    return seen
+
+
+def same(command: Command, out: Path, *argv: object) -> bool:
+    """Whether all that is beside a list is what a run makes that nobody disturbs."""
+    new = out.parent.with_name("new") / out.name
+    assert command("expressions", *argv, new, "--quiet").code == 0
+    return contents(out.parent) == contents(new.parent)
+
+
+def test_the_same_command_goes_on(
+    command: Command, source: Path, half: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = examined(monkeypatch)
+    assert command("expressions", source, half, out(tmp_path), "--quiet").code == 0
+    assert seen == ["port"] and same(command, out(tmp_path), source, half)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--seed", 5], "its seed was 0 and is 5 now"),
+        (["--count", 3], "its count was 8 and is 3 now"),
+        (["--negatives", 0.5], "its negatives was 0.0 and is 0.5 now"),
+        (["--pictures", 2], "its pictures was 0 and is 2 now"),
+        (["--format", "masks"], "its format was auto and is masks now"),
+        (["--only", "[ab]"], "its only was not given and is [ab] now"),
+        (["--min-pixels", 20], "its min-pixels was 30 and is 20 now"),
+        (["--tile-size", 40], "its tile-size was not given and is 40 now"),
+        (["--bands", "3,2,1"], "its bands was not given and is 3,2,1 now"),
+        (["--classes", "{town}/classes.json"], "its classes was not given"),
+    ],
+    ids=lambda value: str(value[0]) if isinstance(value, list) else "",
+)
+def test_other_options_are_refused(
+    command: Command, source: Path, half: Path, tmp_path: Path, options: list[object], words: str
+) -> None:
+    before = contents(tmp_path)
+    argv = [str(word).format(town=source) for word in options]
+    done = command("expressions", source, half, out(tmp_path), *argv, "--quiet")
+    done.failed(2, words, "run with what it was begun with, or begin anew with --no-resume")
+    assert contents(tmp_path) == before
+
+
+def test_beginning_anew(
+    command: Command, source: Path, half: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = examined(monkeypatch)
+    argv = [source, half, "--seed", 5]
+    assert command("expressions", *argv, out(tmp_path), "--no-resume", "--quiet").code == 0
+    assert seen == ["town", "port"] and same(command, out(tmp_path), *argv)
+    (half / "masks" / "b.png").write_bytes(b"damaged")
+    argv = [source, half, "--overwrite", "--no-resume", "--quiet"]
+    failed = command("expressions", *argv, out(tmp_path))
+    failed.failed(1, "b.png")
+    assert "goes on" not in failed.err and not list(out(tmp_path).parent.glob(".*"))
+
+
+def test_sources_that_have_changed_are_read_again(
+    command: Command, source: Path, half: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source / "masks" / "a.png").write_bytes((source / "masks" / "empty.png").read_bytes())
+    seen = examined(monkeypatch)
+    assert command("expressions", source, half, out(tmp_path), "--workers", 1, "--quiet").code == 0
+    assert seen == ["town", "port"] and same(command, out(tmp_path), source, half)
+
+
+def test_lines_come_back_as_they_went(source: Path) -> None:
+    """Text of any kind, files of any bytes, one without a tile; numbers to the last bit."""
+    made = [
+        list_lines.Line(
+            line={"name": "ü\udcff\u2028\n", "ids": [1, 2]}, image="a\udcff.png", mask=bytes(range(256)), tile=tile,
+            sizes={1: 1 / 3, 300: 0.1}, refused=refused,
+        )
+        for tile, refused in ((None, 0), (b"\n\n", 3), (b"", 1))
+    ]  # fmt: skip
+    assert list(list_lines.unpacked(list_lines.packed(made))) == made
+    assert list(list_lines.unpacked(list_lines.packed([]))) == []
 
 
 def test_rendered_scenes(command: Command, tmp_path: Path) -> None:

@@ -67,14 +67,15 @@ class Executor(ABC):
         """`map`: the results come in the order of the tasks."""
         early: dict[int, Result] = {}
         turn = 0
-        for number, result in self.run(partial(_without_worker, function), tasks):
+        for number, result in self.run(partial(without_worker, function), tasks):
             early[number] = result
             while turn in early:
                 yield early.pop(turn)
                 turn += 1
 
 
-def _without_worker(function: Callable[[Any], Any], worker: Worker, task: Any) -> Any:
+def without_worker(function: Callable[[Any], Any], worker: Worker, task: Any) -> Any:
+    """What the function makes of the task alone."""
     return function(task)
 
 

@@ -95,8 +95,9 @@ class Journal:
         self._file.close()
 
     def discard(self) -> None:
-        """The run is over, one way or the other."""
+        """The run is over, one way or the other: nothing is done any more."""
         self.close()
+        self._places.clear()
         discard(self.folder)
 
     def _recall(self) -> int:

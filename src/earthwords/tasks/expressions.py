@@ -38,9 +38,13 @@ def expressions(
     pictures: Annotated[int, opt.option(opt.OUTPUTS, metavar="N")] = 0,
     overwrite: opt.Overwrite = False,
     workers: opt.Workers = 1,
+    cluster: opt.Cluster = None,
+    resume: opt.Resume = True,
     quiet: opt.Quiet = False,
 ) -> ExpressionsReport:
     """Make referring expressions from masks, or list those of a published set, with the masks of what they mean.
+
+    A run that was killed goes on where it stopped when the same command is given again, and comes to the same bytes.
 
     Args:
         paths: Annotated data sets, then the list to write; masks and tiles go into folders beside it.
@@ -63,7 +67,8 @@ def expressions(
         How many images and expressions there are, by kind.
 
     Raises:
-        UsageError: a wrong option, a format that cannot be told, or the list exists.
+        UsageError: a wrong option, a format that cannot be told, the list exists, or an unfinished run had other
+            options.
         SourceError: annotations or images are missing or damaged.
         OutputError: the list cannot be written.
 
@@ -80,7 +85,8 @@ def expressions(
     check_replaceable(dst, overwrite=overwrite)
 
     from earthwords.data.annotations.boxes._common import How, read_classes
-    from earthwords.data.expressions.pipeline import ExpressionOptions, Listing
+    from earthwords.data.expressions.lines import ExpressionOptions
+    from earthwords.data.expressions.pipeline import Listing
 
     console, chosen = Console(quiet=quiet), split_bands(bands)
     how = How(
@@ -95,14 +101,16 @@ def expressions(
     listing = Listing(
         sources=tuple(map(Path, sources)),
         dst=dst,
-        telling=ExpressionOptions(how=how, count=count, negatives=negatives, seed=seed),
+        options=ExpressionOptions(how=how, count=count, negatives=negatives, seed=seed),
         format=format,
         only=only,
         pictures=pictures,
         workers=workers,
+        cluster=cluster,
+        resume=resume,
         overwrite=overwrite,
         read={"classes": classes},
-        settings={
+        shown={
             "bands": None if chosen is None else list(chosen),
             "tile_size": tile_size,
             "min_pixels": min_pixels,

@@ -40,6 +40,7 @@ def pairs(
     overwrite: opt.Overwrite = False,
     on_error: Annotated[Literal["stop", "skip"], opt.RUNNING] = "stop",
     workers: opt.Workers = 1,
+    cluster: opt.Cluster = None,
     resume: opt.Resume = True,
     quiet: opt.Quiet = False,
 ) -> PairsReport:
@@ -72,7 +73,8 @@ def pairs(
         How many images, objects and captions there are, and what was left out.
 
     Raises:
-        UsageError: a wrong option, a format that cannot be told, or the result exists.
+        UsageError: a wrong option, a format that cannot be told, the result exists, or an unfinished run had other
+            options.
         SourceError: annotations or images are missing or damaged.
         OutputError: the result cannot be written.
 
@@ -115,9 +117,9 @@ def pairs(
         search=Search(within=dedup, threshold=threshold, orientations=len(ORIENTATIONS) if turned else 1),
         shard_size=shard_size,
         workers=workers,
+        cluster=cluster,
         resume=resume,
         overwrite=overwrite,
-        say=console.say,
         read={"classes": classes},
     )
     report = job.run(lambda what, total: console.bar(what, total, unit="parts" if what == "reading" else "images"))

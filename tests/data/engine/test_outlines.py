@@ -20,7 +20,8 @@ from earthwords.data.annotations.instances import Instances, Marked
 from earthwords.data.annotations.masks import _of_boxes
 from earthwords.data.annotations.masks._pickles import read_plain
 from earthwords.data.annotations.masks._rle import Box, Mask, area_of, mask_of, runs_of
-from earthwords.data.expressions.pipeline import OUTLINES, detect
+from earthwords.data.expressions.lines import OUTLINES
+from earthwords.data.expressions.pipeline import detect
 from earthwords.errors import EarthwordsError, SourceError, UsageError
 from earthwords.plugins import load, names
 from earthwords.types import Window

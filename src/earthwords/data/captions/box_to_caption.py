@@ -44,11 +44,11 @@ def captions(example: Annotated, *, count: int = 5, seed: int = 0) -> tuple[str,
     draw = random.Random(f"{seed}/{example.name}")
     speaker = _Speaker(draw, everywhere)
     for templates, numbers in ((phrases.MIDDLE, at_middle), (phrases.EDGE, everywhere - at_middle)):
-        if numbers and len(speaker.said) < count:
+        if numbers and len(speaker.sentences) < count:
             speaker.say(templates, numbers)
-    while len(speaker.said) < count:
+    while len(speaker.sentences) < count:
         speaker.say(phrases.ANYWHERE, _some(draw, everywhere))
-    return tuple(speaker.said)
+    return tuple(speaker.sentences)
 
 
 def in_middle(boxes: Boxes, size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -69,7 +69,7 @@ class _Speaker:
 
     def __init__(self, draw: random.Random, kinds: Iterable[Kind]) -> None:
         self.draw = draw
-        self.said: list[str] = []
+        self.sentences: list[str] = []
         self._used: Counter[str] = Counter()
         shared = Counter(word for kind in kinds for word in kind)
         self._own = {kind: [word for word in kind if shared[word] == 1] or list(kind) for kind in kinds}
@@ -84,7 +84,7 @@ class _Speaker:
         else:
             many = [self.draw.choice(phrases.MANY) for _ in kinds]
             things = [phrases.counted(n, numbers[k], m) for n, k, m in zip(nouns, kinds, many, strict=True)]
-        self.said.append(phrases.sentence(self._template(templates), things, single=numbers[kinds[0]] == 1))
+        self.sentences.append(phrases.sentence(self._template(templates), things, single=numbers[kinds[0]] == 1))
 
     def _template(self, templates: Sequence[str]) -> str:
         least = min(self._used[template] for template in templates)

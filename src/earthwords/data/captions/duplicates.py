@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,10 +17,11 @@ from earthwords.data.captions.records import Unit, example_of
 from earthwords.data.captions.sheet import MOST, contact_sheet
 from earthwords.files.output_tags import save_png
 from earthwords.files.plaintext import csv_cell
-from earthwords.files.reading import parse_json
 
 Flags: TypeAlias = NDArray[np.bool_]
 Numbers: TypeAlias = NDArray[np.int64]
+Record: TypeAlias = dict[str, Any]
+"""A line of `records.examine`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +49,12 @@ class ImageHashes:
     errors: list[str]
 
     @staticmethod
-    def read(parts: Sequence[Path], units: Sequence[Unit]) -> ImageHashes:
-        """Stream the parts."""
+    def read(parts: Iterable[Iterable[Record]], units: Sequence[Unit]) -> ImageHashes:
+        """Stream the records of all units."""
         rows: list[tuple[int, bool, bool, bool, bool]] = []
         errors = []
-        for path, unit in zip(parts, units, strict=True):
-            for record in read_parts([path]):
+        for records, unit in zip(parts, units, strict=True):
+            for record in records:
                 value = int(record.get("hash", "0"), 16)
                 bad, good = "error" in record, bool(record.get("captions"))
                 rows.append((value, record.get("flat", False), good, bad, unit.test))
@@ -133,22 +134,20 @@ def find_copies(finds: ImageHashes, search: Search) -> Copies:
     return copies
 
 
-def tell_copies(copies: Copies, parts: Sequence[Path], *, table: Path, sheet: Path) -> None:
+def list_copies(copies: Copies, records: Iterable[Record], *, table: Path, sheet: Path) -> None:
     """A row for every image that is left out, and a sheet of the pairs, the least alike first."""
     dropped = np.flatnonzero(copies.dropped)
     involved = set(dropped.tolist()) | set(copies.like[dropped].tolist())
-    known = {i: record for i, record in enumerate(read_parts(parts)) if i in involved}
+    known = {i: record for i, record in enumerate(records) if i in involved}
     with table.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["image", "name", "like_image", "like_name", "in", "distance", "looks"])
         for i in dropped.tolist():
             one, like = known[i], known[int(copies.like[i])]
-            where, looks = (
-                "test set" if copies.by_test[i] else "sources",
-                perceptual_hash.ORIENTATIONS[copies.orientation[i]],
-            )
+            where = "test set" if copies.by_test[i] else "sources"
             row = one["image"], one["name"], like["image"], like["name"], where
-            writer.writerow([*map(csv_cell, row), int(copies.distance[i]), looks])
+            orientation = perceptual_hash.ORIENTATIONS[copies.orientation[i]]
+            writer.writerow([*map(csv_cell, row), int(copies.distance[i]), orientation])
     order = dropped[np.argsort(-copies.distance[dropped], kind="stable")]
     pairs = [
         (
@@ -165,11 +164,3 @@ def _rows(pairs: perceptual_hash.Pairs) -> Iterator[tuple[int, int, int, int]]:
     """Second, first, distance, orientation."""
     columns = (pairs.second, pairs.first, pairs.distance, pairs.orientation)
     return zip(*(column.tolist() for column in columns), strict=True)
-
-
-def read_parts(parts: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """All records of the journal, in order."""
-    for path in parts:
-        with path.open(encoding="utf-8") as file:
-            next(file, None)
-            yield from map(parse_json, file)

@@ -66,8 +66,8 @@ def perceptual_hash(rgb: NDArray[np.uint8]) -> tuple[int, bool]:
     waves[0, 0] = waves[LOW, LOW]
     low = waves[:LOW, :LOW]
     if np.abs(low).max() < FLAT:
-        told = hashlib.sha256(repr(rgb.shape).encode() + np.ascontiguousarray(rgb).tobytes())
-        return int.from_bytes(told.digest()[:8], "big"), True
+        digest = hashlib.sha256(repr(rgb.shape).encode() + np.ascontiguousarray(rgb).tobytes())
+        return int.from_bytes(digest.digest()[:8], "big"), True
     return int.from_bytes(np.packbits(low.ravel() > 0, bitorder="little").tobytes(), "little"), False
 
 

@@ -1,19 +1,18 @@
 """The whole way from sources to a result, in parts that survive a kill.
 
-Beside the destination lies a hidden folder, the journal: `parts/` has what was found out about 64 images each, `out/`
-what is written already. The same command goes on with it and comes to the same bytes; at the end all moves to its
+Beside the destination lies a hidden folder, the journal: its parts are what was found out about 64 images each, `out/`
+has what is written already. The same command goes on with it and comes to the same bytes; at the end all moves to its
 place.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,26 +21,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earthwords.data.annotations.boxes._common import read_for
+from earthwords import __version__
+from earthwords.data.annotations.boxes._common import identity, read_for
 from earthwords.data.captions import records, shards
-from earthwords.data.captions.duplicates import Copies, ImageHashes, Search, find_copies, read_parts, tell_copies
+from earthwords.data.captions.duplicates import Copies, ImageHashes, Search, find_copies, list_copies
 from earthwords.data.captions.records import READERS, CaptionOptions, Unit
 from earthwords.data.captions.statistics import PairsReport, Tally
 from earthwords.errors import OutputError, SourceError, UsageError
-from earthwords.files.atomic import (
-    check_no_others,
-    check_output,
-    discard,
-    exists,
-    locked,
-    parents_made_for,
-    remove_dead,
-    writing,
-)
+from earthwords.files.atomic import check_no_others, check_output, discard, exists, remove_dead, writing
 from earthwords.files.plaintext import read_text, write_json
+from earthwords.files.reading import parse_json
 from earthwords.geo.sources.inputs import Inputs
+from earthwords.jobs.executor import Executor
 from earthwords.jobs.job import Tick
-from earthwords.jobs.make_executor import in_order
+from earthwords.jobs.journal import Journal, journal_beside, open_journal
+from earthwords.jobs.make_executor import make_executor
+from earthwords.jobs.resume import compute_missing, done_among
 from earthwords.plugins import load, names
 
 UNIT = 64
@@ -64,9 +59,10 @@ class Job:
     search: Search = field(default_factory=Search)
     shard_size: int = 1000
     workers: int = 1
+    cluster: str | None = None
+    """Address of a Ray cluster, whose machines find sources and destination under the same names."""
     resume: bool = True
     overwrite: bool = False
-    say: Callable[[str], None] = field(default=lambda sentence: None)
     read: Mapping[str, Path | None] = field(default_factory=dict)
     """Option to another file that is read."""
 
@@ -86,49 +82,40 @@ class Job:
         self._check_destination()
         units = self._units()
         self._check_inputs(units)
-        with parents_made_for(self.dst), writing(self.dst):
-            journal = self._journal
-            journal.mkdir(parents=True, exist_ok=True)
-            with locked(journal) as free:
-                if not free:
-                    raise UsageError(f"Another process is working on {self.dst}; wait for it, or choose another DST.")
-                try:
-                    self._prepare(journal)
-                    with bar("reading", len(units)) as tick:
-                        parts = self._examine(journal / "parts", units, tick)
-                    finds = ImageHashes.read(parts, units)
-                    copies = find_copies(finds, self.search)
-                    kept = finds.wanted & ~copies.dropped
-                    if not kept.any():
-                        shutil.rmtree(journal / "parts")
-                        raise SourceError(_nothing_left(finds, copies))
-                    out = self._out(journal, kept)
-                    with bar("writing", int(kept.sum())) as tick:
-                        tally = self._write(sink, out, parts, kept, tick)
-                    report = self._report(finds, copies, kept, tally, time.perf_counter() - began)
-                    self._tell(out, report, copies, parts)
-                    self._commit(out)
-                except BaseException as error:
-                    read = len(list((journal / "parts").glob("*.jsonl")))
-                    if isinstance(error, UsageError | SourceError) and not read:
-                        discard(journal)
-                    elif self.resume and read:
-                        error.add_note(
-                            f"The same command goes on from here: {read:,} of {len(units):,} parts are read."
-                        )
-                    raise
-                discard(journal)
+        order = [identity(f"{unit.format}, {unit.test}", unit.items) for unit in units]
+        parts = dict(zip(order, units, strict=True))
+        folder, settings, done = journal_beside(self.dst), self._settings(), done_among(parts)
+        with (
+            open_journal(folder, settings=settings, resume=self.resume, of=self.dst, done=done) as journal,
+            make_executor(self.workers, cluster=self.cluster, preload=[records.__name__, shards.__name__]) as executor,
+        ):
+            journal.total = len(parts)
+            again = [] if self.recipe.on_error == "skip" else _damaged(journal, parts)
+            with bar("reading", len(parts)) as tick:
+                compute_missing(
+                    journal, executor, partial(records.examine, self.recipe), parts, bar=tick, again=again, place=_place
+                )
+            finds = ImageHashes.read((_records(journal, [name]) for name in order), units)
+            copies = find_copies(finds, self.search)
+            kept = finds.wanted & ~copies.dropped
+            if not kept.any():
+                journal.discard()  # another run would come to the same end
+                raise SourceError(_nothing_left(finds, copies))
+            out = self._out(journal.folder, kept, order)
+            with bar("writing", int(kept.sum())) as tick, writing(self.dst):
+                tally = self._write(sink, out, zip(kept, _records(journal, order), strict=True), executor, tick)
+            report = self._report(finds, copies, kept, tally, time.perf_counter() - began)
+            with writing(self.dst):
+                self._write_reports(out, report, copies, _records(journal, order))
+                self._commit(out)
         return report
-
-    @property
-    def _journal(self) -> Path:
-        return self.dst.parent / f".{self.dst.name}.journal"
 
     def _check_destination(self) -> None:
         """Refuse what must not be written over."""
         remove_dead(self.dst)
-        if self.dst.exists() and _is_committed(self._journal):
-            discard(self._journal)
+        journal = journal_beside(self.dst)
+        if self.dst.exists() and _is_committed(journal):
+            discard(journal)
         if self.dst.is_dir():
             found = [path.name for path in self.dst.iterdir()]
             if found and not self.overwrite:
@@ -141,7 +128,7 @@ class Job:
         for folder in self._folders():
             check_no_others(folder, _TILE)
         there = next((path for path in (*self._beside(), *self._folders()) if path.exists()), None)
-        if there is not None and not self.overwrite and not (self._journal / PLAN).exists():
+        if there is not None and not self.overwrite and not (journal / PLAN).exists():
             raise exists(there)
 
     def _beside(self) -> list[Path]:
@@ -175,8 +162,21 @@ class Job:
             units += [Unit(format=name, items=items[start : start + UNIT], test=test) for start in starts]
         return units
 
-    def _settings(self) -> dict[str, Any]:
-        """What decides the result."""
+    def _settings(self) -> dict[str, str]:
+        """What the result depends on, by the names of the options.
+
+        Not `--on-error`: what could be read is the same, so that whoever is told of it goes on with it.
+        """
+        values = {
+            "source": ", ".join(map(str, self.sources)), "format": self.format,
+            "against": ", ".join(map(str, self.tests)), "dedup": self.search.within, "threshold": self.search.threshold,
+            "turned": self.search.orientations > 1, "shard-size": self.shard_size, "captions": self.recipe.captions,
+            "seed": self.recipe.seed, "version": __version__,
+        }  # fmt: skip
+        return self.recipe.how.settings() | {name: str(value) for name, value in values.items() if value != ""}
+
+    def _settings_shown(self) -> dict[str, Any]:
+        """For the report."""
         how = {key: value for key, value in asdict(self.recipe.how).items() if value is not None}
         return {
             "sources": [str(s) for s in self.sources],
@@ -190,48 +190,32 @@ class Job:
             **how,
         }
 
-    def _prepare(self, journal: Path) -> None:
-        """Keep what an unfinished run of the same command has left, nothing else."""
-        told, path = json.dumps(self._settings(), sort_keys=True), journal / "settings.json"
-        if not (self.resume and path.exists() and read_text(path) == told):
-            if path.exists():
-                self.say("An unfinished run had other options, or --no-resume was given: beginning anew.")
-            for name in ("parts", "out"):
-                shutil.rmtree(journal / name, ignore_errors=True)
-            path.write_text(told, encoding="utf-8")
-        (journal / "parts").mkdir(exist_ok=True)
-
-    def _examine(self, folder: Path, units: Sequence[Unit], tick: Tick) -> list[Path]:
-        """A file of the journal for every unit; those that are there and still true are kept."""
-        paths = [folder / f"{i:06d}.jsonl" for i in range(len(units))]
-        stamps = [_stamp(unit) for unit in units]
-        missing = [i for i, path in enumerate(paths) if _first_line(path) != stamps[i]]
-        tick(len(units) - len(missing))
-        found = in_order(partial(records.examine, self.recipe), (units[i] for i in missing), workers=self.workers)
-        for i, lines in zip(missing, found, strict=True):
-            unfinished = paths[i].with_suffix(".part")
-            unfinished.write_text("\n".join([stamps[i], *lines]) + "\n", encoding="utf-8")
-            os.replace(unfinished, paths[i])
-            tick(1)
-        return paths
-
-    def _out(self, journal: Path, kept: NDArray[np.bool_]) -> Path:
+    def _out(self, journal: Path, kept: NDArray[np.bool_], order: Sequence[str]) -> Path:
         """Where results are written first; what belongs to other results goes."""
         out, plan = journal / "out", journal / PLAN
-        told = hashlib.sha256(np.packbits(kept).tobytes() + b"".join(_tail(p) for p in sorted(journal.glob("parts/*"))))
-        if not plan.exists() or read_text(plan) != told.hexdigest():
-            shutil.rmtree(out, ignore_errors=True)
-            plan.write_text(told.hexdigest(), encoding="utf-8")
-        out.mkdir(exist_ok=True)
+        with writing(self.dst):
+            digest = hashlib.sha256(np.packbits(kept).tobytes() + "".join(order).encode()).hexdigest()
+            if not plan.exists() or read_text(plan) != digest:
+                shutil.rmtree(out, ignore_errors=True)
+                plan.write_text(digest, encoding="utf-8")
+            out.mkdir(exist_ok=True)
         return out
 
-    def _write(self, sink: shards.Sink, out: Path, parts: Sequence[Path], kept: NDArray[np.bool_], tick: Tick) -> Tally:
+    def _write(
+        self,
+        sink: shards.Sink,
+        out: Path,
+        found: Iterable[tuple[np.bool_, shards.Record]],
+        executor: Executor,
+        tick: Tick,
+    ) -> Tally:
+        """Write what is kept of all that was found, and count it."""
         tally = Tally()
 
         def batches() -> Iterator[shards.Batch]:
             batch: list[shards.Record] = []
             first = 0
-            for keep, record in zip(kept, read_parts(parts), strict=True):
+            for keep, record in found:
                 if keep:
                     tally.add(record)
                     batch.append(record)
@@ -241,7 +225,7 @@ class Job:
             if batch:
                 yield first, batch
 
-        options = shards.Options(dst=self.dst, workers=self.workers, rows=self.shard_size)
+        options = shards.Options(dst=self.dst, executor=executor, rows=self.shard_size)
         for written in sink(out, batches(), options):
             tick(written)
         return tally
@@ -257,19 +241,19 @@ class Job:
             damaged=tuple(finds.errors),
             duplicates=int((copies.dropped & ~copies.by_test).sum()),
             in_tests=int((copies.dropped & copies.by_test).sum()),
-            settings=self._settings(),
+            settings=self._settings_shown(),
             figures=tally.figures(),
             seconds=round(seconds, 2),
         )
 
-    def _tell(self, out: Path, report: PairsReport, copies: Copies, parts: Sequence[Path]) -> None:
+    def _write_reports(self, out: Path, report: PairsReport, copies: Copies, found: Iterable[shards.Record]) -> None:
         """Write the report, in which there is no clock, so that equal input makes equal bytes, and the duplicates."""
-        told = {key: value for key, value in report.as_json().items() if key not in ("seconds", "output")}
-        write_json(out / self._side(REPORT), told)
+        timeless = {key: value for key, value in report.as_json().items() if key not in ("seconds", "output")}
+        write_json(out / self._side(REPORT), timeless)
         (out / self._side("report.md")).write_text(report.markdown(), encoding="utf-8")
         if copies.dropped.any():
-            tell_copies(
-                copies, parts, table=out / self._side("duplicates.csv"), sheet=out / self._side("duplicates.png")
+            list_copies(
+                copies, found, table=out / self._side("duplicates.csv"), sheet=out / self._side("duplicates.png")
             )
 
     def _side(self, name: str) -> str:
@@ -315,28 +299,16 @@ def _is_committed(journal: Path) -> bool:
     return (journal / PLAN).exists() and not (out.is_dir() and any(out.iterdir()))
 
 
-def _first_line(path: Path) -> str:
-    if not path.exists():
-        return ""
-    with path.open(encoding="utf-8") as file:
-        return file.readline().rstrip("\n")
+def _records(journal: Journal, order: Iterable[str]) -> Iterator[shards.Record]:
+    """What was found out, part after part."""
+    for name in order:
+        yield from map(parse_json, journal.read(name).splitlines())
 
 
-def _tail(path: Path) -> bytes:
-    """What names the contents of a part."""
-    return path.name.encode() + _first_line(path).encode()
+def _damaged(journal: Journal, parts: Iterable[str]) -> list[str]:
+    """Parts of an earlier run in which damaged images were left out."""
+    return [name for name in parts if name in journal and any("error" in found for found in _records(journal, [name]))]
 
 
-def _stamp(unit: Unit) -> str:
-    """Names the images of a unit and their annotations, with the size and time of every file."""
-    told = hashlib.sha256(repr((unit.format, unit.test)).encode())
-    for item in unit.items:
-        told.update(repr(item).encode())
-        note = item.note[0] if isinstance(item.note, tuple) and item.note else item.note
-        for path in {item.image, note} if isinstance(note, str) else {item.image}:
-            try:
-                about = os.stat(path)
-                told.update(f"{about.st_size} {about.st_mtime_ns}".encode())
-            except OSError:
-                told.update(b"missing")
-    return told.hexdigest()
+def _place(unit: Unit) -> str:
+    return unit.items[0].image

@@ -40,8 +40,8 @@ class Unit:
     """Images that must not be among the result: only their hashes are wanted."""
 
 
-def examine(recipe: CaptionOptions, unit: Unit) -> list[str]:
-    """A line for each image, or tile, of a unit.
+def examine(recipe: CaptionOptions, unit: Unit) -> bytes:
+    """A line of JSON for each image, or tile, of a unit.
 
     Raises:
         SourceError: an image or annotation is damaged, unless that may be skipped.
@@ -57,9 +57,8 @@ def examine(recipe: CaptionOptions, unit: Unit) -> list[str]:
         except EarthwordsError as error:
             if recipe.on_error == "stop":
                 raise SourceError(f"{error} (--on-error skip leaves such images out.)") from error
-            told = {"name": item.name, "set": item.set, "image": item.image, "error": str(error)}
-            lines.append(json_text(told))
-    return lines
+            lines.append(json_text({"name": item.name, "set": item.set, "image": item.image, "error": str(error)}))
+    return "\n".join(lines).encode()
 
 
 def _record(recipe: CaptionOptions, example: Annotated, test: bool) -> dict[str, Any]:

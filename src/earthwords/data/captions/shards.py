@@ -10,7 +10,7 @@ import io
 import os
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,7 +20,7 @@ from earthwords.data.captions.records import example_of
 from earthwords.errors import UsageError
 from earthwords.files.paths import PICTURES
 from earthwords.files.plaintext import json_text, utf8
-from earthwords.jobs.make_executor import in_order
+from earthwords.jobs.executor import Executor, Local
 
 Record: TypeAlias = dict[str, Any]
 Batch: TypeAlias = tuple[int, Sequence[Record]]
@@ -37,7 +37,7 @@ class Options:
 
     dst: Path
     """Where `out` will be in the end."""
-    workers: int = 1
+    executor: Executor = field(default_factory=Local)
     rows: int = 1000
     """Records of a batch, but maybe the last."""
 
@@ -47,7 +47,7 @@ Sink: TypeAlias = Callable[[Path, Iterable[Batch], Options], Iterator[int]]
 
 def write_shards(out: Path, batches: Iterable[Batch], options: Options) -> Iterator[int]:
     """A tar file a batch, `pairs-000000.tar`: of each image its JPEG, `.json` and `.txt`, a caption a line."""
-    yield from in_order(partial(_write_shard, out), enumerate(batches), workers=options.workers)
+    yield from options.executor.in_order(partial(_write_shard, out), enumerate(batches))
 
 
 def _write_shard(out: Path, numbered: tuple[int, Batch]) -> int:
@@ -58,16 +58,16 @@ def _write_shard(out: Path, numbered: tuple[int, Batch]) -> int:
     unfinished = path.with_suffix(".part")
     with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as shard:
         for i, record in enumerate(records):
-            told = {key: record[key] for key in ("name", "set", "size", "boxes", "classes", "captions")}
+            about = {key: record[key] for key in ("name", "set", "size", "boxes", "classes", "captions")}
             contents = {
                 "jpg": jpeg(example_of(record)),
-                "json": json_text(told).encode(),
+                "json": json_text(about).encode(),
                 "txt": utf8("\n".join(record["captions"])).encode(),
             }
             for member in MEMBERS:
-                about = tarfile.TarInfo(f"{first + i:09d}.{member}")  # its time is 0, its owner nobody
-                about.size = len(contents[member])
-                shard.addfile(about, io.BytesIO(contents[member]))
+                header = tarfile.TarInfo(f"{first + i:09d}.{member}")  # its time is 0, its owner nobody
+                header.size = len(contents[member])
+                shard.addfile(header, io.BytesIO(contents[member]))
     _finish(unfinished, path)
     return len(records)
 
@@ -89,7 +89,7 @@ def write_parquet(out: Path, batches: Iterable[Batch], options: Options) -> Iter
     with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
         rows: list[Record] = []
         few = (records[i : i + _FEW] for _, records in batches for i in range(0, len(records), _FEW))
-        for encoded in in_order(_encoded, few, workers=options.workers):
+        for encoded in options.executor.in_order(_encoded, few):
             rows += [{name: row[name] for name in schema.names} for row in encoded]
             if len(rows) >= options.rows:
                 writer.write_table(pa.Table.from_pylist(rows, schema))
@@ -112,7 +112,7 @@ def write_manifest(out: Path, batches: Iterable[Batch], options: Options) -> Ite
     folder = out / images_folder(options.dst)
     unfinished = path.with_suffix(".part")
     with unfinished.open("w", encoding="utf-8") as file:
-        for records, images in in_order(partial(_pictured, folder), batches, workers=options.workers):
+        for records, images in options.executor.in_order(partial(_pictured, folder), batches):
             for record, image in zip(records, images, strict=True):
                 where = image or os.path.relpath(record["image"], options.dst.parent)
                 line = {"image": Path(where).as_posix(), "set": record["set"], "captions": record["captions"]}

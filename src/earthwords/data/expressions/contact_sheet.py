@@ -33,8 +33,8 @@ def choose(path: Path, count: int, *, seed: int = 0) -> list[Chosen]:
     kinds: dict[str, list[Chosen]] = defaultdict(list)
     with path.open(encoding="utf-8") as file:
         for line in map(parse_json, file):
-            for said in line["expressions"]:
-                kinds[said["kind"]].append((line, said))
+            for expression in line["expressions"]:
+                kinds[expression["kind"]].append((line, expression))
     for found in kinds.values():
         draw.shuffle(found)
     chosen: list[Chosen] = []
@@ -50,10 +50,10 @@ def sheet(place: Place, chosen: Sequence[Chosen]) -> Image.Image:
     across, down = SIDE + MARGIN, SIDE + 3 * LINE + MARGIN
     canvas = Image.new("RGB", (columns * across + MARGIN, rows * down + MARGIN), PAPER)
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(11)
-    for i, (line, said) in enumerate(chosen):
+    for i, (line, expression) in enumerate(chosen):
         x, y = MARGIN + i % columns * across, MARGIN + i // columns * down
-        canvas.paste(_marked(place, line, said["ids"]), (x, y))
-        text = textwrap.wrap(f"{said['text']} [{said['kind']}]", _LETTERS)
+        canvas.paste(_marked(place, line, expression["ids"]), (x, y))
+        text = textwrap.wrap(f"{expression['text']} [{expression['kind']}]", _LETTERS)
         for row, part in enumerate(text[:2]):
             draw.text((x, y + SIDE + 2 + row * LINE), part, fill=INK, font=font)
     return canvas

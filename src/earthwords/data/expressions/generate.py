@@ -65,14 +65,14 @@ def express(
     for _ in range(count - wanted):
         maker.one_more()
     if negatives < 1:  # the share stays the same where less could be said
-        wanted = min(wanted, math.ceil(len(maker.said) * negatives / (1 - negatives)))
+        wanted = min(wanted, math.ceil(len(maker.made) * negatives / (1 - negatives)))
     for _ in range(wanted):
         maker.one_more(absent=True)
     return Marked(
         example=things.example,
         ids=things.ids,
         classes=dict(enumerate(things.classes, start=1)),
-        expressions=tuple(maker.said),
+        expressions=tuple(maker.made),
         refused=maker.refused,
     )
 
@@ -82,7 +82,7 @@ class _Maker:
 
     def __init__(self, measures: Measures, judge: Judge, draw: random.Random) -> None:
         self.measures, self.judge, self.draw = measures, judge, draw
-        self.said: list[Expression] = []
+        self.made: list[Expression] = []
         self.refused = 0
         self._used: Counter[str] = Counter()
         self._means: Counter[tuple[int, ...]] = Counter()
@@ -95,10 +95,10 @@ class _Maker:
             kind = ABSENT if absent else self._kind()
             for _ in range(FORMS_TRIED):
                 form = self._propose_absent() if absent else self._propose(kind)
-                if form is not None and self._said(kind, form, again=absent or attempt >= KINDS_TRIED // 2):
+                if form is not None and self._add(kind, form, again=absent or attempt >= KINDS_TRIED // 2):
                     return
 
-    def _said(self, kind: str, form: Form, *, again: bool) -> bool:
+    def _add(self, kind: str, form: Form, *, again: bool) -> bool:
         """Say it if it is clear, new and passes the check; `again`: also if its things were meant often."""
         meant = self.measures.select(form)
         if meant is None or bool(meant) == (kind == ABSENT):
@@ -113,10 +113,10 @@ class _Maker:
             self.refused += 1
             return False
         text = phrase(form, self.draw)
-        if any(text == said.text for said in self.said):
+        if any(text == each.text for each in self.made):
             return False
-        told = ABSENT if kind == ABSENT else form.kind
-        self.said.append(Expression(text=text, ids=ids, kind=told, name=form.name))
+        name = ABSENT if kind == ABSENT else form.kind
+        self.made.append(Expression(text=text, ids=ids, kind=name, name=form.name))
         self._used.update((kind, form.name))
         self._means[ids] += 1
         return True

@@ -55,8 +55,8 @@ class Form:
     @property
     def kind(self) -> str:
         """What tells the things apart, such as `colour+place`."""
-        told = [self.size, self.colour and "colour", self.place and "place", self.end and "end", self.relation]
-        parts = [part for part in told if part]
+        attributes = [self.size, self.colour and "colour", self.place and "place", self.end and "end", self.relation]
+        parts = [part for part in attributes if part]
         if not parts:
             parts = ["all" if self.number == ALL else "category" if self.number == 1 else "count"]
         return "+".join(parts)

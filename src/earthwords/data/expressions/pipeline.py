@@ -1,30 +1,28 @@
-"""From sources to a list of referring expressions: JSON lines, masks and tiles in folders beside it."""
+"""From sources to a list of referring expressions: JSON lines, masks and tiles in folders beside it.
+
+Beside the list lies a hidden folder, the journal: its parts are what was found out about a few images each. The same
+command goes on with it and comes to the same bytes.
+"""
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from earthwords.data.annotations.boxes._common import How, Item, read_for
-from earthwords.data.annotations.image_io import is_raster, jpeg, read_rgb
-from earthwords.data.annotations.instances import Ids, Marked
-from earthwords.data.annotations.masks import _of_boxes
+from earthwords import __version__
+from earthwords.data.annotations.boxes._common import How, Item, identity, read_for
 from earthwords.data.captions import pipeline
 from earthwords.data.captions.records import READERS
-from earthwords.data.expressions import contact_sheet
-from earthwords.data.expressions.generate import express
+from earthwords.data.expressions import contact_sheet, lines
+from earthwords.data.expressions.lines import OUTLINES, ExpressionOptions, Unit
 from earthwords.data.expressions.statistics import ExpressionsReport, ExpressionTally
 from earthwords.errors import SourceError, UsageError
 from earthwords.files.atomic import check_no_others, check_output, exists, staging
@@ -32,40 +30,16 @@ from earthwords.files.output_sets import output_set
 from earthwords.files.output_tags import save_png
 from earthwords.files.plaintext import json_text
 from earthwords.geo.sources.inputs import Inputs
-from earthwords.jobs.make_executor import in_order
+from earthwords.jobs.executor import Executor
+from earthwords.jobs.journal import Journal, journal_beside, open_journal
+from earthwords.jobs.make_executor import make_executor
+from earthwords.jobs.resume import compute_missing, done_among
 from earthwords.plugins import load, names
 
-OUTLINES = "earthwords.data.annotations.masks"
 UNIT = 8
-"""Images that a worker is given at once."""
+"""Images that a worker is given at once, and a part of the journal holds."""
 _OURS = re.compile(r"\d{6}\.(png|jpg)")
 PUBLISHED = ("rrsisd", "refsegrs", "risbench")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExpressionOptions:
-    """What decides the expressions of an image."""
-
-    how: How
-    count: int = 8
-    negatives: float = 0.0
-    seed: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sheet:
-    """What is written about an image."""
-
-    line: dict[str, Any]
-    """Without the paths of mask and tile."""
-    image: str
-    mask: bytes
-    """A PNG file."""
-    tile: bytes | None
-    """A JPEG file; None: the image is a file already."""
-    sizes: dict[int, float]
-    """Number of a thing -> its share of the image's pixels."""
-    refused: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,16 +48,19 @@ class Listing:
 
     sources: tuple[Path, ...]
     dst: Path
-    telling: ExpressionOptions
+    options: ExpressionOptions
     format: str = "auto"
     only: str | None = None
     """A pattern that names of images must match."""
     pictures: int = 0
     """Expressions that are drawn on a sheet."""
     workers: int = 1
+    cluster: str | None = None
+    """Address of a Ray cluster, whose machines find sources under the same names."""
+    resume: bool = True
     overwrite: bool = False
-    settings: dict[str, Any] = field(default_factory=dict)
-    """For the report."""
+    shown: dict[str, Any] = field(default_factory=dict)
+    """Settings for the report."""
     read: Mapping[str, Path | None] = field(default_factory=dict)
     """Option to another file that is read."""
 
@@ -101,35 +78,54 @@ class Listing:
         began = time.perf_counter()
         if self.dst.suffix.lower() not in (".jsonl", ".ndjson"):
             raise UsageError(f"{self.dst}: the destination is a list, such as {self.dst.with_suffix('.jsonl').name}.")
-        everything, tally = (*self._folders(), self._sheet, self.dst), ExpressionTally()
-        with output_set(everything, settings=self._told(), overwrite=self.overwrite) as (half, announce):
-            check_output(self.dst, overwrite=self.overwrite or half.owns(self.dst))
+        everything, settings = (*self._folders(), self._sheet, self.dst), self._settings()
+        with output_set(everything, settings=settings, overwrite=self.overwrite) as (half, announce):
+            overwrite = self.overwrite or half.owns(self.dst)
+            check_output(self.dst, overwrite=overwrite)
             for path in everything:
                 if path.exists() and not (self.overwrite or half.owns(path)):
                     raise exists(path)
             for folder in self._folders():
                 check_no_others(folder, _OURS)
             units = [unit for source in self.sources for unit in self._units(source)]
-            self._check_inputs([item for _, items in units for item in items])
-            with staging(self.dst, overwrite=self.overwrite or half.owns(self.dst)) as stage:
-                self._write(stage, units, tally, bar)
-                if not tally.images:
-                    raise SourceError(
-                        f"Nothing can be said about any of the {tally.looked:,} images; are the masks empty?"
-                    )
-                self._draw(stage)
-                staged = {path: stage / path.name for path in everything}
-                announce({path: place for path, place in staged.items() if place.exists()})
-                self._move(stage)
-        return tally.report(self.dst, self.settings, time.perf_counter() - began)
+            self._check_inputs([item for unit in units for item in unit.items])
+            order = [identity(unit.format, unit.items) for unit in units]
+            parts = dict(zip(order, units, strict=True))
 
-    def _told(self) -> dict[str, str]:
-        """What tells this command from others with the same destination."""
-        told = {
-            "sources": ", ".join(map(str, self.sources)), "format": self.format, "only": self.only,
-            "pictures": self.pictures, **vars(self.telling.how), **self.settings,
+            folder, done = journal_beside(self.dst), done_among(parts)
+            with open_journal(folder, settings=settings, resume=self.resume, of=self.dst, done=done) as journal:
+                with make_executor(self.workers, cluster=self.cluster, preload=[lines.__name__]) as executor:
+                    self._examine(journal, executor, parts, bar)
+                with staging(self.dst, overwrite=overwrite) as stage:
+                    tally = self._write(stage, journal, order, bar)
+                    if not tally.images:
+                        journal.discard()  # another run would come to the same end
+                        raise SourceError(
+                            f"Nothing can be said about any of the {tally.looked:,} images; are the masks empty?"
+                        )
+                    self._draw(stage)
+                    staged = {path: stage / path.name for path in everything}
+                    announce({path: place for path, place in staged.items() if place.exists()})
+                    self._move(stage)
+        return tally.report(self.dst, self.shown, time.perf_counter() - began)
+
+    def _settings(self) -> dict[str, str]:
+        """What the outputs depend on, by the names of the options."""
+        values = {
+            "source": ", ".join(map(str, self.sources)), "format": self.format, "only": self.only,
+            "count": self.options.count, "negatives": self.options.negatives, "seed": self.options.seed,
+            "pictures": self.pictures, "version": __version__,
         }  # fmt: skip
-        return {name: str(value) for name, value in told.items()}
+        return self.options.how.settings() | {name: str(value) for name, value in values.items() if value is not None}
+
+    def _examine(
+        self, journal: Journal, executor: Executor, parts: Mapping[str, Unit], bar: Callable[..., Any]
+    ) -> None:
+        """Have what is found out about all images in the journal."""
+        journal.total = len(parts)
+        with bar("reading", len(parts)) as tick:
+            function = partial(lines.examine, self.options)
+            compute_missing(journal, executor, function, parts, bar=tick, place=lambda unit: unit.items[0].image)
 
     def _check_inputs(self, items: Sequence[Item]) -> None:
         """Refuse to replace anything that is read."""
@@ -144,45 +140,45 @@ class Listing:
     def _sheet(self) -> Path:
         return self.dst.with_name(f"{self.dst.stem}_pictures.png")
 
-    def _units(self, source: Path) -> Iterator[tuple[str, tuple[Item, ...]]]:
+    def _units(self, source: Path) -> Iterator[Unit]:
         """Images of a source, a few at a time, with the format."""
         if not source.exists():
             raise SourceError(f"{source} does not exist; check the path.")
         name = detect(source) if self.format == "auto" else self.format
-        found = _items(name)(source, self.telling.how)
+        found = _items(name)(source, self.options.how)
         items = [item for item in found if self.only is None or fnmatch(item.name, self.only)]
         if not items:
             which = "" if self.only is None else f" whose name is like {self.only!r}"
             raise SourceError(f"No images with annotations{which} were found in {source}.")
         for start in range(0, len(items), UNIT):
-            yield name, tuple(items[start : start + UNIT])
+            yield Unit(format=name, items=tuple(items[start : start + UNIT]))
 
-    def _write(
-        self, stage: Path, units: list[tuple[str, tuple[Item, ...]]], tally: ExpressionTally, bar: Callable[..., Any]
-    ) -> None:
+    def _write(self, stage: Path, journal: Journal, order: Sequence[str], bar: Callable[..., Any]) -> ExpressionTally:
+        """Write the list, and count it."""
+        tally = ExpressionTally()
         masks, tiles = (stage / folder.name for folder in self._folders())
         masks.mkdir()
         tiles.mkdir()
-        with (stage / self.dst.name).open("w", encoding="utf-8") as file, bar("writing", len(units)) as tick:
-            for sheets in in_order(partial(sheets_of, self.telling), units, workers=self.workers):
-                for sheet in sheets:
+        with (stage / self.dst.name).open("w", encoding="utf-8") as file, bar("writing", len(order)) as tick:
+            for name in order:
+                for found in lines.unpacked(journal.read(name)):
                     tally.looked += 1
-                    tally.refused += sheet.refused
-                    if not sheet.line["expressions"]:
+                    tally.refused += found.refused
+                    if not found.line["expressions"]:
                         continue
-                    number = tally.add(sheet.line, sheet.sizes)
-                    image = Path(os.path.relpath(sheet.image, self.dst.parent)).as_posix()
-                    if sheet.tile is not None:
+                    number = tally.add(found.line, found.sizes)
+                    image = Path(os.path.relpath(found.image, self.dst.parent)).as_posix()
+                    if found.tile is not None:
                         image = f"{tiles.name}/{number:06d}.jpg"
-                        (tiles / f"{number:06d}.jpg").write_bytes(sheet.tile)
-                    (masks / f"{number:06d}.png").write_bytes(sheet.mask)
-                    line = {"image": image, "mask": f"{masks.name}/{number:06d}.png", **sheet.line}
+                        (tiles / f"{number:06d}.jpg").write_bytes(found.tile)
+                    (masks / f"{number:06d}.png").write_bytes(found.mask)
+                    line = {"image": image, "mask": f"{masks.name}/{number:06d}.png", **found.line}
                     file.write(json_text(line) + "\n")
                 tick(1)
-
         for folder in (masks, tiles):
             if not any(folder.iterdir()):
                 folder.rmdir()
+        return tally
 
     def _draw(self, stage: Path) -> None:
         """Some of the expressions on their images."""
@@ -193,7 +189,7 @@ class Listing:
         def place(path: str) -> Path:
             return (stage if Path(path).parts[0] in made else self.dst.parent) / path
 
-        chosen = contact_sheet.choose(stage / self.dst.name, self.pictures, seed=self.telling.seed)
+        chosen = contact_sheet.choose(stage / self.dst.name, self.pictures, seed=self.options.seed)
         save_png(contact_sheet.sheet(place, chosen), stage / self._sheet.name, kind="pictures")
 
     def _move(self, stage: Path) -> None:
@@ -219,57 +215,3 @@ def _items(name: str) -> Callable[[Path, How], Iterator[Item]]:
     package = OUTLINES if name in names(OUTLINES) else READERS
     found: Callable[[Path, How], Iterator[Item]] = load(package, name, kind="format").items
     return found
-
-
-def sheets_of(telling: ExpressionOptions, unit: tuple[str, tuple[Item, ...]]) -> list[Sheet]:
-    """What is written about some images.
-
-    Raises:
-        SourceError: an image or a mask is damaged.
-    """
-    name, items = unit
-    own = load(OUTLINES, name, kind="format").load if name in names(OUTLINES) else partial(_of_boxes.load, name)
-    return [_sheet(_marked(found, telling)) for item in items for found in own(item, telling.how)]
-
-
-def _marked(found: Any, telling: ExpressionOptions) -> Marked:
-    found = replace(found, example=replace(found.example, bands=telling.how.bands))
-    if isinstance(found, Marked):
-        return found
-    rgb = read_rgb(found.example.image, found.example.window, found.example.bands)
-    return express(found, rgb, count=telling.count, negatives=telling.negatives, seed=telling.seed)
-
-
-def _sheet(marked: Marked) -> Sheet:
-    example = marked.example
-    meant = sorted({number for said in marked.expressions for number in said.ids})
-    sizes = np.bincount(marked.ids.ravel(), minlength=max(meant, default=0) + 1)
-    line: dict[str, Any] = {
-        "expressions": [
-            {"text": said.text, "ids": list(said.ids), "kind": said.kind, **({"class": said.name} if said.name else {})}
-            for said in marked.expressions
-        ],
-        "set": example.set,
-        "name": example.name,
-        "classes": {str(number): name for number, name in marked.classes.items()},
-        **({"split": marked.split} if marked.split else {}),
-    }
-    needed = example.window is not None or is_raster(example.image)
-    return Sheet(
-        line=line,
-        image=example.image,
-        mask=png(marked.ids),
-        tile=jpeg(example) if needed and marked.expressions else None,
-        sizes={number: float(sizes[number] / marked.ids.size) for number in meant},
-        refused=marked.refused,
-    )
-
-
-def png(ids: Ids) -> bytes:
-    """Numbers of things as a PNG file of 8, or from 256 things on 16 bits."""
-    buffer = io.BytesIO()
-    most = int(ids.max(initial=0))
-    if most > np.iinfo(np.uint16).max:
-        raise SourceError(f"An image has {most:,} things, more than a mask holds; use --tile-size.")
-    Image.fromarray(ids.astype(np.uint8 if most < 256 else np.uint16)).save(buffer, "PNG")
-    return buffer.getvalue()

@@ -38,16 +38,16 @@ class ExpressionTally:
         """Count a line; returns its number, from 0."""
         number = self.images.total()
         self.images[line["set"]] += 1
-        for said in line["expressions"]:
-            self.kinds[said["kind"]] += 1
-            self.classes[said.get("class", "")] += 1
-            told = said["text"].lower().split()
-            self.words.update(told)
-            self.lengths[len(told)] += 1
-            self.texts.add(said["text"])
-            self.several += len(said["ids"]) > 1
-            if said["ids"]:
-                self.sizes.append(sum(sizes[i] for i in said["ids"]))
+        for expression in line["expressions"]:
+            self.kinds[expression["kind"]] += 1
+            self.classes[expression.get("class", "")] += 1
+            words = expression["text"].lower().split()
+            self.words.update(words)
+            self.lengths[len(words)] += 1
+            self.texts.add(expression["text"])
+            self.several += len(expression["ids"]) > 1
+            if expression["ids"]:
+                self.sizes.append(sum(sizes[i] for i in expression["ids"]))
         return number
 
     def report(self, output: Path, settings: Mapping[str, Any], seconds: float) -> ExpressionsReport:

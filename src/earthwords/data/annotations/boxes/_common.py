@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +59,15 @@ class How:
     split: str | None = None
     """Of a published set of expressions; None: all of it."""
 
+    def settings(self) -> dict[str, str]:
+        """What is given, by the names of the options."""
+        bands = None if self.bands is None else ",".join(map(str, self.bands))
+        values = {
+            "classes": self.classes, "images": self.images, "class-field": self.field, "tile-size": self.tile,
+            "min-visible": self.visible, "min-pixels": self.least, "bands": bands, "split": self.split,
+        }  # fmt: skip
+        return {name: str(value) for name, value in values.items() if value is not None}
+
 
 def read_for(items: Iterable[Item]) -> list[str]:
     """The files that images are read from, and those of their annotations, as far as a reader names them."""
@@ -65,20 +78,38 @@ def read_for(items: Iterable[Item]) -> list[str]:
     return sorted(found)
 
 
-def renamed(said: str, how: How, *, listed: bool = False) -> str:
+def identity(kind: str, items: Sequence[Item]) -> str:
+    """A hash of images and their annotations, with the size and time of every file that they name.
+
+    Args:
+        kind: what else they are known by, such as their format.
+    """
+    digest = hashlib.sha256(kind.encode())
+    with np.printoptions(threshold=sys.maxsize, floatmode="unique"):  # arrays in full
+        for item in items:
+            digest.update(repr(item).encode())
+            notes = item.note if isinstance(item.note, tuple) else (item.note,)
+            for path in (item.image, *(note for note in notes if isinstance(note, str))):
+                with suppress(OSError, ValueError):  # what is no file, or none any more
+                    about = os.stat(path)
+                    digest.update(f"{path} {about.st_size} {about.st_mtime_ns}".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def renamed(name: str, how: How, *, listed: bool = False) -> str:
     """The words for a class; empty: it is left out.
 
     Args:
-        said: by the annotation.
+        name: in the annotation.
         listed: only classes in the table count, as for the values of masks.
     """
     table = how.classes or {}
-    return table.get(said, table.get(ANY, "" if listed else said))
+    return table.get(name, table.get(ANY, "" if listed else name))
 
 
-def annotated(item: Item, boxes: Boxes, said: Sequence[str], how: How, *, tile: bool = True) -> Iterator[Annotated]:
+def annotated(item: Item, boxes: Boxes, classes: Sequence[str], how: How, *, tile: bool = True) -> Iterator[Annotated]:
     """An image, or its tiles, with the classes of its boxes renamed."""
-    names = [renamed(name, how) for name in said]
+    names = [renamed(name, how) for name in classes]
     kept = np.array([bool(name) for name in names], dtype=bool)
     whole = Annotated(
         name=item.name,
