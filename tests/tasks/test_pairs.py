@@ -216,6 +216,11 @@ def test_overwriting(command: Command, source: Path, tmp_path: Path) -> None:
 
 DRIVER = """
 import os, signal, sys
+from multiprocessing import forkserver
+
+for name in ("_forkserver_address", "_forkserver_alive_fd", "_forkserver_pid"):  # workers of one's own
+    setattr(forkserver._forkserver, name, None)
+
 from earthwords.cli import main
 
 left = int(sys.argv[1])
