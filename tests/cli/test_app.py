@@ -178,8 +178,8 @@ def test_an_option_has_the_same_names_everywhere(path: tuple[str, ...]) -> None:
 
 def test_names_of_parts_are_those_of_the_models() -> None:
     from earthwords import plugins
-    from earthwords.inference.features.upsampler import IMPLICIT
     from earthwords.models.clip.attention import ATTENTION
+    from earthwords.models.weights.resolve import IMPLICIT
 
     upsamplers = set(plugins.names("earthwords.models.upsamplers"))
     assert set(get_args(Attention)) == set(ATTENTION)

@@ -20,14 +20,15 @@ from earthwords.geo.bands import Bands
 from earthwords.geo.sources.network import Network
 from earthwords.inference.cautions import Tally, resolution_notes
 from earthwords.inference.limits import check_batch
-from earthwords.inference.windows.predictor import WindowedPredictor, choose_device, with_weights
+from earthwords.inference.windows.predictor import WindowedPredictor
 from earthwords.inference.windows.text_bank import build_text_bank
 from earthwords.jobs.progress import Report
 from earthwords.jobs.threads import Pool, one_core
 from earthwords.models.clip.model import ClipBackbone
+from earthwords.models.device import choose_device
 from earthwords.models.weights.fingerprint import TOWERS, tower_hash, weights_hash
-from earthwords.models.weights.table import load_clip
-from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
+from earthwords.models.weights.resolve import resolve
+from earthwords.presets import DEFAULT_PRESET, SegmentPreset
 from earthwords.text.templates import load_templates
 from earthwords.types import ClassName, Raster, Vocabulary, Window
 
@@ -80,13 +81,10 @@ class Embedder(WindowedPredictor):
             UsageError, WeightsError: unknown names, unreachable or unfitting weights.
         """
         network = Network.allowed(offline=offline, allow_remote_parts=allow_remote_parts)
-        row = load_preset(preset) if isinstance(preset, str) else preset
-        row, _ = with_weights(row, model, None)
-        load_templates(row.templates)
+        found = resolve(preset, model=model)
         check_batch(batch)
-        place = choose_device(device)
-        backbone = load_clip(row.weights, activation=row.activation, offline=offline, device=place, report=report)
-        made = cls(row, backbone.eval(), batch=batch)
+        backbone = found.load_backbone(device=choose_device(device), offline=offline, report=report)
+        made = cls(found.row, backbone, batch=batch)
         made.network = network
         return made
 

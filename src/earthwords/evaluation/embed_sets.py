@@ -198,7 +198,7 @@ def pictures(
     offline: bool,
 ) -> Iterator[Pictures]:
     """Data sets seen by one model, which is loaded with the first."""
-    from earthwords.inference.windows.predictor import choose_device
+    from earthwords.models.device import choose_device
     from earthwords.models.weights.table import load_clip
 
     with console.download(f"loading {model}") as report:

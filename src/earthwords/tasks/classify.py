@@ -170,8 +170,8 @@ def classify(
 
     from earthwords.archive.embed import picture_notes, preprocess_for
     from earthwords.inference.cautions import enforce, image_notes
-    from earthwords.inference.windows.predictor import choose_device
     from earthwords.inference.windows.text_bank import build_text_bank
+    from earthwords.models.device import choose_device
     from earthwords.models.weights.table import load_clip
     from earthwords.text.templates import load_templates
 

@@ -121,7 +121,7 @@ def train_clip(
     check_positive(image_size=min(image_size, default=0), accum_freq=accum_freq, grad_clip_norm=grad_clip_norm)
     check_list(train_data, model=model, architecture=architecture)
     from earthwords.data.manifests.captions import read_manifest
-    from earthwords.inference.windows.predictor import choose_device
+    from earthwords.models.device import choose_device
     from earthwords.training.adapt import adapt_towers
     from earthwords.training.batches import Sampler
     from earthwords.training.contrastive import Contrastive, Objective

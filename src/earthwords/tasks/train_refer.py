@@ -115,7 +115,7 @@ def train_refer(
     check_positive(save_frequency=save_frequency, val_frequency=val_frequency, grad_clip_norm=grad_clip_norm)
     check_described(train_data, val_data, preset=preset, model=model)
     from earthwords.data.manifests.expressions import read_referring
-    from earthwords.inference.windows.predictor import choose_device
+    from earthwords.models.device import choose_device
     from earthwords.models.refseg.adapters import checkpoint_gradients
     from earthwords.models.refseg.load import CARD, WEIGHTS_FILE, kept, store_refseg
     from earthwords.training.distributed import Group, own_device

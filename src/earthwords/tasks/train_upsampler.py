@@ -108,7 +108,7 @@ def train_upsampler(
 
     import torch
 
-    from earthwords.inference.windows.predictor import choose_device
+    from earthwords.models.device import choose_device
     from earthwords.models.weights.table import UPSAMPLER
     from earthwords.training.distributed import own_device
     from earthwords.training.initialise import store_upsampler

@@ -100,8 +100,9 @@ def upsample(
     from earthwords.geo.destinations import plan_features
     from earthwords.geo.geotiff import cog_options
     from earthwords.inference.features.job import FeatureJob
-    from earthwords.inference.features.upsampler import Upsampler, chosen_method
+    from earthwords.inference.features.upsampler import Upsampler
     from earthwords.inference.windows.failures import FailurePolicy
+    from earthwords.models.weights.resolve import chosen_method
 
     chosen = chosen_method(row, method or _own_method(row, model, upsampler_weights, console))
     FailurePolicy(on_error=on_error)
@@ -167,7 +168,7 @@ class _Steps:
 
 def _fit(method: str, settings: str, steps: _Steps) -> Fit | None:
     """How a network is fitted to a window, where the method does that."""
-    from earthwords.inference.features.upsampler import IMPLICIT
+    from earthwords.models.weights.resolve import IMPLICIT
     from earthwords.training.implicit_settings import implicit_fit
 
     return implicit_fit(settings, tick=steps.tell) if method == IMPLICIT else None
@@ -204,8 +205,7 @@ def _estimate(job: FeatureJob) -> str:
 
 def _own_method(row: SegmentPreset, model: str | None, upsampler_weights: str | None, console: Console) -> str:
     """The preset's upsampler where it fits the model, else bilinear."""
-    from earthwords.inference.features.upsampler import chosen_method
-    from earthwords.inference.windows.predictor import with_weights
+    from earthwords.models.weights.resolve import chosen_method, with_weights
 
     fitting, note = with_weights(row, model, upsampler_weights)
     if note is not None:

@@ -17,9 +17,9 @@ import earthwords
 from earthwords.errors import UsageError, WeightsError
 from earthwords.inference.features.pca import fit_components
 from earthwords.inference.features.strips import SceneFeatures, sample_tokens
-from earthwords.inference.features.upsampler import IMPLICIT, Upsampler, methods
-from earthwords.inference.windows.predictor import with_weights
+from earthwords.inference.features.upsampler import Upsampler
 from earthwords.models.clip.model import ClipBackbone, DenseMethod
+from earthwords.models.weights.resolve import IMPLICIT, methods, resolve_method, with_weights
 from earthwords.models.weights.table import WEIGHTS, WeightSpec, upsampler_weights_for
 from earthwords.presets import SEGEARTH_OV, SEGMENT_PRESETS
 from earthwords.training.implicit import REDUCED
@@ -189,12 +189,13 @@ def test_weights_are_found_by_name(kind: type, micro: Path, tmp_path: Path, monk
 
 
 def test_a_method_keeps_the_weights_of_its_preset_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    from earthwords.inference.features.upsampler import _chosen
+    def weights(method: str, named: str | None = None) -> str | None:
+        return resolve_method(SEGEARTH_OV, method, upsampler_weights=named).row.upsampler_weights
 
-    assert _chosen(SEGEARTH_OV, "simfeatup", None, None).upsampler_weights == "simfeatup-million-aid"
-    assert _chosen(SEGEARTH_OV, "jbu", None, None).upsampler_weights == "featup-clip"
-    assert _chosen(SEGEARTH_OV, "bilinear", None, None).upsampler_weights is None
-    assert _chosen(SEGEARTH_OV, "jbu", None, "my.pt").upsampler_weights == "my.pt"
+    assert weights("simfeatup") == "simfeatup-million-aid"
+    assert weights("jbu") == "featup-clip"
+    assert weights("bilinear") is None
+    assert weights("jbu", "my.pt") == "my.pt"
 
 
 # ---- scenes

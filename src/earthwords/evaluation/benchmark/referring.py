@@ -53,7 +53,7 @@ def referring(
     from earthwords.evaluation.results import Entry, read_results
     from earthwords.inference.cautions import enforce
     from earthwords.inference.refer.referrer import lexicon_of
-    from earthwords.inference.windows.predictor import choose_device
+    from earthwords.models.device import choose_device
     from earthwords.models.refseg.load import load_refseg
     from earthwords.models.weights.fingerprint import weights_hash
     from earthwords.text.known_words import word_cautions

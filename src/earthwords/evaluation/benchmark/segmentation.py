@@ -37,12 +37,12 @@ from earthwords.inference.cautions import Tally, enforce
 from earthwords.inference.limits import check_numbers
 from earthwords.inference.segment.block import kept_segmenter
 from earthwords.inference.segment.segmenter import Segmenter
-from earthwords.inference.windows.predictor import choose_device
 from earthwords.jobs.executor import Executor, Local
 from earthwords.jobs.job import Worker
 from earthwords.jobs.journal import Journal, open_journal
 from earthwords.jobs.make_executor import make_executor
 from earthwords.jobs.progress import Console
+from earthwords.models.device import choose_device
 from earthwords.presets import SegmentPreset
 from earthwords.text.known_words import word_cautions
 from earthwords.types import TextBank, Vocabulary

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +11,18 @@ from affine import Affine
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from earthwords import plugins
 from earthwords.errors import UsageError, unknown
 from earthwords.geo.bands import Bands
 from earthwords.geo.sources.network import Network
 from earthwords.inference.features.implicit import Fit, FittedUpsampler
 from earthwords.inference.windows.failures import FailurePolicy
-from earthwords.inference.windows.predictor import WindowedPredictor, build_upsampler, choose_device, with_weights
+from earthwords.inference.windows.predictor import WindowedPredictor
 from earthwords.inference.windows.sliding import pad
 from earthwords.jobs.progress import Report
-from earthwords.kernels.blend import window_weights
 from earthwords.models.clip.model import FEATURES, PENULTIMATE, ClipBackbone, DenseMethod
-from earthwords.models.weights.table import load_clip, upsampler_weights_for
-from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
-
-IMPLICIT = "featup-implicit"
-WITHOUT_WEIGHTS = ("bilinear", IMPLICIT)
-
-
-def methods() -> tuple[str, ...]:
-    """All names of upsampling methods: the files of `models.upsamplers`, and FeatUp's implicit one."""
-    return tuple(sorted((*plugins.names("earthwords.models.upsamplers"), IMPLICIT)))
+from earthwords.models.device import choose_device
+from earthwords.models.weights.resolve import IMPLICIT, resolve_method
+from earthwords.presets import DEFAULT_PRESET, SegmentPreset
 
 
 class Upsampler(WindowedPredictor):
@@ -118,24 +108,16 @@ class Upsampler(WindowedPredictor):
             UsageError, WeightsError: unknown names, unreachable or unfitting weights.
         """
         network = Network.allowed(offline=offline, allow_remote_parts=allow_remote_parts)
-        row = load_preset(preset) if isinstance(preset, str) else preset
-        if upsampler_weights is None:
-            row, _ = with_weights(row, model, None)
-        method = chosen_method(row, method)
-        row = _chosen(row, method, model, upsampler_weights)
+        found = resolve_method(preset, method, model=model, upsampler_weights=upsampler_weights)
+        row = found.row
+        method = str(row.upsampler)
         _dense_method(row, features or row.attention)  # a wrong name is told before anything is downloaded
-        window_weights(row.blend, (1, 1))
-        place = choose_device(device)
+        where: dict[str, Any] = {"device": choose_device(device), "offline": offline, "report": report}
         if method == IMPLICIT:
-            backbone = load_clip(row.weights, activation=row.activation, offline=offline, device=place, report=report)
-            made = cls(row, backbone.eval(), method, features=features, fit=fit)
-            made.network = network
-            return made
-        builder = plugins.load("earthwords.models.upsamplers", method, kind="upsampling method")
-        backbone = load_clip(row.weights, activation=row.activation, offline=offline, device=place, report=report)
-        weights = row.upsampler_weights
-        module = build_upsampler(builder.build, weights, backbone, offline=offline, report=report)
-        made = cls(row, backbone.eval(), method, features=features, module=module, batch=batch)
+            made = cls(row, found.load_backbone(**where), method, features=features, fit=fit)
+        else:
+            backbone, module = found.load(**where)
+            made = cls(row, backbone, method, features=features, module=module, batch=batch)
         made.network = network
         return made
 
@@ -228,35 +210,6 @@ class Upsampler(WindowedPredictor):
             "EARTHWORDS_TILE": f"{preset.tile_size} overlap {preset.overlap}",
             "EARTHWORDS_BLEND": preset.blend,
         }
-
-
-def chosen_method(row: SegmentPreset, method: str | None) -> str:
-    """The method that is asked for, else the preset's, else bilinear.
-
-    Raises:
-        UsageError: no such method.
-    """
-    method = method or row.upsampler or "bilinear"
-    if method not in methods():
-        raise unknown("upsampling method", method, methods())
-    return method
-
-
-def _chosen(row: SegmentPreset, method: str, model: str | Path | None, weights: str | Path | None) -> SegmentPreset:
-    """The preset with the model, the method and the upsampler's weights that are really used.
-
-    Raises:
-        UsageError: weights for a method that has none.
-    """
-    if weights is not None and method in WITHOUT_WEIGHTS:
-        raise UsageError(f"Method {method!r} has no weights; leave {str(weights)!r} away, or name another method.")
-    name = row.weights if model is None else str(model)
-    own = row.upsampler_weights if method == row.upsampler else None
-    if method in WITHOUT_WEIGHTS:
-        chosen = None
-    else:
-        chosen = str(weights) if weights is not None else own or upsampler_weights_for(method, name)
-    return replace(row, weights=name, upsampler=method, upsampler_weights=chosen)
 
 
 def _dense_method(row: SegmentPreset, kind: str) -> DenseMethod:

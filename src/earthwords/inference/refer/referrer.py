@@ -26,12 +26,12 @@ from earthwords.inference.refer.scene_level import is_scenewide, phrase_words
 from earthwords.inference.refer.search import Compute, Search
 from earthwords.inference.segment.result import SegmentationResult, gathered
 from earthwords.inference.windows.failures import FailurePolicy
-from earthwords.inference.windows.predictor import choose_device
 from earthwords.inference.windows.reading import read_twice
 from earthwords.inference.windows.strip import Strip, observed
 from earthwords.jobs.job import Tick
 from earthwords.jobs.journal import Journal
 from earthwords.jobs.threads import Pool, one_core
+from earthwords.models.device import choose_device
 from earthwords.models.refseg.encoders import ClipWords, TextFeatures
 from earthwords.models.refseg.load import load_refseg
 from earthwords.models.refseg.model import RefSeg

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,6 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthwords import plugins
-from earthwords.errors import UsageError
 from earthwords.geo.bands import Bands
 from earthwords.geo.scene import Scene
 from earthwords.geo.sources.network import Network
@@ -26,7 +23,7 @@ from earthwords.inference.limits import check_numbers
 from earthwords.inference.segment.postprocess import class_probabilities, decide, undecided
 from earthwords.inference.segment.result import SegmentationResult, gathered
 from earthwords.inference.windows.failures import FailurePolicy
-from earthwords.inference.windows.predictor import WindowedPredictor, build_upsampler, choose_device, with_weights
+from earthwords.inference.windows.predictor import WindowedPredictor
 from earthwords.inference.windows.reading import read_twice
 from earthwords.inference.windows.resize import CELL_COLS, CELL_ROWS, in_cells
 from earthwords.inference.windows.sliding import Encoder, Slide
@@ -35,11 +32,11 @@ from earthwords.inference.windows.text_bank import build_text_bank
 from earthwords.jobs.job import Tick
 from earthwords.jobs.progress import Report
 from earthwords.jobs.threads import Pool, on_one_core, one_core
-from earthwords.kernels.blend import window_weights
 from earthwords.models.clip.model import DenseMethod
+from earthwords.models.device import choose_device
 from earthwords.models.weights.fingerprint import tower_hash, weights_hash
-from earthwords.models.weights.table import load_clip, upsampler_weights_for
-from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
+from earthwords.models.weights.resolve import resolve
+from earthwords.presets import DEFAULT_PRESET, SegmentPreset
 from earthwords.text.competing import compete
 from earthwords.text.templates import load_templates
 from earthwords.text.vocabulary import parse_classes
@@ -97,32 +94,16 @@ class Segmenter(WindowedPredictor):
             UsageError, WeightsError: unknown names, unreachable or unfitting weights.
         """
         network = Network.allowed(offline=offline, allow_remote_parts=allow_remote_parts)
-        row = load_preset(preset) if isinstance(preset, str) else preset
-        row, note = with_weights(row, model, upsampler_weights)
-        load_templates(row.templates)  # a wrong name is told before anything is downloaded
-        window_weights(row.blend, (1, 1))
+        found = resolve(preset, model=model, upsampler_weights=upsampler_weights)
+        backbone, upsampler = found.load(device=choose_device(device), offline=offline, report=report)
+        row = found.row
         method = DenseMethod(attention=row.attention, keep_residual=row.keep_residual, last_n=row.last_n)
-        if row.attention == "gem" and row.cls_weight != 0:
-            raise UsageError("Attention 'gem' has no class token, so its cls_weight must be 0.")
-        if not 0 < row.energy <= 1:
-            raise UsageError(f"The energy kept is a share above 0 and up to 1, got {row.energy:g}.")
-        if row.upsampler is None and row.upsampler_weights is not None:
-            raise UsageError(f"Upsampler weights {row.upsampler_weights!r} need an upsampler; name one, such as jbu.")
-        builder = row.upsampler and plugins.load("earthwords.models.upsamplers", row.upsampler, kind="upsampler")
-        if row.upsampler is not None and row.upsampler_weights is None:
-            row = replace(row, upsampler_weights=upsampler_weights_for(row.upsampler, row.weights))
-        place = choose_device(device)
-        backbone = load_clip(row.weights, activation=row.activation, offline=offline, device=place, report=report)
-        upsampler = None
-        if builder:
-            weights = row.upsampler_weights
-            upsampler = build_upsampler(builder.build, weights, backbone, offline=offline, report=report)
         encoder = Encoder(
-            backbone=backbone.eval(), method=method, upsampler=upsampler, cls_weight=row.cls_weight, energy=row.energy
+            backbone=backbone, method=method, upsampler=upsampler, cls_weight=row.cls_weight, energy=row.energy
         )
         made = cls(row, encoder, batch=batch)
         made.network = network
-        made.notes = () if note is None else (note,)
+        made.notes = () if found.note is None else (found.note,)
         return made
 
     def __repr__(self) -> str:

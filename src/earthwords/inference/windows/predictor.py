@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from affine import Affine
 from numpy.typing import ArrayLike
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from earthwords.errors import UsageError, is_out_of_memory
@@ -24,10 +23,8 @@ from earthwords.inference.windows.failures import FailurePolicy, place
 from earthwords.inference.windows.reading import read_twice
 from earthwords.inference.windows.resize import RowResizer
 from earthwords.inference.windows.sliding import WindowPlan
-from earthwords.jobs.progress import Report
 from earthwords.kernels.blend import window_weights
 from earthwords.models.clip.model import ClipBackbone
-from earthwords.models.weights.table import WEIGHTS, load_upsampler_state, upsampler_weights_for
 from earthwords.presets import SEGMENT_PRESETS, SegmentPreset
 from earthwords.types import Window
 
@@ -157,75 +154,3 @@ class WindowedPredictor:
         if not bool(torch.isfinite(found).all()):
             raise ArithmeticError("the model gave numbers that are not finite")
         return found
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` takes CUDA, then Apple's MPS, then the CPU.
-
-    Raises:
-        UsageError: no such device here; nothing falls back in silence.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"Device {name!r} is not available here; use {' or '.join(('auto', *devices()))}.") from error
-    return device
-
-
-def devices() -> tuple[str, ...]:
-    """Kinds of devices of this machine."""
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    return tuple(name for name, here in there.items() if here)
-
-
-Build = Callable[[int, dict[str, Tensor] | None], nn.Module]
-"""`build` of a file of `models.upsamplers`."""
-
-
-def with_weights(
-    row: SegmentPreset, model: str | Path | None, upsampler_weights: str | Path | None
-) -> tuple[SegmentPreset, str | None]:
-    """The preset with other weights where some are named, and what should be said about it.
-
-    The upsampler of a preset belongs to its weights: for other ones those of the table are taken, and if there are none
-    the preset's upsampler is left out.
-    """
-    if upsampler_weights is not None:
-        return replace(row, weights=str(model or row.weights), upsampler_weights=str(upsampler_weights)), None
-    own = row.upsampler_weights
-    if own in WEIGHTS and WEIGHTS[own].method not in (None, row.upsampler):
-        row, own = replace(row, upsampler_weights=None), None  # of another upsampler
-    if model is None or str(model) == row.weights:
-        return row, None
-    name = str(model)
-    changed = replace(row, weights=name)
-    if row.upsampler is None or own is None or own not in WEIGHTS or WEIGHTS[own].backbone in (None, name):
-        return changed, None
-    fitting = upsampler_weights_for(row.upsampler, name)
-    if fitting is not None:
-        return replace(changed, upsampler_weights=fitting), None
-    return replace(changed, upsampler=None, upsampler_weights=None), (
-        f"The upsampler {own} belongs to {WEIGHTS[own].backbone} and is left out with {name}, "
-        "unless --upsampler-weights names others."
-    )
-
-
-def build_upsampler(
-    build: Build, weights: str | None, backbone: ClipBackbone, *, offline: bool, report: Report
-) -> nn.Module:
-    """An upsampler for the features of `backbone`, on its device.
-
-    Raises:
-        WeightsError, UsageError: unknown, unreachable or unfitting weights, or none where some are needed.
-    """
-    state = None if weights is None else load_upsampler_state(weights, offline=offline, report=report)
-    module = build(backbone.dim, state).to(backbone.device).eval()
-    sees: Any = getattr(module, "sees", None)
-    if sees is not None:
-        sees(backbone.mean, backbone.std)
-    return module

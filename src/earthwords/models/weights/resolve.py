@@ -1,0 +1,212 @@
+"""From a preset and the options beside it to the weights that are really used, and to the networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from earthwords import plugins
+from earthwords.errors import UsageError, unknown
+from earthwords.kernels.blend import window_weights
+from earthwords.models.clip.model import ClipBackbone, DenseMethod
+from earthwords.models.weights.download import Report
+from earthwords.models.weights.table import (
+    WEIGHTS,
+    load_clip,
+    load_upsampler_state,
+    upsampler_weights_for,
+)
+from earthwords.presets import SegmentPreset, load_preset
+from earthwords.text.templates import load_templates
+
+UPSAMPLERS = "earthwords.models.upsamplers"
+IMPLICIT = "featup-implicit"
+WITHOUT_WEIGHTS = ("bilinear", IMPLICIT)
+
+
+def methods() -> tuple[str, ...]:
+    """All names of upsampling methods: the files of `models.upsamplers`, and FeatUp's implicit one."""
+    return tuple(sorted((*plugins.names(UPSAMPLERS), IMPLICIT)))
+
+
+Build = Callable[[int, dict[str, Tensor] | None], nn.Module]
+"""`build` of a file of `models.upsamplers`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedPreset:
+    """A preset whose names all exist."""
+
+    row: SegmentPreset
+    """With the weights that are really used."""
+    note: str | None = None
+    """What should be said about them."""
+
+    def load_backbone(
+        self, *, device: torch.device, offline: bool = False, report: Report = lambda done, total: None
+    ) -> ClipBackbone:
+        """The CLIP, on a device, for inference.
+
+        Raises:
+            WeightsError, UsageError: unknown, unreachable or unfitting weights.
+        """
+        row = self.row
+        return load_clip(row.weights, activation=row.activation, offline=offline, device=device, report=report).eval()
+
+    def load(
+        self, *, device: torch.device, offline: bool = False, report: Report = lambda done, total: None
+    ) -> tuple[ClipBackbone, nn.Module | None]:
+        """The CLIP and the upsampler, if there is one.
+
+        Raises:
+            WeightsError, UsageError: unknown, unreachable or unfitting weights.
+        """
+        row = self.row
+        builder = None if row.upsampler is None else plugins.load(UPSAMPLERS, row.upsampler, kind=_KIND)
+        backbone = self.load_backbone(device=device, offline=offline, report=report)
+        if builder is None:
+            return backbone, None
+        weights = row.upsampler_weights
+        return backbone, build_upsampler(builder.build, weights, backbone, offline=offline, report=report)
+
+
+_KIND = "upsampler"
+
+
+def resolve(
+    preset: str | SegmentPreset, *, model: str | Path | None = None, upsampler_weights: str | Path | None = None
+) -> ResolvedPreset:
+    """The preset with the options beside it; whatever it names is there, before anything is downloaded.
+
+    Args:
+        preset: a name, a TOML file, or a row.
+        model: other CLIP weights: a name, a Hugging Face id, a folder or a file.
+        upsampler_weights: other upsampler weights; default: the preset's, or those of the table that belong to the
+            upsampler and the CLIP weights.
+
+    Raises:
+        UsageError: unknown names, or parts that do not fit together.
+    """
+    row, note = with_weights(_row(preset), model, upsampler_weights)
+    _check(row)
+    if row.attention == "gem" and row.cls_weight != 0:
+        raise UsageError("Attention 'gem' has no class token, so its cls_weight must be 0.")
+    if not 0 < row.energy <= 1:
+        raise UsageError(f"The energy kept is a share above 0 and up to 1, got {row.energy:g}.")
+    if row.upsampler is None and row.upsampler_weights is not None:
+        raise UsageError(f"Upsampler weights {row.upsampler_weights!r} need an upsampler; name one, such as jbu.")
+    if row.upsampler is not None and row.upsampler_weights is None:
+        plugins.load(UPSAMPLERS, row.upsampler, kind=_KIND)
+        row = replace(row, upsampler_weights=upsampler_weights_for(row.upsampler, row.weights))
+    return ResolvedPreset(row=row, note=note)
+
+
+def resolve_method(
+    preset: str | SegmentPreset,
+    method: str | None,
+    *,
+    model: str | Path | None = None,
+    upsampler_weights: str | Path | None = None,
+) -> ResolvedPreset:
+    """As `resolve`, with an upsampling method (of `methods()`) as `row.upsampler`; default: the preset's, or bilinear.
+
+    Raises:
+        UsageError: unknown names, or weights for a method that has none.
+    """
+    row = _row(preset)
+    if upsampler_weights is None:
+        row, _ = with_weights(row, model, None)
+    row = _with_method(row, chosen_method(row, method), model, upsampler_weights)
+    _check(row)
+    return ResolvedPreset(row=row)
+
+
+def _row(preset: str | SegmentPreset) -> SegmentPreset:
+    return load_preset(preset) if isinstance(preset, str) else preset
+
+
+def _check(row: SegmentPreset) -> None:
+    """Refuse names that are in no table."""
+    load_templates(row.templates)
+    window_weights(row.blend, (1, 1))
+    DenseMethod(attention=row.attention, keep_residual=row.keep_residual, last_n=row.last_n)
+
+
+def with_weights(
+    row: SegmentPreset, model: str | Path | None, upsampler_weights: str | Path | None
+) -> tuple[SegmentPreset, str | None]:
+    """The preset with other weights where some are named, and what should be said about it.
+
+    The upsampler of a preset belongs to its weights: for other ones those of the table are taken, and if there are none
+    the preset's upsampler is left out.
+    """
+    if upsampler_weights is not None:
+        return replace(row, weights=str(model or row.weights), upsampler_weights=str(upsampler_weights)), None
+    own = row.upsampler_weights
+    if own in WEIGHTS and WEIGHTS[own].method not in (None, row.upsampler):
+        row, own = replace(row, upsampler_weights=None), None  # of another upsampler
+    if model is None or str(model) == row.weights:
+        return row, None
+    name = str(model)
+    changed = replace(row, weights=name)
+    if row.upsampler is None or own is None or own not in WEIGHTS or WEIGHTS[own].backbone in (None, name):
+        return changed, None
+    fitting = upsampler_weights_for(row.upsampler, name)
+    if fitting is not None:
+        return replace(changed, upsampler_weights=fitting), None
+    return replace(changed, upsampler=None, upsampler_weights=None), (
+        f"The upsampler {own} belongs to {WEIGHTS[own].backbone} and is left out with {name}, "
+        "unless --upsampler-weights names others."
+    )
+
+
+def chosen_method(row: SegmentPreset, method: str | None) -> str:
+    """The method that is asked for, else the preset's, else bilinear.
+
+    Raises:
+        UsageError: no such method.
+    """
+    method = method or row.upsampler or "bilinear"
+    if method not in methods():
+        raise unknown("upsampling method", method, methods())
+    return method
+
+
+def _with_method(
+    row: SegmentPreset, method: str, model: str | Path | None, weights: str | Path | None
+) -> SegmentPreset:
+    """The preset with the model, the method and the upsampler's weights that are really used.
+
+    Raises:
+        UsageError: weights for a method that has none.
+    """
+    if weights is not None and method in WITHOUT_WEIGHTS:
+        raise UsageError(f"Method {method!r} has no weights; leave {str(weights)!r} away, or name another method.")
+    name = row.weights if model is None else str(model)
+    own = row.upsampler_weights if method == row.upsampler else None
+    if method in WITHOUT_WEIGHTS:
+        chosen = None
+    else:
+        chosen = str(weights) if weights is not None else own or upsampler_weights_for(method, name)
+    return replace(row, weights=name, upsampler=method, upsampler_weights=chosen)
+
+
+def build_upsampler(
+    build: Build, weights: str | None, backbone: ClipBackbone, *, offline: bool, report: Report
+) -> nn.Module:
+    """An upsampler for the features of `backbone`, on its device.
+
+    Raises:
+        WeightsError, UsageError: unknown, unreachable or unfitting weights, or none where some are needed.
+    """
+    state = None if weights is None else load_upsampler_state(weights, offline=offline, report=report)
+    module = build(backbone.dim, state).to(backbone.device).eval()
+    sees: Any = getattr(module, "sees", None)
+    if sees is not None:
+        sees(backbone.mean, backbone.std)
+    return module
