@@ -85,6 +85,8 @@ def prepare_data(
     partial: Annotated[bool, opt.option(opt.READING, negative="")] = False,
     overwrite: opt.Overwrite = False,
     workers: opt.Workers = 1,
+    cluster: opt.Cluster = None,
+    resume: opt.Resume = True,
     quiet: opt.Quiet = False,
 ) -> Prepared:
     """Make a downloaded data set ready: take the measured part, decode labels, cut tiles, note what was made.
@@ -102,7 +104,7 @@ def prepare_data(
         What was made, and how many items of how many.
 
     Raises:
-        UsageError: there is no such set, or DST holds it already.
+        UsageError: there is no such set, DST holds another one, or an unfinished run was of another one.
         SourceError: files are missing or damaged.
         OutputError: DST cannot be written.
 
@@ -124,7 +126,9 @@ def prepare_data(
         dst,
         bar=lambda what, total: console.bar(what, total, unit="images"),
         workers=workers,
+        cluster=cluster,
         partial=partial,
+        resume=resume,
         overwrite=overwrite,
     )
     if made.skipped:
@@ -143,6 +147,7 @@ def check_data(
     *,
     partial: Annotated[bool, opt.option(opt.READING, negative="")] = False,
     workers: opt.Workers = 1,
+    cluster: opt.Cluster = None,
     quiet: opt.Quiet = False,
 ) -> Checked:
     """Check a data set on disk: number of items, partners, sizes, values of labels, changes since it was prepared.
@@ -174,6 +179,7 @@ def check_data(
         root,
         bar=lambda what, total: console.bar(what, total, unit="images"),
         workers=workers,
+        cluster=cluster,
         partial=partial,
     )
     for problem in checked.problems:

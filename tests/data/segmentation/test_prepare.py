@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from earthwords.data.segmentation.spec import IGNORED, DatasetSpec, find_spec
 from earthwords.data.segmentation.tiles import tiles
 from earthwords.errors import SourceError, UsageError
 from earthwords.evaluation.metrics.segmentation import Confusion
+from earthwords.jobs.journal import PARTS
 from earthwords.jobs.progress import Bar
 
 TILED = {
@@ -165,7 +167,7 @@ def test_an_interrupted_run_goes_on_and_comes_to_the_same_bytes(
     seen: list[str] = []
     real = module.make
 
-    def fragile(work: module.Work) -> Any:
+    def fragile(work: module.PrepareTask) -> Any:
         seen.append(work.found.name)
         if len(seen) == 2:
             half = tiles(work.found.name, size_of(str(work.found.image)), work.spec.tiling)[0].name
@@ -178,24 +180,58 @@ def test_an_interrupted_run_goes_on_and_comes_to_the_same_bytes(
         prepare(name, tmp_path / "src", tmp_path / "dst", partial=True)
     assert stop.value.__notes__ == ["The same command goes on from here: 1 of 2 images are done."]
     assert not (tmp_path / "dst").exists() and (tmp_path / ".dst.journal").is_dir()
-    with (tmp_path / ".dst.journal" / "done.jsonl").open("a") as file:
-        file.write('["cut off')
+    with (tmp_path / ".dst.journal" / PARTS).open("ab") as file:
+        file.write(b"cut off")
     made = prepare(name, tmp_path / "src", tmp_path / "dst", partial=True)
     assert seen == [seen[0], seen[1], seen[1]], "what was done was done again"
     assert made.images == 2 and 0 < made.made < made.items
     assert contents(tmp_path / "dst") == contents(tmp_path / "whole") and not (tmp_path / ".dst.journal").exists()
 
 
-def test_other_files_begin_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_fake("loveda", tmp_path / "src")
-    monkeypatch.setattr(module, "_commit", lambda journal, dst: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        prepare("loveda", tmp_path / "src", tmp_path / "dst")
-    monkeypatch.undo()
-    image = tmp_path / "src/Val/Rural/images_png/2522.png"
-    Image.fromarray(255 - pixels(image)).save(image)
-    assert prepare("loveda", tmp_path / "src", tmp_path / "dst").made == 2
-    assert (tmp_path / "dst/img_dir/val/2522.png").read_bytes() == image.read_bytes()
+@pytest.fixture
+def half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A download whose preparation ended when all was made, but nothing in its place."""
+    make_fake("vaihingen", tmp_path / "src")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_commit", lambda journal, dst: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            prepare("vaihingen", tmp_path / "src", tmp_path / "dst", partial=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".dst.journal", "src"]
+    return tmp_path / "src"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_files_that_have_changed_are_made_again(half: Path, tmp_path: Path, workers: int) -> None:
+    """And no others; no tile is left of where an image was larger."""
+    for path in (half / "top/top_mosaic_09cm_area2.tif", half / "gts/top_mosaic_09cm_area2_noBoundary.tif"):
+        Image.fromarray(pixels(path)[:520, :530]).save(path)
+    made = prepare("vaihingen", half, tmp_path / "dst", partial=True, workers=workers)
+    assert (made.made, made.items) == (4, 6)
+    prepare("vaihingen", half, tmp_path / "whole", partial=True)
+    assert contents(tmp_path / "dst") == contents(tmp_path / "whole")
+
+
+def test_files_that_are_gone_leave_nothing(half: Path, tmp_path: Path) -> None:
+    for name in ("top/top_mosaic_09cm_area2.tif", "gts/top_mosaic_09cm_area2_noBoundary.tif"):
+        (half / name).unlink()
+    made = prepare("vaihingen", half, tmp_path / "dst", partial=True)
+    assert (made.made, made.items) == (0, 2)
+    prepare("vaihingen", half, tmp_path / "whole", partial=True)
+    assert contents(tmp_path / "dst") == contents(tmp_path / "whole")
+
+
+def test_another_set_or_download_is_refused(half: Path, tmp_path: Path) -> None:
+    make_fake("vdd", tmp_path / "vdd")
+    copy = shutil.copytree(half, tmp_path / "copy")
+    before = contents(tmp_path)
+    advice = "run with what it was begun with, or begin anew with --no-resume"
+    with pytest.raises(UsageError, match=f"its set was vaihingen and is vdd now; {advice}"):
+        prepare("vdd", tmp_path / "vdd", tmp_path / "dst")
+    with pytest.raises(UsageError, match=f"its source was {half} and is {copy} now; {advice}"):
+        prepare("vaihingen", copy, tmp_path / "dst", partial=True)
+    assert contents(tmp_path) == before
+    made = prepare("vaihingen", copy, tmp_path / "dst", partial=True, resume=False)
+    assert made.made == made.items == 6 and not (tmp_path / ".dst.journal").exists()
 
 
 def test_processes_make_the_same(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from earthwords.data.segmentation.fakes import make_fake
-from earthwords.data.segmentation.search import find_sets, told_by
+from earthwords.data.segmentation.search import find_sets, named_by
 from earthwords.data.segmentation.spec import all_specs
 from tests.data.segmentation.test_prepare import prepare
 
@@ -28,7 +28,7 @@ from tests.data.segmentation.test_prepare import prepare
 )
 def test_names_of_folders(folder: str, name: str | None, tmp_path: Path) -> None:
     (tmp_path / folder).mkdir()
-    found = told_by(tmp_path / folder)
+    found = named_by(tmp_path / folder)
     assert (found and found.name) == name
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial as partial_of
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from earthwords.data.segmentation.manifest import Entry, Manifest, read_manifest
 from earthwords.data.segmentation.reports import Checked, Line
 from earthwords.data.segmentation.spec import IGNORED, DatasetSpec, Encoding
 from earthwords.errors import SourceError
-from earthwords.jobs.make_executor import in_order
+from earthwords.jobs.make_executor import make_executor
 
 Bar = Callable[[str, int], AbstractContextManager[Any]]
 
@@ -37,7 +38,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class ItemCheck:
-    """What was seen of an item."""
+    """What was found out about an item."""
 
     pixels: tuple[int, ...]
     """Of each class, then ignored; empty: the labels cannot be read."""
@@ -47,11 +48,13 @@ class ItemCheck:
     """`labels`, `sizes` or `hashes`."""
 
 
-def check_set(spec: DatasetSpec, root: Path, *, bar: Bar, workers: int = 1, partial: bool = False) -> Checked:
+def check_set(
+    spec: DatasetSpec, root: Path, *, bar: Bar, workers: int = 1, cluster: str | None = None, partial: bool = False
+) -> Checked:
     """Look at every file of a set.
 
     Args:
-        bar: as for `prepare_set`.
+        bar, cluster: as for `prepare_set`.
         partial: fewer items than expected are right too.
 
     Raises:
@@ -62,35 +65,28 @@ def check_set(spec: DatasetSpec, root: Path, *, bar: Bar, workers: int = 1, part
     manifest = read_manifest(files.root) if layout is spec.prepared else None
     entries = {entry.name: entry for entry in manifest.items} if manifest else {}
     tasks = [Task(found=pair, encoding=layout.encoding, entry=entries.get(pair.name)) for pair in files.pairs]
-    looks = []
-    with bar("checking", len(tasks)) as tick:
-        for seen in in_order(_Look(len(spec.classes)), tasks, workers=workers):
-            looks.append(seen)
+    checks = []
+    with (
+        bar("checking", len(tasks)) as tick,
+        make_executor(workers, cluster=cluster, preload=[__name__]) as executor,
+    ):
+        for found in executor.in_order(partial_of(check_item, len(spec.classes)), tasks):
+            checks.append(found)
             tick(1)
-    pixels = np.sum([seen.pixels for seen in looks if seen.pixels], axis=0, dtype=np.int64)
+    pixels = np.sum([found.pixels for found in checks if found.pixels], axis=0, dtype=np.int64)
     counted = dict(zip((*spec.titles, "ignored"), np.atleast_1d(pixels).tolist(), strict=False))
     return Checked(
         name=spec.name,
         title=spec.title,
         folder=str(files.root),
         items=len(files.pairs),
-        lines=tuple(_lines(spec, files, looks, manifest, counted, partial=partial)),
+        lines=tuple(_lines(spec, files, checks, manifest, counted, partial=partial)),
         pixels=counted,
-        problems=tuple(seen.problem for seen in looks if seen.problem)[:MOST],
+        problems=tuple(found.problem for found in checks if found.problem)[:MOST],
     )
 
 
-@dataclass(frozen=True)
-class _Look:
-    """`look` for so many classes, for other processes."""
-
-    classes: int
-
-    def __call__(self, task: Task) -> ItemCheck:
-        return look(task, self.classes)
-
-
-def look(task: Task, classes: int) -> ItemCheck:
+def check_item(classes: int, task: Task) -> ItemCheck:
     """Read an item's labels, the size of its image, and compare hashes."""
     image, labels = task.found.image, task.found.labels
     try:
@@ -113,17 +109,17 @@ def look(task: Task, classes: int) -> ItemCheck:
 def _lines(
     spec: DatasetSpec,
     files: Files,
-    looks: Sequence[ItemCheck],
+    checks: Sequence[ItemCheck],
     manifest: Manifest | None,
     pixels: dict[str, int],
     *,
     partial: bool,
 ) -> list[Line]:
-    wrong = {kind: sum(seen.kind == kind for seen in looks) for kind in ("labels", "sizes", "hashes")}
+    wrong = {kind: sum(found.kind == kind for found in checks) for kind in ("labels", "sizes", "hashes")}
     expected = "unknown" if spec.count is None else f"{spec.count:,}" + " (unverified)" * (spec.counted is None)
-    right = None if spec.counted is None else len(looks) == spec.count or (partial and len(looks) < (spec.count or 0))
+    right = None if spec.counted is None else len(checks) == spec.count or (partial and len(checks) < (spec.count or 0))
     lines = [
-        Line(what=f"items ({spec.split})", expected=expected, found=f"{len(looks):,}", ok=right),
+        Line(what=f"items ({spec.split})", expected=expected, found=f"{len(checks):,}", ok=right),
         Line(what="files without a partner", expected="0", found=f"{len(files.lonely):,}", ok=not files.lonely),
         Line(what="files that cannot be read", expected="0", found=f"{wrong['labels']:,}", ok=not wrong["labels"]),
         Line(what="labels of another size", expected="0", found=f"{wrong['sizes']:,}", ok=not wrong["sizes"]),

@@ -78,11 +78,11 @@ class SegmentationSet:
         """
         manifest = read_manifest(self.root) if self.layout is self.spec.prepared else None
         noted = {entry.name: (entry.image, entry.labels) for entry in manifest.items} if manifest else {}
-        told = hashlib.sha256(repr(self.layout.encoding).encode())
+        digest = hashlib.sha256(repr(self.layout.encoding).encode())
         for pair in self.pairs:
             hashes = noted.get(pair.name) or (sha256(pair.image), sha256(pair.labels))
-            told.update(repr((pair.name, *hashes)).encode())
-        return told.hexdigest()[:32]
+            digest.update(repr((pair.name, *hashes)).encode())
+        return digest.hexdigest()[:32]
 
     def vocabulary(self, preset: str = "") -> Vocabulary:
         """The words of its classes, see `DatasetSpec.vocabulary`."""

@@ -54,9 +54,9 @@ def read_manifest(folder: Path) -> Manifest | None:
     if not path.is_file():
         return None
     try:
-        told = read_json(path, most=None)
-        items = tuple(Entry(**entry) for entry in told["items"])
-        return Manifest(set=str(told["set"]), split=str(told["split"]), items=items)
+        found = read_json(path, most=None)
+        items = tuple(Entry(**entry) for entry in found["items"])
+        return Manifest(set=str(found["set"]), split=str(found["split"]), items=items)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise SourceError(f"Cannot read {path}: {brief(error)}; prepare the set again.") from error
 

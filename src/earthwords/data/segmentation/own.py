@@ -59,11 +59,11 @@ def check_own(found: SegmentationSet, bar: Bar) -> None:
     Raises:
         SourceError: the first one that is wrong.
     """
-    from earthwords.data.segmentation.check import Task, look  # it reads rasters
+    from earthwords.data.segmentation.check import Task, check_item  # it reads rasters
 
     with bar("checking masks", len(found)) as tick:
         for pair in found.pairs:
-            seen = look(Task(found=pair, encoding=found.layout.encoding, entry=None), len(found.spec.classes))
+            seen = check_item(len(found.spec.classes), Task(found=pair, encoding=found.layout.encoding, entry=None))
             if seen.problem:
                 first, last = found.spec.titles[0], found.spec.titles[-1]
                 raise SourceError(

@@ -1,7 +1,8 @@
 """From a download to the folders that are measured: decoded, cut, checked, whole or not at all.
 
-Work lies in a hidden folder `.DST.journal` until it is complete; a run that was killed goes on there. What DST holds is
-told by its `earthwords.json`: size and sha256 of every file.
+Work lies in a hidden folder, the journal, until it is complete: its parts are what was made of an image each, `set/`
+has the files. A run that was killed goes on there. What DST holds is told by its `earthwords.json`: size and sha256 of
+every file.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from earthwords import __version__
 from earthwords.data.annotations.image_io import opened, size_of
 from earthwords.data.segmentation.encoding import decode, is_same, read_values, write_labels
 from earthwords.data.segmentation.layout import Files, Found, fill, find, natural, wrong_layout
@@ -28,11 +30,13 @@ from earthwords.data.segmentation.reports import Prepared
 from earthwords.data.segmentation.spec import IGNORED, DatasetSpec
 from earthwords.data.segmentation.tiles import cut, tiles
 from earthwords.errors import SourceError, UsageError
-from earthwords.files.atomic import discard, locked, parents_made_for, remove_dead, writing
-from earthwords.files.plaintext import read_text
+from earthwords.files.atomic import discard, locked, remove_dead, writing
 from earthwords.files.reading import parse_json
 from earthwords.geo.sources.inputs import Inputs
-from earthwords.jobs.make_executor import in_order
+from earthwords.jobs.executor import Executor
+from earthwords.jobs.journal import Journal, journal_beside, open_journal
+from earthwords.jobs.make_executor import make_executor
+from earthwords.jobs.resume import compute_missing, done_among
 
 Bar = Callable[[str, int], AbstractContextManager[Any]]
 
@@ -55,53 +59,61 @@ def prepare_set(
     *,
     bar: Bar,
     workers: int = 1,
+    cluster: str | None = None,
     partial: bool = False,
+    resume: bool = True,
     overwrite: bool = False,
 ) -> Prepared:
     """Prepare the measured part of a set.
 
     Args:
         bar: `bar(what, total)` is a context with a function that takes the images done.
+        cluster: address of a Ray cluster, whose machines find `src` and `dst` under the same names.
         partial: go on although some of the files are not there.
+        resume: go on with an unfinished run.
 
     Raises:
-        UsageError: `src` has another layout, or `dst` holds something else.
+        UsageError: `src` has another layout, `dst` holds something else, or an unfinished run was of another set.
         SourceError: files are missing or damaged, or their number is not the expected one.
         OutputError: the disk is full.
     """
     began = time.perf_counter()
     if dst.resolve() == src.resolve() or dst.resolve() in src.resolve().parents:
         raise UsageError(f"{dst} holds the download itself; choose another folder for what is prepared.")
-    journal = dst.parent / f".{dst.name}.journal"
-    if (there := _prepared_before(spec, dst, journal, overwrite=overwrite)) is not None:
-        with suppress(OSError), locked(journal) as free:  # of a process that was killed when all was done
+    folder = journal_beside(dst)
+    if (there := _prepared_before(spec, dst, folder, overwrite=overwrite)) is not None:
+        with suppress(OSError), locked(folder) as free:  # of a process that was killed when all was done
             if free:
-                discard(journal)
+                discard(folder)
         return _report(spec, dst, there, made=0, skipped=(), images=len({e.source for e in there.items}), began=began)
     files = _files(spec, src, partial=partial)
     Inputs(listed=[str(path) for pair in files.pairs for path in (pair.image, pair.labels)]).check((), folders=[dst])
-    with parents_made_for(dst), writing(dst):
-        journal.mkdir(parents=True, exist_ok=True)
-        with locked(journal) as free:
-            if not free:
-                raise UsageError(f"Another process is preparing {dst}; wait for it, or choose another folder.")
-            try:
-                work = _plan(spec, files, journal / "set", partial=partial)
-                made, entries = _run(spec, work, journal, bar=bar, workers=workers)
-                manifest = Manifest(set=spec.name, split=spec.split, items=_in_order(entries))
-                write_manifest(journal / "set", manifest)
-                _commit(journal, dst)
-            except (UsageError, SourceError):
-                if not _done(journal):
-                    discard(journal)
-                raise
-            discard(journal)
+    parts = {_identity(task): task for task in _plan(spec, files, folder / "set", partial=partial)}
+    settings, done = _settings(spec, files), done_among(parts)
+    with (
+        open_journal(folder, settings=settings, resume=resume, of=dst, unit="images", done=done) as journal,
+        make_executor(workers, cluster=cluster, preload=[__name__]) as executor,
+    ):
+        earlier = {name for name in parts if name in journal}
+        with writing(dst):
+            _run(spec, parts, journal, executor, bar=bar)
+        entries = {name: [Entry(**entry) for entry in parse_json(journal.read(name))] for name in parts}
+        manifest = Manifest(set=spec.name, split=spec.split, items=_in_order(entries))
+        with writing(dst):
+            _remove_others(spec, folder / "set", manifest)
+            write_manifest(folder / "set", manifest)
+            _commit(folder, dst)
+    made = sum(len(found) for name, found in entries.items() if name not in earlier)
     skipped = tuple(str(path) for path in files.lonely)
-    return _report(spec, dst, manifest, made=made, skipped=skipped, images=len(work), began=began)
+    return _report(spec, dst, manifest, made=made, skipped=skipped, images=len(parts), began=began)
 
 
-def make(work: PrepareTask) -> list[Entry]:
-    """Write the tiles of an image and their labels."""
+def make(work: PrepareTask) -> bytes:
+    """Write the tiles of an image and their labels; their entries as JSON."""
+    return json.dumps([asdict(entry) for entry in _made(work)]).encode()
+
+
+def _made(work: PrepareTask) -> list[Entry]:
     spec, found = work.spec, work.found
     values = read_values(found.labels, spec.original.encoding)
     labels = decode(values, spec.original.encoding, found.labels)
@@ -188,63 +200,38 @@ def _plan(spec: DatasetSpec, files: Files, into: Path, *, partial: bool) -> list
     return [PrepareTask(spec=spec, found=each, into=into) for each in files.pairs]
 
 
+def _settings(spec: DatasetSpec, files: Files) -> dict[str, str]:
+    """What the result depends on; `--partial` says only whether there may be less of it."""
+    definition = hashlib.sha256(repr(spec).encode()).hexdigest()[:16]
+    version = f"{__version__}, {definition}"
+    return {"set": spec.name, "source": str(files.root.resolve()), "version": version}
+
+
+def _identity(task: PrepareTask) -> str:
+    """The name of an image, and a hash of both files with their sizes and times."""
+    paths = [(path, path.stat()) for path in (task.found.image, task.found.labels)]
+    about = [f"{path.resolve()} {found.st_size} {found.st_mtime_ns}" for path, found in paths]
+    return f"{task.found.name} {hashlib.sha256(os.fsencode(chr(10).join(about))).hexdigest()}"
+
+
 def _run(
-    spec: DatasetSpec, work: list[PrepareTask], journal: Path, *, bar: Bar, workers: int
-) -> tuple[int, dict[str, list[Entry]]]:
-    """Do what is not done yet; number of items made, and all entries by original."""
-    job = journal / "job.json"
-    told = json.dumps(_fingerprint(spec, work))
-    if not job.is_file() or read_text(job) != told:
-        for old in ("set", "done.jsonl"):
-            _remove(journal / old)
-        job.write_text(told, encoding="utf-8")
+    spec: DatasetSpec, parts: Mapping[str, PrepareTask], journal: Journal, executor: Executor, *, bar: Bar
+) -> None:
+    """Make what is not made yet."""
+    journal.total = len(parts)
     for pattern in (spec.prepared.images[0], spec.prepared.labels[0]):
-        _place(journal / "set", pattern, "x").parent.mkdir(parents=True, exist_ok=True)
-    entries = {name: found for name, found in _done(journal).items() if name in {w.found.name for w in work}}
-    left = [each for each in work if each.found.name not in entries]
-    made = 0
-    with bar("preparing", len(work)) as tick, (journal / "done.jsonl").open("a", encoding="utf-8") as file:
-        tick.skip(len(work) - len(left))
-        try:
-            for each, found in zip(left, in_order(make, left, workers=workers), strict=True):
-                file.write(json.dumps([each.found.name, [asdict(entry) for entry in found]]) + "\n")
-                file.flush()
-                entries[each.found.name] = found
-                made += len(found)
-                tick(1)
-        except BaseException as error:
-            if entries:
-                error.add_note(
-                    f"The same command goes on from here: {len(entries):,} of {len(work):,} images are done."
-                )
-            raise
-    return made, entries
+        _place(journal.folder / "set", pattern, "x").parent.mkdir(parents=True, exist_ok=True)
+    with bar("preparing", len(parts)) as tick:
+        compute_missing(journal, executor, make, parts, bar=tick, place=lambda task: str(task.found.image))
 
 
-def _done(journal: Path) -> dict[str, list[Entry]]:
-    """Entries of the images that are done; the last line may be cut off."""
-    found: dict[str, list[Entry]] = {}
-    path = journal / "done.jsonl"
-    if path.is_file():
-        text = read_text(path)
-        for line in text.splitlines(keepends=True):
-            if line.endswith("\n"):
-                name, entries = parse_json(line)
-                found[name] = [Entry(**entry) for entry in entries]
-        if text and not text.endswith("\n"):
-            path.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")
-    return found
-
-
-def _fingerprint(spec: DatasetSpec, work: list[PrepareTask]) -> list[str]:
-    """Of the row and the originals: another one begins anew."""
-    files = []
-    for each in work:
-        for path in (each.found.image, each.found.labels):
-            about = path.stat()
-            files.append(f"{path.resolve()} {about.st_size} {about.st_mtime_ns}")
-    digest = hashlib.sha256("\n".join([repr(spec), *files]).encode()).hexdigest()
-    return [spec.name, digest]
+def _remove_others(spec: DatasetSpec, made: Path, manifest: Manifest) -> None:
+    """Remove what was made of images that have changed since, or are gone."""
+    patterns = spec.prepared.images[0], spec.prepared.labels[0]
+    wanted = {_place(made, pattern, entry.name) for pattern in patterns for entry in manifest.items}
+    for path in list(made.rglob("*")):
+        if path.is_file() and path not in wanted:
+            path.unlink()
 
 
 def _commit(journal: Path, dst: Path) -> None:

@@ -42,15 +42,15 @@ def _named(name: str, root: Path) -> SegmentationSet:
     spec = next((spec for spec in all_specs() if spec.name == plain), None)
     folder = root / name
     if spec is None:
-        spec = told_by(folder) if folder.is_dir() else None
+        spec = named_by(folder) if folder.is_dir() else None
         if spec is None:
-            there = [found.name for path in _folders(root) if (found := told_by(path))]
+            there = [found.name for path in _folders(root) if (found := named_by(path))]
             raise UsageError(
                 f"{name!r} is no set for segmentation, and no folder of one in {root}. "
                 f"{did_you_mean(plain, there or [each.name for each in all_specs()])}"
             )
         return open_set(spec, folder)
-    folders = [folder] if folder.is_dir() else [path for path in _folders(root) if told_by(path) is spec]
+    folders = [folder] if folder.is_dir() else [path for path in _folders(root) if named_by(path) is spec]
     if len(folders) > 1:
         both = " and ".join(path.name for path in folders)
         raise UsageError(f"{root} holds {spec.title} more than once ({both}); name the folder.")
@@ -61,13 +61,13 @@ def _all(root: Path) -> list[SegmentationSet]:
     """Those in the folders of `root` in the order of tables, or `root` itself."""
     folders: dict[str, Path] = {}
     for path in _folders(root):
-        spec = told_by(path)
+        spec = named_by(path)
         if spec is None:
             continue
         if spec.name in folders:
             raise UsageError(f"{folders[spec.name]} and {path} both are {spec.title}; name the one to measure.")
         folders[spec.name] = path
-    itself = told_by(root)
+    itself = named_by(root)
     if not folders and itself is not None:
         return [open_set(itself, root)]
     return [_open(spec, folders[spec.name], root) for spec in all_specs() if spec.name in folders]
@@ -85,7 +85,7 @@ def _open(spec: DatasetSpec, folder: Path, root: Path) -> SegmentationSet:
         raise
 
 
-def told_by(folder: Path) -> DatasetSpec | None:
+def named_by(folder: Path) -> DatasetSpec | None:
     """The set whose name a folder bears: as prepared, else all words of the set's name or title are in the folder's."""
     manifest = read_manifest(folder)
     if manifest is not None:
