@@ -1,4 +1,4 @@
-"""Imports point down, torch and GDAL stay where they belong, files say what they hold."""
+"""Imports point down and in no circle, torch, GDAL, drawing and processes stay in their rooms, rooms stay small."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,6 +86,76 @@ def test_heavy_libraries_stay_in_their_rooms(path: Path) -> None:
         assert not roots & {"torch", "transformers"}, f"{path} imports torch"
     if room(path) not in RASTER_ALLOWED:
         assert not roots & RASTER_LIBRARIES, f"{path} imports {roots & RASTER_LIBRARIES}"
+
+
+def graph() -> dict[str, set[str]]:
+    """Module -> modules of ours that it imports, at any depth of the file."""
+    modules = {str(p.relative_to(SRC.parent).with_suffix("")).replace("/", ".").removesuffix(".__init__"): p
+               for p in SRC.rglob("*.py")}  # fmt: skip
+    return {name: (set(imports(path)) & modules.keys()) - {name} for name, path in modules.items()}
+
+
+def circle(edges: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other in a circle; empty if there is none."""
+    done: set[str] = set()
+
+    def walk(name: str, above: tuple[str, ...]) -> list[str]:
+        if name in above:
+            return [*above[above.index(name) :], name]
+        if name not in done:
+            for other in sorted(edges[name]):
+                if found := walk(other, (*above, name)):
+                    return found
+            done.add(name)
+        return []
+
+    return next((found for name in sorted(edges) if (found := walk(name, ()))), [])
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    edges = graph()
+    packages = {name for name in edges if (SRC.parent / name.replace(".", "/")).is_dir()}
+    # a package's table of contents names its files, and importing a file imports the package: that is no circle
+    assert circle({name: others - packages for name, others in edges.items() if name not in packages}) == []
+
+
+def test_what_a_circle_is() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": set()}) == ["a", "b", "c", "a"]
+    assert circle({"a": {"b", "c"}, "b": {"d"}, "c": {"d"}, "d": set()}) == []
+    assert graph()["earthwords.kernels.bilateral"] >= {"earthwords.kernels.joint_kernel", "earthwords.kernels._weights"}
+
+
+REGISTRIES = {"tasks", "data/segmentation/sets", "models/upsamplers"}
+"""One row or one verb a file: these may grow."""
+MOST_FILES = 20
+
+
+def test_folders_have_at_most_20_files() -> None:
+    counts = Counter(str(path.parent.relative_to(SRC)) for path in SRC.rglob("*.py"))
+    assert {folder: n for folder, n in counts.items() if n > MOST_FILES and folder not in REGISTRIES} == {}
+
+
+def test_tasks_are_verbs_and_their_options() -> None:
+    assert {path.name for path in (SRC / "tasks").glob("_*.py")} == {"__init__.py", "_options.py"}
+
+
+DRAWING = {"PIL.ImageDraw", "PIL.ImageFont"}
+DRAWING_ALLOWED = {"viz", "synthetic"}
+"""The renderer of scenes draws ground, not pictures for people."""
+EXECUTORS = {"concurrent.futures", "multiprocessing", "ray"}
+EXECUTORS_ALLOWED = {"jobs"}
+SECOND_THREAD = SRC / "geo" / "sources" / "source.py"
+"""GDAL's settings belong to a thread: what must not change them is asked in another one."""
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(SRC)))
+def test_drawing_and_processes_stay_in_their_rooms(path: Path) -> None:
+    found = set(imports(path))
+    if room(path) not in DRAWING_ALLOWED:
+        assert not found & DRAWING, f"{path} draws"
+    if room(path) not in EXECUTORS_ALLOWED and path != SECOND_THREAD:
+        roots = {name for name in found for library in EXECUTORS if name == library or name.startswith(f"{library}.")}
+        assert not roots, f"{path} starts threads or processes"
 
 
 def test_every_room_has_a_level_and_is_told() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +29,7 @@ from earthwords.geo.masks import split_mask
 from earthwords.geo.scene import open_scene
 from earthwords.geo.sources.network import Network, is_remote
 from earthwords.inference.cautions import GREY, Tally, colour_cautions, resolution_notes
+from earthwords.jobs.threads import Pool
 from earthwords.models.clip.model import ClipBackbone
 from earthwords.models.weights.fingerprint import tower_hash
 from earthwords.models.weights.table import cache_folder
@@ -128,9 +128,11 @@ def embed_images(
     @torch.inference_mode()
     def compute(part: Sequence[str | Path]) -> Array:
         out = []
-        with ThreadPoolExecutor(2) as pool:
+        with Pool(2) as pool:
             for i in range(0, len(part), batch):
-                pixels = np.stack(list(pool.map(lambda p: load_picture(p, looks, backbone.mean), part[i : i + batch])))
+                pixels = np.stack(
+                    list(pool.ordered(lambda p: load_picture(p, looks, backbone.mean), part[i : i + batch]))
+                )
                 images = torch.from_numpy(pixels).to(backbone.device).permute(0, 3, 1, 2).float() / 255
                 mean, std = (images.new_tensor(v)[None, :, None, None] for v in (backbone.mean, backbone.std))
                 out.append(F.normalize(backbone.encode_image((images - mean) / std).float(), dim=-1).cpu().numpy())

@@ -7,7 +7,6 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from earthwords.jobs.executor import Executor
 from earthwords.jobs.job import Tick
 from earthwords.jobs.journal import Journal, journal_beside, open_journal
 from earthwords.jobs.progress import Bar, Console
+from earthwords.jobs.side_by_side import side_by_side
 from earthwords.types import BatchReport
 
 BATCH = "batch.json"
@@ -251,17 +251,16 @@ def run_many(
             in_folders=gets_folders(dst),
         )  # fmt: skip
         batches.append(batch)
-        pool = stack.enter_context(ThreadPoolExecutor(run.execution.workers))
-        futures = [pool.submit(batch.work, source, places[source]) for source in sources]
-        try:
-            for future in futures:
-                future.result()
-        except BaseException:
+
+        def stop() -> None:
             batch.stop.set()
             if executor is not None:
                 executor.close()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+
+        try:
+            side_by_side(
+                lambda source: batch.work(source, places[source]), sources, threads=run.execution.workers, stop=stop
+            )
         finally:
             listed = [
                 batch.scenes[source] for source in dict.fromkeys([*sources, *batch.scenes]) if source in batch.scenes

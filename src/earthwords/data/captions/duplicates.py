@@ -10,13 +10,21 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from earthwords.data.annotations.example import Annotated
+from earthwords.data.annotations.image_io import read_rgb
 from earthwords.data.captions import perceptual_hash
 from earthwords.data.captions.perceptual_hash import Hashes
 from earthwords.data.captions.records import Unit, example_of
-from earthwords.data.captions.sheet import MOST, contact_sheet
+from earthwords.errors import SourceError
 from earthwords.files.output_tags import save_png
 from earthwords.files.plaintext import csv_cell
+from earthwords.viz.captioned_sheet import EMPTY, LINE, MARGIN, PAPER, captioned_sheet
+
+SIDE, COLUMNS = 128, 4
+MOST = 48
+"""Pairs on a sheet."""
 
 Flags: TypeAlias = NDArray[np.bool_]
 Numbers: TypeAlias = NDArray[np.int64]
@@ -157,7 +165,30 @@ def list_copies(copies: Copies, records: Iterable[Record], *, table: Path, sheet
         )
         for i in order[:MOST].tolist()
     ]
-    save_png(contact_sheet(pairs), sheet, kind="duplicates")
+    save_png(_sheet(pairs), sheet, kind="duplicates")
+
+
+def _sheet(pairs: Sequence[tuple[Annotated, Annotated, str]]) -> Image.Image:
+    """What was left out as a copy, beside what it is a copy of."""
+
+    def side_by_side(one: Annotated, other: Annotated) -> Image.Image:
+        both = Image.new("RGB", (2 * SIDE + 2, SIDE), PAPER)
+        both.paste(_thumbnail(one), (0, 0))
+        both.paste(_thumbnail(other), (SIDE + 2, 0))
+        return both
+
+    cells = ((side_by_side(one, other), [text]) for one, other, text in pairs)
+    cell = 2 * SIDE + 2 * MARGIN, SIDE + LINE + 2 * MARGIN
+    return captioned_sheet(cells, count=len(pairs), columns=COLUMNS, cell=cell, top=SIDE)
+
+
+def _thumbnail(example: Annotated) -> Image.Image:
+    """Squeezed into a square, as the hash sees it; grey where it cannot be read any more."""
+    try:
+        rgb = read_rgb(example.image, example.window, example.bands)
+        return Image.fromarray(rgb).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    except SourceError:
+        return Image.new("RGB", (SIDE, SIDE), EMPTY)
 
 
 def _rows(pairs: perceptual_hash.Pairs) -> Iterator[tuple[int, int, int, int]]:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from earthwords.data.annotations.image_io import opened, read_rgb
-from earthwords.data.captions.sheet import INK, LINE, MARGIN, PAPER
 from earthwords.files.reading import parse_json
+from earthwords.viz.captioned_sheet import LINE, MARGIN, captioned_sheet
 
 SIDE, COLUMNS = 256, 5
 TINT, EDGE = (255, 0, 0), (255, 255, 0)
@@ -45,18 +45,15 @@ def choose(path: Path, count: int, *, seed: int = 0) -> list[Chosen]:
 
 def sheet(place: Place, chosen: Sequence[Chosen]) -> Image.Image:
     """Their images, with what is meant in red and its border in yellow."""
-    columns = max(1, min(COLUMNS, len(chosen)))
-    rows = max(1, -(-len(chosen) // columns))
-    across, down = SIDE + MARGIN, SIDE + 3 * LINE + MARGIN
-    canvas = Image.new("RGB", (columns * across + MARGIN, rows * down + MARGIN), PAPER)
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(11)
-    for i, (line, expression) in enumerate(chosen):
-        x, y = MARGIN + i % columns * across, MARGIN + i // columns * down
-        canvas.paste(_marked(place, line, expression["ids"]), (x, y))
-        text = textwrap.wrap(f"{expression['text']} [{expression['kind']}]", _LETTERS)
-        for row, part in enumerate(text[:2]):
-            draw.text((x, y + SIDE + 2 + row * LINE), part, fill=INK, font=font)
-    return canvas
+    cells = (
+        (
+            _marked(place, line, expression["ids"]),
+            textwrap.wrap(f"{expression['text']} [{expression['kind']}]", _LETTERS)[:2],
+        )
+        for line, expression in chosen
+    )
+    cell = SIDE + MARGIN, SIDE + 3 * LINE + MARGIN
+    return captioned_sheet(cells, count=len(chosen), columns=COLUMNS, cell=cell, top=SIDE)
 
 
 def _marked(place: Place, line: dict[str, Any], ids: Sequence[int]) -> Image.Image:

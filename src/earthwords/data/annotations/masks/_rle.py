@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
 from earthwords.types import Window
+from earthwords.viz.filled import filled
 
 _MOST_GROUPS = 7
 """Of five bits: a run has at most 32."""
@@ -167,11 +167,8 @@ class _Polygons:
         for row in range(0, window.height, step):
             strip = found[row : row + step]
             # from the left border of the image on: elsewhere Pillow's sums would be rounded in another way
-            image = Image.new("1", (window.col_stop, len(strip)))
-            draw = ImageDraw.Draw(image)
-            for ring in self.rings:
-                draw.polygon((ring - (0, window.row + row)).ravel().tolist(), fill=1)
-            strip[:] = np.asarray(image)[:, window.col :]
+            rings = ((ring - (0, window.row + row), 1) for ring in self.rings)
+            strip[:] = filled(rings, len(strip), window.col_stop)[:, window.col :]
         return found
 
 

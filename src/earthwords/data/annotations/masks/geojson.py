@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
 from earthwords.data.annotations.boxes import geojson
 from earthwords.data.annotations.boxes._common import How, Item
 from earthwords.data.annotations.boxes.geojson import fits
 from earthwords.data.annotations.instances import Instances, painted
+from earthwords.viz.filled import filled
 
 __all__ = ["fits", "items", "load"]
 
@@ -43,11 +43,8 @@ def load(item: Item, how: How) -> Iterator[Instances]:
 
 def _mask(shape: Any, height: int, width: int) -> NDArray[np.bool_]:
     """`(row, col)` pixels of polygons."""
-    image = Image.new("1", (width, height))
-    draw = ImageDraw.Draw(image)
-    for polygon in shapely.get_parts(shape):
-        if polygon.geom_type != "Polygon":
-            continue
-        for ring, value in ((polygon.exterior, 1), *((hole, 0) for hole in polygon.interiors)):
-            draw.polygon((shapely.get_coordinates(ring) - 0.5).ravel().tolist(), fill=value)
-    return np.asarray(image, dtype=bool)
+    polygons = [part for part in shapely.get_parts(shape) if part.geom_type == "Polygon"]
+    rings = [
+        (p.exterior, 1) if i == 0 else (p.interiors[i - 1], 0) for p in polygons for i in range(1 + len(p.interiors))
+    ]
+    return filled(((shapely.get_coordinates(ring) - 0.5, value) for ring, value in rings), height, width)
