@@ -23,16 +23,16 @@ from torch.nn import functional as F
 from earthwords.models.clip.model import DenseMethod
 from earthwords.models.weights.table import load_clip
 from earthwords.synthetic import render_scene
-from earthwords.training.implicit import REDUCED, Views, fit, views_of
+from earthwords.training.implicit import REDUCED, EncodedViews, fit, views_of
 
 
-def averaged(fine: Tensor, views: Views, tokens: tuple[int, int]) -> Tensor:
+def averaged(fine: Tensor, views: EncodedViews, tokens: tuple[int, int]) -> Tensor:
     """Views of fine features, averaged over patches."""
     seen = torch.cat([jitter.shrunk(REDUCED.shrink)(fine) for jitter in views.jitters])
     return F.adaptive_avg_pool2d(seen, tokens)
 
 
-def agreement(found: Tensor, views: Views) -> tuple[float, float]:
+def agreement(found: Tensor, views: EncodedViews) -> tuple[float, float]:
     """Error and cosine."""
     error = (found - views.features).square().mean()
     return float(error), float(F.cosine_similarity(found, views.features, dim=1).mean())
@@ -55,7 +55,7 @@ def main() -> None:
         return values
 
     held = list(views_of(image, features_of, REDUCED, count=args.views, seed=args.seed + 1000))
-    views = Views(
+    views = EncodedViews(
         jitters=tuple(jitter for part in held for jitter in part.jitters),
         features=torch.cat([part.features for part in held]),
     )

@@ -45,10 +45,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     image = torch.rand(1, 3, model.side, model.side, generator=torch.Generator().manual_seed(1)) * 255
     model(image, ids[:1])  # warm
     began = time.perf_counter()
-    seen = model.look(image)
+    seen = model.encode_images(image)
     look = time.perf_counter() - began
     first = torch.zeros(1, dtype=torch.int64)
-    together = [model.point(seen, model.read(row[None]), first).logits for row in ids]
+    together = [model.predict(seen, model.encode_texts(row[None]), first).logits for row in ids]
     once = time.perf_counter() - began
     began = time.perf_counter()
     apart = [model(image, row[None]).logits for row in ids[: args.repeat]]

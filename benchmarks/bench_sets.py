@@ -22,7 +22,7 @@ from earthwords.data.segmentation.search import find_sets
 from earthwords.data.segmentation.spec import GROUPS, DatasetSpec, all_specs
 from earthwords.evaluation.benchmark.segmentation import TIMES
 from earthwords.evaluation.report.tables import printed
-from earthwords.evaluation.results import HEADINGS, Entry, headline, shown
+from earthwords.evaluation.results import HEADINGS, ResultEntry, headline, shown
 
 SETS = ("dubai", "massachusetts-tiles", "buildings-mix")
 PLAIN = "tiny-plain"
@@ -51,7 +51,7 @@ def measure(data: Path, out: Path, most: int | None) -> list[dict[str, Any]]:
     ]
 
 
-def _row(entry: Entry, reference: Entry, times: dict[str, Any]) -> dict[str, Any]:
+def _row(entry: ResultEntry, reference: ResultEntry, times: dict[str, Any]) -> dict[str, Any]:
     figures = entry.figures
     value, other = (headline(e.figures["tuned"], figures["metric"]) for e in (entry, reference))
     took = times.get(entry.stem)

@@ -29,7 +29,7 @@ from earthwords.models.upsamplers.simfeatup import JbuOne
 from earthwords.models.weights.table import load_clip
 from earthwords.synthetic import render_scene
 from earthwords.training.teacher import Teacher, teacher
-from earthwords.training.upsampling import Student, Upsampling, UpsamplingSettings
+from earthwords.training.upsampling import Student, UpsamplingSettings, UpsamplingTask
 
 METHODS: dict[str, tuple[Callable[[int], Jbu], dict[str, float]]] = {
     "simfeatup": (JbuOne, {}),
@@ -57,7 +57,7 @@ def seconds(source: Teacher, images: Tensor, method: str, steps: int, **choices:
         places = [rng.integers(n - side + 1, size=count) for n in images.shape[-2:]]
         return torch.stack([images[:, r : r + side, c : c + side] for r, c in zip(*places, strict=True)])
 
-    task = Upsampling(crops, source, row, digest="scene")
+    task = UpsamplingTask(crops, source, row, digest="scene")
     torch.manual_seed(0)
     model = Student(build(source.dim), source, row).train()
     times = []

@@ -10,11 +10,11 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, TypeVar
 
-Told = Callable[[bool], None]
+Listener = Callable[[bool], None]
 """Called with True when compiling begins, False when it has ended; in the thread that compiles."""
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 
-_listeners: list[Told] = []
+_listeners: list[Listener] = []
 
 
 def compiled(**options: Any) -> Callable[[Loop], Loop]:
@@ -43,7 +43,7 @@ def compiled(**options: Any) -> Callable[[Loop], Loop]:
 
 
 @contextmanager
-def told_of_compiling(listener: Told) -> Iterator[None]:
+def listen_to_compiling(listener: Listener) -> Iterator[None]:
     """Have a listener called until the context ends."""
     _listeners.append(listener)
     try:
@@ -59,14 +59,14 @@ def _watch() -> None:
 
     class Forward(event.Listener):  # type: ignore[misc]  # numba is not typed
         def on_start(self, event: Any) -> None:
-            _tell(True)
+            _notify(True)
 
         def on_end(self, event: Any) -> None:
-            _tell(False)
+            _notify(False)
 
     event.register("numba:compile", Forward())
 
 
-def _tell(begins: bool) -> None:
+def _notify(begins: bool) -> None:
     for listener in tuple(_listeners):
         listener(begins)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from earthwords.evaluation.metrics.probes import Known
+from earthwords.evaluation.metrics.probes import LabelledVectors
 from earthwords.evaluation.metrics.zeroshot import unit
 
 SIZES = (31, 9, 22, 14)
@@ -19,9 +19,9 @@ class Cloud:
     texts: np.ndarray
     """`(template, class, dim)` of different lengths."""
 
-    def known(self, index: np.ndarray | None = None) -> Known:
+    def known(self, index: np.ndarray | None = None) -> LabelledVectors:
         index = np.arange(len(self.labels)) if index is None else index
-        return Known(vectors=self.images[index], labels=self.labels[index])
+        return LabelledVectors(vectors=self.images[index], labels=self.labels[index])
 
 
 def cloud(

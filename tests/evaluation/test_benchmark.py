@@ -9,7 +9,7 @@ import pytest
 from scipy.ndimage import distance_transform_cdt
 
 from earthwords.data.segmentation.spec import find_spec
-from earthwords.evaluation.benchmark.counts import Counts, Rule, at
+from earthwords.evaluation.benchmark.counts import CountingRule, Counts, at
 from earthwords.evaluation.benchmark.examples import DARK, LIGHT, fitted, painted
 from earthwords.evaluation.benchmark.scores import choose, figures_of, total
 
@@ -81,7 +81,7 @@ def test_figures_are_those_by_hand(name: str) -> None:
     spec = find_spec(name)
     size, background = len(spec.classes), spec.background
     made = images(size, absent=size - 2 if size > 2 else NONE)
-    rule = Rule(classes=size, background=background, tuned=0.3, fixed=0.0)
+    rule = CountingRule(classes=size, background=background, tuned=0.3, fixed=0.0)
     told = [json.loads(json.dumps(Counts(rule).add(*image).as_json())) for image in made]
     counts, scores = total(rule, zip("badc", [told["abcd".index(name)] for name in "badc"], strict=True))
     found = json.loads(json.dumps(figures_of(counts, spec, ["a", "b", "c", "d"], scores)))
@@ -106,14 +106,14 @@ def test_figures_are_those_by_hand(name: str) -> None:
 
 
 def test_the_order_of_images_does_not_matter() -> None:
-    rule = Rule(classes=4, background=1, tuned=0.5, fixed=0.2)
+    rule = CountingRule(classes=4, background=1, tuned=0.5, fixed=0.2)
     told = [(str(i), Counts(rule).add(*image).as_json()) for i, image in enumerate(images(4, absent=2))]
     (first, one), (second, other) = total(rule, told), total(rule, told[::-1])
     assert first.as_json() == second.as_json() and one == other
 
 
 def test_a_set_of_nothing_but_ignored_pixels_has_no_figures() -> None:
-    rule = Rule(classes=2, background=0, tuned=0.6, fixed=0.0)
+    rule = CountingRule(classes=2, background=0, tuned=0.6, fixed=0.0)
     truth = np.full((5, 9), NONE, np.uint8)
     told = Counts(rule).add(truth, truth * 0, np.ones((5, 9), np.float32)).as_json()
     counts, scores = total(rule, [("a", told)])
@@ -124,10 +124,10 @@ def test_a_set_of_nothing_but_ignored_pixels_has_no_figures() -> None:
 def test_labels_at_a_threshold() -> None:
     best = np.array([[0, 1, 2, 255]], np.uint8)
     probability = np.array([[0.1, 0.4, 0.1, 0.0]], np.float32)
-    rule = Rule(classes=3, background=1, tuned=0.1, fixed=0.4)
+    rule = CountingRule(classes=3, background=1, tuned=0.1, fixed=0.4)
     assert at(0.4, best, probability, rule).tolist() == [[1, 1, 1, 3]]
     assert at(0.1, best, probability, rule).tolist() == [[0, 1, 2, 3]]
-    plain = Rule(classes=3, background=None, tuned=0.1, fixed=0.4)
+    plain = CountingRule(classes=3, background=None, tuned=0.1, fixed=0.4)
     assert at(0.4, best, probability, plain).tolist() == [[3, 1, 3, 3]]
 
 

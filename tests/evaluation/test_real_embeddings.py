@@ -12,12 +12,12 @@ from safetensors import safe_open
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from earthwords.evaluation.embeddings import Stored, read_stored
+from earthwords.evaluation.embeddings import StoredEmbeddings, read_stored
 from earthwords.evaluation.metrics.fewshot import draw
 from earthwords.evaluation.metrics.knn import NEIGHBOURS, TEMPERATURE, vote
 from earthwords.evaluation.metrics.probes import logistic
 from earthwords.evaluation.metrics.zeroshot import ENSEMBLES
-from earthwords.evaluation.suite import TASKS, Options, thirds
+from earthwords.evaluation.suite import TASKS, SuiteOptions, thirds
 from earthwords.text.templates import TEMPLATES
 from tests.conftest import ROOT
 
@@ -33,7 +33,7 @@ def folder() -> Path:
 
 
 @pytest.fixture(scope="module")
-def stored(folder: Path) -> dict[str, Stored]:
+def stored(folder: Path) -> dict[str, StoredEmbeddings]:
     return {each.model: each for each in read_stored(folder)}
 
 
@@ -45,9 +45,9 @@ def test_the_prompts_are_those_of_the_vectors(folder: Path) -> None:
 
 @pytest.mark.parametrize("ensemble", ENSEMBLES)
 @pytest.mark.parametrize("model", MODELS)
-def test_published_accuracies(folder: Path, stored: dict[str, Stored], model: str, ensemble: str) -> None:
+def test_published_accuracies(folder: Path, stored: dict[str, StoredEmbeddings], model: str, ensemble: str) -> None:
     expected = json.loads((folder / "reference.json").read_text())["reference"][MODELS[model]]
-    options = Options(ensemble=ensemble)
+    options = SuiteOptions(ensemble=ensemble)
     assert TASKS["zero-shot"].run(stored[model], options)["top1"] == pytest.approx(expected["zero_shot_top1"], abs=1e-6)
     found = TASKS["transductive"].run(stored[model], options)
     assert found["top1"] == pytest.approx(expected["transductive_top1"], abs=1e-6)
@@ -55,8 +55,8 @@ def test_published_accuracies(folder: Path, stored: dict[str, Stored], model: st
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_neighbours_and_probes_as_scikit_learn(stored: dict[str, Stored], model: str) -> None:
-    train, validation, test, _ = thirds(stored[model], Options())
+def test_neighbours_and_probes_as_scikit_learn(stored: dict[str, StoredEmbeddings], model: str) -> None:
+    train, validation, test, _ = thirds(stored[model], SuiteOptions())
     both = train.with_also(validation)
     assert len(both) + len(test) == 1005
     oracle = KNeighborsClassifier(

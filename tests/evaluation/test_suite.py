@@ -11,29 +11,29 @@ import pytest
 from PIL import Image
 
 from earthwords.errors import UsageError
-from earthwords.evaluation.embeddings import Stored
+from earthwords.evaluation.embeddings import StoredEmbeddings
 from earthwords.evaluation.report.write import markdown, plots, write_plots, write_results
-from earthwords.evaluation.results import Entry, read_results
-from earthwords.evaluation.suite import TASKS, Options, measured, thirds
+from earthwords.evaluation.results import ResultEntry, read_results
+from earthwords.evaluation.suite import TASKS, SuiteOptions, measured, thirds
 from tests.evaluation.clouds import cloud
 
 MADE = cloud((61, 19, 44, 28))
 TEST, VALIDATION = np.arange(0, 152, 4), np.arange(1, 152, 4)
 
 
-def source(**arrays: Any) -> Stored:
+def source(**arrays: Any) -> StoredEmbeddings:
     base = {"images": MADE.images, "labels": MADE.labels, "texts": MADE.texts}
     names = ("airport", "bare | land", "football field", "x" * 60)
-    return Stored(name="made", model="m/1", arrays=base | arrays, classes=names, fingerprint="f")
+    return StoredEmbeddings(name="made", model="m/1", arrays=base | arrays, classes=names, fingerprint="f")
 
 
 def test_what_is_measured() -> None:
     told = source(test=TEST, validation=VALIDATION)
-    assert measured(told, Options())[0].tolist() == TEST.tolist()
-    assert measured(told, Options(split="validation"))[1] == "validation split, 38"
-    assert len(measured(told, Options(split="all"))[0]) == len(measured(source(), Options())[0]) == 152
+    assert measured(told, SuiteOptions())[0].tolist() == TEST.tolist()
+    assert measured(told, SuiteOptions(split="validation"))[1] == "validation split, 38"
+    assert len(measured(told, SuiteOptions(split="all"))[0]) == len(measured(source(), SuiteOptions())[0]) == 152
     with pytest.raises(UsageError, match="no split 'train' \\(there is: validation, test\\)"):
-        measured(told, Options(split="train"))
+        measured(told, SuiteOptions(split="train"))
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_what_is_measured() -> None:
 def test_nothing_is_learned_from_or_chosen_with_that_is_measured(arrays: dict[str, Any], select: str) -> None:
     numbered = np.zeros((152, 12))
     numbered[:, 0], numbered[:, 1] = np.cos(np.arange(152) / 100), np.sin(np.arange(152) / 100)
-    train, validation, test, told = thirds(source(images=numbered, **arrays), Options(select=select))
+    train, validation, test, told = thirds(source(images=numbered, **arrays), SuiteOptions(select=select))
     index = [np.rint(100 * np.arctan2(k.vectors[:, 1], k.vectors[:, 0])).astype(int) for k in (train, validation, test)]
     assert not set(index[2]) & (set(index[0]) | set(index[1]))
     assert bool(set(index[0]) & set(index[1])) == (select == "test"), "then all but the test images are learned from"
@@ -59,10 +59,10 @@ def test_nothing_is_learned_from_or_chosen_with_that_is_measured(arrays: dict[st
 def test_probes_are_not_measured_on_what_they_learn_from() -> None:
     for split in ("train", "all"):
         with pytest.raises(UsageError, match="not learned from"):
-            thirds(source(), Options(split=split))
+            thirds(source(), SuiteOptions(split=split))
     with pytest.raises(UsageError, match="no validation split"):
-        thirds(source(), Options(split="validation"))
-    _, _, test, _ = thirds(source(train=TEST, validation=VALIDATION), Options(split="validation"))
+        thirds(source(), SuiteOptions(split="validation"))
+    _, _, test, _ = thirds(source(train=TEST, validation=VALIDATION), SuiteOptions(split="validation"))
     assert len(test) == len(VALIDATION)
 
 
@@ -70,12 +70,12 @@ def test_retrieval_leaves_out_what_has_no_sentence() -> None:
     rng = np.random.default_rng(0)
     owner = rng.permutation(np.concatenate([np.arange(40), np.arange(20), np.arange(7)]))
     texts = MADE.images[owner] + 0.4 * rng.standard_normal((67, 12))
-    found = TASKS["retrieval"].run(source(captions=texts, image_of_caption=owner), Options())
+    found = TASKS["retrieval"].run(source(captions=texts, image_of_caption=owner), SuiteOptions())
     assert found["images"] == "all 152; 40 with 67 sentences"
     assert found["curve"]["i2t"] == sorted(found["curve"]["i2t"]) and found["curve"]["ranks"][0] == 1
     assert found["i2t_r5"] == found["curve"]["i2t"][3] < 100 and found["curve"]["t2i"][-1] == pytest.approx(100)
     with pytest.raises(UsageError, match="no sentences for these images"):
-        TASKS["retrieval"].run(source(captions=texts, image_of_caption=owner, test=np.array([99])), Options())
+        TASKS["retrieval"].run(source(captions=texts, image_of_caption=owner, test=np.array([99])), SuiteOptions())
 
 
 def test_a_set_without_labels_or_counts() -> None:
@@ -83,20 +83,20 @@ def test_a_set_without_labels_or_counts() -> None:
     del bare.arrays["labels"]
     for task in ("zero-shot", "knn", "linear-probe"):
         with pytest.raises(UsageError, match="no classes"):
-            TASKS[task].run(bare, Options())
+            TASKS[task].run(bare, SuiteOptions())
     with pytest.raises(UsageError, match="no counts"):
-        TASKS["counting"].run(bare, Options())
+        TASKS["counting"].run(bare, SuiteOptions())
 
 
-def entries() -> list[Entry]:
+def entries() -> list[ResultEntry]:
     rng = np.random.default_rng(0)
     full = source(
         captions=MADE.images, image_of_caption=np.arange(152), numbers=rng.standard_normal((152, 10, 12)),
         counts=rng.integers(0, 11, 152), tags=rng.random((152, 3)) < 0.5, tag_texts=rng.standard_normal((2, 3, 12)),
     )  # fmt: skip
-    options = Options(shots=(1, 2), seeds=2, select="test")
+    options = SuiteOptions(shots=(1, 2), seeds=2, select="test")
     return [
-        Entry(task=name, dataset="made", model="m/1", settings={"seed": 0}, classes=task.classes(full),
+        ResultEntry(task=name, dataset="made", model="m/1", settings={"seed": 0}, classes=task.classes(full),
               figures=task.run(full, options), seconds=0.1)
         for name, task in TASKS.items()
     ]  # fmt: skip

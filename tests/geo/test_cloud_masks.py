@@ -15,7 +15,7 @@ from rasterio.warp import Resampling, reproject
 
 from earthwords.errors import SourceError, UsageError
 from earthwords.geo import masks
-from earthwords.geo.masks import KINDS, Rule, split_mask
+from earthwords.geo.masks import KINDS, MaskRule, split_mask
 from earthwords.geo.scene import SceneSpec, open_scene
 from earthwords.types import Window
 from tests.geo.conftest import TRANSFORM
@@ -177,16 +177,16 @@ def test_a_mask_that_there_is_not(make_raster: Make, rng: np.random.Generator, t
     ("text", "what", "rule"),
     [
         ("scl", "scl", None),
-        ("a/b.tif:3,8-10", "a/b.tif", Rule(ranges=((3, 3), (8, 10)))),
-        ("a.tif: 1 , bit4", "a.tif", Rule(ranges=((1, 1),), bits=(4,))),
-        ("a.tif:-9999", "a.tif", Rule(ranges=((-9999, -9999),))),
+        ("a/b.tif:3,8-10", "a/b.tif", MaskRule(ranges=((3, 3), (8, 10)))),
+        ("a.tif: 1 , bit4", "a.tif", MaskRule(ranges=((1, 1),), bits=(4,))),
+        ("a.tif:-9999", "a.tif", MaskRule(ranges=((-9999, -9999),))),
         ("https://host/a.tif", "https://host/a.tif", None),
-        ("https://host:8080/a.tif:0", "https://host:8080/a.tif", Rule(ranges=((0, 0),))),
+        ("https://host:8080/a.tif:0", "https://host:8080/a.tif", MaskRule(ranges=((0, 0),))),
         ("GPKG:a.gpkg:layer", "GPKG:a.gpkg:layer", None),
-        (r"C:\a.tif:2", r"C:\a.tif", Rule(ranges=((2, 2),))),
+        (r"C:\a.tif:2", r"C:\a.tif", MaskRule(ranges=((2, 2),))),
     ],
 )
-def test_what_and_values(text: str, what: str, rule: Rule | None) -> None:
+def test_what_and_values(text: str, what: str, rule: MaskRule | None) -> None:
     assert split_mask(text) == (what, rule)
 
 

@@ -124,7 +124,7 @@ def reads_words(found: ClipBackbone) -> None:
     """Words are between the start and the end of a sentence."""
     words = ClipWords(found, side=found.patch * 4)
     for fixed in (True, False):
-        said = words.read(words.ids(WORDS, fixed=fixed))
+        said = words.encode_texts(words.ids(WORDS, fixed=fixed))
         assert said.words.sum(dim=1).tolist() == [2, 8]
         assert said.words[0, :4].tolist() == [False, True, True, False]
 
@@ -225,7 +225,7 @@ def test_what_comes_with_the_package(name: str) -> None:
         assert found.encode_text(["road", "water"]).shape == (2, found.dim)
         assert found.encode_image(torch.zeros(1, 3, 128, 128)).shape == (1, found.dim)
         words = ClipWords(found, side=256)
-        said = words.read(words.ids(["the red roof", "a lake"], fixed=True))
+        said = words.encode_texts(words.ids(["the red roof", "a lake"], fixed=True))
         assert said.words.sum(dim=1).tolist() == [3, 2]
     elif row.kind == "upsampler":
         assert load_upsampler_state(name, offline=True)
@@ -237,8 +237,8 @@ def points(model: RefSeg) -> None:
     """A mask for each of two sentences, on a picture."""
     picture = torch.rand(1, 3, model.side, model.side, generator=torch.Generator().manual_seed(7)) * 255
     with torch.inference_mode():
-        said = model.read(model.ids(["the red roof", "a lake"]))
-        logits = model.point(model.look(picture), said, torch.tensor([0, 0])).logits
+        said = model.encode_texts(model.ids(["the red roof", "a lake"]))
+        logits = model.predict(model.encode_images(picture), said, torch.tensor([0, 0])).logits
     assert logits.shape == (2, 1, model.mask_side, model.mask_side)
     assert torch.isfinite(logits).all() and (logits[0] - logits[1]).abs().max() > 1e-6
 
@@ -287,7 +287,7 @@ def read_sentences(model: RefSeg) -> None:
     ids = words.ids(["the red roof", "of a lake of the left " * 30], fixed=True)
     assert ids.shape == (2, 64) and ids[1, -1] == words.end
     with torch.inference_mode():
-        found = words.read(ids).words
+        found = words.encode_texts(ids).words
     assert found.sum(dim=1).tolist() == [len(said[2]) - 1, 63] and not found[0, len(said[2]) - 1 :].any()
 
 

@@ -48,8 +48,8 @@ def check_refseg_forward(case: Case) -> None:
     images = case["in.image_bgr_u8"].flip(-1).permute(0, 3, 1, 2).float()
     agree(images, case["in.inputs"] * (255 if case["in.inputs"].max() <= 1 else 1))
     steps = watched(model)
-    seen, said = model.look(images), model.read(case["in.input_ids"])
-    found = model.point(seen, said)
+    seen, said = model.encode_images(images), model.encode_texts(case["in.input_ids"])
+    found = model.predict(seen, said)
     activation = found.activation
     assert activation is not None
     side = [int(n) for n in case["out.logits_input_size"].shape[-2:]]

@@ -12,10 +12,10 @@ import torch
 
 from earthwords.evaluation.metrics.counting import DIGITS, WORDS, counting_scores
 from earthwords.evaluation.metrics.knn import neighbours
-from earthwords.evaluation.metrics.referring import Referring
+from earthwords.evaluation.metrics.referring import ReferringCounts
 from earthwords.evaluation.metrics.retrieval import recalls
-from earthwords.evaluation.metrics.transductive import NEIGHBOURS, opinion, transduce
-from earthwords.evaluation.metrics.zeroshot import ensemble, judge, unit
+from earthwords.evaluation.metrics.transductive import NEIGHBOURS, transduce, word_probabilities
+from earthwords.evaluation.metrics.zeroshot import ensemble, measure, unit
 
 from .cases import Case, agree
 
@@ -32,7 +32,7 @@ def check_retrieval_metrics(case: Case) -> None:
     for how, key in (("raw", "raw_mean"), ("normalised", "normalised_mean")):
         words = ensemble(case["zs.in.text_embeddings"].numpy(), how)
         agree(torch.from_numpy(100 * images @ words.T), case[f"zs.out.logits_{key}"])
-        figures = judge(images @ words.T, labels).as_json()
+        figures = measure(images @ words.T, labels).as_json()
         for name, value in expected["zero_shot"][key].items():
             assert figures["mean_per_class" if name == "mean_per_class" else name] == pytest.approx(value)
         predictions.append((images @ words.T).argmax(axis=1))
@@ -57,7 +57,7 @@ def check_refseg_metrics(case: Case) -> None:
             continue
         samples = len(facts["cases"])
         for value in (0, 1):
-            seen = Referring(empty="nan")
+            seen = ReferringCounts(empty="nan")
             for i in range(samples):
                 label, prediction = case[f"{variant}.label.{i}"].numpy(), case[f"{variant}.pred.{i}"].numpy()
                 seen.add(np.where(label == 255, 255, label == value), prediction == value)
@@ -86,7 +86,7 @@ def check_transclip_whu(case: Case) -> None:
         np.testing.assert_allclose(cosine, part["neighbour_cosine"], atol=1e-6)
         cosines = images @ unit(part["text_average"]).T
         assert np.array_equal(cosines.argmax(axis=1), part["pred_zero_shot"])
-        found = transduce(images, opinion(cosines))
+        found = transduce(images, word_probabilities(cosines))
         for mine, authors in (
             (found.initial, "z_initial"),
             (found.assignment, "z_final"),

@@ -61,7 +61,7 @@ def test_the_words_are_compared_as_segment_does(folder: Path, micro: Path) -> No
 
 
 def test_transduction_sees_all_images(folder: Path, micro: Path) -> None:
-    from earthwords.evaluation.metrics.transductive import opinion, transduce  # noqa: F401
+    from earthwords.evaluation.metrics.transductive import transduce, word_probabilities  # noqa: F401
 
     found = run(folder, micro, transductive=True)
     assert found.method == "transductive" and len(found.rows) == 22

@@ -75,7 +75,7 @@ def test_pictures_and_records(root: Path, micro: Path, tmp_path: Path, command: 
 def test_figures_are_those_of_a_plain_loop(root: Path, micro: Path, tmp_path: Path, bands: str | None) -> None:
     from earthwords.archive.embed import embed_texts
     from earthwords.data.classification.sets import read_scene_set
-    from earthwords.evaluation.metrics.zeroshot import ensemble, judge, unit
+    from earthwords.evaluation.metrics.zeroshot import ensemble, measure, unit
     from earthwords.models.weights.table import load_clip
     from earthwords.text.templates import TEMPLATES, fill
 
@@ -90,7 +90,7 @@ def test_figures_are_those_of_a_plain_loop(root: Path, micro: Path, tmp_path: Pa
     with torch.inference_mode():
         images = unit(backbone.encode_image(torch.from_numpy((pixels - mean) / std)).numpy())
     texts = np.stack([embed_texts(backbone, fill(TEMPLATES["aerial"], word)) for word in scenes.classes], axis=1)
-    expected = judge(images @ ensemble(texts, "normalised").T, scenes.labels)
+    expected = measure(images @ ensemble(texts, "normalised").T, scenes.labels)
     assert found.figures["confusion"] == expected.confusion.tolist()
     assert found.figures["top1"] == pytest.approx(expected.top1)
     assert found.settings.get("bands") == bands

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from earthwords.errors import UsageError
 from earthwords.models.upsamplers.anyup import IMAGENET_MEAN, IMAGENET_STD, AnyUp
-from earthwords.training.anyup import AnyUpSettings, AnyUpTask, Views
+from earthwords.training.anyup import AnyUpBatch, AnyUpSettings, AnyUpTask
 from earthwords.training.teacher import Teacher, teacher
 from earthwords.training.upsampling_losses import scaled_difference
 from tests.micro import micro_clip, patchwork
@@ -73,7 +73,7 @@ def test_crops_lie_where_their_tokens_are(side: int, crop: int, patch: int) -> N
     assert losses["crop"] < 1e-7 and losses["consistency"] < 1e-7 and losses["identity"] < 1e-3
     assert not last or len({tuple(c) for c in corners.reshape(-1, 2)}) > 1
 
-    class Shifted(Views):
+    class Shifted(AnyUpBatch):
         def cut(self, maps: Tensor, side: int, step: int = 1) -> Tensor:
             return super().cut(maps if step > 1 else maps.roll(1, dims=3), side, step)
 

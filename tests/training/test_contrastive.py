@@ -23,7 +23,7 @@ from earthwords.models.clip.model import DenseMethod
 from earthwords.models.weights.table import load_clip
 from earthwords.tasks.train_clip import train_clip
 from earthwords.training.batches import Sampler
-from earthwords.training.contrastive import Contrastive, Objective
+from earthwords.training.contrastive import ContrastiveTask, Objective
 from earthwords.training.initialise import start
 from tests.conftest import Command
 
@@ -71,7 +71,7 @@ def test_manifest(listing: Path) -> None:
 
 def test_batches_are_the_generators(listing: Path) -> None:
     sampler = Sampler(read_manifest(listing), zoom=(0.5, 1.0))
-    task = Contrastive(sampler, Objective(batch_size=6, region_batch=4, sides=(32, 48)))
+    task = ContrastiveTask(sampler, Objective(batch_size=6, region_batch=4, sides=(32, 48)))
     first, again, other = (task.draw(np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert torch.equal(first.pictures.pixels, again.pictures.pixels)
     assert first.regions is not None and again.regions is not None
@@ -243,7 +243,7 @@ def test_a_label_written_in_two_ways_is_one(listing: Path) -> None:
 def test_all_tensors_of_a_step_follow_the_model(listing: Path) -> None:
     """On the device `meta` (no data) as on a GPU: what stays behind on the CPU fails."""
     manifest = read_manifest(listing)
-    task = Contrastive(Sampler(manifest, zoom=(0.5, 1.0)), Objective(batch_size=6, region_batch=4, sides=(32,)))
+    task = ContrastiveTask(Sampler(manifest, zoom=(0.5, 1.0)), Objective(batch_size=6, region_batch=4, sides=(32,)))
     backbone = start(manifest, architecture="micro", model=None, seed=0)
     batch = task.draw(np.random.default_rng(1))
     with FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv()):
@@ -277,7 +277,7 @@ def test_parts_of_a_batch_give_the_loss_of_the_whole(listing: Path) -> None:
     found = []
     for parts in (1, 3):
         backbone = plain_clip(words=read_manifest(listing).sentences)
-        task = Contrastive(sampler, Objective(batch_size=7, region_batch=4, sides=(48,), accum_freq=parts))
+        task = ContrastiveTask(sampler, Objective(batch_size=7, region_batch=4, sides=(48,), accum_freq=parts))
         losses = task.losses(backbone, task.draw(np.random.default_rng(3)))
         torch.stack(list(losses.values())).sum().backward()
         found.append((losses, {name: p.grad for name, p in backbone.named_parameters()}))

@@ -23,7 +23,17 @@ from earthwords.models.refseg.load import assemble, kept, load_refseg
 from earthwords.models.refseg.model import MaskPrediction
 from earthwords.presets import REFER_PRESETS, ReferPreset
 from earthwords.training.loop import Schedule, train
-from earthwords.training.referring import Lesson, Referring, apart, bce, contrast, dice, held_out_loss, pooled, shrink
+from earthwords.training.referring import (
+    ReferringSettings,
+    ReferringTask,
+    apart,
+    bce,
+    contrast,
+    dice,
+    held_out_loss,
+    pooled,
+    shrink,
+)
 from tests.conftest import Command, write_raster
 from tests.referring import micro_preset, write_bases, write_bases2, write_list
 
@@ -83,7 +93,9 @@ def test_the_authors_schedule() -> None:
 def test_every_sentence_gets_its_own_mask(toy: ReferPreset, tmp_path: Path) -> None:
     manifest = read_referring(write_list(tmp_path, images=3))
     model = assemble(toy)
-    batch = Referring(manifest, Lesson(batch_size=2, expressions=3), fit=model).draw(np.random.default_rng(0))
+    batch = ReferringTask(manifest, ReferringSettings(batch_size=2, expressions=3), fit=model).draw(
+        np.random.default_rng(0)
+    )
     assert batch.images.shape == (2, 3, 64, 64) and batch.which.tolist() == [0, 0, 0, 1, 1, 1]
     assert sorted(batch.texts[:3]) == ["both roofs", "the blue roof", "the red roof"]
     for text, label, image in zip(batch.texts, batch.labels, batch.images[batch.which], strict=True):
@@ -94,8 +106,8 @@ def test_every_sentence_gets_its_own_mask(toy: ReferPreset, tmp_path: Path) -> N
 def test_mirror_images_have_mirrored_sentences(toy: ReferPreset, tmp_path: Path) -> None:
     path = write_list(tmp_path, images=2)
     path.write_text(path.read_text().replace("the red roof", "the left roof"))
-    lesson = Lesson(batch_size=4, expressions=3, augmentation="mirror")
-    task = Referring(read_referring(path), lesson, fit=assemble(toy))
+    lesson = ReferringSettings(batch_size=4, expressions=3, augmentation="mirror")
+    task = ReferringTask(read_referring(path), lesson, fit=assemble(toy))
     batch = task.draw(np.random.default_rng(1))
     seen = {}
     for text, label in zip(batch.texts, batch.labels, strict=True):
@@ -124,12 +136,12 @@ def test_resuming_equals_an_uninterrupted_run(kind: str, micro: Path, tmp_path: 
     else:
         row = write_bases(tmp_path).faithful() if kind == "siglip" else write_bases2(tmp_path)
     manifest = read_referring(write_list(tmp_path / "list", images=4))
-    lesson = Lesson(batch_size=2, expressions=2, augmentation="mirror", losses=row.losses)
+    lesson = ReferringSettings(batch_size=2, expressions=2, augmentation="mirror", losses=row.losses)
 
     def run(folder: Path, stop_at: int | None = None) -> dict[str, Tensor]:
         model = assemble(row)
         options = {"log_every": 1, "save_every": 2, "stop_at": stop_at, "kept": kept(model, row)}
-        for _ in train(model, Referring(manifest, lesson, fit=model), SCHEDULE, folder=folder, **options):  # type: ignore[arg-type]
+        for _ in train(model, ReferringTask(manifest, lesson, fit=model), SCHEDULE, folder=folder, **options):  # type: ignore[arg-type]
             pass
         return model.state_dict()
 
@@ -159,9 +171,9 @@ def test_the_command_learns_and_its_folder_points(
     model = load_refseg(str(tmp_path / "out")).model
     image, mask = read_referring(path).lines[0].load()
     with torch.no_grad():
-        seen = model.look(model.fit(torch.from_numpy(image).permute(2, 0, 1))[None])
-        said = model.read(model.ids(["both roofs"]))
-        logits = F.interpolate(model.point(seen, said).logits, mask.shape, mode="bilinear")[0, 0]
+        seen = model.encode_images(model.fit(torch.from_numpy(image).permute(2, 0, 1))[None])
+        said = model.encode_texts(model.ids(["both roofs"]))
+        logits = F.interpolate(model.predict(seen, said).logits, mask.shape, mode="bilinear")[0, 0]
     assert float(logits[mask > 0].mean()) > float(logits[mask == 0].mean()) + 2
     command(*told[:4], "--steps", 91, "--quiet").failed(2, "was trained with", "--no-resume")
     more = command("train", "refer", path, tmp_path / "more", "--model", tmp_path / "out", "--steps", 1, "--quiet")

@@ -17,7 +17,7 @@ from earthwords.models.upsamplers.jbu import Jbu, JbuStack
 from earthwords.models.upsamplers.simfeatup import JbuOne
 from earthwords.training.loop import Schedule, train
 from earthwords.training.teacher import Teacher
-from earthwords.training.upsampling import Batch, Student, Upsampling, UpsamplingSettings
+from earthwords.training.upsampling import Student, UpsamplingBatch, UpsamplingSettings, UpsamplingTask
 
 PATCH, DIM = 8, 24
 SMALL = UpsamplingSettings(side=48, batch=2, jitters=2, max_pad=8, projection=10, content_rows=48)
@@ -48,15 +48,17 @@ def blobs(rng: np.random.Generator, count: int, side: int) -> Tensor:
     return torch.from_numpy(images)
 
 
-def task(settings: UpsamplingSettings = SMALL, *, dim: int = DIM) -> Upsampling:
-    return Upsampling(blobs, teacher(dim), settings, digest="blobs")
+def task(settings: UpsamplingSettings = SMALL, *, dim: int = DIM) -> UpsamplingTask:
+    return UpsamplingTask(blobs, teacher(dim), settings, digest="blobs")
 
 
 def student(upsampler: Jbu, settings: UpsamplingSettings = SMALL, *, dim: int = DIM) -> Student:
     return Student(upsampler, teacher(dim), settings)
 
 
-def losses_and_gradients(settings: UpsamplingSettings, batch: Batch, model: Student) -> tuple[dict[str, Tensor], Any]:
+def losses_and_gradients(
+    settings: UpsamplingSettings, batch: UpsamplingBatch, model: Student
+) -> tuple[dict[str, Tensor], Any]:
     torch.manual_seed(4)
     losses = task(settings).losses(model, batch)
     total = torch.stack(list(losses.values())).sum()

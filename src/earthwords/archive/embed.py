@@ -107,7 +107,7 @@ def preprocess_for(
 def embed_images(
     backbone: ClipBackbone,
     sources: Sequence[str | Path],
-    looks: ImagePreprocess,
+    preprocess: ImagePreprocess,
     *,
     batch: int = 64,
     tick: Callable[[float], None] = lambda done: None,
@@ -123,7 +123,7 @@ def embed_images(
     Raises:
         SourceError: an image cannot be read.
     """
-    place = (cache or cache_folder() / "images") / _images_id(backbone, looks)
+    place = (cache or cache_folder() / "images") / _images_id(backbone, preprocess)
 
     @torch.inference_mode()
     def compute(part: Sequence[str | Path]) -> Array:
@@ -131,7 +131,7 @@ def embed_images(
         with Pool(2) as pool:
             for i in range(0, len(part), batch):
                 pixels = np.stack(
-                    list(pool.ordered(lambda p: load_picture(p, looks, backbone.mean), part[i : i + batch]))
+                    list(pool.ordered(lambda p: load_picture(p, preprocess, backbone.mean), part[i : i + batch]))
                 )
                 images = torch.from_numpy(pixels).to(backbone.device).permute(0, 3, 1, 2).float() / 255
                 mean, std = (images.new_tensor(v)[None, :, None, None] for v in (backbone.mean, backbone.std))
@@ -158,17 +158,22 @@ def embed_texts(
     return _pieces(sentences, list(sentences), compute, place, backbone.dim, tick)
 
 
-def load_picture(source: str | Path, looks: ImagePreprocess, mean: Sequence[float]) -> NDArray[np.uint8]:
+def load_picture(source: str | Path, preprocess: ImagePreprocess, mean: Sequence[float]) -> NDArray[np.uint8]:
     """`(side, side, 3)` of a picture or raster; `mean` (0..1) stands where nothing was observed.
 
     Raises:
         SourceError: it cannot be read.
     """
-    plain = looks.bands is None and looks.nodata is None and looks.mask is None and looks.stretch == "auto"
+    plain = (
+        preprocess.bands is None
+        and preprocess.nodata is None
+        and preprocess.mask is None
+        and preprocess.stretch == "auto"
+    )
     image = _plain(source) if plain else None
-    image = _scene(str(source), looks, mean) if image is None else image
-    side = looks.side
-    if looks.fit == "square":
+    image = _scene(str(source), preprocess, mean) if image is None else image
+    side = preprocess.side
+    if preprocess.fit == "square":
         return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
     width, height = image.size
     if width <= height:
@@ -181,7 +186,7 @@ def load_picture(source: str | Path, looks: ImagePreprocess, mean: Sequence[floa
 
 
 def picture_notes(
-    sources: Sequence[str | Path], looks: ImagePreprocess, *, model: str, gsd: tuple[float, float] | None
+    sources: Sequence[str | Path], preprocess: ImagePreprocess, *, model: str, gsd: tuple[float, float] | None
 ) -> tuple[str, ...]:
     """What headers tell of the colours of pictures and rasters, and of the resolution at which a model sees rasters.
 
@@ -194,23 +199,23 @@ def picture_notes(
     tally, sources = Tally(), sources[:: 1 + len(sources) // MOST_LOOKED_AT]
     for source in sources:
         with suppress(EarthwordsError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            tally.add(_cautions(source, looks, model, gsd))
+            tally.add(_cautions(source, preprocess, model, gsd))
     return tally.lines(len(sources), what="images looked at")
 
 
 def _cautions(
-    source: str | Path, looks: ImagePreprocess, model: str, gsd: tuple[float, float] | None
+    source: str | Path, preprocess: ImagePreprocess, model: str, gsd: tuple[float, float] | None
 ) -> tuple[str, ...]:
-    if looks.bands is None and not is_remote(str(source)) and Path(source).suffix.lower() in PICTURES:
+    if preprocess.bands is None and not is_remote(str(source)) and Path(source).suffix.lower() in PICTURES:
         check_file(source)
         with Image.open(source) as image:
             return (Caution(GREY),) if image.mode in ("1", "L", "LA", "I", "F", "I;16") else ()
-    with open_scene(source, **looks.reading) as scene:
+    with open_scene(source, **preprocess.reading) as scene:
         own = scene.native.gsd_m
         if own is None:  # as of most pictures
             return colour_cautions(scene)
         shorter, longer = sorted(scene.native.shape)
-        shrunk = (shorter if looks.fit == "crop" else longer) / looks.side
+        shrunk = (shorter if preprocess.fit == "crop" else longer) / preprocess.side
         return (*resolution_notes(own, own * max(1.0, shrunk), model=model, gsd=gsd), *colour_cautions(scene))
 
 
@@ -227,8 +232,8 @@ def _plain(source: str | Path) -> Image.Image | None:
         return None  # GDAL says what is wrong with it
 
 
-def _scene(source: str, looks: ImagePreprocess, mean: Sequence[float]) -> Image.Image:
-    with open_scene(source, **looks.reading) as scene:
+def _scene(source: str, preprocess: ImagePreprocess, mean: Sequence[float]) -> Image.Image:
+    with open_scene(source, **preprocess.reading) as scene:
         shrunk = scene.within(_MOST_SIDE)
         height, width = shrunk.grid.shape
         raster = shrunk.read(Window(row=0, col=0, height=height, width=width))
@@ -238,10 +243,10 @@ def _scene(source: str, looks: ImagePreprocess, mean: Sequence[float]) -> Image.
     return Image.fromarray(np.moveaxis(np.rint(255 * data).astype(np.uint8), 0, -1))
 
 
-def _images_id(backbone: ClipBackbone, looks: ImagePreprocess) -> str:
-    told = [looks.side, looks.fit, looks.bands, looks.nodata, looks.stretch]
-    mask = [] if looks.mask is None else [looks.mask, _identity(split_mask(looks.mask)[0])]
-    text = json.dumps([tower_hash(backbone, "vision"), backbone.mean, backbone.std, *map(str, told + mask)])
+def _images_id(backbone: ClipBackbone, preprocess: ImagePreprocess) -> str:
+    settings = [preprocess.side, preprocess.fit, preprocess.bands, preprocess.nodata, preprocess.stretch]
+    mask = [] if preprocess.mask is None else [preprocess.mask, _identity(split_mask(preprocess.mask)[0])]
+    text = json.dumps([tower_hash(backbone, "vision"), backbone.mean, backbone.std, *map(str, settings + mask)])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 

@@ -215,8 +215,8 @@ def tiles_notes(embedder: Embedder, sizes: Iterable[float], *, what: str) -> tup
     """
     tally, total = Tally(), 0
     for size in sizes:
-        seen = None if np.isnan(size) else float(size)
-        told = resolution_notes(seen, seen, model=embedder.learner, gsd=embedder.preset.gsd)
-        tally.add(note for note in told if isinstance(note, Caution))
+        gsd = None if np.isnan(size) else float(size)
+        notes = resolution_notes(gsd, gsd, model=embedder.learner, gsd=embedder.preset.gsd)
+        tally.add(note for note in notes if isinstance(note, Caution))
         total += 1
     return tally.lines(total, what=what)

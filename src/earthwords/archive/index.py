@@ -243,8 +243,8 @@ class Index:
     ) -> tuple[str, ...]:
         """What is known of the colours of the image to be similar to."""
         with self.embedder.open(like, bounds=like_bounds, **self._how(like, like_bands)) as scene:
-            told = (*scene.notes, *colour_cautions(scene))
-        return tuple(note for note in told if isinstance(note, Caution))
+            notes = (*scene.notes, *colour_cautions(scene))
+        return tuple(note for note in notes if isinstance(note, Caution))
 
     def _result_notes(self, layer: VectorLayer) -> tuple[str, ...]:
         """What the resolution at which results were seen says of their worth."""

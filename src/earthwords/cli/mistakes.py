@@ -17,14 +17,14 @@ WORD_OPTIONS = ("-t", "--text")
 def sentence(error: CycloptsError) -> str:
     """The sentence for a command line that cannot be understood."""
     command = " ".join(error.command_chain or ())
-    told = None
+    advice = None
     if isinstance(error, UnusedCliTokensError):
-        told = _left_over(command, error.unused_tokens or [], _own_tokens(error))
+        advice = _left_over(command, error.unused_tokens or [], _own_tokens(error))
     elif isinstance(error, MissingArgumentError):
-        told = _missing(command, error)
+        advice = _missing(command, error)
     elif isinstance(error, UnknownCommandError) and command == "evaluate":
-        told = _evaluate(_own_tokens(error))
-    return f"{told or ' '.join(str(error).split())} See `{' '.join(('earthwords', command)).strip()} --help`."
+        advice = _evaluate(_own_tokens(error))
+    return f"{advice or ' '.join(str(error).split())} See `{' '.join(('earthwords', command)).strip()} --help`."
 
 
 def _evaluate(tokens: Sequence[str]) -> str | None:
@@ -44,8 +44,8 @@ def _left_over(command: str, unused: Sequence[str], tokens: Sequence[str]) -> st
     """There are more arguments than the command takes."""
     plain = _plain(tokens)
     if command == "refer" and not any(option in tokens for option in WORD_OPTIONS) and len(plain) > 2:
-        *said, dst = plain[1:]
-        words = " ".join(f"-t {shlex.quote(sentence)}" for sentence in said)
+        *sentences, dst = plain[1:]
+        words = " ".join(f"-t {shlex.quote(sentence)}" for sentence in sentences)
         return f"Sentences have an option, -t: earthwords refer {shlex.quote(plain[0])} {shlex.quote(dst)} {words}."
     extra = _behind_word(tokens)
     what = f"{', '.join(map(repr, unused))} {'is' if len(unused) == 1 else 'are'} left over"

@@ -31,21 +31,21 @@ _BY_CLASS = ("zero-shot", "transductive")
 """Tasks that the names of classes are read for."""
 
 
-class Pictures:
+class EncodedSet:
     """Encodes what tasks ask for, once, and remembers it on disk."""
 
     def __init__(
         self,
         scenes: SceneSet,
         backbone: ClipBackbone,
-        looks: ImagePreprocess,
+        preprocess: ImagePreprocess,
         *,
         model: str,
         templates: str | None,
         batch: int,
         console: Console,
     ) -> None:
-        self.scenes, self.backbone, self.looks = scenes, backbone, looks
+        self.scenes, self.backbone, self.preprocess = scenes, backbone, preprocess
         self.batch, self.console = batch, console
         self.name, self.model, self.classes, self.size = scenes.name, model, scenes.classes, len(scenes.paths)
         self.templates = templates or scenes.templates
@@ -55,37 +55,37 @@ class Pictures:
     def notes(self, task: str) -> tuple[str, ...]:
         """What is known of the words of a task; see `word_cautions`."""
         words = self.tag_names if task == "multi-label" else self.classes if task in _BY_CLASS else ()
-        told = word_cautions([in_english(word) for word in words], self.backbone.lexicon, self._name)
-        return (*told, *self._seen)
+        cautions = word_cautions([in_english(word) for word in words], self.backbone.lexicon, self._name)
+        return (*cautions, *self._picture_cautions)
 
     @property
     def _name(self) -> str:
         return Path(self.backbone.weights_id).name
 
     @cached_property
-    def _seen(self) -> tuple[str, ...]:
+    def _picture_cautions(self) -> tuple[str, ...]:
         """Cautions about colours and resolution of the pictures."""
         row = load_preset(DEFAULT_PRESET)
         gsd = row.gsd if self.model == row.weights else None
-        told = picture_notes(self.scenes.paths, self.looks, model=self._name, gsd=gsd)
-        return tuple(note for note in told if isinstance(note, Caution))
+        notes = picture_notes(self.scenes.paths, self.preprocess, model=self._name, gsd=gsd)
+        return tuple(note for note in notes if isinstance(note, Caution))
 
     @property
     def about(self) -> dict[str, Any]:
         """How pictures and words are encoded."""
-        how = {"crop": "shorter side resized, middle square", "square": "both sides resized"}[self.looks.fit]
-        told = {"pixels": f"{self.looks.side} x {self.looks.side}, {how}", "templates": self.templates}
-        bands = {} if self.looks.bands is None else {"bands": ",".join(map(str, self.looks.bands))}
-        if self.looks.nodata is not None:
-            bands["nodata"] = f"{self.looks.nodata:g}"
-        return {**told, **bands, **({} if self.looks.stretch == "auto" else {"stretch": self.looks.stretch})}
+        how = {"crop": "shorter side resized, middle square", "square": "both sides resized"}[self.preprocess.fit]
+        shown = {"pixels": f"{self.preprocess.side} x {self.preprocess.side}, {how}", "templates": self.templates}
+        bands = {} if self.preprocess.bands is None else {"bands": ",".join(map(str, self.preprocess.bands))}
+        if self.preprocess.nodata is not None:
+            bands["nodata"] = f"{self.preprocess.nodata:g}"
+        return {**shown, **bands, **({} if self.preprocess.stretch == "auto" else {"stretch": self.preprocess.stretch})}
 
     @cached_property
     def fingerprint(self) -> str:
         """Of weights, files, words and splits."""
         scenes = self.scenes
         parts = [
-            *(tower_hash(self.backbone, tower) for tower in TOWERS), str(self.looks), files_id(scenes.paths),
+            *(tower_hash(self.backbone, tower) for tower in TOWERS), str(self.preprocess), files_id(scenes.paths),
             scenes.classes, self.prompt_texts, scenes.captions,
             {name: index.tolist() for name, index in scenes.parts.items()},
             *([] if values is None else values.tolist() for values in (scenes.labels, scenes.counts)),
@@ -131,7 +131,7 @@ class Pictures:
             with self.console.bar(f"encoding {self.name}", total, unit="images") as tick:
                 for group in groups:
                     paths = [self.scenes.paths[i] for i in group]
-                    vectors = embed_images(self.backbone, paths, self.looks, batch=self.batch, tick=tick)
+                    vectors = embed_images(self.backbone, paths, self.preprocess, batch=self.batch, tick=tick)
                     self._known |= dict(zip(group.tolist(), unit(vectors), strict=True))
         return np.stack([self._known[int(i)] for i in index]) if len(index) else np.empty((0, self.backbone.dim), "f4")
 
@@ -196,7 +196,7 @@ def pictures(
     batch: int,
     device: str,
     offline: bool,
-) -> Iterator[Pictures]:
+) -> Iterator[EncodedSet]:
     """Data sets seen by one model, which is loaded with the first."""
     from earthwords.models.device import choose_device
     from earthwords.models.weights.table import load_clip
@@ -204,6 +204,8 @@ def pictures(
     with console.download(f"loading {model}") as report:
         backbone = load_clip(model, offline=offline, device=choose_device(device), report=report).eval()
     network = Network.allowed(offline=offline, allow_remote_parts=False)
-    looks = preprocess_for(backbone, side=side, fit=fit, bands=bands, nodata=nodata, stretch=stretch, network=network)
+    preprocess = preprocess_for(
+        backbone, side=side, fit=fit, bands=bands, nodata=nodata, stretch=stretch, network=network
+    )
     for scenes in sets:
-        yield Pictures(scenes, backbone, looks, model=model, templates=templates, batch=batch, console=console)
+        yield EncodedSet(scenes, backbone, preprocess, model=model, templates=templates, batch=batch, console=console)

@@ -48,7 +48,7 @@ _SUFFIXES = (".safetensors", ".npz", ".npy", ".pt")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stored:
+class StoredEmbeddings:
     """One model's embeddings of one data set. A source for `evaluation.suite`."""
 
     name: str
@@ -129,7 +129,7 @@ class Stored:
         return self.arrays[name]
 
 
-def read_stored(path: Path) -> list[Stored]:
+def read_stored(path: Path) -> list[StoredEmbeddings]:
     """Every model's embeddings in a folder, or those of one file.
 
     Each `.safetensors` or `.npz` of a folder is a model of its own; loose arrays are one together.
@@ -154,7 +154,7 @@ def read_stored(path: Path) -> list[Stored]:
     return [_stored(folder, folder.name, loose)]
 
 
-def _stored(folder: Path, model: str, files: list[Path]) -> Stored:
+def _stored(folder: Path, model: str, files: list[Path]) -> StoredEmbeddings:
     arrays: dict[str, Array] = {}
     templates = []
     for file in files:
@@ -172,7 +172,7 @@ def _stored(folder: Path, model: str, files: list[Path]) -> Stored:
         digest.update(read_bytes(file))
     _check(folder / model, arrays, classes)
     fingerprint = digest.hexdigest()[:32]
-    return Stored(name=folder.name, model=model, arrays=arrays, classes=classes, fingerprint=fingerprint)
+    return StoredEmbeddings(name=folder.name, model=model, arrays=arrays, classes=classes, fingerprint=fingerprint)
 
 
 def _arrays(file: Path) -> Iterator[tuple[str, Array]]:

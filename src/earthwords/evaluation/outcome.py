@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from earthwords.evaluation.results import Entry
+    from earthwords.evaluation.results import ResultEntry
 
 SCENES, SEGMENTATION, REFERRING = "scenes", "segmentation", "referring"
 KINDS = (SCENES, SEGMENTATION, REFERRING)
@@ -24,7 +24,7 @@ class Evaluation:
     """What was measured."""
 
     out: Path
-    entries: tuple[Entry, ...]
+    entries: tuple[ResultEntry, ...]
     """Of the tasks asked for, in their order."""
     reused: int
     """How many were found done."""
@@ -36,14 +36,14 @@ class Evaluation:
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         results = [asdict(entry) for entry in self.entries]
-        told = {"notes": list(self.notes), "left_out": list(self.left_out)}
-        return {"out": str(self.out), "results": results, "reused": self.reused, **told}
+        notes = {"notes": list(self.notes), "left_out": list(self.left_out)}
+        return {"out": str(self.out), "results": results, "reused": self.reused, **notes}
 
     def table(self) -> tuple[str, Sequence[str], list[list[str]]]:
         """Title, columns, rows."""
         rows = []
         for entry in self.entries:
-            told = "; ".join(f"{name} {value}" for name, value in entry.headline())
-            rows.append([entry.dataset, entry.model, entry.task, told])
+            headline = "; ".join(f"{name} {value}" for name, value in entry.headline())
+            rows.append([entry.dataset, entry.model, entry.task, headline])
         reused = f" ({self.reused} found done)" if self.reused else ""
         return f"{len(rows)} results{reused}: {self.out}", ["data set", "model", "task", "figures"], rows

@@ -43,7 +43,7 @@ _PLAIN_NAMES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class ResultEntry:
     """One task on one data set with one model."""
 
     task: str
@@ -73,7 +73,7 @@ class Entry:
         return [(_PLAIN_NAMES.get(name, name), f"{self.figures[name]:.2f}") for name in names]
 
 
-def read_results(folder: Path) -> list[Entry]:
+def read_results(folder: Path) -> list[ResultEntry]:
     """The entries of a folder's `results.json`; none if it is not there.
 
     Raises:
@@ -85,7 +85,9 @@ def read_results(folder: Path) -> list[Entry]:
     try:
         entries = read_json(path, most=None)["results"]
         return [
-            Entry(**{**entry, "classes": tuple(entry["classes"])}) for entry in entries if entry["task"] in HEADLINES
+            ResultEntry(**{**entry, "classes": tuple(entry["classes"])})
+            for entry in entries
+            if entry["task"] in HEADLINES
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(

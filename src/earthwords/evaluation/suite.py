@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from earthwords.errors import UsageError
 from earthwords.evaluation.metrics import counting, fewshot, knn
 from earthwords.evaluation.metrics.multilabel import rank
-from earthwords.evaluation.metrics.probes import Known, cut, linear_probe
+from earthwords.evaluation.metrics.probes import LabelledVectors, cut, linear_probe
 from earthwords.evaluation.metrics.retrieval import RANKS, recalls
-from earthwords.evaluation.metrics.transductive import SCALE, opinion, transduce
-from earthwords.evaluation.metrics.zeroshot import ensemble, judge
+from earthwords.evaluation.metrics.transductive import SCALE, transduce, word_probabilities
+from earthwords.evaluation.metrics.zeroshot import ensemble, measure
 
 SHARE = 0.8
 """Of every class that is learned from where no file tells; and of these, what is not kept for validation."""
@@ -95,7 +95,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class SuiteOptions:
     """How to measure; each task reads what concerns it."""
 
     split: str | None = None
@@ -117,10 +117,10 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class SuiteTask:
     """A row of `TASKS`."""
 
-    run: Callable[[Source, Options], dict[str, Any]]
+    run: Callable[[Source, SuiteOptions], dict[str, Any]]
     settings: tuple[str, ...]
     """The options it depends on."""
     headline: tuple[str, ...]
@@ -129,116 +129,116 @@ class Task:
     """What its figures of classes are about."""
 
 
-def zero_shot(source: Source, options: Options) -> dict[str, Any]:
+def zero_shot(source: Source, options: SuiteOptions) -> dict[str, Any]:
     """The nearest class of words."""
-    index, told = measured(source, options)
+    index, which = measured(source, options)
     scores = source.embed(index) @ ensemble(source.prompts(), options.ensemble).T
-    return {"images": told, **judge(scores, labels_of(source)[index]).as_json()}
+    return {"images": which, **measure(scores, labels_of(source)[index]).as_json()}
 
 
-def transductive(source: Source, options: Options) -> dict[str, Any]:
+def transductive(source: Source, options: SuiteOptions) -> dict[str, Any]:
     """Words, corrected by all images together."""
-    index, told = measured(source, options)
+    index, which = measured(source, options)
     images, labels = source.embed(index), labels_of(source)[index]
     cosines = images @ ensemble(source.prompts(), options.ensemble).T
-    found = judge(transduce(images, opinion(cosines, SCALE)).assignment, labels)
-    return {"images": told, "zero_shot_top1": judge(cosines, labels).top1, **found.as_json()}
+    found = measure(transduce(images, word_probabilities(cosines, SCALE)).assignment, labels)
+    return {"images": which, "zero_shot_top1": measure(cosines, labels).top1, **found.as_json()}
 
 
-def linear(source: Source, options: Options) -> dict[str, Any]:
+def linear(source: Source, options: SuiteOptions) -> dict[str, Any]:
     """A linear classifier on the vectors."""
-    train, validation, test, told = thirds(source, options)
+    train, validation, test, which = thirds(source, options)
     classes = len(source.classes)
     probe = linear_probe(
         train, validation, test, classes=classes, method=options.probe, select=options.select, seed=options.seed
     )
-    found = judge(probe.model(test.vectors), test.labels)
-    return {"images": told, **found.as_json(), **probe.as_json(), **_choice(options)}
+    found = measure(probe.model(test.vectors), test.labels)
+    return {"images": which, **found.as_json(), **probe.as_json(), **_choice(options)}
 
 
-def nearest(source: Source, options: Options) -> dict[str, Any]:
+def nearest(source: Source, options: SuiteOptions) -> dict[str, Any]:
     """The vote of the nearest training images, validation images among them."""
-    train, validation, test, told = thirds(source, replace(options, select="validation"))
+    train, validation, test, which = thirds(source, replace(options, select="validation"))
     known = train.with_also(validation)
     scores = knn.vote(test.vectors, known.vectors, known.labels, classes=len(source.classes), k=options.neighbours)
-    found = judge(scores, test.labels)
-    return {"images": told, "k": options.neighbours, "temperature": knn.TEMPERATURE, **found.as_json()}
+    found = measure(scores, test.labels)
+    return {"images": which, "k": options.neighbours, "temperature": knn.TEMPERATURE, **found.as_json()}
 
 
-def few_shot(source: Source, options: Options) -> dict[str, Any]:
+def few_shot(source: Source, options: SuiteOptions) -> dict[str, Any]:
     """Linear probes on some images a class."""
-    train, validation, test, told = thirds(source, options)
+    train, validation, test, which = thirds(source, options)
     rows = fewshot.few_shot(
         train, validation, test, classes=len(source.classes), shots=options.shots, method=options.probe,
         seeds=range(options.seed, options.seed + options.seeds), select=options.select, tick=options.tick,
     )  # fmt: skip
     means = {f"{row['shots']}-shot": row["mean"] for row in rows}
-    return {"images": told, **means, "shots": rows, "selected_on": options.select, **_choice(options)}
+    return {"images": which, **means, "shots": rows, "selected_on": options.select, **_choice(options)}
 
 
-def retrieval(source: Source, options: Options) -> dict[str, Any]:
+def retrieval(source: Source, options: SuiteOptions) -> dict[str, Any]:
     """Sentences by image and images by sentence."""
-    index, told = measured(source, options)
+    index, which = measured(source, options)
     texts, owner = source.captions(index)
     described, owner = np.unique(owner, return_inverse=True)  # an image without a sentence cannot be found by one
     if not len(described):
-        raise UsageError(f"{source.name} has no sentences for these images ({told}).")
+        raise UsageError(f"{source.name} has no sentences for these images ({which}).")
     index = index[described]
     images = source.embed(index)
     curve = recalls(images, texts, owner, ranks=CURVE)
     return {
-        "images": f"{told}; {len(index):,} with {len(texts):,} sentences",
+        "images": f"{which}; {len(index):,} with {len(texts):,} sentences",
         **recalls(images, texts, owner, ranks=RANKS),
         "curve": {"ranks": CURVE, **{way: [curve[f"{way}_r{k}"] for k in CURVE] for way in ("i2t", "t2i")}},
     }
 
 
-def count(source: Source, options: Options) -> dict[str, Any]:
+def count(source: Source, options: SuiteOptions) -> dict[str, Any]:
     """Numbers in sentences."""
-    index, told = measured(source, options)
+    index, which = measured(source, options)
     counts = source.counts
     index = index[:0] if counts is None else index[counts[index] > 0]
     if counts is None or not len(index):
-        raise UsageError(f"{source.name} tells no counts for these images ({told}).")
+        raise UsageError(f"{source.name} tells no counts for these images ({which}).")
     figures = counting.counting_scores(source.numbers(index, options.numbers), counts[index])
-    return {"images": f"{told}; {len(index):,} with a count", **figures}
+    return {"images": f"{which}; {len(index):,} with a count", **figures}
 
 
-def multi_label(source: Source, options: Options) -> dict[str, Any]:
+def multi_label(source: Source, options: SuiteOptions) -> dict[str, Any]:
     """Words of labels, several of which an image may have."""
     if source.tags is None:
         raise UsageError(f"{source.name} does not tell several labels an image.")
-    index, told = measured(source, options)
+    index, which = measured(source, options)
     scores = source.embed(index) @ ensemble(source.tag_prompts(), options.ensemble).T
-    return {"images": told, **rank(scores, source.tags[index]).as_json()}
+    return {"images": which, **rank(scores, source.tags[index]).as_json()}
 
 
-TASKS: dict[str, Task] = {
-    "zero-shot": Task(run=zero_shot, settings=("split", "ensemble"), headline=("top1", "top5", "mean_per_class")),
-    "transductive": Task(
+TASKS: dict[str, SuiteTask] = {
+    "zero-shot": SuiteTask(run=zero_shot, settings=("split", "ensemble"), headline=("top1", "top5", "mean_per_class")),
+    "transductive": SuiteTask(
         run=transductive, settings=("split", "ensemble"), headline=("zero_shot_top1", "top1", "mean_per_class")
     ),
-    "linear-probe": Task(
+    "linear-probe": SuiteTask(
         run=linear, settings=("split", "probe", "select", "seed"), headline=("top1", "mean_per_class")
     ),
-    "knn": Task(run=nearest, settings=("split", "seed", "neighbours"), headline=("top1", "mean_per_class")),
-    "few-shot": Task(
+    "knn": SuiteTask(run=nearest, settings=("split", "seed", "neighbours"), headline=("top1", "mean_per_class")),
+    "few-shot": SuiteTask(
         run=few_shot,
         settings=("split", "probe", "select", "seed", "shots", "seeds"),
         headline=tuple(f"{shots}-shot" for shots in fewshot.SHOTS),
     ),
-    "retrieval": Task(
+    "retrieval": SuiteTask(
         run=retrieval,
         settings=("split",),
         headline=(*(f"{way}_r{k}" for way in ("i2t", "t2i") for k in RANKS), "mean_recall"),
     ),
-    "multi-label": Task(
+    "multi-label": SuiteTask(
         run=multi_label,
         settings=("split", "ensemble"),
         headline=("mAP", "guessed_mAP"),
         classes=lambda source: source.tag_names,
     ),
-    "counting": Task(run=count, settings=("split", "numbers"), headline=("top1", "top3", "mean_absolute_error")),
+    "counting": SuiteTask(run=count, settings=("split", "numbers"), headline=("top1", "top3", "mean_absolute_error")),
 }
 
 
@@ -249,7 +249,7 @@ def labels_of(source: Source) -> Index:
     return source.labels
 
 
-def measured(source: Source, options: Options) -> tuple[Index, str]:
+def measured(source: Source, options: SuiteOptions) -> tuple[Index, str]:
     """The images that are measured, and a word about them."""
     parts = source.parts
     split = options.split or ("test" if "test" in parts else "all")
@@ -261,7 +261,7 @@ def measured(source: Source, options: Options) -> tuple[Index, str]:
     return parts[split], f"{split} split, {len(parts[split]):,}"
 
 
-def thirds(source: Source, options: Options) -> tuple[Known, Known, Known, str]:
+def thirds(source: Source, options: SuiteOptions) -> tuple[LabelledVectors, LabelledVectors, LabelledVectors, str]:
     """Images to learn from, to choose with and to measure, and a word about them.
 
     What files do not tell is cut: the last 20 % of every class for the test, 20 % at random of what is learned from
@@ -273,12 +273,12 @@ def thirds(source: Source, options: Options) -> tuple[Known, Known, Known, str]:
         raise UsageError(f"Probes are measured on images they have not learned from: --split test, not {split}.")
     train = parts.get("train")
     if split in parts:
-        test, told = parts[split], f"{split} split"
+        test, which = parts[split], f"{split} split"
         train = np.setdiff1d(np.arange(len(labels)), test) if train is None else train
     elif split == "test":
         rest = np.arange(len(labels)) if train is None else train
         first, last = cut(labels[rest], SHARE)
-        train, test, told = rest[first], rest[last], f"last {1 - SHARE:.0%} of every class"
+        train, test, which = rest[first], rest[last], f"last {1 - SHARE:.0%} of every class"
     else:
         raise UsageError(f"{source.name} has no validation split; leave --split away.")
     validation = parts.get("validation") if split == "test" else None
@@ -291,11 +291,13 @@ def thirds(source: Source, options: Options) -> tuple[Known, Known, Known, str]:
     sizes = (
         f"{len(train):,} train, {len(validation):,} validation" if options.select != "test" else f"{len(train):,} train"
     )
-    learned, chosen, tested = (Known(vectors=source.embed(i), labels=labels[i]) for i in (train, validation, test))
-    return learned, chosen, tested, f"{told}, {len(test):,} ({sizes})"
+    learned, chosen, tested = (
+        LabelledVectors(vectors=source.embed(i), labels=labels[i]) for i in (train, validation, test)
+    )
+    return learned, chosen, tested, f"{which}, {len(test):,} ({sizes})"
 
 
-def _choice(options: Options) -> dict[str, str]:
+def _choice(options: SuiteOptions) -> dict[str, str]:
     """A sentence for the report where settings were chosen by the images that are measured."""
     if options.select == "test":
         return {"warning": "settings selected on the test images, as in the paper: optimistic"}

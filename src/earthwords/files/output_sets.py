@@ -180,9 +180,9 @@ def _marker(targets: Iterable[Path]) -> Path:
 def _read(marker: Path) -> HalfSet:
     """What a marker says; nothing where there is none, or another file."""
     try:
-        told = read_json(marker)
-        files = {name: frozenset((size, time) for size, time in stamps) for name, stamps in told["files"].items()}
-        return HalfSet(marker=marker, settings=dict(told["settings"]), files=files)
+        record = read_json(marker)
+        files = {name: frozenset((size, time) for size, time in stamps) for name, stamps in record["files"].items()}
+        return HalfSet(marker=marker, settings=dict(record["settings"]), files=files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return HalfSet(marker=marker)
 

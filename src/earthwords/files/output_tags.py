@@ -44,7 +44,7 @@ def wrote(path: str | Path) -> bool:
     return False
 
 
-def tells(tags: Mapping[str, str]) -> bool:
+def marks_output(tags: Mapping[str, str]) -> bool:
     """Whether the tags of a file are those of an output."""
     return any(name.startswith(_PREFIX) for name in tags)
 

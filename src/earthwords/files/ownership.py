@@ -70,7 +70,7 @@ def _is_results(path: Path) -> bool:
 
 
 def _is_times(path: Path) -> bool:
-    return all("seconds" in told for told in _json(path).values())
+    return all("seconds" in run for run in _json(path).values())
 
 
 def _is_table(path: Path) -> bool:
@@ -89,8 +89,8 @@ def _is_checkpoint(path: Path) -> bool:
     with open_file(path) as file, zipfile.ZipFile(file) as archive:
         name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
         with archive.open(name) as data:
-            told = data.read(2**26)
-    return all(word in told for word in _CHECKPOINT)
+            head = data.read(2**26)
+    return all(word in head for word in _CHECKPOINT)
 
 
 def _is_of_training(path: Path) -> bool:

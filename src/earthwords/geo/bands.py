@@ -82,8 +82,8 @@ class BandChoice:
         """Whether the three are red, green and blue; None: nobody says."""
         if self.through_palette:
             return True
-        told = [(part.split("/"), colour) for part, colour in zip(self.parts, RGB, strict=True) if part]
-        if len(set(self.numbers)) < 3 or any(colour not in parts for parts, colour in told):
+        coloured = [(part.split("/"), colour) for part, colour in zip(self.parts, RGB, strict=True) if part]
+        if len(set(self.numbers)) < 3 or any(colour not in parts for parts, colour in coloured):
             return False
         return True if self.parts == RGB else None
 

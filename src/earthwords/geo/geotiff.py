@@ -107,8 +107,8 @@ class RasterWriter(StagedWriter):
         self._colours = tuple(colours or ())
         self._categories = tuple(categories or ())
         self._band_names = tuple(map(utf8, band_names))
-        told = {**(tags or {}), **{f"CLASS_{i}": name for i, name in enumerate(self._categories)}}
-        self._tags = {utf8(key): utf8(str(value)) for key, value in told.items()}
+        all_tags = {**(tags or {}), **{f"CLASS_{i}": name for i, name in enumerate(self._categories)}}
+        self._tags = {utf8(key): utf8(str(value)) for key, value in all_tags.items()}
         self._overwrite = overwrite
         self._options = cog_options(self.dtype, resampling=resampling, given=creation_options or {})
         self._check()

@@ -37,7 +37,7 @@ BandReader = Callable[[int, Window, tuple[int, int]], Values]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
+class MaskRule:
     """Which values hide a pixel."""
 
     ranges: tuple[tuple[int, int], ...] = ()
@@ -64,31 +64,31 @@ class Rule:
     def __str__(self) -> str:
         numbers = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in self.ranges)
         bits = ", ".join(map(str, self.bits))
-        told = [f"values {numbers}" if numbers else "", f"bits {bits}" if bits else "", "zeros" if self.zeros else ""]
-        return " and ".join(filter(None, told))
+        parts = [f"values {numbers}" if numbers else "", f"bits {bits}" if bits else "", "zeros" if self.zeros else ""]
+        return " and ".join(filter(None, parts))
 
 
-KINDS: dict[str, Rule] = {
+KINDS: dict[str, MaskRule] = {
     # Sen2Cor's classes: no data, saturated, cloud shadow, clouds of medium and high probability, thin cirrus; snow (11)
     # stays: https://sentiwiki.copernicus.eu/web/s2-processing
-    "scl": Rule(ranges=((0, 1), (3, 3), (8, 10))),
+    "scl": MaskRule(ranges=((0, 1), (3, 3), (8, 10))),
     # Landsat Collection 2: fill, dilated cloud, cirrus, cloud, cloud shadow:
     # https://www.usgs.gov/landsat-missions/landsat-collection-2-quality-assessment-bands
-    "qa_pixel": Rule(bits=(0, 1, 2, 3, 4)),
+    "qa_pixel": MaskRule(bits=(0, 1, 2, 3, 4)),
     # Landsat Collection 1: of Level 2 fill, cloud shadow, cloud; of Level 1 fill, cloud:
     # https://www.usgs.gov/landsat-missions/landsat-collection-1-level-1-quality-assessment-band
-    "pixel_qa": Rule(bits=(0, 3, 5)),
-    "bqa": Rule(bits=(0, 4)),
+    "pixel_qa": MaskRule(bits=(0, 3, 5)),
+    "bqa": MaskRule(bits=(0, 4)),
     # Sentinel-2 in Earth Engine: opaque clouds, cirrus:
     # https://developers.google.com/earth-engine/datasets/catalog/COPERNICUS_S2_SR_HARMONIZED
-    "qa60": Rule(bits=(10, 11)),
+    "qa60": MaskRule(bits=(10, 11)),
     # HLS: cloud, beside cloud or shadow, shadow; its fill, 255, has all of these bits:
     # https://lpdaac.usgs.gov/documents/1698/HLS_User_Guide_V2.pdf
-    "fmask": Rule(bits=(1, 2, 3)),
+    "fmask": MaskRule(bits=(1, 2, 3)),
     # PlanetScope: band 1 is 1 where clear, band 2 is 1 on snow, which stays; the older UDM has bits for what is wrong:
     # https://docs.planet.com/data/imagery/udm/
-    "udm2": Rule(zeros=True, spared_by=2),
-    "udm": Rule(ranges=((1, 255),)),
+    "udm2": MaskRule(zeros=True, spared_by=2),
+    "udm": MaskRule(ranges=((1, 255),)),
 }
 """Name of a quality band or file to what hides."""
 
@@ -106,7 +106,7 @@ class BandMask:
 
     name: str
     number: int
-    rule: Rule
+    rule: MaskRule
 
     def hidden(self, window: Window, shape: tuple[int, int], read: BandReader) -> NDArray[np.bool_]:
         """`(row, col)` of `shape`, for a window of the scene decimated to it."""
@@ -163,7 +163,7 @@ class FileMask:
     dataset: DatasetReader
     network: Network
     number: int
-    rule: Rule
+    rule: MaskRule
     to_mask: Affine
     """From `(col, row)` of the scene to those of the mask."""
 
@@ -247,11 +247,11 @@ def open_mask(wanted: Any, *, bands: Sequence[Band], native: Grid, network: Netw
         return _file_mask(what, rule, native, network)
     named = [band for band in bands if what in (str(band.number), f"band {band.number}") or kind == plain(band.name)]
     if len(named) == 1:
-        return BandMask(name=named[0].name, number=named[0].number, rule=rule or Rule(zeros=True))
+        return BandMask(name=named[0].name, number=named[0].number, rule=rule or MaskRule(zeros=True))
     raise _no_mask(what, bands)
 
 
-def split_mask(text: str) -> tuple[str, Rule | None]:
+def split_mask(text: str) -> tuple[str, MaskRule | None]:
     """`WHAT` and the rule of `VALUES`, None without them.
 
     Raises:
@@ -274,7 +274,7 @@ def split_mask(text: str) -> tuple[str, Rule | None]:
         ranges.append((int(first), int(first if last is None else last)))
     if any(first > last for first, last in ranges) or any(bit > 62 for bit in bits):
         raise UsageError(f"The values {items!r} of the mask are not numbers, ranges such as 8-10 or bits such as bit3.")
-    return what, Rule(ranges=tuple(ranges), bits=tuple(bits))
+    return what, MaskRule(ranges=tuple(ranges), bits=tuple(bits))
 
 
 def _array_mask(wanted: Any, native: Grid) -> ArrayMask:
@@ -284,7 +284,7 @@ def _array_mask(wanted: Any, native: Grid) -> ArrayMask:
             f"A mask must be an array of the scene's {native.height} x {native.width} pixels, 0 where hidden, or the "
             f"name of a band or raster; got {values.dtype} of shape {values.shape}."
         )
-    return ArrayMask(valid=~Rule(zeros=True).hides(values))
+    return ArrayMask(valid=~MaskRule(zeros=True).hides(values))
 
 
 def _band_of_kind(bands: Sequence[Band], kinds: Sequence[str]) -> tuple[Band, str] | None:
@@ -296,7 +296,7 @@ def _band_of_kind(bands: Sequence[Band], kinds: Sequence[str]) -> tuple[Band, st
     return None
 
 
-def _file_mask(source: str, rule: Rule | None, native: Grid, network: Network) -> FileMask:
+def _file_mask(source: str, rule: MaskRule | None, native: Grid, network: Network) -> FileMask:
     dataset = open_dataset(source, network=network)
     try:
         with reading(source, "the header of the mask", network):
@@ -307,7 +307,7 @@ def _file_mask(source: str, rule: Rule | None, native: Grid, network: Network) -
         if "complex" in dataset.dtypes[number - 1]:
             raise SourceError(f"The mask {source} holds complex numbers; name another raster.")
         to_mask = _placed(source, grid, native)
-        chosen = rule or (KINDS[kind] if kind else Rule(zeros=True))
+        chosen = rule or (KINDS[kind] if kind else MaskRule(zeros=True))
         return FileMask(source=source, dataset=dataset, network=network, number=number, rule=chosen, to_mask=to_mask)
     except BaseException:
         dataset.close()
@@ -317,8 +317,8 @@ def _file_mask(source: str, rule: Rule | None, native: Grid, network: Network) -
 def _kind_of_file(source: str, bands: Sequence[Band]) -> tuple[Band, str] | None:
     """The kind that a file's name tells, such as `LC08_..._QA_PIXEL.TIF`."""
     stem = Path(source.partition("?")[0]).stem.lower()
-    told = [kind for kind in KINDS if re.search(rf"(?:^|[^a-z0-9]){kind}(?:$|[^a-z0-9])", stem)]
-    return (bands[0], told[0]) if told else None
+    kinds = [kind for kind in KINDS if re.search(rf"(?:^|[^a-z0-9]){kind}(?:$|[^a-z0-9])", stem)]
+    return (bands[0], kinds[0]) if kinds else None
 
 
 def _placed(source: str, grid: Grid, native: Grid) -> Affine:

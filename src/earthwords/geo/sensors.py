@@ -39,7 +39,7 @@ class Level:
     offset: float = 0.0
     fill: float | None = None
     """The number that means "nothing here", in files that name none."""
-    told_by: str = ""
+    pattern: str = ""
     """Pattern of the file's name, tags or band names where they tell this product; empty: it is assumed."""
 
 
@@ -70,7 +70,7 @@ class Sensor:
     def level(self, dtype: str, known: str) -> Level | None:
         """The product that numbers of this type belong to, by what is `known` of the file."""
         fitting = [level for level in self.levels if dtype in level.dtypes]
-        return next((level for level in fitting if re.search(level.told_by, known, re.IGNORECASE)), None)
+        return next((level for level in fitting if re.search(level.pattern, known, re.IGNORECASE)), None)
 
 
 _OLI = {
@@ -88,14 +88,14 @@ _TM = {
 # Of Collection 1 and HLS (int16): https://lpdaac.usgs.gov/documents/1698/HLS_User_Guide_V2.pdf
 _LANDSAT_SR = Level(
     name="Collection 2 Level 2", dtypes=("uint16",), scale=2.75e-5, offset=-0.2, fill=0,
-    told_by=r"(?:^|[_/])L2S[PR]_|SR_B\d",
+    pattern=r"(?:^|[_/])L2S[PR]_|SR_B\d",
 )  # fmt: skip
 _LANDSAT_TOA = Level(
     name="Level 1, top of the atmosphere", dtypes=("uint16",), scale=2e-5, offset=-0.1, fill=0,
-    told_by=r"(?:^|[_/])L1(?:TP|GT|GS)_",
+    pattern=r"(?:^|[_/])L1(?:TP|GT|GS)_",
 )  # fmt: skip
 _LANDSAT_C1 = Level(name="Collection 1 Level 2 or HLS", dtypes=("int16",), scale=1e-4, fill=-9999)
-_LANDSAT = (_LANDSAT_TOA, _LANDSAT_SR, replace(_LANDSAT_SR, told_by=""), _LANDSAT_C1)
+_LANDSAT = (_LANDSAT_TOA, _LANDSAT_SR, replace(_LANDSAT_SR, pattern=""), _LANDSAT_C1)
 
 SENSORS = {
     row.name: row
@@ -135,14 +135,14 @@ SENSORS = {
                     scale=1e-4,
                     offset=-0.1,
                     fill=0,
-                    told_by=r"_N(?:0[4-9]|[1-9]\d)\d\d_|PROCESSING_BASELINE=0?(?:[4-9]|[1-9]\d)\.",
+                    pattern=r"_N(?:0[4-9]|[1-9]\d)\d\d_|PROCESSING_BASELINE=0?(?:[4-9]|[1-9]\d)\.",
                 ),
                 Level(
                     name="processing baseline before 04.00",
                     dtypes=("uint16", "int16"),
                     scale=1e-4,
                     fill=0,
-                    told_by=r"_N0[0-3]\d\d_|PROCESSING_BASELINE=0?[0-3]\.",
+                    pattern=r"_N0[0-3]\d\d_|PROCESSING_BASELINE=0?[0-3]\.",
                 ),
                 Level(name="without the offset of baseline 04.00", dtypes=("uint16", "int16"), scale=1e-4, fill=0),
             ),
@@ -195,7 +195,7 @@ SENSORS = {
                     dtypes=("uint16",),
                     scale=1e-4,
                     fill=0,
-                    told_by=r"_SR(?:[_.\n]|$)|surface.reflectance",
+                    pattern=r"_SR(?:[_.\n]|$)|surface.reflectance",
                 ),
             ),
             fill=0,

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from earthwords.compiling import told_of_compiling
+from earthwords.compiling import listen_to_compiling
 from earthwords.errors import Caution, printable
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ def going_on(sentence: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        told = sentence()
-        if told:
-            error.add_note(told)
+        note = sentence()
+        if note:
+            error.add_note(note)
         raise
 
 
@@ -76,11 +76,11 @@ class Console:
         if sys.stderr.isatty():
             with _rich_bar(unit) as progress:
                 bar: Bar = _Rich(progress, what, total)
-                with told_of_compiling(bar.compiling):
+                with listen_to_compiling(bar.compiling):
                     yield bar
             return
         bar = _Lines(self, what, total, unit)
-        with told_of_compiling(bar.compiling):
+        with listen_to_compiling(bar.compiling):
             yield bar
 
     @contextmanager
@@ -190,19 +190,19 @@ class _Lines(_Pace):
     def __init__(self, console: Console, what: str, total: int, unit: str) -> None:
         super().__init__(total)
         self.console, self.what, self.unit = console, what, unit
-        self.told = self.began
+        self.line_at = self.began
 
     def __call__(self, done: float) -> None:
         super().__call__(done)
         now = time.monotonic()
-        if now - self.told < LINE_EVERY_S or self.rate is None or self.total is None:
+        if now - self.line_at < LINE_EVERY_S or self.rate is None or self.total is None:
             return
-        self.told = now
+        self.line_at = now
         left = COMPILING if self.left is None else f"about {duration(self.left)} left"
         self.console.say(f"{self.what}: {self.done / self.total:.0%}, {_rate(self.rate, self.unit)}, {left}")
 
     def writing(self) -> None:
-        if self.told > self.began:  # a short run leaves a log file empty
+        if self.line_at > self.began:  # a short run leaves a log file empty
             self.console.say(WRITING)
 
 

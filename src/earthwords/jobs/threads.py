@@ -86,12 +86,12 @@ class Stopped(Exception):
 def until(stop: threading.Event, tick: Callable[[Any], None]) -> Callable[[Any], None]:
     """`tick`, which raises `Stopped` once `stop` is set."""
 
-    def told(done: Any) -> None:
+    def checked(done: Any) -> None:
         if stop.is_set():
             raise Stopped
         tick(done)
 
-    return told
+    return checked
 
 
 _END = object()

@@ -1,7 +1,7 @@
 """Synthetic aerial scenes with known truth: images that carry nobody's rights.
 
 `render_scene` lays out a theme (`themes.py`) as outlines, ribbons and stamps in metres
-(`plan.py`), paints them (`ground.py`, `painting.py`, `water.py`) under a look (`look.py`), and
+(`plan.py`), paints them (`ground.py`, `painting.py`, `water.py`) under the conditions of a day (`conditions.py`), and
 passes them through a sensor (`sensor.py`). Everything follows from the seed.
 """
 

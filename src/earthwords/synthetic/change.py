@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from earthwords.errors import UsageError, unknown
 from earthwords.synthetic.brushes.canvas import fill
-from earthwords.synthetic.look import draw_look
+from earthwords.synthetic.conditions import draw_conditions
 from earthwords.synthetic.noise import View
 from earthwords.synthetic.objects import thing_outlines
 from earthwords.synthetic.plan import Area, Overlay, Plan, Stamps
@@ -89,16 +89,16 @@ def render_pair(
         if kind not in CHANGES:
             raise unknown("change", kind, CHANGES)
     plan, region = plan_scene(view, theme=theme, seed=seed)
-    looks = [draw_look(region=region, seed=seed, salt=THEMES.index(theme) + 1000 * k) for k in (0, 1)]
-    canvas = paint(plan, view, looks[0], seed=seed)
+    both = [draw_conditions(region=region, seed=seed, salt=THEMES.index(theme) + 1000 * k) for k in (0, 1)]
+    canvas = paint(plan, view, both[0], seed=seed)
     editing = Editing(
         before=plan.copy(), after=plan.copy(), view=view, labels=canvas.labels,
         rng=np.random.default_rng([seed, 0xC4]),
     )  # fmt: skip
     edits = [edit for kind in kinds for edit in CHANGES[kind](editing, amount)]
     before, after = (
-        Landscape(plan=p, view=view, look=look, seed=seed).render()
-        for p, look in zip((editing.before, editing.after), looks, strict=True)
+        Landscape(plan=p, view=view, conditions=conditions, seed=seed).render()
+        for p, conditions in zip((editing.before, editing.after), both, strict=True)
     )
     mask = (before.labels != after.labels).astype(np.uint8)
     return ScenePair(before, after, mask, _found(edits, before.labels, after.labels, view))

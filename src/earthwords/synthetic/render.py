@@ -18,7 +18,7 @@ from earthwords.synthetic.brushes.painting import paint_stamps
 from earthwords.synthetic.brushes.ribbons import mark_ribbons
 from earthwords.synthetic.brushes.water import paint_wakes, paint_water
 from earthwords.synthetic.captions import describe, summarise
-from earthwords.synthetic.look import Look, draw_look
+from earthwords.synthetic.conditions import ImagingConditions, draw_conditions
 from earthwords.synthetic.noise import View
 from earthwords.synthetic.objects import collect_objects
 from earthwords.synthetic.plan import Plan
@@ -38,7 +38,7 @@ class Landscape:
     plan: Plan
     view: View
     """The whole scene."""
-    look: Look
+    conditions: ImagingConditions
     seed: int
 
     @staticmethod
@@ -46,8 +46,8 @@ class Landscape:
         """Lay out a scene without drawing it; arguments as for `render_scene`."""
         view, theme = checked(height=height, width=width, gsd=gsd, theme=theme, seed=seed)
         plan, region = plan_scene(view, theme=theme, seed=seed)
-        look = draw_look(region=region, seed=seed, salt=THEMES.index(theme))
-        return Landscape(plan=plan, view=view, look=look, seed=seed)
+        conditions = draw_conditions(region=region, seed=seed, salt=THEMES.index(theme))
+        return Landscape(plan=plan, view=view, conditions=conditions, seed=seed)
 
     @cached_property
     def _boxes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -94,14 +94,14 @@ class Landscape:
         assert grown is not None
         view = self.view.window(grown)
         plan = self.plan.copy() if wanted == whole else self._part(view)
-        canvas = paint(plan, view, self.look, seed=self.seed)
+        canvas = paint(plan, view, self.conditions, seed=self.seed)
         inner = Window(row=wanted.row - grown.row, col=wanted.col - grown.col, height=wanted.height, width=wanted.width)
         return finish(self, plan, canvas, wanted, inner)
 
 
 def finish(landscape: Landscape, plan: Plan, canvas: Canvas, window: Window, inner: Window) -> RenderedScene:
     """The picture and the truth of a painted canvas; `inner` is the part of it to keep."""
-    image = expose(canvas, landscape.look, tilt=plan.tilt)[inner.slices]
+    image = expose(canvas, landscape.conditions, tilt=plan.tilt)[inner.slices]
     kept = canvas.cropped(inner)
     instances, objects = collect_objects(kept, plan)
     return RenderedScene(
@@ -109,7 +109,7 @@ def finish(landscape: Landscape, plan: Plan, canvas: Canvas, window: Window, inn
         labels=kept.labels,
         objects=objects,
         instances=instances,
-        captions=captions_of(plan, kept, objects, seed=landscape.look.seed),
+        captions=captions_of(plan, kept, objects, seed=landscape.conditions.seed),
         grid=grid_of(landscape.view, seed=landscape.seed).window(window),
         gsd_m=landscape.view.gsd,
         theme=plan.theme,
@@ -141,16 +141,16 @@ def checked(*, height: int, width: int, gsd: float, theme: str | None, seed: int
     return View(height=height, width=width, gsd=gsd), theme
 
 
-def paint(plan: Plan, view: View, look: Look, *, seed: int) -> Canvas:
+def paint(plan: Plan, view: View, conditions: ImagingConditions, *, seed: int) -> Canvas:
     """Paint a plan: light, labels and things, before the sensor.
 
     Things that cannot stand where they were planned are taken out of the plan.
     """
-    canvas = Canvas.blank(view, look.sun, seed=seed)
-    track = paint_ground(canvas, plan, look)
+    canvas = Canvas.blank(view, conditions.sun, seed=seed)
+    track = paint_ground(canvas, plan, conditions)
     mark_ribbons(canvas, plan.ribbons, track)
-    paint_water(canvas, plan, look)
-    paint_stamps(canvas, plan, look)
+    paint_water(canvas, plan, conditions)
+    paint_stamps(canvas, plan, conditions)
     paint_wakes(canvas, plan)
     return canvas
 

@@ -10,8 +10,8 @@ from PIL import Image
 from scipy import ndimage
 
 from earthwords.synthetic.brushes.canvas import Canvas
+from earthwords.synthetic.conditions import ImagingConditions, SimulatedSensor
 from earthwords.synthetic.light import shadow
-from earthwords.synthetic.look import Look, Sensor
 from earthwords.synthetic.noise import Plane, View, fractal
 
 _SKY = np.array([0.82, 0.95, 1.25], dtype=np.float32)
@@ -20,22 +20,24 @@ _AIR = np.array([0.62, 0.70, 0.80], dtype=np.float32)
 """Colour of haze."""
 
 
-def expose(canvas: Canvas, look: Look, *, tilt: tuple[float, float]) -> NDArray[np.uint8]:
-    """`(row, col, 3)` RGB image of the canvas under the look's sky, through its sensor."""
+def expose(canvas: Canvas, conditions: ImagingConditions, *, tilt: tuple[float, float]) -> NDArray[np.uint8]:
+    """`(row, col, 3)` RGB image of the canvas under the sky of the day, through its sensor."""
     surface = canvas.height if canvas.decks is None else np.maximum(canvas.height, canvas.decks)
     if canvas.terrain is not None:
         surface = surface + (canvas.terrain - canvas.terrain.min())
-    direct = canvas.shade * (1 - shadow(surface, look.sun, gsd=canvas.view.gsd, tilt=tilt))
-    air = look.haze * (1 + np.float32(0.25) * fractal(canvas.view, longest=2000.0, shortest=300.0, seed=look.seed))
+    direct = canvas.shade * (1 - shadow(surface, conditions.sun, gsd=canvas.view.gsd, tilt=tilt))
+    air = conditions.haze * (
+        1 + np.float32(0.25) * fractal(canvas.view, longest=2000.0, shortest=300.0, seed=conditions.seed)
+    )
     bands = []
     for band in range(3):
-        light = direct * np.float32(1 - look.ambient) + np.float32(look.ambient) * _SKY[band]
+        light = direct * np.float32(1 - conditions.ambient) + np.float32(conditions.ambient) * _SKY[band]
         seen = canvas.rgb[:, :, band] * light
         seen += (_AIR[band] - seen) * np.maximum(air, 0)
-        tone = np.sqrt(np.maximum(seen * np.float32(look.exposure * look.cast[band]), 0))
-        bands.append(_shoulder((tone - np.float32(0.38)) * np.float32(look.contrast) + np.float32(0.38)))
-    image = _optics(np.stack(bands), look)
-    return _compress(_digitise(image, look, canvas.view), look.sensor)
+        tone = np.sqrt(np.maximum(seen * np.float32(conditions.exposure * conditions.cast[band]), 0))
+        bands.append(_shoulder((tone - np.float32(0.38)) * np.float32(conditions.contrast) + np.float32(0.38)))
+    image = _optics(np.stack(bands), conditions)
+    return _compress(_digitise(image, conditions, canvas.view), conditions.sensor)
 
 
 def _shoulder(tone: Plane) -> Plane:
@@ -44,11 +46,11 @@ def _shoulder(tone: Plane) -> Plane:
     return np.minimum(tone, np.float32(0.75)) + over / (1 + over / np.float32(0.25))
 
 
-def _optics(image: Plane, look: Look) -> Plane:
+def _optics(image: Plane, conditions: ImagingConditions) -> Plane:
     """`(3, row, col)`: blur brightness and colour apart, sharpen, set the saturation."""
-    sensor = look.sensor
+    sensor = conditions.sensor
     grey = image.mean(axis=0)
-    colour = (image - grey) * np.float32(look.saturation / np.sqrt(look.contrast))
+    colour = (image - grey) * np.float32(conditions.saturation / np.sqrt(conditions.contrast))
     spread = float(np.hypot(sensor.blur, sensor.chroma_blur))
     colour = np.stack([ndimage.gaussian_filter(band, spread, truncate=2.5) for band in colour])
     grey = ndimage.gaussian_filter(grey, sensor.blur, truncate=3.0)
@@ -58,12 +60,12 @@ def _optics(image: Plane, look: Look) -> Plane:
     return colour + grey
 
 
-def _digitise(image: Plane, look: Look, view: View) -> NDArray[np.uint8]:
+def _digitise(image: Plane, conditions: ImagingConditions, view: View) -> NDArray[np.uint8]:
     """`(3, row, col)` 0..1 -> `(row, col, 3)` bytes with noise that grows with the light."""
     corner = (abs(round(view.x0 / view.gsd)), abs(round(view.y0 / view.gsd)))
-    rng = np.random.default_rng([look.seed, 0x5E, *corner])
+    rng = np.random.default_rng([conditions.seed, 0x5E, *corner])
     noise = rng.standard_normal(image.shape[1:], dtype=np.float32)
-    level = np.float32(look.sensor.noise) * (np.float32(0.6) + np.float32(0.8) * image.mean(axis=0))
+    level = np.float32(conditions.sensor.noise) * (np.float32(0.6) + np.float32(0.8) * image.mean(axis=0))
     common = noise * level
     out = np.empty((*image.shape[1:], 3), dtype=np.uint8)
     for band in range(3):
@@ -72,7 +74,7 @@ def _digitise(image: Plane, look: Look, view: View) -> NDArray[np.uint8]:
     return out
 
 
-def _compress(image: NDArray[np.uint8], sensor: Sensor) -> NDArray[np.uint8]:
+def _compress(image: NDArray[np.uint8], sensor: SimulatedSensor) -> NDArray[np.uint8]:
     """What JPEG leaves of the image."""
     if sensor.quality == 0:
         return image

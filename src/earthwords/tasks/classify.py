@@ -269,9 +269,9 @@ def _scores(
     vectors: NDArray[np.float32], cosines: NDArray[np.float64], scale: float, transductive: bool
 ) -> NDArray[np.float64]:
     """`(image, class)` probabilities."""
-    from earthwords.evaluation.metrics.transductive import opinion, transduce
+    from earthwords.evaluation.metrics.transductive import transduce, word_probabilities
 
-    words = opinion(cosines, scale)
+    words = word_probabilities(cosines, scale)
     return transduce(vectors, words).assignment if transductive else words
 
 

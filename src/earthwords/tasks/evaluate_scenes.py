@@ -22,8 +22,8 @@ from earthwords.tasks import _options as opt
 
 if TYPE_CHECKING:
     from earthwords.data.classification.sets import SceneSet
-    from earthwords.evaluation.results import Entry
-    from earthwords.evaluation.suite import Options, Source
+    from earthwords.evaluation.results import ResultEntry
+    from earthwords.evaluation.suite import Source, SuiteOptions
 
 
 @opt.documented
@@ -105,10 +105,10 @@ def evaluate_scenes(
     scenes = [] if data is None else _find(Path(data), sets, _names(names))
     stored = None if embeddings is None else _stored(Path(embeddings), sets, model)
 
-    from earthwords.evaluation.suite import Options
+    from earthwords.evaluation.suite import SuiteOptions
 
     console = Console(quiet=quiet)
-    options = Options(
+    options = SuiteOptions(
         split=split, ensemble=ensemble, probe=probe, select=select, seed=seed, neighbours=neighbours, numbers=numbers
     )
     if stored is not None:
@@ -127,7 +127,7 @@ def _run(
     sources: Iterable[Source],
     count: int,
     tasks: Sequence[str],
-    options: Options,
+    options: SuiteOptions,
     folder: Path,
     resume: bool,
     console: Console,
@@ -142,7 +142,7 @@ def _run(
     from earthwords.inference.cautions import enforce
 
     kept = {entry.key: entry for entry in read_results(folder)}
-    done: list[Entry] = []
+    done: list[ResultEntry] = []
     left_out: list[str] = []
     notes: dict[str, None] = {}
     reused = 0
@@ -186,10 +186,12 @@ def _told(source: Source, task: str) -> tuple[str, ...]:
         return ()
 
 
-def _entry(source: Source, task: str, options: Options, kept: dict[Any, Entry], console: Console) -> tuple[Entry, bool]:
+def _entry(
+    source: Source, task: str, options: SuiteOptions, kept: dict[Any, ResultEntry], console: Console
+) -> tuple[ResultEntry, bool]:
     """A task's result, and whether it was computed now."""
     from earthwords import __version__
-    from earthwords.evaluation.results import Entry
+    from earthwords.evaluation.results import ResultEntry
     from earthwords.evaluation.suite import TASKS
 
     row = TASKS[task]
@@ -205,7 +207,7 @@ def _entry(source: Source, task: str, options: Options, kept: dict[Any, Entry], 
     with console.bar(task, draws, unit="probes") as tick:
         figures = row.run(source, replace(options, tick=tick))
     figures = json.loads(json.dumps(figures))
-    return Entry(
+    return ResultEntry(
         task=task, dataset=source.name, model=source.model, settings=settings, classes=row.classes(source),
         figures=figures, seconds=round(time.perf_counter() - began, 3),
     ), True  # fmt: skip

@@ -104,11 +104,11 @@ def evaluate_segmentation(
         out, (*RESULTS, "times.json"), {"--classes": classes, "--templates": templates, "--model": model, **presets}
     )
     measured = _own(sets, classes, split, data, console) if classes is not None else _published(sets, data, split)
-    from earthwords.evaluation.benchmark.segmentation import Options, segmentation
+    from earthwords.evaluation.benchmark.segmentation import BenchmarkOptions, segmentation
     from earthwords.inference.options import split_bands
 
     numbers = split_bands(bands)
-    chosen = Options(
+    chosen = BenchmarkOptions(
         bands=None if numbers is None else tuple(numbers), nodata=nodata, stretch=stretch, threshold=threshold,
         templates=templates, model=model, image_size=image_size, compare=compare, backbones=_split(backbones or ""),
         most=most, examples=examples, batch=batch_size, device=device, workers=workers, cluster=cluster,

@@ -124,7 +124,7 @@ def train_clip(
     from earthwords.models.device import choose_device
     from earthwords.training.adapt import adapt_towers
     from earthwords.training.batches import Sampler
-    from earthwords.training.contrastive import Contrastive, Objective
+    from earthwords.training.contrastive import ContrastiveTask, Objective
     from earthwords.training.distributed import own_device
     from earthwords.training.initialise import FOLDER, OPEN_CLIP, check_layout, start
     from earthwords.training.loop import CHECKPOINT, LOG, Schedule
@@ -149,7 +149,7 @@ def train_clip(
         precision=precision, seed=seed,
     )  # fmt: skip
     values = run(
-        backbone, lambda group: Contrastive(sampler, objective, group=group, settings=adapted), schedule,
+        backbone, lambda group: ContrastiveTask(sampler, objective, group=group, settings=adapted), schedule,
         folder=Path(out), place=place, quiet=quiet, resume=resume,
         finish=partial(_deliver, backbone, Path(out), layout=layout, adapted=lora_rank > 0),
         notice=_notice(sampler, architecture, model, lora_rank, place),

@@ -120,7 +120,7 @@ def train_refer(
     from earthwords.models.refseg.load import CARD, WEIGHTS_FILE, kept, store_refseg
     from earthwords.training.distributed import Group, own_device
     from earthwords.training.loop import CHECKPOINT, LOG
-    from earthwords.training.referring import Lesson, Referring
+    from earthwords.training.referring import ReferringSettings, ReferringTask
 
     began, place = time.process_time(), choose_device(own_device(device))
     bases = {"--model": model, "--segmenter": segmenter, "--words": words}
@@ -136,21 +136,21 @@ def train_refer(
     if grad_checkpointing:
         checkpoint_gradients(net)
     losses = tuple(dict.fromkeys((*row.losses, "dice"))) if dice else row.losses
-    lesson = Lesson(batch_size=batch_size, expressions=expressions, losses=losses, augmentation=augmentation)
+    aim = ReferringSettings(batch_size=batch_size, expressions=expressions, losses=losses, augmentation=augmentation)
     steps = steps or max(1, epochs * manifest.expressions // (batch_size * expressions))
     how = _precision(precision, place)
     schedule = _schedule(row, steps=steps, warmup=warmup, wd=wd, beta2=beta2, precision=how, seed=seed)
 
-    def task(group: Group) -> Referring:
+    def task(group: Group) -> ReferringTask:
         _synchronise(net, group, place)
         told = {"preset": repr(replace(row, paper="", note="")), "model": str(model)}
-        return Referring(manifest, lesson, fit=net, settings=told, group=group)
+        return ReferringTask(manifest, aim, fit=net, settings=told, group=group)
 
     notice = f"{manifest.expressions:,} sentences about {len(manifest.lines):,} images; {row.name} on {place}."
     told = {"steps": steps, "list": manifest.digest}
     values = run(
         net, task, schedule, folder=Path(out), place=place, quiet=quiet, resume=resume, save_every=save_frequency,
-        report_to=report_to, finish=lambda: store_refseg(net, row, Path(out), told=told),
+        report_to=report_to, finish=lambda: store_refseg(net, row, Path(out), notes=told),
         notice=notice, kept=kept(net, row), validate=_validate(held_out), validate_every=val_frequency,
     )  # fmt: skip
     return trained(Path(out), steps, values, began, images=batch_size)

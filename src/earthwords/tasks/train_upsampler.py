@@ -138,7 +138,7 @@ def train_upsampler(
         place=place,
         quiet=quiet,
         report_to=report_to,
-        finish=lambda: store_upsampler(recipe.upsampler, Path(out), told=told),
+        finish=lambda: store_upsampler(recipe.upsampler, Path(out), metadata=told),
         notice=_notice(learned, kept, method, place),
         validate=recipe.validate(seed, HELD_OUT_BATCHES),
         validate_every=validate_every,

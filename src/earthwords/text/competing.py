@@ -49,12 +49,12 @@ AGAINST: tuple[Ground, ...] = (
 
 def against(vocabulary: Vocabulary) -> tuple[str, ...]:
     """The words of `AGAINST` that mean nothing of what a vocabulary asks for."""
-    return tuple(word for ground in AGAINST if not _asked(ground, vocabulary.queries) for word in ground.words)
+    return tuple(word for ground in AGAINST if not _is_asked(ground, vocabulary.queries) for word in ground.words)
 
 
 def lacking(vocabulary: Vocabulary) -> tuple[str, ...]:
     """The first words of the grounds that no class means."""
-    return tuple(ground.words[0] for ground in AGAINST if not _asked(ground, vocabulary.queries))
+    return tuple(ground.words[0] for ground in AGAINST if not _is_asked(ground, vocabulary.queries))
 
 
 def compete(vocabulary: Vocabulary, how: str | Sequence[str] | None = None) -> Vocabulary:
@@ -104,7 +104,7 @@ def _words(texts: Sequence[str], vocabulary: Vocabulary) -> tuple[str, ...]:
     return found
 
 
-def _asked(ground: Ground, queries: Sequence[str]) -> bool:
+def _is_asked(ground: Ground, queries: Sequence[str]) -> bool:
     """Whether a word asked for means a ground, or more than it."""
     meant = {form for word in (*ground.words, *ground.kin) for form in forms(word)}
     meant |= {form for word in ground.words for other in glossary.related(word) for form in forms(other)}

@@ -53,7 +53,7 @@ NOT_TERMS = frozenset(ORDINARY.split())
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class GlossaryEntry:
     """One concept.
 
     Attributes:
@@ -70,11 +70,13 @@ class Entry:
 
 
 @lru_cache(maxsize=1)
-def entries() -> tuple[Entry, ...]:
+def entries() -> tuple[GlossaryEntry, ...]:
     """All rows of the table, in its order."""
     text = resources.files("earthwords.text").joinpath("glossary.tsv").read_text(encoding="utf-8")
     rows = (line.split("\t") for line in text.splitlines()[1:])
-    return tuple(Entry(_words(english), _words(chinese), _words(wide), theme) for english, chinese, wide, theme in rows)
+    return tuple(
+        GlossaryEntry(_words(english), _words(chinese), _words(wide), theme) for english, chinese, wide, theme in rows
+    )
 
 
 def is_chinese(word: str) -> bool:
@@ -176,12 +178,12 @@ def _simplify(text: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _by_chinese() -> dict[str, Entry]:
+def _by_chinese() -> dict[str, GlossaryEntry]:
     return {_tidy(term): entry for entry in entries() for term in entry.chinese}
 
 
 @lru_cache(maxsize=1)
-def _by_english() -> dict[str, Entry]:
+def _by_english() -> dict[str, GlossaryEntry]:
     return {_key(word): entry for entry in entries() for word in entry.english}
 
 
@@ -211,7 +213,7 @@ def _likeness(text: str, term: str) -> tuple[bool, int, bool, float]:
     return False, 0, False, 0.0
 
 
-def _find(english: str) -> Entry | None:
+def _find(english: str) -> GlossaryEntry | None:
     return next((entry for key in _keys(english) if (entry := _by_english().get(key))), None)
 
 

@@ -162,12 +162,12 @@ def word_cautions(words: Iterable[str], lexicon: Lexicon | None, model: str) -> 
     if lexicon is None:
         return ()
     doubts = {word: doubt for word in words if (doubt := lexicon.doubt(word, model)) is not None}
-    said = [_caution(word, doubts[word], lexicon.near(word)) for word in list(doubts)[:LINES]]
+    cautions = [_caution(word, doubts[word], lexicon.near(word)) for word in list(doubts)[:LINES]]
     rest = list(doubts)[LINES:]
     if rest:
         shown = ", ".join(map(repr, rest[:10])) + (", ..." if len(rest) > 10 else "")
-        said.append(Caution(f"The same holds for {len(rest)} more: {shown}."))
-    return tuple(said)
+        cautions.append(Caution(f"The same holds for {len(rest)} more: {shown}."))
+    return tuple(cautions)
 
 
 def _caution(word: str, doubt: str, near: Sequence[str]) -> Caution:

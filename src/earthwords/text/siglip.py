@@ -165,8 +165,8 @@ def _settings(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in ("special_tokens_map.json", SETTINGS):
         if (folder / name).exists():
-            told = read_json(folder / name)
-            found |= told if isinstance(told, dict) else {}
+            part = read_json(folder / name)
+            found |= part if isinstance(part, dict) else {}
     return found
 
 
@@ -218,10 +218,10 @@ def _ends(own: Tokenizer, settings: dict[str, Any], **default: str) -> dict[str,
     """Ids of the end token and of padding, by the names in the settings."""
     found = {}
     for name, key in (("end", "eos_token"), ("pad", "pad_token")):
-        told = settings.get(key)
-        told = told.get("content") if isinstance(told, dict) else told
-        number = own.token_to_id(told if isinstance(told, str) else default[name])
+        token = settings.get(key)
+        token = token.get("content") if isinstance(token, dict) else token
+        number = own.token_to_id(token if isinstance(token, str) else default[name])
         if number is None:
-            raise ValueError(f"it has no {key} {brief(str(told or default[name]), most=40)!r}")
+            raise ValueError(f"it has no {key} {brief(str(token or default[name]), most=40)!r}")
         found[name] = int(number)
     return found

@@ -143,21 +143,21 @@ def parse_sentences(sentences: Sequence[str]) -> Vocabulary:
     """
     if isinstance(sentences, str):
         raise UsageError(f"Give a list of sentences, not one string: {brief(sentences)!r}.")
-    told = [_tidy(sentence) for sentence in sentences]
-    if not told or not all(told):
+    tidied = [_tidy(sentence) for sentence in sentences]
+    if not tidied or not all(tidied):
         raise UsageError('Say what to point at, such as "the building beside the lake"; a sentence is empty.')
-    if len(told) > MAX_SENTENCES:
-        raise UsageError(f"At most {MAX_SENTENCES} sentences at a time, got {len(told)}.")
-    for i, sentence in enumerate(told):
+    if len(tidied) > MAX_SENTENCES:
+        raise UsageError(f"At most {MAX_SENTENCES} sentences at a time, got {len(tidied)}.")
+    for i, sentence in enumerate(tidied):
         if len(sentence) > MAX_SENTENCE_LETTERS:
             raise UsageError(f"A sentence has {len(sentence):,} characters; at most {MAX_SENTENCE_LETTERS:,} are read.")
-        if sentence in told[:i]:
+        if sentence in tidied[:i]:
             raise UsageError(f"The sentence {brief(sentence)!r} is given twice.")
-    english = [sentence_in_english(sentence) for sentence in told]
+    english = [sentence_in_english(sentence) for sentence in tidied]
     return Vocabulary(
         classes=tuple(
             ClassName(names=(s,), colour=c, read_as=() if e == s else (e,))
-            for s, e, c in zip(told, english, _palette(told), strict=True)
+            for s, e, c in zip(tidied, english, _palette(tidied), strict=True)
         )
     )
 

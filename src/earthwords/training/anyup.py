@@ -72,7 +72,7 @@ class AnyUpSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Views:
+class AnyUpBatch:
     """Images, and what is looked at in them."""
 
     teacher: Teacher
@@ -85,7 +85,7 @@ class Views:
     corners: tuple[tuple[tuple[int, int], ...], ...]
     """For every image the `(row, col)` of its crops' upper left corners, in patches."""
 
-    def to(self, device: torch.device) -> Views:
+    def to(self, device: torch.device) -> AnyUpBatch:
         """The same on a device."""
         pixels = {name: getattr(self, name).to(device) for name in ("images", "shrunk", "distorted")}
         return replace(self, **pixels)
@@ -106,7 +106,7 @@ class Views:
 
 
 class AnyUpTask:
-    """A `training.loop.Task`. Every step has one teacher: a random one of those with a random patch size."""
+    """A `training.loop.TrainingTask`. Every step has one teacher: a random one of those with a random patch size."""
 
     def __init__(self, images: Images, teachers: Sequence[Teacher], settings: AnyUpSettings) -> None:
         if not teachers:
@@ -117,7 +117,7 @@ class AnyUpTask:
         named = {f"teacher {i}": f"{t.name}, patch {t.patch}, dim {t.dim}" for i, t in enumerate(teachers)}
         self.settings: dict[str, str] = {name: str(value) for name, value in asdict(settings).items()} | named
 
-    def draw(self, rng: np.random.Generator) -> Views:
+    def draw(self, rng: np.random.Generator) -> AnyUpBatch:
         """Teacher, images, crops and distortions."""
         options = self.options
         patches = sorted({t.patch for t in self.teachers})
@@ -130,7 +130,7 @@ class AnyUpTask:
         changed = images
         if options.consistency_weight > 0:
             changed = torch.stack([distorted(image, rng) for image in images])
-        return Views(
+        return AnyUpBatch(
             teacher=teacher,
             images=images,
             shrunk=self._shrunk(images),
@@ -138,7 +138,7 @@ class AnyUpTask:
             corners=tuple(tuple((row, col) for row, col in own) for own in corners),
         )
 
-    def losses(self, model: AnyUp, batch: Views) -> dict[str, Tensor]:
+    def losses(self, model: AnyUp, batch: AnyUpBatch) -> dict[str, Tensor]:
         """Those of the head of this file, weighted; a loss of weight 0 is left out and not computed."""
         views, options = batch.to(next(model.parameters()).device), self.options
         coarse, guidance = views.teacher(views.shrunk), _normalised(views.shrunk)
@@ -157,7 +157,7 @@ class AnyUpTask:
         return losses
 
     @torch.no_grad()
-    def heldout(self, model: AnyUp, batch: Views) -> dict[str, float]:
+    def heldout(self, model: AnyUp, batch: AnyUpBatch) -> dict[str, float]:
         """The loss `crop` of the model, and what bilinear interpolation of the same features comes to."""
         views = batch.to(next(model.parameters()).device)
         coarse, size = views.teacher(views.shrunk), self._size(views)
@@ -170,12 +170,12 @@ class AnyUpTask:
         size = (self.options.crop, self.options.crop)
         return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
 
-    def _size(self, views: Views) -> tuple[int, int]:
+    def _size(self, views: AnyUpBatch) -> tuple[int, int]:
         """Tokens of the full image."""
         side = self.options.side // views.teacher.patch
         return side, side
 
-    def _targets(self, views: Views) -> Tensor:
+    def _targets(self, views: AnyUpBatch) -> Tensor:
         """`(batch * crops, dim, h, w)`: features of the crops."""
         return views.teacher(views.cut(views.images, self.options.crop, views.teacher.patch))
 

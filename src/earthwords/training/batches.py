@@ -21,7 +21,7 @@ CELL = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pictures:
+class PictureBatch:
     """Whole pictures. A picture may have a sentence, a label, or both."""
 
     pixels: Tensor
@@ -32,7 +32,7 @@ class Pictures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Regions:
+class RegionBatch:
     """Crops with a class for every cell."""
 
     pixels: Tensor
@@ -88,10 +88,10 @@ class Sampler:
         self.settings["augmentation"] = augmentation
         self.weights = {name: _class_weights(manifest, name, examples) for name, examples in self.masked.items()}
 
-    def draw_pictures(self, rng: np.random.Generator, count: int, side: int) -> Pictures:
+    def draw_pictures(self, rng: np.random.Generator, count: int, side: int) -> PictureBatch:
         """Random pictures, cropped and varied as `augmentation` says, in one of eight orientations."""
         if count == 0:
-            return Pictures(pixels=torch.zeros(0, 3, side, side), sentences=(), labels={})
+            return PictureBatch(pixels=torch.zeros(0, 3, side, side), sentences=(), labels={})
         chosen = [self.pictures[i] for i in rng.choice(len(self.pictures), count, replace=len(self.pictures) < count)]
         views = torch.stack([_view(e, side, rng, self.augmentation.cover) for e in chosen])
         labels: dict[str, tuple[list[int], list[int]]] = {}
@@ -100,13 +100,13 @@ class Sampler:
                 places, values = labels.setdefault(example.set, ([], []))
                 places.append(i)
                 values.append(example.label)
-        return Pictures(
+        return PictureBatch(
             pixels=augment.random_sensor(views, rng) if self.augmentation.sensor else views,
             sentences=tuple(str(rng.choice(e.captions)) if e.captions else None for e in chosen),
             labels=labels,
         )
 
-    def draw_regions(self, rng: np.random.Generator, count: int, side: int) -> Regions:
+    def draw_regions(self, rng: np.random.Generator, count: int, side: int) -> RegionBatch:
         """Random crops of masked images, each centred near a pixel of a class drawn uniformly from its set."""
         names = list(self.masked)
         pixels, targets = [], []
@@ -119,7 +119,9 @@ class Sampler:
             pixels.append(augment.take(example.image, crop, side))
             targets.append(augment.take_mask(example.mask, crop, side, step=CELL))
             sets.setdefault(name, []).append(i)
-        return Regions(pixels=augment.random_sensor(torch.stack(pixels), rng), target=torch.stack(targets), sets=sets)
+        return RegionBatch(
+            pixels=augment.random_sensor(torch.stack(pixels), rng), target=torch.stack(targets), sets=sets
+        )
 
     def _place(self, name: str, rng: np.random.Generator) -> tuple[Example, tuple[float, float]]:
         by_class = self.places[name]

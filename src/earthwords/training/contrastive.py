@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from earthwords.models.clip.model import ClipBackbone, DenseMethod
 from earthwords.text.templates import TEMPLATES
-from earthwords.training.batches import Pictures, Regions, Sampler
+from earthwords.training.batches import PictureBatch, RegionBatch, Sampler
 from earthwords.training.distributed import ALONE, Group
 from earthwords.training.losses import info_nce, region_text, siglip
 
@@ -51,11 +51,11 @@ class Objective:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class ContrastiveBatch:
     """Everything a step looks at."""
 
-    pictures: Pictures
-    regions: Regions | None
+    pictures: PictureBatch
+    regions: RegionBatch | None
     label_words: dict[str, list[str]]
     """Set -> a prompt for each scene label."""
     class_words: dict[str, list[str]]
@@ -63,7 +63,7 @@ class Batch:
     method: DenseMethod
 
 
-class Contrastive:
+class ContrastiveTask:
     """Draws the batch of a step and computes its losses."""
 
     def __init__(
@@ -82,17 +82,17 @@ class Contrastive:
         self.group = group
         self.objective = objective
         self.templates = [*TEMPLATES[objective.templates], "{}"]
-        told = {k: str(v) for k, v in asdict(objective).items()}
-        self.settings: Mapping[str, str] = {**told, **sampler.settings, **(settings or {})}
+        options = {k: str(v) for k, v in asdict(objective).items()}
+        self.settings: Mapping[str, str] = {**options, **sampler.settings, **(settings or {})}
 
-    def draw(self, rng: np.random.Generator) -> Batch:
+    def draw(self, rng: np.random.Generator) -> ContrastiveBatch:
         """The batch that this random generator stands for."""
         aim = self.objective
         side = int(rng.choice(aim.sides))
         pictures = self.sampler.draw_pictures(rng, aim.batch_size, side)
         regions = self.sampler.draw_regions(rng, aim.region_batch, side) if aim.region_batch else None
         manifest = self.sampler.manifest
-        return Batch(
+        return ContrastiveBatch(
             pictures=pictures,
             regions=regions,
             label_words={name: self._prompts(manifest.labels[name], rng) for name in pictures.labels},
@@ -102,7 +102,7 @@ class Contrastive:
             method=DenseMethod(attention=str(rng.choice(aim.attention))),
         )
 
-    def losses(self, backbone: ClipBackbone, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, backbone: ClipBackbone, batch: ContrastiveBatch) -> dict[str, Tensor]:
         """Losses by name, already weighted; their sum is to be minimised."""
         parts = [batch.pictures.pixels] + ([batch.regions.pixels] if batch.regions else [])
         pixels = _normalised(torch.cat(parts), backbone)
@@ -138,11 +138,15 @@ class Contrastive:
         pooled, dense = (torch.cat(halves) for halves in zip(*parts, strict=True))
         return pooled, dense
 
-    def _caption_loss(self, backbone: ClipBackbone, images: Tensor, pictures: Pictures, words: _WordVectors) -> Tensor:
-        told = [i for i, s in enumerate(pictures.sentences) if s is not None]
-        kinds = torch.tensor([_number(pictures.sentences[i]) for i in told], dtype=torch.int64, device=images.device)
+    def _caption_loss(
+        self, backbone: ClipBackbone, images: Tensor, pictures: PictureBatch, words: _WordVectors
+    ) -> Tensor:
+        captioned = [i for i, s in enumerate(pictures.sentences) if s is not None]
+        kinds = torch.tensor(
+            [_number(pictures.sentences[i]) for i in captioned], dtype=torch.int64, device=images.device
+        )
         group = self.group
-        image, text, kind = (group.gather(rows) for rows in (images[told], words["caption", ""], kinds))
+        image, text, kind = (group.gather(rows) for rows in (images[captioned], words["caption", ""], kinds))
         if len(kind) < 2:
             return images.sum() * 0
         scale = group.common(words.scale)
@@ -163,11 +167,11 @@ class Contrastive:
 class _WordVectors:
     """The sentences and prompts of a batch as unit vectors; each is encoded once, among ones as long."""
 
-    def __init__(self, backbone: ClipBackbone, batch: Batch, *, again: bool) -> None:
+    def __init__(self, backbone: ClipBackbone, batch: ContrastiveBatch, *, again: bool) -> None:
         """`again`: the insides of the text tower are forgotten and computed again for the gradient."""
         self.scale: Tensor = backbone.model.logit_scale.exp().clamp(max=100)
-        told = [s for s in batch.pictures.sentences if s is not None]
-        groups = {("caption", ""): told}
+        captioned = [s for s in batch.pictures.sentences if s is not None]
+        groups = {("caption", ""): captioned}
         groups |= {("label", name): words for name, words in batch.label_words.items()}
         groups |= {("class", name): words for name, words in batch.class_words.items()}
         sentences = sorted({s for group in groups.values() for s in group}, key=lambda s: (len(s), s))
@@ -182,7 +186,7 @@ class _WordVectors:
         return self._vectors[key]
 
 
-def _label_loss(images: Tensor, pictures: Pictures, words: _WordVectors) -> Tensor:
+def _label_loss(images: Tensor, pictures: PictureBatch, words: _WordVectors) -> Tensor:
     total, count = images.new_zeros(()), 0
     for name, (places, values) in pictures.labels.items():
         logits = words.scale * images[places] @ words["label", name].T
@@ -191,7 +195,7 @@ def _label_loss(images: Tensor, pictures: Pictures, words: _WordVectors) -> Tens
     return total / max(1, count)
 
 
-def _region_loss(features: Tensor, regions: Regions, words: _WordVectors, sampler: Sampler) -> Tensor:
+def _region_loss(features: Tensor, regions: RegionBatch, words: _WordVectors, sampler: Sampler) -> Tensor:
     total = features.new_zeros(())
     for name, places in regions.sets.items():
         rest = next((i for i, names in enumerate(sampler.manifest.classes[name]) if not names), None)

@@ -69,13 +69,13 @@ class Group:
         """A parameter that such a loss depends on directly: every process knows the whole of its gradient."""
         return parameter.detach() + (parameter - parameter.detach()) / self.size
 
-    def told(self, said: bool, device: torch.device) -> bool:
+    def from_first(self, flag: bool, device: torch.device) -> bool:
         """What the first process says, in every one of them."""
         if self.size == 1:
-            return said
-        flag = torch.tensor([int(said)], device=device)
-        distributed.broadcast(flag, src=0)
-        return bool(flag.item())
+            return flag
+        shared = torch.tensor([int(flag)], device=device)
+        distributed.broadcast(shared, src=0)
+        return bool(shared.item())
 
     def wait(self) -> None:
         """Until all processes are here."""

@@ -109,7 +109,7 @@ SETTINGS = {"full": FULL, "reduced": REDUCED}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Views:
+class EncodedViews:
     """Views of an image, and what the backbone says of them."""
 
     jitters: tuple[Jitter, ...]
@@ -119,7 +119,7 @@ class Views:
 
 def views_of(
     image: Tensor, features_of: FeaturesOf, settings: ImplicitSettings, *, count: int, seed: int
-) -> Iterator[Views]:
+) -> Iterator[EncodedViews]:
     """`count` random views of an image `(1, 3, H, W)`, encoded in batches; not differentiable."""
     height, width = image.shape[-2:]
     jitters = Jitters(
@@ -128,7 +128,7 @@ def views_of(
     for start in range(0, count, settings.batch):
         drawn = tuple(jitters.draw(step=settings.shrink) for _ in range(min(settings.batch, count - start)))
         with torch.no_grad():
-            yield Views(jitters=drawn, features=features_of(torch.cat([jitter(image) for jitter in drawn])))
+            yield EncodedViews(jitters=drawn, features=features_of(torch.cat([jitter(image) for jitter in drawn])))
 
 
 class Basis(nn.Module):
@@ -184,18 +184,18 @@ class ImplicitFit(nn.Module):
         return out
 
     @torch.no_grad()
-    def reconstruction(self, views: Views) -> float:
+    def reconstruction(self, views: EncodedViews) -> float:
         """The loss of reconstruction of views of the image, with no window's saliency left out."""
         targets = self.basis.project(views.features)
         return float(reconstruction(self._components(views), targets, self.scale_net(targets)))
 
     @torch.no_grad()
-    def of_views(self, views: Views) -> Tensor:
+    def of_views(self, views: EncodedViews) -> Tensor:
         """What the fine features, through the learned downsampler, are in views of the image: `(view, dim, h, w)`."""
         out: Tensor = self.basis(self._components(views))
         return out
 
-    def _components(self, views: Views) -> Tensor:
+    def _components(self, views: EncodedViews) -> Tensor:
         (count, _, *tokens), device = views.features.shape, self.image.device
         keep = torch.ones(count, *tokens, dtype=torch.bool, device=device)
         return self._downsampled(self.upsampler(self.image), views.jitters, keep)[1]
@@ -236,7 +236,7 @@ def fit(
     *,
     settings: ImplicitSettings = FULL,
     seed: int = 0,
-    progress: Callable[[Progress], None] = lambda told: None,
+    progress: Callable[[Progress], None] = lambda step: None,
 ) -> ImplicitFit:
     """Fit a network to one image.
 

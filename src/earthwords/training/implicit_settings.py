@@ -30,10 +30,10 @@ class Fitting:
     def __call__(self, features_of: FeaturesOf, image: Tensor) -> ImplicitFit:
         """The fit of an image `(1, 3, H, W)`."""
 
-        def told(progress: Progress) -> None:
+        def report(progress: Progress) -> None:
             self.tick(1 / progress.steps)
 
-        return fit(features_of, image, settings=self.settings, seed=self.seed, progress=told)
+        return fit(features_of, image, settings=self.settings, seed=self.seed, progress=report)
 
     def held(self, pixels: int) -> int:
         """Bytes needed to fit an image of so many pixels, roughly."""

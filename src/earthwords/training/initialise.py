@@ -43,10 +43,10 @@ def start(
     return ClipBackbone(clip, tokenizer=tokenizer, weights_id=architecture, words=manifest.words())
 
 
-def store_upsampler(upsampler: nn.Module, folder: Path, *, told: dict[str, str]) -> Path:
-    """Write `upsampler.safetensors` under the authors' names; `told` goes into its metadata."""
+def store_upsampler(upsampler: nn.Module, folder: Path, *, metadata: dict[str, str]) -> Path:
+    """Write `upsampler.safetensors` under the authors' names; `metadata` goes into its metadata."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_safetensors(folder / UPSAMPLER, upsampler.state_dict(), about={"format": "pt", **told})
+    write_safetensors(folder / UPSAMPLER, upsampler.state_dict(), about={"format": "pt", **metadata})
     return folder / UPSAMPLER
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from earthwords.training.distributed import Group
-    from earthwords.training.loop import Progress, Schedule, Task
+    from earthwords.training.loop import Progress, Schedule, TrainingTask
 
 LOG_EVERY = 10
 """Steps between reports."""
@@ -25,7 +25,7 @@ LOG_EVERY = 10
 
 def run(
     model: torch.nn.Module,
-    task: Callable[[Group], Task],
+    task: Callable[[Group], TrainingTask],
     schedule: Schedule,
     *,
     folder: Path,
@@ -92,7 +92,7 @@ def alone_in(folder: Path, group: Group, place: torch.device) -> Iterator[None]:
             with writing(folder):
                 folder.mkdir(parents=True, exist_ok=True)
             free = stack.enter_context(locked(folder))
-        if not group.told(free, place):
+        if not group.from_first(free, place):
             raise UsageError(f"Another process is training into {folder}; wait for it, or choose another folder.")
         if group.leads:
             sweep(folder)

@@ -92,7 +92,7 @@ class Schedule:
         return self.first_clip_norm if step < self.first_steps else self.clip_norm
 
 
-class Task(Protocol):
+class TrainingTask(Protocol):
     """What is learned."""
 
     @property
@@ -121,7 +121,7 @@ class Progress:
 
 def train(
     model: nn.Module,
-    task: Task,
+    task: TrainingTask,
     schedule: Schedule,
     *,
     folder: Path,
@@ -151,7 +151,7 @@ def train(
     average = {name: value.detach().clone() for name, value in _state(model, kept).items()}
     settings = {**{name: str(value) for name, value in asdict(schedule).items()}, **task.settings}
     settings["processes"] = str(group.size)
-    before = _Before()
+    before = _Resumed()
     group.wait()  # for the checkpoint of a run that ended here a moment ago
     if resume and (folder / CHECKPOINT).exists():
         before = _restore(folder / CHECKPOINT, model, optimizer, average, settings)
@@ -160,7 +160,7 @@ def train(
     if group.leads:
         _mend(folder / LOG, start)
     began = time.process_time() - before.spent
-    told = start, time.perf_counter()
+    reported = start, time.perf_counter()
     for step in range(start, schedule.steps):
         losses = _step(model, task, optimizer, schedule, step, group)
         _update(average, model, min(schedule.ema, (1 + step) / (10 + step)))
@@ -172,8 +172,8 @@ def train(
         if done % log_every == 0 or last:
             values = {name: sum(parts) / len(parts) for name, parts in sums.items()}
             values |= {"lr": schedule.rate(step), "cpu_seconds": time.process_time() - began}
-            values["steps_per_s"] = (done - told[0]) / (time.perf_counter() - told[1])
-            sums, told = {}, (done, time.perf_counter())
+            values["steps_per_s"] = (done - reported[0]) / (time.perf_counter() - reported[1])
+            sums, reported = {}, (done, time.perf_counter())
         if (
             group.leads
             and validate is not None
@@ -194,7 +194,7 @@ def train(
 
 
 def _step(
-    model: nn.Module, task: Task, optimizer: torch.optim.Optimizer, schedule: Schedule, step: int, group: Group
+    model: nn.Module, task: TrainingTask, optimizer: torch.optim.Optimizer, schedule: Schedule, step: int, group: Group
 ) -> dict[str, float]:
     model.train()
     for parameters in optimizer.param_groups:
@@ -273,7 +273,7 @@ def _save(path: Path, state: dict[str, Any]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Before:
+class _Resumed:
     """How far an earlier run has come."""
 
     step: int = 0
@@ -289,12 +289,12 @@ def _restore(
     optimizer: torch.optim.Optimizer,
     average: dict[str, Tensor],
     settings: dict[str, str],
-) -> _Before:
+) -> _Resumed:
     advice = "use the same settings, another folder, or --no-resume"
     try:
         state = read_pytorch(path)
         before = dict(state["settings"])
-        told = _Before(step=int(state["step"]), sums=dict(state.get("sums", {})), spent=float(state["spent"]))
+        progress = _Resumed(step=int(state["step"]), sums=dict(state.get("sums", {})), spent=float(state["spent"]))
     except (WeightsError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path} is not a checkpoint of this command, or is damaged; {advice}.") from error
     before = {**_LATER, **before}
@@ -310,7 +310,7 @@ def _restore(
     optimizer.load_state_dict(state["optimizer"])
     for name, value in state["average"].items():
         average[name].copy_(value)
-    return told
+    return progress
 
 
 _HEAD = b"step,name,value\n"

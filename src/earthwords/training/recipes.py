@@ -17,9 +17,9 @@ from earthwords.models.upsamplers.anyup import GROUPS, WIDTH, AnyUp
 from earthwords.models.upsamplers.jbu import Jbu, JbuStack
 from earthwords.models.upsamplers.simfeatup import JbuOne
 from earthwords.training.anyup import AnyUpSettings, AnyUpTask
-from earthwords.training.loop import Task, Validate
+from earthwords.training.loop import TrainingTask, Validate
 from earthwords.training.teacher import Teacher
-from earthwords.training.upsampling import Student, Upsampling, UpsamplingSettings
+from earthwords.training.upsampling import Student, UpsamplingSettings, UpsamplingTask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Recipe:
     """What is trained: the upsampler and what it needs only while it learns."""
     upsampler: nn.Module
     """The part that is kept."""
-    task: Task
+    task: TrainingTask
     measure: Callable[[Any, list[Any]], dict[str, float]]
     """Held-out figures of a model on batches."""
     draw_batch: Callable[[np.random.Generator], Any]
@@ -109,14 +109,14 @@ def _jbu(build: Callable[[int], Jbu], **weights: float) -> Callable[..., Recipe]
             raise UsageError(f"This method learns from one backbone, got {len(teachers)}; anyup takes several.")
         row = UpsamplingSettings(batch=choices.batch, side=choices.side or 224, faithful=choices.faithful, **weights)  # type: ignore[arg-type]
         (images, digest), (others, _) = reading.crops(learned), reading.crops(kept)
-        task = Upsampling(images, teachers[0], row, digest=digest)
+        task = UpsamplingTask(images, teachers[0], row, digest=digest)
         upsampler = build(teachers[0].dim)
         return Recipe(
             model=Student(upsampler, teachers[0], row).to(reading.device),
             upsampler=upsampler,
             task=task,
             measure=task.held_out,
-            draw_batch=Upsampling(others, teachers[0], row, digest="").draw,
+            draw_batch=UpsamplingTask(others, teachers[0], row, digest="").draw,
         )
 
     return recipe

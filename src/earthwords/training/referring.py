@@ -81,7 +81,7 @@ LOSSES = ("bce", "dice", "apart", "contrast")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lesson:
+class ReferringSettings:
     """What a step learns from."""
 
     batch_size: int = 4
@@ -103,7 +103,7 @@ class Lesson:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class ReferringBatch:
     """Images with sentences and their masks."""
 
     images: Tensor
@@ -115,19 +115,19 @@ class Batch:
     """`(text, side, side)` uint8, 1 is meant."""
 
 
-class Referring:
+class ReferringTask:
     """What `training.loop` learns: sentences drawn uniformly over all of a list, with the images they are about."""
 
     def __init__(
         self,
         manifest: ReferringManifest,
-        lesson: Lesson,
+        options: ReferringSettings,
         *,
         fit: RefSeg,
         settings: Mapping[str, str] | None = None,
         group: Group = ALONE,
     ) -> None:
-        self.manifest, self.lesson, self.group = manifest, lesson, group
+        self.manifest, self.options, self.group = manifest, options, group
         self._fit = fit
         counts = np.array([len(line.expressions) for line in manifest.lines], dtype=np.float64)
         self._shares = counts / counts.sum()
@@ -136,18 +136,18 @@ class Referring:
     @property
     def settings(self) -> Mapping[str, str]:
         """What a run that goes on must have in common with the one that began."""
-        own = {name: str(value) for name, value in asdict(self.lesson).items()}
+        own = {name: str(value) for name, value in asdict(self.options).items()}
         return {**own, "list": self.manifest.digest, **self._settings}
 
-    def draw(self, rng: np.random.Generator) -> Batch:
+    def draw(self, rng: np.random.Generator) -> ReferringBatch:
         """Images by their number of sentences, and sentences of each."""
-        chosen = rng.choice(len(self._shares), self.lesson.batch_size, p=self._shares)
+        chosen = rng.choice(len(self._shares), self.options.batch_size, p=self._shares)
         parts = [self._one(self.manifest.lines[int(i)], rng) for i in chosen]
         images = torch.stack([image for image, _, _ in parts])
-        if self.lesson.augmentation != "none":
+        if self.options.augmentation != "none":
             images = random_sensor(images / 255, rng) * 255
         sides = torch.arange(len(parts)).repeat_interleave(torch.tensor([len(texts) for _, texts, _ in parts]))
-        return Batch(
+        return ReferringBatch(
             images=images,
             texts=tuple(text for _, texts, _ in parts for text in texts),
             which=sides,
@@ -156,19 +156,21 @@ class Referring:
 
     def _one(self, line: Described, rng: np.random.Generator) -> tuple[Tensor, list[str], Tensor]:
         image, mask = line.load()
-        many = self.lesson.expressions
-        said = [line.expressions[int(i)] for i in rng.choice(len(line.expressions), many, len(line.expressions) < many)]
-        texts = [one.text for one in said]
-        if self.lesson.augmentation == "mirror":
+        many = self.options.expressions
+        chosen = [
+            line.expressions[int(i)] for i in rng.choice(len(line.expressions), many, len(line.expressions) < many)
+        ]
+        texts = [one.text for one in chosen]
+        if self.options.augmentation == "mirror":
             for axis in (0, 1):
                 if rng.integers(2):
                     image, mask = np.flip(image, axis), np.flip(mask, axis)
                     texts = [mirrored(text, axis=axis) for text in texts]
         pixels = self._fit.fit(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1))
-        labels = np.stack([np.isin(mask, one.ids) for one in said])
+        labels = np.stack([np.isin(mask, one.ids) for one in chosen])
         return pixels, texts, shrink(labels, self._fit)
 
-    def losses(self, model: RefSeg, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, model: RefSeg, batch: ReferringBatch) -> dict[str, Tensor]:
         """Losses by name."""
         place = model.device
         ids = model.ids(batch.texts)
@@ -186,7 +188,7 @@ class Referring:
                 group=self.group,
             ),
         }
-        return {name: own[name]() for name in self.lesson.losses}
+        return {name: own[name]() for name in self.options.losses}
 
 
 def shrink(masks: NDArray[np.bool_], model: RefSeg) -> Tensor:
@@ -204,12 +206,12 @@ def held_out_loss(model: RefSeg, manifest: ReferringManifest, *, batch: int = 8)
     total, count = 0.0, 0
     for line in manifest.lines:
         image, mask = line.load()
-        seen = model.look(model.fit(torch.from_numpy(image).permute(2, 0, 1))[None].to(model.device))
+        image_features = model.encode_images(model.fit(torch.from_numpy(image).permute(2, 0, 1))[None].to(model.device))
         for start in range(0, len(line.expressions), batch):
-            said = line.expressions[start : start + batch]
-            labels = shrink(np.stack([np.isin(mask, one.ids) for one in said]), model)
-            first = torch.zeros(len(said), dtype=torch.int64, device=model.device)
-            found = model.point(seen, model.read(model.ids([one.text for one in said])), first)
-            total += float(bce(found.logits, labels.to(model.device))) * len(said)
-            count += len(said)
+            chosen = line.expressions[start : start + batch]
+            labels = shrink(np.stack([np.isin(mask, one.ids) for one in chosen]), model)
+            first = torch.zeros(len(chosen), dtype=torch.int64, device=model.device)
+            found = model.predict(image_features, model.encode_texts(model.ids([one.text for one in chosen])), first)
+            total += float(bce(found.logits, labels.to(model.device))) * len(chosen)
+            count += len(chosen)
     return total / max(1, count)

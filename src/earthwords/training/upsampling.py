@@ -74,7 +74,7 @@ class Student(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class UpsamplingBatch:
     """Crops and their views."""
 
     images: Tensor
@@ -89,7 +89,7 @@ class Batch:
 class _Fine:
     """The fine features of a batch, as the authors view them."""
 
-    def __init__(self, model: Student, batch: Batch, row: UpsamplingSettings) -> None:
+    def __init__(self, model: Student, batch: UpsamplingBatch, row: UpsamplingSettings) -> None:
         self.model, self.images = model, batch.images
         self.features = model.upsampler(batch.features, batch.images, (row.side, row.side))
 
@@ -106,7 +106,7 @@ class _Fine:
 class _Factored:
     """The fine features of a batch as few maps and how they are mixed: only what a loss looks at is multiplied out."""
 
-    def __init__(self, model: Student, batch: Batch, row: UpsamplingSettings) -> None:
+    def __init__(self, model: Student, batch: UpsamplingBatch, row: UpsamplingSettings) -> None:
         self.model, self.images, self.row = model, batch.images, row
         self.maps, self.mix, self.added = model.upsampler.factors(batch.features, batch.images, (row.side, row.side))
 
@@ -131,8 +131,8 @@ class _Factored:
         return content(retention(seen), jitter(self.images, rows=rows))
 
 
-class Upsampling:
-    """The task of a training loop: see `training.loop.Task`."""
+class UpsamplingTask:
+    """The task of a training loop: see `training.loop.TrainingTask`."""
 
     def __init__(self, images: Images, teacher: Teacher, settings: UpsamplingSettings, *, digest: str) -> None:
         """Learn from `teacher` on `images`, which `digest` names."""
@@ -142,10 +142,10 @@ class Upsampling:
                 "or hold less than two; choose another --image-size."
             )
         self.images, self.teacher, self.row = images, teacher, settings
-        told = {name: str(value) for name, value in vars(settings).items()}
-        self.settings = {"teacher": teacher.name, "images": digest, **told}
+        options = {name: str(value) for name, value in vars(settings).items()}
+        self.settings = {"teacher": teacher.name, "images": digest, **options}
 
-    def draw(self, rng: np.random.Generator) -> Batch:
+    def draw(self, rng: np.random.Generator) -> UpsamplingBatch:
         """Crops, their features, and views that are the same for all crops of the batch."""
         row = self.row
         images = self.teacher.normalise(self.images(rng, row.batch, row.side))
@@ -154,9 +154,9 @@ class Upsampling:
         with torch.no_grad():
             features = self.teacher.encode(images)
             targets = tuple(self.teacher.encode(jitter(images)) for jitter in jitters)
-        return Batch(images=images, features=features, jitters=jitters, targets=targets)
+        return UpsamplingBatch(images=images, features=features, jitters=jitters, targets=targets)
 
-    def losses(self, model: Student, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, model: Student, batch: UpsamplingBatch) -> dict[str, Tensor]:
         """Means over the views."""
         fine = (_Fine if self.row.faithful else _Factored)(model, batch, self.row)
         row = self.row
@@ -174,7 +174,7 @@ class Upsampling:
         return {name: torch.stack(values).sum() / row.jitters for name, values in parts.items()}
 
     @torch.no_grad()
-    def held_out(self, model: Student, batches: list[Batch]) -> dict[str, float]:
+    def held_out(self, model: Student, batches: list[UpsamplingBatch]) -> dict[str, float]:
         """How far views of fine features, brought back to tokens, are from the backbone's.
 
         Mean squared errors over all channels, divided by the mean square of the targets: 0 is perfect. `heldout` goes

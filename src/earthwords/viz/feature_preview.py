@@ -32,7 +32,7 @@ class FeaturePicture:
     def image(self) -> Image.Image:
         """The picture, RGB."""
         means, zoom = self._averages.means, self._averages.zoom
-        panels = [panel(to_bytes(part), self._averages.seen, zoom) for part in np.split(means, len(self.captions))]
+        panels = [panel(to_bytes(part), self._averages.observed, zoom) for part in np.split(means, len(self.captions))]
         sides = self.grid.ground_pixel_m
         if sides is not None:
             draw_scale(panels[0], sides[0] * self.grid.width / (self._averages.width * zoom))

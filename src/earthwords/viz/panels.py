@@ -68,7 +68,7 @@ class Averages:
         self._count[bins[starts]] += self._binned(valid, starts)
 
     @property
-    def seen(self) -> NDArray[np.bool_]:
+    def observed(self) -> NDArray[np.bool_]:
         """`(row, col)` of the picture: True where anything counted."""
         return self._count > 0
 
@@ -93,9 +93,9 @@ def to_bytes(rgb: Array) -> NDArray[np.uint8]:
     return np.rint(np.moveaxis(np.clip(rgb, 0, 1), 0, -1) * 255.0).astype(np.uint8)
 
 
-def panel(pixels: NDArray[np.uint8], seen: Array, zoom: int) -> Image.Image:
-    """Pixels `(row, col, 3)`, grey where `seen` `(row, col)` is False, enlarged by a whole number."""
-    image = Image.fromarray(np.where(seen[..., None], pixels, np.array(EMPTY, np.uint8)))
+def panel(pixels: NDArray[np.uint8], observed: Array, zoom: int) -> Image.Image:
+    """Pixels `(row, col, 3)`, grey where `observed` `(row, col)` is False, enlarged by a whole number."""
+    image = Image.fromarray(np.where(observed[..., None], pixels, np.array(EMPTY, np.uint8)))
     return image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST)
 
 

@@ -96,10 +96,10 @@ class PreviewBuilder:
 
     def image(self) -> Image.Image:
         """The picture, RGB."""
-        rgb, seen, zoom = self._rgb.means, self._rgb.seen, self._rgb.zoom
+        rgb, observed, zoom = self._rgb.means, self._rgb.observed, self._rgb.zoom
         panels = [
-            panel(to_bytes(rgb), seen, zoom),
-            panel(overlay(_muted(rgb), self._labels, self.vocabulary), seen, zoom),
+            panel(to_bytes(rgb), observed, zoom),
+            panel(overlay(_muted(rgb), self._labels, self.vocabulary), observed, zoom),
         ]
         sides = self.grid.ground_pixel_m
         if sides is not None:

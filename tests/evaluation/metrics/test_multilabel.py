@@ -11,10 +11,10 @@ from sklearn.metrics import average_precision_score
 
 from earthwords.data.classification.sets import read_scene_set, read_tags
 from earthwords.errors import SourceError, UsageError
-from earthwords.evaluation.embeddings import Stored
+from earthwords.evaluation.embeddings import StoredEmbeddings
 from earthwords.evaluation.metrics.multilabel import rank
 from earthwords.evaluation.metrics.zeroshot import ensemble, unit
-from earthwords.evaluation.suite import TASKS, Options
+from earthwords.evaluation.suite import TASKS, SuiteOptions
 from tests.conftest import Command
 from tests.scenes import CLASSES, write_folders
 
@@ -41,15 +41,18 @@ def test_stored_vectors() -> None:
     images, texts, tags = rng.normal(size=(30, 8)), rng.normal(size=(2, 3, 8)), rng.random((30, 3)) < 0.4
     test = np.arange(3, 30, 2)
     arrays = {"images": images, "tags": tags, "tag_texts": texts, "test": test}
-    source = Stored(name="made", model="m", arrays=arrays, classes=(), fingerprint="f")
+    source = StoredEmbeddings(name="made", model="m", arrays=arrays, classes=(), fingerprint="f")
     row = TASKS["multi-label"]
-    found = row.run(source, Options(ensemble="normalised"))
+    found = row.run(source, SuiteOptions(ensemble="normalised"))
     scores = unit(images[test]) @ ensemble(texts, "normalised").T
     expected = [100 * average_precision_score(tags[test, k], scores[:, k]) for k in range(3)]
     assert found["per_class"] == pytest.approx(expected) and found["images"] == "test split, 14"
     assert row.classes(source) == ("0", "1", "2")
     with pytest.raises(UsageError, match="does not tell several labels"):
-        row.run(Stored(name="made", model="m", arrays={"images": images}, classes=(), fingerprint="f"), Options())
+        row.run(
+            StoredEmbeddings(name="made", model="m", arrays={"images": images}, classes=(), fingerprint="f"),
+            SuiteOptions(),
+        )
 
 
 NAMES = [f"{name}_{number}" for name, count in CLASSES.items() for number in range(1, count + 1)]

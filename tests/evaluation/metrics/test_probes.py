@@ -24,7 +24,7 @@ def few_decays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "DECAYS", (1e-1, 1e-2, 1e-3, 1e-4))
 
 
-def oracle(train: probes.Known, decay: float) -> LogisticRegression:
+def oracle(train: probes.LabelledVectors, decay: float) -> LogisticRegression:
     return LogisticRegression(C=1 / (decay * len(train)), tol=1e-6, max_iter=2_000).fit(
         train.vectors.astype(np.float64), train.labels
     )

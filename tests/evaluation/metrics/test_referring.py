@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from earthwords.errors import UsageError
-from earthwords.evaluation.metrics.referring import Referring
+from earthwords.evaluation.metrics.referring import ReferringCounts
 
 
 def masks(both: int, truth: int, found: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -19,7 +19,7 @@ def masks(both: int, truth: int, found: int) -> tuple[NDArray[np.bool_], NDArray
 
 
 def test_mean_and_pooled_differ() -> None:
-    seen = Referring()
+    seen = ReferringCounts()
     seen.add(*masks(30, 40, 50), category="ship")  # 30 / 60
     seen.add(*masks(9, 10, 9), category="ship")  # 9 / 10
     seen.add(*masks(100, 200, 100), category="lake")  # 100 / 200
@@ -37,7 +37,7 @@ def test_mean_and_pooled_differ() -> None:
     ("rule", "mean", "half", "samples"), [("hit", 0.8, 1, 3), ("nan", math.nan, 2 / 3, 3), ("skip", 0.7, 1, 2)]
 )
 def test_empty_masks(rule: str, mean: float, half: float, samples: int) -> None:
-    seen = Referring(empty=rule)  # type: ignore[arg-type]
+    seen = ReferringCounts(empty=rule)  # type: ignore[arg-type]
     for counts in ((60, 100, 60), (80, 100, 80), (0, 0, 0)):
         seen.add(*masks(*counts))
     scores = seen.scores()
@@ -49,7 +49,7 @@ def test_empty_masks(rule: str, mean: float, half: float, samples: int) -> None:
 
 @pytest.mark.parametrize("rule", ["hit", "nan", "skip"])
 def test_one_empty_mask_is_a_miss(rule: str) -> None:
-    seen = Referring(empty=rule)  # type: ignore[arg-type]
+    seen = ReferringCounts(empty=rule)  # type: ignore[arg-type]
     seen.add(*masks(0, 0, 50))
     seen.add(*masks(0, 70, 0))
     scores = seen.scores()
@@ -61,28 +61,28 @@ def test_ignored_pixels() -> None:
     truth, found = masks(30, 40, 50)
     labels = truth.astype(np.uint8)
     labels[~truth & found] = 255  # the 20 that are too many
-    seen = Referring()
+    seen = ReferringCounts()
     seen.add(labels, found.astype(np.uint8) * 7)
     assert seen.scores().gIoU == 30 / 40
-    strict = Referring(ignore=None)
+    strict = ReferringCounts(ignore=None)
     strict.add(labels, found)
     assert strict.scores().gIoU == 50 / 60
 
 
 def test_parts_of_several_processes() -> None:
-    whole, parts = Referring(), [Referring(), Referring()]
+    whole, parts = ReferringCounts(), [ReferringCounts(), ReferringCounts()]
     for i, counts in enumerate(((30, 40, 50), (9, 10, 9), (0, 0, 0))):
         for one in (whole, parts[i % 2]):
             one.add(*masks(*counts), category=str(i % 2))
-    joined = Referring()
+    joined = ReferringCounts()
     joined.extend(parts)
     assert len(joined) == 3 and joined.scores().as_json() == pytest.approx(whole.scores().as_json())
 
 
 def test_refusals() -> None:
     with pytest.raises(UsageError, match="hit, nan or skip, got 'zero'"):
-        Referring(empty="zero")  # type: ignore[arg-type]
-    seen = Referring(empty="skip")
+        ReferringCounts(empty="zero")  # type: ignore[arg-type]
+    seen = ReferringCounts(empty="skip")
     with pytest.raises(UsageError, match=r"\(20, 30\).*\(30, 20\)"):
         seen.add(np.zeros((30, 20), bool), np.zeros((20, 30), bool))
     seen.add(*masks(0, 0, 0))

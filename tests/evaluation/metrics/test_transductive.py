@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from earthwords.errors import UsageError
-from earthwords.evaluation.metrics.transductive import opinion, transduce
-from earthwords.evaluation.metrics.zeroshot import ensemble, judge, unit
+from earthwords.evaluation.metrics.transductive import transduce, word_probabilities
+from earthwords.evaluation.metrics.zeroshot import ensemble, measure, unit
 from tests.evaluation.clouds import cloud
 
 MADE = cloud((40, 13, 26, 18), dim=10, spread=0.35, words=0.8, seed=11)
 WORDS = ensemble(MADE.texts, "normalised")
 SCALE = 5.0
 """Cosines differ more here than those of CLIP's words."""
-FOUND = transduce(MADE.images, opinion(MADE.images @ WORDS.T, SCALE))
+FOUND = transduce(MADE.images, word_probabilities(MADE.images @ WORDS.T, SCALE))
 
 
 def by_loops(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -56,7 +56,7 @@ def test_equals_the_specification() -> None:
 
 
 def test_it_helps_where_words_lie_beside_their_images() -> None:
-    before, after = (judge(z, MADE.labels).top1 for z in (FOUND.initial, FOUND.assignment))
+    before, after = (measure(z, MADE.labels).top1 for z in (FOUND.initial, FOUND.assignment))
     assert 60 < before < after - 3
 
 
@@ -78,7 +78,7 @@ def test_neither_the_order_of_images_nor_that_of_classes_matters() -> None:
 
 def test_a_class_that_no_image_shows_keeps_its_column() -> None:
     words = np.concatenate([WORDS[:2], -unit(WORDS.sum(axis=0))[None], WORDS[2:]])
-    found = transduce(MADE.images, opinion(MADE.images @ words.T, SCALE))
+    found = transduce(MADE.images, word_probabilities(MADE.images @ words.T, SCALE))
     assert found.assignment.shape == (97, 5) and np.isfinite(found.assignment).all()
     before, after = ((z.argmax(axis=1) == 2).sum() for z in (found.initial, found.assignment))
     assert after <= before

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from earthwords.errors import UsageError
-from earthwords.evaluation.metrics.zeroshot import accuracy, ensemble, judge, judge_labels, unit
+from earthwords.evaluation.metrics.zeroshot import accuracy, ensemble, measure, measure_labels, unit
 from tests.evaluation.clouds import SIZES, cloud
 
 
 def test_figures_equal_counting() -> None:
     made = cloud(spread=0.9)
     scores = made.images @ ensemble(made.texts).T
-    found, guess = judge(scores, made.labels), scores.argmax(axis=1)
+    found, guess = measure(scores, made.labels), scores.argmax(axis=1)
     assert found.top1 == pytest.approx(100 * accuracy(made.images, ensemble(made.texts), made.labels))
     assert 0 < found.top1 < 100 and found.top5 is None
     for label, size in enumerate(SIZES):
@@ -27,7 +27,7 @@ def test_figures_equal_counting() -> None:
 def test_top_five_of_seven_classes_and_a_class_without_images() -> None:
     rng = np.random.default_rng(0)
     scores, labels = rng.standard_normal((40, 7)), rng.integers(0, 6, 40)
-    found = judge(scores, labels)
+    found = measure(scores, labels)
     expected = np.mean([labels[i] in np.argsort(-scores[i])[:5] for i in range(40)])
     assert found.top5 == pytest.approx(100 * expected)
     assert np.isnan(found.per_class[6]) and not np.isnan(found.mean_per_class)
@@ -35,7 +35,7 @@ def test_top_five_of_seven_classes_and_a_class_without_images() -> None:
 
 
 def test_of_equal_scores_the_first_class_counts() -> None:
-    found = judge(np.zeros((6, 6)), np.arange(6))
+    found = measure(np.zeros((6, 6)), np.arange(6))
     assert found.top1 == pytest.approx(100 / 6) and found.top5 == pytest.approx(500 / 6)
 
 
@@ -62,6 +62,6 @@ def test_vectors_that_point_nowhere(wrong: float) -> None:
 
 def test_nothing_to_classify() -> None:
     with pytest.raises(UsageError, match="no image"):
-        judge_labels(np.empty(0, int), np.empty(0, int), 3)
+        measure_labels(np.empty(0, int), np.empty(0, int), 3)
     with pytest.raises(UsageError, match="True labels"):
-        judge_labels(np.array([0]), np.array([3]), 3)
+        measure_labels(np.array([0]), np.array([3]), 3)

@@ -18,7 +18,7 @@ from earthwords.evaluation.report import page as page_module
 from earthwords.evaluation.report.page import write_page
 from earthwords.evaluation.report.render import environment, render
 from earthwords.evaluation.report.write import write_plots, write_results
-from earthwords.evaluation.results import Entry
+from earthwords.evaluation.results import ResultEntry
 
 EVIL = "\"><script>alert('1')</script><img src=x onerror=alert(2)>&amp;</title></style>"
 KNOWN = {
@@ -81,7 +81,7 @@ class Reader(HTMLParser):
         self.stack[-1].inside.append(data)
 
 
-def read(folder: Path, entries: list[Entry]) -> Node:
+def read(folder: Path, entries: list[ResultEntry]) -> Node:
     """The page of entries, checked for what every page must be."""
     path = write_page(folder, entries, version="9.8")
     text = path.read_text(encoding="utf-8")
@@ -124,7 +124,7 @@ def table(page: Node, caption: str) -> Node:
 
 def scenes(
     task: str = "zero-shot", dataset: str = "meadows", model: str = "plain", scores: tuple[float, ...] = (75, 50)
-) -> Entry:
+) -> ResultEntry:
     """Figures of whole images."""
     figures: dict[str, Any] = {
         "images": "test split, 6",
@@ -134,7 +134,7 @@ def scenes(
         "per_class": list(scores),
         "confusion": [[3, 1], [1, 1]],
     }
-    return Entry(
+    return ResultEntry(
         task=task, dataset=dataset, model=model, settings={"templates": "aerial", "scale": 0.123456},
         classes=("hay", "corn"), figures=figures, seconds=1.5,
     )  # fmt: skip
@@ -151,7 +151,7 @@ def labelled(
     miou: float = 41.0,
     classes: tuple[str, ...] = ("hay", "corn", "pond"),
     **more: Any,
-) -> Entry:
+) -> ResultEntry:
     """Figures of pixels."""
     tuned = {
         "threshold": 0.35, "mIoU": miou, "foreground_IoU": miou + 7, "aAcc": 66.25, "mAcc": 55.5, "mF1": 44.125,
@@ -166,7 +166,7 @@ def labelled(
     settings = {"preset": model, "weights": "abc"}
     if compared := re.fullmatch(r"(.+)\+(attention|bias)=(.+)", model, re.DOTALL):
         settings |= dict(zip(("base", "compare", "variant"), compared.groups(), strict=True))
-    return Entry(
+    return ResultEntry(
         task="segmentation", dataset=dataset, model=model, settings=settings, classes=classes,
         figures={**figures, **more}, seconds=0.0,
     )  # fmt: skip
@@ -258,7 +258,7 @@ def test_settings_and_warnings(tmp_path: Path) -> None:
 
 def test_few_shot_and_referring(tmp_path: Path) -> None:
     shots = [{"shots": n, "mean": 60.0 + n, "std": 0.5 * n, "short": n // 4, "accuracies": [1, 2, 3]} for n in (1, 16)]
-    few = Entry(
+    few = ResultEntry(
         task="few-shot", dataset="meadows", model="plain", settings={}, classes=("hay", "corn"), seconds=1.0,
         figures={"images": "9", "1-shot": 61.0, "16-shot": 76.0, "shots": shots},
     )  # fmt: skip

@@ -62,12 +62,12 @@ class ColourModel(torch.nn.Module):
     def read(self, ids: Tensor) -> TextFeatures:
         return TextFeatures(tokens=ids[..., None].float(), sentence=ids[:, :1].float(), words=ids < 99)
 
-    def look(self, images: Tensor) -> _Seen:
+    def encode_images(self, images: Tensor) -> _Seen:
         assert images.shape[1:] == (3, SIDE, SIDE) and float(images.max()) <= 255
         self.looks += len(images)
         return _Seen(images)
 
-    def point(self, seen: _Seen, said: TextFeatures, which: Tensor) -> _Pointed:
+    def predict(self, seen: _Seen, said: TextFeatures, which: Tensor) -> _Pointed:
         wanted = [list(COLOURS.values())[int(i)] for i in said.sentence[:, 0]]
         aim = torch.tensor(wanted, dtype=torch.float32)[:, :, None, None]
         hit = ((seen.images[which] - aim).abs().amax(dim=1) < 40).float()
@@ -138,8 +138,8 @@ def test_the_surest_place_or_all(referrer: Referrer) -> None:
 class LargestModel(ColourModel):
     """Of *largest* it marks the largest thing of the colour in its view."""
 
-    def point(self, seen: _Seen, said: TextFeatures, which: Tensor) -> _Pointed:
-        found = super().point(seen, said, which)
+    def predict(self, seen: _Seen, said: TextFeatures, which: Tensor) -> _Pointed:
+        found = super().predict(seen, said, which)
         for i in (said.tokens[..., 0] == 97).any(dim=1).nonzero()[:, 0]:
             parts, count = ndimage.label(found.logits[i, 0].numpy() > 0)
             if count > 1:

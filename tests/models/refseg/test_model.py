@@ -82,8 +82,8 @@ def test_an_image_is_encoded_once_for_all_sentences(bases: ReferPreset) -> None:
     model = assemble(bases)
     texts = ["the red roof", "both roofs", "a blue roof left"]
     with torch.no_grad():
-        seen = model.look(images(2))
-        together = model.point(seen, model.read(model.ids(texts)), torch.tensor([1, 0, 1])).logits
+        seen = model.encode_images(images(2))
+        together = model.predict(seen, model.encode_texts(model.ids(texts)), torch.tensor([1, 0, 1])).logits
         for i, (text, image) in enumerate(zip(texts, (1, 0, 1), strict=True)):
             alone = model(images(2)[image][None], model.ids([text])).logits
             torch.testing.assert_close(together[i], alone[0], atol=2e-5, rtol=1e-4)

@@ -64,7 +64,9 @@ def test_base_weights_and_one_image_for_many_sentences(bases: ReferPreset) -> No
     assert isinstance(model, RefSeg2) and (model.side, model.mask_side) == (128, 32)
     texts = ["the red roof", "both roofs", "a blue roof"]
     with torch.no_grad():
-        together = model.point(model.look(images(2)), model.read(model.ids(texts)), torch.tensor([1, 0, 1])).logits
+        together = model.predict(
+            model.encode_images(images(2)), model.encode_texts(model.ids(texts)), torch.tensor([1, 0, 1])
+        ).logits
         alone = model(images(2)[1:], model.ids(texts[2:])).logits
         torch.testing.assert_close(together[2], alone[0], atol=1e-4, rtol=1e-3)
         assert (together[0] - together[2]).abs().max() > 1e-4

@@ -14,7 +14,7 @@ from earthwords.evaluation.metrics.segmentation import Scores, ThresholdConfusio
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
+class CountingRule:
     """How a set is measured."""
 
     classes: int
@@ -34,7 +34,7 @@ class Rule:
 class Counts:
     """Counts of one image or many."""
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: CountingRule) -> None:
         self.rule = rule
         self.pixels = ThresholdConfusion(rule.classes, rule.thresholds, background=rule.background)
         self.edges = {threshold: BoundaryCounts(rule.classes) for threshold in rule.thresholds}
@@ -78,7 +78,7 @@ class Counts:
         return {"pixels": _sparse(self.pixels.counts), "edges": edges}
 
     @classmethod
-    def from_json(cls, rule: Rule, told: Mapping[str, Any]) -> Counts:
+    def from_json(cls, rule: CountingRule, stored: Mapping[str, Any]) -> Counts:
         """What `as_json` made of counts by the same rule.
 
         Raises:
@@ -86,13 +86,13 @@ class Counts:
         """
         found = cls(rule)
         arrays = [found.pixels.counts, *(part for e in found.edges.values() for part in (e.common, e.either))]
-        for array, (places, values) in zip(arrays, [told["pixels"], *told["edges"]], strict=True):
+        for array, (places, values) in zip(arrays, [stored["pixels"], *stored["edges"]], strict=True):
             array.flat[np.array(places, np.int64)] = np.array(values, np.int64)
         return found
 
 
 def at(
-    threshold: float, best: NDArray[np.integer], probability: NDArray[np.floating[Any]], rule: Rule
+    threshold: float, best: NDArray[np.integer], probability: NDArray[np.floating[Any]], rule: CountingRule
 ) -> NDArray[np.int32]:
     """`(row, col)` labels at a threshold; `rule.classes` where a pixel has none."""
     none = rule.classes

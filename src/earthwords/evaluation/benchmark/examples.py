@@ -31,9 +31,9 @@ def painted(labels: NDArray[np.integer], colours: Sequence[Colour], side: int = 
         ((np.arange(count) + 0.5) * length / count).astype(np.int64)
         for count, length in zip((height, width), labels.shape, strict=True)
     )
-    seen = labels[rows[:, None], cols[None, :]]
-    none = (seen < 0) | (seen >= len(colours))
-    out = np.array([*colours, (0, 0, 0)], np.uint8)[np.where(none, len(colours), seen)]
+    shown = labels[rows[:, None], cols[None, :]]
+    none = (shown < 0) | (shown >= len(colours))
+    out = np.array([*colours, (0, 0, 0)], np.uint8)[np.where(none, len(colours), shown)]
     stripes = (np.add.outer(np.arange(height), np.arange(width)) // STRIPE) % 2
     out[none] = np.where(stripes, DARK, LIGHT)[none][:, None]
     return Image.fromarray(out)

@@ -17,7 +17,7 @@ from earthwords.jobs.progress import Console, going_on
 if TYPE_CHECKING:
     from earthwords.data.manifests.expressions import Described, Expression, ReferringManifest
     from earthwords.evaluation.benchmark.referring_protocol import Measured, Predict
-    from earthwords.evaluation.results import Entry
+    from earthwords.evaluation.results import ResultEntry
 
 TASK = "referring"
 SHOWN = 5
@@ -39,7 +39,7 @@ def referring(
     offline: bool,
     resume: bool,
     strict: bool,
-) -> tuple[tuple[Entry, ...], int, tuple[str, ...]]:
+) -> tuple[tuple[ResultEntry, ...], int, tuple[str, ...]]:
     """Figures of every list, written down as they come, how many were found done, and what is known of their worth.
 
     Raises:
@@ -50,7 +50,7 @@ def referring(
     from earthwords.evaluation.benchmark.referring_protocol import measure, pointing
     from earthwords.evaluation.report.page import PAGE
     from earthwords.evaluation.report.write import write_results
-    from earthwords.evaluation.results import Entry, read_results
+    from earthwords.evaluation.results import ResultEntry, read_results
     from earthwords.inference.cautions import enforce
     from earthwords.inference.refer.referrer import lexicon_of
     from earthwords.models.device import choose_device
@@ -70,17 +70,17 @@ def referring(
     enforce(notes, strict=strict)
     weights = weights_hash(loaded.model.state_dict(), loaded.preset)
     kept = {entry.key: entry for entry in read_results(out)}
-    done: list[Entry] = []
+    done: list[ResultEntry] = []
     reused = 0
 
-    def told() -> str:
+    def progress() -> str:
         how = f"{len(done)} of {len(manifests)} lists are done"
         return f"The same command goes on from here: {how}." if resume and done else ""
 
-    with going_on(told):
+    with going_on(progress):
         for name, manifest in manifests.items():
             settings = {"list": manifest.digest, "weights": weights, "earthwords": __version__, "empty masks": "hit"}
-            entry = Entry(
+            entry = ResultEntry(
                 task=TASK, dataset=Path(name).stem, model=model or preset, settings=settings, classes=(), figures={},
                 seconds=0.0,
             )  # fmt: skip
@@ -93,7 +93,7 @@ def referring(
             with console.bar(f"pointing, {entry.dataset}", len(manifest.lines), unit="images") as tick:
                 measured = measure(predict, manifest, tick=tick)
             figures = json.loads(json.dumps({"images": f"{len(manifest.lines):,}", **measured.as_json()}))
-            entry = Entry(**{**vars(entry), "figures": figures, "seconds": round(time.perf_counter() - began, 3)})
+            entry = ResultEntry(**{**vars(entry), "figures": figures, "seconds": round(time.perf_counter() - began, 3)})
             write_examples(out / f"{entry.stem}.examples.png", measured, manifest, predict, heading=entry.dataset)
             kept[entry.key] = entry
             done.append(entry)
@@ -116,9 +116,9 @@ def write_examples(
         Thumbnail(image=_drawn(described, expression, predict), title=f"{which}, IoU {iou:.2f}", name=expression.text)
         for which, described, expression, iou in examples(measured, manifest, SHOWN)
     ]
-    told = "green: meant and found, yellow: meant only, red: found only"
+    legend = "green: meant and found, yellow: meant only, red: found only"
     with atomic_path(target, overwrite=True) as path:
-        save_png(contact_sheet(prints, side=SIDE, heading=f"{heading}: {told}"), path, kind="examples")
+        save_png(contact_sheet(prints, side=SIDE, heading=f"{heading}: {legend}"), path, kind="examples")
 
 
 def _drawn(described: Described, expression: Expression, predict: Predict) -> Any:

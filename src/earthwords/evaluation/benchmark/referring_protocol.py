@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from earthwords.data.manifests.expressions import Described, Expression, ReferringManifest
-from earthwords.evaluation.metrics.referring import EmptyRule, Referring, ReferringScores
+from earthwords.evaluation.metrics.referring import EmptyRule, ReferringCounts, ReferringScores
 from earthwords.models.refseg.model import RefSeg
 
 Predict: TypeAlias = Callable[[NDArray[np.uint8], Sequence[Expression]], Sequence[NDArray[np.bool_]]]
@@ -51,13 +51,13 @@ def pointing(model: RefSeg, *, batch: int = 16) -> Predict:
     @torch.inference_mode()
     def predict(image: NDArray[np.uint8], expressions: Sequence[Expression]) -> list[NDArray[np.bool_]]:
         pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).to(model.device)
-        seen = model.look(model.fit(pixels)[None])
+        image_features = model.encode_images(model.fit(pixels)[None])
         masks: list[NDArray[np.bool_]] = []
         for start in range(0, len(expressions), batch):
             some = expressions[start : start + batch]
-            said = model.read(model.ids([one.text for one in some]))
+            text_features = model.encode_texts(model.ids([one.text for one in some]))
             which = torch.zeros(len(some), dtype=torch.int64, device=model.device)
-            logits = model.restore(model.point(seen, said, which).logits, image.shape[:2])
+            logits = model.restore(model.predict(image_features, text_features, which).logits, image.shape[:2])
             masks += list((logits[:, 0] > 0).cpu().numpy())
         return masks
 
@@ -77,12 +77,12 @@ def measure(
         empty: what a sample is in which nothing is meant and nothing found, see `EmptyRule`.
         tick: called with the number of images done.
     """
-    every, kinds = Referring(empty=empty), dict[str, Referring]()
+    every, kinds = ReferringCounts(empty=empty), dict[str, ReferringCounts]()
     samples = []
     for number, line in enumerate(manifest.lines):
         image, mask = line.load()
         for i, (one, found) in enumerate(zip(line.expressions, predict(image, line.expressions), strict=True)):
-            counted = [every] + ([kinds.setdefault(one.kind, Referring(empty=empty))] if one.kind else [])
+            counted = [every] + ([kinds.setdefault(one.kind, ReferringCounts(empty=empty))] if one.kind else [])
             for counts in counted:
                 counts.add(meant(mask, one), found, category=one.category)
             samples.append((number, i))

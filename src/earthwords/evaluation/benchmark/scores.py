@@ -9,21 +9,23 @@ from typing import Any
 import numpy as np
 
 from earthwords.data.segmentation.spec import DatasetSpec
-from earthwords.evaluation.benchmark.counts import Counts, Rule
+from earthwords.evaluation.benchmark.counts import CountingRule, Counts
 from earthwords.evaluation.metrics.segmentation import mean
 
 KINDS = ("best", "median", "worst")
 
 
-def total(rule: Rule, images: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[Counts, dict[str, float | None]]:
+def total(
+    rule: CountingRule, images: Iterable[tuple[str, Mapping[str, Any]]]
+) -> tuple[Counts, dict[str, float | None]]:
     """The counts of all images, and by name the mean IoU of each at the tuned threshold, percent.
 
     Args:
         images: name, and what `Counts.as_json` made of it; in any order.
     """
     every, scores = Counts(rule), {}
-    for name, told in images:
-        counts = Counts.from_json(rule, told)
+    for name, counted in images:
+        counts = Counts.from_json(rule, counted)
         scores[name] = percent(counts.scores(rule.tuned).miou)
         every.merge(counts)
     return every, scores
@@ -74,7 +76,7 @@ def _percents(shares: Sequence[float] | Any) -> list[float | None]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Example:
+class ExampleImage:
     """An image that is shown."""
 
     kind: str
@@ -85,7 +87,7 @@ class Example:
     """Mean IoU, percent."""
 
 
-def choose(scores: Sequence[float | None], count: int) -> list[Example]:
+def choose(scores: Sequence[float | None], count: int) -> list[ExampleImage]:
     """The best, the median and the worst images, at most `count` of each and none twice; of equal ones the first."""
     known = [(score, number) for number, score in enumerate(scores) if score is not None]
     each = min(count, max(1, len(known) // len(KINDS)))
@@ -94,4 +96,6 @@ def choose(scores: Sequence[float | None], count: int) -> list[Example]:
     worst, rest = others[:each], others[each:]
     first = max(0, (len(rest) - each) // 2)
     parts = dict(zip(KINDS, (best, rest[first : first + each], worst), strict=True))
-    return [Example(kind=kind, number=number, score=score) for kind, pairs in parts.items() for score, number in pairs]
+    return [
+        ExampleImage(kind=kind, number=number, score=score) for kind, pairs in parts.items() for score, number in pairs
+    ]

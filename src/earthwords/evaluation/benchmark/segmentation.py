@@ -22,12 +22,12 @@ from earthwords.data.segmentation.layout import Found
 from earthwords.data.segmentation.loader import SegmentationSet
 from earthwords.data.segmentation.spec import Encoding
 from earthwords.errors import Caution, EarthwordsError, SourceError, UsageError, WeightsError
-from earthwords.evaluation.benchmark.counts import Counts, Rule, at
+from earthwords.evaluation.benchmark.counts import CountingRule, Counts, at
 from earthwords.evaluation.benchmark.examples import fitted, painted
-from earthwords.evaluation.benchmark.scores import Example, choose, figures_of, total
+from earthwords.evaluation.benchmark.scores import ExampleImage, choose, figures_of, total
 from earthwords.evaluation.benchmark.variants import REFERENCE, Variant, find_variants, setting_of
 from earthwords.evaluation.report.write import write_plots, write_results
-from earthwords.evaluation.results import TASK, Entry, read_results
+from earthwords.evaluation.results import TASK, ResultEntry, read_results
 from earthwords.files.atomic import atomic_path, discard, locked, parents_made_for, remove_dead, writing
 from earthwords.files.output_tags import save_png
 from earthwords.files.plaintext import write_json
@@ -51,7 +51,7 @@ JOURNALS, PICTURES, TIMES = ".journals", "pictures", "times.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class BenchmarkOptions:
     """How sets are measured; the fields are options of `evaluate`."""
 
     threshold: float | None = None
@@ -89,7 +89,7 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class ImageReader:
     """How an image is opened."""
 
     bands: tuple[int | str, ...] | None
@@ -118,14 +118,14 @@ class Prediction:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measuring:
+class BenchmarkJob:
     """A set to be counted with a preset: a `Job` whose parts are images; can be sent to another process."""
 
     preset: SegmentPreset
     """With the weights that are really used."""
     bank: TextBank
-    rule: Rule
-    view: View
+    rule: CountingRule
+    view: ImageReader
     encoding: Encoding
     pairs: tuple[Found, ...]
     batch: int | None
@@ -144,13 +144,13 @@ class Measuring:
 
     def counted(self, segmenter: Segmenter, index: int) -> dict[str, Any]:
         """The counts of an image, as JSON has them."""
-        truth, said = self.truth(index), self.predicted(segmenter, index)
-        if truth.shape != said.best.shape:
+        truth, predicted = self.truth(index), self.predicted(segmenter, index)
+        if truth.shape != predicted.best.shape:
             raise SourceError(
-                f"{self.pairs[index].labels} has {truth.shape} pixels, its image {said.best.shape}; run "
+                f"{self.pairs[index].labels} has {truth.shape} pixels, its image {predicted.best.shape}; run "
                 "`earthwords data check`."
             )
-        return Counts(self.rule).add(truth, said.best, said.probability).as_json()
+        return Counts(self.rule).add(truth, predicted.best, predicted.probability).as_json()
 
     def truth(self, index: int) -> Labels:
         """`(row, col)` true classes."""
@@ -171,14 +171,14 @@ _NOTHING = np.empty((0, 0, 3), np.float32)
 
 
 @dataclass(kw_only=True)
-class Bench:
+class SegmentationBenchmark:
     """A run over presets and sets."""
 
     out: Path
-    options: Options
+    options: BenchmarkOptions
     console: Console
-    kept: dict[tuple[str, str, str], Entry]
-    entries: list[Entry] = field(default_factory=list)
+    kept: dict[tuple[str, str, str], ResultEntry]
+    entries: list[ResultEntry] = field(default_factory=list)
     reused: int = 0
     left_out: list[str] = field(default_factory=list)
     notes: dict[str, None] = field(default_factory=dict)
@@ -210,13 +210,13 @@ class Bench:
         part = evenly(found, self.options.most)
         vocabulary = found.vocabulary(variant.preset.name)
         words = word_cautions(vocabulary.queries, segmenter.encoder.backbone.lexicon, segmenter.model_name)
-        told = (*words, *self._seen(segmenter, part))
-        self.notes |= dict.fromkeys(told)
-        self.console.notes(told)
-        enforce(told, strict=self.options.strict)
+        notes = (*words, *self._scene_cautions(segmenter, part))
+        self.notes |= dict.fromkeys(notes)
+        self.console.notes(notes)
+        enforce(notes, strict=self.options.strict)
         job = self._job(variant, segmenter, part, vocabulary)
         settings = self._settings(variant, segmenter, job, found, part, vocabulary)
-        entry = Entry(
+        entry = ResultEntry(
             task=TASK, dataset=found.spec.name, model=variant.label, settings=settings, classes=found.spec.titles,
             figures={}, seconds=0.0,
         )  # fmt: skip
@@ -233,7 +233,7 @@ class Bench:
             counts, scores = total(job.rule, ((name, parse_json(journal.read(name))) for name in journal))
             figures = figures_of(counts, found.spec, part.names, scores)
             chosen = choose([scores[name] for name in part.names], self.options.examples)
-            figures["examples"] = self._shown(job, segmenter, vocabulary, chosen, entry.stem)
+            figures["examples"] = self._examples(job, segmenter, vocabulary, chosen, entry.stem)
             entry = replace(entry, figures=json.loads(json.dumps(figures)))
             self.kept[entry.key] = entry
             self.entries.append(entry)
@@ -241,15 +241,15 @@ class Bench:
             self.write()
         _discard(folder)
 
-    def _seen(self, segmenter: Segmenter, found: SegmentationSet) -> tuple[str, ...]:
+    def _scene_cautions(self, segmenter: Segmenter, found: SegmentationSet) -> tuple[str, ...]:
         """Cautions about colours and resolution of images, of some of them where there are many."""
         options, tally = self.options, Tally()
         pairs = found.pairs[:: 1 + len(found) // MOST_LOOKED_AT]
-        view = View(bands=options.bands, nodata=options.nodata, stretch=options.stretch, side=None)
+        view = ImageReader(bands=options.bands, nodata=options.nodata, stretch=options.stretch, side=None)
         for pair in pairs:
             with suppress(EarthwordsError), view.open(segmenter, pair.image) as scene:  # what is wrong is told later
-                told = (*scene.notes, *segmenter.scene_notes(scene))
-                tally.add(note for note in told if isinstance(note, Caution))
+                notes = (*scene.notes, *segmenter.scene_notes(scene))
+                tally.add(note for note in notes if isinstance(note, Caution))
         return tally.lines(len(pairs), what="images looked at")
 
     def write(self) -> None:
@@ -257,20 +257,22 @@ class Bench:
         remove_dead(self.out / TIMES)
         write_results(self.out, list(self.kept.values()), version=__version__)
 
-    def _job(self, variant: Variant, segmenter: Segmenter, found: SegmentationSet, vocabulary: Vocabulary) -> Measuring:
+    def _job(
+        self, variant: Variant, segmenter: Segmenter, found: SegmentationSet, vocabulary: Vocabulary
+    ) -> BenchmarkJob:
         setting, options = setting_of(found.spec, variant.preset.name), self.options
         fixed = segmenter.preset.threshold if options.threshold is None else options.threshold
         tuned = segmenter.preset.threshold if setting is None else setting.threshold
         side = options.image_size or None
         if options.image_size is None and setting is not None and segmenter.preset.gsd is None:
             side = setting.side
-        return Measuring(
+        return BenchmarkJob(
             preset=segmenter.preset, bank=segmenter.text_bank(vocabulary),
-            rule=Rule(
+            rule=CountingRule(
                 classes=len(found.spec.classes), background=found.spec.background, tuned=float(tuned),
                 fixed=float(fixed),
             ),
-            view=View(bands=options.bands, nodata=options.nodata, stretch=options.stretch, side=side),
+            view=ImageReader(bands=options.bands, nodata=options.nodata, stretch=options.stretch, side=side),
             encoding=found.layout.encoding,
             pairs=found.pairs, batch=options.batch, device=self.device, offline=options.offline or variant.offline,
         )  # fmt: skip
@@ -279,7 +281,7 @@ class Bench:
         self,
         variant: Variant,
         segmenter: Segmenter,
-        job: Measuring,
+        job: BenchmarkJob,
         found: SegmentationSet,
         part: SegmentationSet,
         vocabulary: Vocabulary,
@@ -289,7 +291,7 @@ class Bench:
         spec, name = found.spec, variant.preset.name
         whose = name if name in spec.settings else REFERENCE if REFERENCE in spec.settings else ""
         side = job.view.side
-        told = {
+        settings = {
             **variant.about,
             **{key.removeprefix("EARTHWORDS_").lower(): tags[key] for key in tags if key != "EARTHWORDS_THRESHOLD"},
             "hash of the weights": f"{segmenter.weights_hash}, words {job.bank.digest}",
@@ -306,10 +308,12 @@ class Bench:
             "device": segmenter.arithmetic,
             "earthwords": __version__,
         }
-        told.pop("version")
-        return told
+        settings.pop("version")
+        return settings
 
-    def _count(self, job: Measuring, segmenter: Segmenter, journal: Journal, executor: Executor, entry: Entry) -> None:
+    def _count(
+        self, job: BenchmarkJob, segmenter: Segmenter, journal: Journal, executor: Executor, entry: ResultEntry
+    ) -> None:
         """The images that are not in the journal."""
         wanted = {i for i, pair in enumerate(job.pairs) if pair.name not in journal}
         journal.total = len(job.pairs)
@@ -323,7 +327,7 @@ class Bench:
             self._note_time(entry, len(wanted), time.perf_counter() - began)
 
     def _images(
-        self, job: Measuring, segmenter: Segmenter, wanted: set[int], executor: Executor
+        self, job: BenchmarkJob, segmenter: Segmenter, wanted: set[int], executor: Executor
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         if isinstance(executor, Local):
             for index in sorted(wanted):
@@ -331,7 +335,7 @@ class Bench:
             return
         yield from executor.compute(job, wanted, lambda done: None)
 
-    def _note_time(self, entry: Entry, images: int, seconds: float) -> None:
+    def _note_time(self, entry: ResultEntry, images: int, seconds: float) -> None:
         """How long counting took, in a file of its own, so that results do not depend on it."""
         path = self.out / TIMES
         try:
@@ -342,22 +346,22 @@ class Bench:
         with atomic_path(path, overwrite=True) as part:
             write_json(part, known)
 
-    def _shown(
-        self, job: Measuring, segmenter: Segmenter, vocabulary: Vocabulary, chosen: Sequence[Example], stem: str
+    def _examples(
+        self, job: BenchmarkJob, segmenter: Segmenter, vocabulary: Vocabulary, chosen: Sequence[ExampleImage], stem: str
     ) -> list[dict[str, Any]]:
         """Pictures of the images chosen, segmented once more; those of an earlier run go."""
         colours = [entry.colour for entry in vocabulary.classes]
-        folder, told = self.out / PICTURES, []
+        folder, rows = self.out / PICTURES, []
         with writing(folder):
             if chosen:
                 folder.mkdir(exist_ok=True)
             for old in folder.glob(f"{stem}.*.png"):
                 old.unlink()
         for place, example in enumerate(chosen):
-            said = job.predicted(segmenter, example.number, image=True)
-            labels = at(job.rule.tuned, said.best, said.probability, job.rule)
+            predicted = job.predicted(segmenter, example.number, image=True)
+            labels = at(job.rule.tuned, predicted.best, predicted.probability, job.rule)
             pictures = {
-                "image": fitted(said.image),
+                "image": fitted(predicted.image),
                 "truth": painted(job.truth(example.number), colours),
                 "prediction": painted(labels, colours),
             }
@@ -368,13 +372,13 @@ class Bench:
                 with atomic_path(target, overwrite=True) as path:
                     save_png(picture, path, kind="example")
                 row[name] = f"{PICTURES}/{target.name}"
-            told.append(row)
-        return told
+            rows.append(row)
+        return rows
 
 
 def segmentation(
-    sets: Sequence[SegmentationSet], out: Path, console: Console, *, presets: Sequence[str], options: Options
-) -> Bench:
+    sets: Sequence[SegmentationSet], out: Path, console: Console, *, presets: Sequence[str], options: BenchmarkOptions
+) -> SegmentationBenchmark:
     """Every preset, or variant of it, on every set; of several, what does not load is left out.
 
     Raises:
@@ -387,7 +391,9 @@ def segmentation(
     )
     failures: list[UsageError | WeightsError] = []
     with _alone(out), ExitStack() as stack:
-        bench = Bench(out=out, options=options, console=console, kept={entry.key: entry for entry in read_results(out)})
+        bench = SegmentationBenchmark(
+            out=out, options=options, console=console, kept={entry.key: entry for entry in read_results(out)}
+        )
         executor = stack.enter_context(
             make_executor(
                 options.workers,

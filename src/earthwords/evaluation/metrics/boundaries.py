@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.errors import UsageError
-from earthwords.evaluation.metrics.segmentation import IGNORED, mean, seen_pixels
+from earthwords.evaluation.metrics.segmentation import IGNORED, counted_pixels, mean
 
 RATIO = 0.02
 """Distance over the image's diagonal, the paper's for COCO and Cityscapes-like sizes."""
@@ -49,13 +49,15 @@ class BoundaryCounts:
             UsageError: as `Confusion.add`.
         """
         classes = len(self.common)
-        seen_pixels(truth, prediction, classes=classes, ignore=self.ignore)
-        width, seen = strip_width(truth.shape, self.ratio), truth != self.ignore
-        true, said = (np.where(seen & (each >= 0) & (each < classes), each, classes) for each in (truth, prediction))
-        true_edge, said_edge = edges(true, width), edges(said, width)
-        common = self._counted(true[true_edge & said_edge & (true == said)])
+        counted_pixels(truth, prediction, classes=classes, ignore=self.ignore)
+        width, counted = strip_width(truth.shape, self.ratio), truth != self.ignore
+        true, predicted = (
+            np.where(counted & (each >= 0) & (each < classes), each, classes) for each in (truth, prediction)
+        )
+        truth_edge, predicted_edge = edges(true, width), edges(predicted, width)
+        common = self._counted(true[truth_edge & predicted_edge & (true == predicted)])
         self.common += common
-        self.either += self._counted(true[true_edge]) + self._counted(said[said_edge]) - common
+        self.either += self._counted(true[truth_edge]) + self._counted(predicted[predicted_edge]) - common
 
     def _counted(self, labels: NDArray[np.integer]) -> NDArray[np.int64]:
         """`(class,)` pixels of labels `(pixel,)`; those of no class are left out."""

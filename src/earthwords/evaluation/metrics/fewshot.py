@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.errors import UsageError
-from earthwords.evaluation.metrics.probes import Known, linear_probe
+from earthwords.evaluation.metrics.probes import LabelledVectors, linear_probe
 
 SHOTS = (1, 2, 4, 8, 16, 32)
 SEEDS = 3
@@ -26,9 +26,9 @@ def draw(labels: NDArray[np.integer], shots: int, seed: int) -> NDArray[np.int64
 
 
 def few_shot(
-    train: Known,
-    validation: Known | None,
-    test: Known,
+    train: LabelledVectors,
+    validation: LabelledVectors | None,
+    test: LabelledVectors,
     *,
     classes: int,
     shots: Sequence[int] = SHOTS,
@@ -59,11 +59,11 @@ def few_shot(
         found, images = [], 0
         for seed in seeds:
             some = train.part(draw(train.labels, count, seed))
-            judge = validation
+            selection = validation
             if validation is not None:
-                judge = validation.part(draw(validation.labels, min(count, VALIDATION_SHOTS), seed))
+                selection = validation.part(draw(validation.labels, min(count, VALIDATION_SHOTS), seed))
             probe = linear_probe(
-                some, judge, test, classes=classes, method=method, select=select, seed=seed, refit=False
+                some, selection, test, classes=classes, method=method, select=select, seed=seed, refit=False
             )
             found.append(probe.model.accuracy(test))
             images = len(some)

@@ -35,7 +35,7 @@ _ITERATIONS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class LabelledVectors:
     """Images whose classes are known."""
 
     vectors: Array
@@ -46,19 +46,19 @@ class Known:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def part(self, index: NDArray[np.integer]) -> Known:
+    def part(self, index: NDArray[np.integer]) -> LabelledVectors:
         """Some of them."""
-        return Known(vectors=self.vectors[index], labels=self.labels[index])
+        return LabelledVectors(vectors=self.vectors[index], labels=self.labels[index])
 
-    def with_also(self, others: Known) -> Known:
+    def with_also(self, others: LabelledVectors) -> LabelledVectors:
         """These and others."""
-        return Known(
+        return LabelledVectors(
             vectors=np.concatenate([self.vectors, others.vectors]), labels=np.concatenate([self.labels, others.labels])
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Linear:
+class LinearClassifier:
     """A linear classifier."""
 
     weight: Array
@@ -70,7 +70,7 @@ class Linear:
         """Logits `(image, class)`."""
         return vectors @ self.weight.T + self.bias
 
-    def accuracy(self, known: Known) -> float:
+    def accuracy(self, known: LabelledVectors) -> float:
         """Percent."""
         return 100 * float((self(known.vectors).argmax(axis=1) == known.labels).mean())
 
@@ -79,7 +79,7 @@ class Linear:
 class Probe:
     """A fitted classifier and how its settings came about."""
 
-    model: Linear
+    model: LinearClassifier
     settings: dict[str, float]
     selected_on: str
     """`validation` or `test`."""
@@ -91,7 +91,9 @@ class Probe:
         return {key: value for key, value in asdict(self).items() if key != "model"}
 
 
-def logistic(train: Known, *, classes: int, weight_decay: float, start: Linear | None = None) -> Linear:
+def logistic(
+    train: LabelledVectors, *, classes: int, weight_decay: float, start: LinearClassifier | None = None
+) -> LinearClassifier:
     """The minimum of mean cross-entropy + `weight_decay` / 2 |W|^2 (the bias is free), by L-BFGS in float64.
 
     The same as scikit-learn's `LogisticRegression(C=1 / (weight_decay * images))`.
@@ -116,19 +118,19 @@ def logistic(train: Known, *, classes: int, weight_decay: float, start: Linear |
         first = np.concatenate([start.weight.ravel(), start.bias])
     options = {"maxiter": _ITERATIONS, "gtol": 1e-6, "ftol": 1e-10, "maxcor": 20}
     flat = minimize(loss, first, jac=True, method="L-BFGS-B", options=options).x
-    return Linear(weight=flat[: classes * dim].reshape(classes, dim), bias=flat[classes * dim :])
+    return LinearClassifier(weight=flat[: classes * dim].reshape(classes, dim), bias=flat[classes * dim :])
 
 
 def sgd(
-    train: Known,
+    train: LabelledVectors,
     *,
     classes: int,
     lr: float,
     weight_decay: float,
     epochs: int = EPOCHS,
     seed: int = 0,
-    watch: Callable[[Linear], None] = lambda model: None,
-) -> Linear:
+    watch: Callable[[LinearClassifier], None] = lambda model: None,
+) -> LinearClassifier:
     """Momentum SGD on cross-entropy, rate falling to 0 along a cosine; `watch` sees the model after every epoch."""
     drawn = torch.Generator().manual_seed(seed)
     x = torch.from_numpy(np.ascontiguousarray(train.vectors, dtype=np.float32))
@@ -138,8 +140,8 @@ def sgd(
     optimizer = torch.optim.SGD([weight, bias], lr=lr, momentum=MOMENTUM, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
 
-    def model() -> Linear:
-        return Linear(weight=weight.detach().numpy().copy(), bias=bias.detach().numpy().copy())
+    def model() -> LinearClassifier:
+        return LinearClassifier(weight=weight.detach().numpy().copy(), bias=bias.detach().numpy().copy())
 
     for _ in range(epochs):
         order = torch.randperm(len(x), generator=drawn) if len(x) > BATCH else torch.arange(len(x))
@@ -153,25 +155,31 @@ def sgd(
 
 
 def probe_logistic(
-    train: Known, judge: Known, *, classes: int, seed: int = 0, select: str = "validation", refit: bool = True
+    train: LabelledVectors,
+    selection: LabelledVectors,
+    *,
+    classes: int,
+    seed: int = 0,
+    select: str = "validation",
+    refit: bool = True,
 ) -> Probe:
-    """The weight decay of `DECAYS` that does best on `judge`; of equal ones the strongest."""
+    """The weight decay of `DECAYS` that does best on `selection`; of equal ones the strongest."""
     tried, models = [], []
-    model: Linear | None = None
+    model: LinearClassifier | None = None
     for decay in DECAYS:
         model = logistic(train, classes=classes, weight_decay=decay, start=model)
         models.append(model)
-        tried.append({"weight_decay": decay, "accuracy": model.accuracy(judge)})
+        tried.append({"weight_decay": decay, "accuracy": model.accuracy(selection)})
     best = int(np.argmax([entry["accuracy"] for entry in tried]))
     final, decay = models[best], tried[best]["weight_decay"]
     if refit and select == "validation":
-        final = logistic(train.with_also(judge), classes=classes, weight_decay=decay, start=final)
+        final = logistic(train.with_also(selection), classes=classes, weight_decay=decay, start=final)
     return Probe(model=final, settings={"weight_decay": decay}, selected_on=select, tried=tuple(tried))
 
 
 def probe_sgd(
-    train: Known,
-    judge: Known,
+    train: LabelledVectors,
+    selection: LabelledVectors,
     *,
     classes: int,
     seed: int = 0,
@@ -179,48 +187,48 @@ def probe_sgd(
     refit: bool = True,
     epochs: int = EPOCHS,
 ) -> Probe:
-    """The best of `DRAWS` random settings on `judge`; with `select="test"` also its best epoch, as the authors do."""
+    """The best of `DRAWS` random settings on `selection`; with `select="test"` also its best epoch, as the authors."""
     rng = np.random.default_rng(seed)
     tried, models = [], []
     for _ in range(DRAWS):
         lr, decay = float(rng.choice(RATES)), float(rng.choice(SGD_DECAYS))
-        best = _Best(judge)
+        best = _Best(selection)
         watch = best if select == "test" else lambda model: None
         last = sgd(train, classes=classes, lr=lr, weight_decay=decay, epochs=epochs, seed=seed, watch=watch)
         model = best.model if best.model is not None else last
         models.append(model)
         epoch = {"epoch": float(best.epoch)} if select == "test" else {}
-        tried.append({"lr": lr, "weight_decay": decay, **epoch, "accuracy": model.accuracy(judge)})
+        tried.append({"lr": lr, "weight_decay": decay, **epoch, "accuracy": model.accuracy(selection)})
     place = int(np.argmax([entry["accuracy"] for entry in tried]))
     settings = {name: value for name, value in tried[place].items() if name != "accuracy"}
     final = models[place]
     if refit and select == "validation":
         lr, decay = settings["lr"], settings["weight_decay"]
-        final = sgd(train.with_also(judge), classes=classes, lr=lr, weight_decay=decay, epochs=epochs, seed=seed)
+        final = sgd(train.with_also(selection), classes=classes, lr=lr, weight_decay=decay, epochs=epochs, seed=seed)
     return Probe(model=final, settings=settings, selected_on=select, tried=tuple(tried))
 
 
 class _Best:
     """Remembers the model of the epoch that does best."""
 
-    def __init__(self, judge: Known) -> None:
-        self.judge, self.epoch, self.seen, self.right = judge, 0, 0, -1.0
-        self.model: Linear | None = None
+    def __init__(self, selection: LabelledVectors) -> None:
+        self.selection, self.epoch, self.epochs_done, self.right = selection, 0, 0, -1.0
+        self.model: LinearClassifier | None = None
 
-    def __call__(self, model: Linear) -> None:
-        self.seen += 1
-        right = model.accuracy(self.judge)
+    def __call__(self, model: LinearClassifier) -> None:
+        self.epochs_done += 1
+        right = model.accuracy(self.selection)
         if right > self.right:
-            self.right, self.model, self.epoch = right, model, self.seen
+            self.right, self.model, self.epoch = right, model, self.epochs_done
 
 
 PROBES: dict[str, Callable[..., Probe]] = {"logistic": probe_logistic, "sgd": probe_sgd}
 
 
 def linear_probe(
-    train: Known,
-    validation: Known | None,
-    test: Known,
+    train: LabelledVectors,
+    validation: LabelledVectors | None,
+    test: LabelledVectors,
     *,
     classes: int,
     method: str = "logistic",
@@ -237,11 +245,11 @@ def linear_probe(
         raise unknown("probe", method, PROBES)
     if select not in SELECT:
         raise unknown("images to select with", select, SELECT)
-    judge = test if select == "test" else validation
-    for what, known in (("train", train), (select, judge)):
+    selection = test if select == "test" else validation
+    for what, known in (("train", train), (select, selection)):
         if known is None or not len(known):
             raise UsageError(f"A linear probe needs {what} images, and there are none.")
-    return PROBES[method](train, judge, classes=classes, seed=seed, select=select, refit=refit)
+    return PROBES[method](train, selection, classes=classes, seed=seed, select=select, refit=refit)
 
 
 def cut(

@@ -37,7 +37,7 @@ EmptyRule = Literal["hit", "nan", "skip"]
 RULES: tuple[EmptyRule, ...] = ("hit", "nan", "skip")
 
 
-class Referring:
+class ReferringCounts:
     """Counts of samples, for the figures of a set."""
 
     def __init__(self, *, empty: EmptyRule = "hit", ignore: int | None = 255) -> None:
@@ -85,13 +85,13 @@ class Referring:
             raise UsageError(f"A mask of {prediction.shape} pixels cannot be compared with a truth of {truth.shape}.")
         real, found = truth != 0, prediction != 0
         if self.ignore is not None and truth.dtype != np.bool_:
-            seen = truth != self.ignore
-            real, found = real & seen, found & seen
+            known = truth != self.ignore
+            real, found = real & known, found & known
         counts = (real & found, real | found, real, found)
         self._counts.append(tuple(int(np.count_nonzero(mask)) for mask in counts))  # type: ignore[arg-type]
         self._categories.append(category)
 
-    def extend(self, others: Iterable[Referring]) -> None:
+    def extend(self, others: Iterable[ReferringCounts]) -> None:
         """Take over the samples of others, such as those of other processes."""
         for other in others:
             self._counts += other._counts

@@ -41,7 +41,7 @@ class Confusion:
             UsageError: a true label is neither a class nor `ignore`, or the shapes differ.
         """
         size = len(self.counts)
-        actual, predicted = seen_pixels(truth, prediction, classes=size, ignore=self.ignore)
+        actual, predicted = counted_pixels(truth, prediction, classes=size, ignore=self.ignore)
         predicted = np.where((predicted < 0) | (predicted >= size), size, predicted)
         pairs = actual * (size + 1) + predicted
         counts = np.bincount(pairs, minlength=size * (size + 1)).reshape(size, size + 1)
@@ -114,7 +114,7 @@ class ThresholdConfusion:
             UsageError: as `Confusion.add`.
         """
         size, levels = len(self.counts), len(self._sorted) + 1
-        actual, predicted = seen_pixels(truth, best, classes=size, ignore=self.ignore)
+        actual, predicted = counted_pixels(truth, best, classes=size, ignore=self.ignore)
         if probability.shape != truth.shape:
             raise UsageError(f"Truth has {truth.shape} pixels, the probabilities {probability.shape}.")
         value = probability[truth != self.ignore]
@@ -235,7 +235,7 @@ def mean(values: Figures) -> float:
     return float(kept.mean()) if len(kept) else float("nan")
 
 
-def seen_pixels(
+def counted_pixels(
     truth: NDArray[np.integer], prediction: NDArray[np.integer], *, classes: int, ignore: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """True and predicted labels `(pixel,)` where the truth is not ignored.
@@ -245,8 +245,8 @@ def seen_pixels(
     """
     if truth.shape != prediction.shape:
         raise UsageError(f"Truth has {truth.shape} pixels, the prediction {prediction.shape}; resize the prediction.")
-    seen = truth != ignore
-    actual, predicted = truth[seen].astype(np.int64), prediction[seen].astype(np.int64)
+    counted = truth != ignore
+    actual, predicted = truth[counted].astype(np.int64), prediction[counted].astype(np.int64)
     if actual.size and not 0 <= actual.min() <= actual.max() < classes:
         raise UsageError(f"True labels must be 0..{classes - 1} or {ignore}: {actual.min()}..{actual.max()}.")
     return actual, predicted

@@ -47,7 +47,7 @@ class Transduced:
     """`(dim,)`, shared by the classes."""
 
 
-def opinion(cosines: NDArray[np.floating], scale: float = SCALE) -> Array:
+def word_probabilities(cosines: NDArray[np.floating], scale: float = SCALE) -> Array:
     """Softmax over the classes of `scale` times cosines `(image, class)`."""
     logits = scale * np.asarray(cosines, np.float64)
     return _rows(np.exp(logits - logits.max(axis=1, keepdims=True)))
@@ -58,7 +58,7 @@ def transduce(images: NDArray[np.floating], initial: NDArray[np.floating]) -> Tr
 
     Args:
         images: `(image, dim)` unit vectors.
-        initial: `(image, class)` probabilities of the words alone, see `opinion`.
+        initial: `(image, class)` probabilities of the words alone, see `word_probabilities`.
 
     Raises:
         UsageError: fewer than two images, or not as many rows as images.

@@ -84,17 +84,17 @@ class Classified:
         }
 
 
-def judge(scores: NDArray[np.floating], labels: NDArray[np.integer]) -> Classified:
+def measure(scores: NDArray[np.floating], labels: NDArray[np.integer]) -> Classified:
     """Figures of scores `(image, class)`; of equal ones the first class counts as the prediction."""
     classes = scores.shape[1]
     own = np.take_along_axis(scores, np.asarray(labels)[:, None], axis=1)
     ahead = (scores > own).sum(axis=1) + ((scores == own) & (np.arange(classes) < labels[:, None])).sum(axis=1)
-    return judge_labels(
+    return measure_labels(
         scores.argmax(axis=1), labels, classes, top5=100 * float((ahead < 5).mean()) if classes > 5 else None
     )
 
 
-def judge_labels(
+def measure_labels(
     found: NDArray[np.integer], labels: NDArray[np.integer], classes: int, *, top5: float | None = None
 ) -> Classified:
     """Figures of predicted classes `(image,)`.

@@ -24,7 +24,7 @@ from earthwords.evaluation.report.values import (
     picture,
     plain,
 )
-from earthwords.evaluation.results import HEADLINES, RESULTS, TABLE, Entry
+from earthwords.evaluation.results import HEADLINES, RESULTS, TABLE, ResultEntry
 from earthwords.files.atomic import atomic_path
 
 PAGE = "report.html"
@@ -52,7 +52,7 @@ SHEETS = {"examples": "The best, the median and the worst samples."}
 _APART = {"images", "warning", "seconds"}
 
 
-def write_page(folder: Path, entries: Sequence[Entry], *, version: str) -> Path:
+def write_page(folder: Path, entries: Sequence[ResultEntry], *, version: str) -> Path:
     """`report.html` of a folder, whole or not at all.
 
     Args:
@@ -66,7 +66,7 @@ def write_page(folder: Path, entries: Sequence[Entry], *, version: str) -> Path:
     return target
 
 
-def page(folder: Path, entries: Sequence[Entry], *, version: str) -> str:
+def page(folder: Path, entries: Sequence[ResultEntry], *, version: str) -> str:
     """The page as text; arguments as of `write_page`."""
     known = list(TITLES)
     tasks = grouped(entries, lambda entry: entry.task)
@@ -87,13 +87,13 @@ def title(task: str) -> str:
     return TITLES.get(task, (task, ""))[0]
 
 
-def _counts(entries: Sequence[Entry]) -> list[str]:
+def _counts(entries: Sequence[ResultEntry]) -> list[str]:
     sets, models = ({getattr(entry, name) for entry in entries} for name in ("dataset", "model"))
     counted = {"result": len(entries), "data set": len(sets), "model": len(models)}
     return [f"{n:,} {name}{'' if n == 1 else 's'}" for name, n in counted.items()]
 
 
-def _overview(tasks: Sequence[tuple[str, list[Entry]]]) -> Table:
+def _overview(tasks: Sequence[tuple[str, list[ResultEntry]]]) -> Table:
     """Data sets and models by tasks, the main figure of each."""
     shown = {task: [e for e in found if not segmentation.is_variant(e)] or found for task, found in tasks}
     cells = {(e.dataset, e.model, e.task): main(e)[1] for found in shown.values() for e in found}
@@ -108,12 +108,12 @@ def _overview(tasks: Sequence[tuple[str, list[Entry]]]) -> Table:
     return Table(caption=caption, heads=["data set", "model"], numbers=numbers, rows=rows)
 
 
-def headline(entry: Entry) -> list[tuple[str, str]]:
+def headline(entry: ResultEntry) -> list[tuple[str, str]]:
     """The figures a table shows, with their names."""
     return segmentation.headline(entry) if segmentation.is_segmentation(entry) else entry.headline()
 
 
-def main(entry: Entry) -> tuple[str, float | None]:
+def main(entry: ResultEntry) -> tuple[str, float | None]:
     """Name and value of the figure that stands for an entry."""
     shown = dict(headline(entry))
     name = MAIN.get(entry.task, "")
@@ -124,7 +124,7 @@ def main(entry: Entry) -> tuple[str, float | None]:
         return name, None
 
 
-def _task(folder: Path, task: str, entries: Sequence[Entry]) -> Values:
+def _task(folder: Path, task: str, entries: Sequence[ResultEntry]) -> Values:
     """A task: its table, then every data set."""
     sets = [entry for entry in entries if segmentation.is_segmentation(entry)]
     others = [entry for entry in entries if not segmentation.is_segmentation(entry)]
@@ -137,7 +137,7 @@ def _task(folder: Path, task: str, entries: Sequence[Entry]) -> Values:
     }
 
 
-def _figures(entries: Sequence[Entry]) -> Table:
+def _figures(entries: Sequence[ResultEntry]) -> Table:
     """Data sets and models by the figures of a task."""
     shown = [dict(entry.headline()) for entry in entries]
     names = list(dict.fromkeys(name for row in shown for name in row))
@@ -148,7 +148,7 @@ def _figures(entries: Sequence[Entry]) -> Table:
     return Table(caption="All data sets", heads=["data set", "model"], numbers=names, last="images", rows=rows)
 
 
-def _data_set(folder: Path, name: str, entries: Sequence[Entry]) -> Values:
+def _data_set(folder: Path, name: str, entries: Sequence[ResultEntry]) -> Values:
     """What there is of the models on one data set."""
     return {
         "name": name,
@@ -160,7 +160,7 @@ def _data_set(folder: Path, name: str, entries: Sequence[Entry]) -> Values:
     }
 
 
-def _class_tables(entries: Sequence[Entry]) -> Iterator[Table]:
+def _class_tables(entries: Sequence[ResultEntry]) -> Iterator[Table]:
     """The accuracy of each class, models side by side where they have the same classes."""
     measured = [entry for entry in entries if entry.figures.get("per_class")]
     for classes, found in grouped(measured, lambda entry: entry.classes):
@@ -169,7 +169,7 @@ def _class_tables(entries: Sequence[Entry]) -> Iterator[Table]:
         yield bars("class", classes, columns, caption=what)
 
 
-def _kinds(entries: Sequence[Entry]) -> Iterator[Table]:
+def _kinds(entries: Sequence[ResultEntry]) -> Iterator[Table]:
     """The IoU of kinds of expressions and of categories, of a referring model."""
     for entry in entries:
         if kinds := entry.figures.get("kinds"):
@@ -183,7 +183,7 @@ def _kinds(entries: Sequence[Entry]) -> Iterator[Table]:
             yield bars("category", categories, {"IoU": list(categories.values())}, caption=caption)
 
 
-def _shots(entries: Sequence[Entry]) -> Iterator[Table]:
+def _shots(entries: Sequence[ResultEntry]) -> Iterator[Table]:
     """Few-shot accuracies with their spread."""
     for entry in [entry for entry in entries if entry.task == "few-shot"]:
         shots = entry.figures["shots"]
@@ -196,7 +196,7 @@ def _shots(entries: Sequence[Entry]) -> Iterator[Table]:
         yield Table(caption=caption, heads=heads, numbers=["deviation", *short], rows=rows)
 
 
-def _plots(folder: Path, entries: Sequence[Entry], kinds: Mapping[str, str]) -> list[Values]:
+def _plots(folder: Path, entries: Sequence[ResultEntry], kinds: Mapping[str, str]) -> list[Values]:
     """The pictures of entries that were drawn, of some kinds."""
     found = []
     for entry in entries:
@@ -206,7 +206,7 @@ def _plots(folder: Path, entries: Sequence[Entry], kinds: Mapping[str, str]) -> 
     return found
 
 
-def _settings(entry: Entry) -> list[tuple[str, str]]:
+def _settings(entry: ResultEntry) -> list[tuple[str, str]]:
     """What the figures depend on, and those that no table shows."""
     elsewhere = {*HEADLINES.get(entry.task, ()), *_APART}
     facts = [*entry.settings.items()]

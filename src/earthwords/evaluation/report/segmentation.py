@@ -28,7 +28,7 @@ from earthwords.evaluation.report.values import (
 )
 
 if TYPE_CHECKING:
-    from earthwords.evaluation.results import Entry
+    from earthwords.evaluation.results import ResultEntry
 
 THRESHOLDS = ("tuned", "fixed")
 """Of a probability: tuned to the set, and one for all sets."""
@@ -42,22 +42,22 @@ BINS = 20
 _GROUPS = {"local": "other sets"}
 
 
-def is_segmentation(entry: Entry) -> bool:
+def is_segmentation(entry: ResultEntry) -> bool:
     """Whether this part shows it."""
     return isinstance(entry.figures.get("tuned"), dict)
 
 
-def is_variant(entry: Entry) -> bool:
+def is_variant(entry: ResultEntry) -> bool:
     """Whether it belongs to a comparison of variants of one preset."""
     return is_segmentation(entry) and "compare" in entry.settings
 
 
-def headline(entry: Entry) -> list[tuple[str, str]]:
+def headline(entry: ResultEntry) -> list[tuple[str, str]]:
     """The figure that counts, with the threshold tuned to the set."""
     return [(_metric(entry), number(_score(entry, "tuned"), 2))]
 
 
-def task(folder: Path, entries: Sequence[Entry]) -> Values:
+def task(folder: Path, entries: Sequence[ResultEntry]) -> Values:
     """Everything about segmentation, sets in the order of the papers' tables."""
     whole = _sorted([entry for entry in entries if not is_variant(entry)])
     variants = [entry for entry in entries if is_variant(entry)]
@@ -72,10 +72,10 @@ def task(folder: Path, entries: Sequence[Entry]) -> Values:
     }
 
 
-def _sorted(entries: Sequence[Entry]) -> list[Entry]:
+def _sorted(entries: Sequence[ResultEntry]) -> list[ResultEntry]:
     """By the rank of their sets, sets that are not known last; else as they come."""
 
-    def rank(entry: Entry) -> float:
+    def rank(entry: ResultEntry) -> float:
         spec = _spec(entry.dataset)
         return float("inf") if spec is None else spec.rank
 
@@ -95,16 +95,16 @@ def _title(dataset: str) -> str:
     return dataset if spec is None else spec.title
 
 
-def _parse(entry: Entry) -> tuple[str, str, str]:
+def _parse(entry: ResultEntry) -> tuple[str, str, str]:
     base, kind, variant = (str(entry.settings[name]) for name in ("base", "compare", "variant"))
     return base, kind, variant
 
 
-def _metric(entry: Entry) -> str:
+def _metric(entry: ResultEntry) -> str:
     return str(entry.figures.get("metric") or "mIoU")
 
 
-def _score(entry: Entry | None, threshold: str) -> float | None:
+def _score(entry: ResultEntry | None, threshold: str) -> float | None:
     """The figure that tables of the set print: its mIoU, or the IoU of what is looked for."""
     if entry is None:
         return None
@@ -112,16 +112,16 @@ def _score(entry: Entry | None, threshold: str) -> float | None:
     return value
 
 
-def _part(entry: Entry, threshold: str) -> Values:
+def _part(entry: ResultEntry, threshold: str) -> Values:
     return entry.figures.get(threshold) or {}
 
 
-def _threshold(entry: Entry, threshold: str) -> str:
+def _threshold(entry: ResultEntry, threshold: str) -> str:
     value = _part(entry, threshold).get("threshold")
     return "" if value is None else f"{value:g}"
 
 
-def _table(entries: Sequence[Entry], sources: Sequence[str]) -> Table:
+def _table(entries: Sequence[ResultEntry], sources: Sequence[str]) -> Table:
     """Sets by presets, each at both thresholds, with published figures beside them."""
     presets, methods = list(dict.fromkeys(entry.model for entry in entries)), list(_published(entries))
     rows: list[Row | str] = []
@@ -136,7 +136,7 @@ def _table(entries: Sequence[Entry], sources: Sequence[str]) -> Table:
     return Table(caption=CAPTION, heads=["data set", "figure"], numbers=["images"], groups=groups, rows=rows)
 
 
-def _published(entries: Sequence[Entry]) -> dict[str, Values]:
+def _published(entries: Sequence[ResultEntry]) -> dict[str, Values]:
     """Method to its printed figure."""
     return {str(row["method"]): row for entry in entries for row in entry.figures.get("published") or ()}
 
@@ -146,7 +146,9 @@ def _group(dataset: str) -> str:
     return "other sets" if spec is None else _GROUPS.get(spec.group, spec.group)
 
 
-def _set_row(entries: Sequence[Entry], presets: Sequence[str], methods: Sequence[str], sources: Sequence[str]) -> Row:
+def _set_row(
+    entries: Sequence[ResultEntry], presets: Sequence[str], methods: Sequence[str], sources: Sequence[str]
+) -> Row:
     by_preset, cited = {entry.model: entry for entry in entries}, _published(entries)
     cells: Cells = [_images(entries)]
     columns = [figures([_score(by_preset.get(preset), at) for preset in presets]) for at in THRESHOLDS]
@@ -168,7 +170,7 @@ def _citation(row: Values, metric: str, sources: Sequence[str]) -> Figure:
     return replace(figures([float(row["value"])])[0], doubt=doubt, note=note, title=source)
 
 
-def _mean_row(sets: Sequence[Sequence[Entry]], presets: Sequence[str], methods: Sequence[str]) -> Row:
+def _mean_row(sets: Sequence[Sequence[ResultEntry]], presets: Sequence[str], methods: Sequence[str]) -> Row:
     """Means over sets, of what is known of all of them."""
 
     def mean(values: Sequence[float | None], *, first: bool, doubt: str = "") -> Figure:
@@ -188,12 +190,12 @@ def _mean_row(sets: Sequence[Sequence[Entry]], presets: Sequence[str], methods: 
     return f"mean of {len(sets)}", [_metric(every[0])], cells
 
 
-def _images(entries: Sequence[Entry]) -> str:
+def _images(entries: Sequence[ResultEntry]) -> str:
     """How many a set has."""
     return ", ".join(dict.fromkeys(count(entry.figures.get("images")) for entry in entries))
 
 
-def _set(folder: Path, entries: Sequence[Entry]) -> Values:
+def _set(folder: Path, entries: Sequence[ResultEntry]) -> Values:
     """A set: figures, classes, scores of images, confusions, pictures, settings."""
     colours = _colours(entries[0])
     classes = []
@@ -217,11 +219,11 @@ def _set(folder: Path, entries: Sequence[Entry]) -> Values:
     }
 
 
-def _label(entry: Entry) -> str:
+def _label(entry: ResultEntry) -> str:
     return _parse(entry)[2] if is_variant(entry) else entry.model
 
 
-def _colours(entry: Entry) -> dict[str, tuple[int, int, int]]:
+def _colours(entry: ResultEntry) -> dict[str, tuple[int, int, int]]:
     """Class to RGB; none of a set that is not known, or has other classes."""
     spec = _spec(entry.dataset)
     if spec is None or len(spec.classes) != len(entry.classes):
@@ -229,13 +231,13 @@ def _colours(entry: Entry) -> dict[str, tuple[int, int, int]]:
     return dict(zip(entry.classes, (c.colour for c in spec.vocabulary().classes), strict=True))
 
 
-def _class_values(entry: Entry, threshold: str, figure: str) -> list[float | None]:
+def _class_values(entry: ResultEntry, threshold: str, figure: str) -> list[float | None]:
     """A figure of every class; None where there is none."""
     values = _part(entry, threshold).get(figure) or []
     return [*values, *[None] * len(entry.classes)][: len(entry.classes)]
 
 
-def _summary(entries: Sequence[Entry]) -> Table:
+def _summary(entries: Sequence[ResultEntry]) -> Table:
     """Presets and thresholds by the figures of the whole set."""
     parts = [(entry, at, part) for entry in entries for at in THRESHOLDS if (part := _part(entry, at))]
     shown = [name for name in SUMMARY if any(part.get(name) is not None for _, _, part in parts)]
@@ -249,7 +251,7 @@ def _summary(entries: Sequence[Entry]) -> Table:
     return Table(caption=caption, heads=["model", "threshold"], span=2, numbers=names, rows=rows)
 
 
-def _details(entry: Entry) -> Table:
+def _details(entry: ResultEntry) -> Table:
     """Precision, recall and F1 at the tuned threshold, and IoU at the fixed one."""
     names = [("tuned", "precision"), ("tuned", "recall"), ("tuned", "F1"), ("fixed", "IoU")]
     columns = [map(number, _class_values(entry, *name)) for name in names]
@@ -258,7 +260,7 @@ def _details(entry: Entry) -> Table:
     return Table(caption=_label(entry), heads=["class"], numbers=heads, rows=rows)
 
 
-def _heat_map(entry: Entry, counts: Sequence[Sequence[int]]) -> Values:
+def _heat_map(entry: ResultEntry, counts: Sequence[Sequence[int]]) -> Values:
     """Rows of truth, in shares of a row."""
     answers, rows = _answers(entry, counts), []
     for truth, row in zip(entry.classes, counts, strict=True):
@@ -268,7 +270,7 @@ def _heat_map(entry: Entry, counts: Sequence[Sequence[int]]) -> Values:
     return {"caption": f"{_label(entry)}: percent of the true pixels of a class", "answers": answers, "rows": rows}
 
 
-def _mistakes(entry: Entry, counts: Sequence[Sequence[int]]) -> Table:
+def _mistakes(entry: ResultEntry, counts: Sequence[Sequence[int]]) -> Table:
     """The largest mistakes, in percent of the truth."""
     found = [
         (truth, answer, 100 * n / sum(row), n)
@@ -282,7 +284,7 @@ def _mistakes(entry: Entry, counts: Sequence[Sequence[int]]) -> Table:
     return Table(caption=caption, heads=heads, numbers=["pixels"], rows=rows)
 
 
-def _answers(entry: Entry, counts: Sequence[Sequence[int]]) -> list[str]:
+def _answers(entry: ResultEntry, counts: Sequence[Sequence[int]]) -> list[str]:
     return [*entry.classes, "no class"][: len(counts[0])]
 
 
@@ -294,7 +296,7 @@ def _short(pixels: int) -> str:
     return str(pixels)
 
 
-def _histogram(entry: Entry) -> Iterator[tuple[str, str, list[int], float]]:
+def _histogram(entry: ResultEntry) -> Iterator[tuple[str, str, list[int], float]]:
     """How the scores of images are spread: model, what is known of them, how many in each bin, their median."""
     rows = entry.figures.get("image_scores") or []
     scores = [score for _, score in rows if score is not None]
@@ -305,7 +307,7 @@ def _histogram(entry: Entry) -> Iterator[tuple[str, str, list[int], float]]:
         yield _label(entry), text, [bins[i] for i in range(BINS)], median(scores)
 
 
-def _examples(folder: Path, entries: Sequence[Entry]) -> list[list[Values]]:
+def _examples(folder: Path, entries: Sequence[ResultEntry]) -> list[list[Values]]:
     """Image, truth and the predictions of all models, a row for each image, best first."""
     pairs = [(entry, row) for entry in entries for row in entry.figures.get("examples") or ()]
     pairs.sort(key=lambda pair: KINDS.index(pair[1]["kind"]) if pair[1].get("kind") in KINDS else len(KINDS))
@@ -323,7 +325,7 @@ def _examples(folder: Path, entries: Sequence[Entry]) -> list[list[Values]]:
     return rows
 
 
-def _comparison(folder: Path, entries: Sequence[Entry]) -> Values:
+def _comparison(folder: Path, entries: Sequence[ResultEntry]) -> Values:
     """Variants by sets, with the difference to the first variant; then every set."""
     base, kind, first = _parse(entries[0])
     variants = list(dict.fromkeys(_label(entry) for entry in entries))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from earthwords.data.segmentation.spec import GROUPS, DatasetSpec, Published, all_specs
-from earthwords.evaluation.results import HEADINGS, OWN, TASK, UNSURE, Entry, headline, shown
+from earthwords.evaluation.results import HEADINGS, OWN, TASK, UNSURE, ResultEntry, headline, shown
 
 
-def sections(entries: Sequence[Entry]) -> list[str]:
+def sections(entries: Sequence[ResultEntry]) -> list[str]:
     """Lines about the entries of this task."""
     specs = {spec.name: spec for spec in all_specs()}
     rows = sorted(entries, key=lambda entry: specs[entry.dataset].rank if entry.dataset in specs else float("inf"))
@@ -29,7 +29,7 @@ def sections(entries: Sequence[Entry]) -> list[str]:
     return lines
 
 
-def pictures(entry: Entry) -> list[str]:
+def pictures(entry: ResultEntry) -> list[str]:
     """Lines with the examples of an entry."""
     rows = entry.figures.get("examples")
     if entry.task != TASK or not rows:
@@ -41,15 +41,15 @@ def pictures(entry: Entry) -> list[str]:
     return lines
 
 
-def _group_of(entry: Entry, specs: dict[str, DatasetSpec]) -> str:
+def _group_of(entry: ResultEntry, specs: dict[str, DatasetSpec]) -> str:
     return specs[entry.dataset].group if entry.dataset in specs else OWN
 
 
-def _comparison(entry: Entry) -> tuple[str, str, str]:
+def _comparison(entry: ResultEntry) -> tuple[str, str, str]:
     return entry.dataset, entry.settings["compare"], entry.settings["base"]
 
 
-def _group(entries: Sequence[Entry], specs: dict[str, DatasetSpec]) -> list[str]:
+def _group(entries: Sequence[ResultEntry], specs: dict[str, DatasetSpec]) -> list[str]:
     """A row a set, columns of presets at both thresholds and of printed numbers."""
     names = list(dict.fromkeys(entry.dataset for entry in entries))
     models = list(dict.fromkeys(entry.model for entry in entries))
@@ -73,7 +73,7 @@ def _group(entries: Sequence[Entry], specs: dict[str, DatasetSpec]) -> list[str]
     return lines
 
 
-def _both(entry: Entry | None) -> list[str]:
+def _both(entry: ResultEntry | None) -> list[str]:
     """A preset's figure at the tuned and at the fixed threshold."""
     if entry is None:
         return ["", ""]
@@ -81,7 +81,7 @@ def _both(entry: Entry | None) -> list[str]:
     return [f"{shown(headline(part, entry.figures['metric']))} ({part['threshold']:g})" for part in parts]
 
 
-def _ablation(entries: Sequence[Entry]) -> list[str]:
+def _ablation(entries: Sequence[ResultEntry]) -> list[str]:
     """A row a variant, with the difference to the first."""
     metric = entries[0].figures["metric"]
     title = entries[0].settings["compare"]
@@ -96,7 +96,7 @@ def _ablation(entries: Sequence[Entry]) -> list[str]:
     return lines
 
 
-def _classes(entries: Sequence[Entry]) -> list[str]:
+def _classes(entries: Sequence[ResultEntry]) -> list[str]:
     """A row a class, a column a model: IoU at the tuned threshold."""
     lines = _head(["class", *(entry.model for entry in entries)])
     for number, title in enumerate(entries[0].classes):

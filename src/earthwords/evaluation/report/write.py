@@ -13,14 +13,14 @@ from PIL import Image
 from earthwords.evaluation.metrics.counting import WORDS
 from earthwords.evaluation.report import tables
 from earthwords.evaluation.report.page import write_page
-from earthwords.evaluation.results import RESULTS, TABLE, TASK, WAYS, Entry
+from earthwords.evaluation.results import RESULTS, TABLE, TASK, WAYS, ResultEntry
 from earthwords.files.atomic import atomic_path
 from earthwords.files.output_tags import save_png
 from earthwords.files.plaintext import write_json
 from earthwords.viz.charts import Line, confusion_plot, curve_plot
 
 
-def write_results(folder: Path, entries: Sequence[Entry], *, version: str) -> None:
+def write_results(folder: Path, entries: Sequence[ResultEntry], *, version: str) -> None:
     """`results.json`, `results.md` and `report.html`, each whole or not at all."""
     table = {"earthwords": version, "results": [asdict(entry) for entry in entries]}
     with atomic_path(folder / RESULTS, overwrite=True) as path:
@@ -30,7 +30,7 @@ def write_results(folder: Path, entries: Sequence[Entry], *, version: str) -> No
     write_page(folder, entries, version=version)
 
 
-def write_plots(folder: Path, entry: Entry) -> list[Path]:
+def write_plots(folder: Path, entry: ResultEntry) -> list[Path]:
     """The plots of an entry, as PNG."""
     written = []
     for suffix, image in plots(entry):
@@ -41,7 +41,7 @@ def write_plots(folder: Path, entry: Entry) -> list[Path]:
     return written
 
 
-def plots(entry: Entry) -> Iterator[tuple[str, Image.Image]]:
+def plots(entry: ResultEntry) -> Iterator[tuple[str, Image.Image]]:
     """What can be drawn of an entry, with a suffix for its name."""
     title, figures = f"{entry.task}, {entry.dataset}, {entry.model}", entry.figures
     if "confusion" in figures:
@@ -59,7 +59,7 @@ def plots(entry: Entry) -> Iterator[tuple[str, Image.Image]]:
         yield "shots", curve_plot([line], title, "images a class", "accuracy, %")
 
 
-def markdown(entries: Sequence[Entry]) -> str:
+def markdown(entries: Sequence[ResultEntry]) -> str:
     """A table of everything, then what each rests on."""
     lines = ["# Results", "", "Percent, unless named otherwise.", "", "| data set | model | task | figures | images |"]
     lines.append("|---|---|---|---|---|")
@@ -75,7 +75,7 @@ def markdown(entries: Sequence[Entry]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _notes(entry: Entry) -> Iterator[tuple[str, Any]]:
+def _notes(entry: ResultEntry) -> Iterator[tuple[str, Any]]:
     yield from entry.settings.items()
     for name in ("warning", "selected_on", "k", "temperature"):
         if name in entry.figures:
@@ -90,7 +90,7 @@ def _notes(entry: Entry) -> Iterator[tuple[str, Any]]:
             yield f"{row['shots']}-shot{short}", f"{row['mean']:.2f} ± {row['std']:.2f}"
 
 
-def _per_class(entry: Entry) -> list[str]:
+def _per_class(entry: ResultEntry) -> list[str]:
     shares = entry.figures.get("per_class")
     if not shares:
         return []

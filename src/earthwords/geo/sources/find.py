@@ -68,7 +68,7 @@ def find_sources(src: str, *, say: Say = lambda sentence: None) -> Sources | Non
         found = _without_own(sorted(filter(os.path.isfile, glob.glob(src, recursive=True))), left_out)
     else:
         return None
-    for sentence in _told(left_out):
+    for sentence in _left_out_notes(left_out):
         say(sentence)
     if not found:
         raise UsageError(_nothing(src, left_out))
@@ -179,7 +179,7 @@ def _without_own(found: list[str], left_out: dict[str, str]) -> list[str]:
     return [source for source in found if source not in own]
 
 
-def _told(left_out: dict[str, str]) -> list[str]:
+def _left_out_notes(left_out: dict[str, str]) -> list[str]:
     """A sentence for every reason."""
     sentences = []
     for why in dict.fromkeys(left_out.values()):

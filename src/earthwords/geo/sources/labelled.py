@@ -214,11 +214,11 @@ def _names(array: Any, attrs: Mapping[str, Any], band: str | None, count: int, n
     if labels is not None and labels.shape == (count,) and labels.dtype.kind in "UO" and all(map(str, labels)):
         return [str(label) for label in labels]
     for key in ("long_name", "descriptions"):
-        told = attrs.get(key)
-        if isinstance(told, str) and count == 1:
-            return [told]
-        if isinstance(told, (tuple, list)) and len(told) == count:
-            return [str(text or "") for text in told]
+        value = attrs.get(key)
+        if isinstance(value, str) and count == 1:
+            return [value]
+        if isinstance(value, (tuple, list)) and len(value) == count:
+            return [str(text or "") for text in value]
     return [name if name != "array" else ""] if count == 1 else [""] * count
 
 
@@ -235,9 +235,9 @@ def _floats(attrs: Mapping[str, Any], keys: Sequence[str], count: int, default: 
     """A number for every band, from the first attribute that tells one for all or one for each."""
     for key in keys:
         with suppress(TypeError, ValueError):
-            told = [] if attrs.get(key) is None else [float(v) for v in np.atleast_1d(attrs[key])]
-            if len(told) in (1, count):
-                return told * (count // len(told))
+            values = [] if attrs.get(key) is None else [float(v) for v in np.atleast_1d(attrs[key])]
+            if len(values) in (1, count):
+                return values * (count // len(values))
     return [default] * count
 
 
@@ -261,9 +261,9 @@ def _crs(array: Any, attrs: Mapping[str, Any], x: str, y: str, around: Any) -> t
         if array.rio.crs is not None:
             return array.rio.crs.to_wkt(), ()
     for found in _mappings(array, attrs, around):
-        told = found.get("crs_wkt") or found.get("spatial_ref") or found.get("crs")
-        if told:
-            return told, ()
+        declared = found.get("crs_wkt") or found.get("spatial_ref") or found.get("crs")
+        if declared:
+            return declared, ()
     for name in ("epsg", "proj:epsg"):
         code = _numbers(_coordinate(array, name))
         if code is not None and code.size == 1 and str(code.item()).isdigit():
@@ -278,31 +278,31 @@ def _transform(
     array: Any, attrs: Mapping[str, Any], x: str, y: str, sizes: Mapping[str, int], around: Any
 ) -> Affine | None:
     """From the coordinates of rows and columns where there are some, else as the grid mapping has it."""
-    told = _told_transform(array, attrs, around)
+    declared = _declared_transform(array, attrs, around)
     places = [_numbers(_coordinate(array, name)) for name in (x, y)]
     if any(values is None or values.shape != (sizes[name],) for values, name in zip(places, (x, y), strict=True)):
-        return told
+        return declared
     steps = [_step(values, name) for values, name in zip(places, (x, y), strict=True)]  # type: ignore[arg-type]
-    across = steps[0] or (told.a if told else abs(steps[1]))
-    down = steps[1] or (told.e if told else -abs(across))
+    across = steps[0] or (declared.a if declared else abs(steps[1]))
+    down = steps[1] or (declared.e if declared else -abs(across))
     if not across:
-        return told
+        return declared
     west, north = (float(values[0]) for values in places)  # type: ignore[index]
-    west -= _lead(west, across, None if told is None else (told.c, told.a))
-    north -= _lead(north, down, None if told is None else (told.f, told.e))
+    west -= _lead(west, across, None if declared is None else (declared.c, declared.a))
+    north -= _lead(north, down, None if declared is None else (declared.f, declared.e))
     return Affine(across, 0, west, 0, down, north)
 
 
-def _lead(first: float, step: float, told: tuple[float, float] | None) -> float:
+def _lead(first: float, step: float, declared: tuple[float, float] | None) -> float:
     """From the edge of the first pixel to its coordinate: half a pixel, or nothing where a transform (its origin and
-    step are `told`) shows that coordinates are those of edges, as stackstac has them."""
-    if told is None or not math.isclose(told[1], step, rel_tol=1e-6):
+    step are `declared`) shows that coordinates are those of edges, as stackstac has them."""
+    if declared is None or not math.isclose(declared[1], step, rel_tol=1e-6):
         return step / 2
-    places = (first - told[0]) / step
+    places = (first - declared[0]) / step
     return 0.0 if abs(places - round(places)) < _STRAIGHT else step / 2
 
 
-def _told_transform(array: Any, attrs: Mapping[str, Any], around: Any) -> Affine | None:
+def _declared_transform(array: Any, attrs: Mapping[str, Any], around: Any) -> Affine | None:
     for found in _mappings(array, attrs, around):
         with suppress(TypeError, ValueError):
             if "GeoTransform" in found:

@@ -72,13 +72,13 @@ class LabelledPixels:
         height, width = self.array.shape
         step = max(1, -(-max(height, width) // SAMPLE_SIDE))
         spread = slice(min(step // 2, height - 1), None, step), slice(min(step // 2, width - 1), None, step)
-        raw, seen, observed = self._read_raw(*spread)
+        raw, band_valid, observed = self._read_raw(*spread)
         valid = observed & self._shown(Window(row=0, col=0, height=height, width=width), observed.shape)
         if self.mask is not None and observed.any():
             self.hidden = 1 - float(valid.sum() / observed.sum())
         if len(set(self.choice.numbers)) == 3:
             self.likeness = likeness(raw, valid)
-        found = [self._observed(raw, seen, valid)] if valid.any() else list(self._scan())
+        found = [self._observed(raw, band_valid, valid)] if valid.any() else list(self._scan())
         if not found:
             by = "" if self.mask is None else f", here also by the mask {self.mask}"
             raise SourceError(f"{self.source} has no valid pixel: all are nodata, transparent, NaN or masked{by}.")
@@ -89,10 +89,10 @@ class LabelledPixels:
         height, width = self.array.shape
         for row in range(0, height, _ROWS):
             window = Window(row=row, col=0, height=min(_ROWS, height - row), width=width)
-            raw, seen, valid = self._read_raw(*window.slices)
+            raw, band_valid, valid = self._read_raw(*window.slices)
             valid &= self._shown(window, valid.shape)
             if valid.any():
-                yield self._observed(raw, seen, valid)
+                yield self._observed(raw, band_valid, valid)
 
     def _read_raw(self, rows: slice, cols: slice) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.bool_]]:
         """As `PixelSource` has it: values, what each band has observed, and which pixels are valid."""
@@ -100,13 +100,13 @@ class LabelledPixels:
         read = self._loaded(numbers, rows, cols)
         raw = read[[numbers.index(number) for number in self.choice.numbers]]
         pairs = zip(raw, self._nodata, strict=True)
-        seen = np.stack([np.ones(v.shape, bool) if nodata is None else ~equals(v, nodata) for v, nodata in pairs])
-        valid: NDArray[np.bool_] = np.asarray(seen.any(axis=0))
+        band_valid = np.stack([np.ones(v.shape, bool) if nodata is None else ~equals(v, nodata) for v, nodata in pairs])
+        valid: NDArray[np.bool_] = np.asarray(band_valid.any(axis=0))
         if raw.dtype.kind == "f":
             valid &= np.isfinite(raw).all(axis=0)
         if self._alpha is not None:
             valid &= read[numbers.index(self._alpha)] != 0
-        return raw, seen, valid
+        return raw, band_valid, valid
 
     def _loaded(self, numbers: Sequence[int], rows: slice, cols: slice) -> NDArray[Any]:
         try:
@@ -116,8 +116,10 @@ class LabelledPixels:
                 raise
             raise SourceError(f"Cannot read {self.source} ({type(error).__name__}: {brief(error)}).") from error
 
-    def _observed(self, raw: NDArray[Any], seen: NDArray[np.bool_], valid: NDArray[np.bool_]) -> list[NDArray[Any]]:
-        chosen = [valid & own for own in seen]
+    def _observed(
+        self, raw: NDArray[Any], band_valid: NDArray[np.bool_], valid: NDArray[np.bool_]
+    ) -> list[NDArray[Any]]:
+        chosen = [valid & own for own in band_valid]
         return [values[own if own.any() else valid] for values, own in zip(self._finish(raw), chosen, strict=True)]
 
     def _shown(self, window: Window, shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ from rasterio.io import BufferedDatasetWriter, DatasetReader, DatasetWriter, Mem
 from rasterio.vrt import WarpedVRT
 
 from earthwords.errors import SourceError, UsageError
-from earthwords.files.output_tags import OWN, tells
+from earthwords.files.output_tags import OWN, marks_output
 from earthwords.geo.bands import (
     Band,
     BandChoice,
@@ -162,7 +162,7 @@ def _open_raster(source: Any, bands: Bands | None, nodata: float | None, network
             _check_size(name, dataset.height, dataset.width)
             native, notes = grid_of(dataset)
             check_nodata(dataset, choice, nodata)
-            notes = (*notes, f"{name} {OWN}.") if tells(dataset.tags()) else notes
+            notes = (*notes, f"{name} {OWN}.") if marks_output(dataset.tags()) else notes
             reads = _Reads(scaling=None, nodata=nodata)
             if choice.sensor is not None:
                 reads = _by_sensor(
@@ -182,8 +182,8 @@ def _open_raster(source: Any, bands: Bands | None, nodata: float | None, network
             opaque=bool(alpha_notes),
             network=reach,
         )
-        told = (*notes, *alpha_notes, *choice.notes, *reads.notes)
-        return Opened(pixels=pixels, bands=all_bands, native=native, notes=told)
+        all_notes = (*notes, *alpha_notes, *choice.notes, *reads.notes)
+        return Opened(pixels=pixels, bands=all_bands, native=native, notes=all_notes)
     except BaseException:
         if not handed:
             dataset.close()
@@ -191,7 +191,7 @@ def _open_raster(source: Any, bands: Bands | None, nodata: float | None, network
 
 
 def _open_labelled(source: Any, bands: Bands | None, nodata: float | None, gsd: float | None, where: Any) -> Opened:
-    """An xarray object, or one like it; what it does not know of its place may be told."""
+    """An xarray object, or one like it; what it does not know of its place may be given."""
     array = labelled(source)
     _check_size(array.source, *array.shape)
     choice = choose_bands(array.bands, bands)
@@ -220,8 +220,8 @@ def _open_labelled(source: Any, bands: Bands | None, nodata: float | None, gsd: 
             nodata=nodata,
         )
     pixels = LabelledPixels(array=array, choice=choice, nodata=reads.nodata, scaling=reads.scaling)
-    told = (*array.notes, *lost, *notes, *choice.notes, *reads.notes)
-    return Opened(pixels=pixels, bands=array.bands, native=native, notes=told, sized=sized)
+    all_notes = (*array.notes, *lost, *notes, *choice.notes, *reads.notes)
+    return Opened(pixels=pixels, bands=array.bands, native=native, notes=all_notes, sized=sized)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,7 +243,7 @@ def _by_sensor(
     if scaled:
         reads = replace(reads, notes=("Scale and offset are the file's own.",))
     elif level is not None:
-        why = level.name if level.told_by else f"{level.name}, which is assumed"
+        why = level.name if level.pattern else f"{level.name}, which is assumed"
         note = f"Numbers become reflectance as {formula(level.scale, level.offset)} ({row.name}, {why})."
         reads = replace(reads, scaling=(level.scale, level.offset), notes=(note,))
     elif dtype != np.uint8:
@@ -288,8 +288,8 @@ def _no_alpha(dataset: DatasetReader, bands: Sequence[Band], *, sensor_asked: bo
 def _has_nodata(dataset: DatasetReader, choice: BandChoice, *, opaque: bool) -> bool:
     """Whether the file tells in any way where there is nothing."""
     flags = {flag for number in choice.numbers for flag in dataset.mask_flag_enums[number - 1]}
-    told = flags - {MaskFlags.all_valid} - ({MaskFlags.alpha, MaskFlags.per_dataset} if opaque else set())
-    return bool(told) or any(dataset.nodatavals[number - 1] is not None for number in choice.numbers)
+    masking = flags - {MaskFlags.all_valid} - ({MaskFlags.alpha, MaskFlags.per_dataset} if opaque else set())
+    return bool(masking) or any(dataset.nodatavals[number - 1] is not None for number in choice.numbers)
 
 
 def _check_handed(name: str, dataset: Any) -> None:

@@ -157,7 +157,7 @@ class PixelSource:
         height, width = self.dataset.shape
         shrink = min(1.0, SAMPLE_SIDE / max(height, width))
         whole = Window(row=0, col=0, height=height, width=width)
-        raw, seen, observed = self._read_raw(whole, max(1, round(height * shrink)), max(1, round(width * shrink)))
+        raw, band_valid, observed = self._read_raw(whole, max(1, round(height * shrink)), max(1, round(width * shrink)))
         valid = observed & self._shown(whole, observed.shape)
         if self.mask is not None and observed.any():
             self.hidden = 1 - float(valid.sum() / observed.sum())
@@ -165,16 +165,16 @@ class PixelSource:
             self.likeness = likeness(raw, valid)
         if not valid.any():
             return self._scan()
-        return self._observed(raw, seen, valid)
+        return self._observed(raw, band_valid, valid)
 
     def _scan(self) -> list[Values]:
         """Values from all pixels, block after block: the last word before calling a scene empty."""
         found: list[list[Values]] = []
         for window in self._strips():
-            raw, seen, valid = self._read_raw(window, window.height, window.width)
+            raw, band_valid, valid = self._read_raw(window, window.height, window.width)
             valid &= self._shown(window, valid.shape)
             if valid.any():
-                found.append(self._observed(raw, seen, valid))
+                found.append(self._observed(raw, band_valid, valid))
             if sum(len(values[0]) for values in found) > _SCAN_VALUES:
                 break
         if not found:
@@ -204,9 +204,9 @@ class PixelSource:
         with reading(self.source, where, self.network):
             read = self._read_bands(unique, (height, width), how)
             raw = read[[unique.index(number) for number in self.choice.numbers]]
-            seen = self._seen(raw, {"out_shape": (height, width), **how})
-            valid = self._valid(raw, seen, {"out_shape": (height, width), **how})
-        return raw, seen, valid
+            band_valid = self._band_valid(raw, {"out_shape": (height, width), **how})
+            valid = self._valid(raw, band_valid, {"out_shape": (height, width), **how})
+        return raw, band_valid, valid
 
     def _read_bands(self, numbers: list[int], shape: tuple[int, int], how: dict[str, Any]) -> Values:
         """`(band, row, col)`, in a type that holds all of them where their own differ."""
@@ -214,11 +214,11 @@ class PixelSource:
             return np.asarray(self.dataset.read(numbers, out_shape=(len(numbers), *shape), **how))
         return np.stack([self.dataset.read(number, out_shape=shape, **how) for number in numbers])
 
-    def _seen(self, raw: Values, how: dict[str, Any]) -> Flags:
+    def _band_valid(self, raw: Values, how: dict[str, Any]) -> Flags:
         """`(3, row, col)`: False where a band's own mask hides it, or the mask of the whole file."""
         if self.nodata is not None:
-            seen = ~np.stack([equals(values, self.nodata) for values in raw])
-            return seen & self._mask(self.choice.numbers[0], how) if self._has_mask else seen
+            band_valid = ~np.stack([equals(values, self.nodata) for values in raw])
+            return band_valid & self._mask(self.choice.numbers[0], how) if self._has_mask else band_valid
         masks = {number: self._mask(number, how) for number in set(self.choice.numbers)}
         return np.stack([masks[number] for number in self.choice.numbers])
 
@@ -228,8 +228,8 @@ class PixelSource:
             return np.ones(how["out_shape"], bool)
         return np.asarray(self.dataset.read_masks(number, **how) != 0)
 
-    def _valid(self, raw: Values, seen: Flags, how: dict[str, Any]) -> Flags:
-        valid: Flags = np.asarray(seen.any(axis=0))
+    def _valid(self, raw: Values, band_valid: Flags, how: dict[str, Any]) -> Flags:
+        valid: Flags = np.asarray(band_valid.any(axis=0))
         if raw.dtype.kind == "f":
             valid &= np.isfinite(raw).all(axis=0)
         if self._alpha is not None:
@@ -250,9 +250,9 @@ class PixelSource:
         with reading(self.source, f"band {number}", self.network):
             return np.asarray(self.dataset.read(number, window=area, out_shape=shape, resampling=Resampling.nearest))
 
-    def _observed(self, raw: Values, seen: Flags, valid: Flags) -> list[Values]:
+    def _observed(self, raw: Values, band_valid: Flags, valid: Flags) -> list[Values]:
         """Values of valid pixels per band; those that the band's own mask hides count only if there are no others."""
-        chosen = [valid & own for own in seen]
+        chosen = [valid & own for own in band_valid]
         return [values[own if own.any() else valid] for values, own in zip(self._finish(raw), chosen, strict=True)]
 
     def _finish(self, raw: Values) -> Values:

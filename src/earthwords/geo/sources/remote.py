@@ -34,13 +34,13 @@ MOST = 4
 _PROGRAM = """
 import signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this
-from earthwords.geo.sources.remote_child import serve
+from earthwords.geo.sources.reader_process import serve
 serve()
 """
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class SourceFacts:
     """What a child tells of a source that it has opened."""
 
     choice: BandChoice
@@ -128,11 +128,11 @@ class RemotePixels:
             self.closed = True
             self._child.release(self._number)
 
-    def _open(self) -> Facts:
+    def _open(self) -> SourceFacts:
         """Have it opened by a child; until that has worked, this stays with the child and the number it had."""
-        child = _hire()
+        child = _acquire_child()
         try:
-            answer: tuple[int, Facts] = child.call("open", None, (self.source, self.how, self.settings))
+            answer: tuple[int, SourceFacts] = child.call("open", None, (self.source, self.how, self.settings))
         except BaseException as error:
             child.release(None)
             if isinstance(error, _DiedError):
@@ -163,7 +163,7 @@ class _DiedError(Exception):
     """A child has ended without an answer."""
 
 
-class _Child:
+class _ReaderProcess:
     """A process that reads; its answers come one by one."""
 
     def __init__(self) -> None:
@@ -231,7 +231,7 @@ class _Child:
         with suppress(_DiedError, EarthwordsError):
             if number is not None:
                 self.call("close", number, ())
-        _dismiss(self)
+        _release_child(self)
 
     def end(self) -> None:
         """End it at once."""
@@ -243,23 +243,23 @@ class _Child:
                 self._process.stdin.close()
 
 
-_children: list[_Child] = []
+_children: list[_ReaderProcess] = []
 _lock = threading.Lock()
 
 
-def _hire() -> _Child:
+def _acquire_child() -> _ReaderProcess:
     """The child with the fewest scenes, a new one while there are not many."""
     with _lock:
         _children[:] = [child for child in _children if child.alive]
         idle = min(_children, key=lambda child: child.scenes, default=None)
         if idle is None or (idle.scenes and len(_children) < MOST):
-            idle = _Child()
+            idle = _ReaderProcess()
             _children.append(idle)
         idle.scenes += 1
         return idle
 
 
-def _dismiss(child: _Child) -> None:
+def _release_child(child: _ReaderProcess) -> None:
     """One scene less; one idle child is kept."""
     with _lock:
         child.scenes -= 1

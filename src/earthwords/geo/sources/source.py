@@ -269,11 +269,11 @@ def _check_png(path: Path) -> None:
 
 def _is_silent(began: float) -> bool:
     """Whether GDAL has waited long enough for a server to give up."""
-    told = {**REMOTE_OPTIONS, **os.environ, **settings_around()}
+    options = {**REMOTE_OPTIONS, **os.environ, **settings_around()}
     waits = []
     for name in _WAITS:
         with suppress(ValueError, TypeError):  # GDAL takes what is no number for none
-            waits.append(float(told[name]))
+            waits.append(float(options[name]))
     return time.monotonic() - began >= 0.9 * min(waits, default=0.0)
 
 

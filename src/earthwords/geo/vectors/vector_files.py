@@ -48,8 +48,8 @@ def words_of(path: str | Path) -> Iterator[str]:
     with suppress(SourceError, OSError, ValueError, RuntimeError), local_vectors(path):
         for layer, _ in pyogrio.list_layers(path):
             about = pyogrio.read_info(path, layer=layer)
-            for told in (about["dataset_metadata"], about["layer_metadata"]):
-                known.update((told or {}).values())
+            for metadata in (about["dataset_metadata"], about["layer_metadata"]):
+                known.update((metadata or {}).values())
             kinds = zip(about["fields"], about["dtypes"], strict=True)
             columns = [str(name) for name, kind in kinds if kind == "object"]
             for first in range(0, max(about["features"], 0), _AT_ONCE) if columns else ():

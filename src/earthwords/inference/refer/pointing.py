@@ -108,7 +108,7 @@ class Pointer:
         observed = torch.from_numpy(valid).to(device)
         mean = torch.tensor(self.model.mean, device=device)
         image = filled(torch.from_numpy(np.ascontiguousarray(pixels)).to(device), observed, view, self.model.side, mean)
-        image_features, found = self.model.look(self.model.fit(image)[None]), []
+        image_features, found = self.model.encode_images(self.model.fit(image)[None]), []
         for start in range(0, len(which), SENTENCES):
             some = list(which[start : start + SENTENCES])
             probability, similarity = self._point(image_features, some, view)
@@ -124,7 +124,7 @@ class Pointer:
             features, tokens=features.tokens[index], sentence=features.sentence[index], words=features.words[index]
         )
         image = torch.zeros(len(some), dtype=torch.int64, device=index.device)
-        prediction = self.model.point(image_features, chosen, image)
+        prediction = self.model.predict(image_features, chosen, image)
         window = view.window
         shape = (window.height, window.width) if view.whole else (side, side)
         both = (prediction.logits, self.model.similarity(prediction, chosen)[:, None])

@@ -138,7 +138,7 @@ class Referrer:
     def read(self, sentences: Sequence[str]) -> TextFeatures:
         """Sentences as the model reads them."""
         with one_core(), torch.inference_mode():
-            return self.model.read(self.model.ids(sentences))
+            return self.model.encode_texts(self.model.ids(sentences))
 
     def find(
         self,

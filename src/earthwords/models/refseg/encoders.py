@@ -88,13 +88,13 @@ class SiglipWords(nn.Module):
         """The logarithm of the scale, and the bias, as parameters."""
         return self.model.logit_scale, self.model.logit_bias
 
-    def look(self, pixels: Tensor) -> Tensor:
+    def encode_images(self, pixels: Tensor) -> Tensor:
         """Last hidden states `(batch, dim, h, w)` of normalised pixels `(batch, 3, side, side)`, before the pooling."""
         hidden = self.model.vision_model(pixel_values=pixels).last_hidden_state
         grid = math.isqrt(hidden.shape[1])
         return hidden.transpose(1, 2).unflatten(2, (grid, grid))
 
-    def read(self, ids: Tensor) -> TextFeatures:
+    def encode_texts(self, ids: Tensor) -> TextFeatures:
         """Token ids `(text, length)` as they are, without an attention mask: SigLIP was trained so."""
         out = self.model.text_model(input_ids=ids)
         words = (ids != self.pad) & (ids != self.end)
@@ -159,12 +159,12 @@ class ClipWords(nn.Module):
         """The logarithm of the scale, and the bias, as parameters."""
         return self.logit_scale, self.logit_bias
 
-    def look(self, pixels: Tensor) -> Tensor:
+    def encode_images(self, pixels: Tensor) -> Tensor:
         """Dense features `(batch, dim, h, w)` of normalised pixels `(batch, 3, side, side)`."""
         values: Tensor = self.clip.encode_dense(pixels, self.method).values
         return values
 
-    def read(self, ids: Tensor) -> TextFeatures:
+    def encode_texts(self, ids: Tensor) -> TextFeatures:
         """Token ids `(text, length)`; attention is causal, so what follows the end token changes nothing.
 
         The end of a text is its largest id, as in CLIP: configurations on the hub say 2 or nothing.

@@ -28,7 +28,7 @@ from earthwords.models.clip.folder import folder_state, without_remarks
 from earthwords.models.refseg.adapters import SAM2_TARGETS, VISION2_TARGETS, Lora, adapt, learned_names
 from earthwords.models.refseg.author_names import from_authors, is_authors
 from earthwords.models.refseg.encoders import ClipWords, SiglipWords, Tokenize, Words
-from earthwords.models.refseg.model import SAM_MEAN, SAM_STD, Options, RefSeg
+from earthwords.models.refseg.model import SAM_MEAN, SAM_STD, RefSeg, RefSegOptions
 from earthwords.models.refseg.model2 import RefSeg2
 from earthwords.models.refseg.prompter import AttnPrompter
 from earthwords.models.refseg.prompter2 import CascadedPrompter
@@ -75,7 +75,7 @@ def assemble(preset: ReferPreset, *, seed: int = 0, offline: bool = False, base:
     words = _words(preset, row, offline=offline, base=base)
     torch.manual_seed(seed)
     sam = _sam(preset, row, words, offline=offline, base=base)
-    options = Options(**{f.name: getattr(preset, f.name) for f in fields(Options)})
+    options = RefSegOptions(**{f.name: getattr(preset, f.name) for f in fields(RefSegOptions)})
     prompt_dim = int(sam.config.prompt_encoder_config.hidden_size)
     statistics = {"mean": SAM_MEAN, "std": SAM_STD} if preset.segmenter else {"mean": words.mean, "std": words.std}
     lora = Lora(rank=preset.lora_rank, alpha=preset.lora_alpha, dropout=preset.lora_dropout)
@@ -101,13 +101,13 @@ def store_refseg(
     folder: Path,
     *,
     dtype: torch.dtype = torch.float32,
-    told: Mapping[str, Any] | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> None:
     """Write what was learned, and the ids of the rest.
 
     Args:
         dtype: of the file: float16 halves it, and is read back as float32.
-        told: more for `refseg.json`, such as the number of steps.
+        notes: more for `refseg.json`, such as the number of steps.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names, state = kept(model, preset), model.state_dict()
@@ -115,7 +115,7 @@ def store_refseg(
         name: value.to(dtype) if value.is_floating_point() else value for name, value in state.items() if name in names
     }
     write_safetensors(folder / WEIGHTS_FILE, tensors, about={"format": "pt"})
-    card = {"preset": {**asdict(preset), "weights": None}, "base": base_hash(model, preset), **(told or {})}
+    card = {"preset": {**asdict(preset), "weights": None}, "base": base_hash(model, preset), **(notes or {})}
     with atomic_path(folder / CARD, overwrite=True) as part:
         write_json(part, card, indent=2)
 

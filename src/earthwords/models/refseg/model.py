@@ -40,7 +40,7 @@ LOCALS = ("words", "all")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class RefSegOptions:
     """Where we leave the authors' code, and how to follow it instead (`AUTHORS`)."""
 
     padding: str = "fixed"
@@ -69,7 +69,7 @@ class Options:
                 raise unknown(name, value, known)
 
 
-AUTHORS = Options(padding="longest", norm="batch", local="all")
+AUTHORS = RefSegOptions(padding="longest", norm="batch", local="all")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ class RefSeg(nn.Module):
         words: Words,
         prompter: AttnPrompter | CascadedPrompter,
         *,
-        options: Options,
+        options: RefSegOptions,
         mean: Sequence[float] = SAM_MEAN,
         std: Sequence[float] = SAM_STD,
     ) -> None:
@@ -176,38 +176,44 @@ class RefSeg(nn.Module):
         rows, cols = self.frame(shape)
         return enlarge(enlarge(logits, (self.side, self.side))[..., :rows, :cols], shape)
 
-    def look(self, images: Tensor) -> ImageFeatures:
+    def encode_images(self, images: Tensor) -> ImageFeatures:
         """Encode images `(image, 3, side, side)`, RGB, 0..255."""
         unit = images / 255
         for_words = self._resize(normalise(unit, self.words.mean, self.words.std), self.words.side)
         sam = self.sam.vision_encoder(normalise(unit, self.mean, self.std)).last_hidden_state
-        visual = self.words.look(for_words)
+        visual = self.words.encode_images(for_words)
         if self.fusion is not None:
             known = self.fusion(F.normalize(visual, dim=1) * visual.shape[1] ** 0.5)
             sam = sam + self._resize(known, *sam.shape[-2:])
         return ImageFeatures(sam=sam, visual=visual)
 
-    def read(self, ids: Tensor) -> TextFeatures:
+    def encode_texts(self, ids: Tensor) -> TextFeatures:
         """Encode token ids `(text, length)`, see `ids`."""
-        return self.words.read(ids)
+        return self.words.encode_texts(ids)
 
     def ids(self, texts: Sequence[str]) -> Tensor:
         """Token ids `(text, length)` of sentences, on the model's device."""
         return self.words.ids(texts, fixed=self.options.padding == "fixed").to(self.device)
 
-    def point(self, seen: ImageFeatures, said: TextFeatures, which: Tensor | None = None) -> MaskPrediction:
+    def predict(
+        self, image_features: ImageFeatures, text_features: TextFeatures, which: Tensor | None = None
+    ) -> MaskPrediction:
         """Masks of sentences.
 
         Args:
             which: `(text,)`, the image of each sentence; None: the first sentence is about the first image, ...
         """
-        image, visual = (seen.sam, seen.visual) if which is None else (seen.sam[which], seen.visual[which])
+        image, visual = (
+            (image_features.sam, image_features.visual)
+            if which is None
+            else (image_features.sam[which], image_features.visual[which])
+        )
         scale, bias = self.words.calibration()
-        words = said.words if self.options.local == "words" else None
-        activation = activate(visual, said.tokens, said.sentence, scale=scale, bias=bias, words=words)
+        words = text_features.words if self.options.local == "words" else None
+        activation = activate(visual, text_features.tokens, text_features.sentence, scale=scale, bias=bias, words=words)
         sparse = self.prompter(activation, self._position(visual.shape[-2:]))
         if self.speaker is not None:
-            sparse = torch.cat([sparse, self.speaker(said.tokens, said.words)], dim=2)
+            sparse = torch.cat([sparse, self.speaker(text_features.tokens, text_features.words)], dim=2)
         mask = mask_prompt(activation, (self.mask_side,) * 2) if self.options.dense else None
         _, dense = self.sam.prompt_encoder(input_points=None, input_labels=None, input_boxes=None, input_masks=mask)
         logits, iou = self.sam.mask_decoder(
@@ -221,15 +227,15 @@ class RefSeg(nn.Module):
             logits=logits[:, 0], sparse=sparse, dense=dense, iou=iou, visual=visual, activation=activation
         )  # fmt: skip
 
-    def similarity(self, pointed: MaskPrediction, said: TextFeatures) -> Tensor:
+    def similarity(self, prediction: MaskPrediction, text_features: TextFeatures) -> Tensor:
         """Scaled cosines of places and sentences `(text, h, w)`, as logits."""
         scale, bias = self.words.calibration()
-        places, sentences = F.normalize(pointed.visual, dim=1), F.normalize(said.sentence, dim=-1)
+        places, sentences = F.normalize(prediction.visual, dim=1), F.normalize(text_features.sentence, dim=-1)
         return scale * torch.einsum("bchw,bc->bhw", places, sentences) + bias
 
     def forward(self, images: Tensor, ids: Tensor, which: Tensor | None = None) -> MaskPrediction:
-        """`look`, `read` and `point` in one."""
-        return self.point(self.look(images), self.read(ids), which)
+        """`encode_images`, `encode_texts` and `predict` in one."""
+        return self.predict(self.encode_images(images), self.encode_texts(ids), which)
 
     def _position(self, grid: Sequence[int]) -> Tensor:
         return fourier_position(self.frequencies, (grid[0], grid[1]))

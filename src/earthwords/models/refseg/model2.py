@@ -13,7 +13,15 @@ from torch import Tensor
 from transformers import Sam2Model
 
 from earthwords.models.refseg.encoders import TextFeatures, Words
-from earthwords.models.refseg.model import SAM_MEAN, SAM_STD, ImageFeatures, MaskPrediction, Options, RefSeg, normalise
+from earthwords.models.refseg.model import (
+    SAM_MEAN,
+    SAM_STD,
+    ImageFeatures,
+    MaskPrediction,
+    RefSeg,
+    RefSegOptions,
+    normalise,
+)
 from earthwords.models.refseg.prompter2 import CascadedPrompter, likeness
 
 
@@ -26,7 +34,7 @@ class RefSeg2(RefSeg):
         words: Words,
         prompter: CascadedPrompter,
         *,
-        options: Options,
+        options: RefSegOptions,
         mean: Sequence[float] = SAM_MEAN,
         std: Sequence[float] = SAM_STD,
     ) -> None:
@@ -48,7 +56,7 @@ class RefSeg2(RefSeg):
         scale = self.side / max(shape)
         return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
-    def look(self, images: Tensor) -> ImageFeatures:
+    def encode_images(self, images: Tensor) -> ImageFeatures:
         """Encode images `(image, 3, side, side)`, RGB, 0..255."""
         unit = images / 255
         levels = self.sam.vision_encoder(normalise(unit, self.mean, self.std)).fpn_hidden_states
@@ -57,19 +65,21 @@ class RefSeg2(RefSeg):
         for_words = self._resize(normalise(unit, self.words.mean, self.words.std), self.words.side)
         return ImageFeatures(
             sam=levels[2] + memory,
-            visual=self.words.look(for_words),
+            visual=self.words.encode_images(for_words),
             fine=(decoder.conv_s0(levels[0]), decoder.conv_s1(levels[1])),
         )
 
-    def point(self, seen: ImageFeatures, said: TextFeatures, which: Tensor | None = None) -> MaskPrediction:
-        """Masks of sentences, see `RefSeg.point`."""
-        which = torch.arange(len(seen), device=seen.sam.device) if which is None else which
-        image, visual = seen.sam[which], seen.visual[which]
-        cascade = self.prompter(visual, said.tokens)
+    def predict(
+        self, image_features: ImageFeatures, text_features: TextFeatures, which: Tensor | None = None
+    ) -> MaskPrediction:
+        """Masks of sentences, see `RefSeg.predict`."""
+        which = torch.arange(len(image_features), device=image_features.sam.device) if which is None else which
+        image, visual = image_features.sam[which], image_features.visual[which]
+        cascade = self.prompter(visual, text_features.tokens)
         scale, bias = self.words.calibration()
         mask = None
         if self.options.dense:
-            mask = likeness(cascade.image, said.sentence, (self.mask_side,) * 2, scale=scale, bias=bias)
+            mask = likeness(cascade.image, text_features.sentence, (self.mask_side,) * 2, scale=scale, bias=bias)
         _, dense = self.sam.prompt_encoder(input_points=None, input_labels=None, input_boxes=None, input_masks=mask)
         logits, iou, _, _ = self.sam.mask_decoder(
             image_embeddings=image,
@@ -77,7 +87,7 @@ class RefSeg2(RefSeg):
             sparse_prompt_embeddings=cascade.sparse,
             dense_prompt_embeddings=dense.expand(len(image), -1, -1, -1),
             multimask_output=False,
-            high_resolution_features=[level[which] for level in seen.fine],
+            high_resolution_features=[level[which] for level in image_features.fine],
         )
         return MaskPrediction(
             logits=logits[:, 0], sparse=cascade.sparse, dense=dense, iou=iou, visual=visual,

@@ -141,8 +141,10 @@ class CrossAttention(nn.Module):
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor, ratio: float) -> Tensor:
         """`(batch, H, W, width)`, `(batch, h, w, width)` and `(batch, h, w, dim)` to `(batch, H, W, dim)`."""
-        asked = torch.cat([self.attention.project(self.norm_q(rows), 0) for rows in queries.split(ROWS, dim=1)], dim=1)
-        return window_attention(asked, self.attention.project(self.norm_k(keys), 1), values, ratio)
+        query_rows = torch.cat(
+            [self.attention.project(self.norm_q(rows), 0) for rows in queries.split(ROWS, dim=1)], dim=1
+        )
+        return window_attention(query_rows, self.attention.project(self.norm_k(keys), 1), values, ratio)
 
 
 class Decoder(nn.Module):
@@ -213,8 +215,8 @@ class AnyUp(nn.Module):
     def _one(self, features: Tensor, image: Tensor, size: tuple[int, int], values: Tensor) -> Tensor:
         encoded = self.rope(self.image_encoder(image))
         tokens = (features.shape[-2], features.shape[-1])
-        seen = F.adaptive_avg_pool2d(self.key_encoder(encoded), tokens)
-        keys = torch.cat([seen, self.key_features_encoder(F.normalize(features, dim=1))], dim=1)
+        image_keys = F.adaptive_avg_pool2d(self.key_encoder(encoded), tokens)
+        keys = torch.cat([image_keys, self.key_features_encoder(F.normalize(features, dim=1))], dim=1)
         queries = self.query_encoder(encoded)
         del encoded
         if queries.shape[-2:] != torch.Size(size):

@@ -46,18 +46,18 @@ def card(name: str) -> ModelCard:
 
     if name in SEGMENT_PRESETS or name.endswith(".toml"):
         row = load_preset(name)
-        return ModelCard(name=row.name, kind="segmentation preset", facts=_told(_segmenting(row)))
+        return ModelCard(name=row.name, kind="segmentation preset", facts=_known(_segmenting(row)))
     if name in REFER_PRESETS:
-        return ModelCard(name=name, kind="referring preset", facts=_told(_referring(REFER_PRESETS[name])))
+        return ModelCard(name=name, kind="referring preset", facts=_known(_referring(REFER_PRESETS[name])))
     if name not in WEIGHTS and "/" not in name and not Path(name).exists():
         near = did_you_mean(name, {*SEGMENT_PRESETS, *REFER_PRESETS, *WEIGHTS})
         hint = near if near.startswith("Did") else "`earthwords models` lists all."
         raise UsageError(f"Unknown model {name!r}. {hint}")
     spec = find(name)
-    return ModelCard(name=name, kind=f"{spec.kind} weights", facts=_told(_weights(spec)))
+    return ModelCard(name=name, kind=f"{spec.kind} weights", facts=_known(_weights(spec)))
 
 
-def _told(facts: Facts) -> Facts:
+def _known(facts: Facts) -> Facts:
     return {what: value for what, value in facts.items() if value}
 
 
@@ -94,12 +94,14 @@ def _parts(*names: str | None) -> Facts:
     from earthwords.models.weights.table import find
 
     parts = [find(name) for name in dict.fromkeys(filter(None, names))]
-    facts = [_origin(part) for part in parts]
+    origins = [_origin(part) for part in parts]
     if len(parts) == 1:
-        return facts[0]
+        return origins[0]
     return {
-        what: "; ".join(f"{part.name}: {told[what]}" for part, told in zip(parts, facts, strict=True) if told[what])
-        for what in facts[0]
+        what: "; ".join(
+            f"{part.name}: {origin[what]}" for part, origin in zip(parts, origins, strict=True) if origin[what]
+        )
+        for what in origins[0]
     }
 
 

@@ -128,8 +128,8 @@ def _why(error: Exception) -> str:
     """In our words where PyTorch's are an advice to load the file unsafely."""
     if not isinstance(error, pickle.UnpicklingError) and "weights_only" not in str(error):
         return brief(error)
-    asked = re.search(r"GLOBAL ([\w.]{1,100})", str(error))
-    return f"it asks for {asked[1]}, which is code" if asked else "it is damaged, or no PyTorch file"
+    named = re.search(r"GLOBAL ([\w.]{1,100})", str(error))
+    return f"it asks for {named[1]}, which is code" if named else "it is damaged, or no PyTorch file"
 
 
 def unpack(path: Path, target: Path) -> str:

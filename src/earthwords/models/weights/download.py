@@ -90,13 +90,13 @@ def sha256_of(path: Path) -> str:
 
 def timeout_s() -> float:
     """Seconds to wait for a connection and for the next bytes. Raises `UsageError`."""
-    told = os.environ.get(TIMEOUT) or "30"
+    value = os.environ.get(TIMEOUT) or "30"
     try:
-        seconds = float(told)
+        seconds = float(value)
     except ValueError:
         seconds = 0
     if not 0 < seconds < 1e6:
-        raise UsageError(f"{TIMEOUT} must be a number of seconds, got {brief(repr(told), most=40)}.")
+        raise UsageError(f"{TIMEOUT} must be a number of seconds, got {brief(repr(value), most=40)}.")
     return seconds
 
 

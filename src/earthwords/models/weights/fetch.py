@@ -84,7 +84,7 @@ def _single(spec: WeightSpec, name: str, *, offline: bool) -> Path:
 
     with suppress(Exception):
         return Path(hub.hf_hub_download(spec.source, name, local_files_only=True))
-    with _told(spec, offline=offline):
+    with _hub_errors(spec, offline=offline):
         if not offline:
             _names(spec)
         return Path(hub.hf_hub_download(spec.source, name, local_files_only=offline))
@@ -104,7 +104,7 @@ def _snapshot(spec: WeightSpec, patterns: tuple[str, ...], *, offline: bool) -> 
     def local() -> Path:
         return Path(hub.snapshot_download(spec.source, allow_patterns=list(patterns), local_files_only=True))
 
-    with _told(spec, offline=offline):
+    with _hub_errors(spec, offline=offline):
         if offline:
             return local()
         try:
@@ -120,7 +120,7 @@ def _snapshot(spec: WeightSpec, patterns: tuple[str, ...], *, offline: bool) -> 
 
 
 @contextmanager
-def _told(spec: WeightSpec, *, offline: bool) -> Iterator[None]:
+def _hub_errors(spec: WeightSpec, *, offline: bool) -> Iterator[None]:
     """The hub's errors in our words; it is not waited for without end."""
     if not offline:
         _bound_waiting()
@@ -216,13 +216,13 @@ def _as_verified(path: Path, spec: WeightSpec, *, archive: str | None = None) ->
     Raises:
         WeightsError: it is not what was downloaded, or not what the row says.
     """
-    told = _told_of(path)
-    expected = told.get("sha256") if path.suffix != Path(spec.source).suffix else spec.sha256 or told.get("sha256")
-    if archive is not None and told.get("archive") != archive:
+    record = _recorded(path)
+    expected = record.get("sha256") if path.suffix != Path(spec.source).suffix else spec.sha256 or record.get("sha256")
+    if archive is not None and record.get("archive") != archive:
         raise WeightsError(
             f"{path} is not from the archive of {spec.name} (sha256 {archive}); delete it and run again."
         )
-    if expected is None or {"sha256": expected, **_stamp(path)}.items() <= told.items():
+    if expected is None or {"sha256": expected, **_stamp(path)}.items() <= record.items():
         return path
     found = sha256_of(path)
     if found != expected:
@@ -230,7 +230,7 @@ def _as_verified(path: Path, spec: WeightSpec, *, archive: str | None = None) ->
             f"{path} was cut or altered after its download (sha256 {found}, expected {expected}); "
             "delete it and run again."
         )
-    _record(path, found, **({"archive": told["archive"]} if "archive" in told else {}))
+    _record(path, found, **({"archive": record["archive"]} if "archive" in record else {}))
     return path
 
 
@@ -270,13 +270,13 @@ def _stamp(path: Path) -> dict[str, int]:
     return {"size": found.st_size, "mtime_ns": found.st_mtime_ns}
 
 
-def _told_of(path: Path) -> dict[str, Any]:
+def _recorded(path: Path) -> dict[str, Any]:
     """What `_record` wrote; empty if it is not there or not readable."""
     try:
-        told = read_json(_record_of(path))
+        record = read_json(_record_of(path))
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
 def _record(path: Path, sha256: str, **more: str) -> None:

@@ -19,9 +19,9 @@ _SETTINGS = ("hidden_act", "num_attention_heads", "eos_token_id", "layer_norm_ep
 """What changes a tower's vectors without showing in its weights."""
 
 
-def weights_hash(state: Mapping[str, Tensor], *told: Any) -> str:
+def weights_hash(state: Mapping[str, Tensor], *settings: Any) -> str:
     """24 hexadecimal digits of names and bytes of tensors, in any order, and of the `repr` of what else matters."""
-    digest = hashlib.sha256(repr(told).encode())
+    digest = hashlib.sha256(repr(settings).encode())
     for name, value in sorted(state.items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)

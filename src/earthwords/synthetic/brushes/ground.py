@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from earthwords.synthetic.brushes.canvas import Canvas, fill
 from earthwords.synthetic.brushes.ribbons import Track, lay_ribbons, line_cover, raise_decks, ribbon_areas
 from earthwords.synthetic.brushes.water import shore_distance
-from earthwords.synthetic.look import Look
+from earthwords.synthetic.conditions import ImagingConditions
 from earthwords.synthetic.materials import BUILT, MATERIAL_LABEL, TEXTURES, ground_colours
 from earthwords.synthetic.noise import Plane, View, fractal, resize, turned_octave
 from earthwords.synthetic.plan import Area, Plan
@@ -23,7 +23,7 @@ _ROUGH = 0.3
 """Metres by which natural borders are frayed."""
 
 
-def paint_ground(canvas: Canvas, plan: Plan, look: Look) -> Track:
+def paint_ground(canvas: Canvas, plan: Plan, conditions: ImagingConditions) -> Track:
     """Fill labels and colours of the whole view; returns where the ribbons ran."""
     areas: list[Area] = [*plan.areas, *ribbon_areas(plan.ribbons)]
     index = fill(canvas.view, [a.outline for a in plan.areas], range(len(plan.areas)))
@@ -41,7 +41,7 @@ def paint_ground(canvas: Canvas, plan: Plan, look: Look) -> Track:
     track = lay_ribbons(canvas.view, plan.ribbons, index, first=len(plan.areas), water=water)
     raise_decks(canvas, plan.ribbons, track, water)
     canvas.labels[:] = labels[index]
-    table = _Table.of(areas, look)
+    table = _Table.of(areas, conditions)
     for row in range(0, canvas.view.height, _STRIP):
         _colour_strip(canvas, table, index, slice(row, row + _STRIP))
     _relieve(canvas, plan, hills)
@@ -90,8 +90,10 @@ class _Table:
     """`(area, 5)`: direction x, direction y, metres between rows, depth, position in `_FORMS`."""
 
     @staticmethod
-    def of(areas: list[Area], look: Look) -> _Table:
-        colours = [ground_colours(look.region, look.season, name=a.material, variant=a.variant) for a in areas]
+    def of(areas: list[Area], conditions: ImagingConditions) -> _Table:
+        colours = [
+            ground_colours(conditions.region, conditions.season, name=a.material, variant=a.variant) for a in areas
+        ]
         textures = [TEXTURES[a.material] for a in areas]
         rows = [
             (-np.sin(a.rows_angle), np.cos(a.rows_angle), a.rows_spacing, a.rows_depth, _FORMS.index(a.rows_form))

@@ -12,7 +12,7 @@ from earthwords.synthetic.brushes import ground_features, plants, roofs, vehicle
 from earthwords.synthetic.brushes.brush import BrushInput, Stroke
 from earthwords.synthetic.brushes.canvas import Canvas, splat
 from earthwords.synthetic.brushes.walls import LEANING, leaned, paint_walls
-from earthwords.synthetic.look import Look
+from earthwords.synthetic.conditions import ImagingConditions
 from earthwords.synthetic.plan import Plan, Stamps
 from earthwords.synthetic.scene import LABEL, NONE
 
@@ -66,7 +66,7 @@ PAINTERS: dict[str, Painter] = {
 """In painting order: later kinds may hide parts of earlier ones where they are higher."""
 
 
-def paint_stamps(canvas: Canvas, plan: Plan, look: Look) -> None:
+def paint_stamps(canvas: Canvas, plan: Plan, conditions: ImagingConditions) -> None:
     """Draw the stamps that stand where they may, and take the others out of the plan."""
     for kind, painter in PAINTERS.items():
         tables = plan.stamps.get(kind)
@@ -81,7 +81,7 @@ def paint_stamps(canvas: Canvas, plan: Plan, look: Look) -> None:
             if kind == "roof":
                 paint_walls(canvas, stamps, plan.tilt)
             stamps = leaned(stamps, plan.tilt, share=LEANING[kind])
-        _paint(canvas, stamps, painter, look)
+        _paint(canvas, stamps, painter, conditions)
 
 
 def _near(stamps: Stamps, canvas: Canvas, *, lean: float) -> Stamps:
@@ -122,10 +122,10 @@ def may_stand(canvas: Canvas, stamps: Stamps, painter: Painter, *, extent: tuple
     return good & ~np.isin(stamps.thing, fallen)
 
 
-def _paint(canvas: Canvas, stamps: Stamps, painter: Painter, look: Look) -> None:
+def _paint(canvas: Canvas, stamps: Stamps, painter: Painter, conditions: ImagingConditions) -> None:
     leaves = None
     if painter.brush is None:
-        leaves = plants.leaf_colours(stamps, look, canvas.sample(canvas.patches.macro, stamps.x, stamps.y))
+        leaves = plants.leaf_colours(stamps, conditions, canvas.sample(canvas.patches.macro, stamps.x, stamps.y))
     for cells in splat(canvas.view, stamps, margin=canvas.view.gsd / 2):
         touch = BrushInput.of(cells, stamps, canvas)
         if leaves is not None:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.synthetic.brushes.brush import BrushInput, Stroke
-from earthwords.synthetic.look import Look
+from earthwords.synthetic.conditions import ImagingConditions
 from earthwords.synthetic.materials import linear
 from earthwords.synthetic.plan import Stamps
 
@@ -15,19 +15,19 @@ BROADLEAF, CONIFER, PALM = range(3)
 
 
 def leaf_colours(
-    stamps: Stamps, look: Look, site: NDArray[np.floating]
+    stamps: Stamps, conditions: ImagingConditions, site: NDArray[np.floating]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """`(n, 3)` colour of every crown on the day, and whether it stands without leaves.
 
     `site` `(n,)`, unit variance: kinds of trees grow in patches where it is alike.
     """
-    fresh = np.stack([linear(c) for c in look.region.crowns])
-    dry = np.stack([linear(c) for c in look.region.crowns_dry])
+    fresh = np.stack([linear(c) for c in conditions.region.crowns])
+    dry = np.stack([linear(c) for c in conditions.region.crowns_dry])
     patch = np.float32(0.5) + np.float32(0.3) * site
     pick = np.clip(np.float32(0.55) * ((stamps.key * 97.3) % 1.0) + np.float32(0.45) * patch, 0, 1)
     late = (stamps.key * 31.7) % 1.0 + np.float32(0.35) * (patch - np.float32(0.5))
-    turned = (late < look.season.turned) & (stamps.style == BROADLEAF)
-    bare = turned & ((stamps.key * 53.9) % 1.0 < look.season.bare)
+    turned = (late < conditions.season.turned) & (stamps.style == BROADLEAF)
+    bare = turned & ((stamps.key * 53.9) % 1.0 < conditions.season.bare)
     colour = fresh[(pick * len(fresh) * 0.999).astype(int)]
     colour = np.where(turned[:, None], dry[(pick * len(dry) * 0.999).astype(int)], colour)
     colour = np.where((stamps.style == CONIFER)[:, None], colour * np.float32(0.75), colour)

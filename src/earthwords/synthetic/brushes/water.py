@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from earthwords.synthetic.brushes.canvas import Canvas, splat
-from earthwords.synthetic.look import Look
+from earthwords.synthetic.conditions import ImagingConditions
 from earthwords.synthetic.materials import ground_colours
 from earthwords.synthetic.noise import Plane, resize
 from earthwords.synthetic.plan import Plan, Stamps
@@ -26,7 +26,7 @@ def shore_distance(water: NDArray[np.bool_], gsd: float) -> Plane:
     return resize(metres, *water.shape)
 
 
-def paint_water(canvas: Canvas, plan: Plan, look: Look) -> None:
+def paint_water(canvas: Canvas, plan: Plan, conditions: ImagingConditions) -> None:
     """Recolour all pixels labelled water, and the first metres of sand beside a sea."""
     water = canvas.labels == LABEL["water"]
     if not water.any():
@@ -34,7 +34,7 @@ def paint_water(canvas: Canvas, plan: Plan, look: Look) -> None:
     shore = shore_distance(water, canvas.view.gsd)
     at = np.flatnonzero(water)
     distance = shore.reshape(-1)[at]
-    deep, shallow = ground_colours(look.region, look.season, name="water", variant=plan.water_variant)
+    deep, shallow = ground_colours(conditions.region, conditions.season, name="water", variant=plan.water_variant)
     macro, meso = (getattr(canvas.patches, b).reshape(-1)[at] for b in ("macro", "meso"))
     reach = np.float32(plan.shelf) * np.exp(np.float32(0.3) * macro)
     share = np.exp(-np.maximum(distance, 0) / reach)

@@ -11,7 +11,7 @@ from earthwords.synthetic.materials import REGION, Region, Season, linear
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sensor:
+class SimulatedSensor:
     """From light to bytes."""
 
     blur: float
@@ -27,7 +27,7 @@ class Sensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class ImagingConditions:
     """How the ground of a plan appears."""
 
     region: Region
@@ -42,7 +42,7 @@ class Look:
     saturation: float
     cast: tuple[float, float, float]
     """Gain of red, green and blue."""
-    sensor: Sensor
+    sensor: SimulatedSensor
     seed: int
 
 
@@ -63,10 +63,10 @@ def draw_sun(rng: np.random.Generator) -> Sun:
     )
 
 
-def draw_sensor(rng: np.random.Generator) -> Sensor:
+def draw_sensor(rng: np.random.Generator) -> SimulatedSensor:
     """A sensor from a wide family: sharp or soft, clean or noisy, raw or compressed."""
     sharpen = float(rng.choice([0.0, rng.uniform(0.2, 0.6), rng.uniform(0.6, 1.4)], p=[0.45, 0.35, 0.2]))
-    return Sensor(
+    return SimulatedSensor(
         blur=float(rng.choice([rng.uniform(0.28, 0.5), rng.uniform(0.5, 0.85)], p=[0.7, 0.3])),
         chroma_blur=float(rng.choice([0.0, rng.uniform(0.8, 2.0)])),
         sharpen=sharpen,
@@ -80,8 +80,8 @@ def brightness(region: Region) -> float:
     return float(np.mean([linear(c).mean() for m in ("grass", "soil", "sand") for c in region.grounds[m]]))
 
 
-def draw_look(*, region: str, seed: int, salt: int = 0) -> Look:
-    """A random look; the same for the same region, seed and salt.
+def draw_conditions(*, region: str, seed: int, salt: int = 0) -> ImagingConditions:
+    """Random conditions; the same for the same region, seed and salt.
 
     Bright regions are exposed shorter, as the producers of images stretch what they sell.
     """
@@ -89,7 +89,7 @@ def draw_look(*, region: str, seed: int, salt: int = 0) -> Look:
     chosen = REGION[region]
     warm = rng.normal(0, 0.05)
     gain = (0.22 / brightness(chosen)) ** 0.7
-    return Look(
+    return ImagingConditions(
         region=chosen,
         season=draw_season(chosen, rng),
         sun=draw_sun(rng),

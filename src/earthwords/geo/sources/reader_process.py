@@ -18,7 +18,7 @@ import rasterio
 from earthwords.errors import EarthwordsError, SourceError, brief
 from earthwords.geo.sources.network import public
 from earthwords.geo.sources.opening import open_source
-from earthwords.geo.sources.remote import Facts
+from earthwords.geo.sources.remote import SourceFacts
 
 _NO_ANSWER = re.compile(r"HTTP response code on (\S+): (0|5\d\d)$")
 """In what GDAL logs."""
@@ -58,10 +58,10 @@ def _doubts() -> Iterator[list[str]]:
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            told = _NO_ANSWER.search(record.getMessage())
-            if told is not None and "Retrying" not in record.getMessage():
-                status = f"HTTP {told[2]}" if told[2] != "0" else "no answer in time"
-                found.append(f"The server does not say whether there is {public(told[1])} ({status}): it is left out.")
+            match = _NO_ANSWER.search(record.getMessage())
+            if match is not None and "Retrying" not in record.getMessage():
+                status = f"HTTP {match[2]}" if match[2] != "0" else "no answer in time"
+                found.append(f"The server does not say whether there is {public(match[1])} ({status}): it is left out.")
 
     handler, log = Handler(), logging.getLogger("rasterio._env")
     log.addHandler(handler)
@@ -90,12 +90,12 @@ class _Served:
             found = getattr(pixels, what)(*arguments)
             return (found, pixels.hidden, pixels.likeness) if what == "sample" else found
 
-    def _open(self, source: str, how: dict[str, Any], settings: dict[str, Any]) -> tuple[int, Facts]:
+    def _open(self, source: str, how: dict[str, Any], settings: dict[str, Any]) -> tuple[int, SourceFacts]:
         with rasterio.Env(**settings), _doubts() as doubts:
             opened = open_source(source, **how)
             pixels: Any = opened.pixels
             may_hide = pixels.may_hide_pixels  # for which GDAL looks for a mask
-            facts = Facts(
+            facts = SourceFacts(
                 choice=pixels.choice,
                 bands=opened.bands,
                 native=opened.native,
