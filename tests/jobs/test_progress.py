@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from earthwords.compiling import compiled, told_of_compiling
+from earthwords.compiling import compiled, listen_to_compiling
 from earthwords.jobs import progress
 from earthwords.jobs.progress import Console, duration
 
@@ -79,7 +79,7 @@ print(take_slices(np.arange(9), np.array([2, 7]), np.array([3, 1])).tolist())
 def test_compiling_is_told_once() -> None:
     told: list[bool] = []
     grown = loop()
-    with told_of_compiling(told.append):
+    with listen_to_compiling(told.append):
         assert grown(1) == 2
         assert told[0] is True and told.count(True) == told.count(False)
         before = len(told)
