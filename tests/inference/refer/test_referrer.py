@@ -59,7 +59,7 @@ class ColourModel(torch.nn.Module):
         rows = [[known.index(w) if w in known else 90 + len(w) for w in row] + [99] * (8 - len(row)) for row in words]
         return torch.tensor(rows)
 
-    def read(self, ids: Tensor) -> TextFeatures:
+    def encode_texts(self, ids: Tensor) -> TextFeatures:
         return TextFeatures(tokens=ids[..., None].float(), sentence=ids[:, :1].float(), words=ids < 99)
 
     def encode_images(self, images: Tensor) -> _Seen:
