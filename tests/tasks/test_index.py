@@ -21,6 +21,7 @@ import earthwords
 from earthwords.archive import build, storage
 from earthwords.archive.storage import FILES, Stored
 from earthwords.errors import EarthwordsError, OutputError, UsageError
+from earthwords.jobs.journal import PARTS, Journal
 from earthwords.models.weights.table import load_clip
 from tests.conftest import Command, Outcome, write_raster
 from tests.micro import patchwork, write_micro
@@ -143,15 +144,15 @@ def test_killed_runs_give_the_same_bytes(
 
                 return call
 
-            build.IndexLog._append = counted(build.IndexLog._append)  # type: ignore[method-assign]
+            Journal.save = counted(Journal.save)  # type: ignore[method-assign]
             os.replace = counted(os.replace)  # type: ignore[assignment]
             shutil.rmtree = counted(shutil.rmtree)  # type: ignore[assignment]
             os._exit(index(archive, out, "--tile-size", 32).code)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         assert code in (0, -signal.SIGKILL)
         kills += code != 0
-        if event % 3 == 0 and (out / ".work" / "log").exists():
-            with (out / ".work" / "log").open("ab") as file:
+        if event % 3 == 0 and (out / ".work" / PARTS).exists():
+            with (out / ".work" / PARTS).open("ab") as file:
                 file.write(b"half a record")
         if code == 0:
             assert contents(out) == contents(tmp_path / "whole")
@@ -245,8 +246,12 @@ def test_sources_that_cannot_be_read(index: IndexCommand, archive: Path, tmp_pat
     index(archive, out).failed(1, "a.tif", "is not a raster", "--on-error skip")
     assert names(tmp_path) == {"archive"}
     (archive / "a.tif").rename(archive / "z.tif")
-    index(archive, out).failed(1, "z.tif", "The same command goes on from here: ", "of 4 sources are embedded.")
+    index(archive, out).failed(1, "z.tif", "The same command goes on from here: ", "of 4 sources are done.")
     assert names(out) == {".work"}
+    index(archive, out, "--tile-size", 32).failed(2, "An unfinished run lies in", "its tile_size was 64 and is 32 now")
+    index(archive, out, "--tile-size", 32, "--no-resume").failed(1, "z.tif")
+    assert names(out) == set(), "what may not be resumed leaves nothing"
+    index(archive, out).failed(1, "of 4 sources are done.")
     done = index(archive, out, "--on-error", "skip")
     assert done.code == 1 and "failed" in done.out and names(out) == set(FILES)
     (archive / "z.tif").unlink()

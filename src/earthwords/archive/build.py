@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.cautions import Tally, enforce
 from earthwords.inference.limits import ABOUT, WORK
 from earthwords.jobs.job import Tick
+from earthwords.jobs.journal import open_journal
 from earthwords.jobs.threads import ahead
 from earthwords.types import IndexReport, Window
 
@@ -33,7 +34,6 @@ BLOCK = 1024
 """Tiles that are remembered at once."""
 AHEAD = 8
 """Tiles that are read before they are needed."""
-LOG = "log"
 ON_ERROR = ("stop", "skip")
 
 
@@ -52,6 +52,8 @@ class IndexJob:
     """Leave out sources of the index that are not there any more."""
     overwrite: bool = False
     """Begin anew, whatever is there."""
+    resume: bool = True
+    """Go on with an unfinished run, and leave one behind to go on with."""
     on_error: str = "stop"
     """What a source that cannot be read does: `stop`, or `skip` to go on without it."""
     strict: bool = False
@@ -96,10 +98,21 @@ class IndexJob:
         began = time.perf_counter()
         with _held(self.folder), ExitStack() as stack:
             old = self._old(stack)
-            log = self._log(stack)
+            logs: list[IndexLog] = []
+            todo: dict[str, Stamp] = {}
+            journal = stack.enter_context(
+                open_journal(
+                    self.folder / WORK, settings=self.settings(), resume=self.resume and not self.overwrite,
+                    of=self.folder, unit="sources",
+                    done=lambda _: sum(log.count(*source) is not None for log in logs for source in todo.items()),
+                )
+            )  # fmt: skip
+            log = IndexLog(journal)
+            logs.append(log)
             before = {} if old is None else old.entries()
             wanted = {source: Stamp.of(source) for source in sorted(set(self.sources))}
-            todo = {s: stamp for s, stamp in wanted.items() if s not in before or before[s].stamp != stamp}
+            todo |= {s: stamp for s, stamp in wanted.items() if s not in before or before[s].stamp != stamp}
+            journal.total = len(todo)
             tick(len(wanted) - len(todo))
             if old is not None:
                 self._look_back(old, [e for s, e in before.items() if s in wanted and s not in todo])
@@ -113,7 +126,6 @@ class IndexJob:
             listed = [entries[source] for source in sorted(entries)]
             if old is None or listed != [before[source] for source in sorted(before)]:
                 commit(self.folder, listed, log=log, old=old, about=self._about())
-            self._forget(log)
             new = set(entries) & set(todo)
             return IndexReport(
                 index=self.folder,
@@ -159,51 +171,25 @@ class IndexJob:
         if self.overwrite or not (self.folder / "index.json").exists():
             return None
         old = stack.enter_context(closing(Stored(self.folder)))
-        _check_same(self.folder, old.settings, self.settings(), "The index")
+        _check_same(self.folder, old.settings, self.settings())
         return old
-
-    def _log(self, stack: ExitStack) -> IndexLog:
-        path = self.folder / WORK / LOG
-        if self.overwrite:
-            path.unlink(missing_ok=True)
-        log = stack.enter_context(closing(IndexLog(path, self.settings())))
-        _check_same(self.folder, log.settings, self.settings(), "The unfinished index")
-        return log
-
-    def _forget(self, log: IndexLog) -> None:
-        """The work is done: nothing need be remembered."""
-        log.close()
-        with suppress(OSError):
-            log.path.unlink(missing_ok=True)
-            log.path.parent.rmdir()
 
     def _embed(self, todo: Mapping[str, Stamp], log: IndexLog, tick: Tick) -> int:
         """Vectors of everything that the log has not; how many were made."""
         made = 0
         steps = ahead(self._tiles(todo, log), depth=AHEAD)
-        try:
-            with closing(steps):
-                for step, vector in self.embedder.encoded(steps, lambda step: getattr(step, "raster", None)):
-                    if isinstance(step, Done):
-                        self.failures += [] if step.failure is None else [step.failure]
-                    else:
-                        block = step.block
-                        block.add(step, vector)
-                        made += vector is not None
-                        if step.final:
-                            part = block.part(self.embedder.dim)
-                            about: dict[str, Any] = {
-                                "source": block.source,
-                                "stamp": block.stamp,
-                                "block": block.number,
-                            }
-                            log.add(part, **about, skipped=block.skipped, last=block.last)
-                    tick(step.share)
-        except BaseException as error:
-            done = sum(log.count(source, stamp) is not None for source, stamp in todo.items())
-            if len(log):
-                error.add_note(f"The same command goes on from here: {done:,} of {len(todo):,} sources are embedded.")
-            raise
+        with closing(steps):
+            for step, vector in self.embedder.encoded(steps, lambda step: getattr(step, "raster", None)):
+                if isinstance(step, Done):
+                    self.failures += [] if step.failure is None else [step.failure]
+                else:
+                    block = step.block
+                    block.add(step, vector)
+                    made += vector is not None
+                    if step.final:
+                        about: dict[str, Any] = {"source": block.source, "stamp": block.stamp, "block": block.number}
+                        log.add(block.part(self.embedder.dim), **about, skipped=block.skipped, last=block.last)
+                tick(step.share)
         return made
 
     def _tiles(self, todo: Mapping[str, Stamp], log: IndexLog) -> Iterator[Tile | Done]:
@@ -261,12 +247,12 @@ def _vanished(source: str) -> bool:
     return "://" not in source and not source.startswith("/vsi") and not os.path.exists(source)
 
 
-def _check_same(folder: Path, was: Mapping[str, str], now: Mapping[str, str], what: str) -> None:
+def _check_same(folder: Path, was: Mapping[str, str], now: Mapping[str, str]) -> None:
     for name in {**now, **was}:
         before, after = was.get(name, "none"), now.get(name, "none")
         if before != after:
             raise UsageError(
-                f"{what} in {folder} was made with {name} {before}, now it is {after}; use the same, name "
+                f"The index in {folder} was made with {name} {before}, now it is {after}; use the same, name "
                 "another folder, or begin anew with --overwrite."
             )
 
@@ -301,19 +287,4 @@ def _held(folder: Path) -> Iterator[None]:
             if not free:
                 raise UsageError(f"Another process is working on {folder}; wait for it, or choose another INDEX.")
             shutil.rmtree(folder / NEXT, ignore_errors=True)  # of a process that was killed
-            try:
-                yield
-            except BaseException:
-                _tidy(folder)
-                raise
-
-
-def _tidy(folder: Path) -> None:
-    """After a failure: a log without any block is of no use."""
-    path = folder / WORK / LOG
-    with suppress(OSError, EarthwordsError):
-        with closing(IndexLog(path, {})) as log:
-            blocks = len(log)
-        if not blocks:
-            path.unlink()
-            path.parent.rmdir()
+            yield

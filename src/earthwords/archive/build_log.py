@@ -1,29 +1,23 @@
-"""What an unfinished indexing has done: records at the end of a file, so that a killed run loses a block at most."""
+"""What an unfinished indexing has done: the vectors of blocks of tiles, as parts of its journal."""
 
 from __future__ import annotations
 
 import json
 import os
-import struct
-import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from earthwords.archive.table import SCHEMA
-from earthwords.errors import SourceError
-from earthwords.files.atomic import writing
 from earthwords.files.reading import parse_json
 from earthwords.geo.grids.footprints import LONLAT
+from earthwords.jobs.journal import Journal
 from earthwords.types import VectorLayer
 
-_HEAD = struct.Struct("<QI")
 _NUMBERS = tuple(name for name, kind in SCHEMA.items() if kind != "str")
 _WORDS = tuple(name for name, kind in SCHEMA.items() if kind == "str")
 
@@ -57,31 +51,21 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class _Record:
-    offset: int
-    length: int
+    name: str
+    """In the journal."""
     tiles: int
     skipped: int
     last: bool
 
 
 class IndexLog:
-    """An open log, see the module; one process at a time, which the caller sees to."""
+    """The blocks of sources in the journal of an indexing."""
 
-    def __init__(self, path: Path, settings: dict[str, str]) -> None:
-        """Go on with the log at `path`, or begin one."""
-        self.path = path
-        self.settings = settings
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
         self._records: dict[tuple[str, Stamp], dict[int, _Record]] = {}
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a+b")
-            end = self._recall()
-            self._file.truncate(end)
-            if not end:
-                self._append(save({}, {"settings": json.dumps(settings)}))
-
-    def __len__(self) -> int:
-        return sum(len(blocks) for blocks in self._records.values())
+        for name in journal:
+            self._remember(name)
 
     def has(self, source: str, stamp: Stamp, block: int) -> bool:
         """Whether a block of a source as it is now is done."""
@@ -107,11 +91,11 @@ class IndexLog:
         }
         about = {
             "source": source, "stamp": vars(stamp), "block": block, "tiles": len(layer), "skipped": skipped,
-            "last": last, "words": words,
+            "last": last,
         }  # fmt: skip
-        with writing(self.path):
-            offset, length = self._append(save(arrays, {"about": json.dumps(about)}))
-        self._remember(about, offset, length)
+        name = json.dumps(about)
+        self._journal.save(name, save(arrays, {"words": json.dumps(words)}))
+        self._remember(name)
 
     def parts(self, source: str, stamp: Stamp) -> list[int]:
         """Numbers of the blocks of a source, for `part`."""
@@ -120,9 +104,8 @@ class IndexLog:
     def part(self, source: str, stamp: Stamp, block: int) -> Part:
         """A block that is done."""
         record = self._records[source, stamp][block]
-        self._file.seek(record.offset)
-        blob = self._file.read(record.length)
-        arrays, words = load(blob), _about(blob)["words"]
+        blob = self._journal.read(record.name)
+        arrays, words = load(blob), _words(blob)
         ends = np.cumsum(arrays["lengths"])
         shapes = arrays["shapes"].tobytes()
         wkb = [shapes[end - n : end] or None for end, n in zip(ends.tolist(), arrays["lengths"].tolist(), strict=True)]
@@ -132,55 +115,15 @@ class IndexLog:
         layer = VectorLayer(geometries=geometries, columns={name: columns[name] for name in SCHEMA}, crs=LONLAT)
         return Part(layer=layer, vectors=arrays["vectors"])
 
-    def close(self) -> None:
-        """Let go of the file, which stays."""
-        self._file.close()
-
-    def _append(self, blob: bytes) -> tuple[int, int]:
-        """Offset and length of a record that was written whole, or not at all."""
-        start = self._file.seek(0, os.SEEK_END)
-        try:
-            self._file.write(_HEAD.pack(len(blob), zlib.crc32(blob)) + blob)
-            self._file.flush()
-        except OSError:
-            self._file.truncate(start)
-            raise
-        return start + _HEAD.size, len(blob)
-
-    def _recall(self) -> int:
-        """Read what is there; the end of the last whole record."""
-        self._file.seek(0)
-        end, first = 0, True
-        while len(head := self._file.read(_HEAD.size)) == _HEAD.size:
-            length, checksum = _HEAD.unpack(head)
-            if length > os.fstat(self._file.fileno()).st_size - end or zlib.crc32(blob := self._file.read(length)) != (
-                checksum
-            ):
-                break
-            try:
-                if first:
-                    self.settings = parse_json(_metadata(blob)["settings"])
-                else:
-                    self._remember(_about(blob), end + _HEAD.size, length)
-            except (SafetensorError, ValueError, KeyError) as error:
-                raise SourceError(f"{self.path} is no log of an index; remove it and index again.") from error
-            first = False
-            end += _HEAD.size + length
-        return end
-
-    def _remember(self, about: dict[str, Any], offset: int, length: int) -> None:
-        numbers = {name: about[name] for name in ("tiles", "skipped", "last")}
+    def _remember(self, name: str) -> None:
+        about = parse_json(name)
+        numbers = {key: about[key] for key in ("tiles", "skipped", "last")}
         blocks = self._records.setdefault((about["source"], Stamp(**about["stamp"])), {})
-        blocks[about["block"]] = _Record(offset=offset, length=length, **numbers)
+        blocks[about["block"]] = _Record(name=name, **numbers)
 
 
-def _about(blob: bytes) -> dict[str, Any]:
-    about: dict[str, Any] = parse_json(_metadata(blob)["about"])
-    return about
-
-
-def _metadata(blob: bytes) -> dict[str, str]:
+def _words(blob: bytes) -> dict[str, Any]:
     """https://github.com/huggingface/safetensors#format"""
     length = int.from_bytes(blob[:8], "little")
-    metadata: dict[str, str] = parse_json(blob[8 : 8 + length])["__metadata__"]
-    return metadata
+    words: dict[str, Any] = parse_json(parse_json(blob[8 : 8 + length])["__metadata__"]["words"])
+    return words

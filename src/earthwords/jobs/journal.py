@@ -175,7 +175,8 @@ def open_journal(
         try:
             yield journal
         except BaseException as error:
-            if resume and (found := done(journal)):
+            found = done(journal)
+            if resume and (found or len(journal)):
                 share = f"{found:,}" if journal.total is None else f"{found:,} of {journal.total:,}"
                 error.add_note(f"The same command goes on from here: {share} {unit} are done.")
                 journal.close()

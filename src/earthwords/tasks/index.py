@@ -38,6 +38,7 @@ def index(
     prune: Annotated[bool, opt.option(opt.OUTPUTS, negative="")] = False,
     overwrite: opt.Overwrite = False,
     on_error: Annotated[Literal["stop", "skip"], opt.RUNNING] = "stop",
+    resume: opt.Resume = True,
     device: opt.Device = "auto",
     strict: opt.Strict = False,
     offline: opt.Offline = False,
@@ -111,6 +112,7 @@ def index(
         overwrite=overwrite,
         on_error=on_error,
         strict=strict,
+        resume=resume,
     )
     with console.bar("indexing", len(set(sources)), unit="sources") as bar:
         done = job.run(tick=bar)
