@@ -144,7 +144,7 @@ DRAWING_ALLOWED = {"viz", "synthetic"}
 """The renderer of scenes draws ground, not pictures for people."""
 EXECUTORS = {"concurrent.futures", "multiprocessing", "ray"}
 EXECUTORS_ALLOWED = {"jobs"}
-SECOND_THREAD = SRC / "geo" / "sources" / "source.py"
+SECOND_THREAD = SRC / "geo" / "sources" / "gdal_dataset.py"
 """GDAL's settings belong to a thread: what must not change them is asked in another one."""
 
 

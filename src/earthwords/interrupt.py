@@ -37,6 +37,6 @@ def stoppable(stop: threading.Event) -> Iterator[None]:
 def check() -> None:
     """Raise `Interrupted` if this thread should not wait any more; the main thread gets an exception of its own."""
     stop = getattr(_local, "stop", None)
-    asked = requested.is_set() and threading.current_thread() is not threading.main_thread()
-    if asked or (stop is not None and stop.is_set()):
+    ending = requested.is_set() and threading.current_thread() is not threading.main_thread()
+    if ending or (stop is not None and stop.is_set()):
         raise Interrupted

@@ -20,8 +20,8 @@ from earthwords.errors import OutputError, SourceError
 from earthwords.files.output_tags import wrote
 from earthwords.geo.destinations import plan_outputs
 from earthwords.geo.scene import open_scene
+from earthwords.geo.sources.gdal_dataset import open_dataset
 from earthwords.geo.sources.network import Network
-from earthwords.geo.sources.source import open_dataset
 from earthwords.geo.vectors.polygons import read_polygons
 from earthwords.types import Grid, Window
 

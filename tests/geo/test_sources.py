@@ -17,7 +17,7 @@ from PIL import Image
 
 from earthwords.errors import SourceError, UsageError
 from earthwords.geo.scene import open_scene
-from earthwords.geo.sources.source import read_band
+from earthwords.geo.sources.gdal_dataset import read_band
 from earthwords.types import Window
 from tests.geo.test_scene import SHAPE, Make, distinct, whole
 

@@ -19,7 +19,7 @@ from PIL import Image
 from earthwords.data.segmentation.fakes import FAKES, make_fake
 from earthwords.data.segmentation.loader import open_set
 from earthwords.data.segmentation.spec import all_specs, find_spec
-from earthwords.evaluation.benchmark.segmentation import own_device
+from earthwords.evaluation.benchmark.segmentation import worker_device
 from earthwords.evaluation.benchmark.variants import find_variants
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.presets import load_preset
@@ -261,10 +261,10 @@ def test_workers_change_nothing(run: Run, tmp_path: Path, cluster: str | None) -
 
 def test_workers_take_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
-    assert [own_device("cuda", number) for number in range(5)] == ["cuda:0", "cuda:1", "cuda:2", "cuda:0", "cuda:1"]
-    assert [own_device(device, 1) for device in ("cuda:2", "cpu", "mps")] == ["cuda:2", "cpu", "mps"]
+    assert [worker_device("cuda", number) for number in range(5)] == ["cuda:0", "cuda:1", "cuda:2", "cuda:0", "cuda:1"]
+    assert [worker_device(device, 1) for device in ("cuda:2", "cpu", "mps")] == ["cuda:2", "cpu", "mps"]
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
-    assert own_device("cuda", 4) == "cuda"
+    assert worker_device("cuda", 4) == "cuda"
 
 
 DRIVER = """

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from earthwords.training.distributed import ALONE, Group, joined, own_device
+from earthwords.training.distributed import ALONE, Group, joined, process_device
 from earthwords.training.loop import Schedule, train
 from earthwords.training.losses import info_nce
 
@@ -124,4 +124,4 @@ def test_alone_nothing_is_joined() -> None:
         values = torch.ones(3)
         group.average([values])
         assert torch.equal(values, torch.ones(3))
-    assert own_device("auto") == "auto" and own_device("cpu") == "cpu"
+    assert process_device("auto") == "auto" and process_device("cpu") == "cpu"

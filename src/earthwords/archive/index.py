@@ -172,13 +172,13 @@ class Index:
             enforce(notes, strict=strict)
         allowed = self._allowed(area, days)
         rows, scores, layer = self._first(query, top, allowed, distinct=distinct)
-        asked = {
+        query_facts = {
             "words": typed, "like": None if like is None else str(like) if isinstance(like, (str, Path)) else "array",
             "weight": weight if words is not None and like is not None else None, "bounds": bounds,
             "within": None if within is None else str(within), "after": days[0], "before": days[1], "top": top,
             "distinct": distinct, "tiles": len(self), "allowed": len(self) if allowed is None else int(allowed.sum()),
         }  # fmt: skip
-        kept = {name: value for name, value in asked.items() if value is not None}
+        kept = {name: value for name, value in query_facts.items() if value is not None}
         notes += self._result_notes(layer)
         enforce(notes, strict=strict)
         return SearchResult(

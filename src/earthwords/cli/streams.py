@@ -88,8 +88,8 @@ def begin_in_utf8() -> None:
     https://docs.python.org/3/library/os.html#utf8-mode
     """
     is_utf8 = codecs.lookup(sys.getfilesystemencoding()).name == "utf-8"
-    asked = "utf8" in sys._xoptions  # also for `-X utf8=0`, of which `sys.flags` says nothing
-    if is_utf8 or asked or os.name == "nt" or not sys.executable:
+    named = "utf8" in sys._xoptions  # also for `-X utf8=0`, of which `sys.flags` says nothing
+    if is_utf8 or named or os.name == "nt" or not sys.executable:
         return
     os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 

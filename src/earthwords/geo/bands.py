@@ -19,7 +19,7 @@ from rasterio.io import DatasetReader
 from earthwords.errors import UsageError, unknown
 from earthwords.files.reading import read_bytes
 from earthwords.geo.sensors import SENSORS, Sensor, code_of, find_sensor, is_position
-from earthwords.geo.sources.source import GDAL_ERRORS, legible
+from earthwords.geo.sources.gdal_dataset import GDAL_ERRORS, legible
 
 RGB = ("red", "green", "blue")
 UNLIKE = -0.2

@@ -23,7 +23,7 @@ from earthwords.files.paths import utf8_name
 from earthwords.files.plaintext import utf8
 from earthwords.files.reading import read_bytes
 from earthwords.geo.grids.crs import add_epoch, raster_crs
-from earthwords.geo.sources.source import one_line
+from earthwords.geo.sources.gdal_dataset import one_line
 from earthwords.types import Colour, Grid
 
 _NUMBER: tuple[str, ...] = ()

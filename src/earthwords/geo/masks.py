@@ -27,8 +27,8 @@ from earthwords.files.paths import IMAGES, is_local_path, missing, with_stem
 from earthwords.geo.bands import Band, bands_of
 from earthwords.geo.grids.georeference import grid_of, show_bounds
 from earthwords.geo.sensors import plain
+from earthwords.geo.sources.gdal_dataset import open_dataset, reading
 from earthwords.geo.sources.network import Network, is_remote
-from earthwords.geo.sources.source import open_dataset, reading
 from earthwords.types import Grid, Window
 
 Values = NDArray[Any]

@@ -22,11 +22,11 @@ from earthwords.geo.grids.georeference import Bounds, window_of_bounds
 from earthwords.geo.resample import resample, source_window
 from earthwords.geo.sensors import formula
 from earthwords.geo.sources.arrays import ArrayPixels
+from earthwords.geo.sources.gdal_dataset import aside
 from earthwords.geo.sources.network import Network, public
 from earthwords.geo.sources.opening import Opened, Pixels, is_path, needs_network, open_source
 from earthwords.geo.sources.pixels import SAMPLE_SIDE, PixelSource
 from earthwords.geo.sources.remote import RemotePixels
-from earthwords.geo.sources.source import aside
 from earthwords.geo.stretch import Stretch, make_stretch
 from earthwords.types import Grid, Raster, Window
 

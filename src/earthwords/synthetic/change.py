@@ -142,11 +142,11 @@ def _some_things(editing: Editing, kind: str, amount: int) -> dict[int, Points]:
     there = np.concatenate([np.zeros(0, dtype=np.int32), *[t.thing for t in tables]])
     before = np.concatenate([np.zeros(0, dtype=np.int32), *[t.thing for t in editing.before.stamps.get(kind, [])]])
     outlines = thing_outlines(editing.after, np.intersect1d(there, before))
-    seen = {thing: outline for thing, (_, outline, _) in outlines.items() if _in_view(outline, editing.view)}
+    in_view = {thing: outline for thing, (_, outline, _) in outlines.items() if _in_view(outline, editing.view)}
     chosen: dict[int, Points] = {}
-    for thing in editing.rng.permutation(np.array(sorted(seen), dtype=np.int64)).tolist():
-        if len(chosen) < amount and editing.take(_grown(seen[thing], _MARGIN)):
-            chosen[thing] = seen[thing]
+    for thing in editing.rng.permutation(np.array(sorted(in_view), dtype=np.int64)).tolist():
+        if len(chosen) < amount and editing.take(_grown(in_view[thing], _MARGIN)):
+            chosen[thing] = in_view[thing]
     return chosen
 
 

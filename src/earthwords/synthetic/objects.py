@@ -24,15 +24,15 @@ SIZES: dict[str, tuple[float, float]] = {
 
 def collect_objects(canvas: Canvas, plan: Plan) -> tuple[NDArray[np.int32], tuple[SceneObject, ...]]:
     """`(row, col)` instance ids from 1 without gaps, and the objects that have at least a pixel."""
-    seen = np.unique(canvas.things)
-    seen = seen[seen > 0]
-    rank = np.zeros(int(seen.max(initial=0)) + 1, dtype=np.int32)
-    rank[seen] = np.arange(1, len(seen) + 1)
+    present = np.unique(canvas.things)
+    present = present[present > 0]
+    rank = np.zeros(int(present.max(initial=0)) + 1, dtype=np.int32)
+    rank[present] = np.arange(1, len(present) + 1)
     instances = rank[canvas.things]
     boxes = ndimage.find_objects(instances)
-    main = thing_outlines(plan, seen)
+    main = thing_outlines(plan, present)
     objects = []
-    for i, (thing, box) in enumerate(zip(seen.tolist(), boxes, strict=True), start=1):
+    for i, (thing, box) in enumerate(zip(present.tolist(), boxes, strict=True), start=1):
         kind, polygon, area = main[thing]
         pixels = canvas.view.pixels(polygon)[:, ::-1]
         rows, cols = box

@@ -32,9 +32,9 @@ def expose(canvas: Canvas, conditions: ImagingConditions, *, tilt: tuple[float, 
     bands = []
     for band in range(3):
         light = direct * np.float32(1 - conditions.ambient) + np.float32(conditions.ambient) * _SKY[band]
-        seen = canvas.rgb[:, :, band] * light
-        seen += (_AIR[band] - seen) * np.maximum(air, 0)
-        tone = np.sqrt(np.maximum(seen * np.float32(conditions.exposure * conditions.cast[band]), 0))
+        radiance = canvas.rgb[:, :, band] * light
+        radiance += (_AIR[band] - radiance) * np.maximum(air, 0)
+        tone = np.sqrt(np.maximum(radiance * np.float32(conditions.exposure * conditions.cast[band]), 0))
         bands.append(_shoulder((tone - np.float32(0.38)) * np.float32(conditions.contrast) + np.float32(0.38)))
     image = _optics(np.stack(bands), conditions)
     return _compress(_digitise(image, conditions, canvas.view), conditions.sensor)

@@ -11,12 +11,7 @@ from earthwords.synthetic.materials import REGION
 from earthwords.synthetic.noise import View
 from earthwords.synthetic.plan import Plan, Stamps
 from earthwords.synthetic.zones.corridors import across, clear, crossings, highway, interchange, railway, roundabouts
-from earthwords.synthetic.zones.layout import Frame, Rect, blob, offset, resample, smooth_line, split, wiggle
-from earthwords.synthetic.zones.leisure import golf, lake_park, park, sports_ground, stadium
-from earthwords.synthetic.zones.open_ground import desert, fields, forest, hedge, village
-from earthwords.synthetic.zones.town import Site, plants_at, residential, street_cars, villas
-from earthwords.synthetic.zones.transport import airport, harbour, sea_traffic, station
-from earthwords.synthetic.zones.work import (
+from earthwords.synthetic.zones.industry import (
     commercial,
     greenhouses,
     industrial,
@@ -26,6 +21,11 @@ from earthwords.synthetic.zones.work import (
     tank_farm,
     waste,
 )
+from earthwords.synthetic.zones.layout import Frame, Rect, blob, offset, resample, smooth_line, split, wiggle
+from earthwords.synthetic.zones.leisure import golf, lake_park, park, sports_ground, stadium
+from earthwords.synthetic.zones.open_ground import desert, fields, forest, hedge, village
+from earthwords.synthetic.zones.town import Site, plants_at, residential, street_cars, villas
+from earthwords.synthetic.zones.transport import airport, harbour, sea_traffic, station
 
 Fill = Callable[[Site, Rect], None]
 

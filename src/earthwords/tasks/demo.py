@@ -95,7 +95,7 @@ def demo(
 
     from earthwords.files.atomic import check_output
     from earthwords.geo.geotiff import RasterWriter
-    from earthwords.geo.sources.source import read_band
+    from earthwords.geo.sources.gdal_dataset import read_band
     from earthwords.synthetic import CLASSES, render_scene
     from earthwords.tasks.segment import segment
 

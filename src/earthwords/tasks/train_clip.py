@@ -125,11 +125,11 @@ def train_clip(
     from earthwords.training.adapt import adapt_towers
     from earthwords.training.batches import Sampler
     from earthwords.training.contrastive import ContrastiveTask, Objective
-    from earthwords.training.distributed import own_device
+    from earthwords.training.distributed import process_device
     from earthwords.training.initialise import FOLDER, OPEN_CLIP, check_layout, start
     from earthwords.training.loop import CHECKPOINT, LOG, Schedule
 
-    began, place = time.process_time(), choose_device(own_device(device))
+    began, place = time.process_time(), choose_device(process_device(device))
     check_apart(out, (CHECKPOINT, LOG, OPEN_CLIP, *FOLDER), {"the list": train_data, "--model": model})
     manifest = read_manifest(train_data)
     backbone = start(manifest, architecture=architecture, model=model, seed=seed, offline=offline).to(place)

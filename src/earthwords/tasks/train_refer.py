@@ -118,11 +118,11 @@ def train_refer(
     from earthwords.models.device import choose_device
     from earthwords.models.refseg.adapters import checkpoint_gradients
     from earthwords.models.refseg.load import CARD, WEIGHTS_FILE, kept, store_refseg
-    from earthwords.training.distributed import Group, own_device
+    from earthwords.training.distributed import Group, process_device
     from earthwords.training.loop import CHECKPOINT, LOG
     from earthwords.training.referring import ReferringSettings, ReferringTask
 
-    began, place = time.process_time(), choose_device(own_device(device))
+    began, place = time.process_time(), choose_device(process_device(device))
     bases = {"--model": model, "--segmenter": segmenter, "--words": words}
     check_apart(out, (CHECKPOINT, LOG, CARD, WEIGHTS_FILE), {"the list": train_data, "--val-data": val_data, **bases})
     manifest = read_referring(train_data)

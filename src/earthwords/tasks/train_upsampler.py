@@ -110,18 +110,18 @@ def train_upsampler(
 
     from earthwords.models.device import choose_device
     from earthwords.models.weights.table import UPSAMPLER
-    from earthwords.training.distributed import own_device
+    from earthwords.training.distributed import process_device
     from earthwords.training.initialise import store_upsampler
     from earthwords.training.loop import CHECKPOINT, LOG
-    from earthwords.training.recipes import Overrides, Reading, make_recipe
+    from earthwords.training.recipes import CropOptions, Overrides, make_recipe
 
     lists = [name for name in (images, held_out) if name is not None and name.startswith("@")]
     read = {**{f"the list {name}": name[1:] for name in lists}, **{f"the backbone {name}": name for name in backbone}}
     check_apart(out, (CHECKPOINT, LOG, UPSAMPLER), read)
-    place = choose_device(own_device(device))
+    place = choose_device(process_device(device))
     torch.manual_seed(seed)
     teachers = [_teacher(name, features, method=method, place=place, offline=offline) for name in backbone]
-    reading = Reading(
+    reading = CropOptions(
         bands=split_bands(bands), gsd=gsd, nodata=nodata, stretch=stretch, device=place,
         network=reach(offline, allow_remote_parts),
     )  # fmt: skip

@@ -49,12 +49,12 @@ AGAINST: tuple[Ground, ...] = (
 
 def against(vocabulary: Vocabulary) -> tuple[str, ...]:
     """The words of `AGAINST` that mean nothing of what a vocabulary asks for."""
-    return tuple(word for ground in AGAINST if not _is_asked(ground, vocabulary.queries) for word in ground.words)
+    return tuple(word for ground in AGAINST if not _is_queried(ground, vocabulary.queries) for word in ground.words)
 
 
 def lacking(vocabulary: Vocabulary) -> tuple[str, ...]:
     """The first words of the grounds that no class means."""
-    return tuple(ground.words[0] for ground in AGAINST if not _is_asked(ground, vocabulary.queries))
+    return tuple(ground.words[0] for ground in AGAINST if not _is_queried(ground, vocabulary.queries))
 
 
 def compete(vocabulary: Vocabulary, how: str | Sequence[str] | None = None) -> Vocabulary:
@@ -93,10 +93,10 @@ def with_background(vocabulary: Vocabulary, words: Sequence[str]) -> Vocabulary:
 
 def _words(texts: Sequence[str], vocabulary: Vocabulary) -> tuple[str, ...]:
     found = tuple(dict.fromkeys(in_english(word) for text in texts for word in split_words(text)))
-    asked = {query.lower() for query in vocabulary.queries}
+    queried = {query.lower() for query in vocabulary.queries}
     if {AUTO, NONE} & set(found):
         raise UsageError(f"--against is {AUTO}, {NONE} or words, not both: {', '.join(found)}.")
-    twice = next((word for word in found if word.lower() in asked), None)
+    twice = next((word for word in found if word.lower() in queried), None)
     if twice is not None:
         raise UsageError(f"{twice!r} is a class and cannot compete against itself; leave it out of --against.")
     if not found:
@@ -104,7 +104,7 @@ def _words(texts: Sequence[str], vocabulary: Vocabulary) -> tuple[str, ...]:
     return found
 
 
-def _is_asked(ground: Ground, queries: Sequence[str]) -> bool:
+def _is_queried(ground: Ground, queries: Sequence[str]) -> bool:
     """Whether a word asked for means a ground, or more than it."""
     meant = {form for word in (*ground.words, *ground.kin) for form in forms(word)}
     meant |= {form for word in ground.words for other in glossary.related(word) for form in forms(other)}

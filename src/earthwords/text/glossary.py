@@ -133,8 +133,8 @@ def theme(english: str) -> str | None:
 def related(english: str) -> tuple[str, ...]:
     """The other English synonyms of a word, the best first."""
     entry = _find(english)
-    asked = set(_keys(english))
-    return tuple(word for word in entry.english if _key(word) not in asked) if entry else ()
+    own_keys = set(_keys(english))
+    return tuple(word for word in entry.english if _key(word) not in own_keys) if entry else ()
 
 
 def terms_in(sentence: str) -> list[tuple[str, str]]:

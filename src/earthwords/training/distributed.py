@@ -91,7 +91,7 @@ def launched() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def own_device(name: str) -> str:
+def process_device(name: str) -> str:
     """`cuda` and `auto` as the GPU that is this process's, where torchrun started several."""
     if launched() and name in ("auto", "cuda") and torch.cuda.is_available():
         return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"

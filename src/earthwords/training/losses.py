@@ -132,5 +132,5 @@ def region_text(
     if rest is not None:
         logits = torch.cat([logits[:, :rest], torch.zeros_like(logits[:, :1]), logits[:, rest + 1 :]], dim=1)
     loss = F.cross_entropy(logits, target, weight=weight, ignore_index=255, reduction="sum")
-    seen = target[target != 255]
-    return loss / weight[seen].sum().clamp(min=1e-6)
+    counted = target[target != 255]
+    return loss / weight[counted].sum().clamp(min=1e-6)

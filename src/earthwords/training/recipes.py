@@ -23,7 +23,7 @@ from earthwords.training.upsampling import Student, UpsamplingSettings, Upsampli
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class CropOptions:
     """How images become tensors."""
 
     bands: Sequence[int | str] | None = None
@@ -80,7 +80,7 @@ class Recipe:
 def make_recipe(
     method: str,
     teachers: Sequence[Teacher],
-    reading: Reading,
+    reading: CropOptions,
     learned: Sequence[str],
     kept: Sequence[str],
     choices: Overrides,
@@ -100,7 +100,7 @@ def _jbu(build: Callable[[int], Jbu], **weights: float) -> Callable[..., Recipe]
 
     def recipe(
         teachers: Sequence[Teacher],
-        reading: Reading,
+        reading: CropOptions,
         learned: Sequence[str],
         kept: Sequence[str],
         choices: Overrides,
@@ -124,7 +124,7 @@ def _jbu(build: Callable[[int], Jbu], **weights: float) -> Callable[..., Recipe]
 
 def _anyup(
     teachers: Sequence[Teacher],
-    reading: Reading,
+    reading: CropOptions,
     learned: Sequence[str],
     kept: Sequence[str],
     choices: Overrides,

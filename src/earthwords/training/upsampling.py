@@ -95,8 +95,8 @@ class _Fine:
 
     def view(self, jitter: Jitter, directions: Tensor) -> tuple[Tensor, Tensor]:
         """A view along `directions` `(batch, dim, n)`: fine `(batch, n, side, side)`, and tokens `(batch, n, h, w)`."""
-        seen = jitter(self.features)
-        return project(seen, directions), project(self.model.downsampler(seen), directions)
+        jittered = jitter(self.features)
+        return project(jittered, directions), project(self.model.downsampler(jittered), directions)
 
     def content(self, jitter: Jitter, retention: nn.Module) -> Tensor:
         """Error of the image that is seen in a view."""
@@ -127,8 +127,8 @@ class _Factored:
         side, count = self.row.side, min(self.row.content_rows, self.row.side)
         rows = torch.randperm(side)[:count].sort().values
         maps = jitter(self.maps, rows=rows)
-        seen = torch.einsum("bnhw,bnd->bdhw", maps, self.mix) + self.added[:, None, None]
-        return content(retention(seen), jitter(self.images, rows=rows))
+        jittered = torch.einsum("bnhw,bnd->bdhw", maps, self.mix) + self.added[:, None, None]
+        return content(retention(jittered), jitter(self.images, rows=rows))
 
 
 class UpsamplingTask:
@@ -163,14 +163,14 @@ class UpsamplingTask:
         parts: dict[str, list[Tensor]] = {}
         for number, (jitter, target) in enumerate(zip(batch.jitters, batch.targets, strict=True)):
             directions = random_projection(target, min(row.projection, target.shape[1]))
-            seen, found = fine.view(jitter, directions)
+            jittered, found = fine.view(jitter, directions)
             loss = reconstruction(found, project(target, directions), model.scale_net(target))
             parts.setdefault("reconstruction", []).append(loss)
             if model.retention is not None:
                 parts.setdefault("content", []).append(row.content_weight * fine.content(jitter, model.retention))
             if row.crf_weight and number == 0:
-                rows, cols = (torch.randint(n, (CRF_PIXELS,), device=seen.device) for n in seen.shape[-2:])
-                parts["crf"] = [row.crf_weight * sampled_crf(jitter(batch.images), seen, rows, cols)]
+                rows, cols = (torch.randint(n, (CRF_PIXELS,), device=jittered.device) for n in jittered.shape[-2:])
+                parts["crf"] = [row.crf_weight * sampled_crf(jitter(batch.images), jittered, rows, cols)]
         return {name: torch.stack(values).sum() / row.jitters for name, values in parts.items()}
 
     @torch.no_grad()
@@ -187,11 +187,11 @@ class UpsamplingTask:
             fine = model.upsampler(batch.features, batch.images, side)
             plain = F.interpolate(batch.features, size=side, mode="bilinear", align_corners=False)
             for jitter, target in zip(batch.jitters, batch.targets, strict=True):
-                seen, tokens = jitter(fine), (target.shape[-2], target.shape[-1])
+                jittered, tokens = jitter(fine), (target.shape[-2], target.shape[-1])
                 every = torch.ones(len(target), *tokens, dtype=torch.bool, device=target.device)
                 found = {
-                    "heldout": model.downsampler(seen, keep=every),
-                    "heldout_pooled": F.adaptive_avg_pool2d(seen, tokens),
+                    "heldout": model.downsampler(jittered, keep=every),
+                    "heldout_pooled": F.adaptive_avg_pool2d(jittered, tokens),
                     "heldout_bilinear": F.adaptive_avg_pool2d(jitter(plain), tokens),
                 }
                 for name, values in found.items():

@@ -22,7 +22,7 @@ _LETTERS = 26
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class Curve:
     """A curve."""
 
     name: str
@@ -60,7 +60,7 @@ def confusion_plot(counts: NDArray[np.integer], names: Sequence[str], title: str
     return image
 
 
-def curve_plot(lines: Sequence[Line], title: str, x_name: str, y_name: str) -> Image.Image:
+def curve_plot(lines: Sequence[Curve], title: str, x_name: str, y_name: str) -> Image.Image:
     """Percents against numbers on a logarithmic axis."""
     width, height, left, top, right, bottom = 640, 420, 64, 48, 20, 56
     image = Image.new("RGB", (width, height), PAPER)
@@ -90,7 +90,7 @@ def curve_plot(lines: Sequence[Line], title: str, x_name: str, y_name: str) -> I
     return image
 
 
-def _draw_line(draw: ImageDraw.ImageDraw, line: Line, hue: Colour, at: Any) -> None:
+def _draw_line(draw: ImageDraw.ImageDraw, line: Curve, hue: Colour, at: Any) -> None:
     points = [at(x, y) for x, y in zip(line.xs, line.ys, strict=True)]
     draw.line([value for point in points for value in point], hue, 2)
     for i, (x, y) in enumerate(points):

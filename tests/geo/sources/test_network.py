@@ -21,8 +21,8 @@ from rasterio._env import get_gdal_config
 from earthwords.errors import EarthwordsError, SourceError, UsageError
 from earthwords.geo.grids.footprints import read_area
 from earthwords.geo.scene import open_scene
+from earthwords.geo.sources.gdal_dataset import raster_shape, read_band
 from earthwords.geo.sources.network import BLOCKED, Network, is_remote
-from earthwords.geo.sources.source import raster_shape, read_band
 from earthwords.geo.vectors.polygons import raster_grid, read_polygons
 from earthwords.types import Window
 from tests.geo.test_scene import Make, distinct, whole

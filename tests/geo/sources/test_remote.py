@@ -22,7 +22,7 @@ from earthwords import interrupt
 from earthwords.errors import ServerError, SourceError
 from earthwords.geo.scene import Scene, open_scene
 from earthwords.geo.sources import remote
-from earthwords.geo.sources.source import REMOTE_OPTIONS
+from earthwords.geo.sources.gdal_dataset import REMOTE_OPTIONS
 from earthwords.types import Window
 from tests.geo.conftest import TRANSFORM
 from tests.geo.test_scene import Make, distinct, whole

@@ -15,7 +15,7 @@ from earthwords.errors import SourceError
 from earthwords.geo.scene import open_scene
 from earthwords.geo.sources import vrt
 from earthwords.geo.sources.network import Network
-from earthwords.geo.sources.vrt import Inspector, Part, Size, parts_of
+from earthwords.geo.sources.vrt import Inspector, Size, VrtPart, parts_of
 from tests.geo.test_scene import whole
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -105,7 +105,7 @@ def test_a_glance_finds_what_a_careful_look_finds(relative: str) -> None:
     assert vrt._plain_parts(careful) is None
     glance = vrt._plain_parts(plain.replace(b" >", b">"))
     assert glance == parts_of(careful, "a.vrt")
-    assert glance == [Part(f"t {i}.tif", 'relativeToVRT="1"' in relative, False) for i in range(50)]
+    assert glance == [VrtPart(f"t {i}.tif", 'relativeToVRT="1"' in relative, False) for i in range(50)]
 
 
 # Bare bytes

@@ -18,7 +18,7 @@ from earthwords.errors import SourceError, brief
 from earthwords.files.paths import PICTURES, trouble
 from earthwords.files.reading import read_bytes
 from earthwords.geo.scene import Scene, open_scene
-from earthwords.geo.sources.source import raster_shape
+from earthwords.geo.sources.gdal_dataset import raster_shape
 from earthwords.types import Raster, Window
 
 RASTERS = (".tif", ".tiff", ".vrt", ".jp2", ".img")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earthwords.evaluation.metrics.boundaries import BoundaryCounts
+from earthwords.evaluation.metrics.boundary_iou import BoundaryCounts
 from earthwords.evaluation.metrics.segmentation import Scores, ThresholdConfusion
 
 

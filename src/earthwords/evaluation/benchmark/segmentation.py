@@ -134,7 +134,7 @@ class BenchmarkJob:
 
     def compute(self, worker: Worker, index: int) -> tuple[int, dict[str, Any]]:
         """One image, and its counts as JSON has them."""
-        device = own_device(self.device, worker.number)
+        device = worker_device(self.device, worker.number)
         segmenter = kept_segmenter(worker, self.preset, device=device, batch=self.batch, offline=self.offline)
         return 1, self.counted(segmenter, index)
 
@@ -207,7 +207,7 @@ class SegmentationBenchmark:
     def measure(self, variant: Variant, found: SegmentationSet, executor: Executor) -> None:
         """A variant on a set: found done, or counted, shown and written down."""
         segmenter = self.load(variant.on(found.spec), variant)
-        part = evenly(found, self.options.most)
+        part = evenly_drawn(found, self.options.most)
         vocabulary = found.vocabulary(variant.preset.name)
         words = word_cautions(vocabulary.queries, segmenter.encoder.backbone.lexicon, segmenter.model_name)
         notes = (*words, *self._scene_cautions(segmenter, part))
@@ -440,13 +440,13 @@ def _alone(out: Path) -> Iterator[None]:
             yield
 
 
-def own_device(device: str, number: int) -> str:
+def worker_device(device: str, number: int) -> str:
     """The device of a worker: those of a machine take its GPUs in turn, unless one is named."""
     count = torch.cuda.device_count() if device == "cuda" else 0
     return f"cuda:{number % count}" if count > 1 else device
 
 
-def evenly(found: SegmentationSet, most: int | None) -> SegmentationSet:
+def evenly_drawn(found: SegmentationSet, most: int | None) -> SegmentationSet:
     """At most so many items of a set, from all of it."""
     if most is None or most >= len(found):
         return found

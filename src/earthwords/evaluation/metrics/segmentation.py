@@ -2,7 +2,7 @@
 
 Rules of `IoUMetric` (https://github.com/open-mmlab/mmsegmentation/blob/main/mmseg/evaluation/metrics/iou_metric.py):
 areas are summed over the whole set before anything is divided; a class that neither the truth nor the prediction has is
-NaN, and means leave NaN out. `boundaries.py` has boundary IoU.
+NaN, and means leave NaN out. `boundary_iou.py` has boundary IoU.
 """
 
 from __future__ import annotations

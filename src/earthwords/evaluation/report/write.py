@@ -17,7 +17,7 @@ from earthwords.evaluation.results import RESULTS, TABLE, TASK, WAYS, ResultEntr
 from earthwords.files.atomic import atomic_path
 from earthwords.files.output_tags import save_png
 from earthwords.files.plaintext import write_json
-from earthwords.viz.charts import Line, confusion_plot, curve_plot
+from earthwords.viz.charts import Curve, confusion_plot, curve_plot
 
 
 def write_results(folder: Path, entries: Sequence[ResultEntry], *, version: str) -> None:
@@ -50,12 +50,12 @@ def plots(entry: ResultEntry) -> Iterator[tuple[str, Image.Image]]:
         yield "confusion", confusion_plot(counts, names, title)
     if "curve" in figures:
         curve = figures["curve"]
-        lines = [Line(name=name, xs=curve["ranks"], ys=curve[way]) for way, name in WAYS.items()]
+        lines = [Curve(name=name, xs=curve["ranks"], ys=curve[way]) for way, name in WAYS.items()]
         yield "recall", curve_plot(lines, title, "K", "recall at K, %")
     if entry.task == "few-shot":
         rows = figures["shots"]
         xs, ys, spread = ([row[name] for row in rows] for name in ("shots", "mean", "std"))
-        line = Line(name=f"mean and std of {len(rows[0]['accuracies'])} draws", xs=xs, ys=ys, spread=spread)
+        line = Curve(name=f"mean and std of {len(rows[0]['accuracies'])} draws", xs=xs, ys=ys, spread=spread)
         yield "shots", curve_plot([line], title, "images a class", "accuracy, %")
 
 

@@ -209,8 +209,8 @@ def _strings(value: Any) -> Iterator[str]:
 
 def _gdal_files(source: str) -> list[Path]:
     """What GDAL says that it reads."""
+    from earthwords.geo.sources.gdal_dataset import aside, open_dataset, reading
     from earthwords.geo.sources.network import Network, is_remote
-    from earthwords.geo.sources.source import aside, open_dataset, reading
 
     if is_remote(source):
         return []

@@ -30,6 +30,7 @@ from earthwords.geo.grids.georeference import grid_of
 from earthwords.geo.masks import open_mask
 from earthwords.geo.sensors import formula, sensor
 from earthwords.geo.sources.arrays import ArrayPixels, checked_grid, grid_of_array, pixels_of_array
+from earthwords.geo.sources.gdal_dataset import open_dataset, reading
 from earthwords.geo.sources.labelled import is_labelled, labelled
 from earthwords.geo.sources.labelled_pixels import LabelledPixels
 from earthwords.geo.sources.network import Network
@@ -43,7 +44,6 @@ from earthwords.geo.sources.pixels import (
     scaling_of,
 )
 from earthwords.geo.sources.remote import RemotePixels
-from earthwords.geo.sources.source import open_dataset, reading
 from earthwords.types import Grid
 
 DATASETS = (DatasetReader, DatasetWriter, BufferedDatasetWriter, WarpedVRT)
@@ -155,7 +155,7 @@ def _open_raster(source: Any, bands: Bands | None, nodata: float | None, network
             _check_handed(name, dataset)
         with reading(name, "the header", reach):
             all_bands = bands_of(dataset)
-            alpha_notes = _no_alpha(dataset, all_bands, sensor_asked=named_sensor(bands) is not None)
+            alpha_notes = _no_alpha(dataset, all_bands, sensor_named=named_sensor(bands) is not None)
             all_bands = without_roles(all_bands) if alpha_notes else all_bands
             choice = choose_bands(all_bands, bands)
             check_dtypes(name, dataset, choice)
@@ -265,7 +265,7 @@ def _known(source: str, dataset: DatasetReader) -> str:
     )
 
 
-def _no_alpha(dataset: DatasetReader, bands: Sequence[Band], *, sensor_asked: bool) -> tuple[str, ...]:
+def _no_alpha(dataset: DatasetReader, bands: Sequence[Band], *, sensor_named: bool) -> tuple[str, ...]:
     """A sentence where a band that GDAL calls alpha is none: GDAL calls the fourth of four bands of bytes so.
 
     That is so where the band is named as a part of the spectrum, and where a sensor was asked for and the band holds
@@ -276,7 +276,7 @@ def _no_alpha(dataset: DatasetReader, bands: Sequence[Band], *, sensor_asked: bo
         return ()
     if shows_spectrum(alpha):
         return (f"Band {alpha.number} is named {alpha.description!r}: it is not taken for transparency.",)
-    if not sensor_asked:
+    if not sensor_named:
         return ()
     shape = tuple(min(side, _ALPHA_SIDE) for side in dataset.shape)
     values = dataset.read(alpha.number, out_shape=shape)

@@ -18,8 +18,8 @@ from earthwords.errors import SourceError, UsageError
 from earthwords.geo.bands import BandChoice, alpha_band, likeness
 from earthwords.geo.masks import Mask
 from earthwords.geo.sources.dates import date_of
+from earthwords.geo.sources.gdal_dataset import open_dataset, reading
 from earthwords.geo.sources.network import Network
-from earthwords.geo.sources.source import open_dataset, reading
 from earthwords.types import Window
 
 Values: TypeAlias = NDArray[Any]

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from earthwords import interrupt
 from earthwords.errors import EarthwordsError, SourceError, brief
 from earthwords.geo.bands import Band, BandChoice
+from earthwords.geo.sources.gdal_dataset import settings_around
 from earthwords.geo.sources.network import public
-from earthwords.geo.sources.source import settings_around
 from earthwords.types import Grid, Window
 
 MOST = 4

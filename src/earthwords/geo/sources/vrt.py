@@ -54,7 +54,7 @@ _DESCRIPTIONS = re.compile(
 """In the first bytes of an XML or JSON file: it describes what a server has, or a program of GDAL's."""
 
 
-class Part(NamedTuple):
+class VrtPart(NamedTuple):
     """A file that a VRT names."""
 
     name: str
@@ -174,7 +174,7 @@ class Inspector:
             raise SourceError(f"{self.source} is a VRT that is made of itself ({name}); make it anew.")
         self._open.append(name)
         folder = posixpath.dirname(name.replace(os.sep, "/"))
-        sizes: dict[Part, Size] = {}
+        sizes: dict[VrtPart, Size] = {}
         total = height = 0
         for part in parts_of(text, name):
             if part not in sizes:
@@ -193,7 +193,7 @@ class Inspector:
             return
         raise SourceError(f"{self.source} is a VRT of {what}; make one file of it with gdal_translate.")
 
-    def _part(self, part: Part, folder: str) -> Size:
+    def _part(self, part: VrtPart, folder: str) -> Size:
         if part.name.startswith("<"):
             return self._inline(part.name)
         if part.name.lower().startswith("vrt://"):
@@ -247,7 +247,7 @@ def head_of(path: Path) -> bytes:
         return file.read(HEAD)
 
 
-def parts_of(text: bytes, name: str) -> list[Part]:
+def parts_of(text: bytes, name: str) -> list[VrtPart]:
     """The files that a VRT names, in order, as often as it names them.
 
     Raises:
@@ -256,7 +256,7 @@ def parts_of(text: bytes, name: str) -> list[Part]:
     plain = _plain_parts(text)
     if plain is not None:
         return plain
-    reader = _Reader(name)
+    reader = _PartsReader(name)
     parser = expat.ParserCreate("utf-8")
     parser.buffer_text = True
     parser.StartElementHandler = reader.start
@@ -314,7 +314,7 @@ def texts_of(xml: bytes) -> list[str]:
     return [text for text in found if text.strip()]
 
 
-def _plain_parts(text: bytes) -> list[Part] | None:
+def _plain_parts(text: bytes) -> list[VrtPart] | None:
     """The parts where a glance is enough, ten times as fast: every mention of a file is an element of its own.
 
     None where there is anything else that names a file, or that could be read in two ways.
@@ -327,7 +327,7 @@ def _plain_parts(text: bytes) -> list[Part] | None:
     found = _PLAIN.findall(text)
     if not 2 * len(found) == lower.count(b"sourcefilename") == lower.count(b"filename"):
         return None
-    return [Part(name.decode().strip(), flag == b"1", False) for flag, name in found if name.strip()]
+    return [VrtPart(name.decode().strip(), flag == b"1", False) for flag, name in found if name.strip()]
 
 
 @dataclass
@@ -339,11 +339,11 @@ class _Element:
     texts: list[str] = field(default_factory=lambda: [""])
 
 
-class _Reader:
+class _PartsReader:
     """Gathers the parts from an XML parser's events; where GDAL might read differently, both readings count."""
 
     def __init__(self, name: str) -> None:
-        self.parts: list[Part] = []
+        self.parts: list[VrtPart] = []
         self._name = name
         self._open: list[_Element] = []
         self._raw = 0
@@ -393,14 +393,14 @@ class _Reader:
 
     def _add(self, text: str, *, relative: bool) -> None:
         if text.strip():
-            self.parts.append(Part(text.strip(), relative, bool(self._raw)))
+            self.parts.append(VrtPart(text.strip(), relative, bool(self._raw)))
 
 
 def _key(element: _Element) -> str:
     return element.attributes.get("name", "").lower() or element.attributes.get("key", "").lower()
 
 
-def _place(part: Part, folder: str) -> str:
+def _place(part: VrtPart, folder: str) -> str:
     """Where a part is."""
     name = part.name
     if is_remote(name) or name.startswith("/vsi") or os.path.isabs(name):

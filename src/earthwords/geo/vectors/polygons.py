@@ -16,8 +16,8 @@ from pyproj.exceptions import ProjError
 from earthwords.errors import SourceError, UsageError, brief
 from earthwords.files.paths import trouble, utf8_name
 from earthwords.geo.grids.georeference import grid_of
+from earthwords.geo.sources.gdal_dataset import aside, legible, open_dataset, reading
 from earthwords.geo.sources.network import Network
-from earthwords.geo.sources.source import aside, legible, open_dataset, reading
 from earthwords.geo.vectors.vector_files import local_vectors
 from earthwords.types import Grid
 

@@ -41,7 +41,7 @@ def paint_ground(canvas: Canvas, plan: Plan, conditions: ImagingConditions) -> T
     track = lay_ribbons(canvas.view, plan.ribbons, index, first=len(plan.areas), water=water)
     raise_decks(canvas, plan.ribbons, track, water)
     canvas.labels[:] = labels[index]
-    table = _Table.of(areas, conditions)
+    table = _MaterialTable.of(areas, conditions)
     for row in range(0, canvas.view.height, _STRIP):
         _colour_strip(canvas, table, index, slice(row, row + _STRIP))
     _relieve(canvas, plan, hills)
@@ -77,7 +77,7 @@ def _fray(canvas: Canvas, index: NDArray[np.int32], materials: list[str]) -> NDA
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Table:
+class _MaterialTable:
     """One row per area, looked up by the area index of a pixel."""
 
     first: NDArray[np.float32]
@@ -90,7 +90,7 @@ class _Table:
     """`(area, 5)`: direction x, direction y, metres between rows, depth, position in `_FORMS`."""
 
     @staticmethod
-    def of(areas: list[Area], conditions: ImagingConditions) -> _Table:
+    def of(areas: list[Area], conditions: ImagingConditions) -> _MaterialTable:
         colours = [
             ground_colours(conditions.region, conditions.season, name=a.material, variant=a.variant) for a in areas
         ]
@@ -99,7 +99,7 @@ class _Table:
             (-np.sin(a.rows_angle), np.cos(a.rows_angle), a.rows_spacing, a.rows_depth, _FORMS.index(a.rows_form))
             for a in areas
         ]
-        return _Table(
+        return _MaterialTable(
             first=np.stack([c[0] for c in colours]),
             second=np.stack([c[1] for c in colours]),
             mix=np.array([t.mix for t in textures], dtype=np.float32),
@@ -108,7 +108,7 @@ class _Table:
         )
 
 
-def _colour_strip(canvas: Canvas, table: _Table, index: NDArray[np.int32], rows: slice) -> None:
+def _colour_strip(canvas: Canvas, table: _MaterialTable, index: NDArray[np.int32], rows: slice) -> None:
     area = index[rows]
     bands, patches = canvas.bands, canvas.patches
     mix: Plane = np.full(area.shape, 0.45, dtype=np.float32)
@@ -125,7 +125,7 @@ def _colour_strip(canvas: Canvas, table: _Table, index: NDArray[np.int32], rows:
         canvas.rgb[rows, :, band] = (first.take(area) + (second - first).take(area) * mix) * bright
 
 
-def _furrows(canvas: Canvas, table: _Table, area: NDArray[np.int32], rows: slice) -> Plane:
+def _furrows(canvas: Canvas, table: _MaterialTable, area: NDArray[np.int32], rows: slice) -> Plane:
     """`(row, col)` factor of brightness: rows, painted lines and slabs of the areas that have them."""
     factor = np.ones(area.shape, dtype=np.float32)
     where = np.flatnonzero(table.rows[:, 3].take(area))
@@ -139,8 +139,8 @@ def _furrows(canvas: Canvas, table: _Table, area: NDArray[np.int32], rows: slice
     across, along = (x * dx + y * dy) / spacing, (x * dy - y * dx) / spacing
     bend = canvas.bands.meso[rows].reshape(-1)[where]
     patchy = 1 + np.float32(0.5) * canvas.patches.meso[rows].reshape(-1)[where]
-    seen = np.clip(1.3 - 2.2 * np.float32(view.gsd) / spacing, 0.0, 1.0)
-    furrow = depth * seen * patchy * np.sin(np.float32(2 * np.pi) * across + np.float32(0.6) * bend)
+    visible = np.clip(1.3 - 2.2 * np.float32(view.gsd) / spacing, 0.0, 1.0)
+    furrow = depth * visible * patchy * np.sin(np.float32(2 * np.pi) * across + np.float32(0.6) * bend)
     paint = depth * line_cover((across - np.rint(across)) * spacing, 0.13, view.gsd)
     joint = np.minimum(np.abs(across - np.rint(across)), np.abs(along - np.rint(along))) * spacing
     tone = np.sin(np.rint(across + 0.5) * np.float32(12.9898) + np.rint(along + 0.5) * np.float32(78.233)) * 437.5

@@ -105,19 +105,19 @@ def may_stand(canvas: Canvas, stamps: Stamps, painter: Painter, *, extent: tuple
     allowed = np.zeros(256, dtype=bool)
     allowed[[*painter.stands_on, NONE]] = True
     good = np.ones(len(stamps), dtype=bool)
-    seen = np.zeros(len(stamps), dtype=np.int64)
+    in_view = np.zeros(len(stamps), dtype=np.int64)
     cos, sin = np.cos(stamps.angle), np.sin(stamps.angle)
     for i in (-1, 0, 1):
         for j in (-1, 0, 1):
             u, v = i * painter.reach * stamps.length, j * painter.reach * stamps.width
             x, y = stamps.x + u * cos - v * sin, stamps.y + u * sin + v * cos
             found = canvas.labels_at(x, y)
-            seen += (x > 0) & (x < extent[0]) & (y > 0) & (y < extent[1])
+            in_view += (x > 0) & (x < extent[0]) & (y > 0) & (y < extent[1])
             good &= allowed[found] & ((stamps.base == 0) | np.isin(found, (LABEL["building"], NONE)))
     if painter.label == LABEL["building"]:
         good |= stamps.base > 0
     if painter.label != NONE and painter.brush is not None:
-        good &= (seen >= _IN_SIGHT) | (stamps.base > 0)
+        good &= (in_view >= _IN_SIGHT) | (stamps.base > 0)
     fallen = np.unique(stamps.thing[~good & (stamps.thing > 0)])
     return good & ~np.isin(stamps.thing, fallen)
 

@@ -33,9 +33,9 @@ def paint_walls(canvas: Canvas, stamps: Stamps, tilt: Tilt) -> None:
     for k in range(4):
         outward = stamps.angle + np.float32(k * np.pi / 2)
         towards = np.cos(outward) * np.float32(tilt[0]) + np.sin(outward) * np.float32(tilt[1])
-        seen = towards < -1e-3
-        if seen.any():
-            _paint_side(canvas, stamps.take(seen), outward[seen], tilt, along_u=k % 2 == 1)
+        facing = towards < -1e-3
+        if facing.any():
+            _paint_side(canvas, stamps.take(facing), outward[facing], tilt, along_u=k % 2 == 1)
 
 
 def _paint_side(canvas: Canvas, stamps: Stamps, outward: Plane, tilt: Tilt, *, along_u: bool) -> None:

@@ -57,11 +57,11 @@ def _waves(canvas: Canvas, plan: Plan, at: NDArray[np.int64]) -> Plane:
     total = np.zeros(len(at), dtype=np.float32)
     rng = np.random.default_rng([plan.wave_seed, 3])
     for wavelength, strength in ((2.2, 0.35), (5.0, 0.5), (13.0, 0.7 if plan.sea else 0.2)):
-        seen = np.clip(1.4 - 2.8 * view.gsd / wavelength, 0, 1)
+        visible = np.clip(1.4 - 2.8 * view.gsd / wavelength, 0, 1)
         turn = rng.normal(plan.wind, 0.25)
         dx, dy = np.float32(np.cos(turn) / wavelength), np.float32(np.sin(turn) / wavelength)
         wave = np.sin(np.float32(6.283) * (x * dx + y * dy) + np.float32(1.6) * bend)
-        total += np.float32(strength * seen) * wave * (0.6 + np.float32(0.4) * canvas.patches.micro.reshape(-1)[at])
+        total += np.float32(strength * visible) * wave * (0.6 + np.float32(0.4) * canvas.patches.micro.reshape(-1)[at])
     grain = canvas.bands.grain.reshape(-1)[at]
     glitter = np.maximum(grain - np.float32(1.45), 0) * np.float32(plan.glitter * 8)
     return total * np.float32(plan.swell) + np.float32(0.05) * grain * np.float32(plan.swell * 4) + glitter

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.synthetic.brushes import roofs
+from earthwords.synthetic.zones.industry import block_building, parking
 from earthwords.synthetic.zones.layout import Points, Rect, blob, smooth_line
 from earthwords.synthetic.zones.open_ground import grove
 from earthwords.synthetic.zones.palette import COURT_COLOURS, PITCH_COLOURS, STAND_COLOURS, pick
 from earthwords.synthetic.zones.town import Site, place, plants_at, turned
-from earthwords.synthetic.zones.work import block_building, parking
 
 
 def park(site: Site, rect: Rect) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from earthwords.synthetic.brushes import roofs
 from earthwords.synthetic.zones.corridors import clear
+from earthwords.synthetic.zones.industry import block_building, containers, halls, industrial, parking, tank_farm
 from earthwords.synthetic.zones.layout import Rect
 from earthwords.synthetic.zones.palette import (
     HALL_COLOURS,
@@ -18,7 +19,6 @@ from earthwords.synthetic.zones.palette import (
     pick,
 )
 from earthwords.synthetic.zones.town import Floats, Site, cars_at, place, trucks_at
-from earthwords.synthetic.zones.work import block_building, containers, halls, industrial, parking, tank_farm
 
 
 def ships_at(site: Site, s: Floats, t: Floats, turn: Floats, *, length: Floats, moving: float = 0.0) -> None:

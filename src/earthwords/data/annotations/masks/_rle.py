@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.types import Window
-from earthwords.viz.filled import filled
+from earthwords.viz.polygon_masks import filled
 
 _MOST_GROUPS = 7
 """Of five bits: a run has at most 32."""

@@ -15,7 +15,7 @@ from earthwords.data.annotations.boxes import geojson
 from earthwords.data.annotations.boxes._common import How, Item
 from earthwords.data.annotations.boxes.geojson import fits
 from earthwords.data.annotations.instances import Instances, painted
-from earthwords.viz.filled import filled
+from earthwords.viz.polygon_masks import filled
 
 __all__ = ["fits", "items", "load"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from earthwords.errors import UsageError
-from earthwords.evaluation.metrics.boundaries import BoundaryCounts, strip, strip_width
+from earthwords.evaluation.metrics.boundary_iou import BoundaryCounts, strip, strip_width
 
 
 def slow_strip(mask: np.ndarray, width: int) -> np.ndarray:
