@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from earthwords.errors import OutputError
+from earthwords.inference.refer.job import ReferJob
 from earthwords.jobs.journal import Journal
 from earthwords.models.refseg.load import assemble, store_refseg
 from tests.conftest import Command, Outcome, write_raster
@@ -100,7 +102,10 @@ def fixed_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1760000000")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+needs_signals = pytest.mark.skipif(not hasattr(os, "fork"), reason="signals are sent another way there")
+
+
+@needs_signals
 @pytest.mark.parametrize("every", [[], ["--all"]], ids=["best", "all"])
 def test_killed_and_begun_again(model: Path, scene: Path, tmp_path: Path, every: list[str]) -> None:
     def argv(out: str, *options: str) -> list[str]:
@@ -184,6 +189,61 @@ def test_a_cluster_gives_the_same(refer: Refer, tmp_path: Path) -> None:
     done = refer("--all", "--overwrite", "--cluster", "local", "--workers", "2")
     assert done.code == 0, done.err
     assert contents(tmp_path / "out") == here
+
+
+@needs_signals
+def test_many_scenes_one_of_them_damaged(
+    command: Command, model: Path, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, maps = tmp_path / "archive", tmp_path / "maps"
+    archive.mkdir()
+    data = scene.read_bytes()
+    (archive / "cut.tif").write_bytes(data[:200])
+    for name, height in (("a.tif", 100), ("b.tif", 90)):
+        write_raster(archive / name, np.moveaxis(patchwork(height, 170), -1, 0))
+
+    def refer(src: Path, dst: Path, *options: object) -> Outcome:
+        return command("refer", src, dst, *SENTENCES, "--model", model, *COMMON, *THRESHOLD, *options)
+
+    def status() -> dict[str, str]:
+        listed = json.loads((maps / "batch.json").read_text())["scenes"]
+        return {Path(entry["source"]).stem: entry["status"] for entry in listed}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ReferJob, "run", interrupted_when(ReferJob.run, views=4))
+        done = refer(archive, maps)
+        assert done.code == 130 and not (maps / "a" / "labels.tif").exists(), done.err
+    done = refer(archive, maps, "--workers", "2")
+    assert done.code == 1 and "3 scenes, 1 failed" in done.out, done.err
+    assert status() == {"a": "done", "b": "done", "cut": "failed"}
+    assert {path.name for path in maps.iterdir()} == {"a", "b", "batch.json"}
+    for name in ("a", "b"):
+        assert refer(archive / f"{name}.tif", tmp_path / name).code == 0
+        assert contents(maps / name) == contents(tmp_path / name)
+    refer(archive, maps, "--min-score", "0.3").failed(2, "min_score was 0 and is 0.3 now")
+    (archive / "cut.tif").write_bytes(data)
+    assert refer(archive / "*.tif", maps).code == 0
+    assert status() == {"a": "before", "b": "before", "cut": "done"}
+
+
+def interrupted_when(run: Callable[..., object], *, views: int) -> Callable[..., object]:
+    """`ReferJob.run` with Ctrl-C when so many views are done."""
+
+    def interrupted(self: ReferJob, *, tick: Callable[[float], None], **options: object) -> object:
+        done = 0.0
+
+        def count(more: float) -> None:
+            nonlocal done
+            tick(more)
+            done += more
+            if done == views:
+                os.kill(os.getpid(), signal.SIGINT)
+                while True:  # until the main thread has heard of it
+                    tick(0)
+
+        return run(self, tick=count, **options)
+
+    return interrupted
 
 
 def test_impossible_workers(refer: Refer, tmp_path: Path) -> None:

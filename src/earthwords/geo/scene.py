@@ -271,6 +271,14 @@ class SceneSpec:
         """The scene; see `open_scene`."""
         return open_scene(**vars(self))
 
+    def settings(self) -> dict[str, str]:
+        """How it is read, whichever the source: option -> value as text."""
+        ways = {name: value for name, value in vars(self).items() if name not in _NOT_OF_THE_RESULT}
+        return {name: str(value) for name, value in ways.items() if value is not None}
+
+
+_NOT_OF_THE_RESULT = ("source", "offline", "allow_remote_parts")
+
 
 def open_scene(
     source: Any,

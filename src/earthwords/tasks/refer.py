@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from earthwords.errors import UsageError, brief
 from earthwords.geo.sources.find import inputs_of
-from earthwords.inference.checks import check_mask, check_named, check_raster, check_referrer
-from earthwords.inference.options import output_options, reach, scene_spec
+from earthwords.inference.checks import check_mask, check_referrer
+from earthwords.inference.options import output_options, reach, scene_spec, sources_of
 from earthwords.jobs.progress import Console
 from earthwords.tasks import _options as opt
 
 if TYPE_CHECKING:
     from earthwords.inference.refer.referrer import Referrer, ReferrerSpec
-    from earthwords.types import SceneReport
+    from earthwords.types import BatchReport, SceneReport
 else:
-    SceneReport = object  # it loads much, and a command line reads the annotations
+    SceneReport = BatchReport = object  # they load much, and a command line reads the annotations
 
 TINY_NOTICE = (
     "Using the embedded model 'refseg-tiny', which is small and was trained briefly: it reads classes better than "
@@ -61,17 +61,18 @@ def refer(
     strict: opt.Strict = False,
     offline: opt.Offline = False,
     quiet: opt.Quiet = False,
-) -> SceneReport:
+) -> SceneReport | BatchReport:
     """Point at one thing, or at all that a sentence fits: its mask, polygon and score, on the map.
 
     A scene is searched from fine to coarse; of every sentence the surest place is given. Several sentences share one
     look at the scene. A run that was killed goes on where it stopped when the same command is given again.
 
     Args:
-        src: Raster: a path, a URL or a /vsi path; anything GDAL reads.
+        src: Raster: a path, a URL or a /vsi path; anything GDAL reads. Or many: a folder, a quoted pattern such as
+            "scenes/*.tif", or @FILE with one a line.
         dst: .tif: labels, 0 for the first sentence (COG with colour table); .gpkg .geojson .fgb .parquet: polygons
             with sentence and score; .png: picture; a folder or no suffix: labels.tif, polygons.gpkg, their styles
-            (.qml), preview.png and report.json.
+            (.qml), preview.png and report.json. For many scenes a folder, or a pattern such as maps/{stem}.gpkg.
         sentences: Text file with more sentences, one a line.
         all: All places that a sentence fits, at the finest resolution, instead of the surest.
         threshold: Probability (0..1) above which a pixel belongs to a mask.
@@ -83,7 +84,8 @@ def refer(
         overlap: Pixels that neighbouring views share; default: half of what the model sees.
 
     Returns:
-        What was found and written, sentence by sentence; a mask of probabilities may overlap those of other sentences.
+        What was found and written, sentence by sentence, of many scenes what became of each; a mask of probabilities
+        may overlap those of other sentences.
 
     Raises:
         UsageError: no sentence, a wrong option, an output exists, or `strict` and something makes the answer worth
@@ -98,8 +100,10 @@ def refer(
     """
     console = Console(quiet=quiet)
     given = _sentences(text, sentences, src, Path(dst))
-    _check(src, Path(dst), preset, model, threshold, min_score, probabilities=probabilities, overwrite=overwrite)
+    sources = sources_of(src, Path(dst), console, probabilities=probabilities, overwrite=overwrite, arrays=ARRAYS)
+    _check(preset, model, threshold, min_score)
     check_mask(mask)
+    from earthwords.inference.batch import run_many
     from earthwords.inference.execution import ExecutionOptions
     from earthwords.inference.refer.pointing import PointingOptions
     from earthwords.inference.refer.referrer import ReferrerSpec
@@ -116,11 +120,17 @@ def refer(
     )
     run = ReferRun(
         request=request,
-        inputs=inputs_of([str(src)], sentences=sentences, model=model, mask=mask),
+        inputs=inputs_of(sources or [str(src)], lists=[str(src)], sentences=sentences, model=model, mask=mask),
         execution=ExecutionOptions(workers=workers, cluster=cluster, resume=resume, offline=offline),
     )
     spec = ReferrerSpec(preset=preset, model=model, device=device, overlap=overlap, offline=offline)
-    return refer_scene(run, lambda: _load(spec, console), str(src), Path(dst), console)
+
+    def load() -> Referrer:
+        return _load(spec, console)
+
+    if sources is not None:
+        return run_many(run, sources, Path(dst), str(src), console, load, doing="pointing")
+    return refer_scene(run, load, str(src), Path(dst), console)
 
 
 def _load(spec: ReferrerSpec, console: Console) -> Referrer:
@@ -131,23 +141,10 @@ def _load(spec: ReferrerSpec, console: Console) -> Referrer:
         return spec.load()
 
 
-def _check(
-    src: Any,
-    dst: Path,
-    preset: str,
-    model: str | None,
-    threshold: float,
-    min_score: float,
-    *,
-    probabilities: str,
-    overwrite: bool,
-) -> None:
+def _check(preset: str, model: str | None, threshold: float, min_score: float) -> None:
     """Say what is wrong before anything heavy is loaded."""
-    from earthwords.geo.destinations import plan_outputs
     from earthwords.inference.limits import check_threshold
 
-    check_raster(str(check_named(src, what="A raster", instead=ARRAYS)))
-    plan_outputs(dst, probabilities=probabilities != "no", overwrite=overwrite)
     check_referrer(preset, model)
     check_threshold(threshold)
     check_threshold(min_score, name="least score")

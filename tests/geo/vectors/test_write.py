@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -319,6 +320,23 @@ def test_a_geopackage_tells_when_it_was_made(tmp_path: Path, monkeypatch: pytest
     assert last_change(path) == "2023-11-14T22:13:20.000Z"
     write_vectors(path, [layer(0, 2)], **how, made=NOON.astimezone(timezone(timedelta(hours=-7))))
     assert last_change(path) == "2024-05-17T12:00:00.000Z"
+    assert pyogrio.get_gdal_config_option("OGR_CURRENT_DATE") is None
+
+
+def test_threads_tell_times_of_their_own(tmp_path: Path) -> None:
+    """As scenes do that are written side by side."""
+
+    def told(year: int) -> set[str]:
+        how = {"crs": UTM, "schema": SCHEMA, "overwrite": True, "made": NOON.replace(year=year)}
+        found = set()
+        for _ in range(12):
+            write_vectors(tmp_path / f"{year}.gpkg", [layer(0, 9)], **how)
+            found.add(last_change(tmp_path / f"{year}.gpkg")[:4])
+        return found
+
+    years = [2001, 2002, 2003]
+    with ThreadPoolExecutor(len(years)) as pool:
+        assert list(pool.map(told, years)) == [{str(year)} for year in years]
     assert pyogrio.get_gdal_config_option("OGR_CURRENT_DATE") is None
 
 

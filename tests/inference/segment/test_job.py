@@ -12,6 +12,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+import torch
 from PIL import Image
 from rasterio.enums import ColorInterp
 
@@ -314,6 +315,19 @@ def test_a_place_below_a_file(segmenter: Segmenter, scene_file: Path, tmp_path: 
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OutputError, match="Cannot make the folder"):
         run(segmenter, scene_file, {"labels": tmp_path / "file" / "labels.tif"})
+
+
+def test_weights_of_one_name_are_told_apart(segmenter: Segmenter) -> None:
+    """Of an unfinished run that was begun before a file of weights was replaced."""
+    other = Segmenter.from_preset(segmenter.preset, device="cpu")
+    before, after = (request(WORDS, "a.tif").settings(one) for one in (segmenter, other))
+    assert before == after
+    other = Segmenter.from_preset(segmenter.preset, device="cpu")
+    with torch.no_grad():
+        next(other.encoder.backbone.model.vision_model.parameters()).add_(1)
+    changed = request(WORDS, "a.tif").settings(other)
+    assert {name for name in before if before[name] != changed[name]} == {"weights"}
+    assert segmenter.preset.weights in changed["weights"]
 
 
 def test_options_are_checked() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -308,7 +309,7 @@ def _write_arrow(
     append: bool = False,
     options: Mapping[str, str] | None = None,
 ) -> None:
-    with _dated(how.made), warnings.catch_warnings():
+    with _one_at_a_time, _dated(how.made), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*(crs|SRS|projection).*")
         pyogrio.write_arrow(
             stream,
@@ -329,6 +330,10 @@ def _source_date() -> datetime | None:
         return datetime.fromtimestamp(int(given), UTC) if given else None
     except (ValueError, OverflowError, OSError) as error:
         raise UsageError(f"SOURCE_DATE_EPOCH is a number of seconds since 1970, not {given!r}.") from error
+
+
+_one_at_a_time = threading.Lock()
+"""Of the threads that write: the time that GDAL believes it is, and filters of warnings, are the whole process's."""
 
 
 @contextmanager

@@ -70,7 +70,7 @@ class ReferJob:
         """Do it.
 
         Args:
-            tick: called with the number of views done.
+            tick: called with the number of views done, and 0 now and then, also while outputs are drawn.
             skip: called with the number of views that an earlier run has looked at.
             loading_s: time already spent, for the report.
             drawing: called when all is found; what it gives is told the rows of the outputs.
@@ -101,7 +101,7 @@ class ReferJob:
                     discard(journal.folder)
 
             return write_outputs(
-                self.outputs, _counted(self._strips(matches, policy), bar),
+                self.outputs, _counted(self._strips(matches, policy), bar, tick),
                 about=self._about(matches, loading_s, None if journal is None else journal.began),
                 options=self.request.options, policy=policy, writing_begins=writing, moved=all_there,
             )  # fmt: skip
@@ -167,8 +167,9 @@ def _views_done(journal: Journal) -> int:
     return sum(name.startswith(VIEW) for name in journal)
 
 
-def _counted(strips: Iterable[Strip], bar: Bar) -> Iterator[Strip]:
-    """The same strips; the bar is told their rows."""
+def _counted(strips: Iterable[Strip], bar: Bar, tick: Tick) -> Iterator[Strip]:
+    """The same strips; the bar is told their rows, and what `tick` raises ends the work."""
     for strip in strips:
+        tick(0)
         yield strip
         bar(strip.labels.shape[0])

@@ -51,11 +51,3 @@ class ReferRequest:
             **{name.replace("_", "-"): str(value) for name, value in vars(self.options).items() if name != "overwrite"},
             "sentences": "; ".join(self.vocabulary.queries),
         }
-
-    def reading(self) -> dict[str, str]:
-        """How scenes are read, as text: option -> value."""
-        ways = {name: value for name, value in vars(self.spec).items() if name not in _NOT_OF_THE_RESULT}
-        return {name: str(value) for name, value in ways.items() if value is not None}
-
-
-_NOT_OF_THE_RESULT = ("source", "offline", "allow_remote_parts")

@@ -73,7 +73,7 @@ class ReferRun:
 
     def settings(self, referrer: Referrer) -> dict[str, str]:
         """What all scenes depend on, as text."""
-        return {**self.request.reading(), **self.request.settings(referrer)}
+        return {**self.request.spec.settings(), **self.request.settings(referrer)}
 
     @contextmanager
     def executor(self, referrer: Referrer) -> Iterator[Executor | None]:
@@ -100,10 +100,14 @@ def refer_scene(run: ReferRun, load: Callable[[], Referrer], source: str, dst: P
         bar = bars.enter_context(console.bar("looking", len(job.views), unit="views"))
 
         def drawing() -> Bar:
+            nonlocal bar
             bars.close()
-            return bars.enter_context(console.bar("drawing", opened.region.height, unit="rows"))
+            bar = bars.enter_context(console.bar("drawing", opened.region.height, unit="rows"))
+            return bar
 
-        report = job.run(tick=bar, skip=bar.skip, drawing=drawing, loading_s=time.perf_counter() - began)
+        report = job.run(
+            tick=lambda views: bar(views), skip=bar.skip, drawing=drawing, loading_s=time.perf_counter() - began
+        )
     console.notes(report.notes)
     console.outputs(report.outputs, report.failures)
     return report

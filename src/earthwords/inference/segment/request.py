@@ -8,7 +8,7 @@ from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.limits import check_numbers
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.failures import FailurePolicy
-from earthwords.inference.windows.outputs import OutputOptions
+from earthwords.inference.windows.outputs import OutputOptions, told
 from earthwords.presets import SegmentPreset
 from earthwords.types import Vocabulary
 
@@ -56,20 +56,12 @@ class SegmentRequest:
 
     def settings(self, segmenter: Segmenter) -> dict[str, str]:
         """What all scenes of the request depend on, as text."""
-        tags = segmenter.tags(self.vocabulary, threshold=self.threshold)
+        tags = told(segmenter.tags(self.vocabulary, threshold=self.threshold))
         bank = segmenter.text_bank(self.vocabulary)
         return {
-            "weights": f"{segmenter.weights_hash}, words {bank.digest}",
+            **tags,
+            "weights": f"{tags['weights']}, hash {segmenter.weights_hash}, words {bank.digest}",
             "on-error": self.on_error,
             "device": segmenter.arithmetic,
             **{name.replace("_", "-"): str(value) for name, value in vars(self.options).items() if name != "overwrite"},
-            **{name.removeprefix("EARTHWORDS_").lower(): value for name, value in tags.items()},
         }
-
-    def reading(self) -> dict[str, str]:
-        """How scenes are read, as text: option -> value."""
-        ways = {name: value for name, value in vars(self.spec).items() if name not in _NOT_OF_THE_RESULT}
-        return {name: str(value) for name, value in ways.items() if value is not None}
-
-
-_NOT_OF_THE_RESULT = ("source", "offline", "allow_remote_parts")

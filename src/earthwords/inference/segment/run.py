@@ -78,7 +78,7 @@ class SegmentRun:
 
     def settings(self, segmenter: Segmenter) -> dict[str, str]:
         """What all scenes depend on, as text."""
-        return {**self.request.reading(), **self.request.settings(segmenter)}
+        return {**self.request.spec.settings(), **self.request.settings(segmenter)}
 
     @contextmanager
     def executor(self, segmenter: Segmenter) -> Iterator[Executor | None]:
