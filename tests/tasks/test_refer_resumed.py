@@ -112,14 +112,11 @@ def test_killed_and_begun_again(model: Path, scene: Path, tmp_path: Path, every:
         asked = [*SENTENCES, "--model", str(model), *COMMON, *THRESHOLD, "--probabilities", "uint8", *every]
         return ["refer", str(scene), str(tmp_path / out), *asked, *options]
 
-    runs: list[tuple[list[str], str, int, int]] = [
-        (argv("whole"), "nothing", 1, 0),
-        (argv("out"), "view", 1, -9),
-        (argv("out", "--workers", "2"), "view", 7, -9),
-    ]
+    kills: list[tuple[list[str], str, int, int]] = [(argv("out"), "view", 7, -9)]
     if not every:
-        runs.append((argv("out"), "sentence", 2, -9))
-    runs += [(argv("out"), "moving", 1, -9), (argv("out", "--workers", "2"), "nothing", 1, 0)]
+        kills += [(argv("out", "--workers", "2"), "view", 3, -9), (argv("out"), "sentence", 2, -9)]
+        kills += [(argv("out"), "moving", 1, -9)]
+    runs = [(argv("whole"), "nothing", 1, 0), *kills, (argv("out", "--workers", "2"), "nothing", 1, 0)]
     done = subprocess.run(
         [sys.executable, "-c", DRIVER], input=json.dumps(runs), capture_output=True, text=True, timeout=600,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -173,6 +170,22 @@ def test_other_settings_are_refused_by_name(
     refer().failed(2, f"but its {scene} was ")
     assert refer("--no-resume").code == 0
     assert not [name for name in contents(tmp_path / "out") if "journal" in name]
+
+
+def test_what_is_done_is_not_looked_at_again(refer: Refer, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        full_after(patch, 4)
+        done = refer()
+    total = int(done.err.split("4 of ")[1].split()[0])
+    saved, save = [], Journal.save
+
+    def noted(self: Journal, name: str, result: bytes) -> None:
+        saved.append(name)
+        save(self, name, result)
+
+    monkeypatch.setattr(Journal, "save", noted)
+    assert refer().code == 0
+    assert sorted(name for name in saved if name.split()[0] == "view") == sorted(f"view {i}" for i in range(4, total))
 
 
 def test_no_resume_leaves_nothing_behind(refer: Refer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,10 +20,10 @@ _PLACES = (
 
 
 def _pattern() -> re.Pattern[str]:
-    told = [*_MOST, *_ENDS]
-    told += [word for size in ("largest", "smallest") for word in words.SIZES[size]]
-    told += [phrase.format("").strip() for phrases in words.ENDS.values() for phrase in phrases]
-    plain = "|".join(map(re.escape, dict.fromkeys(told)))
+    extremes = [*_MOST, *_ENDS]
+    extremes += [word for size in ("largest", "smallest") for word in words.SIZES[size]]
+    extremes += [phrase.format("").strip() for phrases in words.ENDS.values() for phrase in phrases]
+    plain = "|".join(map(re.escape, dict.fromkeys(extremes)))
     places = "|".join([*(re.escape(phrase) for phrases in words.PLACES.values() for phrase in phrases), *_PLACES])
     return re.compile(rf"\b(({plain})|({places})(?! of the (?!(image|picture|scene))))\b", re.IGNORECASE)
 
