@@ -1,10 +1,21 @@
 # make demo   first picture: creates .venv, installs, segments a rendered scene (no network beyond the packages)
+# make quick  what to run while one writes: lint, and tests of every room in under a minute (CONTRIBUTING.md)
 # make test   the whole test suite
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
-.PHONY: demo test test-slow test-triton lint bench clean
+# A test of every room that says much in little time; `make quick QUICK=tests/geo` runs others.
+QUICK ?= tests/test_architecture.py tests/test_packaging.py tests/test_errors.py tests/test_presets.py tests/test_types.py \
+	tests/test_docs_figures.py tests/files/test_atomic.py tests/files/test_output_sets.py tests/files/test_ownership.py \
+	tests/text/test_vocabulary.py tests/text/test_glossary.py tests/text/test_known_words.py tests/geo/test_bands.py \
+	tests/geo/test_stretch.py tests/geo/grids/test_tiling.py tests/geo/grids/test_footprints.py tests/jobs/test_journal.py \
+	tests/viz tests/kernels/test_kernels.py tests/models/upsamplers tests/data/captions/test_box_to_caption.py \
+	tests/data/classification tests/parity tests/inference/windows/test_blocks.py tests/inference/windows/test_text_bank.py \
+	tests/training/test_losses.py tests/archive/test_nearest.py tests/evaluation/metrics tests/tasks/test_segment_refusals.py
+
+.PHONY: demo quick test test-slow test-triton minimum coverage lint bench clean
 
 $(VENV)/.core: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -18,8 +29,13 @@ $(VENV)/.dev: $(VENV)/.core
 demo: $(VENV)/.core
 	$(BIN)/earthwords demo --overwrite
 
+quick: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(PYTEST) -q $(QUICK)
+
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+	$(PYTEST)
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
@@ -28,6 +44,16 @@ test-slow: $(VENV)/.dev
 test-triton: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet "triton>=3.2"
 	TRITON_INTERPRET=$${TRITON_INTERPRET:-1} OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/kernels/test_triton.py
+
+# The quick tests with the lowest versions that pyproject.toml allows, on Python 3.11.
+minimum:
+	$(PYTHON) -m venv $(VENV)-minimum
+	$(VENV)-minimum/bin/python -m pip install --quiet --constraint constraints/minimum.txt --editable ".[dev]"
+	OMP_NUM_THREADS=1 $(VENV)-minimum/bin/python -m pytest -q -n 2 -m "not slow" $(QUICK)
+
+# Which lines the tests run; `make coverage TESTS=tests/geo` of some of them.
+coverage: $(VENV)/.dev
+	$(PYTEST) -q --cov --cov-report=term $(TESTS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -49,4 +75,4 @@ bench: $(VENV)/.dev
 	if [ -n "$(DATA)" ]; then $(BIN)/python benchmarks/bench_uses.py "$(DATA)"; fi
 
 clean:
-	rm -rf $(VENV) earthwords-demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-minimum earthwords-demo .coverage .pytest_cache .mypy_cache .ruff_cache

@@ -150,6 +150,6 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 def test_links_of_the_readmes_lead_somewhere() -> None:
-    for page in (*READMES, "CHANGES.md"):
+    for page in (*READMES, "CHANGES.md", "CONTRIBUTING.md"):
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text(page)):
             assert "://" in target or Path(ROOT / target).exists(), f"{page}: {target}"
