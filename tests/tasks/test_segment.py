@@ -54,7 +54,7 @@ def test_polygons(
     assert names(tmp_path) == {path.name}
     frame = geopandas.read_parquet(path) if suffix == ".parquet" else geopandas.read_file(path)
     wanted = expected.to_geodataframe()
-    assert len(frame) == len(wanted) > 10
+    assert len(frame) == len(wanted) > 20
     assert frame["class"].value_counts().to_dict() == wanted["class"].value_counts().to_dict()
     assert frame["area_m2"].sum() == pytest.approx(wanted["area_m2"].sum(), rel=1e-6)
     assert frame["score"].between(0.2, 1).all()
