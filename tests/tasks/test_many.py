@@ -81,6 +81,7 @@ def test_what_is_done_is_left_alone(segment: Segment, archive: Path, tmp_path: P
     other = segment(archive, pattern, "--threshold", 0.5)
     assert other.code == 2 and "but its threshold was 0 and is 0.5 now; run with what it was done with" in other.err
     assert segment(archive, pattern, "--threshold", 0.5, "--no-resume").code == 1, "what is there is not replaced"
+    assert segment(archive, tmp_path / "maps" / "{stem}-0.5.tif", "--threshold", 0.5).code == 0, "other outputs"
     assert segment(archive, pattern, "--threshold", 0.5, "--overwrite").code == 0
     assert (tmp_path / "maps" / "a.tif").stat().st_mtime_ns != before
 

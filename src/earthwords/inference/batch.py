@@ -148,6 +148,7 @@ class _Batch:
                 self.run.execution.resume
                 and before.get("status") in ("done", "before")
                 and before.get("settings") == entry["settings"]
+                and _ends(before.get("outputs", {})) == _ends(outputs)
                 and all(path.exists() for path in outputs.values())
             ):
                 notes = _recalled(before)
@@ -183,6 +184,11 @@ class _Batch:
     def done(self, sources: Iterable[str]) -> int:
         """How many of the sources are done."""
         return sum(self.scenes.get(source, {}).get("status") in ("done", "before") for source in sources)
+
+
+def _ends(outputs: Mapping[str, str | Path]) -> dict[str, tuple[str, ...]]:
+    """Kind to file and folder: a command may name the same place from elsewhere."""
+    return {kind: Path(path).parts[-2:] for kind, path in outputs.items()}
 
 
 def _noted(notes: Iterable[str]) -> dict[str, list[str]]:
@@ -232,7 +238,7 @@ def run_many(
     model = load()
     settings, resume = run.settings(model), run.execution.resume
     known = _read(folder / BATCH)
-    if resume and not run.overwrite:
+    if resume and not run.overwrite and _again(run, known["scenes"], places, in_folders=gets_folders(dst)):
         check_same(folder, known["settings"] or settings, settings, what="A finished run lies", advice=_ADVICE)
     with ExitStack() as stack:
         batches: list[_Batch] = []
@@ -278,6 +284,17 @@ def run_many(
 
 
 _ADVICE = "run with what it was done with, choose another DST, or replace its outputs by --overwrite"
+
+
+def _again(
+    run: SceneRun[Any], scenes: Mapping[str, Mapping[str, Any]], places: Mapping[str, Path], *, in_folders: bool
+) -> bool:
+    """Whether an output of an earlier run is one of this run, too."""
+    return any(
+        path.exists() and path.parts[-2:] in _ends(scenes[source].get("outputs", {})).values()
+        for source in places.keys() & scenes.keys()
+        for path in run.outputs(places[source], folder=in_folders, anew=True).values()
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:
