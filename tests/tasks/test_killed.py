@@ -25,7 +25,7 @@ for package in (earthwords.tasks, earthwords.training, earthwords.inference):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         importlib.import_module(module.name)
 from earthwords.cli import main
-from earthwords.inference.segment import block_store
+from earthwords.inference.windows import array_file
 from earthwords.inference.windows import blocks
 from earthwords.jobs import progress
 from earthwords.training import loop
@@ -85,7 +85,7 @@ def watch(event):
             os.kill(os.getpid(), signal.SIGKILL)
 
     for place, name in (
-        (os, "replace"), (os, "mkdir"), (os, "unlink"), (shutil, "rmtree"), (torch, "save"), (block_store, "save_file"),
+        (os, "replace"), (os, "mkdir"), (os, "unlink"), (shutil, "rmtree"), (torch, "save"), (array_file, "save_file"),
         (loop, "_log"), (loop, "_step"), (progress.Bar, "__call__"), (Path, "write_text"), (Path, "write_bytes"),
     ):
         counted(place, name)

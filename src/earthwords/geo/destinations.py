@@ -58,18 +58,21 @@ def plan_outputs(
     return checked(kinds, dst, overwrite=overwrite, inputs=inputs)
 
 
-def plan_features(dst: Path, *, components: bool, overwrite: bool, inputs: Inputs | None = None) -> dict[str, Path]:
+def plan_features(
+    dst: Path, *, components: bool, overwrite: bool, inputs: Inputs | None = None, folder: bool = False
+) -> dict[str, Path]:
     """Kind of output of features to path; the suffix of `dst` decides, a folder or no suffix gets the `FEATURE_FILES`.
 
     Args:
         components: the raster holds components, which are written beside it.
         inputs: what the command reads.
+        folder: `dst` is a folder whatever its name.
 
     Raises:
         UsageError, OutputError: as `plan_outputs`.
     """
     suffix = dst.suffix.lower()
-    if os.path.isdir(dst) or not suffix:
+    if folder or os.path.isdir(dst) or not suffix:
         kinds = {kind: dst / name for kind, name in FEATURE_FILES.items()}
     elif suffix in RASTERS:
         kinds = {"features": dst, "components": dst.with_suffix(PCA)}

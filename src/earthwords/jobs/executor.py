@@ -65,13 +65,18 @@ class Executor(ABC):
 
     def in_order(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
         """`map`: the results come in the order of the tasks."""
-        early: dict[int, Result] = {}
-        turn = 0
-        for number, result in self.run(partial(without_worker, function), tasks):
-            early[number] = result
-            while turn in early:
-                yield early.pop(turn)
-                turn += 1
+        return by_number(self.run(partial(without_worker, function), tasks))
+
+
+def by_number(results: Iterable[Done]) -> Iterator[Any]:
+    """What `Executor.run` gives, in the order of the tasks."""
+    early: dict[int, Any] = {}
+    turn = 0
+    for number, result in results:
+        early[number] = result
+        while turn in early:
+            yield early.pop(turn)
+            turn += 1
 
 
 def without_worker(function: Callable[[Any], Any], worker: Worker, task: Any) -> Any:

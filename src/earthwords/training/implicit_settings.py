@@ -35,6 +35,15 @@ class Fitting:
 
         return fit(features_of, image, settings=self.settings, seed=self.seed, progress=report)
 
+    @property
+    def described(self) -> str:
+        """All that the result depends on, as text."""
+        return f"{self.settings}, seed {self.seed}"
+
+    def ticked(self, tick: Callable[[float], None]) -> Fitting:
+        """The same, which tells `tick` after every step which share of its image it was."""
+        return replace(self, tick=tick)
+
     def held(self, pixels: int) -> int:
         """Bytes needed to fit an image of so many pixels, roughly."""
         row = self.settings

@@ -22,6 +22,7 @@ from earthwords.files.plaintext import write_json
 from earthwords.geo.geotiff import RasterWriter
 from earthwords.inference.features.pca import Components
 from earthwords.inference.features.strips import FeatureStrip
+from earthwords.inference.windows.failures import from_the_top
 from earthwords.inference.windows.outputs import of_grid, on_success, told
 from earthwords.types import FeatureReport, Grid
 from earthwords.viz.feature_preview import FeaturePicture
@@ -78,6 +79,7 @@ def write_features(
     overwrite: bool,
     failures: list[str],
     writing_begins: Callable[[], None] = lambda: None,
+    moved: Callable[[FeatureReport], None] = lambda report: None,
 ) -> FeatureReport:
     """Write all of it in one pass.
 
@@ -86,13 +88,15 @@ def write_features(
         strips: from top to bottom.
         failures: complete when the strips have ended.
         writing_begins: called when the strips have ended, before what is left to write is written.
+        moved: called with the report when all is in its place, while a death would still make the same command begin
+            again.
 
     Raises:
         OutputError: an output cannot be written.
     """
     began, seen = time.perf_counter(), 0
     settings = {**of_grid(about.grid), "creation-options": str(dict(creation_options)), **told(about.tags)}
-    with staging_all(paths, settings=settings, overwrite=overwrite) as places:
+    with staging_all(paths, settings=settings, overwrite=overwrite, moved=lambda: moved(report)) as places:
         with ExitStack() as stack:
             sinks = _sinks(places, about, creation_options, stack)
             for strip in strips:
@@ -124,7 +128,7 @@ def write_features(
             settings=told(about.tags),
             notes=about.notes,
             seconds={name: round(value, 3) for name, value in seconds.items()},
-            failures=tuple(failures),
+            failures=from_the_top(failures),
         )
         if "report" in places:
             with writing(places["report"]):

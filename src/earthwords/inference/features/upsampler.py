@@ -21,6 +21,7 @@ from earthwords.inference.windows.sliding import pad
 from earthwords.jobs.progress import Report
 from earthwords.models.clip.model import FEATURES, PENULTIMATE, ClipBackbone, DenseMethod
 from earthwords.models.device import choose_device
+from earthwords.models.weights.fingerprint import tower_hash, weights_hash
 from earthwords.models.weights.resolve import IMPLICIT, resolve_method
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset
 
@@ -194,6 +195,24 @@ class Upsampler(WindowedPredictor):
     def cores(self) -> int:
         """Of a thread that computes windows: a fit has steps that are worth sharing."""
         return torch.get_num_threads() if self.method == IMPLICIT else 1
+
+    @property
+    def weights_hash(self) -> str:
+        """Of everything that pixels are multiplied with: vision tower and upsampler."""
+        return weights_hash(self.module.state_dict(), tower_hash(self.backbone, "vision"))
+
+    @property
+    def arithmetic(self) -> str:
+        """What the last bits of a result depend on: the kind of device, a GPU's batch, and the cores of a fit."""
+        kind = self.backbone.device.type
+        if self.method == IMPLICIT:
+            return f"{kind}, fits by {self.cores} cores"
+        return kind if self._on_cpu else f"{kind}, batches of {self.batch}"
+
+    @property
+    def fit_settings(self) -> str:
+        """Of `featup-implicit`, as text."""
+        return self.module.fit.described if isinstance(self.module, FittedUpsampler) else "none"
 
     def tags(self) -> dict[str, str]:
         """What outputs record about how they were made."""

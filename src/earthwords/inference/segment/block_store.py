@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,11 +11,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors import safe_open
 
-from earthwords.files.atomic import writing
 from earthwords.files.reading import parse_json
+from earthwords.inference.windows.array_file import save_arrays, shapes_in
 from earthwords.inference.windows.blocks import Blocks
 from earthwords.jobs.journal import Journal, open_journal
 from earthwords.types import Window
@@ -57,16 +55,7 @@ class BlockStore:
             if (values := getattr(result, name)) is not None:
                 arrays[name] = values
         about = {"failures": json.dumps(result.failures), "ranks": json.dumps(result.ranks)}
-        path = self._path(index)
-        part = path.with_suffix(".part")
-        with writing(path):
-            try:
-                save_file({name: np.ascontiguousarray(values) for name, values in arrays.items()}, part, about)
-            except SafetensorError as error:
-                raise OSError(" ".join(str(error).split())) from error
-            with part.open("rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(part, path)
+        save_arrays(self._path(index), arrays, about=about)
         self.done.add(index)
 
     def rows(self, index: int, first: int, stop: int) -> dict[str, NDArray[Any]]:
@@ -95,13 +84,8 @@ class BlockStore:
         return self.folder / f"block-{index:06}.safetensors"
 
     def _intact(self, index: int) -> bool:
-        """Whether a block is there whole; safetensors checks its length."""
-        window = self.blocks.window(index)
-        try:
-            with safe_open(self._path(index), framework="np") as file:
-                shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError):
-            return False
+        """Whether a block is there whole."""
+        window, shapes = self.blocks.window(index), shapes_in(self._path(index))
         return shapes.get("labels") == shapes.get("score") == (window.height, window.width)
 
 

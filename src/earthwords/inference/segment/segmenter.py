@@ -206,7 +206,7 @@ class Segmenter(WindowedPredictor):
             return self.encoder.logits(windows, queries, note=policy.ranks.append)
 
         def run(windows: Tensor, places: list[Window]) -> list[Tensor | None]:
-            return self.attempt(cosines, windows, places, scene, policy)
+            return self.attempt(cosines, windows, places, scene.grid, policy)
 
         with Pool(self.threads) as pool:
             rows = slide.rows(lambda window: self.read(scene, window, policy), run, pool=pool, tick=tick)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -59,8 +60,20 @@ class FailurePolicy:
                 f"The window at {where} failed twice ({_reason(error)}); go on without it by --on-error nodata."
             ) from error
         sentence = f"{where}: {'cannot be read' if unreadable else _reason(error)}"
-        if sentence not in self.failures:
-            self.failures.append(sentence)
+        self.add([sentence])
+
+    def add(self, sentences: Iterable[str]) -> None:
+        """What was left out elsewhere, such as by a worker; each sentence is kept once."""
+        self.failures.extend(sentence for sentence in dict.fromkeys(sentences) if sentence not in self.failures)
+
+
+def from_the_top(failures: Iterable[str]) -> tuple[str, ...]:
+    """In the order in which their places lie in the scene, whoever met them first."""
+
+    def numbers(sentence: str) -> tuple[list[int], str]:
+        return [int(number) for number in re.findall(r"\d+", sentence.partition(" of ")[0])], sentence
+
+    return tuple(sorted(failures, key=numbers))
 
 
 def _reason(error: BaseException) -> str:

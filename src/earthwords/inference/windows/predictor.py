@@ -26,7 +26,7 @@ from earthwords.inference.windows.sliding import WindowPlan
 from earthwords.kernels.blend import window_weights
 from earthwords.models.clip.model import ClipBackbone
 from earthwords.presets import SEGMENT_PRESETS, SegmentPreset
-from earthwords.types import Window
+from earthwords.types import Grid, Window
 
 GPU_BATCH = 8
 """Windows of a call on a GPU, unless told otherwise."""
@@ -127,11 +127,11 @@ class WindowedPredictor:
         self,
         compute: Callable[[Tensor], Tensor],
         windows: Tensor,
-        places: list[Window],
-        scene: Scene,
+        places: Sequence[Window],
+        grid: Grid,
         policy: FailurePolicy,
     ) -> list[Tensor | None]:
-        """What `compute` makes of windows; a batch that fails is tried again window by window."""
+        """What `compute` makes of windows that lie in `grid`; a batch that fails is tried again window by window."""
         if len(windows) > 1:
             try:
                 return list(self._computed(compute, windows))
@@ -141,7 +141,7 @@ class WindowedPredictor:
         return [
             policy.twice(
                 lambda i=i: self._computed(compute, windows[i : i + 1])[0],  # type: ignore[misc]
-                where=lambda i=i: place(scene.grid, places[i]),  # type: ignore[misc]
+                where=lambda i=i: place(grid, places[i]),  # type: ignore[misc]
             )
             for i in range(len(windows))
         ]

@@ -7,7 +7,7 @@ the memory is one row of windows, whatever the height of the image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -108,7 +108,20 @@ ROWS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Batch:
+class Computed:
+    """What became of some windows of one row of windows."""
+
+    row: int
+    """Which row of windows."""
+    places: Sequence[Window]
+    values: Sequence[Tensor | None]
+    """Logits `(query, h, w)` of each; None: left out."""
+    windows: int
+    """That are done with these, those without a valid pixel among them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
     """Windows of one row of windows that are computed together."""
 
     row: int
@@ -120,6 +133,15 @@ class _Batch:
     """Column that `pixels` begin at."""
     skipped: int
     """Windows without a valid pixel that came before."""
+
+    def windows(self) -> Tensor:
+        """Their pixels `(batch, 3, h, w)`, where there are any."""
+        assert self.pixels is not None
+        return torch.stack([self.pixels[:, :, w.col - self.left : w.col_stop - self.left] for w in self.places])
+
+    def computed(self, values: Sequence[Tensor | None]) -> Computed:
+        """With the logits of each."""
+        return Computed(row=self.row, places=self.places, values=values, windows=self.skipped + len(self.places))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +157,6 @@ class Slide:
     """Weight of a pixel of a window: `mean` (all the same), `linear` or `cosine` (falling towards the border)."""
     device: str | torch.device = "cpu"
 
-    @torch.inference_mode()
     def rows(
         self, read: Read, run: RunWindows, *, pool: Pool, tick: Callable[[int], None] = lambda windows: None
     ) -> Iterator[tuple[int, Tensor]]:
@@ -149,27 +170,37 @@ class Slide:
         Yields:
             `(row, logits (query, h, region.width))`, consecutive strips; 0 where no window held a valid pixel.
         """
+        return self.stitched(self.computed(read, run, pool=pool), tick=tick)
+
+    @torch.inference_mode()
+    def computed(self, read: Read, run: RunWindows, *, pool: Pool) -> Iterator[Computed]:
+        """All windows of the plan, from left to right and from top to bottom; see `rows`."""
+
+        def compute(batch: Batch) -> Computed:
+            if batch.pixels is None:
+                return batch.computed([])
+            with torch.inference_mode():
+                return batch.computed(run(batch.windows(), batch.places))
+
+        yield from pool.ordered(compute, self.batches(read))
+
+    @torch.inference_mode()
+    def stitched(
+        self, results: Iterable[Computed], *, tick: Callable[[int], None] = lambda windows: None
+    ) -> Iterator[tuple[int, Tensor]]:
+        """As `rows`, of windows that are computed, in the order of `computed`; something of every row of windows."""
         plan, part, (height, width) = self.plan, self.plan.region, self.plan.size
         left = plan.cols[0]
         crop = slice(part.col - left, part.col_stop - left)
         total = torch.zeros((self.queries, height, plan.width), device=self.device)
         seen = torch.zeros((height, plan.width), device=self.device)
         weight = window_weights(self.blend, (height, width), device=self.device)
-
-        def compute(batch: _Batch) -> tuple[_Batch, list[Tensor | None]]:
-            if batch.pixels is None:
-                return batch, []
-            cut = [batch.pixels[:, :, w.col - batch.left : w.col - batch.left + width] for w in batch.places]
-            with torch.inference_mode():
-                return batch, run(torch.stack(cut), batch.places)
-
-        results = pool.ordered(compute, self._batches(read))
-        for row, group in groupby(results, key=lambda result: result[0].row):
-            for batch, logits in group:
-                for place, values in zip(batch.places, logits, strict=True):
+        for row, group in groupby(results, key=lambda result: result.row):
+            for result in group:
+                for place, values in zip(result.places, result.values, strict=True):
                     if values is not None:
                         add_window(total, seen, values, weight, 0, place.col - left)
-                tick(batch.skipped + len(batch.places))
+                tick(result.windows)
             top = plan.rows[row]
             done = plan.rows[row + 1] - top if row + 1 < len(plan.rows) else height
             begin, end = max(part.row - top, 0), min(done, part.row_stop - top)
@@ -180,7 +211,7 @@ class Slide:
             _shift(total, done)
             _shift(seen, done)
 
-    def _batches(self, read: Read) -> Iterator[_Batch]:
+    def batches(self, read: Read) -> Iterator[Batch]:
         """The windows with a valid pixel, from left to right and from top to bottom, at least one batch a row."""
         plan, (height, width) = self.plan, self.plan.size
         left = plan.cols[0]
@@ -190,7 +221,7 @@ class Slide:
             skipped = len(plan.cols) - len(wanted)
             places = [Window(row=top, col=c, height=height, width=width) for c in wanted]
             for i in range(0, max(1, len(places)), self.batch):
-                yield _Batch(
+                yield Batch(
                     row=row,
                     places=places[i : i + self.batch],
                     pixels=pixels if places else None,
@@ -237,6 +268,12 @@ class WindowPlan:
     def cols(self) -> list[int]:
         """First columns of the windows."""
         return _touching(self.shape[1], self.tile, self.stride, self.region.col, self.region.col_stop)
+
+    @property
+    def windows(self) -> list[Window]:
+        """All of them, from left to right and from top to bottom."""
+        height, width = self.size
+        return [Window(row=row, col=col, height=height, width=width) for row in self.rows for col in self.cols]
 
     @property
     def width(self) -> int:
