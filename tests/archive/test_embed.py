@@ -60,18 +60,18 @@ def test_crop_as_torchvision_says_it(tmp_path: Path, height: int, width: int) ->
 
 def test_rasters(make_scene: Callable[..., Path]) -> None:
     rgb = np.moveaxis(patchwork(40, 50), -1, 0)
-    looks = ImagePreprocess(side=24)
-    plain = load_picture(make_scene(rgb, name="plain.tif"), looks, MEAN)
+    preprocess = ImagePreprocess(side=24)
+    plain = load_picture(make_scene(rgb, name="plain.tif"), preprocess, MEAN)
     holes = rgb.copy()
     holes[:, :, :25] = 0
-    seen = load_picture(make_scene(holes, name="holes.tif", nodata=0), looks, MEAN)
+    seen = load_picture(make_scene(holes, name="holes.tif", nodata=0), preprocess, MEAN)
     assert np.array_equal(seen[:, 14:], plain[:, 14:])
     assert abs(seen[:, :10].astype(int) - np.rint(255 * np.array(MEAN))).max() <= 1, "the mean colour, not black"
     five = np.concatenate([rgb[:1], rgb]).astype(np.uint16) * 40
     wide = make_scene(five, name="wide.tif")
     stretched = load_picture(wide, ImagePreprocess(side=24, bands=(2, 3, 4), stretch="0,10200"), MEAN)
     assert abs(stretched.astype(int) - plain).max() <= 1
-    assert load_picture(wide, looks, MEAN).std() > 10, "stretched by percentiles"
+    assert load_picture(wide, preprocess, MEAN).std() > 10, "stretched by percentiles"
 
 
 def test_large_scenes_are_averaged(make_scene: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,12 +86,12 @@ def test_vectors_are_remembered_by_weights_files_and_looks(
     backbone: ClipBackbone, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embed, "PIECE", 8)
-    looks, cache = preprocess_for(backbone, side=32), tmp_path / "cache"
+    preprocess, cache = preprocess_for(backbone, side=32), tmp_path / "cache"
     ticks: list[float] = []
-    first = embed_images(backbone, files, looks, batch=3, tick=ticks.append, cache=cache)
+    first = embed_images(backbone, files, preprocess, batch=3, tick=ticks.append, cache=cache)
     assert first.shape == (20, backbone.dim) and ticks == [8, 8, 4]
     np.testing.assert_allclose(np.linalg.norm(first, axis=1), 1, atol=1e-6)
-    pixels = np.stack([load_picture(path, looks, backbone.mean) for path in files[:2]])
+    pixels = np.stack([load_picture(path, preprocess, backbone.mean) for path in files[:2]])
     mean, std = (torch.tensor(v)[None, :, None, None] for v in (backbone.mean, backbone.std))
     with torch.inference_mode():
         images = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - mean) / std
@@ -101,18 +101,32 @@ def test_vectors_are_remembered_by_weights_files_and_looks(
     calls: list[object] = []
     real = embed.load_picture
     monkeypatch.setattr(embed, "load_picture", lambda *args: calls.append(args) or real(*args))
-    assert np.array_equal(embed_images(backbone, files, looks, cache=cache), first) and not calls
+    assert np.array_equal(embed_images(backbone, files, preprocess, cache=cache), first) and not calls
     shutil.copy(files[19], files[2])  # another picture under the same name
-    assert not np.allclose(embed_images(backbone, files, looks, cache=cache)[2], first[2]) and len(calls) == 8
+    assert not np.allclose(embed_images(backbone, files, preprocess, cache=cache)[2], first[2]) and len(calls) == 8
     pieces = sorted(cache.rglob("*.npy"))
     pieces[0].write_bytes(b"cut")
     np.save(pieces[1], np.zeros((8, 3), np.float32))
     calls.clear()
-    again = embed_images(backbone, files, looks, cache=cache)
+    again = embed_images(backbone, files, preprocess, cache=cache)
     assert len(calls) in (8, 12, 16, 4) and np.isfinite(again).all()
     calls.clear()
     embed_images(backbone, files, preprocess_for(backbone, side=32, fit="square"), cache=cache)
     assert len(calls) == 20
+
+
+def test_bits_do_not_depend_on_threads(backbone: ClipBackbone, files: list[Path], tmp_path: Path) -> None:
+    """Of batches of one and of many, which sums of several threads would not add in one order."""
+    preprocess, before, found = preprocess_for(backbone, side=32), torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            for batch in (1, 7):
+                cache = tmp_path / f"{threads} {batch}"
+                found.append(embed_images(backbone, files, preprocess, batch=batch, cache=cache))
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(found[0], found[2]) and np.array_equal(found[1], found[3])
 
 
 def test_other_weights_have_vectors_of_their_own(backbone: ClipBackbone, files: list[Path], tmp_path: Path) -> None:
@@ -120,8 +134,8 @@ def test_other_weights_have_vectors_of_their_own(backbone: ClipBackbone, files: 
 
     other = micro_clip(seed=36)
     assert all(tower_hash(other, tower) != tower_hash(backbone, tower) for tower in ("vision", "text"))
-    looks = preprocess_for(backbone, side=32)
-    first, second = (embed_images(b, files[:3], looks, cache=tmp_path / "cache") for b in (backbone, other))
+    preprocess = preprocess_for(backbone, side=32)
+    first, second = (embed_images(b, files[:3], preprocess, cache=tmp_path / "cache") for b in (backbone, other))
     assert not np.allclose(first, second)
 
 

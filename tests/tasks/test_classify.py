@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas
 import pytest
+from PIL import Image
 
+from earthwords.archive import embed
+from earthwords.jobs.journal import Journal
 from earthwords.tasks.classify import classify
 from tests.conftest import Command, write_raster
 from tests.micro import patchwork
@@ -92,6 +96,138 @@ def test_on_the_terminal(folder: Path, micro: Path, command: Command) -> None:
     assert done.code == 0 and "2 images, zero-shot" in done.out and "holes.tif" in done.out
 
 
+@pytest.fixture
+def argv(folder: Path, micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """A command of six batches whose vectors nobody remembers yet."""
+    monkeypatch.setenv("EARTHWORDS_CACHE", str(tmp_path / "cache"))
+    words = [word for name in WORDS for word in ("-t", name)]
+    return ["classify", folder, *words, "--model", micro, "--image-size", 32, "--batch-size", 4, "--quiet", "--out"]
+
+
+def changed(argv: list[object], option: str, *value: object) -> list[object]:
+    """The command with another value of an option that may be there once."""
+    if option not in argv or option == "-t":
+        return [argv[0], option, *value, *argv[1:]]
+    place = argv.index(option)
+    return [*argv[:place], option, *value, *argv[place + 2 :]]
+
+
+def elsewhere(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    monkeypatch.setenv("EARTHWORDS_CACHE", str(cache))
+
+
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the batches that are encoded from now on."""
+    seen: list[int] = []
+    real = embed.encode_batch
+    monkeypatch.setattr(embed, "encode_batch", lambda b, how, part: seen.append(len(part)) or real(b, how, part))
+    return seen
+
+
+saved = Journal.save
+
+
+def stopped(journal: Journal, name: str, result: bytes) -> None:
+    """As `Journal.save`, but the third part ends the run."""
+    if len(journal) == 2:
+        raise KeyboardInterrupt
+    saved(journal, name, result)
+
+
+@pytest.fixture
+def half(command: Command, argv: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The table of a run that ended when two batches were done."""
+    out = tmp_path / "table.csv"
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "save", stopped)
+        done = command(*argv, out)
+    assert done.code == 130 and "The same command goes on from here: 2 batches are done." in done.err
+    return out
+
+
+def test_the_same_command_goes_on(
+    command: Command, argv: list[object], half: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = encoded(monkeypatch)
+    assert command(*argv, half).code == 0
+    assert sorted(batches) == [2, 4, 4, 4] and not list(tmp_path.glob(".*"))
+    elsewhere(monkeypatch, tmp_path / "other")
+    assert command(*argv, tmp_path / "new.csv").code == 0
+    assert len(batches) == 4 + 6 and half.read_bytes() == (tmp_path / "new.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--batch-size", 5], "its batch-size was 4 and is 5 now"),
+        (["-t", "road"], "its words was bare land, trees, roof, water and is road, bare land, trees, roof, water now"),
+        (["--templates", "photo"], "its templates was "),
+        (["--transductive"], "its transductive was False and is True now"),
+        (["--image-size", 48], "its image-size was 32 and is 48 now"),
+        (["--fit", "square"], "its fit was crop and is square now"),
+        (["--bands", "3,2,1"], "its bands was not given and is 3,2,1 now"),
+        (["--nodata", 7], "its nodata was not given and is 7.0 now"),
+        (["--stretch", "none"], "its stretch was auto and is none now"),
+        (["--model", "tiny"], "its model was "),
+    ],
+    ids=lambda value: str(value[0]) if isinstance(value, list) else "",
+)
+def test_other_options_are_refused(
+    command: Command, argv: list[object], half: Path, tmp_path: Path, options: list[object], words: str
+) -> None:
+    done = command(*changed(argv, *options), half)
+    done.failed(2, words, "run with what it was begun with, or begin anew with --no-resume")
+    assert (tmp_path / ".table.csv.journal").is_dir() and not half.exists()
+
+
+def test_beginning_anew(
+    command: Command, argv: list[object], half: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = encoded(monkeypatch)
+    assert command(*changed(argv, "--batch-size", 7), half, "--no-resume").code == 0
+    assert sorted(batches) == [1, 7, 7, 7] and not list(tmp_path.glob(".*"))
+
+
+def test_images_that_have_changed_are_read_again(
+    command: Command, argv: list[object], half: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    moved = shutil.copytree(folder, tmp_path / "moved")
+    here = [moved if word == folder else word for word in argv]
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "save", stopped)
+        assert command(*here, tmp_path / "b.csv").code == 130
+    first = sorted(path for path in moved.rglob("*") if path.is_file())[0]
+    Image.fromarray(255 - np.asarray(Image.open(first))).save(first)
+    batches = encoded(monkeypatch)
+    assert command(*here, tmp_path / "b.csv").code == 0
+    assert len(batches) == 5, "one of the two that were done"
+
+
+def test_workers_give_the_same_bytes(
+    command: Command, argv: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    """With an image that cannot be read, which shifts the batches."""
+    (tmp_path / "cut.png").write_bytes(b"no picture")
+    tables = []
+    for workers in (1, 2):
+        elsewhere(monkeypatch, tmp_path / f"cache{workers}")
+        out = tmp_path / f"{workers}.json"
+        done = command(*argv[:1], tmp_path / "cut.png", *argv[1:], out, "--workers", workers)
+        assert done.code == 1, done.err
+        tables.append(out.read_bytes())
+    assert tables[0] == tables[1]
+    assert len(json.loads(tables[1])["images"]) == 22 and "cut.png" in json.loads(tables[1])["failures"][0]
+
+
+def test_where_no_command_helps_nothing_stays(
+    command: Command, argv: list[object], tmp_path: Path, folder: Path
+) -> None:
+    (tmp_path / "cut.png").write_bytes(b"no picture")
+    words = [*argv[2:], tmp_path / "t.csv", "--transductive"]
+    command("classify", folder / "holes.tif", tmp_path / "cut.png", *words).failed(2, "at least 2 images")
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_one_class_alone(folder: Path, micro: Path) -> None:
     (row,) = classify(str(folder / "holes.tif"), text=["road"], model=str(micro), image_size=32, quiet=True).rows
     assert (row.name, row.score, row.second, row.second_score) == ("road", 1.0, "", 0.0)
@@ -116,6 +252,7 @@ def test_what_cannot_be_read_is_left_out(folder: Path, micro: Path, tmp_path: Pa
         (["SRC", "-t", "road", "--fit", "sqare"], ['Did you mean "square"?']),
         (["SRC", "-t", "road", "--image-size", "31"], ["multiple"]),
         (["SRC", "-t", "road", "--batch-size", "0"], ["at least 1"]),
+        (["SRC", "-t", "road", "--workers", "0"], ["--workers must be at least 1"]),
         (["SRC", "-t", "road", "-t", "water", "--transductive"], ["at least 2 images"]),
     ],
     ids=lambda value: " ".join(value),

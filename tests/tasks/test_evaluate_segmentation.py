@@ -19,9 +19,9 @@ from PIL import Image
 from earthwords.data.segmentation.fakes import FAKES, make_fake
 from earthwords.data.segmentation.loader import open_set
 from earthwords.data.segmentation.spec import all_specs, find_spec
-from earthwords.evaluation.benchmark.segmentation import worker_device
 from earthwords.evaluation.benchmark.variants import find_variants
 from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.models.device import worker_device
 from earthwords.presets import load_preset
 from earthwords.tasks.evaluate import evaluate
 from tests.conftest import Command

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.verbs import SCENE, contents, maps, others, trainings
+from tests.verbs import OUT, SCENE, contents, maps, others, trainings
 
 DRIVER = """
 import contextlib, importlib, io, json, os, pkgutil, random, shutil, signal, sys, tempfile, time
@@ -24,14 +24,16 @@ from transformers import CLIPModel
 for package in (earthwords.tasks, earthwords.training, earthwords.inference):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         importlib.import_module(module.name)
+from earthwords.archive import embed
 from earthwords.cli import main
-from earthwords.inference.windows import array_file
-from earthwords.inference.windows import blocks
+from earthwords.inference.windows import array_file, blocks
 from earthwords.jobs import progress
+from earthwords.jobs.journal import Journal
 from earthwords.training import loop
 
 folder, rows, cases = Path(sys.argv[1]), int(sys.argv[2]), json.loads(Path(sys.argv[3]).read_text())
 blocks.PIXELS = rows
+embed.cache_folder = lambda: Path(tempfile.mkdtemp(dir=folder.parent))  # no run knows the vectors of another one
 
 
 def command(argv, before=lambda: None, after=lambda: None):
@@ -86,7 +88,8 @@ def watch(event):
 
     for place, name in (
         (os, "replace"), (os, "mkdir"), (os, "unlink"), (shutil, "rmtree"), (torch, "save"), (array_file, "save_file"),
-        (loop, "_log"), (loop, "_step"), (progress.Bar, "__call__"), (Path, "write_text"), (Path, "write_bytes"),
+        (Journal, "save"), (loop, "_log"), (loop, "_step"), (progress.Bar, "__call__"), (Path, "write_text"),
+        (Path, "write_bytes"),
     ):
         counted(place, name)
 
@@ -156,7 +159,7 @@ def survive(folder: Path, cases: list[dict[str, Any]]) -> dict[str, dict[str, An
         assert about["killed"] == case["kills"]
         wanted = contents(place / "whole")
         outs = [path for path in place.iterdir() if path.name != "whole"]
-        assert len(outs) == about["finished"] and len(wanted) > 1, [path.name for path in place.iterdir()]
+        assert len(outs) == about["finished"] and wanted, [path.name for path in place.iterdir()]
         for out in outs:
             found = contents(out)
             assert found.keys() == wanted.keys(), out
@@ -177,13 +180,19 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 @pytest.fixture
 def lines(micro: Path, tmp_path: Path) -> dict[str, list[str]]:
-    return {**trainings(tmp_path, micro), **maps(tmp_path, micro), **others(tmp_path, micro)}
+    found = {**trainings(tmp_path, micro), **maps(tmp_path, micro), **others(tmp_path, micro)}
+    found["classify"] = [f"{OUT}/table.csv" if word == f"{OUT}.csv" else word for word in found["classify"]]
+    found["classify"] += ["--batch-size", "3"]
+    return found | {
+        f"{verb} workers": [*found[verb], "--workers", "2"] for verb in ("pairs", "expressions", "classify")
+    }
 
 
 @needs_fork
 def test_killed_where_it_hurts(lines: dict[str, list[str]], tmp_path: Path) -> None:
     """Between any two windows or steps, before and after anything that happens to a file."""
     some = {"segment": 6, "segment_many": 3, "refer": 3, "upsample": 3}
+    some |= {"classify": 3, "expressions": 3, "data_prepare": 2}
     learnt = {"train_clip": 2, "train_upsampler": 2, "train_refer": 2}
     survive(tmp_path, cases(lines, "events", 3, **some, **learnt))
 
@@ -206,7 +215,9 @@ def test_sixty_kills_of_every_long_command(lines: dict[str, list[str]], tmp_path
 @needs_fork
 @pytest.mark.parametrize("how", ["events", "time"])
 def test_killed_while_lists_and_indexes_are_made(lines: dict[str, list[str]], tmp_path: Path, how: str) -> None:
-    survive(tmp_path, cases(lines, how, 8, index=10, pairs=10, expressions=10, data_prepare=10))
+    alone = {"index": 10, "pairs": 10, "expressions": 10, "data_prepare": 10, "classify": 10}
+    shared = {"pairs_workers": 4, "expressions_workers": 4, "classify_workers": 4}
+    survive(tmp_path, cases(lines, how, 8, **alone, **shared))
 
 
 @pytest.mark.slow

@@ -238,6 +238,13 @@ def count(*args):
     count_event()
 
 os.replace = count
+unlink = os.unlink
+
+def unlinked(*args, **options):
+    unlink(*args, **options)
+    count_event()
+
+os.unlink = unlinked
 from earthwords.data.captions import pipeline as job
 from earthwords.jobs.journal import Journal
 save = Journal.save
@@ -273,6 +280,23 @@ def test_killed_and_started_again(source: Path, tmp_path: Path, name: str, worke
             codes[-1] = 0  # it was killed when all was done but the removal of the journal
     assert codes[-1] == 0 and len(codes) > (5 if workers == 1 else 4), "of two workers, what they rename is not counted"
     assert contents(killed) == contents(whole)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that kills")
+def test_killed_while_it_replaces(source: Path, tmp_path: Path) -> None:
+    """A folder that is replaced is there as it was, or the new one, or neither; the same command ends it."""
+    argv = [str(word) for word in ("pairs", source, tmp_path / "out", "--overwrite", "--quiet")]
+    assert kill_at(10**6, argv) == 0
+    before = contents(tmp_path / "out")
+    argv += ["--shard-size", "2"]
+    assert kill_at(10**6, [*argv[:2], str(tmp_path / "new"), *argv[3:]]) == 0
+    codes = []
+    while not codes or codes[-1] == -9:
+        codes.append(kill_at(1 + len(codes), argv))
+        found = contents(tmp_path / "out")
+        assert found in ({}, before, contents(tmp_path / "new"))
+    assert codes[-1] == 0 and len(codes) > 5 and found == contents(tmp_path / "new")
+    assert not list(tmp_path.glob(".*"))
 
 
 def kill_at(event: int, argv: list[str]) -> int:

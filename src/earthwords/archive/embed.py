@@ -1,5 +1,8 @@
 """Whole images and sentences to vectors, remembered on disk in pieces so that an interrupted run goes on.
 
+That is no journal: what a piece holds is named by weights, files and sentences alone, so tasks, sets and later runs
+share it, it stays when a run is over, and settings that do not matter to it refuse nothing.
+
 A picture is first resized, then cut: `crop` as CLIP does it (the shorter side to the model's size, then the middle
 square), `square` resizes both sides to it and cuts nothing. JPEG, PNG and the like are read by PIL; any other raster is
 opened as a scene (bands, 16 bits, nodata), and what was not observed takes the model's mean colour.
@@ -9,11 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -29,7 +33,7 @@ from earthwords.geo.masks import split_mask
 from earthwords.geo.scene import open_scene
 from earthwords.geo.sources.network import Network, is_remote
 from earthwords.inference.cautions import GREY, Tally, colour_cautions, resolution_notes
-from earthwords.jobs.threads import Pool
+from earthwords.jobs.threads import Pool, one_core
 from earthwords.models.clip.model import ClipBackbone
 from earthwords.models.weights.fingerprint import tower_hash
 from earthwords.models.weights.table import cache_folder
@@ -44,6 +48,9 @@ _MOST_SIDE = 1024
 """A larger scene is first averaged to about this, by the longer side."""
 Array = NDArray[np.float32]
 Item = TypeVar("Item")
+Source: TypeAlias = str | Path
+Encode: TypeAlias = Callable[[Sequence[Sequence[Source]]], Iterator[Array]]
+"""Vectors of batches, in their order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +75,15 @@ class ImagePreprocess:
         """How a raster is opened."""
         how = {"bands": self.bands, "nodata": self.nodata, "stretch": self.stretch, "mask": self.mask}
         return {**how, **self.network.as_options()}
+
+    def settings(self) -> dict[str, str]:
+        """What is given, by the names of the options."""
+        bands = None if self.bands is None else ",".join(map(str, self.bands))
+        values = {
+            "image-size": self.side, "fit": self.fit, "bands": bands, "nodata": self.nodata, "stretch": self.stretch,
+            "mask": self.mask,
+        }  # fmt: skip
+        return {name: str(value) for name, value in values.items() if value is not None}
 
     def __post_init__(self) -> None:
         if self.fit not in FITS:
@@ -106,12 +122,13 @@ def preprocess_for(
 
 def embed_images(
     backbone: ClipBackbone,
-    sources: Sequence[str | Path],
+    sources: Sequence[Source],
     preprocess: ImagePreprocess,
     *,
     batch: int = 64,
     tick: Callable[[float], None] = lambda done: None,
     cache: Path | None = None,
+    encode: Encode | None = None,
 ) -> Array:
     """`(image, dim)` unit vectors of pictures or rasters, each as a whole.
 
@@ -119,26 +136,39 @@ def embed_images(
         batch: images in one call of the model.
         tick: told the number of images done since the last call.
         cache: folder of remembered vectors; by default in `models.weights.cache_folder()`.
+        encode: computes batches; default: threads of this process.
 
     Raises:
         SourceError: an image cannot be read.
     """
-    place = (cache or cache_folder() / "images") / _images_id(backbone, preprocess)
+    place = (cache or cache_folder() / "images") / images_id(backbone, preprocess)
+    encode = encode or partial(encoded_here, backbone, preprocess)
+    return _pieces(sources, list(map(identity, sources)), batch, encode, place, backbone.dim, tick)
 
-    @torch.inference_mode()
-    def compute(part: Sequence[str | Path]) -> Array:
-        out = []
-        with Pool(2) as pool:
-            for i in range(0, len(part), batch):
-                pixels = np.stack(
-                    list(pool.ordered(lambda p: load_picture(p, preprocess, backbone.mean), part[i : i + batch]))
-                )
-                images = torch.from_numpy(pixels).to(backbone.device).permute(0, 3, 1, 2).float() / 255
-                mean, std = (images.new_tensor(v)[None, :, None, None] for v in (backbone.mean, backbone.std))
-                out.append(F.normalize(backbone.encode_image((images - mean) / std).float(), dim=-1).cpu().numpy())
-        return np.concatenate(out)
 
-    return _pieces(sources, [_identity(source) for source in sources], compute, place, backbone.dim, tick)
+def encode_batch(backbone: ClipBackbone, preprocess: ImagePreprocess, sources: Sequence[Source]) -> Array:
+    """`(image, dim)` unit vectors; on a CPU one core computes them, so their bits are the same whoever does it.
+
+    Raises:
+        SourceError: an image cannot be read.
+    """
+    with Pool(2) as pool:
+        read = pool.ordered(lambda source: load_picture(source, preprocess, backbone.mean), sources)
+        pixels = np.stack(list(read))
+    with torch.inference_mode(), one_core():
+        images = torch.from_numpy(pixels).to(backbone.device).permute(0, 3, 1, 2).float() / 255
+        mean, std = (images.new_tensor(v)[None, :, None, None] for v in (backbone.mean, backbone.std))
+        return F.normalize(backbone.encode_image((images - mean) / std).float(), dim=-1).cpu().numpy()
+
+
+def encoded_here(
+    backbone: ClipBackbone, preprocess: ImagePreprocess, batches: Sequence[Sequence[Source]]
+) -> Iterator[Array]:
+    """Batches one after another on a GPU; on a CPU as many at once as there are cores, but no more than a piece."""
+    most = max(1, PIECE // max(map(len, batches), default=1))
+    threads = min(torch.get_num_threads(), most) if backbone.device.type == "cpu" else 1
+    with Pool(threads) as pool:
+        yield from pool.ordered(partial(encode_batch, backbone, preprocess), batches)
 
 
 def embed_texts(
@@ -151,11 +181,13 @@ def embed_texts(
     """`(sentence, dim)` vectors as the model gives them, not normalised."""
     place = (cache or cache_folder() / "sentences") / tower_hash(backbone, "text")
 
-    @torch.inference_mode()
-    def compute(part: Sequence[str]) -> Array:
-        return backbone.encode_text(part).float().cpu().numpy()
+    def encode(batches: Sequence[Sequence[str]]) -> Iterator[Array]:
+        for part in batches:
+            with torch.inference_mode():
+                vectors = backbone.encode_text(part).float().cpu().numpy()
+            yield vectors
 
-    return _pieces(sentences, list(sentences), compute, place, backbone.dim, tick)
+    return _pieces(sentences, list(sentences), PIECE, encode, place, backbone.dim, tick)
 
 
 def load_picture(source: str | Path, preprocess: ImagePreprocess, mean: Sequence[float]) -> NDArray[np.uint8]:
@@ -243,19 +275,20 @@ def _scene(source: str, preprocess: ImagePreprocess, mean: Sequence[float]) -> I
     return Image.fromarray(np.moveaxis(np.rint(255 * data).astype(np.uint8), 0, -1))
 
 
-def _images_id(backbone: ClipBackbone, preprocess: ImagePreprocess) -> str:
-    settings = [preprocess.side, preprocess.fit, preprocess.bands, preprocess.nodata, preprocess.stretch]
-    mask = [] if preprocess.mask is None else [preprocess.mask, _identity(split_mask(preprocess.mask)[0])]
-    text = json.dumps([tower_hash(backbone, "vision"), backbone.mean, backbone.std, *map(str, settings + mask)])
+def images_id(backbone: ClipBackbone, preprocess: ImagePreprocess) -> str:
+    """Hash of all that the vector of an image depends on beside the image."""
+    how = [preprocess.side, preprocess.fit, preprocess.bands, preprocess.nodata, preprocess.stretch]
+    mask = [] if preprocess.mask is None else [preprocess.mask, identity(split_mask(preprocess.mask)[0])]
+    text = json.dumps([tower_hash(backbone, "vision"), backbone.mean, backbone.std, *map(str, how + mask)])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def files_id(sources: Sequence[str | Path]) -> str:
     """Hash of a list of files with their sizes and times."""
-    return _hash([_identity(source) for source in sources])
+    return hash_of(list(map(identity, sources)))
 
 
-def _identity(source: str | Path) -> str:
+def identity(source: str | Path) -> str:
     """A file with its size and time; anything else by its name."""
     with suppress(OSError):
         found = Path(source).stat()
@@ -263,30 +296,37 @@ def _identity(source: str | Path) -> str:
     return str(source)
 
 
-def _hash(texts: Sequence[str]) -> str:
+def hash_of(texts: Sequence[str]) -> str:
+    """Of some identities or sentences."""
     return hashlib.sha256("\n".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _pieces(
     items: Sequence[Item],
     identities: Sequence[str],
-    compute: Callable[[Sequence[Item]], Array],
+    batch: int,
+    encode: Callable[[Sequence[Sequence[Item]]], Iterator[Array]],
     place: Path,
     dim: int,
     tick: Callable[[float], None],
 ) -> Array:
-    out = [np.empty((0, dim), np.float32)]
+    """Vectors of all items; batches never reach beyond a piece."""
     sweep(place)
-    for i in range(0, len(items), PIECE):
-        part = items[i : i + PIECE]
-        path = place / f"{_hash(identities[i : i + PIECE])}.npy"
-        vectors = _recall(path, (len(part), dim))
+    starts = range(0, len(items), PIECE)
+    paths = [place / f"{hash_of(identities[start : start + PIECE])}.npy" for start in starts]
+    parts = [items[start : start + PIECE] for start in starts]
+    cuts = [[part[i : i + batch] for i in range(0, len(part), batch)] for part in parts]
+    known = [_recall(path, (len(part), dim)) for path, part in zip(paths, parts, strict=True)]
+    missing = [part for cut, vectors in zip(cuts, known, strict=True) if vectors is None for part in cut]
+    computed = encode(missing)
+    out = [np.empty((0, dim), np.float32)]
+    for path, cut, vectors in zip(paths, cuts, known, strict=True):
         if vectors is None:
-            vectors = compute(part)
+            vectors = np.concatenate([next(computed) for _ in cut])
             with suppress(EarthwordsError, OSError), atomic_path(path, overwrite=True) as staged:
                 np.save(staged, vectors, allow_pickle=False)
         out.append(vectors)
-        tick(len(part))
+        tick(len(vectors))
     return np.concatenate(out)
 
 

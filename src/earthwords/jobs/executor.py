@@ -65,7 +65,11 @@ class Executor(ABC):
 
     def in_order(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
         """`map`: the results come in the order of the tasks."""
-        return by_number(self.run(partial(without_worker, function), tasks))
+        return self.ordered(partial(without_worker, function), tasks)
+
+    def ordered(self, function: Callable[[Worker, Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+        """The same, of a function that takes the worker too."""
+        return by_number(self.run(function, tasks))
 
 
 def by_number(results: Iterable[Done]) -> Iterator[Any]:

@@ -29,3 +29,9 @@ def devices() -> tuple[str, ...]:
     """Kinds of devices of this machine."""
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     return tuple(name for name, here in there.items() if here)
+
+
+def worker_device(device: str, number: int) -> str:
+    """The device of a worker: those of a machine take its GPUs in turn, unless one is named."""
+    count = torch.cuda.device_count() if device == "cuda" else 0
+    return f"cuda:{number % count}" if count > 1 else device

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from earthwords.types import Vocabulary
+    from earthwords.archive.embed import ImagePreprocess
+    from earthwords.inference.execution import ExecutionOptions
+    from earthwords.jobs.journal import Journal
+    from earthwords.models.clip.model import ClipBackbone
+    from earthwords.types import TextBank, Vocabulary
 
 SUFFIXES = (".csv", ".json", ".parquet")
 
@@ -73,10 +77,14 @@ class Classification:
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write .csv, .json or .parquet, by the suffix, whole or not at all."""
+        return self._save(Path(path), overwrite=overwrite)
+
+    def _save(self, path: Path, *, overwrite: bool, written: Callable[[], None] = lambda: None) -> Path:
+        """The same; `written` is called when all is written but not in its place yet."""
         from earthwords.files.atomic import atomic_path
         from earthwords.files.plaintext import csv_cell, write_json
 
-        target = check_suffix(Path(path))
+        target = check_suffix(path)
         with atomic_path(target, overwrite=overwrite) as staged:
             if target.suffix == ".json":
                 write_json(staged, self.as_json())
@@ -88,6 +96,7 @@ class Classification:
                 rows = [{name: cell(value) for name, value in row.plain().items()} for row in self.rows]
                 frame = pandas.DataFrame(rows, columns=list(_COLUMNS))
                 frame.to_csv(staged, index=False) if as_csv else frame.to_parquet(staged, index=False)
+            written()
         return target
 
 
@@ -114,11 +123,16 @@ def classify(
     overwrite: opt.Overwrite = False,
     batch_size: Annotated[int, opt.option(opt.RUNNING, metavar="N")] = 64,
     device: opt.Device = "auto",
+    workers: opt.Workers = 1,
+    cluster: opt.Cluster = None,
+    resume: opt.Resume = True,
     strict: opt.Strict = False,
     offline: opt.Offline = False,
     quiet: opt.Quiet = False,
 ) -> Classification:
     """Say which of some words an image or raster shows, each as a whole.
+
+    Where a table is written, a run that was killed goes on where it stopped when the same command is given again.
 
     Args:
         src: Images or rasters of any size: paths, URLs, folders, quoted patterns, or @FILE with one a line; a last one
@@ -128,13 +142,14 @@ def classify(
             class.
         image_size: Side of what the model sees, pixels; default: the model's own.
         fit: crop: the shorter side is resized, the middle square kept (CLIP); square: both sides are resized.
-        batch_size: Images encoded at once.
+        batch_size: Images encoded at once, on a CPU by one core.
 
     Returns:
         The best and the second class of every image, with their probabilities.
 
     Raises:
-        UsageError: no image, no words, a wrong option, the table exists, or `strict` and a word was never learned.
+        UsageError: no image, no words, a wrong option, the table exists, an unfinished run had other options, or
+            `strict` and a word was never learned.
         SourceError: no image can be read (of several, one that cannot is left out and told).
         WeightsError: the weights are missing or damaged.
 
@@ -146,17 +161,12 @@ def classify(
     from earthwords.geo.sources.find import all_sources, inputs_of
     from earthwords.inference.options import TINY_NOTICE, make_vocabulary, reach, split_bands
 
-    for each in src:
-        check_named(each, what="A raster", instead="Embedder.from_preset().image(array)")
-    if out is None and len(src) > 1 and Path(src[-1]).suffix in SUFFIXES:
-        src, out = src[:-1], Path(src[-1])
-    elif out is None and len(src) > 1 and _is_no_image(str(src[-1])):
-        check_suffix(Path(src[-1]))
-    check_numbers(src, batch_size)
+    src, out = _sources_and_table(src, out)
+    check_numbers(src, batch_size, workers)
     console, row = Console(quiet=quiet), load_preset(preset)
     check_parts(row if templates is None else replace(row, templates=templates), model=model)
     if out is not None:
-        checked({"table": check_suffix(Path(out))}, Path(out), overwrite=overwrite)
+        checked({"table": check_suffix(out)}, out, overwrite=overwrite)
     if len(src) == 1:
         check_raster(str(src[0]))
     check_mask(mask)
@@ -166,46 +176,61 @@ def classify(
         raise UsageError("Nothing of what was named is an image to classify.")
     if out is not None:
         read = {"classes": classes, "preset": preset, "model": model, "templates": templates, "mask": mask}
-        inputs_of((), row=row, listed=sources, lists=src, **read).check([Path(out)])
+        inputs_of((), row=row, listed=sources, lists=src, **read).check([out])
 
     from earthwords.archive.embed import picture_notes, preprocess_for
     from earthwords.inference.cautions import enforce, image_notes
+    from earthwords.inference.execution import ExecutionOptions
     from earthwords.inference.windows.text_bank import build_text_bank
     from earthwords.models.device import choose_device
     from earthwords.models.weights.table import load_clip
     from earthwords.text.templates import load_templates
 
-    prompts = load_templates(templates or row.templates)
+    prompts, weights, place = load_templates(templates or row.templates), model or row.weights, choose_device(device)
     if row.name == DEFAULT_PRESET and model is None:
         console.say(TINY_NOTICE)
-    with console.download(f"loading {model or row.weights}") as report:
-        backbone = load_clip(model or row.weights, offline=offline, device=choose_device(device), report=report).eval()
+    with console.download(f"loading {weights}") as report:
+        backbone = load_clip(weights, offline=offline, device=place, report=report).eval()
     reading: dict[str, Any] = {"nodata": nodata, "stretch": stretch, "mask": mask, "network": network}
-    looks = preprocess_for(backbone, side=image_size, fit=fit, bands=split_bands(bands), **reading)
+    preprocess = preprocess_for(backbone, side=image_size, fit=fit, bands=split_bands(bands), **reading)
     name = Path(backbone.weights_id).name
-    seen = picture_notes(sources, looks, model=name, gsd=row.gsd if model is None else None)
+    seen = picture_notes(sources, preprocess, model=name, gsd=row.gsd if model is None else None)
     notes = (*image_notes(vocabulary, lexicon=backbone.lexicon, model=name), *seen)
     console.notes(notes)
     enforce(notes, strict=strict)
-    bank = build_text_bank(backbone, vocabulary, prompts)
-    vectors, kept, failures = _encode(backbone, sources, looks, batch_size, console)
-    cosines = _by_class(vectors @ bank.vectors.T, bank.query_class, len(vocabulary))
-    scores = _scores(vectors, cosines, backbone.logit_scale, transductive)
-    found = Classification(
-        rows=_rows(kept, scores, vocabulary), model=model or row.weights,
-        method="transductive" if transductive else "zero-shot", failures=failures, notes=notes,
+    settings = {
+        "src": " ".join(map(str, src)), "words": ", ".join(vocabulary.queries), "templates": " | ".join(prompts),
+        "transductive": str(transductive), "preset": row.name, "model": weights, **preprocess.settings(),
+    }  # fmt: skip
+    request = _Request(
+        backbone=backbone, weights=weights, device=str(place), bank=build_text_bank(backbone, vocabulary, prompts),
+        vocabulary=vocabulary, preprocess=preprocess, batch=batch_size, transductive=transductive, notes=notes,
+        execution=ExecutionOptions(workers=workers, cluster=cluster, resume=resume, offline=offline),
     )  # fmt: skip
-    if out is not None:
-        console.say(f"table: {found.save(out, overwrite=overwrite)}")
-    return found
+    if out is None:
+        return request.run(sources, None, console)
+    return request.write(sources, out, console, settings=settings, overwrite=overwrite)
 
 
-def check_numbers(src: Sequence[str], batch_size: int) -> None:
+def _sources_and_table(src: tuple[str, ...], out: Path | None) -> tuple[tuple[str, ...], Path | None]:
+    """What is read, and the table: the last one, unless it is named."""
+    for each in src:
+        check_named(each, what="A raster", instead="Embedder.from_preset().image(array)")
+    if out is None and len(src) > 1 and Path(src[-1]).suffix in SUFFIXES:
+        return src[:-1], Path(src[-1])
+    if out is None and len(src) > 1 and _is_no_image(str(src[-1])):
+        check_suffix(Path(src[-1]))
+    return src, None if out is None else Path(out)
+
+
+def check_numbers(src: Sequence[str], batch_size: int, workers: int = 1) -> None:
     """Raises `UsageError` where nothing would be done."""
     if not src:
         raise UsageError("Name at least one image to classify.")
     if batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1, got {batch_size}.")
+    if workers < 1:
+        raise UsageError(f"--workers must be at least 1, got {workers}.")
 
 
 def _utf8_cell(value: Any) -> Any:
@@ -228,31 +253,69 @@ def check_suffix(path: Path) -> Path:
     return path
 
 
-def _encode(
-    backbone: Any, sources: Sequence[str], looks: Any, batch: int, console: Console
-) -> tuple[NDArray[np.float32], list[str], tuple[str, ...]]:
-    """Vectors, the sources they are of, and why others could not be read; nothing readable is an error."""
-    from earthwords.archive.embed import embed_images, load_picture
-    from earthwords.errors import SourceError
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """What is asked of images."""
 
-    with console.bar("encoding", len(sources), unit="images") as tick:
+    backbone: ClipBackbone
+    weights: str
+    """As for `load_clip`."""
+    device: str
+    bank: TextBank
+    vocabulary: Vocabulary
+    preprocess: ImagePreprocess
+    batch: int
+    transductive: bool
+    notes: tuple[str, ...]
+    execution: ExecutionOptions
+
+    def write(
+        self, sources: Sequence[str], out: Path, console: Console, *, settings: dict[str, str], overwrite: bool
+    ) -> Classification:
+        """Classes of images, in a table too, with a journal until it is there."""
+        from earthwords import __version__
+        from earthwords.jobs.journal import journal_beside, open_journal
+        from earthwords.models.weights.fingerprint import TOWERS, tower_hash
+
+        towers = ", ".join(tower_hash(self.backbone, tower) for tower in TOWERS)
+        where = {"batch-size": str(self.batch), "device": self.backbone.device.type, "version": __version__}
+        settings, resume = {**settings, "weights": towers, **where}, self.execution.resume
+        with open_journal(journal_beside(out), settings=settings, resume=resume, of=out, unit="batches") as journal:
+            found = self.run(sources, journal, console)
+            console.say(f"table: {found._save(out, overwrite=overwrite, written=journal.discard)}")
+        return found
+
+    def run(self, sources: Sequence[str], journal: Journal | None, console: Console) -> Classification:
+        """Classes of images.
+
+        Raises:
+            SourceError: no image can be read.
+            UsageError: too few can be for transduction.
+        """
+        from earthwords.archive import embed_job
+
+        encode = embed_job.EncodeImages(
+            model=self.weights, preprocess=self.preprocess, device=self.device, offline=self.execution.offline
+        )
+        with (
+            self.execution.executor(self.device, preload=[embed_job.__name__]) as executor,
+            console.bar("encoding", len(sources), unit="images") as tick,
+        ):
+            job = embed_job.EmbedJob(
+                backbone=self.backbone, encode=encode, batch=self.batch, executor=executor, journal=journal
+            )
+            vectors, kept, failures = job.run(sources, tick=tick, say=console.say)
+        cosines = _by_class(vectors @ self.bank.vectors.T, self.bank.query_class, len(self.vocabulary))
         try:
-            return embed_images(backbone, sources, looks, batch=batch, tick=tick), list(sources), ()
-        except SourceError:
-            if len(sources) == 1:
-                raise
-    kept, failures, first = [], [], None
-    for source in sources:
-        try:
-            load_picture(source, looks, backbone.mean)
-            kept.append(source)
-        except SourceError as error:
-            first = first or error
-            failures.append(str(error))
-            console.say(f"Left out: {error}")
-    if not kept and first is not None:
-        raise first
-    return embed_images(backbone, kept, looks, batch=batch), kept, tuple(failures)
+            scores = _scores(vectors, cosines, self.backbone.logit_scale, self.transductive)
+        except UsageError:
+            if journal is not None:
+                journal.discard()  # another run would come to the same end
+            raise
+        return Classification(
+            rows=_rows(kept, scores, self.vocabulary), model=self.weights,
+            method="transductive" if self.transductive else "zero-shot", failures=failures, notes=self.notes,
+        )  # fmt: skip
 
 
 def _by_class(cosines: NDArray[np.floating], query_class: NDArray[np.int64], classes: int) -> NDArray[np.float64]:

@@ -263,8 +263,9 @@ class Job:
     def _commit(self, out: Path) -> None:
         """Move everything to its place, the result itself last."""
         if shards.sink_of(self.dst) is shards.write_shards:
-            if self.dst.exists():
-                shutil.rmtree(self.dst)
+            if self.dst.exists():  # at once: half of a folder would be one of other files
+                shutil.rmtree(out.with_name("old"), ignore_errors=True)
+                os.replace(self.dst, out.with_name("old"))
             os.replace(out, self.dst)
             return
         for old in ("duplicates.csv", "duplicates.png"):

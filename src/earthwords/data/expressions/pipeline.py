@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -195,8 +194,8 @@ class Listing:
     def _move(self, stage: Path) -> None:
         """All to their places but the list, which follows when the stage is left."""
         for target in (*self._folders(), self._sheet):
-            if target.is_dir():
-                shutil.rmtree(target)
+            if target.is_dir():  # at once: half of an own folder would be one of somebody else
+                os.replace(target, stage / f"{target.name}.old")
             else:
                 target.unlink(missing_ok=True)
             if (stage / target.name).exists():

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from earthwords import __version__
@@ -42,7 +41,7 @@ from earthwords.jobs.job import Worker
 from earthwords.jobs.journal import Journal, open_journal
 from earthwords.jobs.make_executor import make_executor
 from earthwords.jobs.progress import Console
-from earthwords.models.device import choose_device
+from earthwords.models.device import choose_device, worker_device
 from earthwords.presets import SegmentPreset
 from earthwords.text.known_words import word_cautions
 from earthwords.types import TextBank, Vocabulary
@@ -438,12 +437,6 @@ def _alone(out: Path) -> Iterator[None]:
             if not free:
                 raise UsageError(f"Another process is measuring into {out}; wait for it, or choose another --out.")
             yield
-
-
-def worker_device(device: str, number: int) -> str:
-    """The device of a worker: those of a machine take its GPUs in turn, unless one is named."""
-    count = torch.cuda.device_count() if device == "cuda" else 0
-    return f"cuda:{number % count}" if count > 1 else device
 
 
 def evenly_drawn(found: SegmentationSet, most: int | None) -> SegmentationSet:
