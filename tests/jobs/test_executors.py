@@ -15,6 +15,7 @@ import pytest
 
 from earthwords.errors import SourceError, WindowError
 from earthwords.interrupt import Interrupted
+from earthwords.jobs import processes
 from earthwords.jobs.executor import AHEAD, ATTEMPTS, InFlight, Local, check_deaths
 from earthwords.jobs.job import Worker
 from earthwords.jobs.make_executor import in_order, make_executor
@@ -63,6 +64,16 @@ def fail(number: int) -> int:
     if number == 5:
         raise SourceError("five is damaged")
     return number
+
+
+def test_an_executor_without_tasks_leaves_the_fork_server_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[None] = []
+    monkeypatch.setattr(processes, "_end_fork_server", lambda: ended.append(None))
+    with make_executor(2) as busy:
+        assert list(busy.in_order(square, [2, 3])) == [4, 9]
+        with make_executor(2) as idle:
+            assert list(idle.in_order(square, [])) == []
+        assert not ended and list(busy.in_order(square, [4])) == [16]
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -29,8 +29,10 @@ class Processes(Executor):
         self._lock = threading.Lock()
         self._pool: ProcessPoolExecutor | None = None
         self._closed = False
+        self._asked = threading.Event()
+        """Set once the fork server is asked for a process: it imports for seconds first."""
         self._forked = threading.Event()
-        """Set once the fork server has given us a process: it imports for seconds first."""
+        """Set once it has given us one."""
 
     def run(
         self, function: Function, tasks: Iterable[Any], *, beat: Beat = lambda: None, place: Place = nowhere
@@ -56,6 +58,7 @@ class Processes(Executor):
             while True:
                 while (following := flight.send()) is not None:
                     number, task = following
+                    self._asked.set()
                     waiting[pool.submit(_call, sent, task)] = number
                     self._forked.set()
                 if flight.is_over:
@@ -95,7 +98,7 @@ class Processes(Executor):
         """See `Executor`."""
         with self._lock:
             self._closed = True
-        if self._pool is not None and not self._forked.is_set():
+        if self._asked.is_set() and not self._forked.is_set():
             _end_fork_server()
         self._end(self._pool)
 
