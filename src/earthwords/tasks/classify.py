@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -77,27 +77,26 @@ class Classification:
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write .csv, .json or .parquet, by the suffix, whole or not at all."""
-        return self._save(Path(path), overwrite=overwrite)
-
-    def _save(self, path: Path, *, overwrite: bool, written: Callable[[], None] = lambda: None) -> Path:
-        """The same; `written` is called when all is written but not in its place yet."""
         from earthwords.files.atomic import atomic_path
+
+        target = check_suffix(Path(path))
+        with atomic_path(target, overwrite=overwrite) as staged:
+            self._write(staged)
+        return target
+
+    def _write(self, path: Path) -> None:
         from earthwords.files.plaintext import csv_cell, write_json
 
-        target = check_suffix(path)
-        with atomic_path(target, overwrite=overwrite) as staged:
-            if target.suffix == ".json":
-                write_json(staged, self.as_json())
-            else:
-                import pandas
+        if path.suffix == ".json":
+            write_json(path, self.as_json())
+            return
+        import pandas
 
-                as_csv = target.suffix == ".csv"
-                cell = csv_cell if as_csv else _utf8_cell
-                rows = [{name: cell(value) for name, value in row.plain().items()} for row in self.rows]
-                frame = pandas.DataFrame(rows, columns=list(_COLUMNS))
-                frame.to_csv(staged, index=False) if as_csv else frame.to_parquet(staged, index=False)
-            written()
-        return target
+        as_csv = path.suffix == ".csv"
+        cell = csv_cell if as_csv else _utf8_cell
+        rows = [{name: cell(value) for name, value in row.plain().items()} for row in self.rows]
+        frame = pandas.DataFrame(rows, columns=list(_COLUMNS))
+        frame.to_csv(path, index=False) if as_csv else frame.to_parquet(path, index=False)
 
 
 _COLUMNS = ("source", "class", "score", "second", "second_score")
@@ -274,15 +273,22 @@ class _Request:
     ) -> Classification:
         """Classes of images, in a table too, with a journal until it is there."""
         from earthwords import __version__
+        from earthwords.files.atomic import writing
+        from earthwords.files.output_sets import staging_all
         from earthwords.jobs.journal import journal_beside, open_journal
         from earthwords.models.weights.fingerprint import TOWERS, tower_hash
 
         towers = ", ".join(tower_hash(self.backbone, tower) for tower in TOWERS)
         where = {"batch-size": str(self.batch), "device": self.backbone.device.type, "version": __version__}
         settings, resume = {**settings, "weights": towers, **where}, self.execution.resume
-        with open_journal(journal_beside(out), settings=settings, resume=resume, of=out, unit="batches") as journal:
+        with (
+            open_journal(journal_beside(out), settings=settings, resume=resume, of=out, unit="batches") as journal,
+            staging_all({"table": out}, settings=settings, overwrite=overwrite, moved=journal.discard) as places,
+        ):
             found = self.run(sources, journal, console)
-            console.say(f"table: {found._save(out, overwrite=overwrite, written=journal.discard)}")
+            with writing(out):
+                found._write(places["table"])
+        console.say(f"table: {out}")
         return found
 
     def run(self, sources: Sequence[str], journal: Journal | None, console: Console) -> Classification:
