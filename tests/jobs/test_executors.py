@@ -18,7 +18,7 @@ from earthwords.interrupt import Interrupted
 from earthwords.jobs import processes
 from earthwords.jobs.executor import AHEAD, ATTEMPTS, InFlight, Local, check_deaths
 from earthwords.jobs.job import Worker
-from earthwords.jobs.make_executor import in_order, make_executor
+from earthwords.jobs.make_executor import make_executor
 from earthwords.jobs.processes import Processes
 
 kills = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes are killed another way there")
@@ -87,18 +87,19 @@ def test_results_in_the_order_of_tasks(workers: int) -> None:
             yield number
 
     given = []
-    for result in in_order(square, tasks(), workers=workers):
-        given.append(result)
-        assert taken - len(given) <= AHEAD * workers, "few are taken before their turn"
-    assert given == [number * number for number in range(60)]
-    assert list(in_order(square, [], workers=workers)) == []
+    with make_executor(workers) as executor:
+        for result in executor.in_order(square, tasks()):
+            given.append(result)
+            assert taken - len(given) <= AHEAD * workers, "few are taken before their turn"
+        assert given == [number * number for number in range(60)]
+        assert list(executor.in_order(square, [])) == []
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_failure_comes_through(workers: int) -> None:
     given = []
-    with pytest.raises(SourceError, match="five is damaged"):
-        for result in in_order(fail, range(9), workers=workers):
+    with make_executor(workers) as executor, pytest.raises(SourceError, match="five is damaged"):
+        for result in executor.in_order(fail, range(9)):
             given.append(result)
     assert given == [0, 1, 2, 3, 4][: len(given)]
 

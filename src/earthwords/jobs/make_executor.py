@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from earthwords.jobs.executor import Executor, Local, Result, Task
+from earthwords.jobs.executor import Executor, Local
 from earthwords.jobs.processes import Processes
 
 
@@ -37,13 +37,3 @@ def make_executor(
         yield executor
     finally:
         executor.close()
-
-
-def in_order(function: Callable[[Task], Result], tasks: Iterable[Task], *, workers: int) -> Iterator[Result]:
-    """`map` by this process or by several; the results come in the order of the tasks.
-
-    Raises:
-        WindowError: processes died again and again, or whatever the function raises.
-    """
-    with make_executor(workers) as executor:
-        yield from executor.in_order(function, tasks)
