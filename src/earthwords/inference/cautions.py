@@ -85,11 +85,11 @@ def vocabulary_notes(vocabulary: Vocabulary, *, lexicon: Lexicon | None, model: 
         notes += word_cautions(background.read_as, lexicon, model)
     missing = lacking(vocabulary)
     if vocabulary.background is None and len(missing) > len(AGAINST) - MANY:
-        told = (
+        sentence = (
             "Every pixel gets one of the words, whatever it shows, and none of them means "
             f"{', '.join(missing)}: add --against auto, or more classes."
         )
-        notes.append(Caution(told) if len(missing) >= len(AGAINST) - FEW else told)
+        notes.append(Caution(sentence) if len(missing) >= len(AGAINST) - FEW else sentence)
     return tuple(notes)
 
 

@@ -45,8 +45,8 @@ RUNNING = _group("Running", 10)
 
 def option(group: Parameter, help: str = "", **settings: Any) -> Parameter:
     """A parameter of a group, with what cyclopts' `Parameter` takes; without `help` the docstring tells it."""
-    told: dict[str, Any] = {"help": help} if help else {}
-    return Parameter(group=group.group, **told, **settings)
+    described: dict[str, Any] = {"help": help} if help else {}
+    return Parameter(group=group.group, **described, **settings)
 
 
 def several(group: Parameter, metavar: str, **settings: Any) -> Parameter:
@@ -322,11 +322,11 @@ def documented(verb: Verb) -> Verb:
         return verb
     head, title, rest = inspect.cleandoc(verb.__doc__).partition("\nArgs:\n")
     own, gap, more = rest.partition("\n\n")
-    told = {entry.split(":")[0].strip(" *"): entry for entry in re.split(r"\n(?=    \S)", own)}
+    described = {entry.split(":")[0].strip(" *"): entry for entry in re.split(r"\n(?=    \S)", own)}
     for name, hint in get_type_hints(verb, include_extras=True).items():
         help = next((p.help for p in getattr(hint, "__metadata__", ()) if isinstance(p, Parameter) and p.help), None)
-        if help and name not in told:
-            told[name] = textwrap.fill(f"{name}: {help}", 110, initial_indent=" " * 4, subsequent_indent=" " * 8)
-    entries = [told[name] for name in inspect.signature(verb).parameters if name in told]
+        if help and name not in described:
+            described[name] = textwrap.fill(f"{name}: {help}", 110, initial_indent=" " * 4, subsequent_indent=" " * 8)
+    entries = [described[name] for name in inspect.signature(verb).parameters if name in described]
     verb.__doc__ = "".join((head, title, "\n".join(entries), gap, more))
     return verb

@@ -52,8 +52,8 @@ def evaluate_referring(
     """
     other = next((word for word in lists if word in (*TASK_NAMES, SEGMENTATION)), None)
     if other is not None:
-        told = f"{REFERRING} is measured on lists of described images, {other} on data sets: ask for one of them."
-        raise UsageError(told)
+        sentence = f"{REFERRING} is measured on lists of described images, {other} on data sets: ask for one of them."
+        raise UsageError(sentence)
     if batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1, got {batch_size}.")
     if not lists:

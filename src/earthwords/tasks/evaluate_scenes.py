@@ -153,10 +153,10 @@ def _run(
 
     with going_on(going):
         for source, task in ((source, task) for source in sources for task in tasks):
-            told = _told(source, task)
-            notes |= dict.fromkeys(told)
-            console.notes(told)
-            enforce(told, strict=strict)
+            worth = _cautions(source, task)
+            notes |= dict.fromkeys(worth)
+            console.notes(worth)
+            enforce(worth, strict=strict)
             try:
                 entry, new = _entry(source, task, options, kept if resume else {}, console)
             except UsageError as error:
@@ -178,7 +178,7 @@ def _run(
     return Evaluation(out=folder, entries=tuple(done), reused=reused, left_out=tuple(left_out), notes=tuple(notes))
 
 
-def _told(source: Source, task: str) -> tuple[str, ...]:
+def _cautions(source: Source, task: str) -> tuple[str, ...]:
     """What is known of the worth of a task's figures; nothing of a task that does not fit, which is told soon."""
     try:
         return source.notes(task)
@@ -222,8 +222,8 @@ def _sorted_out(what: Sequence[str]) -> tuple[list[str], list[str]]:
     if not tasks:
         wrong = next(iter(what), None)
         known = TASK_NAMES
-        told = f" {wrong!r} is none; {did_you_mean(wrong, known)}" if wrong else f" {did_you_mean('', known)}"
-        raise UsageError(f"Name a task to measure.{told}")
+        hint = f" {wrong!r} is none; {did_you_mean(wrong, known)}" if wrong else f" {did_you_mean('', known)}"
+        raise UsageError(f"Name a task to measure.{hint}")
     return tasks, list(dict.fromkeys(word for word in what if word not in TASK_NAMES))
 
 

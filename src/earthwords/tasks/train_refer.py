@@ -143,14 +143,14 @@ def train_refer(
 
     def task(group: Group) -> ReferringTask:
         _synchronise(net, group, place)
-        told = {"preset": repr(replace(row, paper="", note="")), "model": str(model)}
-        return ReferringTask(manifest, aim, fit=net, settings=told, group=group)
+        about = {"preset": repr(replace(row, paper="", note="")), "model": str(model)}
+        return ReferringTask(manifest, aim, fit=net, settings=about, group=group)
 
     notice = f"{manifest.expressions:,} sentences about {len(manifest.lines):,} images; {row.name} on {place}."
-    told = {"steps": steps, "list": manifest.digest}
+    about = {"steps": steps, "list": manifest.digest}
     values = run(
         net, task, schedule, folder=Path(out), place=place, quiet=quiet, resume=resume, save_every=save_frequency,
-        report_to=report_to, finish=lambda: store_refseg(net, row, Path(out), notes=told),
+        report_to=report_to, finish=lambda: store_refseg(net, row, Path(out), notes=about),
         notice=notice, kept=kept(net, row), validate=_validate(held_out), validate_every=val_frequency,
     )  # fmt: skip
     return trained(Path(out), steps, values, began, images=batch_size)

@@ -128,7 +128,7 @@ def train_upsampler(
     choices = Overrides(batch=batch_size, side=image_size, width=width, faithful=faithful)
     recipe = make_recipe(method, teachers, reading, learned, kept or learned, choices)
     schedule = _schedule(method, steps=steps, lr=lr, precision=precision, seed=seed)
-    told = {"method": method, "teachers": ", ".join(teacher.name for teacher in teachers), "steps": str(steps)}
+    about = {"method": method, "teachers": ", ".join(teacher.name for teacher in teachers), "steps": str(steps)}
     began = time.process_time()
     values = run(
         recipe.model,
@@ -138,7 +138,7 @@ def train_upsampler(
         place=place,
         quiet=quiet,
         report_to=report_to,
-        finish=lambda: store_upsampler(recipe.upsampler, Path(out), metadata=told),
+        finish=lambda: store_upsampler(recipe.upsampler, Path(out), metadata=about),
         notice=_notice(learned, kept, method, place),
         validate=recipe.validate(seed, HELD_OUT_BATCHES),
         validate_every=validate_every,

@@ -56,7 +56,7 @@ def test_blocks_come_back_as_they_went(tmp_path: Path) -> None:
             assert wanted.probabilities is not None
             np.testing.assert_array_equal(found["probabilities"], wanted.probabilities[:, 2:5])
             assert found["labels"].dtype == np.uint16
-        assert store.told() == (["part a"], [1, 7, 4, 7])
+        assert store.failures_and_ranks() == (["part a"], [1, 7, 4, 7])
     with open_blocks(tmp_path / "j", settings=SETTINGS, blocks=BLOCKS, resume=True) as store:
         assert store.done == {1, 4}
     assert list(tmp_path.iterdir()) == []

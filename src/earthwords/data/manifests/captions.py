@@ -79,10 +79,10 @@ class Manifest:
     @property
     def digest(self) -> str:
         """Names the words and the sizes of the images, in order; the pixels are not read."""
-        told = hashlib.sha256(repr((self.labels, self.classes)).encode())
+        digest = hashlib.sha256(repr((self.labels, self.classes)).encode())
         for e in self.examples:
-            told.update(repr((e.set, e.captions, e.label, e.image.shape, e.mask is not None)).encode())
-        return told.hexdigest()[:16]
+            digest.update(repr((e.set, e.captions, e.label, e.image.shape, e.mask is not None)).encode())
+        return digest.hexdigest()[:16]
 
 
 def read_manifest(path: str | Path) -> Manifest:

@@ -99,11 +99,11 @@ class ReferringManifest:
     @property
     def digest(self) -> str:
         """Names the files, sentences and objects, in order; the pixels are not read."""
-        told = hashlib.sha256()
+        digest = hashlib.sha256()
         for line in self.lines:
-            said = [(e.text, e.ids) for e in line.expressions]
-            told.update(repr((line.image.name, line.mask.name, said)).encode())
-        return told.hexdigest()[:16]
+            sentences = [(e.text, e.ids) for e in line.expressions]
+            digest.update(repr((line.image.name, line.mask.name, sentences)).encode())
+        return digest.hexdigest()[:16]
 
 
 def read_referring(path: str | Path) -> ReferringManifest:
@@ -149,10 +149,10 @@ def _line(path: Path, number: int, row: str) -> Described:
         raise UsageError(f"{where} is not JSON: {brief(error)}.") from error
     if not isinstance(line, dict) or not all(isinstance(line.get(key), str) for key in ("image", "mask")):
         raise UsageError(f'{where}: a described image needs "image" and "mask", paths relative to the file.')
-    told = line.get("expressions")
-    if not isinstance(told, list) or not told:
+    listed = line.get("expressions")
+    if not isinstance(listed, list) or not listed:
         raise UsageError(f'{where}: "expressions" must be a list of sentences with their objects.')
-    expressions = tuple(_expression(where, one) for one in told)
+    expressions = tuple(_expression(where, one) for one in listed)
     folder = path.parent
     return Described(image=folder / line["image"], mask=folder / line["mask"], expressions=expressions, line=number)
 

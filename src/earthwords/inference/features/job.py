@@ -30,7 +30,7 @@ from earthwords.inference.features.window_job import SharedWindows, WindowJob
 from earthwords.inference.features.window_store import WindowStore
 from earthwords.inference.segment.memory import FIXED, computing, shown, walking
 from earthwords.inference.windows.failures import FailurePolicy
-from earthwords.inference.windows.outputs import told
+from earthwords.inference.windows.outputs import settings_of
 from earthwords.inference.windows.resize import CELL_ROWS
 from earthwords.inference.windows.sliding import pad
 from earthwords.inference.windows.strip import observed
@@ -88,7 +88,7 @@ class FeatureJob:
             **self.scene.identity(),
             "region": repr(self.scene.region),
             "outputs": ", ".join(self.outputs),
-            **told(self.scene.tags()),
+            **settings_of(self.scene.tags()),
             **self.request.settings(self.upsampler),
         }
 

@@ -23,7 +23,7 @@ from earthwords.geo.geotiff import RasterWriter
 from earthwords.inference.features.pca import Components
 from earthwords.inference.features.strips import FeatureStrip
 from earthwords.inference.windows.failures import from_the_top
-from earthwords.inference.windows.outputs import of_grid, on_success, told
+from earthwords.inference.windows.outputs import of_grid, on_success, settings_of
 from earthwords.types import FeatureReport, Grid
 from earthwords.viz.feature_preview import FeaturePicture
 
@@ -95,7 +95,7 @@ def write_features(
         OutputError: an output cannot be written.
     """
     began, seen = time.perf_counter(), 0
-    settings = {**of_grid(about.grid), "creation-options": str(dict(creation_options)), **told(about.tags)}
+    settings = {**of_grid(about.grid), "creation-options": str(dict(creation_options)), **settings_of(about.tags)}
     with staging_all(paths, settings=settings, overwrite=overwrite, moved=lambda: moved(report)) as places:
         with ExitStack() as stack:
             sinks = _sinks(places, about, creation_options, stack)
@@ -125,7 +125,7 @@ def write_features(
             height=height,
             width=width,
             nodata_share=round(1 - seen / (height * width), 6),
-            settings=told(about.tags),
+            settings=settings_of(about.tags),
             notes=about.notes,
             seconds={name: round(value, 3) for name, value in seconds.items()},
             failures=from_the_top(failures),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.features.upsampler import Upsampler
-from earthwords.inference.windows.outputs import told
+from earthwords.inference.windows.outputs import settings_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class FeatureRequest:
 
     def settings(self, upsampler: Upsampler) -> dict[str, str]:
         """What all scenes of the request depend on, as text."""
-        tags = told(upsampler.tags())
+        tags = settings_of(upsampler.tags())
         return {
             **tags,
             "weights": f"{tags['weights']}, hash {upsampler.weights_hash}",

@@ -23,7 +23,7 @@ from earthwords.inference.refer.request import ReferRequest
 from earthwords.inference.refer.search import VIEW, Compute
 from earthwords.inference.refer.view_work import ViewWork, shared_by
 from earthwords.inference.windows.failures import FailurePolicy
-from earthwords.inference.windows.outputs import About, told, write_outputs
+from earthwords.inference.windows.outputs import About, settings_of, write_outputs
 from earthwords.inference.windows.strip import Strip, observed
 from earthwords.jobs.executor import Executor
 from earthwords.jobs.job import Tick
@@ -111,7 +111,7 @@ class ReferJob:
         return {
             **self.scene.identity(),
             "region": repr(self.scene.region),
-            **told(self.scene.tags()),
+            **settings_of(self.scene.tags()),
             **self.request.settings(self.referrer),
         }
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from earthwords.geo.scene import SceneSpec
 from earthwords.inference.refer.pointing import PointingOptions
 from earthwords.inference.refer.referrer import Referrer
-from earthwords.inference.windows.outputs import OutputOptions, told
+from earthwords.inference.windows.outputs import OutputOptions, settings_of
 from earthwords.types import Vocabulary
 
 
@@ -42,7 +42,7 @@ class ReferRequest:
 
     def settings(self, referrer: Referrer) -> dict[str, str]:
         """What all scenes of the request depend on, as text."""
-        tags = told(self.tags(referrer))
+        tags = settings_of(self.tags(referrer))
         return {
             **tags,
             "weights": f"{tags['weights']}, hash {referrer.weights_hash}",

@@ -69,7 +69,7 @@ class BlockStore:
                 for name in names
             }
 
-    def told(self) -> tuple[list[str], list[int]]:
+    def failures_and_ranks(self) -> tuple[list[str], list[int]]:
         """Failures and ranks of all blocks."""
         failures: dict[str, None] = {}
         ranks: list[int] = []

@@ -107,7 +107,7 @@ class SceneJob:
         bank = self.segmenter.text_bank(self.request.vocabulary)
         blocks = self.blocks()
         stop = Event()
-        told = until(stop, tick)
+        checked_tick = until(stop, tick)
         if len(blocks) == 1 and self.executor is None:
             strips = self.segmenter.strips(
                 self.scene,
@@ -115,7 +115,7 @@ class SceneJob:
                 threshold=self.request.threshold,
                 probabilities=self.request.wants_probabilities,
                 policy=policy,
-                tick=told,
+                tick=checked_tick,
             )
             return self._write(strips, policy, loading_s, stop, writing_begins, moved)
         folder, settings = journal_beside(next(iter(self.outputs.values()))), self.settings()
@@ -125,7 +125,7 @@ class SceneJob:
             if done:
                 planned = self.blocks()
                 skip(self.windows(planned, set(range(len(planned)))) - self.windows(blocks, every - done))
-            strips = self._assembled(store, self._work(bank, blocks), told, policy)
+            strips = self._assembled(store, self._work(bank, blocks), checked_tick, policy)
             made = None if "SOURCE_DATE_EPOCH" in os.environ else store.began
 
             def all_there(report: SceneReport) -> None:
@@ -204,7 +204,7 @@ class SceneJob:
                 index, result = next(results)
                 store.save(index, result)
             yield from self._band(store, band, policy)
-        failures, policy.ranks[:] = store.told()
+        failures, policy.ranks[:] = store.failures_and_ranks()
         policy.failures[:] = dict.fromkeys([*failures, *policy.failures])
 
     def _in_columns(self, work: BlockJob, wanted: set[int], tick: Tick) -> Iterator[tuple[int, BlockResult]]:

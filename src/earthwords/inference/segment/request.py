@@ -8,7 +8,7 @@ from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.limits import check_numbers
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.failures import FailurePolicy
-from earthwords.inference.windows.outputs import OutputOptions, told
+from earthwords.inference.windows.outputs import OutputOptions, settings_of
 from earthwords.presets import SegmentPreset
 from earthwords.types import Vocabulary
 
@@ -56,7 +56,7 @@ class SegmentRequest:
 
     def settings(self, segmenter: Segmenter) -> dict[str, str]:
         """What all scenes of the request depend on, as text."""
-        tags = told(segmenter.tags(self.vocabulary, threshold=self.threshold))
+        tags = settings_of(segmenter.tags(self.vocabulary, threshold=self.threshold))
         bank = segmenter.text_bank(self.vocabulary)
         return {
             **tags,

@@ -189,5 +189,5 @@ def gathered(
         result.image[rows] = np.rint(np.moveaxis(strip.rgb, 0, -1) * 255)
         if result.probabilities is not None:
             result.probabilities[:, rows] = strip.probabilities
-    told = tuple(dict.fromkeys(printable_notes((*notes, *figures.notes()))))
-    return replace(result, notes=told, undecided=undecided if figures.undecided_share is not None else None)
+    every_note = tuple(dict.fromkeys(printable_notes((*notes, *figures.notes()))))
+    return replace(result, notes=every_note, undecided=undecided if figures.undecided_share is not None else None)

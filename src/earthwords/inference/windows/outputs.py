@@ -136,7 +136,7 @@ def write_outputs(
             nodata_share=figures.nodata_share,
             undecided_share=figures.undecided_share,
             undecided_margin=None if figures.undecided_share is None else MARGIN,
-            settings=told(about.tags) | _more(options, policy),
+            settings=settings_of(about.tags) | _more(options, policy),
             notes=notes,
             failures=tuple(policy.failures) if policy else (),
             seconds={name: round(value, 3) for name, value in seconds.items()},
@@ -147,7 +147,7 @@ def write_outputs(
     return report
 
 
-def told(tags: Mapping[str, str]) -> dict[str, str]:
+def settings_of(tags: Mapping[str, str]) -> dict[str, str]:
     """Tags as reports call them."""
     return {key.removeprefix("EARTHWORDS_").lower(): value for key, value in tags.items()}
 
@@ -155,7 +155,7 @@ def told(tags: Mapping[str, str]) -> dict[str, str]:
 def _settings(about: About, options: OutputOptions) -> dict[str, str]:
     """What tells a command from others with the same outputs."""
     given = {name.replace("_", "-"): str(value) for name, value in vars(options).items() if name != "overwrite"}
-    return {**of_grid(about.grid), **given, **told(about.tags)}
+    return {**of_grid(about.grid), **given, **settings_of(about.tags)}
 
 
 def of_grid(grid: Grid) -> dict[str, str]:

@@ -38,8 +38,8 @@ def clipped(source: Path, how: How) -> Iterator[tuple[Annotated, NDArray[np.obje
     """Every tile, and the parts of its polygons that it shows `(n,)`, in its pixels."""
     raster = _raster(source, how)
     grid = raster_grid(raster)
-    shapes, said, field = read_polygons(str(source), grid, field=how.field)
-    names = np.array([renamed(text, how) for text in said], dtype=object)
+    shapes, labels, field = read_polygons(str(source), grid, field=how.field)
+    names = np.array([renamed(text, how) for text in labels], dtype=object)
     if len(shapes) and not names.any():
         where = "has no column with classes" if field is None else f"has no class in its column {field!r}"
         raise UsageError(f'{source} {where}; name one with --class-field, or all with --classes ({{"*": "building"}}).')

@@ -52,7 +52,7 @@ def items(source: Path, how: How) -> Iterator[Item]:
 def load(item: Item, how: How) -> Iterator[Annotated]:
     """The image, or its tiles."""
     path, table = item.note
-    boxes, said = [], []
+    boxes, labels = [], []
     for line in read_text(path).splitlines():
         found = _numbers(line)
         if not line.strip():
@@ -61,12 +61,12 @@ def load(item: Item, how: How) -> Iterator[Annotated]:
             raise SourceError(f"{path}: {line[:60]!r} is not a class number and a box in parts of the image.")
         number, places = found
         boxes.append(_box(places))
-        said.append(table.get(str(number), ""))
+        labels.append(table.get(str(number), ""))
         if str(number) not in table:
             raise SourceError(f"{path} has the class {number}, which has no name; complete --classes.")
     height, width = size_of(item.image)
     scaled = np.array(boxes) * (width, height, width, height) if boxes else no_boxes()
-    return annotated(item, scaled, said, replace(how, classes=None))
+    return annotated(item, scaled, labels, replace(how, classes=None))
 
 
 def _label_files(source: Path) -> list[Path]:

@@ -44,7 +44,11 @@ def check_whole(how: How) -> None:
 
 
 def marked(
-    item: Item, split: str, said: Sequence[MaskSentences], masks: Iterable[NDArray[np.bool_]], size: tuple[int, int]
+    item: Item,
+    split: str,
+    sentences: Sequence[MaskSentences],
+    masks: Iterable[NDArray[np.bool_]],
+    size: tuple[int, int],
 ) -> Iterator[Marked]:
     """An image with its sentences; where masks overlap, several times.
 
@@ -55,7 +59,7 @@ def marked(
     expressions: dict[int, list[Expression]] = defaultdict(list)
     classes: dict[int, dict[int, str]] = defaultdict(dict)
     placed: dict[bytes, tuple[int, int]] = {}
-    for one, mask in zip(said, masks, strict=True):
+    for one, mask in zip(sentences, masks, strict=True):
         key = hashlib.sha256(np.packbits(mask).data).digest()
         if mask.any() and key not in placed:
             sheet = next((i for i, ids in enumerate(sheets) if not ids[mask].any()), len(sheets))
@@ -67,8 +71,8 @@ def marked(
             classes[sheet][number] = one.name
         sheet, number = placed.get(key, (0, 0))
         meant = (number,) if number else ()
-        told = (Expression(text=text, ids=meant, kind=KIND, name=one.name) for text in one.texts)
-        expressions[sheet] += [e for e in told if e not in expressions[sheet]]
+        own = (Expression(text=text, ids=meant, kind=KIND, name=one.name) for text in one.texts)
+        expressions[sheet] += [e for e in own if e not in expressions[sheet]]
     for sheet in sorted(expressions):
         ids = sheets[sheet] if sheets else np.zeros(size, dtype=np.int32)
         yield Marked(

@@ -48,19 +48,19 @@ def items(folder: Path, images: Path, how: How) -> Iterator[Item]:
     if refs is None:
         raise SourceError(f"{folder} has no list of references (refs...p or refs...json).")
     listed = read_json(refs) if refs.suffix == ".json" else read_plain(refs)
-    told = read_json(folder / INSTANCES)
+    table = read_json(folder / INSTANCES)
     try:
-        names = {category["id"]: str(category["name"]) for category in told.get("categories", ())}
-        masks = {entry["id"]: entry for entry in told["annotations"]}
-        files = {image["id"]: str(image["file_name"]) for image in told["images"]}
+        names = {category["id"]: str(category["name"]) for category in table.get("categories", ())}
+        masks = {entry["id"]: entry for entry in table["annotations"]}
+        files = {image["id"]: str(image["file_name"]) for image in table["images"]}
         rows = []
         for ref in listed:
             if wanted(str(ref["split"]), how):
                 entry = masks[ref["ann_id"]]
                 name = names.get(ref.get("category_id", _category(entry)), "")
                 texts = tuple(_text(sentence) for sentence in ref["sentences"])
-                said = MaskSentences(texts=texts, mask=entry["segmentation"], name=name)
-                rows.append((files[ref["image_id"]], str(ref["split"]), said))
+                sentences = MaskSentences(texts=texts, mask=entry["segmentation"], name=name)
+                rows.append((files[ref["image_id"]], str(ref["split"]), sentences))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"{type(error).__name__}: {error}"
         raise SourceError(f"{refs} and {INSTANCES} do not fit each other ({what}).") from error
@@ -75,11 +75,11 @@ def line_items(source: Path, images: Path, how: How) -> Iterator[Item]:
         try:
             entry = parse_json(line)
             split = str(entry.get("split", ""))
-            said = MaskSentences(
+            sentences = MaskSentences(
                 texts=(_text(entry),), mask=entry["segmentation"], name=str(entry.get("category_name") or "")
             )
             if wanted(split, how):
-                rows.append((str(entry["file_name"]), split, said))
+                rows.append((str(entry["file_name"]), split, sentences))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SourceError(f"{source}, line {number}: {type(error).__name__}: {brief(error)}.") from error
     yield from _grouped(rows, images, how, source.stem)
@@ -87,14 +87,14 @@ def line_items(source: Path, images: Path, how: How) -> Iterator[Item]:
 
 def load(item: Item, how: How) -> Iterator[Marked]:
     """The image with its sentences."""
-    split, said = item.note
+    split, sentences = item.note
     size = size_of(item.image)
     whole = Window(row=0, col=0, height=size[0], width=size[1])
     try:
-        masks = [mask_of(one.mask, *size) for one in said]
+        masks = [mask_of(one.mask, *size) for one in sentences]
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise SourceError(f"A mask of {item.image} cannot be read: {error}.") from error
-    return marked(item, split, said, (mask.inside(whole) for mask in masks), size)
+    return marked(item, split, sentences, (mask.inside(whole) for mask in masks), size)
 
 
 def images_at(how: How, *places: Path) -> Path:
@@ -109,8 +109,8 @@ def _grouped(rows: list[tuple[str, str, MaskSentences]], images: Path, how: How,
     if not rows and how.split is not None:
         raise UsageError(f"{name} has no split {how.split!r}.")
     groups: dict[tuple[str, str], list[MaskSentences]] = {}
-    for file, split, said in rows:
-        groups.setdefault((file, split), []).append(said)
+    for file, split, sentences in rows:
+        groups.setdefault((file, split), []).append(sentences)
     for (file, split), listed in sorted(groups.items(), key=lambda group: group[0]):
         stem = str(Path(file).with_suffix(""))
         yield Item(name=stem, set=name, image=str(images / file), note=(split, tuple(listed)))

@@ -45,7 +45,7 @@ def items(source: Path, how: How) -> Iterator[Item]:
         if not entry.get("iscrowd"):
             mask = entry.get("segmentation") or [float(side) for side in entry["bbox"]]
             masks.setdefault(stems[entry["image_id"]], []).append((mask, names[entry["category_id"]]))
-    known = tuple(dict.fromkeys(name for said in names.values() if (name := renamed(said, how))))
+    known = tuple(dict.fromkeys(name for label in names.values() if (name := renamed(label, how))))
     for item in bare:
         yield Item(name=item.name, set=item.set, image=item.image, note=(tuple(masks.get(item.name, ())), known))
 
@@ -57,7 +57,7 @@ def load(item: Item, how: How) -> Iterator[Instances | Marked]:
         return
     entries, known = item.note
     size = size_of(item.image)
-    kept = [(mask, name) for mask, said in entries if (name := renamed(said, how))]
+    kept = [(mask, name) for mask, label in entries if (name := renamed(label, how))]
     try:
         masks = [Box.of(mask, *size) if _is_box(mask) else mask_of(mask, *size) for mask, _ in kept]
         areas = [area_of(mask) for mask in masks]
