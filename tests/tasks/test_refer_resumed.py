@@ -224,7 +224,13 @@ def test_many_scenes_one_of_them_damaged(
 
     with monkeypatch.context() as patch:
         patch.setattr(ReferJob, "run", interrupted_when(ReferJob.run, views=4))
-        done = refer(archive, maps)
+        before = signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        )  # shells start background jobs with it ignored
+        try:
+            done = refer(archive, maps)
+        finally:
+            signal.signal(signal.SIGINT, before)
         assert done.code == 130 and not (maps / "a" / "labels.tif").exists(), done.err
     done = refer(archive, maps, "--workers", "2")
     assert done.code == 1 and "3 scenes, 1 failed" in done.out, done.err
