@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -18,13 +18,10 @@ from earthwords.files.output_sets import check_same, tidy
 from earthwords.files.ownership import check_ours
 from earthwords.files.plaintext import write_json
 from earthwords.files.reading import parse_json, read_json
-from earthwords.geo.scene import Scene
 from earthwords.geo.sources.find import Sources, folder_of, gets_folders, places_of
-from earthwords.geo.sources.inputs import Inputs
 from earthwords.inference.cautions import Tally, enforce
-from earthwords.inference.execution import ExecutionOptions
+from earthwords.inference.scene_run import SceneRun
 from earthwords.jobs.executor import Executor
-from earthwords.jobs.job import Tick
 from earthwords.jobs.journal import Journal, journal_beside, open_journal
 from earthwords.jobs.progress import Bar, Console
 from earthwords.jobs.side_by_side import side_by_side
@@ -32,7 +29,6 @@ from earthwords.types import BatchReport
 
 BATCH = "batch.json"
 Model = TypeVar("Model")
-ModelIn = TypeVar("ModelIn", contravariant=True)
 
 
 class SceneReportLike(Protocol):
@@ -51,62 +47,11 @@ class SceneReportLike(Protocol):
         """What was left out."""
 
 
-class SceneWork(Protocol):
-    """The work on an open scene."""
-
-    def settings(self) -> dict[str, str]:
-        """Everything that the outputs depend on, as text."""
-
-    def run(self, *, tick: Tick, moved: Callable[[Any], None]) -> Any:
-        """Do it; `moved` is told the report when the outputs are in their places."""
-
-
-class SceneRun(Protocol[ModelIn]):
-    """What a command does with each scene."""
-
-    @property
-    def inputs(self) -> Inputs:
-        """What no output may replace."""
-
-    @property
-    def execution(self) -> ExecutionOptions:
-        """How the work is done."""
-
-    @property
-    def overwrite(self) -> bool:
-        """Whether outputs that are there are replaced."""
-
-    @property
-    def strict(self) -> bool:
-        """Whether cautions are errors."""
-
-    def open(self, source: str) -> Scene:
-        """A scene."""
-
-    def outputs(self, dst: Path, *, folder: bool = False, anew: bool = False) -> dict[str, Path]:
-        """Kind to path, of a scene whose results go to `dst`; a folder, whatever its name, or by the suffix.
-
-        Raises:
-            UsageError, OutputError: something is there that may not be replaced, unless `anew`.
-        """
-
-    def job(
-        self, model: ModelIn, opened: Scene, outputs: dict[str, Path], executor: Executor | None = None
-    ) -> SceneWork:
-        """The work on an open scene."""
-
-    def settings(self, model: ModelIn) -> dict[str, str]:
-        """What all scenes depend on: option -> value as text."""
-
-    def executor(self, model: ModelIn) -> AbstractContextManager[Executor | None]:
-        """Who computes; None: this process."""
-
-
 @dataclass(kw_only=True)
 class _Batch:
     """Many scenes, and the journal that remembers which are done."""
 
-    run: SceneRun[Any]
+    run: SceneRun[Any, Any]
     model: Any
     journal: Journal
     bar: Bar
@@ -153,7 +98,7 @@ class _Batch:
             ):
                 notes = _recalled(before)
                 self.tally.add(notes)
-                enforce(notes, strict=self.run.strict)
+                enforce(notes, strict=self.run.request.strict)
                 entry.update(status="before", outputs=before["outputs"], **_noted(notes))
                 self._keep(entry, began)
                 tidy(outputs.values())
@@ -208,7 +153,7 @@ class _Interrupted(Exception):
 
 
 def run_many(
-    run: SceneRun[Model],
+    run: SceneRun[Any, Model],
     sources: Sources,
     dst: Path,
     root: str,
@@ -233,12 +178,12 @@ def run_many(
     began = time.perf_counter()
     places, folder = places_of(sources, dst, root), folder_of(dst)
     replace(run.inputs, sources=()).check([folder / BATCH])
-    if not run.overwrite:
+    if not run.request.replaces:
         check_ours([folder / BATCH])
     model = load()
     settings, resume = run.settings(model), run.execution.resume
     known = _read(folder / BATCH)
-    if resume and not run.overwrite and _again(run, known["scenes"], places, in_folders=gets_folders(dst)):
+    if resume and not run.request.replaces and _again(run, known["scenes"], places, in_folders=gets_folders(dst)):
         check_same(folder, known["settings"] or settings, settings, what="A finished run lies", advice=_ADVICE)
     with ExitStack() as stack:
         batches: list[_Batch] = []
@@ -287,7 +232,7 @@ _ADVICE = "run with what it was done with, choose another DST, or replace its ou
 
 
 def _again(
-    run: SceneRun[Any], scenes: Mapping[str, Mapping[str, Any]], places: Mapping[str, Path], *, in_folders: bool
+    run: SceneRun[Any, Any], scenes: Mapping[str, Mapping[str, Any]], places: Mapping[str, Path], *, in_folders: bool
 ) -> bool:
     """Whether an output of an earlier run is one of this run, too."""
     return any(

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from earthwords.geo.scene import Scene, SceneSpec
+from earthwords.geo.scene import Scene
 from earthwords.inference.features.upsampler import Upsampler
+from earthwords.inference.scene_run import SceneRequest
 from earthwords.inference.windows.outputs import settings_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureRequest:
+class FeatureRequest(SceneRequest[Upsampler]):
     """What to make of a scene; nothing here says how the work is done."""
 
-    spec: SceneSpec
-    """How to open the scene."""
     components: int | None = 3
     """Of the raster; None: all channels of the features."""
     pca: Path | None = None
@@ -26,12 +25,11 @@ class FeatureRequest:
     overwrite: bool = False
     on_error: str = "stop"
     """What a window that fails twice does, see `FailurePolicy`."""
-    strict: bool = False
-    """What is known to make the features worth less is an error."""
 
-    def of(self, source: str) -> FeatureRequest:
-        """The same of another scene."""
-        return replace(self, spec=replace(self.spec, source=source))
+    @property
+    def replaces(self) -> bool:
+        """Whether outputs that are there are replaced."""
+        return self.overwrite
 
     def at_working_gsd(self, upsampler: Upsampler, opened: Scene) -> Scene:
         """The scene that was opened, at the resolution asked for or else the upsampler's."""
@@ -50,11 +48,3 @@ class FeatureRequest:
             "on-error": self.on_error,
             "device": upsampler.arithmetic,
         }
-
-    def reading(self) -> dict[str, str]:
-        """How scenes are read, as text: option -> value."""
-        ways = {name: value for name, value in vars(self.spec).items() if name not in _NOT_OF_THE_RESULT}
-        return {name: str(value) for name, value in ways.items() if value is not None}
-
-
-_NOT_OF_THE_RESULT = ("source", "offline", "allow_remote_parts")

@@ -3,61 +3,39 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from earthwords.geo.destinations import plan_features
 from earthwords.geo.scene import Scene
 from earthwords.geo.sources.inputs import Inputs
 from earthwords.inference.cautions import enforce
-from earthwords.inference.execution import ExecutionOptions
 from earthwords.inference.features.implicit import FittedUpsampler
 from earthwords.inference.features.job import FeatureJob
 from earthwords.inference.features.request import FeatureRequest
 from earthwords.inference.features.upsampler import Upsampler
+from earthwords.inference.scene_run import SceneRun
 from earthwords.jobs.executor import Executor
 from earthwords.jobs.progress import Console, duration
 from earthwords.types import FeatureReport
 
 
-@dataclass(frozen=True, kw_only=True)
-class FeatureRun:
-    """A request, what no output may replace, and how the work is done; see `inference.batch.SceneRun`."""
+class FeatureRun(SceneRun[FeatureRequest, Upsampler]):
+    """What `upsample` does with a scene."""
 
-    request: FeatureRequest
-    inputs: Inputs
-    execution: ExecutionOptions
+    PRELOAD = "earthwords.inference.features.window_job"
 
-    @property
-    def overwrite(self) -> bool:
-        """Whether outputs that are there are replaced."""
-        return self.request.overwrite
-
-    @property
-    def strict(self) -> bool:
-        """Whether cautions are errors."""
-        return self.request.strict
-
-    def open(self, source: str) -> Scene:
-        """A scene at its own resolution, or the one asked for."""
-        return self.request.of(source).spec.open()
-
-    def outputs(self, dst: Path, *, folder: bool = False, anew: bool = False) -> dict[str, Path]:
-        """Kind to path; see `plan_features`.
-
-        Args:
-            folder: `dst` is one, whatever its name.
-            anew: never mind what is there.
-        """
+    def plan(self, dst: Path, *, overwrite: bool, inputs: Inputs | None, folder: bool) -> dict[str, Path]:
+        """See `plan_features`."""
         return plan_features(
-            dst,
-            components=self.request.components is not None,
-            overwrite=anew or self.overwrite,
-            inputs=None if anew else self.inputs,
-            folder=folder,
+            dst, components=self.request.components is not None, overwrite=overwrite, inputs=inputs, folder=folder
         )
+
+    def device(self, upsampler: Upsampler) -> str:
+        """Where it computes."""
+        return str(upsampler.backbone.device)
 
     def job(
         self, upsampler: Upsampler, opened: Scene, outputs: dict[str, Path], executor: Executor | None = None
@@ -73,17 +51,6 @@ class FeatureRun:
             executor=executor,
         )
 
-    def settings(self, upsampler: Upsampler) -> dict[str, str]:
-        """What all scenes depend on, as text."""
-        return {**self.request.reading(), **self.request.settings(upsampler)}
-
-    @contextmanager
-    def executor(self, upsampler: Upsampler) -> Iterator[Executor | None]:
-        """Who computes; None: this process."""
-        device = str(upsampler.backbone.device)
-        with self.execution.executor(device, preload=["earthwords.inference.features.window_job"]) as executor:
-            yield executor
-
 
 def upsample_scene(
     run: FeatureRun, load: Callable[[], Upsampler], source: str, dst: Path, console: Console
@@ -97,7 +64,7 @@ def upsample_scene(
         upsampler = load()
         job = run.job(upsampler, opened, outputs)
         console.notes(job.notes)
-        enforce(job.notes, strict=run.strict)
+        enforce(job.notes, strict=run.request.strict)
         job.check()
         if job.windows > 1 or run.execution.cluster is not None:
             job = replace(job, executor=stack.enter_context(run.executor(upsampler)))

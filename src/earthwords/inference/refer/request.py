@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from earthwords.geo.scene import SceneSpec
 from earthwords.inference.refer.pointing import PointingOptions
 from earthwords.inference.refer.referrer import Referrer
+from earthwords.inference.scene_run import SceneRequest
 from earthwords.inference.windows.outputs import OutputOptions, settings_of
 from earthwords.types import Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReferRequest:
+class ReferRequest(SceneRequest[Referrer]):
     """What to find in a scene; nothing here says how the work is done."""
 
     vocabulary: Vocabulary
     """Each sentence is a class."""
-    spec: SceneSpec
-    """How to open the scene."""
     pointing: PointingOptions = field(default_factory=PointingOptions)
     options: OutputOptions = field(default_factory=OutputOptions)
-    strict: bool = False
-    """What is known to make the answer worth less is an error."""
 
     @property
     def wants_probabilities(self) -> bool:
         """Whether the probability of every sentence is an output, too."""
         return self.options.probabilities != "no"
 
-    def of(self, source: str) -> ReferRequest:
-        """The same of another scene."""
-        return replace(self, spec=replace(self.spec, source=source))
+    @property
+    def replaces(self) -> bool:
+        """Whether outputs that are there are replaced."""
+        return self.options.overwrite
 
     def tags(self, referrer: Referrer) -> dict[str, str]:
         """What outputs record about how things were found."""

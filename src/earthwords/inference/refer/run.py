@@ -3,60 +3,38 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from earthwords.geo.destinations import plan_outputs
 from earthwords.geo.scene import Scene
 from earthwords.geo.sources.inputs import Inputs
 from earthwords.inference.cautions import enforce
-from earthwords.inference.execution import ExecutionOptions
 from earthwords.inference.refer.job import ReferJob
 from earthwords.inference.refer.referrer import Referrer
 from earthwords.inference.refer.request import ReferRequest
+from earthwords.inference.scene_run import SceneRun
 from earthwords.jobs.executor import Executor
 from earthwords.jobs.progress import Bar, Console
 from earthwords.types import SceneReport
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReferRun:
-    """A request, what no output may replace, and how the work is done; see `inference.batch.SceneRun`."""
+class ReferRun(SceneRun[ReferRequest, Referrer]):
+    """What `refer` does with a scene."""
 
-    request: ReferRequest
-    inputs: Inputs
-    execution: ExecutionOptions
+    PRELOAD = "earthwords.inference.refer.view_work"
 
-    @property
-    def overwrite(self) -> bool:
-        """Whether outputs that are there are replaced."""
-        return self.request.options.overwrite
-
-    @property
-    def strict(self) -> bool:
-        """Whether cautions are errors."""
-        return self.request.strict
-
-    def open(self, source: str) -> Scene:
-        """A scene at its own resolution, or the one asked for."""
-        return self.request.of(source).spec.open()
-
-    def outputs(self, dst: Path, *, folder: bool = False, anew: bool = False) -> dict[str, Path]:
-        """Kind to path; see `plan_outputs`.
-
-        Args:
-            folder: `dst` is one, whatever its name.
-            anew: never mind what is there.
-        """
+    def plan(self, dst: Path, *, overwrite: bool, inputs: Inputs | None, folder: bool) -> dict[str, Path]:
+        """See `plan_outputs`."""
         return plan_outputs(
-            dst,
-            probabilities=self.request.wants_probabilities,
-            overwrite=anew or self.overwrite,
-            inputs=None if anew else self.inputs,
-            folder=folder,
+            dst, probabilities=self.request.wants_probabilities, overwrite=overwrite, inputs=inputs, folder=folder
         )
+
+    def device(self, referrer: Referrer) -> str:
+        """Where it computes."""
+        return str(referrer.model.device)
 
     def job(
         self, referrer: Referrer, opened: Scene, outputs: dict[str, Path], executor: Executor | None = None
@@ -71,17 +49,6 @@ class ReferRun:
             executor=executor,
         )
 
-    def settings(self, referrer: Referrer) -> dict[str, str]:
-        """What all scenes depend on, as text."""
-        return {**self.request.spec.settings(), **self.request.settings(referrer)}
-
-    @contextmanager
-    def executor(self, referrer: Referrer) -> Iterator[Executor | None]:
-        """Who computes; None: this process."""
-        preload = ["earthwords.inference.refer.view_work"]
-        with self.execution.executor(str(referrer.model.device), preload=preload) as executor:
-            yield executor
-
 
 def refer_scene(run: ReferRun, load: Callable[[], Referrer], source: str, dst: Path, console: Console) -> SceneReport:
     """Point at things in a single scene; whatever is wrong with it is told before the model is loaded."""
@@ -93,7 +60,7 @@ def refer_scene(run: ReferRun, load: Callable[[], Referrer], source: str, dst: P
         referrer = load()
         job = run.job(referrer, opened, outputs)
         console.notes(job.notes)
-        enforce(job.notes, strict=run.strict)
+        enforce(job.notes, strict=run.request.strict)
         if len(job.views) > 1 or run.execution.cluster is not None:
             job = replace(job, executor=stack.enter_context(run.executor(referrer)))
         bars = stack.enter_context(ExitStack())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from earthwords.geo.scene import Scene, SceneSpec
+from earthwords.geo.scene import Scene
 from earthwords.inference.limits import check_numbers
+from earthwords.inference.scene_run import SceneRequest
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.outputs import OutputOptions, settings_of
@@ -14,28 +15,25 @@ from earthwords.types import Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentRequest:
+class SegmentRequest(SceneRequest[Segmenter]):
     """What to make of a scene; nothing here says how the work is done."""
 
     vocabulary: Vocabulary
-    spec: SceneSpec
-    """How to open the scene."""
     options: OutputOptions = field(default_factory=OutputOptions)
     threshold: float | None = None
     """Least probability of a label; None: the preset's."""
     on_error: str = "stop"
     """What a window that fails twice does, see `FailurePolicy`."""
-    strict: bool = False
-    """What is known to make the map worth less is an error."""
 
     @property
     def wants_probabilities(self) -> bool:
         """Whether the probability of every class is an output, too."""
         return self.options.probabilities != "no"
 
-    def of(self, source: str) -> SegmentRequest:
-        """The same of another scene."""
-        return replace(self, spec=replace(self.spec, source=source))
+    @property
+    def replaces(self) -> bool:
+        """Whether outputs that are there are replaced."""
+        return self.options.overwrite
 
     def open(self, segmenter: Segmenter) -> Scene:
         """The scene, at the resolution at which the segmenter works."""

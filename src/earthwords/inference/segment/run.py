@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from earthwords.geo.destinations import plan_outputs
 from earthwords.geo.scene import Scene
 from earthwords.geo.sources.inputs import Inputs
 from earthwords.inference.cautions import enforce
-from earthwords.inference.execution import ExecutionOptions
+from earthwords.inference.scene_run import SceneRun
 from earthwords.inference.segment.job import SceneJob
 from earthwords.inference.segment.memory import shown
 from earthwords.inference.segment.request import SegmentRequest
@@ -25,42 +25,20 @@ LONG = 400
 """Windows from which on a run is estimated before it begins."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SegmentRun:
-    """A request, what no output may replace, and how the work is done; see `inference.batch.SceneRun`."""
+class SegmentRun(SceneRun[SegmentRequest, Segmenter]):
+    """What `segment` does with a scene."""
 
-    request: SegmentRequest
-    inputs: Inputs
-    execution: ExecutionOptions
+    PRELOAD = "earthwords.inference.segment.block"
 
-    @property
-    def overwrite(self) -> bool:
-        """Whether outputs that are there are replaced."""
-        return self.request.options.overwrite
-
-    @property
-    def strict(self) -> bool:
-        """Whether cautions are errors."""
-        return self.request.strict
-
-    def open(self, source: str) -> Scene:
-        """A scene at its own resolution, or the one asked for."""
-        return self.request.of(source).spec.open()
-
-    def outputs(self, dst: Path, *, folder: bool = False, anew: bool = False) -> dict[str, Path]:
-        """Kind to path; see `plan_outputs`.
-
-        Args:
-            folder: `dst` is one, whatever its name.
-            anew: never mind what is there.
-        """
+    def plan(self, dst: Path, *, overwrite: bool, inputs: Inputs | None, folder: bool) -> dict[str, Path]:
+        """See `plan_outputs`."""
         return plan_outputs(
-            dst,
-            probabilities=self.request.wants_probabilities,
-            overwrite=anew or self.overwrite,
-            inputs=None if anew else self.inputs,
-            folder=folder,
+            dst, probabilities=self.request.wants_probabilities, overwrite=overwrite, inputs=inputs, folder=folder
         )
+
+    def device(self, segmenter: Segmenter) -> str:
+        """Where it computes."""
+        return str(segmenter.encoder.backbone.device)
 
     def job(
         self, segmenter: Segmenter, opened: Scene, outputs: dict[str, Path], executor: Executor | None = None
@@ -76,17 +54,6 @@ class SegmentRun:
             executor=executor,
         )
 
-    def settings(self, segmenter: Segmenter) -> dict[str, str]:
-        """What all scenes depend on, as text."""
-        return {**self.request.spec.settings(), **self.request.settings(segmenter)}
-
-    @contextmanager
-    def executor(self, segmenter: Segmenter) -> Iterator[Executor | None]:
-        """Who computes; None: this process."""
-        device = str(segmenter.encoder.backbone.device)
-        with self.execution.executor(device, preload=["earthwords.inference.segment.block"]) as executor:
-            yield executor
-
 
 def segment_scene(
     run: SegmentRun, load: Callable[[], Segmenter], source: str, dst: Path, console: Console
@@ -100,7 +67,7 @@ def segment_scene(
         segmenter = load()
         job = run.job(segmenter, opened, outputs)
         console.notes(job.notes)
-        enforce(job.notes, strict=run.strict)
+        enforce(job.notes, strict=run.request.strict)
         blocks = job.blocks()
         if len(blocks) > 1 or run.execution.cluster is not None:
             job = replace(job, executor=stack.enter_context(run.executor(segmenter)))
