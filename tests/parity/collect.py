@@ -21,12 +21,18 @@ MOST = 15_000_000
 FIRST = ("anyup", "anyup_window", "refseg_prompter", "refseg_metrics", "refseg_forward", "refseg_step")
 WITHOUT = {
     "anyup_outsize": ("mid.",),
+    "anyup_square": ("mid.image_encoder",),
+    "global_bias": ("out.vanilla",),
     "e2e_jbu_stack": ("out.preds", "out.logits"),
     "sliding_window": ("out.crop64", "out.noslide", "out.small", "in.noslide", "in.small"),
-    "attention_variants": ("mid.gem",),
+    "attention_variants": ("mid.gem", "mid.pos_embed_80x96", "out.GEM.depth2"),
 }
 """Of a case: beginnings of the names that are left out here."""
-SAME_WEIGHTS = {"global_bias": "attention_variants", "sliding_window": "attention_variants"}
+SAME_WEIGHTS = {
+    "global_bias": "attention_variants",
+    "sliding_window": "attention_variants",
+    "anyup_outsize": "anyup_square",
+}
 ELSEWHERE = ("transclip_whu", "jbu_stack_real_clip", "jbu_stack", "clip_convert")
 """Cases whose inputs do not lie in this repository, and those that others cover."""
 

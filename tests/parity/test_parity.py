@@ -27,7 +27,7 @@ from earthwords.models.upsamplers import anyup, bilinear, jbu, simfeatup
 from earthwords.text.templates import TEMPLATES
 from earthwords.text.tokenizer import ClipTokenizer
 
-from . import refseg, scene_metrics
+from . import aggregation, refseg, scene_metrics
 from . import upsampler_training as training
 from .cases import GOLDEN, Case, agree, cases, same_labels
 
@@ -376,6 +376,8 @@ CHECKS: dict[str, Callable[[Case], None]] = {
     "refseg_forward": refseg.check_refseg_forward,
     "refseg_prompter": refseg.check_refseg_prompter,
     "refseg_step": refseg.check_refseg_step,
+    "gsnet_ripd": aggregation.check_gsnet_ripd,
+    "rsktseg_decoder": aggregation.check_rsktseg_decoder,
     "e2e_jbu": check_e2e,
     "mask_to_box": check_mask_to_box,
 }
@@ -400,12 +402,12 @@ NOT_YET = (
     *("dynamicearth_instance_merge_2", "dynamicearth_proposal", "dynamicearth_proposal_2"),
     *("e2e_sar_whole", "e2e_sar_windows"),
     *("fewshot_coop_step", "fewshot_linear_probe", "fewshot_lp_plus", "fewshot_taskres", "fewshot_tip_adapter"),
-    *("fewshot_whu_remoteclip_s4", "geosa_basa", "gsnet_ripd", "holi_tracer_head", "holi_vectorise"),
+    *("fewshot_whu_remoteclip_s4", "geosa_basa", "holi_tracer_head", "holi_vectorise"),
     *("instructsam_assign", "instructsam_assign_2", "instructsam_eval", "instructsam_eval_2"),
     *("instructsam_masks", "instructsam_masks_2", "instructsam_similarity", "instructsam_similarity_2"),
     *("mfnet_mm_blocks", "naf_basic", "naf_big_image", "naf_full_defaults", "naf_kernel5", "naf_outsize"),
     *("naf_ratio14", "peftcd_modules", "peftcd_sam2_route", "procsam3_fusion", "procsam3_prompts"),
-    *("rsktseg_decoder", "sam2_amg", "sam2_amg_m2m", "sam3_tiny_text", "sam_amg_functions", "sam_amg_functions_2"),
+    *("sam2_amg", "sam2_amg_m2m", "sam3_tiny_text", "sam_amg_functions", "sam_amg_functions_2"),
     *("sam_amg_tiny", "sam_amg_tiny_crops", "segearthov3_change", "segearthov3_fusion", "segearthov3_slide"),
     *("siglip2_dense", "siglip2_naflex"),
 )
