@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image
 
 import earthwords
-from earthwords.synthetic import THEMES, render_scene
+from earthwords.synthetic import DRAWN_THEMES, render_scene
 
 SIDE = 256
 LEAST = 30
@@ -78,7 +78,9 @@ def scenes(folder: Path, count: int, *, first_seed: int) -> Path:
         if paths[-1].exists():
             continue
         gsd = float(np.exp(np.random.default_rng((seed, 2026)).uniform(np.log(0.25), np.log(1.0))))
-        scene = render_scene(height=2 * SIDE, width=2 * SIDE, gsd=gsd, theme=THEMES[number % len(THEMES)], seed=seed)
+        scene = render_scene(
+            height=2 * SIDE, width=2 * SIDE, gsd=gsd, theme=DRAWN_THEMES[number % len(DRAWN_THEMES)], seed=seed
+        )
         for path, pixels in zip(paths, (scene.image, scene.labels, scene.instances.astype(np.uint16)), strict=True):
             Image.fromarray(pixels).save(path)
     return folder

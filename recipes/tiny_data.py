@@ -28,7 +28,7 @@ from PIL import Image
 
 import earthwords
 from earthwords.data.captions.perceptual_hash import near, perceptual_hash
-from earthwords.synthetic import CLASSES, THEMES, render_scene
+from earthwords.synthetic import CLASSES, DRAWN_THEMES, render_scene
 
 Line = dict[str, Any]
 
@@ -205,7 +205,9 @@ def scenes(out: Path, count: int) -> Iterator[Line]:
         if not mask.exists():
             rng = np.random.default_rng((seed, 2026))
             gsd = float(np.exp(rng.uniform(np.log(0.25), np.log(2.0))))
-            scene = render_scene(height=448, width=512, gsd=gsd, theme=THEMES[seed % len(THEMES)], seed=10_000 + seed)
+            scene = render_scene(
+                height=448, width=512, gsd=gsd, theme=DRAWN_THEMES[seed % len(DRAWN_THEMES)], seed=10_000 + seed
+            )
             Image.fromarray(scene.image).save(image, quality=92)
             Image.fromarray(scene.labels).save(mask)
         for name, classes in (("scenes", FINE), ("scenes-coarse", coarse)):

@@ -14,7 +14,7 @@ import earthwords
 from earthwords.data.manifests.expressions import Expression, ReferringManifest, read_referring
 from earthwords.evaluation.benchmark.referring_protocol import measure, pointing
 from earthwords.models.refseg.load import load_refseg
-from earthwords.synthetic import CLASSES, THEMES, render_scene
+from earthwords.synthetic import CLASSES, DRAWN_THEMES, render_scene
 
 FIRST_SEED = 90_000
 """Far from those of `recipes/refer_data.py`."""
@@ -26,7 +26,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> ReferringManifest:
     for name in ("images", "masks", "instances"):
         (folder / name).mkdir()
     for number in range(8):
-        theme = THEMES[number % len(THEMES)]
+        theme = DRAWN_THEMES[number % len(DRAWN_THEMES)]
         scene = render_scene(height=240, width=256, gsd=0.5, theme=theme, seed=FIRST_SEED + number)
         for name, array in (("images", scene.image), ("masks", scene.labels), ("instances", scene.instances)):
             pixels = array.astype(np.uint16) if name == "instances" else array

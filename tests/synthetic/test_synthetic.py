@@ -313,8 +313,8 @@ def test_a_pair_without_changes() -> None:
         ({"theme": "harbor"}, "Did you mean 'harbour'"),
         ({"theme": "moon"}, "Unknown theme 'moon'"),
         ({"height": 0}, "at least one pixel"),
-        ({"gsd": 30.0}, "0.2 to 5 metres"),
-        ({"gsd": float("nan")}, "0.2 to 5 metres"),
+        ({"gsd": 30.0}, "0.1 to 5 metres"),
+        ({"gsd": float("nan")}, "0.1 to 5 metres"),
         ({"seed": -1}, "seed"),
     ],
 )

@@ -8,13 +8,19 @@ passes them through a sensor (`sensor.py`). Everything follows from the seed.
 from __future__ import annotations
 
 from earthwords.synthetic.change import CHANGES, ScenePair, render_pair
+from earthwords.synthetic.conditions import SPECIAL
 from earthwords.synthetic.render import Landscape, render_scene
 from earthwords.synthetic.scene import CLASSES, Change, RenderedScene, SceneClass, SceneObject, vocabulary
-from earthwords.synthetic.themes import THEMES
+from earthwords.synthetic.themes import DRAWN_THEMES, THEMES, usual_conditions
+
+CONDITIONS: tuple[str, ...] = tuple(SPECIAL)
+"""Names of special conditions a scene can be drawn under."""
 
 __all__ = [
     "CHANGES",
     "CLASSES",
+    "CONDITIONS",
+    "DRAWN_THEMES",
     "THEMES",
     "Change",
     "Landscape",
@@ -24,5 +30,6 @@ __all__ = [
     "ScenePair",
     "render_pair",
     "render_scene",
+    "usual_conditions",
     "vocabulary",
 ]

@@ -106,6 +106,8 @@ def join_words(words: list[str]) -> str:
 def stuff_words(label: int, signs: frozenset[str]) -> str:
     """A stuff class in running text; water is named after its sign."""
     if CLASSES[label].title == "water":
+        if "flood" in signs:
+            return "flood water"
         for word in ("sea", "river", "lake", "pond"):
             if word in signs:
                 return f"a {word}" if word != "sea" else "the sea"

@@ -17,7 +17,7 @@ from earthwords.synthetic.objects import thing_outlines
 from earthwords.synthetic.plan import Area, Overlay, Plan, Stamps
 from earthwords.synthetic.render import Landscape, checked, paint
 from earthwords.synthetic.scene import CLASSES, LABEL, NONE, Change, RenderedScene
-from earthwords.synthetic.themes import THEMES, plan_scene
+from earthwords.synthetic.themes import THEMES, plan_scene, usual_conditions
 from earthwords.synthetic.zones.layout import Points, blob
 
 _MARGIN = 4.0
@@ -89,7 +89,10 @@ def render_pair(
         if kind not in CHANGES:
             raise unknown("change", kind, CHANGES)
     plan, region = plan_scene(view, theme=theme, seed=seed)
-    both = [draw_conditions(region=region, seed=seed, salt=THEMES.index(theme) + 1000 * k) for k in (0, 1)]
+    special = tuple(name for name in usual_conditions(theme, seed=seed) if name != "snow")
+    both = [
+        draw_conditions(region=region, seed=seed, salt=THEMES.index(theme) + 1000 * k, special=special) for k in (0, 1)
+    ]
     canvas = paint(plan, view, both[0], seed=seed)
     editing = Editing(
         before=plan.copy(), after=plan.copy(), view=view, labels=canvas.labels,

@@ -113,6 +113,19 @@ class Sign:
     y: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Flood:
+    """Standing water full of earth. It hides what is lower; what is higher stands out."""
+
+    outline: Points
+    depth: float
+    """Greatest depth in metres."""
+    embankment: float
+    """Height of roads above the ground, metres."""
+    variant: float
+    """0..1, picks the colour of the water."""
+
+
 @dataclass(kw_only=True)
 class Plan:
     """All that a scene is made of; the fill functions of `zones_*.py` add to it."""
@@ -157,6 +170,8 @@ class Plan:
     wind: float = 0.0
     """Direction of the waves, radians."""
     wave_seed: int = 0
+    flood: Flood | None = None
+    """Muddy water that lies over the ground after everything else is drawn; None: none."""
     _things: int = 0
 
     def area(self, outline: ArrayLike, material: str, *, variant: float | None = None, **rows: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,22 +14,26 @@ from pyproj import CRS
 
 from earthwords.errors import UsageError, unknown
 from earthwords.synthetic.brushes.canvas import Canvas
+from earthwords.synthetic.brushes.flood import paint_flood
 from earthwords.synthetic.brushes.ground import paint_ground
 from earthwords.synthetic.brushes.painting import paint_stamps
 from earthwords.synthetic.brushes.ribbons import mark_ribbons
+from earthwords.synthetic.brushes.snow import lay_snow, relabel_snow, snow_on_roofs
 from earthwords.synthetic.brushes.water import paint_wakes, paint_water
 from earthwords.synthetic.captions import describe, summarise
-from earthwords.synthetic.conditions import ImagingConditions, draw_conditions
+from earthwords.synthetic.conditions import SPECIAL, ImagingConditions, draw_conditions
 from earthwords.synthetic.noise import View
 from earthwords.synthetic.objects import collect_objects
 from earthwords.synthetic.plan import Plan
 from earthwords.synthetic.scene import RenderedScene, SceneObject
 from earthwords.synthetic.sensor import expose
-from earthwords.synthetic.themes import THEMES, THEMES_TABLE, plan_scene
+from earthwords.synthetic.themes import DRAWN_THEMES, THEMES, THEMES_TABLE, plan_scene, usual_conditions
 from earthwords.types import Grid, Window
 
 _MARGIN = 60.0
 """Metres drawn around a window, so that shadows and shores fall into it."""
+_ORDINARY_SUN = math.tan(math.radians(30))
+"""Slope of the lowest sun for which they are enough."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +47,26 @@ class Landscape:
     seed: int
 
     @staticmethod
-    def of(*, height: int, width: int, gsd: float = 0.5, theme: str | None = None, seed: int = 0) -> Landscape:
+    def of(
+        *,
+        height: int,
+        width: int,
+        gsd: float = 0.5,
+        theme: str | None = None,
+        seed: int = 0,
+        conditions: Sequence[str] | None = None,
+    ) -> Landscape:
         """Lay out a scene without drawing it; arguments as for `render_scene`."""
         view, theme = checked(height=height, width=width, gsd=gsd, theme=theme, seed=seed)
+        special = usual_conditions(theme, seed=seed) if conditions is None else checked_conditions(conditions)
         plan, region = plan_scene(view, theme=theme, seed=seed)
-        conditions = draw_conditions(region=region, seed=seed, salt=THEMES.index(theme))
-        return Landscape(plan=plan, view=view, conditions=conditions, seed=seed)
+        day = draw_conditions(region=region, seed=seed, salt=THEMES.index(theme), special=special)
+        return Landscape(plan=plan, view=view, conditions=day, seed=seed)
+
+    @property
+    def _shadows(self) -> float:
+        """Metres around a window to draw as well; a low sun throws longer shadows."""
+        return _MARGIN * max(1.0, _ORDINARY_SUN / math.tan(self.conditions.sun.elevation))
 
     @cached_property
     def _boxes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -84,7 +103,7 @@ class Landscape:
             raise UsageError(
                 f"The window {window} lies outside the scene of {self.view.height} x {self.view.width} pixels."
             )
-        margin = 0 if wanted == whole else math.ceil((_MARGIN + self.plan.relief) / self.view.gsd)
+        margin = 0 if wanted == whole else math.ceil((self._shadows + self.plan.relief) / self.view.gsd)
         grown = whole.intersect(
             Window(
                 row=wanted.row - margin, col=wanted.col - margin, height=wanted.height + 2 * margin,
@@ -117,25 +136,43 @@ def finish(landscape: Landscape, plan: Plan, canvas: Canvas, window: Window, inn
 
 
 def render_scene(
-    *, height: int, width: int, gsd: float = 0.5, theme: str | None = None, seed: int = 0
+    *,
+    height: int,
+    width: int,
+    gsd: float = 0.5,
+    theme: str | None = None,
+    seed: int = 0,
+    conditions: Sequence[str] | None = None,
 ) -> RenderedScene:
     """Draw `height x width` pixels of `gsd` metres; the same arguments give the same scene.
 
-    `theme` is one of `THEMES`; None draws one by the seed.
+    `theme` is one of `THEMES`; None draws one of `DRAWN_THEMES` by the seed. `conditions` are names
+    out of `CONDITIONS`, such as `("low-sun", "jpeg")`; `()` is an ordinary day, and None one of the
+    days that suit the theme (`usual_conditions`; an ordinary one for `DRAWN_THEMES`).
     """
-    return Landscape.of(height=height, width=width, gsd=gsd, theme=theme, seed=seed).render()
+    return Landscape.of(height=height, width=width, gsd=gsd, theme=theme, seed=seed, conditions=conditions).render()
+
+
+def checked_conditions(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, or a `UsageError` that says which of them is no row of `SPECIAL`."""
+    if isinstance(names, str):
+        raise UsageError(f"The conditions are a sequence of names, got the text {names!r}: write ({names!r},).")
+    for name in names:
+        if name not in SPECIAL:
+            raise unknown("condition", name, SPECIAL)
+    return tuple(names)
 
 
 def checked(*, height: int, width: int, gsd: float, theme: str | None, seed: int) -> tuple[View, str]:
     """The view and the theme, or a `UsageError` that says what is wrong."""
     if height < 1 or width < 1:
         raise UsageError(f"A scene needs at least one pixel, got {height} x {width}.")
-    if not (math.isfinite(gsd) and 0.2 <= gsd <= 5.0):
-        raise UsageError(f"A scene is drawn at 0.2 to 5 metres per pixel, got {gsd}.")
+    if not (math.isfinite(gsd) and 0.1 <= gsd <= 5.0):
+        raise UsageError(f"A scene is drawn at 0.1 to 5 metres per pixel, got {gsd}.")
     if seed < 0:
         raise UsageError(f"A seed is a whole number from 0 up, got {seed}.")
     if theme is None:
-        theme = THEMES[int(np.random.default_rng([seed, 0x7E]).integers(len(THEMES)))]
+        theme = DRAWN_THEMES[int(np.random.default_rng([seed, 0x7E]).integers(len(DRAWN_THEMES)))]
     if theme not in THEMES:
         raise unknown("theme", theme, THEMES)
     return View(height=height, width=width, gsd=gsd), theme
@@ -150,8 +187,16 @@ def paint(plan: Plan, view: View, conditions: ImagingConditions, *, seed: int) -
     track = paint_ground(canvas, plan, conditions)
     mark_ribbons(canvas, plan.ribbons, track)
     paint_water(canvas, plan, conditions)
+    white = None
+    if conditions.season.snow:
+        white = lay_snow(canvas, conditions)
+        snow_on_roofs(plan, conditions)
     paint_stamps(canvas, plan, conditions)
     paint_wakes(canvas, plan)
+    if plan.flood is not None:
+        paint_flood(canvas, plan.flood)
+    if white is not None:
+        relabel_snow(canvas, white)
     return canvas
 
 

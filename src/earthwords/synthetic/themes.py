@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from earthwords.synthetic.materials import REGION
 from earthwords.synthetic.noise import View
-from earthwords.synthetic.plan import Plan, Stamps
-from earthwords.synthetic.zones.corridors import across, clear, crossings, highway, interchange, railway, roundabouts
+from earthwords.synthetic.plan import Flood, Plan, Stamps
+from earthwords.synthetic.regions import REGION, REGIONS
+from earthwords.synthetic.zones.corridors import across, clear, highway, interchange, railway
+from earthwords.synthetic.zones.grid_city import green, grid_city, waterfront
 from earthwords.synthetic.zones.industry import (
     commercial,
     greenhouses,
@@ -21,13 +21,15 @@ from earthwords.synthetic.zones.industry import (
     tank_farm,
     waste,
 )
-from earthwords.synthetic.zones.layout import Frame, Rect, blob, offset, resample, smooth_line, split, wiggle
+from earthwords.synthetic.zones.layout import Frame, Rect, blob, offset, resample, smooth_line, wiggle
 from earthwords.synthetic.zones.leisure import golf, lake_park, park, sports_ground, stadium
-from earthwords.synthetic.zones.open_ground import desert, fields, forest, hedge, village
-from earthwords.synthetic.zones.town import Site, plants_at, residential, street_cars, villas
+from earthwords.synthetic.zones.metal_roofs import informal, tropical
+from earthwords.synthetic.zones.mosaic import Fill, cut_through, mosaic
+from earthwords.synthetic.zones.old_town import old_town
+from earthwords.synthetic.zones.open_ground import desert, fields, forest, forest_in, hedge, village
+from earthwords.synthetic.zones.season_fields import bare_fields
+from earthwords.synthetic.zones.town import Site, plants_at, residential, villas
 from earthwords.synthetic.zones.transport import airport, harbour, sea_traffic, station
-
-Fill = Callable[[Site, Rect], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,45 +46,8 @@ class Theme:
     """What the whole scene is called in captions; empty: nothing."""
     needs: tuple[str, ...] = ()
     """Titles of classes that must be in the picture for the word to hold."""
-
-
-def mosaic(
-    site: Site, rect: Rect, zones: dict[Fill, float], *, size: float, road: str = "avenue", width: float = 14.0
-) -> None:
-    """Cut the ground into large blocks by main roads, and fill each by a zone drawn by weight.
-
-    The block in the middle gets the first zone, so that small scenes show what they are called.
-    """
-    rng = site.rng
-    blocks, cuts = split(rect, rng, size=size, widths=(width + 8, width + 6))
-    fills, weights = list(zones), np.array(list(zones.values()))
-    central = min(blocks, key=lambda b: np.hypot(*b.middle))
-    for block in blocks:
-        if site.visible(block):
-            drawn = int(rng.choice(len(fills), p=weights / weights.sum()))
-            fills[0 if block is central else drawn](site, block)
-    for cut in reversed(cuts):
-        line = site.frame.line(cut.p, cut.q)
-        site.plan.ribbon(line, road, width=width)
-        if road == "avenue":
-            street_cars(site, line, width=width, spacing=60)
-        if rng.random() < 0.4:
-            for side in (-1, 1):
-                hedge(site, offset(line, side * (width / 2 + 3.2)), spacing=rng.uniform(7, 12), size=(3, 7))
-    if road == "avenue":
-        centres = crossings(site.frame, [(c.p, c.q) for c in cuts])
-        roundabouts(site, centres[rng.random(len(centres)) < 0.25], width=width)
-
-
-def cut_through(site: Site, rect: Rect, *, share: float = 0.3) -> None:
-    """Now and then a highway or a railway runs through a built-up scene."""
-    if site.rng.random() > share or min(site.extent) < 200:
-        return
-    line = resample(across(site, rect, sway=0.12), step=8.0)
-    if site.rng.random() < 0.6:
-        highway(site, line)
-    else:
-        railway(site, line, tracks=int(site.rng.integers(1, 4)))
+    days: tuple[tuple[str, ...], ...] = ((),)
+    """Rows of `conditions.SPECIAL` it is seen under unless others are asked for; one of these is drawn."""
 
 
 def town(site: Site, rect: Rect) -> None:
@@ -288,8 +253,82 @@ def dunes(site: Site, rect: Rect) -> None:
         site.plan.ribbon(across(site, rect), "track", width=5)
 
 
+def flood(site: Site, rect: Rect) -> None:
+    """Muddy water over the fields, streets and yards of a village, a town or a river plain."""
+    rng = site.rng
+    fill: Fill = [farmland, village_land, town, old_city, tropics, shanties, bare_land][
+        rng.choice(7, p=[0.14, 0.24, 0.22, 0.1, 0.16, 0.06, 0.08])
+    ]
+    fill(site, rect)
+    middle = resample(across(site, rect, sway=0.06), step=10.0)
+    half = min(site.extent) * float(rng.choice([rng.uniform(0.16, 0.3), rng.uniform(0.3, 0.55)]))
+    width = half * (1 + 0.2 * np.sin(np.arange(len(middle)) / rng.uniform(4, 15) + rng.uniform(0, 6)))
+    shores = [
+        wiggle(offset(middle, side * width), rng, rough=0.12, detail=max(2.0, 1.5 * site.coarse)) for side in (-1, 1)
+    ]
+    site.plan.flood = Flood(
+        outline=np.concatenate([shores[0], shores[1][::-1]]), depth=float(rng.uniform(0.7, 2.1)),
+        embankment=float(rng.choice([0.0, 0.0, 0.9])), variant=float(rng.random()),
+    )  # fmt: skip
+    site.plan.signs.clear()
+    site.plan.sign("flood", middle)
+
+
+def bare_forest(site: Site, rect: Rect) -> None:
+    """Broad-leaved woodland with conifers in places, clearings, roads and houses in gardens."""
+    rng = site.rng
+    if rng.random() < 0.4:
+        mosaic(site, rect, {forest: 0.75, residential: 0.15, fields: 0.1}, size=rng.uniform(160, 280),
+               road="country road", width=7)  # fmt: skip
+        return
+    forest_in(
+        site, rect.outline(site.frame), spacing=float(rng.uniform(4.5, 7.5)), conifers=float(rng.choice([0.03, 0.2]))
+    )
+    for _ in range(rng.integers(0, 5)):
+        ground = site.frame.ground(*rect.inset(rect.length * 0.2).scatter(rng, 1))[0]
+        outline = blob((ground[0], ground[1]), rng, radius=rng.uniform(15, 60), rough=0.1)
+        site.plan.area(outline, str(rng.choice(["meadow", "grass", "soil", "water"])))
+    for _ in range(rng.integers(0, 3)):
+        kind = str(rng.choice(["track", "country road", "path"]))
+        site.plan.ribbon(across(site, rect), kind, width=rng.uniform(3, 7))
+
+
+def old_city(site: Site, rect: Rect) -> None:
+    zones: dict[Fill, float] = {old_town: 0.85, green: 0.1, slabs: 0.05}
+    mosaic(site, rect, zones, size=site.rng.uniform(220, 360), road="avenue", width=site.rng.uniform(12, 20))
+    cut_through(site, rect, share=0.15)
+
+
+def shanties(site: Site, rect: Rect) -> None:
+    zones: dict[Fill, float] = {informal: 0.88, tropical: 0.06, waste: 0.06}
+    mosaic(
+        site, rect, zones, size=site.rng.uniform(180, 320), road=str(site.rng.choice(["earth lane", "lane"])), width=8
+    )
+
+
+def tropics(site: Site, rect: Rect) -> None:
+    tropical(site, rect)
+
+
+def grid_town(site: Site, rect: Rect) -> None:
+    """A gridiron city; half of the scenes reach the water."""
+    rng = site.rng
+    shore = float(rng.uniform(-0.3, 0.4)) * min(site.extent) if rng.random() < 0.5 else None
+    grid_city(site, rect if shore is None else rect._replace(t1=shore - 36))
+    if shore is not None:
+        waterfront(site, rect, shore=shore)
+    elif rng.random() < 0.3:
+        cut_through(site, rect, share=1.0)
+
+
+def bare_land(site: Site, rect: Rect) -> None:
+    bare_fields(site, rect)
+
+
 _GREEN = ("temperate", "northeast", "mediterranean", "tropical", "dry plain")
-_ALL = tuple(REGION)
+_ALL = tuple(region.name for region in REGIONS)
+_WARM = ("east africa", "pacific islands", "tropical")
+_ANY_DAY: tuple[tuple[str, ...], ...] = ((), ("low-sun",), ("haze",), ("jpeg",), ("low-sun", "jpeg"), ("overcast",))
 
 THEMES_TABLE: dict[str, Theme] = {
     "town": Theme(lay=town, regions=_GREEN, word="a town", needs=("building", "road")),
@@ -325,8 +364,49 @@ THEMES_TABLE: dict[str, Theme] = {
     "greenhouses": Theme(
         lay=greenhouse_land, regions=_ALL, bend=0.0
     ),
+    "flood": Theme(
+        lay=flood, regions=("temperate", "northeast", "tropical", "dry plain", "pacific islands", "old europe"),
+        bend=0.03, word="a flooded area", needs=("water",),
+        days=((), (), ("overcast",), ("haze",), ("jpeg",), ("leafless",)),
+    ),
+    "leafless-forest": Theme(
+        lay=bare_forest, regions=("temperate", "northeast", "northeast", "old europe"), bend=0.03, word="a forest",
+        needs=("trees",),
+        days=(
+            ("leafless",), ("leafless",), ("leafless", "low-sun"), ("leafless", "dry-grass"), ("leafless", "jpeg"),
+            ("snow",), ("snow", "low-sun"), ("autumn",), ("autumn", "low-sun"), ("autumn", "haze"),
+        ),
+    ),
+    "old-town": Theme(
+        lay=old_city, regions=("old europe",), bend=0.02, word="an old town", needs=("building", "road"),
+        days=(*_ANY_DAY, ("dim",), ("leafless", "low-sun")),
+    ),
+    "informal-settlement": Theme(
+        lay=shanties, regions=("east africa", "east africa", "pacific islands", "red desert"), bend=0.05,
+        word="an informal settlement", needs=("building",), days=_ANY_DAY,
+    ),
+    "tropical-village": Theme(
+        lay=tropics, regions=_WARM, bend=0.05, word="a village", needs=("building", "trees"), days=_ANY_DAY,
+    ),
+    "us-grid-city": Theme(
+        lay=grid_town, regions=("us city",), bend=0.0, word="a city", needs=("building", "road"),
+        days=((), ("dim",), ("dim",), ("dim", "jpeg"), ("low-sun",), ("low-sun", "dim"), ("haze",)),
+    ),
+    "bare-fields": Theme(
+        lay=bare_land, regions=(*_ALL, "east africa"), bend=0.01, word="farmland", needs=("cropland",),
+        days=(*_ANY_DAY, ("dry-grass",), ("leafless",), ("leafless", "dry-grass")),
+    ),
 }  # fmt: skip
 THEMES: tuple[str, ...] = tuple(THEMES_TABLE)
+"""All themes. Append new ones: the position of a theme is part of its seed."""
+DRAWN_THEMES: tuple[str, ...] = THEMES[: THEMES.index("greenhouses") + 1]
+"""The themes that a seed alone may draw; it stays as it is, so that a seed keeps its scene."""
+
+
+def usual_conditions(theme: str, *, seed: int) -> tuple[str, ...]:
+    """The special conditions (rows of `conditions.SPECIAL`) a scene of the theme is drawn under by default."""
+    days = THEMES_TABLE[theme].days
+    return days[int(np.random.default_rng([seed, THEMES.index(theme), 0xDA7]).integers(len(days)))]
 
 
 def plan_scene(view: View, *, theme: str, seed: int) -> tuple[Plan, str]:

@@ -60,7 +60,7 @@ class Bands:
         return Bands(
             macro=fractal(view, longest=240.0, shortest=40.0, seed=seed * 8 + 1),
             meso=fractal(view, longest=28.0, shortest=7.0, seed=seed * 8 + 2),
-            micro=fractal(view, longest=4.5, shortest=1.0, seed=seed * 8 + 3, gain=0.8),
+            micro=fractal(view, longest=4.5, shortest=1.0 if view.gsd >= 0.2 else 0.25, seed=seed * 8 + 3, gain=0.8),
             grain=grain(view, seed=seed * 8 + 4),
         )
 

@@ -129,7 +129,10 @@ def _paint(canvas: Canvas, stamps: Stamps, painter: Painter, conditions: Imaging
     for cells in splat(canvas.view, stamps, margin=canvas.view.gsd / 2):
         touch = BrushInput.of(cells, stamps, canvas)
         if leaves is not None:
-            stroke = plants.tree(touch, leaves[0][cells.stamp], leaves[1][cells.stamp])
+            stroke = plants.tree(
+                touch, leaves[0][cells.stamp], leaves[1][cells.stamp],
+                branches=conditions.season.foliage != "",
+            )  # fmt: skip
         else:
             assert painter.brush is not None
             stroke = painter.brush(touch)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from earthwords.synthetic.brushes.brush import BrushInput, Stroke
 from earthwords.synthetic.conditions import ImagingConditions
-from earthwords.synthetic.materials import linear
+from earthwords.synthetic.materials import AUTUMN, BRANCHES, linear
 from earthwords.synthetic.plan import Stamps
 
 BROADLEAF, CONIFER, PALM = range(3)
@@ -22,7 +22,8 @@ def leaf_colours(
     `site` `(n,)`, unit variance: kinds of trees grow in patches where it is alike.
     """
     fresh = np.stack([linear(c) for c in conditions.region.crowns])
-    dry = np.stack([linear(c) for c in conditions.region.crowns_dry])
+    late_colours = {"autumn": AUTUMN, "leafless": BRANCHES}.get(conditions.season.foliage, conditions.region.crowns_dry)
+    dry = np.stack([linear(c) for c in late_colours])
     patch = np.float32(0.5) + np.float32(0.3) * site
     pick = np.clip(np.float32(0.55) * ((stamps.key * 97.3) % 1.0) + np.float32(0.45) * patch, 0, 1)
     late = (stamps.key * 31.7) % 1.0 + np.float32(0.35) * (patch - np.float32(0.5))
@@ -35,8 +36,39 @@ def leaf_colours(
     return (colour * shade[:, None]).astype(np.float32), bare
 
 
-def tree(touch: BrushInput, colour: NDArray[np.float32], bare: NDArray[np.bool_]) -> Stroke:
-    """A crown; `colour` and `bare` have a row per cell."""
+def tree(touch: BrushInput, colour: NDArray[np.float32], bare: NDArray[np.bool_], *, branches: bool = False) -> Stroke:
+    """A crown; `colour` and `bare` have a row per cell. With `branches` the bare ones are drawn twig by twig."""
+    crown = _crown(touch, colour, bare)
+    return _branched(touch, crown, bare) if branches and bare.any() else crown
+
+
+def _branched(touch: BrushInput, crown: Stroke, bare: NDArray[np.bool_]) -> Stroke:
+    """Bare crowns as forked, pale branches: most of the ground shows through, and the shadow is a net."""
+    s, u, v = touch.stamps, touch.cells.u, touch.cells.v
+    radius, r = s.length / 2, np.hypot(u, v)
+    phi = np.arctan2(v, u)
+    forks = np.rint(5 + 5 * s.key) * np.where(r > radius * 0.45, 2, 1)
+    turn = np.float32(6.28) * s.key + np.float32(0.5) * touch.noise("micro")
+    arc = np.abs(np.mod(phi * forks / np.float32(6.2832) + turn, 1) - np.float32(0.5)) * np.float32(6.2832) * r / forks
+    width = np.float32(0.10) + np.float32(0.035) * (radius - np.minimum(r, radius))
+    limb = np.clip(np.float32(0.5) + (width - arc) / np.float32(max(touch.gsd, 0.15)), 0, 1)
+    twigs = np.float32(0.34) + np.float32(0.20) * touch.noise("grain") + np.float32(0.10) * touch.noise("micro")
+    fine = np.float32(min(1.0, touch.gsd / 0.8))
+    seen = np.clip(np.maximum(limb * np.float32(0.9), twigs * (np.float32(0.6) + np.float32(0.9) * fine)), 0.02, 0.95)
+    body = crown.cover if crown.body is None else crown.body
+    pale = np.float32(0.85) + np.float32(0.25) * limb + np.float32(0.22) * touch.noise("grain")
+    tall = (limb > 0.6) | (twigs > 0.60)
+    return Stroke(
+        body=crown.body,
+        cover=np.where(bare, np.minimum(body, seen), crown.cover).astype(np.float32),
+        colour=np.where(bare[:, None], crown.colour * np.clip(pale, 0.4, 1.7)[:, None], crown.colour),
+        height=np.where(bare & ~tall, np.minimum(crown.height, 0.3), crown.height).astype(np.float32),
+        shade=np.where(bare, np.float32(0.75) + np.float32(0.35) * crown.shade, crown.shade).astype(np.float32),
+    )
+
+
+def _crown(touch: BrushInput, colour: NDArray[np.float32], bare: NDArray[np.bool_]) -> Stroke:
+    """A dome of leaves, a cone or a star of fronds."""
     s, u, v = touch.stamps, touch.cells.u, touch.cells.v
     radius = s.length / 2
     micro, grain = touch.noise("micro"), touch.noise("grain")

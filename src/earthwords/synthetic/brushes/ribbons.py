@@ -52,6 +52,10 @@ KINDS: dict[str, Kind] = {
     "island": Kind(surface="lawn"),
     "paved island": Kind(surface="paving"),
     "railway": Kind(surface="ballast", marks="rails"),
+    "town street": Kind(surface="asphalt", shoulder="paving", shoulder_width=2.2),
+    "cobbled lane": Kind(surface="cobbles"),
+    "earth lane": Kind(surface="dirt", shoulder="trodden", shoulder_width=0.6, bridged=False),
+    "farm track": Kind(surface="dirt", shoulder="meadow", shoulder_width=1.2, marks="ruts", bridged=False),
 }
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from earthwords.synthetic.brushes.brush import BrushInput, Stroke, box_distance, tinted
+from earthwords.synthetic.brushes.brush import BrushInput, Stroke, blended, box_distance, tinted
 from earthwords.synthetic.brushes.canvas import cover
 from earthwords.synthetic.noise import Plane
 
-FLAT, GABLE, HIP, HALL, BOX, ROUND = range(6)
-"""Values of `Stamps.style` for roofs."""
+FLAT, GABLE, HIP, HALL, BOX, ROUND, SHEET, LEAN_TO, THATCH = range(9)
+"""Values of `Stamps.style` for roofs; SHEET is a low gable and LEAN_TO a slope of corrugated metal."""
 
 
 def roof(touch: BrushInput) -> Stroke:
@@ -19,9 +19,13 @@ def roof(touch: BrushInput) -> Stroke:
     inside = np.minimum(to_end, to_side)
     inside = np.where(s.style == ROUND, _round_inside(u, v, s.length, s.width), inside)
     rise, gu, gv = _form(touch, to_end, to_side)
+    colour = tinted(s.colour, _texture(touch, inside))
+    if (s.style >= SHEET).any():
+        colour = _covering(touch, colour)
+        inside = np.where(s.style == THATCH, inside + np.float32(0.25) * touch.noise("micro") - 0.2, inside)
     return Stroke(
         cover=cover(-inside, touch.gsd),
-        colour=tinted(s.colour, _texture(touch, inside)),
+        colour=colour,
         height=s.base + s.height + rise,
         shade=touch.shade(gu, gv),
     )
@@ -39,18 +43,47 @@ def _form(touch: BrushInput, to_end: Plane, to_side: Plane) -> tuple[Plane, Plan
     bay = s.width / np.maximum(np.rint(s.width / (14 + 12 * s.key)), 1)
     in_bay = np.mod(v + s.width / 2, bay) - bay / 2
     low = np.float32(0.12)
-    hip_end = (s.style == HIP) & (to_end < to_side)
-    gable = (s.style == GABLE) | (s.style == HIP) & ~hip_end
+    hip_end = ((s.style == HIP) | (s.style == THATCH)) & (to_end < to_side)
+    gable = (s.style == GABLE) | ((s.style == HIP) | (s.style == THATCH)) & ~hip_end
+    sheet, lean_to = s.style == SHEET, s.style == LEAN_TO
+    fall = np.float32(0.10) + np.float32(0.22) * s.key
     hall = s.style == HALL
     rim = (s.style == FLAT) & (np.minimum(to_end, to_side) < 0.45)
     rise = np.select(
-        [hip_end, gable, hall, rim],
-        [pitch * to_end, pitch * to_side, low * (bay / 2 - np.abs(in_bay)), np.float32(0.8)],
+        [hip_end, gable, hall, rim, sheet, lean_to],
+        [
+            pitch * to_end,
+            pitch * to_side,
+            low * (bay / 2 - np.abs(in_bay)),
+            np.float32(0.8),
+            fall * to_side,
+            np.float32(0.12) * (v + s.width / 2),
+        ],
         default=np.float32(0.0),
     )
     gu = np.where(hip_end, -pitch * np.sign(u), np.float32(0.0))
     gv = np.where(gable, -pitch * np.sign(v), np.where(hall, -low * np.sign(in_bay), np.float32(0.0)))
+    gv = np.where(sheet, -fall * np.sign(v), np.where(lean_to, np.float32(0.12), gv))
     return rise.astype(np.float32), gu.astype(np.float32), gv.astype(np.float32)
+
+
+def _covering(touch: BrushInput, colour: Plane) -> Plane:
+    """`(cell, 3)`: sheets of metal that differ and rust, or straw."""
+    s, u, v = touch.stamps, touch.cells.u, touch.cells.v
+    metal, straw = (s.style == SHEET) | (s.style == LEAN_TO), s.style == THATCH
+    column, row = np.floor(u / np.float32(0.9)), np.floor(v / np.float32(2.4))
+    draw = np.sin(column * np.float32(12.9898) + row * np.float32(78.233) + s.key * np.float32(311.7)) * 437.5
+    draw = draw - np.floor(draw)
+    visible = np.float32(np.clip(1.5 - touch.gsd / 0.9, 0.15, 1))
+    ribs = np.float32(0.10 * max(0.0, 1 - touch.gsd / 0.25)) * np.sin(u * np.float32(6.2832 / 0.3))
+    seam = (np.abs(np.mod(v, np.float32(2.4)) - 1.2) < 0.08) & (touch.gsd < 0.4)
+    tone = 1 + visible * np.float32(0.22) * (draw - np.float32(0.5)) + ribs - np.float32(0.12) * seam
+    straws = 1 + np.float32(0.12) * touch.noise("micro") + np.float32(0.16) * touch.noise("grain")
+    tone = np.where(metal, tone, np.where(straw, straws, np.float32(1.0)))
+    age = np.mod(s.key * np.float32(7.7), 1)
+    stain = np.float32(0.30) * touch.noise("micro") + np.float32(0.35) * touch.noise("meso")
+    rust = np.clip((age - np.float32(0.62)) * 2 + stain * np.float32(0.6) + (draw - np.float32(0.75)), 0, 0.75)
+    return blended(tinted(colour, tone.astype(np.float32)), (0.15, 0.075, 0.045), np.where(metal, rust, 0))
 
 
 def _texture(touch: BrushInput, inside: Plane) -> Plane:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.synthetic.brushes import plants, roofs
-from earthwords.synthetic.materials import Region
 from earthwords.synthetic.plan import Plan, Points
+from earthwords.synthetic.regions import Region
 from earthwords.synthetic.zones.layout import Frame, Rect, along, offset, split
 from earthwords.synthetic.zones.palette import (
     CAR_COLOURS,
