@@ -22,7 +22,8 @@ def roof(touch: BrushInput) -> Stroke:
     colour = tinted(s.colour, _texture(touch, inside))
     if (s.style >= SHEET).any():
         colour = _covering(touch, colour)
-        inside = np.where(s.style == THATCH, inside + np.float32(0.25) * touch.noise("micro") - 0.2, inside)
+        frayed = np.float32(0.25) * np.maximum(touch.noise("micro") + np.float32(0.8), 0)
+        inside = np.where(s.style == THATCH, inside - frayed, inside)
     return Stroke(
         cover=cover(-inside, touch.gsd),
         colour=colour,
