@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from earthwords.data.manifests.expressions import Expression, ReferringManifest, read_referring
+from earthwords.data.annotations.instances import Expression
+from earthwords.data.manifests.expressions import ReferringManifest, read_referring
 from earthwords.evaluation.benchmark.referring_protocol import Predict, measure, pointing
 from earthwords.inference.refer.referrer import THRESHOLD, Referrer
 from earthwords.inference.segment.segmenter import Segmenter

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import earthwords
-from earthwords.data.segmentation.search import find_sets
+from earthwords.data.segmentation.find import find_sets
 from earthwords.data.segmentation.spec import GROUPS, DatasetSpec, all_specs
 from earthwords.evaluation.benchmark.segmentation import TIMES
 from earthwords.evaluation.report.tables import printed

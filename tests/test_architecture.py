@@ -170,6 +170,17 @@ def test_every_room_has_a_level_and_is_told() -> None:
     assert found == LEVEL
 
 
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_files_that_the_pages_name_are_there(page: str) -> None:
+    root = SRC.parents[1]
+    named = set(re.findall(r"`([\w/.]+\.(?:py|tsv|toml))`", (root / page).read_text(encoding="utf-8")))
+    there = [
+        "/" + path.as_posix() for folder in ("src", "tests", "benchmarks") for path in (root / folder).rglob("*.*")
+    ]
+    missing = {name for name in named if not (root / name).exists() and not any(p.endswith(f"/{name}") for p in there)}
+    assert len(named) > 5 and {name for name in missing if "NAME" not in name} == set()
+
+
 @pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(SRC)))
 def test_no_function_is_longer_than_80_lines(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
@@ -178,6 +189,14 @@ def test_no_function_is_longer_than_80_lines(path: Path) -> None:
             docstring = ast.get_docstring(node, clean=False)
             length -= len(docstring.splitlines()) if docstring else 0
             assert length <= 80, f"{path.name}:{node.name} has {length} lines"
+
+
+def test_no_two_classes_bear_the_same_name() -> None:
+    """Private ones, which nobody imports, excepted."""
+    found = {path: ast.parse(path.read_text(encoding="utf-8")).body for path in files()}
+    names = Counter(node.name for body in found.values() for node in body if isinstance(node, ast.ClassDef))
+    assert names["Segmenter"] == 1
+    assert [name for name, number in names.items() if number > 1 and not name.startswith("_")] == []
 
 
 def test_looking_for_sources_loads_nothing_heavy() -> None:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import earthwords
-from earthwords.data.manifests.expressions import Expression, ReferringManifest, read_referring
+from earthwords.data.annotations.instances import Expression
+from earthwords.data.manifests.expressions import ReferringManifest, read_referring
 from earthwords.evaluation.benchmark.referring_protocol import measure, pointing
 from earthwords.models.refseg.load import load_refseg
 from earthwords.synthetic import CLASSES, DRAWN_THEMES, render_scene

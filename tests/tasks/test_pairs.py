@@ -442,7 +442,7 @@ def test_dead_workers_are_replaced(source: Path, tmp_path: Path, monkeypatch: py
     found = []
     for workers in (1, 2):
         killed: list[int] | None = [] if workers == 2 else None
-        job = pipeline.Job(
+        job = pipeline.PairsRun(
             sources=(source,), dst=tmp_path / str(workers), recipe=records.CaptionOptions(how=How()), workers=workers,
             shard_size=2,
         )  # fmt: skip

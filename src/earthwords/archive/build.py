@@ -16,8 +16,8 @@ import numpy as np
 from earthwords import __version__
 from earthwords.archive.build_log import IndexLog, Stamp
 from earthwords.archive.embedder import Embedder, tiles_notes
-from earthwords.archive.storage import AS_THE_FILE, COMMIT, NEXT, Entry, Stored, commit, move
-from earthwords.archive.tiles import Block, Done, Tile, Tiling, read_tile
+from earthwords.archive.storage import AS_THE_FILE, COMMIT, NEXT, IndexedSource, Stored, commit, move
+from earthwords.archive.tiles import Block, Done, Tile, TileOptions, read_tile
 from earthwords.errors import EarthwordsError, OutputError, SourceError, UsageError, printable, unknown
 from earthwords.files.atomic import check_local, locked, parents_made_for, writing
 from earthwords.files.ownership import check_ours
@@ -45,7 +45,7 @@ class IndexJob:
     folder: Path
     sources: Sequence[str]
     """Paths and addresses."""
-    tiling: Tiling
+    tiling: TileOptions
     spec: SceneSpec
     """How to open a source; the source is put in, its `gsd` only where there is a CRS."""
     prune: bool = False
@@ -122,7 +122,9 @@ class IndexJob:
             for source, stamp in todo.items():
                 counts = log.count(source, stamp)
                 if counts is not None:
-                    entries[source] = Entry(source=source, stamp=stamp, first=0, tiles=counts[0], skipped=counts[1])
+                    entries[source] = IndexedSource(
+                        source=source, stamp=stamp, first=0, tiles=counts[0], skipped=counts[1]
+                    )
             listed = [entries[source] for source in sorted(entries)]
             if old is None or listed != [before[source] for source in sorted(before)]:
                 commit(self.folder, listed, log=log, old=old, about=self._about())
@@ -143,7 +145,7 @@ class IndexJob:
                 seconds=round(time.perf_counter() - began, 3),
             )
 
-    def _look_back(self, old: Stored, entries: Sequence[Entry]) -> None:
+    def _look_back(self, old: Stored, entries: Sequence[IndexedSource]) -> None:
         """Say of sources that are indexed already what is known of the resolution at which they were seen."""
         rows = np.array(sorted(entry.first for entry in entries if entry.tiles), np.int64)
         if len(rows):

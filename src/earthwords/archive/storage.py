@@ -64,7 +64,7 @@ _SOURCES = pa.schema(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class IndexedSource:
     """A source of an index."""
 
     source: str
@@ -132,7 +132,7 @@ class Stored:
         settings: dict[str, str] = self.about["settings"]
         return settings
 
-    def entries(self) -> dict[str, Entry]:
+    def entries(self) -> dict[str, IndexedSource]:
         """Source to what is known of it."""
         try:
             table = self._sources.read().to_pydict()
@@ -140,7 +140,8 @@ class Stored:
             raise _damaged(self.folder, brief(error)) from error
         rows = (dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True))
         return {
-            row["source"]: Entry(stamp=Stamp(size=row.pop("size"), mtime_ns=row.pop("mtime_ns")), **row) for row in rows
+            row["source"]: IndexedSource(stamp=Stamp(size=row.pop("size"), mtime_ns=row.pop("mtime_ns")), **row)
+            for row in rows
         }
 
     def close(self) -> None:
@@ -219,11 +220,11 @@ def move(folder: Path) -> None:
 
 
 def commit(
-    folder: Path, entries: Iterable[Entry], *, log: IndexLog, old: Stored | None, about: Mapping[str, Any]
+    folder: Path, entries: Iterable[IndexedSource], *, log: IndexLog, old: Stored | None, about: Mapping[str, Any]
 ) -> int:
     """Make the index consist of `entries`, in their order; those that the log has not are taken from `old`.
 
-    The caller holds the lock. Returns the number of tiles; `Entry.first` of the entries is not looked at.
+    The caller holds the lock. Returns the number of tiles; `IndexedSource.first` of the entries is not looked at.
     """
     before = {} if old is None else old.entries()
     listed = list(entries)
@@ -256,7 +257,9 @@ def commit(
     return total
 
 
-def _parts(entry: Entry, log: IndexLog, old: Stored | None, before: Mapping[str, Entry]) -> Iterator[Part]:
+def _parts(
+    entry: IndexedSource, log: IndexLog, old: Stored | None, before: Mapping[str, IndexedSource]
+) -> Iterator[Part]:
     if log.count(entry.source, entry.stamp) is not None:
         for block in log.parts(entry.source, entry.stamp):
             yield log.part(entry.source, entry.stamp, block)
@@ -268,7 +271,7 @@ def _parts(entry: Entry, log: IndexLog, old: Stored | None, before: Mapping[str,
         row += len(layer)
 
 
-def _source_table(entries: list[Entry]) -> pa.Table:
+def _source_table(entries: list[IndexedSource]) -> pa.Table:
     first = np.cumsum([0, *(entry.tiles for entry in entries)])[:-1]
     columns = {
         "source": [entry.source for entry in entries],

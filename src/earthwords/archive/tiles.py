@@ -21,7 +21,7 @@ _SIDES = ("row", "col", "height", "width")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tiling:
+class TileOptions:
     """How sources are cut."""
 
     size: int

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from earthwords.synthetic.noise import View
+from earthwords.synthetic.noise import GroundView
 from earthwords.synthetic.plan import Plan
 from earthwords.synthetic.scene import CLASSES, LABEL, SceneObject
 
@@ -51,7 +51,7 @@ class Summary:
         return bool(self.counts[label]) if CLASSES[label].thing else bool(self.shares[label] >= _LEAST)
 
 
-def summarise(labels: NDArray[np.uint8], objects: tuple[SceneObject, ...], plan: Plan, view: View) -> Summary:
+def summarise(labels: NDArray[np.uint8], objects: tuple[SceneObject, ...], plan: Plan, view: GroundView) -> Summary:
     """Count what is there, and find which signs are in sight."""
     width, height = view.extent
     inside = {

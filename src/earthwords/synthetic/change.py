@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from earthwords.errors import UsageError, unknown
 from earthwords.synthetic.brushes.canvas import fill
 from earthwords.synthetic.conditions import draw_conditions
-from earthwords.synthetic.noise import View
+from earthwords.synthetic.noise import GroundView
 from earthwords.synthetic.objects import thing_outlines
 from earthwords.synthetic.plan import Area, Overlay, Plan, Stamps
 from earthwords.synthetic.render import Landscape, checked, paint
@@ -50,7 +50,7 @@ class Editing:
 
     before: Plan
     after: Plan
-    view: View
+    view: GroundView
     labels: NDArray[np.uint8]
     """`(row, col)` of the scene with everything in it."""
     rng: np.random.Generator
@@ -107,7 +107,9 @@ def render_pair(
     return ScenePair(before, after, mask, _found(edits, before.labels, after.labels, view))
 
 
-def _found(edits: list[Edit], before: NDArray[np.uint8], after: NDArray[np.uint8], view: View) -> tuple[Change, ...]:
+def _found(
+    edits: list[Edit], before: NDArray[np.uint8], after: NDArray[np.uint8], view: GroundView
+) -> tuple[Change, ...]:
     """The edits that show, each with the box and the usual classes of its changed pixels."""
     differ = before != after
     found = []
@@ -134,7 +136,7 @@ def _grown(outline: Points, metres: float) -> Points:
     return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
 
 
-def _in_view(outline: Points, view: View, margin: float = 2.0) -> bool:
+def _in_view(outline: Points, view: GroundView, margin: float = 2.0) -> bool:
     middle = outline.mean(axis=0) - (view.x0, view.y0)
     return bool((middle > margin).all() and (middle < np.array(view.extent) - margin).all())
 
@@ -214,7 +216,7 @@ def _trees_felled(editing: Editing, amount: int) -> list[Edit]:
     return edits
 
 
-def _outside(table: Stamps, outline: Points, view: View) -> Stamps:
+def _outside(table: Stamps, outline: Points, view: GroundView) -> Stamps:
     """The stamps whose middle does not lie inside an outline."""
     inside = fill(view, [outline], [1]) == 1
     col = np.floor((table.x - view.x0) / view.gsd).astype(np.int64)

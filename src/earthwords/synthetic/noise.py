@@ -24,7 +24,7 @@ _UNIFORM_TO_UNIT = 1.73
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class GroundView:
     """The piece of ground that is drawn, in ground metres: x to the right, y down."""
 
     height: int
@@ -47,9 +47,9 @@ class View:
         """`(width, height)` in metres."""
         return self.width * self.gsd, self.height * self.gsd
 
-    def window(self, window: Window) -> View:
+    def window(self, window: Window) -> GroundView:
         """The view of some of the pixels."""
-        return View(
+        return GroundView(
             height=window.height, width=window.width, gsd=self.gsd, x0=self.x0 + window.col * self.gsd,
             y0=self.y0 + window.row * self.gsd,
         )  # fmt: skip
@@ -80,7 +80,7 @@ def resize(plane: Plane, height: int, width: int, *, box: tuple[float, float, fl
     return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC, box=box), dtype=np.float32)
 
 
-def octave(view: View, *, wavelength: float, seed: int, height: int, width: int) -> Plane:
+def octave(view: GroundView, *, wavelength: float, seed: int, height: int, width: int) -> Plane:
     """One octave of value noise, about unit variance, sampled on `height x width` pixels of the view."""
     left, top = view.x0 / wavelength, view.y0 / wavelength
     right = (view.x0 + view.width * view.gsd) / wavelength
@@ -91,7 +91,7 @@ def octave(view: View, *, wavelength: float, seed: int, height: int, width: int)
     return resize(nodes, height, width, box=(left - j0, top - i0, right - j0, bottom - i0))
 
 
-def turned_octave(view: View, *, wavelength: float, turn: float, seed: int, height: int, width: int) -> Plane:
+def turned_octave(view: GroundView, *, wavelength: float, turn: float, seed: int, height: int, width: int) -> Plane:
     """`octave` on a lattice turned by `turn` radians; slower, without its leaning towards the axes."""
     y, x = np.meshgrid(
         view.y0 + (np.arange(height) + 0.5) / height * view.height * view.gsd,
@@ -106,7 +106,7 @@ def turned_octave(view: View, *, wavelength: float, turn: float, seed: int, heig
     return ndimage.map_coordinates(nodes * np.float32(_UNIFORM_TO_UNIT), at, order=3).astype(np.float32)
 
 
-def fractal(view: View, *, longest: float, shortest: float, seed: int, gain: float = 0.7) -> Plane:
+def fractal(view: GroundView, *, longest: float, shortest: float, seed: int, gain: float = 0.7) -> Plane:
     """Sum of octaves from `longest` to `shortest` metres, `(row, col)`, about unit variance.
 
     Each octave is `gain` times the one before it. Long waves are summed on small planes and
@@ -124,7 +124,7 @@ def fractal(view: View, *, longest: float, shortest: float, seed: int, gain: flo
     return resize(total, view.height, view.width) / np.float32(np.sqrt(power))
 
 
-def grain(view: View, *, seed: int) -> Plane:
+def grain(view: GroundView, *, seed: int) -> Plane:
     """Independent noise per pixel, uniform with unit variance, `(row, col)`."""
     rows = np.arange(view.height) + round(view.y0 / view.gsd)
     cols = np.arange(view.width) + round(view.x0 / view.gsd)

@@ -22,7 +22,7 @@ from earthwords.synthetic.brushes.snow import lay_snow, relabel_snow, snow_on_ro
 from earthwords.synthetic.brushes.water import paint_wakes, paint_water
 from earthwords.synthetic.captions import describe, summarise
 from earthwords.synthetic.conditions import SPECIAL, ImagingConditions, draw_conditions
-from earthwords.synthetic.noise import View
+from earthwords.synthetic.noise import GroundView
 from earthwords.synthetic.objects import collect_objects
 from earthwords.synthetic.plan import Plan
 from earthwords.synthetic.scene import RenderedScene, SceneObject
@@ -41,7 +41,7 @@ class Landscape:
     """A planned scene that can be drawn whole or window by window, for mosaics larger than memory."""
 
     plan: Plan
-    view: View
+    view: GroundView
     """The whole scene."""
     conditions: ImagingConditions
     seed: int
@@ -79,7 +79,7 @@ class Landscape:
         ]
         return np.array(areas).reshape(-1, 4), np.array(ribbons).reshape(-1, 4)
 
-    def _part(self, view: View) -> Plan:
+    def _part(self, view: GroundView) -> Plan:
         """The plan without the areas and ribbons that do not come near the view."""
         part = self.plan.copy()
         right, bottom = view.x0 + view.extent[0], view.y0 + view.extent[1]
@@ -163,7 +163,7 @@ def checked_conditions(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def checked(*, height: int, width: int, gsd: float, theme: str | None, seed: int) -> tuple[View, str]:
+def checked(*, height: int, width: int, gsd: float, theme: str | None, seed: int) -> tuple[GroundView, str]:
     """The view and the theme, or a `UsageError` that says what is wrong."""
     if height < 1 or width < 1:
         raise UsageError(f"A scene needs at least one pixel, got {height} x {width}.")
@@ -175,10 +175,10 @@ def checked(*, height: int, width: int, gsd: float, theme: str | None, seed: int
         theme = DRAWN_THEMES[int(np.random.default_rng([seed, 0x7E]).integers(len(DRAWN_THEMES)))]
     if theme not in THEMES:
         raise unknown("theme", theme, THEMES)
-    return View(height=height, width=width, gsd=gsd), theme
+    return GroundView(height=height, width=width, gsd=gsd), theme
 
 
-def paint(plan: Plan, view: View, conditions: ImagingConditions, *, seed: int) -> Canvas:
+def paint(plan: Plan, view: GroundView, conditions: ImagingConditions, *, seed: int) -> Canvas:
     """Paint a plan: light, labels and things, before the sensor.
 
     Things that cannot stand where they were planned are taken out of the plan.
@@ -207,7 +207,7 @@ def captions_of(plan: Plan, canvas: Canvas, objects: tuple[SceneObject, ...], *,
     return describe(summary, place=theme.word if all(map(summary.has, theme.needs)) else "", seed=seed)
 
 
-def grid_of(view: View, *, seed: int) -> Grid:
+def grid_of(view: GroundView, *, seed: int) -> Grid:
     """A made-up place: a UTM zone and an off-origin corner drawn by the seed."""
     rng = np.random.default_rng([seed, 0x32])
     zone = int(rng.integers(1, 61))

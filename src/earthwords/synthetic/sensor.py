@@ -12,7 +12,7 @@ from scipy import ndimage
 from earthwords.synthetic.brushes.canvas import Canvas
 from earthwords.synthetic.conditions import ImagingConditions, SimulatedSensor
 from earthwords.synthetic.light import shadow
-from earthwords.synthetic.noise import Plane, View, fractal
+from earthwords.synthetic.noise import GroundView, Plane, fractal
 
 _SKY = np.array([0.82, 0.95, 1.25], dtype=np.float32)
 """Colour of the light that reaches shadows."""
@@ -60,7 +60,7 @@ def _optics(image: Plane, conditions: ImagingConditions) -> Plane:
     return colour + grey
 
 
-def _digitise(image: Plane, conditions: ImagingConditions, view: View) -> NDArray[np.uint8]:
+def _digitise(image: Plane, conditions: ImagingConditions, view: GroundView) -> NDArray[np.uint8]:
     """`(3, row, col)` 0..1 -> `(row, col, 3)` bytes with noise that grows with the light."""
     corner = (abs(round(view.x0 / view.gsd)), abs(round(view.y0 / view.gsd)))
     rng = np.random.default_rng([conditions.seed, 0x5E, *corner])

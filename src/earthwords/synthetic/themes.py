@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from earthwords.synthetic.noise import View
+from earthwords.synthetic.noise import GroundView
 from earthwords.synthetic.plan import Flood, Plan, Stamps
 from earthwords.synthetic.regions import REGION, REGIONS
 from earthwords.synthetic.zones.corridors import across, clear, highway, interchange, railway
@@ -409,7 +409,7 @@ def usual_conditions(theme: str, *, seed: int) -> tuple[str, ...]:
     return days[int(np.random.default_rng([seed, THEMES.index(theme), 0xDA7]).integers(len(days)))]
 
 
-def plan_scene(view: View, *, theme: str, seed: int) -> tuple[Plan, str]:
+def plan_scene(view: GroundView, *, theme: str, seed: int) -> tuple[Plan, str]:
     """Lay out a scene that covers the view; returns the plan and the name of its region."""
     row = THEMES_TABLE[theme]
     rng = np.random.default_rng([seed, THEMES.index(theme), 0xEA])

@@ -143,12 +143,11 @@ UpsamplerWeights = Annotated[
     ),
 ]
 
-"""The names of `models.attention.ATTENTION`."""
 Upsampler = Literal["none", "bilinear", "jbu", "simfeatup", "anyup", "ifa", "resize-conv"]
 """`none`, and the files of `models.upsamplers`."""
 
 Method = Literal["bilinear", "jbu", "simfeatup", "anyup", "ifa", "resize-conv", "featup-implicit"]
-"""The files of `models.upsamplers`, and `inference.upsampler.IMPLICIT`."""
+"""The files of `models.upsamplers`, and `inference.features.upsampler.IMPLICIT`."""
 Features = Literal["penultimate", "vanilla", "maskclip", "sclip", "gem", "clearclip", "naclip", "segearth"]
 """What dense features can be taken: tokens that enter the last block, or what an attention makes of them."""
 

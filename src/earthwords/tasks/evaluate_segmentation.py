@@ -129,7 +129,7 @@ def _published(sets: Sequence[str], data: Path | None, split: str | None) -> lis
     if split is not None:
         raise UsageError("--split is for folders of your own, with --classes; sets have the part that is measured.")
     check_folder(Path(data), what="a data set, or several (--data)")
-    from earthwords.data.segmentation.search import find_sets
+    from earthwords.data.segmentation.find import find_sets
 
     return find_sets(Path(data), sets)
 

@@ -86,7 +86,7 @@ def expressions(
 
     from earthwords.data.annotations.boxes._common import How, read_classes
     from earthwords.data.expressions.lines import ExpressionOptions
-    from earthwords.data.expressions.pipeline import Listing
+    from earthwords.data.expressions.pipeline import ExpressionsRun
 
     console, chosen = Console(quiet=quiet), split_bands(bands)
     how = How(
@@ -98,7 +98,7 @@ def expressions(
         bands=None if chosen is None else tuple(chosen),
         split=split,
     )
-    listing = Listing(
+    listing = ExpressionsRun(
         sources=tuple(map(Path, sources)),
         dst=dst,
         options=ExpressionOptions(how=how, count=count, negatives=negatives, seed=seed),

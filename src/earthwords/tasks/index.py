@@ -90,10 +90,10 @@ def index(
 
     from earthwords.archive.build import IndexJob
     from earthwords.archive.embedder import Embedder
-    from earthwords.archive.tiles import Tiling
+    from earthwords.archive.tiles import TileOptions
 
     if tile_size is not None or overlap:
-        Tiling(size=tile_size or max(8, overlap + 1), overlap=overlap, min_valid=min_valid)
+        TileOptions(size=tile_size or max(8, overlap + 1), overlap=overlap, min_valid=min_valid)
     spec = scene_spec("", bands, gsd, None, nodata, stretch, mask, reach(offline, allow_remote_parts))
     sources = _sources(archive, console)
     if row.name == DEFAULT_PRESET and model is None:
@@ -106,7 +106,7 @@ def index(
         embedder=embedder,
         folder=folder,
         sources=sources,
-        tiling=Tiling(size=tile_size or embedder.side, overlap=overlap, min_valid=min_valid),
+        tiling=TileOptions(size=tile_size or embedder.side, overlap=overlap, min_valid=min_valid),
         spec=spec,
         prune=prune,
         overwrite=overwrite,

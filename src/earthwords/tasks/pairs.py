@@ -93,9 +93,9 @@ def pairs(
     check_replaceable(dst, overwrite=overwrite)
 
     from earthwords.data.annotations.boxes._common import How, read_classes
-    from earthwords.data.captions.duplicates import Search
+    from earthwords.data.captions.duplicates import DuplicateSearch
     from earthwords.data.captions.perceptual_hash import ORIENTATIONS
-    from earthwords.data.captions.pipeline import Job
+    from earthwords.data.captions.pipeline import PairsRun
     from earthwords.data.captions.records import CaptionOptions
 
     console, chosen = Console(quiet=quiet), split_bands(bands)
@@ -108,13 +108,13 @@ def pairs(
         least=min_pixels,
         bands=None if chosen is None else tuple(chosen),
     )
-    job = Job(
+    job = PairsRun(
         sources=tuple(map(Path, sources)),
         dst=dst,
         recipe=CaptionOptions(how=how, captions=captions, seed=seed, on_error=on_error, hashes=dedup or bool(against)),
         format=format,
         tests=tuple(Path(path) for path in against),
-        search=Search(within=dedup, threshold=threshold, orientations=len(ORIENTATIONS) if turned else 1),
+        search=DuplicateSearch(within=dedup, threshold=threshold, orientations=len(ORIENTATIONS) if turned else 1),
         shard_size=shard_size,
         workers=workers,
         cluster=cluster,

@@ -210,7 +210,7 @@ def test_what_is_said_is_true() -> None:
         areas = np.bincount(things.ids.ravel(), minlength=len(things.classes) + 1)
         for one in said.expressions:
             seen.add(one.kind)
-            members = [i for i, name in enumerate(things.classes, start=1) if name == one.name]
+            members = [i for i, name in enumerate(things.classes, start=1) if name == one.category]
             others = [i for i in members if i not in one.ids]
             assert set(one.ids) <= set(members) and list(one.ids) == sorted(one.ids)
             assert bool(one.ids) == (one.kind != ABSENT)
@@ -268,7 +268,7 @@ def test_nothing_but_absent_things() -> None:
     assert express(empty, pixels([]), count=5).expressions == ()
     said = express(empty, pixels([]), count=5, negatives=1).expressions
     assert said and all(one.ids == () and one.kind == ABSENT for one in said)
-    assert {one.name for one in said} <= set(NAMES[1:])
+    assert {one.category for one in said} <= set(NAMES[1:])
 
 
 def test_named_colours() -> None:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn import functional as F
 
-from earthwords.data.manifests.expressions import Expression, ReferringManifest, read_referring
+from earthwords.data.annotations.instances import Expression
+from earthwords.data.manifests.expressions import ReferringManifest, read_referring
 from earthwords.evaluation.benchmark.referring_protocol import examples, measure, pointing
 from earthwords.models.refseg.load import assemble, load_refseg, store_refseg
 from tests.conftest import Command

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from earthwords.geo.scene import open_scene
-from earthwords.inference.refer.match import Found, Match
+from earthwords.inference.refer.match import Match, ViewMatches
 from earthwords.inference.refer.pyramid import View
 from earthwords.inference.refer.referrer import Referrer
 from earthwords.inference.refer.search import KEPT, Candidates
@@ -55,14 +55,16 @@ def test_candidates_do_not_depend_on_the_order(seed: int) -> None:
 
 
 def test_what_was_found_comes_back_from_its_bytes() -> None:
-    found = Found(matches=(match(0, seed=1, score=1 / 3), match(7, level=2, seed=2)), failures=("rows 0..7: \u00fc",))
-    back = Found.from_bytes(found.to_bytes())
+    found = ViewMatches(
+        matches=(match(0, seed=1, score=1 / 3), match(7, level=2, seed=2)), failures=("rows 0..7: \u00fc",)
+    )
+    back = ViewMatches.from_bytes(found.to_bytes())
     assert back.failures == found.failures and len(back.matches) == 2
     for one, other in zip(back.matches, found.matches, strict=True):
         assert {**vars(one), "probability": None} == {**vars(other), "probability": None}
         assert one.probability.dtype == np.float16 and (one.probability == other.probability).all()
-    nothing = Found(matches=())
-    assert Found.from_bytes(nothing.to_bytes()) == nothing
+    nothing = ViewMatches(matches=())
+    assert ViewMatches.from_bytes(nothing.to_bytes()) == nothing
 
 
 @pytest.fixture

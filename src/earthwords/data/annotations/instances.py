@@ -53,14 +53,14 @@ class Instances:
 
 @dataclass(frozen=True, kw_only=True)
 class Expression:
-    """A sentence and what it means."""
+    """A sentence and the things that it means."""
 
     text: str
     ids: tuple[int, ...]
-    """Numbers of the things that are meant, ascending; none: nothing in the image is."""
-    kind: str
-    """What tells the things apart, such as `largest` or `colour+place`; `human` in published sets."""
-    name: str
+    """Numbers of the things that are meant, as the mask has them; none: nothing in the image is."""
+    kind: str = ""
+    """What tells the things apart, such as `largest` or `colour+place`; `human` in published sets; empty: not said."""
+    category: str = ""
     """Class of what is meant, as the annotations have it; empty: not said."""
 
 

@@ -16,7 +16,7 @@ from earthwords.data.annotations.example import Annotated
 from earthwords.data.annotations.image_io import read_rgb
 from earthwords.data.captions import perceptual_hash
 from earthwords.data.captions.perceptual_hash import Hashes
-from earthwords.data.captions.records import Unit, example_of
+from earthwords.data.captions.records import CaptionTask, example_of
 from earthwords.errors import SourceError
 from earthwords.files.output_tags import save_png
 from earthwords.files.plaintext import csv_cell
@@ -33,7 +33,7 @@ Record: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search:
+class DuplicateSearch:
     """How duplicates are looked for."""
 
     within: bool = True
@@ -57,7 +57,7 @@ class ImageHashes:
     errors: list[str]
 
     @staticmethod
-    def read(parts: Iterable[Iterable[Record]], units: Sequence[Unit]) -> ImageHashes:
+    def read(parts: Iterable[Iterable[Record]], units: Sequence[CaptionTask]) -> ImageHashes:
         """Stream the records of all units."""
         rows: list[tuple[int, bool, bool, bool, bool]] = []
         errors = []
@@ -98,7 +98,7 @@ class Copies:
         """Whether it is a copy of an image of a test set."""
         return np.asarray(self.dropped & self.is_test[self.like])
 
-    def mark_tests(self, hashes: Hashes, mine: Numbers, tests: Numbers, how: Search) -> None:
+    def mark_tests(self, hashes: Hashes, mine: Numbers, tests: Numbers, how: DuplicateSearch) -> None:
         """Drop what is near a test image."""
         for j, i, distance, orientation in _rows(
             perceptual_hash.near(hashes[mine], hashes[tests], threshold=how.threshold, orientations=how.orientations)
@@ -106,7 +106,7 @@ class Copies:
             if self.like[mine[j]] < 0 or distance < self.distance[mine[j]]:
                 self._drop(mine[j], tests[i], distance, orientation)
 
-    def mark_within(self, hashes: Hashes, mine: Numbers, how: Search) -> None:
+    def mark_within(self, hashes: Hashes, mine: Numbers, how: DuplicateSearch) -> None:
         """Drop what is near one before it that is kept. Of equal hashes only the first takes part in the search."""
         unique, first, inverse = np.unique(hashes[mine], return_index=True, return_inverse=True)
         order = np.argsort(first, kind="stable")
@@ -126,7 +126,7 @@ class Copies:
         self.like[which], self.distance[which], self.orientation[which] = like, distance, orientation
 
 
-def find_copies(finds: ImageHashes, search: Search) -> Copies:
+def find_copies(finds: ImageHashes, search: DuplicateSearch) -> Copies:
     """Copies of test images, then copies of images that come before."""
     nobody = np.full(len(finds.wanted), -1)
     copies = Copies(like=nobody, distance=nobody.copy(), orientation=nobody.copy(), is_test=finds.tests)
@@ -134,7 +134,7 @@ def find_copies(finds: ImageHashes, search: Search) -> Copies:
         mine = np.flatnonzero(finds.wanted & (finds.flat == flat))
         tests = np.flatnonzero(finds.tests & ~finds.bad & (finds.flat == flat))
         # the hash of a flat image is one of its pixels
-        how = Search(threshold=0, orientations=1) if flat else search
+        how = DuplicateSearch(threshold=0, orientations=1) if flat else search
         if len(tests):
             copies.mark_tests(finds.hashes, mine, tests, how)
         if search.within:

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from earthwords import __version__
 from earthwords.data.annotations.boxes._common import identity, read_for
 from earthwords.data.captions import records, shards
-from earthwords.data.captions.duplicates import Copies, ImageHashes, Search, find_copies, list_copies
-from earthwords.data.captions.records import READERS, CaptionOptions, Unit
-from earthwords.data.captions.statistics import PairsReport, Tally
+from earthwords.data.captions.duplicates import Copies, DuplicateSearch, ImageHashes, find_copies, list_copies
+from earthwords.data.captions.records import READERS, CaptionOptions, CaptionTask
+from earthwords.data.captions.statistics import CaptionTally, PairsReport
 from earthwords.errors import OutputError, SourceError, UsageError
 from earthwords.files.atomic import check_no_others, check_output, discard, exists, remove_dead, writing
 from earthwords.files.plaintext import read_text, write_json
@@ -48,7 +48,7 @@ _OURS = re.compile(r"pairs-\d{6}\.tar|report\.(json|md)|duplicates\.(csv|png)")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class PairsRun:
     """What to make of which sources."""
 
     sources: tuple[Path, ...]
@@ -56,7 +56,7 @@ class Job:
     recipe: CaptionOptions
     format: str = "auto"
     tests: tuple[Path, ...] = ()
-    search: Search = field(default_factory=Search)
+    search: DuplicateSearch = field(default_factory=DuplicateSearch)
     shard_size: int = 1000
     workers: int = 1
     cluster: str | None = None
@@ -141,14 +141,14 @@ class Job:
         name = shards.images_folder(self.dst) if self.dst.suffix == ".jsonl" else self.dst.name
         return [folder for folder in (self.dst.with_name(name),) if folder.is_dir()]
 
-    def _check_inputs(self, units: Sequence[Unit]) -> None:
+    def _check_inputs(self, units: Sequence[CaptionTask]) -> None:
         """Refuse to replace anything that is read."""
         sources = [str(path) for path in (*self.sources, *self.tests)]
         read = read_for(item for unit in units for item in unit.items)
         inputs = Inputs(listed=[*sources, *read], others={f"--{name}": path for name, path in self.read.items()})
         inputs.check([self.dst, *self._beside()], folders=self._folders())
 
-    def _units(self) -> list[Unit]:
+    def _units(self) -> list[CaptionTask]:
         """All images, in order: sources, then test sets."""
         units = []
         for source, test in [(s, False) for s in self.sources] + [(t, True) for t in self.tests]:
@@ -159,7 +159,7 @@ class Job:
             if not items:
                 raise SourceError(f"No images{'' if test else ' with annotations'} were found in {source}.")
             starts = range(0, len(items), UNIT)
-            units += [Unit(format=name, items=items[start : start + UNIT], test=test) for start in starts]
+            units += [CaptionTask(format=name, items=items[start : start + UNIT], test=test) for start in starts]
         return units
 
     def _settings(self) -> dict[str, str]:
@@ -208,9 +208,9 @@ class Job:
         found: Iterable[tuple[np.bool_, shards.Record]],
         executor: Executor,
         tick: Tick,
-    ) -> Tally:
+    ) -> CaptionTally:
         """Write what is kept of all that was found, and count it."""
-        tally = Tally()
+        tally = CaptionTally()
 
         def batches() -> Iterator[shards.Batch]:
             batch: list[shards.Record] = []
@@ -231,7 +231,7 @@ class Job:
         return tally
 
     def _report(
-        self, finds: ImageHashes, copies: Copies, kept: NDArray[np.bool_], tally: Tally, seconds: float
+        self, finds: ImageHashes, copies: Copies, kept: NDArray[np.bool_], tally: CaptionTally, seconds: float
     ) -> PairsReport:
         return PairsReport(
             output=self.dst,
@@ -311,5 +311,5 @@ def _damaged(journal: Journal, parts: Iterable[str]) -> list[str]:
     return [name for name in parts if name in journal and any("error" in found for found in _records(journal, [name]))]
 
 
-def _place(unit: Unit) -> str:
+def _place(unit: CaptionTask) -> str:
     return unit.items[0].image

@@ -31,7 +31,7 @@ class CaptionOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unit:
+class CaptionTask:
     """Some images for one worker."""
 
     format: str
@@ -40,7 +40,7 @@ class Unit:
     """Images that must not be among the result: only their hashes are wanted."""
 
 
-def examine(recipe: CaptionOptions, unit: Unit) -> bytes:
+def examine(recipe: CaptionOptions, unit: CaptionTask) -> bytes:
     """A line of JSON for each image, or tile, of a unit.
 
     Raises:

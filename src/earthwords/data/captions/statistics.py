@@ -10,7 +10,7 @@ from typing import Any
 
 
 @dataclass(kw_only=True)
-class Tally:
+class CaptionTally:
     """Counts of the images that are kept."""
 
     images: Counter[str] = field(default_factory=Counter)
@@ -72,7 +72,7 @@ class PairsReport:
     """Images left out because a test set has them."""
     settings: dict[str, Any]
     figures: dict[str, Any]
-    """Of what is kept; see `Tally`."""
+    """Of what is kept; see `CaptionTally`."""
     seconds: float = 0.0
 
     def as_json(self) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class SceneSet:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published:
+class PublishedSet:
     """What is known of a published set: how its classes are called and asked for."""
 
     folders: tuple[str, ...]
@@ -70,10 +70,10 @@ class Published:
 
 
 PUBLISHED = (
-    Published(folders=("aid", "aid30"), splits="rsicd_captions"),
-    Published(folders=("rsicdcaptions", "rsicd")),
-    Published(folders=("rsitmdcaptions", "rsitmd")),
-    Published(
+    PublishedSet(folders=("aid", "aid30"), splits="rsicd_captions"),
+    PublishedSet(folders=("rsicdcaptions", "rsicd")),
+    PublishedSet(folders=("rsitmdcaptions", "rsitmd")),
+    PublishedSet(
         folders=("eurosat", "eurosatrgb"),
         templates="remoteclip-eurosat",
         renamed={
@@ -83,20 +83,20 @@ PUBLISHED = (
             "highway": "highway or road",
         },
     ),
-    Published(folders=("mlrsnet",)),
-    Published(folders=("optimal31", "optimal")),
-    Published(folders=("patternnet",)),
-    Published(folders=("resisc45", "resisc", "nwpuresisc45"), templates="remoteclip-resisc45"),
-    Published(folders=("rsscn7", "rs2800"), renamed={"riverlake": "river or lake"}),
-    Published(
+    PublishedSet(folders=("mlrsnet",)),
+    PublishedSet(folders=("optimal31", "optimal")),
+    PublishedSet(folders=("patternnet",)),
+    PublishedSet(folders=("resisc45", "resisc", "nwpuresisc45"), templates="remoteclip-resisc45"),
+    PublishedSet(folders=("rsscn7", "rs2800"), renamed={"riverlake": "river or lake"}),
+    PublishedSet(
         folders=("rsc11", "rsc11dataset"),
         words=("dense forest", "high buildings", "sparse forest", "low buildings", "residential area", "storage tanks"),
     ),
-    Published(folders=("rsicb128",)),
-    Published(folders=("rsicb256",)),
-    Published(folders=("whuearth", "siriwhu"), words=("idle land",)),
-    Published(folders=("whurs19",), words=("football field", "railway station")),
-    Published(
+    PublishedSet(folders=("rsicb128",)),
+    PublishedSet(folders=("rsicb256",)),
+    PublishedSet(folders=("whuearth", "siriwhu"), words=("idle land",)),
+    PublishedSet(folders=("whurs19",), words=("football field", "railway station")),
+    PublishedSet(
         folders=("ucmerced21", "ucmerced", "ucmcaptions", "ucm"),
         words=("baseball diamond", "golf course", "mobile home park", "parking lot", "storage tanks", "tennis court"),
         renamed={
@@ -109,16 +109,16 @@ PUBLISHED = (
 """The twelve sets of RemoteCLIP's table (class words of its codebase, https://github.com/ChenDelong1999/ITRA), the sets
 of its retrieval, and UC Merced (words of our own)."""
 
-_ANY = Published(folders=())
+_ANY = PublishedSet(folders=())
 _TABLE = re.compile(r".*multi[-_ ]?label.*\.(txt|tsv|csv)", re.IGNORECASE)
 
 
-def known(name: str) -> Published:
+def known(name: str) -> PublishedSet:
     """What is known of a set of this name; nothing in particular of another."""
     return next((row for row in PUBLISHED if _plain(name) in row.folders), _ANY)
 
 
-def class_words(folder: str, row: Published = _ANY) -> str:
+def class_words(folder: str, row: PublishedSet = _ANY) -> str:
     """The words for the folder of a class: those of its set, else its name, split at capitals and underscores."""
     spelled = {_plain(words): words for words in row.words} | row.renamed
     if _plain(folder) in spelled:
@@ -169,7 +169,7 @@ def _has_records(folder: Path) -> bool:
         return False
 
 
-def _from_records(folder: Path, records: list[dict[str, Any]], row: Published, names: dict[str, str]) -> SceneSet:
+def _from_records(folder: Path, records: list[dict[str, Any]], row: PublishedSet, names: dict[str, str]) -> SceneSet:
     where = _image_folder(folder, str(records[0]["filename"]))
     paths = tuple(where / str(record["filename"]) for record in records)
     missing = [path for path in paths if not path.is_file()]
@@ -192,7 +192,7 @@ def _from_records(folder: Path, records: list[dict[str, Any]], row: Published, n
     )
 
 
-def _from_folders(folder: Path, row: Published, names: dict[str, str]) -> SceneSet:
+def _from_folders(folder: Path, row: PublishedSet, names: dict[str, str]) -> SceneSet:
     root, folders = _class_folders(folder)
     if not folders:
         raise UsageError(f"{folder} holds no folders of images, one a class, and no JSON of records: no data set.")
@@ -286,7 +286,7 @@ def _split_files(folder: Path, root: Path, paths: Sequence[Path]) -> dict[str, N
     return {name: np.array(sorted(index), np.int64) for name, index in parts.items()}
 
 
-def _splits_beside(folder: Path, root: Path, paths: Sequence[Path], row: Published) -> dict[str, NDArray[np.int64]]:
+def _splits_beside(folder: Path, root: Path, paths: Sequence[Path], row: PublishedSet) -> dict[str, NDArray[np.int64]]:
     """The splits that another set's records give the same images."""
     if row.splits is None or row.splits == folder.name:
         return {}

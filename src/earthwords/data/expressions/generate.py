@@ -116,7 +116,7 @@ class _Maker:
         if any(text == each.text for each in self.made):
             return False
         name = ABSENT if kind == ABSENT else form.kind
-        self.made.append(Expression(text=text, ids=ids, kind=name, name=form.name))
+        self.made.append(Expression(text=text, ids=ids, kind=name, category=form.name))
         self._used.update((kind, form.name))
         self._means[ids] += 1
         return True

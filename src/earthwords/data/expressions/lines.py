@@ -14,7 +14,7 @@ from PIL import Image
 
 from earthwords.data.annotations.boxes._common import How, Item
 from earthwords.data.annotations.image_io import is_raster, jpeg, read_rgb
-from earthwords.data.annotations.instances import Ids, Marked
+from earthwords.data.annotations.instances import Expression, Ids, Marked
 from earthwords.data.annotations.masks import _of_boxes
 from earthwords.data.expressions.generate import express
 from earthwords.errors import SourceError
@@ -35,7 +35,7 @@ class ExpressionOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unit:
+class ExpressionTask:
     """Some images for one worker."""
 
     format: str
@@ -58,7 +58,7 @@ class Line:
     refused: int
 
 
-def examine(options: ExpressionOptions, unit: Unit) -> bytes:
+def examine(options: ExpressionOptions, unit: ExpressionTask) -> bytes:
     """The lines of some images, for `unpacked`.
 
     Raises:
@@ -104,10 +104,7 @@ def _line(marked: Marked) -> Line:
     meant = sorted({number for each in marked.expressions for number in each.ids})
     sizes = np.bincount(marked.ids.ravel(), minlength=max(meant, default=0) + 1)
     line: dict[str, Any] = {
-        "expressions": [
-            {"text": each.text, "ids": list(each.ids), "kind": each.kind, **({"class": each.name} if each.name else {})}
-            for each in marked.expressions
-        ],
+        "expressions": [_as_json(each) for each in marked.expressions],
         "set": example.set,
         "name": example.name,
         "classes": {str(number): name for number, name in marked.classes.items()},
@@ -122,6 +119,11 @@ def _line(marked: Marked) -> Line:
         sizes={number: float(sizes[number] / marked.ids.size) for number in meant},
         refused=marked.refused,
     )
+
+
+def _as_json(expression: Expression) -> dict[str, Any]:
+    said = {"text": expression.text, "ids": list(expression.ids), "kind": expression.kind}
+    return {**said, "class": expression.category} if expression.category else said
 
 
 def png(ids: Ids) -> bytes:

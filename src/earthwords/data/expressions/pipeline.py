@@ -21,7 +21,7 @@ from earthwords.data.annotations.boxes._common import How, Item, identity, read_
 from earthwords.data.captions import pipeline
 from earthwords.data.captions.records import READERS
 from earthwords.data.expressions import contact_sheet, lines
-from earthwords.data.expressions.lines import OUTLINES, ExpressionOptions, Unit
+from earthwords.data.expressions.lines import OUTLINES, ExpressionOptions, ExpressionTask
 from earthwords.data.expressions.statistics import ExpressionsReport, ExpressionTally
 from earthwords.errors import SourceError, UsageError
 from earthwords.files.atomic import check_no_others, check_output, exists, staging
@@ -42,7 +42,7 @@ PUBLISHED = ("rrsisd", "refsegrs", "risbench")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listing:
+class ExpressionsRun:
     """What to list of which sources."""
 
     sources: tuple[Path, ...]
@@ -118,7 +118,7 @@ class Listing:
         return self.options.how.settings() | {name: str(value) for name, value in values.items() if value is not None}
 
     def _examine(
-        self, journal: Journal, executor: Executor, parts: Mapping[str, Unit], bar: Callable[..., Any]
+        self, journal: Journal, executor: Executor, parts: Mapping[str, ExpressionTask], bar: Callable[..., Any]
     ) -> None:
         """Have what is found out about all images in the journal."""
         journal.total = len(parts)
@@ -139,7 +139,7 @@ class Listing:
     def _sheet(self) -> Path:
         return self.dst.with_name(f"{self.dst.stem}_pictures.png")
 
-    def _units(self, source: Path) -> Iterator[Unit]:
+    def _units(self, source: Path) -> Iterator[ExpressionTask]:
         """Images of a source, a few at a time, with the format."""
         if not source.exists():
             raise SourceError(f"{source} does not exist; check the path.")
@@ -150,7 +150,7 @@ class Listing:
             which = "" if self.only is None else f" whose name is like {self.only!r}"
             raise SourceError(f"No images with annotations{which} were found in {source}.")
         for start in range(0, len(items), UNIT):
-            yield Unit(format=name, items=tuple(items[start : start + UNIT]))
+            yield ExpressionTask(format=name, items=tuple(items[start : start + UNIT]))
 
     def _write(self, stage: Path, journal: Journal, order: Sequence[str], bar: Callable[..., Any]) -> ExpressionTally:
         """Write the list, and count it."""

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from earthwords.data.annotations.instances import Expression
 from earthwords.errors import SourceError, UsageError, brief
 from earthwords.files.plaintext import Unreadable, read_text
 from earthwords.files.reading import check_file, parse_json
@@ -38,19 +39,6 @@ _HEIGHTS = {
 }  # fmt: skip
 _MIRRORED = {axis: {**words, **{b: a for a, b in words.items()}} for axis, words in ((1, _SIDES), (0, _HEIGHTS))}
 _WORD = re.compile(r"[A-Za-z]+(?:-hand)?")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Expression:
-    """A sentence and the objects that it means."""
-
-    text: str
-    ids: tuple[int, ...]
-    """Values of the mask; none: nothing is meant."""
-    kind: str = ""
-    """How it points, such as `largest`, where the list tells; for figures."""
-    category: str = ""
-    """Class of what is meant, where the list tells ("class"); for figures."""
 
 
 @dataclass(frozen=True, kw_only=True)

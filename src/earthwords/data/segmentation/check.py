@@ -13,10 +13,10 @@ import numpy as np
 
 from earthwords.data.annotations.image_io import size_of
 from earthwords.data.segmentation.encoding import read_labels
-from earthwords.data.segmentation.layout import Files, Found
+from earthwords.data.segmentation.layout import Files, LabelledImage
 from earthwords.data.segmentation.loader import find_layout
-from earthwords.data.segmentation.manifest import Entry, Manifest, read_manifest, sha256
-from earthwords.data.segmentation.reports import Checked, Line
+from earthwords.data.segmentation.manifest import Entry, SetManifest, read_manifest, sha256
+from earthwords.data.segmentation.reports import Checked, CheckRow
 from earthwords.data.segmentation.spec import IGNORED, DatasetSpec, Encoding
 from earthwords.errors import SourceError
 from earthwords.jobs.make_executor import make_executor
@@ -31,7 +31,7 @@ MOST = 20
 class Task:
     """An item to look at."""
 
-    found: Found
+    found: LabelledImage
     encoding: Encoding
     entry: Entry | None
 
@@ -110,29 +110,29 @@ def _lines(
     spec: DatasetSpec,
     files: Files,
     checks: Sequence[ItemCheck],
-    manifest: Manifest | None,
+    manifest: SetManifest | None,
     pixels: dict[str, int],
     *,
     partial: bool,
-) -> list[Line]:
+) -> list[CheckRow]:
     wrong = {kind: sum(found.kind == kind for found in checks) for kind in ("labels", "sizes", "hashes")}
     expected = "unknown" if spec.count is None else f"{spec.count:,}" + " (unverified)" * (spec.counted is None)
     right = None if spec.counted is None else len(checks) == spec.count or (partial and len(checks) < (spec.count or 0))
     lines = [
-        Line(what=f"items ({spec.split})", expected=expected, found=f"{len(checks):,}", ok=right),
-        Line(what="files without a partner", expected="0", found=f"{len(files.lonely):,}", ok=not files.lonely),
-        Line(what="files that cannot be read", expected="0", found=f"{wrong['labels']:,}", ok=not wrong["labels"]),
-        Line(what="labels of another size", expected="0", found=f"{wrong['sizes']:,}", ok=not wrong["sizes"]),
+        CheckRow(what=f"items ({spec.split})", expected=expected, found=f"{len(checks):,}", ok=right),
+        CheckRow(what="files without a partner", expected="0", found=f"{len(files.lonely):,}", ok=not files.lonely),
+        CheckRow(what="files that cannot be read", expected="0", found=f"{wrong['labels']:,}", ok=not wrong["labels"]),
+        CheckRow(what="labels of another size", expected="0", found=f"{wrong['sizes']:,}", ok=not wrong["sizes"]),
     ]
     if files.missing:
         count = f"{len(files.missing):,}"
-        lines.append(Line(what="listed and not there", expected="0", found=count, ok=partial))
+        lines.append(CheckRow(what="listed and not there", expected="0", found=count, ok=partial))
     if manifest is not None:
         gone = {e.name for e in manifest.items} ^ {pair.name for pair in files.pairs}
         found = f"{wrong['hashes']:,} changed, {len(gone):,} added or gone"
-        lines.append(Line(what="since prepared", expected="0", found=found, ok=not wrong["hashes"] and not gone))
+        lines.append(CheckRow(what="since prepared", expected="0", found=found, ok=not wrong["hashes"] and not gone))
     else:
-        lines.append(Line(what="prepared by earthwords", expected="", found="no", ok=None))
+        lines.append(CheckRow(what="prepared by earthwords", expected="", found="no", ok=None))
     absent = [title for title in spec.titles if not pixels.get(title)]
-    lines.append(Line(what="classes without a pixel", expected="0", found=", ".join(absent[:8]) or "0", ok=None))
+    lines.append(CheckRow(what="classes without a pixel", expected="0", found=", ".join(absent[:8]) or "0", ok=None))
     return lines

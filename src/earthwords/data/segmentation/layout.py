@@ -19,7 +19,7 @@ _SHOWN = 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class LabelledImage:
     """An image and its labels."""
 
     name: str
@@ -33,7 +33,7 @@ class Files:
 
     root: Path
     """Where the patterns begin."""
-    pairs: tuple[Found, ...]
+    pairs: tuple[LabelledImage, ...]
     """Sorted by name, numbers in order."""
     lonely: tuple[Path, ...]
     """Images without labels, labels without an image."""
@@ -105,7 +105,7 @@ def _paired(place: Path, images: dict[str, Path], labels: dict[str, Path], wante
     lonely = [(images.get(name) or labels[name]) for name in sorted(images.keys() ^ labels.keys(), key=natural)]
     return Files(
         root=place,
-        pairs=tuple(Found(name=name, image=images[name], labels=labels[name]) for name in both),
+        pairs=tuple(LabelledImage(name=name, image=images[name], labels=labels[name]) for name in both),
         lonely=tuple(lonely),
         missing=tuple(sorted(wanted - images.keys() - labels.keys(), key=natural)),
     )

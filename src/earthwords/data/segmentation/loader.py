@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import NamedTuple, overload
 
 from earthwords.data.segmentation.encoding import Labels, read_labels
-from earthwords.data.segmentation.layout import Files, Found, find, wrong_layout
+from earthwords.data.segmentation.layout import Files, LabelledImage, find, wrong_layout
 from earthwords.data.segmentation.manifest import read_manifest, sha256
 from earthwords.data.segmentation.spec import DatasetSpec, Layout, find_spec
 from earthwords.errors import SourceError
 from earthwords.types import Vocabulary
 
 
-class Item(NamedTuple):
+class Sample(NamedTuple):
     """An image that is still on disk, and its truth."""
 
     image: Path
@@ -38,7 +38,7 @@ class SegmentationSet:
     layout: Layout
     root: Path
     """Where its folders begin."""
-    pairs: tuple[Found, ...]
+    pairs: tuple[LabelledImage, ...]
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -47,10 +47,10 @@ class SegmentationSet:
         return f"SegmentationSet({self.spec.name!r}: {len(self):,} images in {str(self.root)!r})"
 
     @overload
-    def __getitem__(self, index: int) -> Item: ...
+    def __getitem__(self, index: int) -> Sample: ...
     @overload
     def __getitem__(self, index: slice) -> SegmentationSet: ...
-    def __getitem__(self, index: int | slice) -> Item | SegmentationSet:
+    def __getitem__(self, index: int | slice) -> Sample | SegmentationSet:
         """An item, whose labels are read now, or a part of the set.
 
         Raises:
@@ -59,9 +59,9 @@ class SegmentationSet:
         if isinstance(index, slice):
             return replace(self, pairs=self.pairs[index])
         found = self.pairs[index]
-        return Item(image=found.image, labels=read_labels(found.labels, self.layout.encoding), name=found.name)
+        return Sample(image=found.image, labels=read_labels(found.labels, self.layout.encoding), name=found.name)
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[Sample]:
         return (self[index] for index in range(len(self)))
 
     @property

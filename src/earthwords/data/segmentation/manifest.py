@@ -29,7 +29,7 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manifest:
+class SetManifest:
     """All items of a prepared set."""
 
     set: str
@@ -37,14 +37,14 @@ class Manifest:
     items: tuple[Entry, ...]
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
+def write_manifest(folder: Path, manifest: SetManifest) -> None:
     """Write it into the folder; equal sets have equal bytes."""
     lines = ",\n".join(json_text(asdict(entry)) for entry in manifest.items)
     head = json_text({"set": manifest.set, "split": manifest.split})[1:-1]
     (folder / MANIFEST).write_text(f'{{{head}, "items": [\n{lines}\n]}}\n', encoding="utf-8")
 
 
-def read_manifest(folder: Path) -> Manifest | None:
+def read_manifest(folder: Path) -> SetManifest | None:
     """What a folder says it holds; None: nothing.
 
     Raises:
@@ -56,7 +56,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     try:
         found = read_json(path, most=None)
         items = tuple(Entry(**entry) for entry in found["items"])
-        return Manifest(set=str(found["set"]), split=str(found["split"]), items=items)
+        return SetManifest(set=str(found["set"]), split=str(found["split"]), items=items)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise SourceError(f"Cannot read {path}: {brief(error)}; prepare the set again.") from error
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from earthwords.data.segmentation.layout import Found, natural
+from earthwords.data.segmentation.layout import LabelledImage, natural
 from earthwords.data.segmentation.loader import SegmentationSet
 from earthwords.data.segmentation.spec import DatasetSpec, Layout, all_specs, indexed
 from earthwords.errors import SourceError, UsageError, did_you_mean
@@ -49,7 +49,7 @@ def own_set(folder: Path, classes: Path, *, split: str | None = None) -> Segment
         classes=tuple(",".join(entry.names) for entry in vocabulary.classes), background=vocabulary.background,
         split=split or "all", original=layout, prepared=layout,
     )  # fmt: skip
-    pairs = tuple(Found(name=name, image=images[name], labels=masks[name]) for name in names)
+    pairs = tuple(LabelledImage(name=name, image=images[name], labels=masks[name]) for name in names)
     return SegmentationSet(spec=spec, layout=layout, root=folder, pairs=pairs)
 
 

@@ -24,8 +24,8 @@ from PIL import Image
 from earthwords import __version__
 from earthwords.data.annotations.image_io import opened, size_of
 from earthwords.data.segmentation.encoding import decode, is_same, read_values, write_labels
-from earthwords.data.segmentation.layout import Files, Found, fill, find, natural, wrong_layout
-from earthwords.data.segmentation.manifest import MANIFEST, Entry, Manifest, read_manifest, sha256, write_manifest
+from earthwords.data.segmentation.layout import Files, LabelledImage, fill, find, natural, wrong_layout
+from earthwords.data.segmentation.manifest import MANIFEST, Entry, SetManifest, read_manifest, sha256, write_manifest
 from earthwords.data.segmentation.reports import Prepared
 from earthwords.data.segmentation.spec import IGNORED, DatasetSpec
 from earthwords.data.segmentation.tiles import cut, tiles
@@ -48,7 +48,7 @@ class PrepareTask:
     """An image and its labels, to be made into items in a folder."""
 
     spec: DatasetSpec
-    found: Found
+    found: LabelledImage
     into: Path
 
 
@@ -98,7 +98,7 @@ def prepare_set(
         with writing(dst):
             _run(spec, parts, journal, executor, bar=bar)
         entries = {name: [Entry(**entry) for entry in parse_json(journal.read(name))] for name in parts}
-        manifest = Manifest(set=spec.name, split=spec.split, items=_in_order(entries))
+        manifest = SetManifest(set=spec.name, split=spec.split, items=_in_order(entries))
         with writing(dst):
             _remove_others(spec, folder / "set", manifest)
             write_manifest(folder / "set", manifest)
@@ -150,7 +150,7 @@ def _made(work: PrepareTask) -> list[Entry]:
     return entries
 
 
-def _prepared_before(spec: DatasetSpec, dst: Path, journal: Path, *, overwrite: bool) -> Manifest | None:
+def _prepared_before(spec: DatasetSpec, dst: Path, journal: Path, *, overwrite: bool) -> SetManifest | None:
     """What an earlier run made, if that is all that is asked for."""
     remove_dead(dst)
     if not dst.exists() and (journal / "old").is_dir():
@@ -225,7 +225,7 @@ def _run(
         compute_missing(journal, executor, make, parts, bar=tick, place=lambda task: str(task.found.image))
 
 
-def _remove_others(spec: DatasetSpec, made: Path, manifest: Manifest) -> None:
+def _remove_others(spec: DatasetSpec, made: Path, manifest: SetManifest) -> None:
     """Remove what was made of images that have changed since, or are gone."""
     patterns = spec.prepared.images[0], spec.prepared.labels[0]
     wanted = {_place(made, pattern, entry.name) for pattern in patterns for entry in manifest.items}
@@ -282,7 +282,7 @@ def _few(what: tuple[object, ...]) -> str:
 def _report(
     spec: DatasetSpec,
     dst: Path,
-    manifest: Manifest,
+    manifest: SetManifest,
     *,
     made: int,
     skipped: tuple[str, ...],

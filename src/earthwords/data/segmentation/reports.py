@@ -36,7 +36,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class CheckRow:
     """A line of the table."""
 
     what: str
@@ -54,7 +54,7 @@ class Checked:
     title: str
     folder: str
     items: int
-    lines: tuple[Line, ...]
+    lines: tuple[CheckRow, ...]
     pixels: dict[str, int]
     """Of each class by its title; `ignored` too."""
     problems: tuple[str, ...]

@@ -79,7 +79,7 @@ class Setting:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published:
+class PublishedFigure:
     """A number somebody printed."""
 
     method: str
@@ -116,7 +116,7 @@ class DatasetSpec:
     """Where to get it."""
     download: str = ""
     """What of it is needed, in words."""
-    published: tuple[Published, ...] = ()
+    published: tuple[PublishedFigure, ...] = ()
     split: str = "val"
     """The part that is measured."""
     count: int | None = None
@@ -218,7 +218,7 @@ def segearth(threshold: float, *, cls_weight: float = -0.3, newer: tuple[str, ..
 PAPER = "SegEarth-OV, https://arxiv.org/abs/2410.01768"
 
 
-def results(metric: str = "mIoU", *, recalled: bool = False, **methods: float) -> tuple[Published, ...]:
+def results(metric: str = "mIoU", *, recalled: bool = False, **methods: float) -> tuple[PublishedFigure, ...]:
     """Percents of SegEarth-OV's tables (CLIP ViT-B/16), methods written with underscores.
 
     Args:
@@ -226,6 +226,6 @@ def results(metric: str = "mIoU", *, recalled: bool = False, **methods: float) -
     """
     source = PAPER + (" (recalled)" if recalled else " (transcribed by third parties)")
     return tuple(
-        Published(method=name.replace("_", "-"), value=value, metric=metric, source=source, verified=not recalled)
+        PublishedFigure(method=name.replace("_", "-"), value=value, metric=metric, source=source, verified=not recalled)
         for name, value in methods.items()
     )

@@ -13,17 +13,17 @@ from earthwords.types import Window
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tile:
+class NamedWindow:
     """A part of an image; `window` may reach beyond it, where it is filled up."""
 
     name: str
     window: Window
 
 
-def tiles(name: str, size: tuple[int, int], tiling: Tiling | None) -> tuple[Tile, ...]:
+def tiles(name: str, size: tuple[int, int], tiling: Tiling | None) -> tuple[NamedWindow, ...]:
     """The tiles of an image of `size` (rows, columns), row by row; without tiling the image itself."""
     if tiling is None:
-        return (Tile(name=name, window=Window(row=0, col=0, height=size[0], width=size[1])),)
+        return (NamedWindow(name=name, window=Window(row=0, col=0, height=size[0], width=size[1])),)
     height, width = tiling.height, tiling.width
     if not tiling.pad:
         height, width = min(height, size[0]), min(width, size[1])
@@ -33,7 +33,7 @@ def tiles(name: str, size: tuple[int, int], tiling: Tiling | None) -> tuple[Tile
         for col in axis_starts(size[1], width, min(width, tiling.step or width))
     ]
     return tuple(
-        Tile(
+        NamedWindow(
             name=tiling.name.format(name=name, top=w.row, left=w.col, bottom=w.row_stop, right=w.col_stop),
             window=w,
         )

@@ -15,7 +15,8 @@ from earthwords.errors import UsageError
 from earthwords.jobs.progress import Console, going_on
 
 if TYPE_CHECKING:
-    from earthwords.data.manifests.expressions import Described, Expression, ReferringManifest
+    from earthwords.data.annotations.instances import Expression
+    from earthwords.data.manifests.expressions import Described, ReferringManifest
     from earthwords.evaluation.benchmark.referring_protocol import Measured, Predict
     from earthwords.evaluation.results import ResultEntry
 

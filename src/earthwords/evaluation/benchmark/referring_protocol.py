@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from earthwords.data.manifests.expressions import Described, Expression, ReferringManifest
+from earthwords.data.annotations.instances import Expression
+from earthwords.data.manifests.expressions import Described, ReferringManifest
 from earthwords.evaluation.metrics.referring import EmptyRule, ReferringCounts, ReferringScores
 from earthwords.models.refseg.model import RefSeg
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from earthwords import __version__
 from earthwords.archive.embed import MOST_LOOKED_AT
 from earthwords.data.segmentation.encoding import Labels, read_labels
-from earthwords.data.segmentation.layout import Found
+from earthwords.data.segmentation.layout import LabelledImage
 from earthwords.data.segmentation.loader import SegmentationSet
 from earthwords.data.segmentation.spec import Encoding
 from earthwords.errors import Caution, EarthwordsError, SourceError, UsageError, WeightsError
@@ -126,7 +126,7 @@ class BenchmarkJob:
     rule: CountingRule
     view: ImageReader
     encoding: Encoding
-    pairs: tuple[Found, ...]
+    pairs: tuple[LabelledImage, ...]
     batch: int | None
     device: str
     offline: bool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from earthwords.data.segmentation.spec import GROUPS, DatasetSpec, Published, all_specs
+from earthwords.data.segmentation.spec import GROUPS, DatasetSpec, PublishedFigure, all_specs
 from earthwords.evaluation.results import HEADINGS, OWN, TASK, UNSURE, ResultEntry, headline, shown
 
 
@@ -104,7 +104,7 @@ def _classes(entries: Sequence[ResultEntry]) -> list[str]:
     return lines
 
 
-def printed(number: Published | None) -> str:
+def printed(number: PublishedFigure | None) -> str:
     """A number somebody printed, with a mark where nobody here has read it."""
     return "" if number is None else f"{number.value:.1f}" + f" {UNSURE}" * (not number.verified)
 

@@ -41,7 +41,7 @@ class Match:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class ViewMatches:
     """What was found in a view."""
 
     matches: tuple[Match, ...]
@@ -56,7 +56,7 @@ class Found:
         return data
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Found:
+    def from_bytes(cls, data: bytes) -> ViewMatches:
         """What `to_bytes` made."""
         arrays = load(data)
         about = parse_json(arrays[_ABOUT].tobytes())

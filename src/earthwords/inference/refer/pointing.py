@@ -14,7 +14,7 @@ from torch import Tensor
 
 from earthwords.geo.scene import Scene
 from earthwords.inference.limits import check_threshold
-from earthwords.inference.refer.match import Found, Match, box, is_cut, shared
+from earthwords.inference.refer.match import Match, ViewMatches, box, is_cut, shared
 from earthwords.inference.refer.pyramid import View, around, filled, region_on
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.jobs.threads import one_core
@@ -62,7 +62,7 @@ class Pointer:
     text_features: TextFeatures
     options: PointingOptions
 
-    def __call__(self, task: Task) -> Found:
+    def __call__(self, task: Task) -> ViewMatches:
         """What is found in a view, or the refined match.
 
         Raises:
@@ -71,7 +71,7 @@ class Pointer:
         policy = FailurePolicy(on_error=self.options.on_error)
         with one_core(), torch.inference_mode():
             found = self._first(task, policy) if isinstance(task, View) else [self._refined(task, policy)]
-        return Found(matches=tuple(found), failures=tuple(policy.failures))
+        return ViewMatches(matches=tuple(found), failures=tuple(policy.failures))
 
     def _first(self, view: View, policy: FailurePolicy) -> list[Match]:
         part = view.core if self.options.every else view.window

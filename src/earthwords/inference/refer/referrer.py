@@ -19,11 +19,11 @@ from earthwords.geo.bands import Bands
 from earthwords.geo.scene import Scene, open_scene
 from earthwords.geo.sources.network import Network
 from earthwords.inference.cautions import enforce, scene_notes, translation_notes
-from earthwords.inference.refer.match import Found, Match, paste
+from earthwords.inference.refer.match import Match, ViewMatches, paste
 from earthwords.inference.refer.pointing import THRESHOLD, Pointer, PointingOptions, Task
 from earthwords.inference.refer.pyramid import View, levels, views
 from earthwords.inference.refer.scene_level import is_scenewide, phrase_words
-from earthwords.inference.refer.search import Compute, Search
+from earthwords.inference.refer.search import Compute, ViewSearch
 from earthwords.inference.segment.result import SegmentationResult, gathered
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.reading import read_twice
@@ -185,7 +185,7 @@ class Referrer:
             journal: what an earlier run has found, which is not looked for again.
             skip: called with the number of views that it has looked at.
         """
-        search = Search(
+        search = ViewSearch(
             views=self.plan(scene, every=options.every),
             compute=compute or self._here(scene, sentences, options),
             policy=policy,
@@ -205,7 +205,7 @@ class Referrer:
     def _here(self, scene: Scene, sentences: Sequence[str], options: PointingOptions) -> Compute:
         pointer = self.pointer(scene, self.read(sentences), options)
 
-        def compute(tasks: Sequence[Task]) -> Iterator[tuple[int, Found]]:
+        def compute(tasks: Sequence[Task]) -> Iterator[tuple[int, ViewMatches]]:
             with Pool(self.threads) as pool:
                 yield from enumerate(pool.ordered(pointer, tasks))
 

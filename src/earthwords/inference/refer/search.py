@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from earthwords.inference.refer.match import Found, Match
+from earthwords.inference.refer.match import Match, ViewMatches
 from earthwords.inference.refer.pointing import Task
 from earthwords.inference.refer.pyramid import View
 from earthwords.inference.windows.failures import FailurePolicy
@@ -24,9 +24,9 @@ KEPT = 3
 VIEW = "view"
 """Names of first looks in a journal begin so."""
 
-Compute: TypeAlias = Callable[[Sequence[Task]], Iterator[tuple[int, Found]]]
+Compute: TypeAlias = Callable[[Sequence[Task]], Iterator[tuple[int, ViewMatches]]]
 """Number and result of every task, in any order."""
-Keep: TypeAlias = Callable[[int, Found], Found]
+Keep: TypeAlias = Callable[[int, ViewMatches], ViewMatches]
 """Takes the result of a task; gives what of it may still count."""
 
 
@@ -59,7 +59,7 @@ class Candidates:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search:
+class ViewSearch:
     """The search for some sentences, and what it remembers."""
 
     views: Sequence[View]
@@ -76,7 +76,7 @@ class Search:
         """What was found in all views, in their order."""
         matches: dict[int, tuple[Match, ...]] = {}
 
-        def keep(number: int, found: Found) -> Found:
+        def keep(number: int, found: ViewMatches) -> ViewMatches:
             matches[number] = found.matches
             return found
 
@@ -91,7 +91,7 @@ class Search:
         """
         candidates = Candidates(wide)
 
-        def keep(number: int, found: Found) -> Found:
+        def keep(number: int, found: ViewMatches) -> ViewMatches:
             return replace(found, matches=tuple(m for m in found.matches if candidates.offer(number, m)))
 
         self._look(keep)
@@ -106,7 +106,7 @@ class Search:
         """The best of the second looks for each sentence."""
         seconds: dict[int, Match] = {}
 
-        def keep(number: int, found: Found) -> Found:
+        def keep(number: int, found: ViewMatches) -> ViewMatches:
             (seconds[number],) = found.matches
             return found
 
@@ -120,7 +120,7 @@ class Search:
         names, failures = list(tasks), {}
         for number, name in enumerate(names):
             if self.journal is not None and name in self.journal:
-                failures[number] = keep(number, Found.from_bytes(self.journal.read(name))).failures
+                failures[number] = keep(number, ViewMatches.from_bytes(self.journal.read(name))).failures
         missing = [number for number in range(len(names)) if number not in failures]
         for place, found in self.compute([tasks[names[number]] for number in missing]):
             number = missing[place]

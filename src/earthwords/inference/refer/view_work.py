@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from earthwords.geo.scene import SceneSpec
-from earthwords.inference.refer.match import Found
+from earthwords.inference.refer.match import ViewMatches
 from earthwords.inference.refer.pointing import Pointer, PointingOptions, Task
 from earthwords.inference.refer.pyramid import View
 from earthwords.inference.refer.referrer import ReferrerSpec
@@ -26,7 +26,7 @@ class ViewWork:
     sentences: tuple[str, ...]
     pointing: PointingOptions
 
-    def __call__(self, worker: Worker, tasks: Sequence[Task]) -> list[Found]:
+    def __call__(self, worker: Worker, tasks: Sequence[Task]) -> list[ViewMatches]:
         """What is found, in the order of the tasks; each is looked at with one core."""
         referrer = worker.keep("referrer", self.referrer, self.referrer.load)
         pointer: Pointer = worker.keep("pointer", self, lambda: self._pointer(worker))
@@ -59,7 +59,7 @@ def shared_by(executor: Executor, work: ViewWork, *, tick: Tick, on_this_machine
     """
     at_once = max(1, cores_here() // executor.workers) if on_this_machine else 1
 
-    def compute(tasks: Sequence[Task]) -> Iterator[tuple[int, Found]]:
+    def compute(tasks: Sequence[Task]) -> Iterator[tuple[int, ViewMatches]]:
         groups = [tasks[start : start + at_once] for start in range(0, len(tasks), at_once)]
         for number, results in executor.run(work, groups, beat=lambda: tick(0), place=work.place):
             yield from enumerate(results, start=number * at_once)

@@ -27,11 +27,11 @@ from earthwords.models.clip.convert import check_finite, listed, load_strict
 from earthwords.models.clip.folder import folder_state, without_remarks
 from earthwords.models.refseg.adapters import SAM2_TARGETS, VISION2_TARGETS, Lora, adapt, learned_names
 from earthwords.models.refseg.author_names import from_authors, is_authors
+from earthwords.models.refseg.cascaded_prompter import CascadedPrompter
 from earthwords.models.refseg.encoders import ClipWords, SiglipWords, Tokenize, Words
 from earthwords.models.refseg.model import SAM_MEAN, SAM_STD, RefSeg, RefSegOptions
 from earthwords.models.refseg.model2 import RefSeg2
 from earthwords.models.refseg.prompter import AttnPrompter
-from earthwords.models.refseg.prompter2 import CascadedPrompter
 from earthwords.models.weights.checkpoint import read_state
 from earthwords.models.weights.fingerprint import weights_hash
 from earthwords.models.weights.store import write_safetensors

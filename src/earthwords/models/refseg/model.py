@@ -20,6 +20,7 @@ from transformers import Sam2Model, SamModel
 
 from earthwords.errors import UsageError, unknown
 from earthwords.kernels.linear import quicken
+from earthwords.models.refseg.cascaded_prompter import CascadedPrompter
 from earthwords.models.refseg.encoders import TextFeatures, Words
 from earthwords.models.refseg.prompter import (
     NORMS,
@@ -30,7 +31,6 @@ from earthwords.models.refseg.prompter import (
     fourier_position,
     mask_prompt,
 )
-from earthwords.models.refseg.prompter2 import CascadedPrompter
 
 SAM_MEAN = (0.485, 0.456, 0.406)
 SAM_STD = (0.229, 0.224, 0.225)

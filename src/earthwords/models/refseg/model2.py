@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import Sam2Model
 
+from earthwords.models.refseg.cascaded_prompter import CascadedPrompter, likeness
 from earthwords.models.refseg.encoders import TextFeatures, Words
 from earthwords.models.refseg.model import (
     SAM_MEAN,
@@ -22,7 +23,6 @@ from earthwords.models.refseg.model import (
     RefSegOptions,
     normalise,
 )
-from earthwords.models.refseg.prompter2 import CascadedPrompter, likeness
 
 
 class RefSeg2(RefSeg):

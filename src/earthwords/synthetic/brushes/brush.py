@@ -29,8 +29,8 @@ class BrushInput:
         return self.canvas.view.gsd
 
     def noise(self, band: str) -> Plane:
-        """A ground noise band at the cells."""
-        plane: Plane = getattr(self.canvas.bands, band)
+        """A band of the ground's noise at the cells."""
+        plane: Plane = getattr(self.canvas.noise, band)
         return plane.reshape(-1)[self.cells.pixel]
 
     def shade(self, gu: Plane, gv: Plane) -> Plane:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from earthwords.synthetic.noise import Plane, View, fractal, grain
+from earthwords.synthetic.noise import GroundView, Plane, fractal, grain
 from earthwords.synthetic.plan import Points, Stamps
 from earthwords.synthetic.scene import NONE
 from earthwords.types import Window
@@ -47,7 +47,7 @@ class Sun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bands:
+class GroundNoise:
     """Noise fields of the ground, `(row, col)`, unit variance: long waves, then shorter ones."""
 
     macro: Plane
@@ -56,8 +56,8 @@ class Bands:
     grain: Plane
 
     @staticmethod
-    def of(view: View, *, seed: int) -> Bands:
-        return Bands(
+    def of(view: GroundView, *, seed: int) -> GroundNoise:
+        return GroundNoise(
             macro=fractal(view, longest=240.0, shortest=40.0, seed=seed * 8 + 1),
             meso=fractal(view, longest=28.0, shortest=7.0, seed=seed * 8 + 2),
             micro=fractal(view, longest=4.5, shortest=1.0 if view.gsd >= 0.2 else 0.25, seed=seed * 8 + 3, gain=0.8),
@@ -69,7 +69,7 @@ class Bands:
 class Canvas:
     """Planes of a view. Those with a height and a width may be written by any painter."""
 
-    view: View
+    view: GroundView
     sun: Sun
     seed: int
     """Of the ground's noise."""
@@ -81,8 +81,8 @@ class Canvas:
     """Metres above the ground."""
     shade: Plane
     """1: as much direct light as flat ground."""
-    bands: Bands
-    patches: Bands
+    noise: GroundNoise
+    patches: GroundNoise
     """A second, independent set: where a material shows its second colour."""
     terrain: Plane | None = None
     """Height of mountains in metres, which cast shadows too; None: the ground is flat."""
@@ -92,7 +92,7 @@ class Canvas:
     """Shade of the bare ground of mountains, which things on it share."""
 
     @staticmethod
-    def blank(view: View, sun: Sun, *, seed: int) -> Canvas:
+    def blank(view: GroundView, sun: Sun, *, seed: int) -> Canvas:
         return Canvas(
             view=view,
             sun=sun,
@@ -102,8 +102,8 @@ class Canvas:
             things=np.zeros(view.shape, dtype=np.int32),
             height=np.zeros(view.shape, dtype=np.float32),
             shade=np.ones(view.shape, dtype=np.float32),
-            bands=Bands.of(view, seed=2 * seed),
-            patches=Bands.of(view, seed=2 * seed + 1),
+            noise=GroundNoise.of(view, seed=2 * seed),
+            patches=GroundNoise.of(view, seed=2 * seed + 1),
         )
 
     def cropped(self, window: Window) -> Canvas:
@@ -185,7 +185,7 @@ class Stroke:
     `cover` where one can see through the thing."""
 
 
-def splat(view: View, stamps: Stamps, *, margin: float = 0.0) -> Iterator[Cells]:
+def splat(view: GroundView, stamps: Stamps, *, margin: float = 0.0) -> Iterator[Cells]:
     """All pixels within the boxes of the stamps (grown by `margin` metres), in a few chunks."""
     cos, sin = np.abs(np.cos(stamps.angle)), np.abs(np.sin(stamps.angle))
     reach_x = (stamps.length * cos + stamps.width * sin) / 2 + margin
@@ -212,7 +212,7 @@ def _chunks(count: Ints) -> Iterator[Ints]:
         yield from np.split(index, np.flatnonzero(np.diff(group)) + 1)
 
 
-def _cells(view: View, stamps: Stamps, part: Ints, row0: Ints, col0: Ints, width: Ints, count: Ints) -> Cells:
+def _cells(view: GroundView, stamps: Stamps, part: Ints, row0: Ints, col0: Ints, width: Ints, count: Ints) -> Cells:
     which = np.repeat(np.arange(len(part)), count)
     k = np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count)
     row_in, col_in = np.divmod(k.astype(np.int32), width.astype(np.int32)[which])
@@ -230,7 +230,7 @@ def cover(distance: Plane, gsd: float) -> Plane:
 
 
 def fill(
-    view: View, outlines: Sequence[Points], values: Sequence[int], *, start: NDArray[np.int32] | None = None
+    view: GroundView, outlines: Sequence[Points], values: Sequence[int], *, start: NDArray[np.int32] | None = None
 ) -> NDArray[np.int32]:
     """`(row, col)` int32: each outline's value, later ones on top; `start` (or -1) elsewhere."""
     base = np.full(view.shape, -1, dtype=np.int32) if start is None else start

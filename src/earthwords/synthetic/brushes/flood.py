@@ -38,7 +38,7 @@ def paint_flood(canvas: Canvas, flood: Flood) -> None:
     at = np.flatnonzero(wet)
     share = np.exp(-np.maximum(depth, 0).reshape(-1)[at] / np.float32(0.8))
     share[lake.reshape(-1)[at]] *= 0.3
-    macro, meso, grain = (getattr(canvas.bands, b).reshape(-1)[at] for b in ("macro", "meso", "grain"))
+    macro, meso, grain = (getattr(canvas.noise, b).reshape(-1)[at] for b in ("macro", "meso", "grain"))
     colour = deep + (shallow - deep) * np.clip(share + np.float32(0.15) * macro, 0, 1)[:, None]
     colour *= (1 + np.float32(0.05) * macro + np.float32(0.03) * meso + np.float32(0.015) * grain)[:, None]
     rgb = canvas.rgb.reshape(-1, 3)

@@ -12,7 +12,7 @@ from earthwords.synthetic.brushes.ribbons import Track, lay_ribbons, line_cover,
 from earthwords.synthetic.brushes.water import shore_distance
 from earthwords.synthetic.conditions import ImagingConditions
 from earthwords.synthetic.materials import BUILT, MATERIAL_LABEL, TEXTURES, ground_colours
-from earthwords.synthetic.noise import Plane, View, fractal, resize, turned_octave
+from earthwords.synthetic.noise import GroundView, Plane, fractal, resize, turned_octave
 from earthwords.synthetic.plan import Area, Plan
 from earthwords.synthetic.scene import LABEL
 
@@ -67,7 +67,7 @@ def _fray(canvas: Canvas, index: NDArray[np.int32], materials: list[str]) -> NDA
         return index
     rows = np.arange(index.shape[0], dtype=np.float32)[:, None]
     cols = np.arange(index.shape[1], dtype=np.float32)[None, :]
-    row = rows + canvas.bands.micro * np.float32(reach)
+    row = rows + canvas.noise.micro * np.float32(reach)
     col = cols + canvas.patches.micro * np.float32(reach)
     row = np.clip(np.rint(row), 0, index.shape[0] - 1).astype(np.int32)
     col = np.clip(np.rint(col), 0, index.shape[1] - 1).astype(np.int32)
@@ -110,12 +110,12 @@ class _MaterialTable:
 
 def _colour_strip(canvas: Canvas, table: _MaterialTable, index: NDArray[np.int32], rows: slice) -> None:
     area = index[rows]
-    bands, patches = canvas.bands, canvas.patches
+    noise, patches = canvas.noise, canvas.patches
     mix: Plane = np.full(area.shape, 0.45, dtype=np.float32)
     for k, plane in enumerate((patches.macro, patches.meso, patches.micro)):
         mix += table.mix[:, k].take(area) * plane[rows]
     bright: Plane = np.ones(area.shape, dtype=np.float32)
-    for k, plane in enumerate((bands.macro, bands.meso, bands.micro, bands.grain)):
+    for k, plane in enumerate((noise.macro, noise.meso, noise.micro, noise.grain)):
         bright += table.bright[:, k].take(area) * plane[rows]
     bright *= _furrows(canvas, table, area, rows)
     mix = np.clip(mix, 0.0, 1.0)
@@ -137,7 +137,7 @@ def _furrows(canvas: Canvas, table: _MaterialTable, area: NDArray[np.int32], row
     x = (col * view.gsd + view.x0).astype(np.float32)
     y = ((row + rows.start) * view.gsd + view.y0).astype(np.float32)
     across, along = (x * dx + y * dy) / spacing, (x * dy - y * dx) / spacing
-    bend = canvas.bands.meso[rows].reshape(-1)[where]
+    bend = canvas.noise.meso[rows].reshape(-1)[where]
     patchy = 1 + np.float32(0.5) * canvas.patches.meso[rows].reshape(-1)[where]
     visible = np.clip(1.3 - 2.2 * np.float32(view.gsd) / spacing, 0.0, 1.0)
     furrow = depth * visible * patchy * np.sin(np.float32(2 * np.pi) * across + np.float32(0.6) * bend)
@@ -160,7 +160,7 @@ def _hills(canvas: Canvas, plan: Plan) -> Plane:
     return hills + _dunes(canvas, plan) if plan.ripples else hills
 
 
-def _ridges(view: View, *, seed: int) -> Plane:
+def _ridges(view: GroundView, *, seed: int) -> Plane:
     """Mountains, about unit height: Musgrave's ridged multifractal. Every octave is turned, so that
     no ridge follows the pixel grid, and finer ridges grow on the coarser ones."""
     total = np.zeros((2, 2), dtype=np.float32)
@@ -220,4 +220,4 @@ def _dunes(canvas: Canvas, plan: Plan) -> Plane:
             saw = np.mod(phase, 1)
             crest = np.where(saw < 0.7, saw / 0.7, (1 - saw) / 0.3).astype(np.float32)
             total += np.float32(plan.ripples * wavelength * 0.03) * crest * crest
-    return total * (1 + np.float32(0.5) * canvas.bands.macro)
+    return total * (1 + np.float32(0.5) * canvas.noise.macro)

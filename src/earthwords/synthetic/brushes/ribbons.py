@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from earthwords.synthetic.brushes.canvas import Canvas, Ints, splat
 from earthwords.synthetic.materials import MATERIAL_LABEL
-from earthwords.synthetic.noise import Plane, View, resize
+from earthwords.synthetic.noise import GroundView, Plane, resize
 from earthwords.synthetic.plan import Area, Ribbon, Stamps
 
 
@@ -82,7 +82,7 @@ def ribbon_areas(ribbons: list[Ribbon]) -> list[Area]:
 
 
 def lay_ribbons(
-    view: View, ribbons: list[Ribbon], index: NDArray[np.int32], *, first: int, water: NDArray[np.bool_]
+    view: GroundView, ribbons: list[Ribbon], index: NDArray[np.int32], *, first: int, water: NDArray[np.bool_]
 ) -> Track:
     """Write `first + 2 i` (surface) and `first + 2 i + 1` (shoulder) into the area index, in place.
 

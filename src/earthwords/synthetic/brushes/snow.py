@@ -28,7 +28,7 @@ def lay_snow(canvas: Canvas, conditions: ImagingConditions) -> NDArray[np.bool_]
     dusted = np.isin(canvas.labels, _CLEARED)
     share = np.where(dusted, np.clip(patches, 0, 0.5), share)
     share = np.where(dusted | np.isin(canvas.labels, _COVERED), share, 0).astype(np.float32)
-    bright = 1 + np.float32(0.04) * canvas.bands.meso + np.float32(0.03) * canvas.bands.grain
+    bright = 1 + np.float32(0.04) * canvas.noise.meso + np.float32(0.03) * canvas.noise.grain
     for band, level in enumerate(_SNOW):
         plane = canvas.rgb[:, :, band]
         plane += (np.float32(level) * bright - plane) * share

@@ -53,7 +53,7 @@ def _waves(canvas: Canvas, plan: Plan, at: NDArray[np.int64]) -> Plane:
     view = canvas.view
     row, col = np.divmod(at, view.width)
     x, y = (col * view.gsd).astype(np.float32), (row * view.gsd).astype(np.float32)
-    bend = canvas.bands.meso.reshape(-1)[at]
+    bend = canvas.noise.meso.reshape(-1)[at]
     total = np.zeros(len(at), dtype=np.float32)
     rng = np.random.default_rng([plan.wave_seed, 3])
     for wavelength, strength in ((2.2, 0.35), (5.0, 0.5), (13.0, 0.7 if plan.sea else 0.2)):
@@ -62,7 +62,7 @@ def _waves(canvas: Canvas, plan: Plan, at: NDArray[np.int64]) -> Plane:
         dx, dy = np.float32(np.cos(turn) / wavelength), np.float32(np.sin(turn) / wavelength)
         wave = np.sin(np.float32(6.283) * (x * dx + y * dy) + np.float32(1.6) * bend)
         total += np.float32(strength * visible) * wave * (0.6 + np.float32(0.4) * canvas.patches.micro.reshape(-1)[at])
-    grain = canvas.bands.grain.reshape(-1)[at]
+    grain = canvas.noise.grain.reshape(-1)[at]
     glitter = np.maximum(grain - np.float32(1.45), 0) * np.float32(plan.glitter * 8)
     return total * np.float32(plan.swell) + np.float32(0.05) * grain * np.float32(plan.swell * 4) + glitter
 

@@ -71,7 +71,7 @@ def marked(
             classes[sheet][number] = one.name
         sheet, number = placed.get(key, (0, 0))
         meant = (number,) if number else ()
-        own = (Expression(text=text, ids=meant, kind=KIND, name=one.name) for text in one.texts)
+        own = (Expression(text=text, ids=meant, kind=KIND, category=one.name) for text in one.texts)
         expressions[sheet] += [e for e in own if e not in expressions[sheet]]
     for sheet in sorted(expressions):
         ids = sheets[sheet] if sheets else np.zeros(size, dtype=np.int32)

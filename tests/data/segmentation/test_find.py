@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from earthwords.data.segmentation.fakes import make_fake
-from earthwords.data.segmentation.search import find_sets, named_by
+from earthwords.data.segmentation.find import find_sets, named_by
 from earthwords.data.segmentation.spec import all_specs
 from tests.data.segmentation.test_prepare import prepare
 
