@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from earthwords.errors import EarthwordsError, OutputError, SourceError, UsageError, WeightsError, did_you_mean, unknown
+from earthwords.errors import (
+    EarthwordsError,
+    OutputError,
+    SourceError,
+    UsageError,
+    WeightsError,
+    did_you_mean,
+    number_of,
+    unknown,
+)
 
 
 @pytest.mark.parametrize(
@@ -18,6 +27,10 @@ from earthwords.errors import EarthwordsError, OutputError, SourceError, UsageEr
 )
 def test_did_you_mean(value: str, sentence: str) -> None:
     assert did_you_mean(value, ["segearth", "clearclip", "ZSTD"]) == sentence
+
+
+def test_number_of() -> None:
+    assert [number_of(n, "image") for n in (0, 1, 2, 1200)] == ["0 images", "1 image", "2 images", "1,200 images"]
 
 
 def test_exit_codes() -> None:

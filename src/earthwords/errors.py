@@ -60,6 +60,11 @@ def did_you_mean(value: str, known: Iterable[str]) -> str:
     return "Known: " + ", ".join(names) + "."
 
 
+def number_of(number: int, thing: str) -> str:
+    """`"1 image"`, `"1,200 images"`."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
 def unknown(kind: str, value: str, known: Iterable[str]) -> UsageError:
     """The error for a name that is in no table."""
     return UsageError(f"Unknown {kind} {value!r}. {did_you_mean(value, known)}")

@@ -22,7 +22,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS, Geod, Transformer
 
-from earthwords.errors import UsageError
+from earthwords.errors import UsageError, number_of
 
 Tensor: TypeAlias = Any
 """A `torch.Tensor`; named here without importing torch."""
@@ -447,7 +447,7 @@ class BatchReport:
     def table(self) -> tuple[str, tuple[str, ...], list[list[str]]]:
         """Title, columns, rows."""
         failed = sum(scene["status"] == "failed" for scene in self.scenes)
-        title = f"{len(self.scenes)} scenes, {failed} failed, {self.seconds:.1f} s; see {self.file}"
+        title = f"{number_of(len(self.scenes), 'scene')}, {failed} failed, {self.seconds:.1f} s; see {self.file}"
         rows = [[s["source"], s["status"], f"{s['seconds']:.1f} s", s["reason"]] for s in self.scenes]
         return title, ("scene", "status", "time", "reason"), rows
 
@@ -490,7 +490,8 @@ class IndexReport:
 
     def table(self) -> tuple[str, tuple[str, ...], list[list[str]]]:
         """Title, columns, rows."""
-        title = f"{self.index}: {self.tiles:,} tiles of {self.sources:,} sources, {self.seconds:.1f} s"
+        what = f"{number_of(self.tiles, 'tile')} of {number_of(self.sources, 'source')}"
+        title = f"{self.index}: {what}, {self.seconds:.1f} s"
         gone = f"{len(self.vanished):,} {'left out' if self.pruned else 'still in the index (--prune leaves them out)'}"
         rows = [
             ["new", f"{self.added:,}"],

@@ -359,7 +359,10 @@ def test_a_hub_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with hub.served({}, tmp_path / "hub", monkeypatch), silent() as url:
         monkeypatch.setattr(constants, "ENDPOINT", url.removesuffix("/file.bin"))
         for name in ("openai-vit-b-16", "remoteclip-vit-b-32"):
-            with pytest.raises(WeightsError, match=rf"{name} .*cannot be fetched"):
+            with pytest.raises(
+                WeightsError,
+                match=rf"{name} .*cannot be fetched .*; try again later, or pass a local copy with --model PATH",
+            ):
                 within(20, lambda name=name: fetch(WEIGHTS[name]))
 
 

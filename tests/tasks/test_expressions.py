@@ -199,7 +199,7 @@ def test_overwriting(command: Command, source: Path, tmp_path: Path) -> None:
         (["{source}", "{tmp}/o.jsonl", "--pictures", "-1"], 2, ["--pictures", "got -1"]),
         (["{source}", "{tmp}/o.jsonl", "--count", "0"], 2, ["--count must be above 0"]),
         (["{source}", "{tmp}/o.jsonl", "--only", "x*"], 1, ["whose name is like 'x*'"]),
-        (["{source}", "{tmp}/o.jsonl", "--only", "empty"], 1, ["Nothing can be said about any of the 1 images"]),
+        (["{source}", "{tmp}/o.jsonl", "--only", "empty"], 1, ["Nothing can be said about any of 1 image;"]),
         (["{source}", "{tmp}/o.jsonl", "--format", "rrsisd"], 1, ["were not found", "--images"]),
         (["{source}", "{tmp}/o.jsonl", "--format", "kitti"], 2, ["kitti"]),
         (["{tmp}/nothing", "{tmp}/o.jsonl"], 1, ["nothing does not exist"]),

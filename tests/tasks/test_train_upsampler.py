@@ -49,7 +49,7 @@ def train(command: Command, micro: Path, images: Path) -> Train:
     ("count", "told"),
     [
         (1, "One image to learn from and none held out: figures are of that image, --held-out names others"),
-        (2, "1 images to learn from, 1 held out"),
+        (2, "1 image to learn from, 1 held out"),
         (7, "6 images to learn from, 1 held out"),
         (21, "20 images to learn from, 1 held out"),
     ],

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from earthwords.errors import number_of
+
 if TYPE_CHECKING:
     from earthwords.evaluation.results import ResultEntry
 
@@ -46,4 +48,4 @@ class Evaluation:
             headline = "; ".join(f"{name} {value}" for name, value in entry.headline())
             rows.append([entry.dataset, entry.model, entry.task, headline])
         reused = f" ({self.reused} found done)" if self.reused else ""
-        return f"{len(rows)} results{reused}: {self.out}", ["data set", "model", "task", "figures"], rows
+        return f"{number_of(len(rows), 'result')}{reused}: {self.out}", ["data set", "model", "task", "figures"], rows

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from earthwords.errors import UsageError, did_you_mean
+from earthwords.errors import UsageError, did_you_mean, number_of
 from earthwords.files.paths import IMAGES, is_local_path
 from earthwords.inference.checks import check_mask, check_named, check_parts, check_raster
 from earthwords.jobs.progress import Console
@@ -72,7 +72,7 @@ class Classification:
         """Title, columns, rows."""
         rows = [[r.source, r.name, f"{r.score:.2f}", r.second, f"{r.second_score:.2f}"] for r in self.rows]
         left = f", {len(self.failures)} left out" if self.failures else ""
-        title = f"{len(rows)} images, {self.method}, {self.model}{left}"
+        title = f"{number_of(len(rows), 'image')}, {self.method}, {self.model}{left}"
         return title, ["source", "class", "score", "second", "score"], rows
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from earthwords.errors import UsageError
+from earthwords.errors import UsageError, number_of
 from earthwords.geo.sources.find import Say, check_apart, find_sources
 from earthwords.inference.checks import check_images, check_positive
 from earthwords.inference.options import reach, split_bands
@@ -160,7 +160,7 @@ def _split(images: str, held_out: str | None, say: Say) -> tuple[list[str], list
 def _notice(learned: Sequence[str], kept: Sequence[str], method: str, place: torch.device) -> str:
     """What is learned from, and what the figures are measured on."""
     if kept:
-        return f"{len(learned)} images to learn from, {len(kept)} held out; {method} on {place}."
+        return f"{number_of(len(learned), 'image')} to learn from, {len(kept)} held out; {method} on {place}."
     return (
         f"One image to learn from and none held out: figures are of that image, --held-out names others; {method} on "
         f"{place}."

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from earthwords.errors import number_of
+
 
 @dataclass(kw_only=True)
 class CaptionTally:
@@ -97,7 +99,7 @@ class PairsReport:
 
     def table(self) -> tuple[str, tuple[str, ...], list[list[str]]]:
         """Title, columns, rows."""
-        title = f"{self.kept:,} images with captions, {self.seconds:.1f} s: {self.output}"
+        title = f"{number_of(self.kept, 'image')} with captions, {self.seconds:.1f} s: {self.output}"
         return title, ("what", "number"), [list(row) for row in self.counts()]
 
     def markdown(self) -> str:

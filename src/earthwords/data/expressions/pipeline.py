@@ -23,7 +23,7 @@ from earthwords.data.captions.records import READERS
 from earthwords.data.expressions import contact_sheet, lines
 from earthwords.data.expressions.lines import OUTLINES, ExpressionOptions, ExpressionTask
 from earthwords.data.expressions.statistics import ExpressionsReport, ExpressionTally
-from earthwords.errors import SourceError, UsageError
+from earthwords.errors import SourceError, UsageError, number_of
 from earthwords.files.atomic import check_no_others, check_output, exists, staging
 from earthwords.files.output_sets import output_set
 from earthwords.files.output_tags import save_png
@@ -100,7 +100,7 @@ class ExpressionsRun:
                     if not tally.images:
                         journal.discard()  # another run would come to the same end
                         raise SourceError(
-                            f"Nothing can be said about any of the {tally.looked:,} images; are the masks empty?"
+                            f"Nothing can be said about any of {number_of(tally.looked, 'image')}; are the masks empty?"
                         )
                     self._draw(stage)
                     staged = {path: stage / path.name for path in everything}

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from earthwords.errors import number_of
+
 SIZES = (0.001, 0.01, 0.05, 0.2, 1.0)
 """Upper ends of the groups of targets' sizes, shares of the image."""
 
@@ -113,7 +115,8 @@ class ExpressionsReport:
     def table(self) -> tuple[str, tuple[str, ...], list[list[str]]]:
         """Title, columns, rows."""
         lines = sum(self.images.values())
-        title = f"{self.expressions:,} expressions of {lines:,} images, {self.seconds:.1f} s: {self.output}"
+        what = f"{number_of(self.expressions, 'expression')} of {number_of(lines, 'image')}"
+        title = f"{what}, {self.seconds:.1f} s: {self.output}"
         rows = [
             ["images looked at", f"{self.looked:,}"],
             *([f"lines of {name}", f"{number:,}"] for name, number in self.images.items()),

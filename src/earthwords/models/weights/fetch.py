@@ -150,8 +150,9 @@ def _bound_waiting() -> None:
 
 
 def _missing(spec: WeightSpec, *, offline: bool, why: str) -> WeightsError:
-    how = "is not in the cache; run once without --offline" if offline else f"cannot be fetched ({why})"
-    return WeightsError(f"{spec.name} ({spec.source} on Hugging Face) {how}, or pass a local copy with --model PATH.")
+    failed = f"cannot be fetched ({why}); try again later"
+    what = "is not in the cache; run once without --offline" if offline else failed
+    return WeightsError(f"{spec.name} ({spec.source} on Hugging Face) {what}, or pass a local copy with --model PATH.")
 
 
 def _from_url(spec: WeightSpec, *, offline: bool, report: Report) -> Path:
