@@ -174,9 +174,7 @@ def test_every_room_has_a_level_and_is_told() -> None:
 def test_files_that_the_pages_name_are_there(page: str) -> None:
     root = SRC.parents[1]
     named = set(re.findall(r"`([\w/.]+\.(?:py|tsv|toml))`", (root / page).read_text(encoding="utf-8")))
-    there = [
-        "/" + path.as_posix() for folder in ("src", "tests", "benchmarks") for path in (root / folder).rglob("*.*")
-    ]
+    there = [path.as_posix() for folder in ("src", "tests", "benchmarks") for path in (root / folder).rglob("*.*")]
     missing = {name for name in named if not (root / name).exists() and not any(p.endswith(f"/{name}") for p in there)}
     assert len(named) > 5 and {name for name in missing if "NAME" not in name} == set()
 
