@@ -277,13 +277,11 @@ def flood(site: Site, rect: Rect) -> None:
 def bare_forest(site: Site, rect: Rect) -> None:
     """Broad-leaved woodland with conifers in places, clearings, roads and houses in gardens."""
     rng = site.rng
-    if rng.random() < 0.4:
-        mosaic(site, rect, {forest: 0.75, residential: 0.15, fields: 0.1}, size=rng.uniform(160, 280),
+    if rng.random() < 0.5:
+        mosaic(site, rect, {leafy: 0.7, residential: 0.2, fields: 0.1}, size=rng.uniform(160, 280),
                road="country road", width=7)  # fmt: skip
         return
-    forest_in(
-        site, rect.outline(site.frame), spacing=float(rng.uniform(4.5, 7.5)), conifers=float(rng.choice([0.03, 0.2]))
-    )
+    leafy(site, rect)
     for _ in range(rng.integers(0, 5)):
         ground = site.frame.ground(*rect.inset(rect.length * 0.2).scatter(rng, 1))[0]
         outline = blob((ground[0], ground[1]), rng, radius=rng.uniform(15, 60), rough=0.1)
@@ -291,6 +289,17 @@ def bare_forest(site: Site, rect: Rect) -> None:
     for _ in range(rng.integers(0, 3)):
         kind = str(rng.choice(["track", "country road", "path"]))
         site.plan.ribbon(across(site, rect), kind, width=rng.uniform(3, 7))
+
+
+def leafy(site: Site, rect: Rect) -> None:
+    """Broad-leaved forest with stands of conifers."""
+    rng = site.rng
+    conifers = float(rng.choice([0.03, 0.2]))
+    forest_in(site, rect.outline(site.frame), spacing=float(rng.uniform(4.5, 7.5)), conifers=conifers)
+    for _ in range(rng.integers(0, 5)):
+        ground = site.frame.ground(*rect.scatter(rng, 1))[0]
+        outline = blob((ground[0], ground[1]), rng, radius=float(rng.uniform(12, 60)), rough=0.15)
+        forest_in(site, outline, spacing=float(rng.uniform(4, 6)), conifers=0.9, floor=False)
 
 
 def old_city(site: Site, rect: Rect) -> None:
@@ -373,7 +382,8 @@ THEMES_TABLE: dict[str, Theme] = {
         lay=bare_forest, regions=("temperate", "northeast", "northeast", "old europe"), bend=0.03, word="a forest",
         needs=("trees",),
         days=(
-            ("leafless",), ("leafless",), ("leafless", "low-sun"), ("leafless", "dry-grass"), ("leafless", "jpeg"),
+            ("leafless",), ("leafless",), ("leafless",), ("leafless", "low-sun"), ("leafless", "dry-grass"),
+            ("leafless", "jpeg"),
             ("snow",), ("snow", "low-sun"), ("autumn",), ("autumn", "low-sun"), ("autumn", "haze"),
         ),
     ),

@@ -18,6 +18,8 @@ _MUDDY = (
 )  # fmt: skip
 """Pairs `"shallow deep"`: brown, ochre and grey-brown."""
 _ROADS = (LABEL["road"], LABEL["railway"], LABEL["runway"])
+_BELOW_FENCES = tuple(LABEL[name] for name in ("grass", "bare land", "cropland", "pavement"))
+"""Fences and walls have the label of the ground they stand on."""
 _LOW = tuple(LABEL[name] for name in ("car", "truck"))
 
 
@@ -46,6 +48,8 @@ def paint_flood(canvas: Canvas, flood: Flood) -> None:
     rgb[at] = colour + (rgb[at] - colour) * clear[:, None]
     canvas.labels[wet], canvas.things[wet] = LABEL["water"], 0
     canvas.height[wet], canvas.shade[wet] = 0.0, 1.0
+    fences = inside & (depth > 0) & (canvas.height > depth) & np.isin(canvas.labels, _BELOW_FENCES)
+    canvas.labels[fences] = LABEL["water"]
 
 
 def _depth(canvas: Canvas, flood: Flood, inside: NDArray[np.bool_]) -> Plane:
