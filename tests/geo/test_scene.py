@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -160,6 +163,27 @@ def test_nodata_can_be_overridden(make_raster: Make, rng: np.random.Generator) -
         valid = scene.read_native(whole(scene)).valid
     assert valid[3, 4]
     assert not valid[5, 6]
+
+
+READ = """
+import sys
+from earthwords.geo.scene import open_scene
+from earthwords.types import Window
+with open_scene(sys.argv[1]) as scene:
+    valid = scene.read_rgb(Window(row=0, col=0, height=37, width=53)).valid
+print(valid.astype(int).tolist())
+"""
+
+
+def test_alpha_and_nodata_hide_both_and_nothing_is_said(make_raster: Make, rng: np.random.Generator) -> None:
+    data = distinct(rng, "uint8", (4, 37, 53))
+    data[3] = 255
+    data[3, :10], data[:3, 20:30] = 0, 0
+    colours = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
+    path = make_raster(data, colours=colours, nodata=0)
+    done = subprocess.run([sys.executable, "-c", READ, str(path)], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    np.testing.assert_array_equal(json.loads(done.stdout), (data[3] != 0) & (data[:3] != 0).any(axis=0))
 
 
 def test_alpha_hides_pixels_and_is_no_band(make_raster: Make, rng: np.random.Generator) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.enums import MaskFlags, Resampling
+from rasterio.errors import NodataShadowWarning
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterioWindow
 
@@ -21,6 +24,8 @@ from earthwords.geo.sources.dates import date_of
 from earthwords.geo.sources.gdal_dataset import open_dataset, reading
 from earthwords.geo.sources.network import Network
 from earthwords.types import Window
+
+warnings.filterwarnings("ignore", category=NodataShadowWarning, module=re.escape(__name__))  # alpha is read, too
 
 Values: TypeAlias = NDArray[Any]
 Flags: TypeAlias = NDArray[np.bool_]
