@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
@@ -14,6 +16,7 @@ import rasterio
 from PIL import Image
 
 import earthwords
+from earthwords.inference.refer.referrer import Referrer
 from earthwords.models.refseg.load import assemble, store_refseg
 from tests.conftest import Command, Outcome, write_raster
 from tests.referring import COLOURS, micro_preset
@@ -79,6 +82,25 @@ def test_a_folder_gets_everything(refer: Refer, scene: Path, tmp_path: Path) -> 
     frame = geopandas.read_file(tmp_path / "out" / "polygons.gpkg")
     assert set(frame["class"]) <= {"the red roof", "a lake"} and frame.crs is not None
     assert frame.area.sum() == pytest.approx(HEIGHT * WIDTH * abs(source.transform.a * source.transform.e))
+
+
+def test_the_time_is_that_of_the_search_too(refer: Refer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spent: list[float] = []
+    search = Referrer.search
+
+    def timed(*arguments: Any, **options: Any) -> Any:
+        began = time.perf_counter()
+        found = search(*arguments, **options)
+        spent.append(time.perf_counter() - began)
+        return found
+
+    monkeypatch.setattr(Referrer, "search", timed)
+    done = refer(tmp_path / "out", "the red roof", "--json")
+    seconds = json.loads(done.out)["seconds"]
+    assert seconds["segmenting"] > spent[0] > 0
+    assert seconds["total"] == pytest.approx(
+        sum(seconds[part] for part in ("loading", "segmenting", "finishing")), abs=0.01
+    )
 
 
 def test_nothing_found_is_a_result(refer: Refer, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -82,6 +83,7 @@ class ReferJob:
             OutputError: an output cannot be written.
             WindowError: a view cannot be read.
         """
+        began = time.perf_counter()
         enforce(self.notes, strict=self.request.strict)
         policy = FailurePolicy(on_error=self.request.pointing.on_error)
         with self._journal() as journal:
@@ -102,7 +104,10 @@ class ReferJob:
 
             return write_outputs(
                 self.outputs, _counted(self._strips(matches, policy), bar, tick),
-                about=self._about(matches, loading_s, None if journal is None else journal.began),
+                about=self._about(
+                    matches, None if journal is None else journal.began,
+                    loading_s=loading_s, searching_s=time.perf_counter() - began,
+                ),
                 options=self.request.options, policy=policy, writing_begins=writing, moved=all_there,
             )  # fmt: skip
 
@@ -149,7 +154,7 @@ class ReferJob:
         )  # fmt: skip
         return observed(strips, self.scene.source)
 
-    def _about(self, matches: list[Match], loading_s: float, began: datetime | None) -> About:
+    def _about(self, matches: list[Match], began: datetime | None, **seconds: float) -> About:
         tags = self.scene.tags()
         return About(
             source=tags["EARTHWORDS_SOURCE"],
@@ -158,7 +163,7 @@ class ReferJob:
             tags={**tags, **self.request.tags(self.referrer)},
             notes=(*self.notes, *self.referrer.notes(self.request.vocabulary.titles, matches)),
             strict=self.request.strict,
-            loading_s=loading_s,
+            **seconds,
             made=None if "SOURCE_DATE_EPOCH" in os.environ else began,
         )
 

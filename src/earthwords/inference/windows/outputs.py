@@ -79,6 +79,8 @@ class About:
     """A caution that the map itself gives is an error, and nothing is written."""
     loading_s: float = 0.0
     """Time already spent."""
+    searching_s: float = 0.0
+    """Of `refer`: time that it took to find what is drawn, part of the segmenting."""
     made: datetime | None = None
     """Time that outputs tell, see `VectorWriter`."""
 
@@ -125,9 +127,9 @@ def write_outputs(
         enforce(notes, strict=about.strict)
         seconds = {
             "loading": about.loading_s,
-            "segmenting": segmented - began,
+            "segmenting": about.searching_s + segmented - began,
             "finishing": done - segmented,
-            "total": about.loading_s + done - began,
+            "total": about.loading_s + about.searching_s + done - began,
         }
         report = SceneReport(
             source=about.source,
