@@ -73,7 +73,7 @@ def others(folder: Path, micro: Path) -> dict[str, list[str]]:
     pictures = write_folders(folder / "pictures", inside="")
     write_records(folder / "sets" / "captions")
     write_folders(folder / "sets" / "captions")
-    masks = _masks(folder / "masks")
+    masks = write_masks(folder / "masks")
     make_fake("vdd", folder / "vdd")
     (folder / "toy.toml").write_text(f'base = "tiny"\nweights = "{micro}"\ntile_size = 32\noverlap = 16\n')
     toy, common = ["--model", micro], ["--device", "cpu", "--offline", "--quiet"]
@@ -160,7 +160,7 @@ def _captions(folder: Path) -> Path:
     return path
 
 
-def _masks(folder: Path) -> Path:
+def write_masks(folder: Path) -> Path:
     """A folder of three images with lakes, ships and houses, as a raster and as pictures."""
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import WIDTH
+from tests.verbs import write_masks
 
 FULL_DISK = """
 import json, resource, signal, sys
@@ -102,6 +103,32 @@ def test_a_signal(micro: Path, scene_file: Path, tmp_path: Path, name: str, code
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     assert done.stderr == "earthwords: Interrupted. Nothing was kept.\n"
     assert list(tmp_path.iterdir()) == []
+
+
+AFTER_A_PART = """
+import os, signal
+from earthwords.cli import main
+from earthwords.jobs.journal import Journal
+save = Journal.save
+
+def save_and_signal(self, name, result):
+    save(self, name, result)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+Journal.save = save_and_signal
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are a POSIX thing")
+def test_a_signal_while_workers_work_leaves_no_temporary_file(tmp_path: Path) -> None:
+    masks, scratch = write_masks(tmp_path / "masks"), tmp_path / "scratch"
+    scratch.mkdir()
+    argv = ["pairs", masks, tmp_path / "out", "--quiet", "--workers", 2]
+    done = python(AFTER_A_PART, *argv, TMPDIR=str(scratch))
+    told = "earthwords: Interrupted. The same command goes on from here: 1 of 1 parts are done.\n"
+    assert (done.returncode, done.stderr) == (143, told)
+    assert list(scratch.rglob("*")) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are a POSIX thing")

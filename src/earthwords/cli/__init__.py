@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -28,10 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _leave(code: int) -> None:
     """End the process at once: everything is tidy, and to take apart all that was loaded may take seconds.
 
-    Only what `multiprocessing` holds in the system's name is given back: else its tracker complains of it on stderr.
+    Only what `multiprocessing` holds in the system's name is given back, else its tracker complains of it on stderr,
+    and its temporary folder goes.
     """
     if shared := sys.modules.get("multiprocessing.util"):
         shared._run_finalizers(0)  # not those below 0: they wait for threads
+        if folder := sys.modules["multiprocessing.process"].current_process()._config.get("tempdir"):
+            shutil.rmtree(folder, ignore_errors=True)  # it goes by one of these
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
