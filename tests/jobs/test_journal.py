@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -119,13 +120,48 @@ def test_about_is_that_of_the_run_that_began(tmp_path: Path) -> None:
         assert journal.about == {"rows": 8}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"settings": {}}', "\x00"])
+TORN = ["", "{", "[]", "null", '{"settings": {}}', "\x00"] + [
+    json.dumps({"settings": {}, "began": "2026-01-01T00:00:00+00:00", "about": {}} | other)
+    for other in ({"settings": ["x"]}, {"settings": None}, {"began": 5}, {"began": "today"}, {"about": 1})
+]
+
+
+@pytest.mark.parametrize("text", TORN)
 def test_a_journal_that_never_began_is_begun(tmp_path: Path, text: str) -> None:
     (tmp_path / "j" / "folder").mkdir(parents=True)
     (tmp_path / "j" / ABOUT).write_text(text)
     (tmp_path / "j" / PARTS).write_bytes(b"x" * 50)
     with open_journal(tmp_path / "j", settings=SETTINGS) as journal:
         assert list(journal) == [] and {path.name for path in journal.folder.iterdir()} == {ABOUT, PARTS}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file size limits are a POSIX thing")
+def test_a_full_disk_leaves_none(tmp_path: Path) -> None:
+    code = """
+import resource, signal, sys
+from pathlib import Path
+from earthwords.errors import OutputError
+from earthwords.jobs.journal import open_journal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (8, 8))
+try:
+    with open_journal(Path(sys.argv[1]), settings={}):
+        pass
+except OutputError:
+    print("full")
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "new" / "j")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "full\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_has_its_name_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("file", "link"):
+        with pytest.raises(UsageError, match=f"{name} is in the way"), open_journal(tmp_path / name, settings=SETTINGS):
+            pass
+    assert (tmp_path / "file").read_text() == "mine" and not (tmp_path / "nowhere").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="folders cannot be locked there")

@@ -99,6 +99,66 @@ def test_a_broken_scene_stops_none_of_the_others(segment: Segment, archive: Path
     assert again.code == 0 and "3 scenes, 0 failed" in again.out
 
 
+def statuses(folder: Path) -> list[str]:
+    return [entry["status"] for _, entry in sorted(entries(folder).items())]
+
+
+def test_a_run_that_fails_forgets_nothing_of_what_is_there(segment: Segment, archive: Path, tmp_path: Path) -> None:
+    out, source = tmp_path / "maps", archive / "b.TIF"
+    assert segment(archive, out).code == 0
+    whole, about = source.read_bytes(), source.stat()
+    assert segment(archive, out, "--no-resume", "--threshold", 0.5).code == 1, "all outputs are there"
+    source.write_bytes(whole[:500])
+    assert segment(archive, out).code == 1
+    assert statuses(out) == ["before", "failed", "before"]
+    assert segment(archive, out, "--no-resume").code == 1 and statuses(out) == ["failed"] * 3
+    source.write_bytes(whole)
+    os.utime(source, ns=(about.st_atime_ns, about.st_mtime_ns))
+    refused = segment(archive, out, "--threshold", 0.5)
+    assert refused.code == 2 and "its threshold was 0 and is 0.5 now" in refused.err, refused.err
+    assert segment(archive, out).code == 0 and statuses(out) == ["before"] * 3
+
+
+DIES_WITH = """
+import os, signal, sys
+from earthwords.cli import main
+from earthwords.jobs.journal import Journal
+save, what = Journal.save, os.replace
+
+def replace(source, target):
+    if str(target).endswith(os.environ["AT"]):
+        if os.environ["BY"] == "death":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise OSError(28, "No space left on device")
+    what(source, target)
+
+os.replace = replace
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are killed another way there")
+@pytest.mark.parametrize(("at", "by"), [("b/labels.tif", "death"), ("b/preview.png", "death"), ("b/preview.png", "no")])
+def test_what_another_command_has_replaced_is_not_taken_for_done(
+    segment: Segment, archive: Path, micro: Path, tmp_path: Path, at: str, by: str
+) -> None:
+    """It replaced outputs of `a.tif`, and maybe half of those of `b.TIF`; then it was killed, or the disk was full."""
+    out = tmp_path / "maps"
+    assert segment(archive, out).code == 0
+    argv = ["segment", archive, out, "--model", micro, "--tile-size", 64, "--quiet", *TEXT, "--threshold", 0.5]
+    other = [sys.executable, "-c", DIES_WITH, *map(str, argv), "--overwrite"]
+    subprocess.run(other, env={**os.environ, "AT": at, "BY": by}, capture_output=True)
+    assert by == "no" or "its threshold was 0.5 and is 0 now" in segment(archive, out).err
+    assert segment(archive, out, "--no-resume").code == 1, "all outputs are there"
+    done = segment(archive, out)
+    assert done.code == (2 if by == "no" else 1), done.out + done.err
+    assert by == "no" or statuses(out) == ["failed", "before" if "labels" in at else "failed", "before"]
+    assert segment(archive, out, "--overwrite", "--no-resume").code == 0
+    for name in ("a", "b", "north/a"):
+        report = json.loads((out / name / "report.json").read_text())
+        assert report["settings"]["threshold"] == "0"
+
+
 def test_scenes_side_by_side(segment: Segment, archive: Path, tmp_path: Path) -> None:
     assert segment(archive, tmp_path / "one").code == 0
     assert segment(archive, tmp_path / "two", "--workers", 2).code == 0

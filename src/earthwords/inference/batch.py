@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from earthwords.errors import Caution, EarthwordsError, brief
 from earthwords.files.atomic import atomic_path
-from earthwords.files.output_sets import check_same, tidy
+from earthwords.files.output_sets import check_same, half_set, tidy
 from earthwords.files.ownership import check_ours
 from earthwords.files.plaintext import write_json
 from earthwords.files.reading import parse_json, read_json
@@ -75,11 +75,11 @@ class _Batch:
         except EarthwordsError as error:
             if self.stop.is_set():
                 return
-            self._keep({**entry, "reason": str(error)}, began)
+            self._failed(entry, str(error), began)
         except Exception as error:
             if self.stop.is_set():
                 return
-            self._keep({**entry, "reason": f"Unexpected failure ({type(error).__name__}: {brief(error)})"}, began)
+            self._failed(entry, f"Unexpected failure ({type(error).__name__}: {brief(error)})", began)
         self.bar(1)
 
     def _do(self, source: str, dst: Path, entry: dict[str, Any], began: float) -> None:
@@ -88,13 +88,12 @@ class _Batch:
             job = self.run.job(self.model, opened, outputs, self.executor)
             text = json.dumps(job.settings(), sort_keys=True)
             entry["settings"] = hashlib.sha256(text.encode()).hexdigest()[:16]
-            before = self.scenes.get(source, {})
+            before = _made(self.scenes.get(source, {}))
             if (
                 self.run.execution.resume
-                and before.get("status") in ("done", "before")
                 and before.get("settings") == entry["settings"]
                 and _ends(before.get("outputs", {})) == _ends(outputs)
-                and all(path.exists() for path in outputs.values())
+                and _is_whole(outputs.values())
             ):
                 notes = _recalled(before)
                 self.tally.add(notes)
@@ -115,6 +114,11 @@ class _Batch:
 
             job.run(tick=self._tick, moved=moved)
 
+    def _failed(self, entry: dict[str, Any], reason: str, began: float) -> None:
+        """Remember why, and what an earlier run has made: its outputs are there still."""
+        made = _made(self.scenes.get(entry["source"], {}))
+        self._keep({**entry, "reason": reason, **({"earlier": made} if made else {})}, began)
+
     def _keep(self, entry: dict[str, Any], began: float) -> None:
         """Remember what became of a scene."""
         entry["seconds"] = round(time.perf_counter() - began, 3)
@@ -128,7 +132,27 @@ class _Batch:
 
     def done(self, sources: Iterable[str]) -> int:
         """How many of the sources are done."""
-        return sum(self.scenes.get(source, {}).get("status") in ("done", "before") for source in sources)
+        return sum(self.scenes.get(source, {}).get("status") in _DONE for source in sources)
+
+
+_DONE = ("done", "before")
+
+
+def _made(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is known of the outputs of a scene: its entry, or the one before the runs that failed; empty if nothing."""
+    made: Mapping[str, Any] = entry if entry.get("status") in _DONE else entry.get("earlier", {})
+    return made
+
+
+def _is_whole(outputs: Collection[Path]) -> bool:
+    """Whether all are there, and of one run: one that died while its outputs moved may have replaced some."""
+    owned = set(map(half_set(outputs).owns, outputs))
+    return len(owned) == 1 and all(path.exists() for path in outputs)
+
+
+def _kept(journal: Journal) -> dict[str, dict[str, Any]]:
+    """Source to what became of it."""
+    return {name: parse_json(journal.read(name)) for name in journal}
 
 
 def _ends(outputs: Mapping[str, str | Path]) -> dict[str, tuple[str, ...]]:
@@ -191,12 +215,13 @@ def run_many(
             open_journal(
                 journal_beside(folder / BATCH), settings=settings, resume=resume, unit="scenes",
                 done=lambda journal: batches[0].done(sources) if batches else 0,
+                forgotten=lambda journal: known["scenes"].update(_kept(journal)),
             )
         )  # fmt: skip
         journal.total = len(sources)
         executor = stack.enter_context(run.executor(model))
         bar = stack.enter_context(console.bar(doing, len(sources), unit="scenes"))
-        scenes = known["scenes"] | {name: parse_json(journal.read(name)) for name in journal}
+        scenes = known["scenes"] | _kept(journal)
         batch = _Batch(
             run=run, model=model, journal=journal, bar=bar, executor=executor, scenes=scenes,
             in_folders=gets_folders(dst),
@@ -216,7 +241,9 @@ def run_many(
             listed = [
                 batch.scenes[source] for source in dict.fromkeys([*sources, *batch.scenes]) if source in batch.scenes
             ]
-            _write(folder / BATCH, listed, settings, sources.left_out)
+            of_this = any(batch.scenes.get(source, {}).get("status") in _DONE for source in sources)
+            told = settings if of_this or not known["settings"] else known["settings"]
+            _write(folder / BATCH, listed, told, sources.left_out)
     notes = batch.tally.lines(len(sources), what="scenes")
     console.notes(notes)
     return BatchReport(
@@ -236,7 +263,7 @@ def _again(
 ) -> bool:
     """Whether an output of an earlier run is one of this run, too."""
     return any(
-        path.exists() and path.parts[-2:] in _ends(scenes[source].get("outputs", {})).values()
+        path.exists() and path.parts[-2:] in _ends(_made(scenes[source]).get("outputs", {})).values()
         for source in places.keys() & scenes.keys()
         for path in run.outputs(places[source], folder=in_folders, anew=True).values()
     )

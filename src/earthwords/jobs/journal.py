@@ -18,12 +18,12 @@ import shutil
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from earthwords.errors import UsageError
+from earthwords.errors import OutputError, UsageError
 from earthwords.files.atomic import discard, locked, parents_made_for, writing
 from earthwords.files.output_sets import check_same
 from earthwords.files.reading import read_json
@@ -133,6 +133,7 @@ def open_journal(
     of: Path | None = None,
     unit: str = "parts",
     done: Callable[[Journal], int] = len,
+    forgotten: Callable[[Journal], None] | None = None,
 ) -> Iterator[Journal]:
     """The journal in `folder`: that of an earlier run with the same settings, or a new one.
 
@@ -146,32 +147,30 @@ def open_journal(
         of: what is worked on, for messages; default: the folder's parent.
         unit: what `Journal.total` counts.
         done: how many of these are done.
+        forgotten: is given what an earlier run has left where this one begins anew, before it goes.
 
     Raises:
-        UsageError: another process works there, or the earlier run was asked for something else.
+        UsageError: another process works there, the earlier run was asked for something else, or the name is taken.
         OutputError: the folder cannot be made.
     """
     with parents_made_for(folder), ExitStack() as stack:
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise UsageError(f"{folder} is in the way: an unfinished run has a folder of that name; remove it.")
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         if not stack.enter_context(locked(folder)):
             place = of or folder.parent
             raise UsageError(f"Another process is working on {place}; wait for it, or choose another DST.")
-        earlier = _read(folder) if resume else None
-        if earlier is None:
-            _empty(folder)
-            earlier = {
-                "settings": dict(settings),
-                "began": datetime.now(UTC).replace(microsecond=0).isoformat(),
-                "about": dict(about or {}),
-            }
-            _write(folder, earlier)
+        earlier = _read(folder)
+        if earlier is not None and not resume and forgotten is not None:
+            with suppress(OutputError), closing(Journal(folder, **earlier)) as left:
+                forgotten(left)
+        if earlier is None or not resume:
+            journal = _begun(folder, settings=settings, about=about or {})
         else:
             advice = "run with what it was begun with, or begin anew with --no-resume"
             check_same(of or folder.parent, earlier["settings"], settings, advice=advice)
-        journal = Journal(
-            folder, settings=settings, about=earlier["about"], began=datetime.fromisoformat(earlier["began"])
-        )
+            journal = Journal(folder, **earlier)
         try:
             yield journal
         except BaseException as error:
@@ -186,6 +185,18 @@ def open_journal(
         journal.discard()
 
 
+def _begun(folder: Path, *, settings: Mapping[str, str], about: Mapping[str, Any]) -> Journal:
+    """A new journal, in the place of any other; a full disk leaves none."""
+    began = datetime.now(UTC).replace(microsecond=0)
+    try:
+        _empty(folder)
+        _write(folder, {"settings": dict(settings), "began": began.isoformat(), "about": dict(about)})
+        return Journal(folder, settings=settings, about=about, began=began)
+    except OutputError:
+        discard(folder)
+        raise
+
+
 def _empty(folder: Path) -> None:
     with writing(folder):
         for path in folder.iterdir():
@@ -195,9 +206,10 @@ def _empty(folder: Path) -> None:
 def _read(folder: Path) -> dict[str, Any] | None:
     """What the earlier run was asked for; None if there was none, or it died before it could say."""
     try:
-        about = read_json(folder / ABOUT)
-        return about if {"settings", "began", "about"} <= about.keys() else None
-    except (OSError, ValueError, AttributeError):
+        found = read_json(folder / ABOUT)
+        began = datetime.fromisoformat(found["began"])
+        return {"settings": dict(found["settings"]), "about": dict(found["about"]), "began": began}
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
