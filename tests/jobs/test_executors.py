@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from earthwords.errors import SourceError, WindowError
+from earthwords.errors import SourceError, UsageError, WindowError
 from earthwords.interrupt import Interrupted
 from earthwords.jobs import processes
 from earthwords.jobs.executor import AHEAD, ATTEMPTS, InFlight, Local, check_deaths
@@ -22,6 +23,19 @@ from earthwords.jobs.make_executor import make_executor
 from earthwords.jobs.processes import Processes
 
 kills = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes are killed another way there")
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "host.invalid:{}"])
+def test_a_cluster_that_is_not_there_is_told_at_once(form: str) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed")
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        address = form.format(unheard.getsockname()[1])
+        with (
+            pytest.raises(UsageError, match=f"No Ray cluster answers at '{address}'"),
+            make_executor(2, cluster=address),
+        ):
+            pass
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,7 @@ def save_and_signal(self, name, result):
     os.kill(os.getpid(), signal.SIGTERM)
 
 Journal.save = save_and_signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with it ignored
 main()
 """
 
@@ -129,6 +130,18 @@ def test_a_signal_while_workers_work_leaves_no_temporary_file(tmp_path: Path) ->
     told = "earthwords: Interrupted. The same command goes on from here: 1 of 1 parts are done.\n"
     assert (done.returncode, done.stderr) == (143, told)
     assert list(scratch.rglob("*")) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are a POSIX thing")
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_while_a_cluster_works(tmp_path: Path, name: str, code: int) -> None:
+    """Ray puts handlers of its own in the place of ours, and fails on what is cancelled after its end."""
+    pytest.importorskip("ray", reason="Ray is not installed")
+    argv = ["pairs", write_masks(tmp_path / "masks"), tmp_path / "out", "--quiet", "--workers", 2, "--cluster", "local"]
+    done = python(AFTER_A_PART.replace("SIGTERM", name), *argv)
+    told = "earthwords: Interrupted. The same command goes on from here: 1 of 1 parts are done.\n"
+    assert (done.returncode, done.stderr) == (code, told)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are a POSIX thing")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
+import signal
+import socket
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from earthwords.errors import UsageError
@@ -23,6 +27,11 @@ from earthwords.jobs.job import Done, Worker
 
 LOCAL = "local"
 """The address that starts a cluster of this machine alone."""
+
+ANSWER_S = 10.0
+"""Seconds in which the head of a cluster must take a connection."""
+
+_HOST_AND_PORT = re.compile(r"(?:ray://)?([^/:\[\]]+):(\d+)")
 
 
 class Cluster(Executor):
@@ -80,7 +89,8 @@ class Cluster(Executor):
         finally:
             for reference, (_, actor, _) in waiting.items():
                 self._load[actor] -= 1
-                self._ray.cancel(reference)
+                if self._actors:  # else closed, and Ray knows of nothing any more
+                    self._ray.cancel(reference)
 
     def pids(self) -> list[int]:
         """Process ids of the actors."""
@@ -109,10 +119,39 @@ def _connected(address: str) -> tuple[Any, bool]:
         raise UsageError('A cluster needs Ray: pip install "earthwords[cluster]".') from error
     if ray.is_initialized():
         return ray, False
+    _check_answers(address)
     local: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {"address": address}
     try:
-        ray.init(**local, log_to_driver=False, logging_level=logging.ERROR)
+        with _own_signals():
+            ray.init(**local, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise UsageError(f"No Ray cluster answers at {address!r} ({reason}); start one, or use `local`.") from error
+        raise _silent(address, " ".join(str(error).split()).rstrip(".")) from error
     return ray, True
+
+
+def _check_answers(address: str) -> None:
+    """Raise a `UsageError` if nobody listens at HOST:PORT; Ray tries that for a quarter of an hour."""
+    found = _HOST_AND_PORT.fullmatch(address)
+    if found is None:
+        return
+    try:
+        socket.create_connection((found[1], int(found[2])), timeout=ANSWER_S).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise _silent(address, getattr(error, "strerror", None) or str(error)) from error
+
+
+def _silent(address: str, reason: str) -> UsageError:
+    return UsageError(f"No Ray cluster answers at {address!r} ({reason}); start one, or use `local`.")
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """SIGTERM means afterwards what it meant before: Ray puts a handler of its own there that aborts the process."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                if handler is not None:
+                    signal.signal(number, handler)
