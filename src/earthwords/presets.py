@@ -34,9 +34,9 @@ class SegmentPreset:
 
     name: str
     weights: str
-    """A row of `models.weights.WEIGHTS`, a Hugging Face id, a folder or a checkpoint file."""
+    """A row of `models.weights.table.WEIGHTS`, a Hugging Face id, a folder or a checkpoint file."""
     attention: str = "vanilla"
-    """A name of `models.attention.ATTENTION`."""
+    """A name of `models.clip.attention.ATTENTION`."""
     keep_residual: bool = False
     """Keep the residual connection and the feed-forward network of the last block."""
     last_n: int = 1
@@ -44,7 +44,7 @@ class SegmentPreset:
     upsampler: str | None = None
     """A file of `models.upsamplers`; None interpolates the logits of the tokens bilinearly."""
     upsampler_weights: str | None = None
-    """A row of `models.weights.WEIGHTS` or a checkpoint file."""
+    """A row of `models.weights.table.WEIGHTS` or a checkpoint file."""
     energy: float = 1.0
     """Share of the energy of a window's tokens that `jbu` and `simfeatup` keep, 0..1; 1 is exact, 0.9999 faster."""
     cls_weight: float = 0.0
@@ -196,7 +196,7 @@ class ReferPreset:
     segmenter: str | None
     """SAM's weights: a Hugging Face id or a folder in transformers' layout; None: trained with the rest."""
     words: str
-    """The dual encoder: SigLIP's weights likewise, or a CLIP of `models.weights.WEIGHTS`."""
+    """The dual encoder: SigLIP's weights likewise, or a CLIP of `models.weights.table.WEIGHTS`."""
     weights: str | None = None
     """A folder that `train refer` wrote; None: nobody publishes trained weights."""
     gsd: tuple[float, float] | None = None

@@ -19,7 +19,7 @@ def reconstruction(found: Tensor, target: Tensor, scale: Tensor) -> Tensor:
     Args:
         found: downsampled fine features.
         target: the backbone's features of the same view.
-        scale: `(batch, 1, h, w)` standard deviation of the target, see `models.training_heads.ScaleNet`.
+        scale: `(batch, 1, h, w)` standard deviation of the target, see `models.upsamplers._heads.ScaleNet`.
     """
     return ((found - target).square() / (2 * scale**2) + scale.log()).mean()
 
@@ -90,7 +90,7 @@ def scaled_difference(found: Tensor, target: Tensor) -> Tensor:
 
 
 def content(found: Tensor, image: Tensor) -> Tensor:
-    """Mean squared error of the image that `models.training_heads.ContentRetention` sees; SimFeatUp's weight is 0.1."""
+    """Mean squared error of the image that `ContentRetention` sees (`models.upsamplers._heads`); SimFeatUp: 0.1 times."""
     return (found - image).square().mean()
 
 

@@ -1,6 +1,6 @@
 """A tiny fake of every set, as its publisher lays it out: to try preparation, loading and scores without the data.
 
-The rows are written from the publishers' descriptions, not derived from `data/datasets`, so that one checks the other.
+The rows are written from the publishers' descriptions, not derived from `data/segmentation/sets`: one checks the other.
 """
 
 from __future__ import annotations
@@ -312,4 +312,4 @@ FAKES: dict[str, Fake] = {
     ),
     "buildings-mix": Fake(**_pairs("images/{}.jpg", "masks/{}.png", ("crowdai_1", "nzlnd_38")), raws=_MASK, mode="1"),
 }  # fmt: skip
-"""Of every set in `data/datasets`."""
+"""Of every set in `data/segmentation/sets`."""

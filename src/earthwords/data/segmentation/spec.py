@@ -1,4 +1,4 @@
-"""What is known of a set: `DatasetSpec`, the row that each file of `data/datasets` holds, and what it consists of."""
+"""What is known of a set: `DatasetSpec`, the row that each file of `data/segmentation/sets` holds, and its parts."""
 
 from __future__ import annotations
 

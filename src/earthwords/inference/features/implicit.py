@@ -1,6 +1,6 @@
 """FeatUp's implicit upsampling under the contract of `models.upsamplers`: a network is fitted to every image.
 
-How one is fitted is received, see `training.fitting`.
+How one is fitted is received, see `training.implicit_settings`.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint file, by name; what it claims is checked before (`models.bounds`).
+    """The tensors of a checkpoint file, by name; what it claims is checked before (`models.weights.bounds`).
 
     Accepts safetensors, PyTorch files (read with `weights_only=True`, wrappers and `module.` taken off),
     TorchScript archives, and a zip that holds one of these.
