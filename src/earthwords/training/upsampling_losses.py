@@ -90,7 +90,7 @@ def scaled_difference(found: Tensor, target: Tensor) -> Tensor:
 
 
 def content(found: Tensor, image: Tensor) -> Tensor:
-    """Mean squared error of the image that `ContentRetention` sees (`models.upsamplers._heads`); SimFeatUp: 0.1 times."""
+    """Mean squared error of the image as `ContentRetention` (upsamplers) sees it; SimFeatUp's weight is 0.1."""
     return (found - image).square().mean()
 
 
