@@ -12,7 +12,7 @@ import shapely
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from earthwords.archive.table import SCHEMA
+from earthwords.archive.tile_table import SCHEMA
 from earthwords.files.reading import parse_json
 from earthwords.geo.grids.footprints import LONLAT
 from earthwords.jobs.journal import Journal

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from earthwords.archive.storage import FILES, opening
-from earthwords.archive.table import SCHEMA
+from earthwords.archive.tile_table import SCHEMA
 from earthwords.errors import EarthwordsError
 from earthwords.files.atomic import writing
 from earthwords.files.output_sets import staging_all

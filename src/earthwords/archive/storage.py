@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from earthwords.archive.build_log import IndexLog, Part, Stamp
 from earthwords.archive.nearest import Vectors
-from earthwords.archive.table import TileTable, tile_writer
+from earthwords.archive.tile_table import TileTable, tile_writer
 from earthwords.errors import OutputError, SourceError, UsageError, brief
 from earthwords.files.atomic import locked, writing
 from earthwords.files.ownership import is_ours

@@ -10,7 +10,7 @@ import numpy as np
 
 from earthwords.archive.build_log import Part, Stamp
 from earthwords.archive.embedder import Vector
-from earthwords.archive.table import SCHEMA
+from earthwords.archive.tile_table import SCHEMA
 from earthwords.errors import SourceError, UsageError
 from earthwords.geo.grids.footprints import LONLAT, footprints, native_windows
 from earthwords.geo.grids.tiling import axis_starts

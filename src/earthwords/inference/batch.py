@@ -24,7 +24,7 @@ from earthwords.inference.scene_run import SceneRun
 from earthwords.jobs.executor import Executor
 from earthwords.jobs.journal import Journal, journal_beside, open_journal
 from earthwords.jobs.progress import Bar, Console
-from earthwords.jobs.side_by_side import side_by_side
+from earthwords.jobs.thread_map import thread_map
 from earthwords.types import BatchReport
 
 BATCH = "batch.json"
@@ -234,7 +234,7 @@ def run_many(
                 executor.close()
 
         try:
-            side_by_side(
+            thread_map(
                 lambda source: batch.work(source, places[source]), sources, threads=run.execution.workers, stop=stop
             )
         finally:

@@ -30,8 +30,8 @@ from earthwords.models.refseg.author_names import from_authors, is_authors
 from earthwords.models.refseg.cascaded_prompter import CascadedPrompter
 from earthwords.models.refseg.encoders import ClipWords, SiglipWords, Tokenize, Words
 from earthwords.models.refseg.model import SAM_MEAN, SAM_STD, RefSeg, RefSegOptions
-from earthwords.models.refseg.model2 import RefSeg2
 from earthwords.models.refseg.prompter import AttnPrompter
+from earthwords.models.refseg.rsrefseg2 import RefSeg2
 from earthwords.models.weights.checkpoint import read_state
 from earthwords.models.weights.fingerprint import weights_hash
 from earthwords.models.weights.store import write_safetensors

@@ -9,7 +9,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
-def side_by_side(
+def thread_map(
     function: Callable[[Item], None], items: Iterable[Item], *, threads: int, stop: Callable[[], None]
 ) -> None:
     """Call a function with every item; the first exception, or one of this thread, ends all.
