@@ -38,7 +38,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from earthwords.inference.features.peaks import find_peaks
-from earthwords.inference.windows.text_bank import encode_words
+from earthwords.models.clip.words import encode_words
 from earthwords.presets import TINY
 from earthwords.synthetic import render_pair, render_scene
 from earthwords.text.templates import TEMPLATES

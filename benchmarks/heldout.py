@@ -21,8 +21,8 @@ from earthwords.evaluation.metrics.retrieval import recalls
 from earthwords.evaluation.metrics.segmentation import Confusion, Scores
 from earthwords.evaluation.metrics.zeroshot import accuracy
 from earthwords.inference.segment.segmenter import Segmenter
-from earthwords.inference.windows.text_bank import encode_words
 from earthwords.models.clip.model import ClipBackbone
+from earthwords.models.clip.words import encode_words
 from earthwords.text.templates import TEMPLATES
 from earthwords.text.vocabulary import parse_classes
 

@@ -45,6 +45,7 @@ def test_every_name_is_there() -> None:
         "classify",
         "train_clip",
         "train_refer",
+        "train_segment",
         "train_upsampler",
         "Segmenter",
         "open_scene",

@@ -22,7 +22,7 @@ from tests.scenes import write_folders, write_records
 OUT = "OUT"
 """Stands for the destination in a command line."""
 WORDS = ("-t", "building,roof", "-t", "road", "-t", "water", "-t", "trees")
-TRAININGS = ("train clip", "train upsampler", "train refer")
+TRAININGS = ("train clip", "train segment", "train upsampler", "train refer")
 SCENE = (330, 190)
 """Rows and columns."""
 
@@ -41,6 +41,7 @@ def trainings(folder: Path, micro: Path, *, steps: int = 6, every: int = 2) -> d
     images, model = captions.parent / "?.png", _refseg(folder, micro)
     found = {
         "clip": [captions, OUT, "--architecture", "micro", "--region-batch", 2, "--image-size", 48, *small],
+        "segment": [captions, OUT, "--model", micro, "--dim", 16, "--layers", 1, "--image-size", 48, *small],
         "upsampler": [images, OUT, "--backbone", micro, "--image-size", 48, "--validate-every", 3, *small],
         "refer": [sentences, OUT, "--model", model, "--expressions", 2, *small],
     }

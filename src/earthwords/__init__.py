@@ -35,6 +35,7 @@ _CONTENTS: dict[str, str] = {
     "expressions": "earthwords.tasks.expressions:expressions",
     "train_clip": "earthwords.tasks.train_clip:train_clip",
     "train_refer": "earthwords.tasks.train_refer:train_refer",
+    "train_segment": "earthwords.tasks.train_segment:train_segment",
     "train_upsampler": "earthwords.tasks.train_upsampler:train_upsampler",
     # models
     "Segmenter": "earthwords.inference.segment.segmenter:Segmenter",

@@ -45,6 +45,9 @@ class SegmentPreset:
     """A file of `models.upsamplers`; None interpolates the logits of the tokens bilinearly."""
     upsampler_weights: str | None = None
     """A row of `models.weights.table.WEIGHTS` or a checkpoint file."""
+    head: str | None = None
+    """A folder of `train segment`: an aggregation that judges all words of a window jointly, instead of an upsampler.
+    Probabilities are those of each word by itself then: `logit_scale` does not count, and `threshold` is of them."""
     energy: float = 1.0
     """Share of the energy of a window's tokens that `jbu` and `simfeatup` keep, 0..1; 1 is exact, 0.9999 faster."""
     cls_weight: float = 0.0
@@ -302,7 +305,7 @@ RSREFSEG2 = replace(
 REFER_PRESETS: dict[str, ReferPreset] = {p.name: p for p in (REFSEG_TINY, RSREFSEG_B, RSREFSEG_L, RSREFSEG2)}
 
 _MOST_BASES = 16
-_PATHS = ("weights", "upsampler_weights", "templates")
+_PATHS = ("weights", "upsampler_weights", "head", "templates")
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "last_n": (lambda value: value >= 1, "at least 1"),
     "energy": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
@@ -324,7 +327,8 @@ def load_preset(name: str, *, within: tuple[Path, ...] = ()) -> SegmentPreset:
 
     A file may begin from another preset with `base = "segearth-ov"`; its name is the file's stem unless
     it gives one. With other weights it does not inherit the upsampler, with another upsampler not its weights;
-    `upsampler = "none"` takes it away. Paths with a slash or a dot are looked for beside the file first. `within`: the
+    `upsampler = "none"` takes it away. With a head it inherits no upsampler and no `cls_weight`, with other weights or
+    an upsampler no head. Paths with a slash or a dot are looked for beside the file first. `within`: the
     files that are being read, one the base of the other.
 
     Raises:
@@ -388,8 +392,13 @@ def _from_table(path: Path, base: SegmentPreset | None, table: dict[str, Any]) -
         raise UsageError(f'{path}: name the weights, or a preset to begin from: base = "segearth-ov".')
     if "weights" in table:
         table.setdefault("upsampler", None)  # the base's belongs to the base's weights
+        table.setdefault("head", None)
+    if table.get("head") is not None:
+        table = {"upsampler": None, "cls_weight": 0.0, **table}
     if "upsampler" in table:
         table.setdefault("upsampler_weights", None)
+    if table.get("upsampler") is not None:
+        table.setdefault("head", None)
     row = replace(base, **table) if base else SegmentPreset(**table)
     if row.overlap >= row.tile_size:
         raise UsageError(f"{path}: overlap must be smaller than tile_size ({row.tile_size}), got {row.overlap}.")

@@ -44,6 +44,7 @@ from earthwords.tasks.search import search
 from earthwords.tasks.segment import segment
 from earthwords.tasks.train_clip import train_clip
 from earthwords.tasks.train_refer import train_refer
+from earthwords.tasks.train_segment import train_segment
 from earthwords.tasks.train_upsampler import train_upsampler
 from earthwords.tasks.upsample import upsample
 from tests.conftest import TRANSFORM, Command, write_raster
@@ -84,14 +85,14 @@ def test_the_commands() -> None:
     assert {" ".join(path) for path in commands(app)} >= {
         "", "segment", "refer", "upsample", "classify", "evaluate scenes", "evaluate segmentation",
         "evaluate referring", "pairs", "expressions", "demo", "doctor", "models",
-        "models pull", "train", "train clip", "train upsampler", "train refer",
+        "models pull", "train", "train clip", "train segment", "train upsampler", "train refer",
     }  # fmt: skip
 
 
 VERBS = [
     segment, refer, upsample, classify, index, search, evaluate, evaluate_scenes, evaluate_segmentation,
     evaluate_referring, pairs, expressions, demo, list_data, prepare_data, check_data, show_model, pull, train_clip,
-    train_upsampler, train_refer,
+    train_segment, train_upsampler, train_refer,
 ]  # fmt: skip
 
 
@@ -329,7 +330,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
     ("typed", "wanted"),
     [
         (["seg"], {"segment"}),
-        (["train", ""], {"clip", "refer", "upsampler"}),
+        (["train", ""], {"clip", "refer", "segment", "upsampler"}),
         (["segment", "--thr"], {"--threshold"}),
         (["segment", "--attention", "c"], {"clearclip"}),
     ],

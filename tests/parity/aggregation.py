@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from earthwords.data.manifests.captions import IGNORE
-from earthwords.models.aggregation.author_weights import config_of, filled, own_part
+from earthwords.models.aggregation.author_weights import config_of, fill, own_part
 from earthwords.models.aggregation.model import Aggregation, AggregationConfig, Seen, aggregation_loss
 
 from .cases import Case, agree
@@ -50,7 +50,7 @@ def build(case: Case) -> Aggregation:
     state = own_part(case.part("w."), name=case.folder.name)
     config = config_of(state, name=case.folder.name, heads=told.get("nheads", 4))
     check_config(config, told)
-    return filled(Aggregation, config, state, name=case.folder.name)
+    return fill(lambda: Aggregation(config), state, name=case.folder.name)
 
 
 def check_config(config: AggregationConfig, told: dict[str, Any]) -> None:

@@ -51,7 +51,7 @@ def test_every_source_has_a_row(folder: Path, micro: Path) -> None:
 
 def test_the_words_are_compared_as_segment_does(folder: Path, micro: Path) -> None:
     from earthwords.archive.embed import embed_images, preprocess_for
-    from earthwords.inference.windows.text_bank import encode_words
+    from earthwords.models.clip.words import encode_words
     from earthwords.models.weights.table import load_clip
     from earthwords.text.templates import TEMPLATES
 

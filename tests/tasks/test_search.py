@@ -20,7 +20,7 @@ from pyproj import Transformer
 import earthwords
 from earthwords.archive.nearest import exact_scores
 from earthwords.errors import UsageError
-from earthwords.inference.windows.text_bank import encode_words
+from earthwords.models.clip.words import encode_words
 from earthwords.models.weights.table import load_clip
 from earthwords.text.templates import TEMPLATES
 from tests.conftest import Command, Outcome, write_raster

@@ -236,6 +236,17 @@ COMMANDS = (
         ),
     ),
     Command(
+        name="train segment",
+        target="earthwords.tasks.train_segment:train_segment",
+        help="Train a segmentation head on images with masks.",
+        usage="TRAIN-DATA OUT [OPTIONS]",
+        examples=(
+            ("a head for the embedded model", "train segment masks.jsonl my-head --steps 2000"),
+            ("GSNet's, with held-out figures",
+             "train segment a.jsonl my-head --aggregator gsnet --val-data b.jsonl"),
+        ),
+    ),
+    Command(
         name="train refer",
         target="earthwords.tasks.train_refer:train_refer",
         help="Train RSRefSeg on described images.",

@@ -155,7 +155,7 @@ def check_parts(row: SegmentPreset, *, model: str | None = None, upsampler_weigh
     from earthwords.text.templates import load_templates
 
     load_templates(row.templates)
-    check_weights(row.weights if model is None else model, upsampler_weights)
+    check_weights(row.weights if model is None else model, upsampler_weights, row.head)
 
 
 def check_weights(*names: str | Path | None) -> None:

@@ -117,7 +117,8 @@ def pull(name: Annotated[str, opt.ARGUMENTS], *, quiet: opt.Quiet = False) -> Pu
     console = Console(quiet=quiet)
     needed = [name]
     if name in SEGMENT_PRESETS:
-        needed = [n for n in (SEGMENT_PRESETS[name].weights, SEGMENT_PRESETS[name].upsampler_weights) if n]
+        preset = SEGMENT_PRESETS[name]
+        needed = [n for n in (preset.weights, preset.upsampler_weights, preset.head) if n]
     elif name in REFER_PRESETS:
         row = REFER_PRESETS[name]
         needed = [n for n in (row.segmenter, row.words, row.weights) if n]

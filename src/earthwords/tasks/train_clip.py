@@ -136,7 +136,7 @@ def train_clip(
     check_layout(backbone, layout)
     locks = {"image": (lock_image, lock_image_unlocked_groups), "text": (lock_text, lock_text_unlocked_groups)}
     adapted = adapt_towers(backbone, locks, lora_rank=lora_rank, siglip=siglip, seed=seed)
-    sampler = Sampler(manifest, zoom=zoom, mix=_shares(mix), augmentation=augmentation)
+    sampler = Sampler(manifest, zoom=zoom, mix=shares(mix), augmentation=augmentation)
     _check_something(sampler, train_data)
     objective = Objective(
         batch_size=batch_size if sampler.pictures else 0, region_batch=region_batch if sampler.masked else 0,
@@ -182,12 +182,17 @@ def _check_something(sampler: Sampler, train_data: Path) -> None:
         raise UsageError(f"{train_data} lists no captions, labels or masks: there is nothing to learn from.")
 
 
-def _shares(mix: Sequence[str]) -> dict[str, float]:
-    shares = {}
+def shares(mix: Sequence[str]) -> dict[str, float]:
+    """`SET=WEIGHT` as a table.
+
+    Raises:
+        UsageError: something else.
+    """
+    found = {}
     for pair in mix:
         name, _, weight = pair.partition("=")
         try:
-            shares[name] = float(weight)
+            found[name] = float(weight)
         except ValueError:
             raise UsageError(f"--mix {pair!r} is not SET=WEIGHT, such as dubai=2.") from None
-    return shares
+    return found

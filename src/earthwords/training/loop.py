@@ -32,7 +32,15 @@ PRECISIONS = ("fp32", "amp_bf16")
 OPTIMIZERS = ("adamw", "nadam")
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
-_LATER = {"warmup_from": "None", "floor": "0.0", "hold": "0", "span": "0", "decays_all": "False"}
+_LATER = {
+    "warmup_from": "None",
+    "floor": "0.0",
+    "hold": "0",
+    "span": "0",
+    "decays_all": "False",
+    "slow": "",
+    "slow_share": "1.0",
+}
 """Settings that checkpoints of earlier versions do not tell, and what they were."""
 
 
@@ -64,6 +72,9 @@ class Schedule:
     first_steps: int = 0
     first_clip_norm: float = 1.0
     """Greatest norm in the first `first_steps` steps."""
+    slow: str = ""
+    """Beginning of the names of parameters that learn at `slow_share` of the rate; empty: none do."""
+    slow_share: float = 1.0
     ema: float = 0.999
     """Decay of the average of the weights that is kept, and delivered in the end."""
     precision: str = "fp32"
@@ -198,7 +209,7 @@ def _step(
 ) -> dict[str, float]:
     model.train()
     for parameters in optimizer.param_groups:
-        parameters["lr"] = schedule.rate(step)
+        parameters["lr"] = schedule.rate(step) * parameters.get("share", 1.0)  # checkpoints of before have none
     batch = task.draw(np.random.default_rng((schedule.seed, step, group.rank)[: 3 if group.size > 1 else 2]))
     torch.manual_seed((schedule.seed * 1_000_003 + step) * group.size + group.rank)
     with _autocast(schedule.precision, model):
@@ -225,14 +236,17 @@ def _optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
 
 
 def _groups(model: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:
-    """Matrices and filters, and the rest, by what weight decay is for."""
-    flat = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
-    rest = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
+    """Matrices and filters, and the rest, by what weight decay is for; then those that learn slowly, likewise."""
+    learning = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    slow = {name for name, _ in learning if schedule.slow and name.startswith(schedule.slow)}
     decay = schedule.weight_decay
-    return [
-        {"params": rest, "weight_decay": decay},
-        {"params": flat, "weight_decay": decay if schedule.decays_all else 0.0},
-    ]
+    groups = []
+    for share, names in ((1.0, {name for name, _ in learning} - slow), (schedule.slow_share, slow)):
+        flat = [p for name, p in learning if name in names and p.ndim < 2]
+        rest = [p for name, p in learning if name in names and p.ndim >= 2]
+        groups.append({"params": rest, "weight_decay": decay, "share": share})
+        groups.append({"params": flat, "weight_decay": decay if schedule.decays_all else 0.0, "share": share})
+    return groups if slow else groups[:2]
 
 
 def _state(model: nn.Module, kept: frozenset[str] | None) -> dict[str, Tensor]:

@@ -122,7 +122,12 @@ def inputs_of(
         masks = dict.fromkeys(with_stem(str(mask), source) for source in (*sources, *listed))
         others |= {f"--mask {value}": value for value in masks}
     if row is not None:
-        parts = {"weights": row.weights, "upsampler": row.upsampler_weights, "templates": row.templates}
+        parts = {
+            "weights": row.weights,
+            "upsampler": row.upsampler_weights,
+            "head": row.head,
+            "templates": row.templates,
+        }
         others |= {f"the {name} of the preset": value for name, value in parts.items()}
     others |= {f"the list {name}": name[1:] for name in map(str, lists) if name.startswith("@")}
     return Inputs(sources, listed=listed, others=others)

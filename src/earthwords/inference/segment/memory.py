@@ -51,6 +51,8 @@ class MemoryEstimate:
             reduced = isinstance(encoder.upsampler, LinearUpsampler) and encoder.energy is not None
             tokens, dim = tokens_of(self.segmenter), encoder.backbone.dim
             channels = (min(tokens + 32, dim) if reduced else 3 * dim) + getattr(encoder.upsampler, "held", 0)
+        if encoder.head is not None:
+            channels = encoder.head.held(queries, patch=encoder.backbone.patch)
         return computing(self.segmenter, upsampled=channels, given=queries)
 
     def fit(self, memory: int, *, workers: int = 1, shared: bool = True) -> Blocks:

@@ -18,11 +18,15 @@ def class_probabilities(logits: Tensor, query_class: Tensor, *, logit_scale: flo
     Returns:
         `(class, row, col)`.
     """
-    probabilities = (logit_scale * logits).softmax(dim=0)
+    return class_maxima((logit_scale * logits).softmax(dim=0), query_class)
+
+
+def class_maxima(probabilities: Tensor, query_class: Tensor) -> Tensor:
+    """The maximum over each class's synonyms: `(query, row, col)` to `(class, row, col)`."""
     classes = int(query_class.max()) + 1
     if classes == len(query_class):
         return probabilities
-    out = torch.zeros((classes, *logits.shape[1:]), dtype=probabilities.dtype, device=logits.device)
+    out = torch.zeros((classes, *probabilities.shape[1:]), dtype=probabilities.dtype, device=probabilities.device)
     index = query_class[:, None, None].expand_as(probabilities)
     return out.scatter_reduce(0, index, probabilities, reduce="amax")
 

@@ -20,7 +20,7 @@ from earthwords.geo.scene import Scene
 from earthwords.geo.sources.network import Network
 from earthwords.inference.cautions import enforce, vocabulary_notes
 from earthwords.inference.limits import check_numbers
-from earthwords.inference.segment.postprocess import class_probabilities, decide, undecided
+from earthwords.inference.segment.postprocess import class_maxima, class_probabilities, decide, undecided
 from earthwords.inference.segment.result import SegmentationResult, gathered
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.predictor import WindowedPredictor
@@ -96,10 +96,16 @@ class Segmenter(WindowedPredictor):
         network = Network.allowed(offline=offline, allow_remote_parts=allow_remote_parts)
         found = resolve(preset, model=model, upsampler_weights=upsampler_weights)
         backbone, upsampler = found.load(device=choose_device(device), offline=offline, report=report)
+        head = found.load_head(backbone, offline=offline, report=report)
         row = found.row
         method = DenseMethod(attention=row.attention, keep_residual=row.keep_residual, last_n=row.last_n)
         encoder = Encoder(
-            backbone=backbone, method=method, upsampler=upsampler, cls_weight=row.cls_weight, energy=row.energy
+            backbone=backbone,
+            method=method,
+            upsampler=upsampler,
+            cls_weight=row.cls_weight,
+            energy=row.energy,
+            head=head,
         )
         made = cls(row, encoder, batch=batch)
         made.network = network
@@ -108,7 +114,8 @@ class Segmenter(WindowedPredictor):
 
     def __repr__(self) -> str:
         row, device = self.preset, self.encoder.backbone.device
-        parts = f"weights {row.weights}, attention {row.attention}, upsampler {row.upsampler or 'none'}"
+        finer = f"upsampler {row.upsampler or 'none'}" if row.head is None else f"head {row.head}"
+        parts = f"weights {row.weights}, attention {row.attention}, {finer}"
         windows = f"windows of {row.tile_size} px overlapping by {row.overlap}"
         return f"Segmenter({row.name!r}: {parts}, {windows}, on {device})"
 
@@ -126,9 +133,9 @@ class Segmenter(WindowedPredictor):
 
     @cached_property
     def weights_hash(self) -> str:
-        """Of everything that pixels are multiplied with: vision tower and upsampler."""
-        upsampler = self.encoder.upsampler
-        state = {} if upsampler is None else upsampler.state_dict()
+        """Of everything that pixels are multiplied with: vision tower, and upsampler or head."""
+        module = self.encoder.upsampler if self.encoder.head is None else self.encoder.head
+        state = {} if module is None else module.state_dict()
         return weights_hash(state, tower_hash(self.encoder.backbone, "vision"))
 
     @property
@@ -288,6 +295,7 @@ class Segmenter(WindowedPredictor):
             "EARTHWORDS_WEIGHTS": preset.weights,
             "EARTHWORDS_ATTENTION": preset.attention,
             "EARTHWORDS_UPSAMPLER": " ".join(filter(None, (preset.upsampler or "none", preset.upsampler_weights))),
+            **({} if preset.head is None else {"EARTHWORDS_HEAD": preset.head}),
             "EARTHWORDS_ENERGY": f"{preset.energy:g}",
             "EARTHWORDS_LAST_BLOCK": f"last {preset.last_n}, residual {'kept' if preset.keep_residual else 'dropped'}",
             "EARTHWORDS_CLS_WEIGHT": f"{preset.cls_weight:g}",
@@ -298,6 +306,12 @@ class Segmenter(WindowedPredictor):
             "EARTHWORDS_THRESHOLD": f"{least:g}",
             "EARTHWORDS_VOCABULARY": "; ".join(c.described for c in vocabulary.classes),
         }
+
+    def _probabilities(self, logits: Tensor, query_class: Tensor) -> Tensor:
+        """Of classes, `(class, row, col)`: a head has given those of queries already."""
+        if self.encoder.head is not None:
+            return class_maxima(logits, query_class)
+        return class_probabilities(logits, query_class, logit_scale=self.preset.logit_scale)
 
     def _strip(
         self,
@@ -322,7 +336,7 @@ class Segmenter(WindowedPredictor):
         kept = np.empty((len(vocabulary), *valid.shape), np.float32) if probabilities else None
         for first in range(0, window.width, CELL_COLS):
             cell = slice(first, first + CELL_COLS)
-            values = class_probabilities(logits[:, :, cell], index, logit_scale=self.preset.logit_scale)
+            values = self._probabilities(logits[:, :, cell], index)
             chosen, best = decide(values, threshold=threshold, background=below)
             labels[:, cell], score[:, cell] = chosen.cpu().numpy(), best.cpu().numpy()
             close[:, cell] = undecided(values).cpu().numpy()

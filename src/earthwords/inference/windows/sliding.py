@@ -20,6 +20,7 @@ from earthwords.geo.grids.tiling import axis_starts
 from earthwords.inference.windows.lowrank import LinearUpsampler, reduced_cosines
 from earthwords.jobs.threads import Pool
 from earthwords.kernels.blend import add_window, window_weights
+from earthwords.models.aggregation.head import CostHead
 from earthwords.models.clip.model import ClipBackbone, DenseMethod
 from earthwords.types import Window
 
@@ -36,6 +37,8 @@ class Encoder:
     """Weight of the class token's cosine, added to every pixel; negative to subtract the global bias."""
     energy: float | None = 1.0
     """Share of the tokens' energy that a linear upsampler must keep; 1 is exact, None upsamples all channels."""
+    head: CostHead | None = None
+    """Makes logits and the upsampler needless: what comes out then are probabilities, of each query by itself."""
 
     @torch.inference_mode()
     def logits(
@@ -46,7 +49,7 @@ class Encoder:
         size: tuple[int, int] | None = None,
         note: Callable[[int], None] = lambda rank: None,
     ) -> Tensor:
-        """Cosine of every pixel and query.
+        """Cosine of every pixel and query, or its probability by a head.
 
         Args:
             pixels: `(batch, 3, H, W)`, normalised, any size: padded with zeros to whole patches,
@@ -67,7 +70,9 @@ class Encoder:
         return logits[:, :, top : top + height, left : left + width]
 
     def _cosines(self, padded: Tensor, queries: Tensor, note: Callable[[int], None]) -> Tensor:
-        """`(batch, query, h, w)` at the resolution of the upsampled features, or of the tokens."""
+        """`(batch, query, h, w)` at the resolution of the upsampled features, of the tokens, or of the head."""
+        if self.head is not None:
+            return self.head.probabilities(self.backbone, padded, queries)
         features = self.backbone.encode_dense(padded, self.method)
         values, size = features.values, (padded.shape[-2], padded.shape[-1])
         if self.energy is not None and isinstance(self.upsampler, LinearUpsampler):

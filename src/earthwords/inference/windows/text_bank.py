@@ -13,19 +13,16 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from earthwords.errors import EarthwordsError
 from earthwords.files.atomic import atomic_path, sweep
 from earthwords.files.reading import check_file
 from earthwords.jobs.threads import one_core
 from earthwords.models.clip.model import ClipBackbone
+from earthwords.models.clip.words import encode_words
 from earthwords.models.weights.fingerprint import tower_hash
 from earthwords.models.weights.table import cache_folder
-from earthwords.text.templates import fill
 from earthwords.types import TextBank, Vocabulary
 
 
@@ -54,14 +51,6 @@ def build_text_bank(
         vocabulary=vocabulary,
         weights_id=backbone.weights_id,
     )
-
-
-@torch.inference_mode()
-def encode_words(backbone: ClipBackbone, words: Sequence[str], templates: Sequence[str]) -> Tensor:
-    """`(word, dim)` unit vectors."""
-    prompts = [prompt for word in words for prompt in fill(templates, word)]
-    embeddings = F.normalize(backbone.encode_text(prompts), dim=-1)
-    return F.normalize(embeddings.unflatten(0, (len(words), len(templates))).mean(dim=1), dim=-1)
 
 
 def _key(templates: Sequence[str], word: str) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import count, takewhile
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from earthwords.errors import WeightsError
+from earthwords.errors import WeightsError, brief
 from earthwords.models.aggregation.model import GUIDES, Aggregation, AggregationConfig
 from earthwords.models.clip.convert import check_finite, listed
 from earthwords.models.weights.checkpoint import read_state
@@ -33,7 +34,8 @@ def load_aggregation(path: Path, *, heads: int = 4) -> Aggregation:
         WeightsError: unreadable, damaged, or something else.
     """
     found = own_part(read_state(path), name=str(path))
-    return filled(Aggregation, config_of(found, name=str(path), heads=heads), found, name=str(path))
+    config = config_of(found, name=str(path), heads=heads)
+    return fill(lambda: Aggregation(config), found, name=str(path))
 
 
 def own_part(state: Mapping[str, Tensor], *, name: str) -> dict[str, Tensor]:
@@ -49,7 +51,7 @@ def own_part(state: Mapping[str, Tensor], *, name: str) -> dict[str, Tensor]:
             f"first names: {listed(sorted(state))}."
         )
     (prefix,) = before
-    return {n.removeprefix(prefix): value.float() for n, value in state.items() if n.startswith(prefix)}
+    return {n.removeprefix(prefix): value for n, value in state.items() if n.startswith(prefix)}
 
 
 def config_of(state: Mapping[str, Tensor], *, name: str, heads: int = 4) -> AggregationConfig:
@@ -86,21 +88,22 @@ def config_of(state: Mapping[str, Tensor], *, name: str, heads: int = 4) -> Aggr
         raise WeightsError(f"{name} is no aggregation of GSNet or RSKT-Seg: it has no proper {error}.") from error
 
 
-def filled(
-    make: type[Aggregation], config: AggregationConfig, state: Mapping[str, Tensor], *, name: str
-) -> Aggregation:
-    """An aggregation of these sizes with these weights, in evaluation mode; nothing is allocated before they fit.
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def fill(make: Callable[[], Module], state: Mapping[str, Tensor], *, name: str) -> Module:
+    """What `make` gives, with these weights and in evaluation mode; nothing is allocated before they fit.
 
     Raises:
         WeightsError: names or shapes differ, or numbers are not finite.
     """
-    own = {n: value for n, value in state.items() if not n.endswith(_COMPUTED)}
+    own = {n: value.float() for n, value in state.items() if not n.endswith(_COMPUTED)}
     try:
         with torch.device("meta"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about layers of no size, which will not fit
-            module = make(config)
+            module = make()
     except (RuntimeError, ValueError, IndexError, KeyError) as error:  # sizes that no module can have
-        raise WeightsError(f"{name} does not describe an aggregation: {error}.") from error
+        raise WeightsError(f"{name} does not describe an aggregation: {brief(error)}.") from error
     expected = module.state_dict()
     wrong = [n for n in expected if n not in own or own[n].shape != expected[n].shape]
     if wrong or own.keys() - expected.keys():

@@ -39,6 +39,20 @@ class ConvTrunk(nn.Sequential):
         for before, width, depth in zip([3, *widths], widths, depths, strict=False):
             layers += [_conv(before, width, stride=2), *(_Residual(width) for _ in range(depth))]
         super().__init__(*layers, nn.Conv2d(widths[-1], dim, 1))
+        self.widths = tuple(widths)
+
+    def with_levels(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What it gives, and the features of all levels, the finest first: `(batch, width, H / 2, W / 2)` and so on."""
+        *layers, last = self
+        levels: list[Tensor] = []
+        x = pixels
+        for layer in layers:
+            x = layer(x)
+            if isinstance(layer, _Residual):
+                levels[-1] = x
+            else:
+                levels.append(x)
+        return last(x), levels
 
     @property
     def weight(self) -> Tensor:

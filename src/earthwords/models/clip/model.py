@@ -127,6 +127,53 @@ class ClipBackbone(nn.Module):
         values = tokens[:, 1:].transpose(1, 2).unflatten(2, grid)
         return FeatureMap(values=values, cls=None if method.attention == "gem" else tokens[:, 0])
 
+    def encode_guided(self, pixels: Tensor, method: DenseMethod) -> tuple[FeatureMap, tuple[Tensor, Tensor]]:
+        """As `encode_dense`, and what the tower sees on the way, as guides of a decoder (see `guide_widths`).
+
+        Returns:
+            The features, and two maps: of a convolutional trunk the levels at twice and at four times the resolution of
+            the tokens, of a ViT the tokens `(batch, width, H / patch, W / patch)` after a third and two thirds of its
+            blocks.
+
+        Raises:
+            UsageError: a method that reads more than the last block, or a trunk of fewer than three levels.
+        """
+        if method.attention == "gem" or method.last_n > 1:
+            raise UsageError("Guided features are read from the last block alone: last_n 1, and not by 'gem'.")
+        if len(self._trunk_widths or (0, 0, 0)) < 3:
+            raise UsageError(f"The trunk of {self.weights_id} has fewer than three levels, so it gives no guides.")
+        x, grid, levels = self._embed_levels(pixels)
+        states = []
+        for layer in self._layers[:-1]:
+            x = layer(x, None)
+            states.append(x)
+        tokens = self._project(_last_blocks(self._layers[-1:], x, grid, method))
+        found = FeatureMap(values=tokens[:, 1:].transpose(1, 2).unflatten(2, grid), cls=tokens[:, 0])
+        if levels:
+            return found, (levels[-2], levels[-3])
+        thirds = (len(self._layers) // 3, 2 * len(self._layers) // 3)
+        first, second = (states[max(1, i) - 1][:, 1:].transpose(1, 2).unflatten(2, grid) for i in thirds)
+        return found, (first, second)
+
+    @property
+    def guide_widths(self) -> tuple[int, int]:
+        """Channels of the guides of `encode_guided`."""
+        widths = self._trunk_widths
+        if widths is not None:
+            return widths[-2], widths[-3]
+        own = int(self.model.vision_model.config.hidden_size)
+        return own, own
+
+    @property
+    def guides_are_fine(self) -> bool:
+        """Whether guides come at two and four times the resolution of the tokens, not at theirs."""
+        return self._trunk_widths is not None
+
+    @property
+    def _trunk_widths(self) -> tuple[int, ...] | None:
+        trunk = self.model.vision_model.embeddings.patch_embedding
+        return trunk.widths if isinstance(trunk, ConvTrunk) else None
+
     def encode_penultimate(self, pixels: Tensor) -> FeatureMap:
         """As `encode_dense`, of the tokens that enter the last block: they go straight to the last norm and projection.
 
@@ -180,10 +227,19 @@ class ClipBackbone(nn.Module):
 
     def _embed(self, pixels: Tensor, *, position: str = "scaled") -> tuple[Tensor, tuple[int, int]]:
         """Tokens `(batch, 1 + h w, dim)` that enter block 0, and the patch grid."""
+        return self._placed(self.model.vision_model.embeddings.patch_embedding(pixels), position)
+
+    def _embed_levels(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int], list[Tensor]]:
+        """As `_embed`, and the levels of a convolutional trunk."""
+        trunk = self.model.vision_model.embeddings.patch_embedding
+        patches, levels = trunk.with_levels(pixels) if isinstance(trunk, ConvTrunk) else (trunk(pixels), [])
+        return *self._placed(patches, "scaled"), levels
+
+    def _placed(self, patches: Tensor, position: str) -> tuple[Tensor, tuple[int, int]]:
+        """Patches `(batch, dim, h, w)` with the class token and positions, as tokens."""
         vision = self.model.vision_model
-        patches = vision.embeddings.patch_embedding(pixels)
         grid = (patches.shape[-2], patches.shape[-1])
-        cls = vision.embeddings.class_embedding.expand(len(pixels), 1, -1)
+        cls = vision.embeddings.class_embedding.expand(len(patches), 1, -1)
         x = torch.cat([cls, patches.flatten(2).transpose(1, 2)], dim=1)
         table = vision.embeddings.position_embedding.weight
         return vision.pre_layrnorm(x + POSITION[position](table, grid)), grid

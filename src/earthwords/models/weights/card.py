@@ -69,11 +69,12 @@ def _segmenting(row: SegmentPreset) -> Facts:
         "attention": row.attention,
         "upsampler": row.upsampler or "none (logits are interpolated)",
         "weights of the upsampler": row.upsampler_weights or "",
+        "head": row.head or "",
         "prompts": row.templates,
         "windows": f"{row.tile_size} px, overlapping by {row.overlap} px, {row.blend}",
         "resolution": _range(row.gsd),
         "words": words_of(row.weights),
-        **_parts(row.weights, row.upsampler_weights),
+        **_parts(row.weights, row.upsampler_weights, row.head),
     }
 
 
@@ -132,7 +133,7 @@ def _users(weights: str) -> Iterator[str]:
     from earthwords.presets import REFER_PRESETS, SEGMENT_PRESETS
 
     for row in SEGMENT_PRESETS.values():
-        if weights in (row.weights, row.upsampler_weights):
+        if weights in (row.weights, row.upsampler_weights, row.head):
             yield row.name
     for other in REFER_PRESETS.values():
         if weights in (other.segmenter, other.words, other.weights):

@@ -11,12 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from earthwords import plugins
-from earthwords.errors import UsageError, unknown
+from earthwords.errors import UsageError, WeightsError, unknown
 from earthwords.kernels.blend import window_weights
+from earthwords.models.aggregation.head import CostHead, load_head
 from earthwords.models.clip.model import ClipBackbone, DenseMethod
 from earthwords.models.weights.download import Report
 from earthwords.models.weights.table import (
     WEIGHTS,
+    fetch,
+    find,
     load_clip,
     load_upsampler_state,
     upsampler_weights_for,
@@ -74,6 +77,24 @@ class ResolvedPreset:
         weights = row.upsampler_weights
         return backbone, build_upsampler(builder.build, weights, backbone, offline=offline, report=report)
 
+    def load_head(
+        self, backbone: ClipBackbone, *, offline: bool = False, report: Report = lambda done, total: None
+    ) -> CostHead | None:
+        """The head for this CLIP, if there is one.
+
+        Raises:
+            WeightsError: it is nowhere, damaged, or belongs to another CLIP or attention.
+        """
+        name, attention = self.row.head, self.row.attention
+        if name is None:
+            return None
+        head = load_head(fetch(find(name), offline=offline, report=report), backbone)
+        if head.settings.attention != attention:
+            raise WeightsError(
+                f"The head {name} was trained on features of attention {head.settings.attention!r}, not {attention!r}."
+            )
+        return head
+
 
 _KIND = "upsampler"
 
@@ -92,8 +113,16 @@ def resolve(
     Raises:
         UsageError: unknown names, or parts that do not fit together.
     """
-    row, note = with_weights(_row(preset), model, upsampler_weights)
+    asked = _row(preset)
+    if asked.head is not None and model not in (None, asked.weights):
+        raise UsageError(
+            f"The head {asked.head} belongs to the weights {asked.weights}; with others take another preset, or train "
+            "a head on them."
+        )
+    row, note = with_weights(asked, model, upsampler_weights)
     _check(row)
+    if row.head is not None:
+        _check_head(row)
     if row.attention == "gem" and row.cls_weight != 0:
         raise UsageError("Attention 'gem' has no class token, so its cls_weight must be 0.")
     if not 0 < row.energy <= 1:
@@ -135,6 +164,18 @@ def _check(row: SegmentPreset) -> None:
     load_templates(row.templates)
     window_weights(row.blend, (1, 1))
     DenseMethod(attention=row.attention, keep_residual=row.keep_residual, last_n=row.last_n)
+
+
+def _check_head(row: SegmentPreset) -> None:
+    if row.upsampler is not None or row.upsampler_weights is not None:
+        raise UsageError(
+            f"The head {row.head} takes the place of an upsampler; leave {row.upsampler or 'its weights'} away."
+        )
+    if row.cls_weight != 0 or row.last_n != 1 or row.keep_residual or row.attention == "gem":
+        raise UsageError(
+            f"The preset {row.name} has a head, which reads the last block's attention as it was trained: last_n 1, no "
+            "residual, cls_weight 0, and not gem."
+        )
 
 
 def with_weights(

@@ -43,7 +43,7 @@ class WeightSpec:
     """In a folder: the file that `sha256` is of."""
     megabytes: int = 0
     kind: str = "clip"
-    """`clip`, `upsampler` or `referring`."""
+    """`clip`, `upsampler`, `head` (of `models.aggregation`) or `referring`."""
     method: str | None = None
     """Of an upsampler: the file of `models.upsamplers` that takes it when no weights are named; None: none does."""
     backbone: str | None = None
