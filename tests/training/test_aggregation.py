@@ -26,7 +26,9 @@ from earthwords.models.weights.table import load_clip
 from earthwords.presets import SegmentPreset, load_preset
 from earthwords.tasks.train_segment import train_segment
 from earthwords.text.templates import TEMPLATES
-from earthwords.training.aggregation import (
+from earthwords.training.augment import random_sensor
+from earthwords.training.batches import Sampler
+from earthwords.training.heads.aggregation import (
     AggregationTask,
     HeadedEncoder,
     HeadObjective,
@@ -34,8 +36,6 @@ from earthwords.training.aggregation import (
     places,
     renumbered,
 )
-from earthwords.training.augment import random_sensor
-from earthwords.training.batches import Sampler
 from earthwords.training.initialise import store
 from tests.conftest import Command, write_raster
 from tests.micro import micro_clip, write_micro

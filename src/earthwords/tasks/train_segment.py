@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from earthwords.data.manifests.captions import Manifest
     from earthwords.models.aggregation.head import HeadSettings
-    from earthwords.training.aggregation import HeadedEncoder
+    from earthwords.training.heads.aggregation import HeadedEncoder
 
 HELD_OUT_IMAGES = 32
 """Of each set."""
@@ -118,20 +118,18 @@ def train_segment(
         >>> earthwords.segment("ortho.tif", "out", text=["road", "roof"], preset="my-head/preset.toml")
     """
     check_positive(batch_size=batch_size, epochs=epochs, steps=steps, lr=lr, save_frequency=save_frequency)
-    check_positive(image_size=min(image_size, default=0), grad_clip_norm=grad_clip_norm, val_frequency=val_frequency)
-    check_positive(encoder_lr=encoder_lr)
+    rest = {"grad_clip_norm": grad_clip_norm, "val_frequency": val_frequency, "encoder_lr": encoder_lr}
+    check_positive(image_size=min(image_size, default=0), **rest)
     row = _row(preset)
-    for path in (train_data, val_data):
-        if path is not None:
-            check_file(path, what="a list of images with masks, JSON lines")
+    _check_lists(train_data, val_data)
     check_parts(row, model=model)
-    from earthwords.data.manifests.captions import read_manifest
-    from earthwords.models.aggregation.head import CARD, WEIGHTS_FILE, HeadSettings, make_head
+    from earthwords.models.aggregation.head import CARD, WEIGHTS_FILE, make_head
     from earthwords.models.device import choose_device
     from earthwords.models.weights.resolve import resolve
-    from earthwords.training.aggregation import SLOW, AggregationTask, HeadedEncoder, HeadObjective
+    from earthwords.text.templates import load_templates
     from earthwords.training.batches import Sampler
     from earthwords.training.distributed import process_device
+    from earthwords.training.heads.aggregation import SLOW, AggregationTask, HeadedEncoder, HeadObjective
     from earthwords.training.initialise import FOLDER
     from earthwords.training.loop import CHECKPOINT, LOG, Schedule
 
@@ -141,30 +139,23 @@ def train_segment(
     found = resolve(row, model=model)
     backbone, upsampler = found.load(device=place, offline=offline)
     row = found.row
-    settings = HeadSettings(
-        aggregator=aggregator, dim=dim, layers=layers, rotations=rotations, attention=row.attention,
-        decoder=(dim // 2, dim // 4), projected=(dim // 4, dim // 8),
-        window=max(2, row.tile_size // backbone.patch // 2),
-    )  # fmt: skip
+    settings = _head(aggregator, dim, layers, rotations, row, patch=backbone.patch)
     net = HeadedEncoder(backbone, make_head(settings, backbone, seed=seed).to(place), unlock=unlock)
-    manifest = _masked(read_manifest(train_data), train_data)
-    held_out = None if val_data is None else _masked(read_manifest(val_data), val_data)
+    manifest, held_out = _masked(train_data), None if val_data is None else _masked(val_data)
     _check_sides(image_size, backbone.patch)
     sampler = Sampler(manifest, zoom=zoom, mix=shares(mix))
     aim = HeadObjective(batch_size=batch_size, sides=tuple(image_size), unlabelled=unlabelled)
-    about = {"weights": row.weights, "templates": row.templates, "unlock": str(unlock), **_as_text(settings)}
-    task = AggregationTask(sampler, aim, backbone, _templates(row), settings=about)
+    task = AggregationTask(sampler, aim, backbone, load_templates(row.templates), settings=_told(net, row))
     masks = sum(map(len, sampler.masked.values()))
     steps = steps or max(1, epochs * masks // batch_size)
     schedule = Schedule(
         steps=steps, lr=lr, warmup=warmup, weight_decay=wd, beta2=beta2, clip_norm=grad_clip_norm, ema=ema,
         precision=precision, seed=seed, slow=SLOW if unlock else "", slow_share=encoder_lr if unlock else 1.0,
     )  # fmt: skip
-    words = len(task.vectors)
     values = run(
         net, lambda group: task, schedule, folder=Path(out), place=place, quiet=quiet, resume=resume,
-        finish=lambda: _deliver(net, row, Path(out), steps=steps, words=words, digest=manifest.digest),
-        notice=f"{masks:,} masks, {words:,} words; {aggregator} on {row.weights}{_learning(unlock)}; on {place}.",
+        finish=lambda: _deliver(net, row, Path(out), steps=steps, words=len(task.vectors), digest=manifest.digest),
+        notice=f"{masks:,} masks, {len(task.vectors):,} words; {aggregator} on {row.weights}; on {place}.",
         save_every=save_frequency, report_to=report_to, kept=net.learned,
         validate=_validate(held_out, row, net, upsampler), validate_every=val_frequency,
     )  # fmt: skip
@@ -179,22 +170,42 @@ def _row(preset: str) -> SegmentPreset:
     return row
 
 
-def _learning(unlock: bool) -> str:
-    return ", whose attention learns too" if unlock else ""
+def _check_lists(*paths: Path | None) -> None:
+    for path in paths:
+        if path is not None:
+            check_file(path, what="a list of images with masks, JSON lines")
 
 
-def _templates(row: SegmentPreset) -> tuple[str, ...]:
-    from earthwords.text.templates import load_templates
+def _head(aggregator: str, dim: int, layers: int, rotations: int, row: SegmentPreset, *, patch: int) -> HeadSettings:
+    """Widths in the authors' proportions, windows of half the grid of the preset's."""
+    from earthwords.models.aggregation.head import HeadSettings
 
-    return tuple(load_templates(row.templates))
+    return HeadSettings(
+        aggregator=aggregator,
+        dim=dim,
+        layers=layers,
+        rotations=rotations,
+        attention=row.attention,
+        decoder=(dim // 2, dim // 4),
+        projected=(dim // 4, dim // 8),
+        window=max(2, row.tile_size // patch // 2),
+    )
 
 
-def _as_text(settings: HeadSettings) -> dict[str, str]:
-    return {name: str(value) for name, value in asdict(settings).items()}
+def _told(net: HeadedEncoder, row: SegmentPreset) -> dict[str, str]:
+    """What a resumed run must have in common, beside what is drawn and the schedule."""
+    from earthwords.models.aggregation.head import encoder_hash
+
+    sizes = {name: str(value) for name, value in asdict(net.head.settings).items()}
+    weights = f"{row.weights} ({encoder_hash(net.backbone)})"
+    return {"weights": weights, "templates": row.templates, "unlock": str(net.unlocked), **sizes}
 
 
-def _masked(manifest: Manifest, path: Path) -> Manifest:
-    """The manifest, if there is a word to learn in each of its masked sets."""
+def _masked(path: Path) -> Manifest:
+    """A list, if there is a word to learn in each of its masked sets."""
+    from earthwords.data.manifests.captions import read_manifest
+
+    manifest = read_manifest(path)
     sets = {example.set for example in manifest.examples if example.mask is not None}
     if not sets:
         raise UsageError(f"{path} lists no masks: there is nothing to learn from.")

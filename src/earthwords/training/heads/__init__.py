@@ -1,0 +1,1 @@
+"""How heads over a dual encoder are trained: a file a kind."""
