@@ -67,7 +67,7 @@ def _segmenting(row: SegmentPreset) -> Facts:
         "paper": row.paper,
         "weights": row.weights,
         "attention": row.attention,
-        "upsampler": row.upsampler or "none (logits are interpolated)",
+        "upsampler": row.upsampler or ("none (logits are interpolated)" if row.head is None else "none (a head)"),
         "weights of the upsampler": row.upsampler_weights or "",
         "head": row.head or "",
         "prompts": row.templates,
