@@ -2,8 +2,8 @@
 
     python benchmarks/compare_models.py DATA MODEL [MODEL ...] [--only ROW ...] [--json FILE]
 
-MODEL is a folder or name, such as `tiny`. Rows, in percent: RSICD test and UCM-captions test, mean recall; AID and UC
-Merced test, zero-shot; Dubai tiles 7 and 8, mIoU of five classes, and buildings_mix, IoU of buildings, both read as the
+MODEL is a folder or name, such as `tiny`. Rows, in percent: RSICD test and UCM-captions test, mean recall; AID (also without
+the ten images whose place was trained on) and UC Merced test, zero-shot; Dubai tiles 7 and 8, mIoU of five classes, and buildings_mix, IoU of buildings, both read as the
 preset `tiny` reads them, without upsampler. `ratio` is the last model against the first.
 `--only` prints the rows whose names begin so.
 """
@@ -33,6 +33,7 @@ MEASURES: dict[str, Measure] = {
     "RSICD test, mean recall": lambda m, d: heldout.rsicd(load_clip(m), d, heldout.in_test)["mean_recall"],
     "UCM-captions test, mean recall": lambda m, d: heldout.ucm_captions(load_clip(m), d)["mean_recall"],
     "AID test, zero-shot": lambda m, d: heldout.aid(load_clip(m), d, heldout.in_test),
+    "AID test without seen places": lambda m, d: heldout.aid(load_clip(m), d, heldout.in_clean_test),
     "UC Merced test, zero-shot": lambda m, d: heldout.ucm(load_clip(m), d),
     "Dubai 7-8, mIoU": lambda m, d: 100 * heldout.dubai(_segmenter(m), d, "78").miou,
     "buildings_mix, IoU": lambda m, d: heldout.buildings(_segmenter(m), d),

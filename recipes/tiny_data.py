@@ -1,15 +1,15 @@
 """Lists the training images of the embedded model `tiny` as a manifest, and renders its synthetic scenes.
 
-    python recipes/tiny_data.py DATA OUT [--validation] [--scenes 440] [--crops 2000]
+    python recipes/tiny_data.py DATA OUT [--validation] [--scenes 440] [--crops 2000] [--without THEME ...]
 
 `OUT/train.jsonl` is for `train clip`, `OUT/images.txt`, the same images without labels, for `train upsampler @...`.
 Sentences for what the masks show are made by `earthwords pairs` (M2B and B2C) from random crops of Dubai's images and
 the rendered scenes, `--crops` of each.
 
-DATA holds the folders aid30, rsicd_captions, ucmerced21, ucm_captions, rsscn7, dubai_mbrsc and
-massachusetts_roads_tiles (see docs/models/tiny.md for what they are). Only training splits are listed:
-RSICD's for AID, the captions' for UC Merced, tiles 1-5 of Dubai, and the Massachusetts sheets
-that do not end the sorted list. Of these, what is within four bits of perceptual hash of a test image is left out.
+DATA holds the folders aid30, rsicd_captions, ucmerced21, ucm_captions, rsscn7, dubai_mbrsc,
+massachusetts_roads_tiles and places (see docs/models/tiny.md for what they are). Only training splits are listed:
+RSICD's for AID, the captions' for UC Merced, tiles 1-5 of Dubai, the Massachusetts sheets
+that do not end the sorted list, and of places what `places.py` says. Of these, what is within four bits of perceptual hash of a test image is left out.
 `--validation` also leaves out every tenth AID image and Dubai tile 4.
 """
 
@@ -19,16 +19,17 @@ import argparse
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import places
 from PIL import Image
 
 import earthwords
 from earthwords.data.captions.perceptual_hash import near, perceptual_hash
-from earthwords.synthetic import CLASSES, DRAWN_THEMES, render_scene
+from earthwords.synthetic import CLASSES, DRAWN_THEMES, THEMES, render_scene
 
 Line = dict[str, Any]
 
@@ -45,6 +46,10 @@ ROADS = {"0": "", "1": "road,street,highway"}
 HELD_OUT_SHEETS = 6
 CROP = (96, 320)
 """Least and largest side of a crop that is described, pixels."""
+FINEST, COARSEST = 0.2, 2.5
+"""Metres a pixel of the rendered scenes."""
+DAYS = ("low-sun", "haze", "jpeg", "dim", "overcast", "dry-grass", "autumn", "leafless")
+"""Conditions that any scene may have."""
 LEAST = 30
 """Pixels of the smallest component that a sentence counts."""
 
@@ -178,6 +183,18 @@ def roads(data: Path, out: Path) -> Iterator[Line]:
             }
 
 
+def of_places(data: Path, out: Path) -> Iterator[Line]:
+    """The small sets of many places, each with its own words."""
+    for row in places.SETS:
+        for image, mask in places.masked(data, row, out / "places" / row.folder):
+            yield {
+                "image": os.path.relpath(image, out),
+                "set": row.name,
+                "mask": os.path.relpath(mask, out),
+                "classes": row.classes,
+            }
+
+
 def textures(out: Path, listed: list[Line]) -> Iterator[Line]:
     """Pictures that show one material all over, as masks of that class among the rendered ones."""
     titles = list(FINE.values())
@@ -195,8 +212,16 @@ def textures(out: Path, listed: list[Line]) -> Iterator[Line]:
         yield {"image": line["image"], "set": "scenes", "mask": os.path.relpath(mask, out), "classes": FINE}
 
 
-def scenes(out: Path, count: int) -> Iterator[Line]:
-    """Rendered scenes of all themes, 0.25 to 2 m a pixel, each with fine and with coarse classes."""
+def _day(rng: np.random.Generator, *, seen: bool) -> tuple[str, ...] | None:
+    """Conditions of a scene: the later themes have days of their own, half of the others an ordinary one."""
+    if not seen and rng.random() < 0.7:
+        return None
+    count = int(rng.choice([0, 1, 2], p=[0.5, 0.3, 0.2]))
+    return tuple(str(c) for c in rng.choice(DAYS, count, replace=False))
+
+
+def scenes(out: Path, count: int, themes: Sequence[str]) -> Iterator[Line]:
+    """Rendered scenes of all themes and many resolutions, each with fine and with coarse classes."""
     folder = out / "scenes"
     folder.mkdir(exist_ok=True)
     coarse = {label: COARSE[names.split(",")[0]] for label, names in FINE.items() if names.split(",")[0] in COARSE}
@@ -204,10 +229,10 @@ def scenes(out: Path, count: int) -> Iterator[Line]:
         image, mask = folder / f"{seed:05d}.jpg", folder / f"{seed:05d}.png"
         if not mask.exists():
             rng = np.random.default_rng((seed, 2026))
-            gsd = float(np.exp(rng.uniform(np.log(0.25), np.log(2.0))))
-            scene = render_scene(
-                height=448, width=512, gsd=gsd, theme=DRAWN_THEMES[seed % len(DRAWN_THEMES)], seed=10_000 + seed
-            )
+            gsd = float(np.exp(rng.uniform(np.log(FINEST), np.log(COARSEST))))
+            theme = themes[seed % len(themes)]
+            day = _day(rng, seen=theme in DRAWN_THEMES)
+            scene = render_scene(height=448, width=512, gsd=gsd, theme=theme, seed=10_000 + seed, conditions=day)
             Image.fromarray(scene.image).save(image, quality=92)
             Image.fromarray(scene.labels).save(mask)
         for name, classes in (("scenes", FINE), ("scenes-coarse", coarse)):
@@ -285,6 +310,7 @@ def lines(data: Path, out: Path, *, validation: bool) -> Iterator[Line]:
     yield from folders(data, out, images="rsscn7/images", name="rsscn7", names=RSSCN7)
     yield from dubai(data, out, "1235" if validation else "12345")
     yield from roads(data, out)
+    yield from of_places(data, out)
 
 
 def main() -> None:
@@ -294,11 +320,12 @@ def main() -> None:
     parser.add_argument("--validation", action="store_true")
     parser.add_argument("--scenes", type=int, default=440)
     parser.add_argument("--crops", type=int, default=2000)
+    parser.add_argument("--without", nargs="+", default=[], choices=THEMES, metavar="THEME", help="not rendered")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     data, out = args.data.resolve(), args.out.resolve()
     listed = unseen(data, out, list(lines(data, out, validation=args.validation)))
-    listed += [*textures(out, listed), *scenes(out, args.scenes)]
+    listed += [*textures(out, listed), *scenes(out, args.scenes, [t for t in THEMES if t not in args.without])]
     for name in ("dubai", "scenes") if args.crops else ():
         listed += crops(out, listed, name, args.crops)
     (out / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in listed))

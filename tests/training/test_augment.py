@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from earthwords.data.manifests.captions import IGNORE
-from earthwords.training.augment import Crop, random_crop_at, random_sensor, random_view, take, take_mask
+from earthwords.training.augment import (
+    Crop,
+    random_compression,
+    random_crop_at,
+    random_sensor,
+    random_style,
+    random_view,
+    take,
+    take_mask,
+)
 
 
 def picture(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -89,3 +98,28 @@ def test_sensors_differ_but_keep_the_picture() -> None:
         assert abs(np.corrcoef(grey[i].ravel(), original[i].ravel())[0, 1]) > 0.3 or grey[i].std() < 0.02
     again = random_sensor(pixels.clone(), np.random.default_rng(3))
     assert torch.equal(out, again)
+
+
+def test_style_takes_colours_and_leaves_the_pattern() -> None:
+    """Every channel of a picture keeps its pattern; its mean comes from the batch, of some pictures from another one."""
+    rng = np.random.default_rng(3)
+    tone = torch.linspace(0.3, 0.6, 40)[:, None, None, None] * torch.tensor([0.8, 1.0, 1.2])[:, None, None]
+    pixels = tone + 0.05 * torch.randn(40, 3, 24, 20, generator=torch.Generator().manual_seed(0))
+    styled = random_style(pixels, rng)
+    assert styled.shape == pixels.shape and styled.min() >= 0 and styled.max() <= 1
+    same = (styled - pixels).abs().amax(dim=(1, 2, 3)) < 1e-3
+    assert 15 < int(same.sum()) < 38
+    pattern = [torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] for a, b in zip(styled[:, 1], pixels[:, 1])]
+    assert sum(p > 0.99 for p in pattern) >= 36, "but for the few that became grey"
+
+
+def test_compression_loses_detail_not_colour() -> None:
+    pixels = torch.rand(60, 3, 40, 56, generator=torch.Generator().manual_seed(1))
+    before = pixels.clone()
+    worse = random_compression(pixels, np.random.default_rng(0))
+    assert torch.equal(pixels, before), "the argument stays"
+    untouched = (worse == before).flatten(1).all(dim=1)
+    assert 15 < int(untouched.sum()) < 50
+    torch.testing.assert_close(worse.mean(dim=(2, 3)), before.mean(dim=(2, 3)), atol=0.06, rtol=0)
+    detail = [v[~untouched].diff(dim=-1).abs().mean() for v in (worse, before)]
+    assert detail[0] < 0.9 * detail[1]

@@ -267,6 +267,34 @@ def test_bad_options(listing: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=sentence):
             train_clip(listing, tmp_path, architecture="micro", mix=mix, quiet=True, device="cpu")
+    for silence in (-0.1, 1.0):
+        with pytest.raises(UsageError, match=f"--silence must be a share from 0 to below 1, got {silence:g}"):
+            train_clip(listing, tmp_path, architecture="micro", silence=silence, quiet=True, device="cpu")
+
+
+def test_a_pixel_fits_its_own_word_or_none(listing: Path, tmp_path: Path) -> None:
+    """Where classes are now and then not asked for, 0 parts the cosine of the right word from those of the others."""
+    train_clip(
+        listing, tmp_path, architecture="micro", steps=200, batch_size=12, region_batch=8, image_size=(48,), lr=3e-3,
+        warmup=10, silence=0.3, augmentation="strong", caption_weight=0, label_weight=0, device="cpu", quiet=True,
+    )  # fmt: skip
+    backbone = load_clip(str(tmp_path))
+    mean, std = (torch.tensor(v)[None, :, None, None] for v in (backbone.mean, backbone.std))
+    pixels = torch.tensor(list(COLOURS.values()), dtype=torch.float32)[:, :, None, None].expand(3, 3, 48, 48) / 255
+    with torch.inference_mode():
+        words = F.normalize(backbone.encode_text(list(COLOURS)), dim=-1)
+        dense = F.normalize(backbone.encode_dense((pixels - mean) / std, DenseMethod()).values, dim=1)
+        cosines = torch.einsum("bdhw,cd->bchw", dense, words).mean(dim=(2, 3))
+    own = torch.eye(3, dtype=torch.bool)
+    assert (cosines[own] > 0).all() and (cosines[~own] < 0).all()
+
+
+def test_some_classes_are_always_asked_for(listing: Path) -> None:
+    task = ContrastiveTask(
+        Sampler(read_manifest(listing), zoom=(1, 1)), Objective(batch_size=2, region_batch=2, sides=(32,), silence=0.9)
+    )
+    drawn = [task.draw(np.random.default_rng(i)).left_out["masks"] for i in range(40)]
+    assert max(map(len, drawn)) == 2 and len({tuple(d) for d in drawn}) > 2
 
 
 def test_parts_of_a_batch_give_the_loss_of_the_whole(listing: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -98,3 +100,31 @@ def test_nothing_to_see_costs_nothing() -> None:
     loss = region_text(features, unit(3, 5), target, torch.tensor(20.0), weight=torch.ones(3))
     loss.backward()
     assert loss == 0 and features.grad is not None and not features.grad.isnan().any()
+
+
+def test_a_class_that_is_not_asked_for_is_nothing() -> None:
+    """Features that show it are right when they fit no word, and wrong when they fit another one."""
+    words = torch.eye(4)[:3]
+    target = torch.tensor([[[0, 1, 2, 2]]])
+    fits = torch.stack([words[0], words[1], -words.sum(0), -words.sum(0)]).T[None, :, None]
+    other = torch.stack([words[0], words[1], words[0], words[2]]).T[None, :, None]
+    weight = torch.tensor([1.0, 2.0, 0.5])
+
+    def loss(features: torch.Tensor, **options: Any) -> float:
+        return float(region_text(features, words, target, torch.tensor(9.0), weight=weight, **options))
+
+    assert loss(fits, left_out=[2]) < 0.05 < 1 < loss(other, left_out=[2])
+    assert loss(fits) > 0.25, "asked for, it fits too little"
+
+
+def test_what_is_left_out_is_a_logit_of_zero() -> None:
+    features, words = torch.randn(2, 5, 3, 4), unit(4, 5)
+    target = torch.randint(0, 4, (2, 3, 4))
+    target[1, 1] = 255
+    weight = torch.tensor([1.0, 0.25, 3.0, 3.0])
+    logits = 20 * torch.einsum("bdhw,cd->bchw", F.normalize(features, dim=1), words)
+    logits = torch.cat([logits[:, :2], torch.zeros(2, 1, 3, 4)], dim=1)
+    joined = torch.where(target == 3, 2, target)
+    expected = F.cross_entropy(logits, joined, weight=weight[:3], ignore_index=255)
+    found = region_text(features, words, target, torch.tensor(20.0), weight=weight, rest=3, left_out=[2])
+    torch.testing.assert_close(found, expected)

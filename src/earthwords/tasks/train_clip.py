@@ -34,7 +34,7 @@ def train_clip(
     lock_text_unlocked_groups: Annotated[int, opt.option(opt.MODEL, metavar="N")] = 0,
     lora_rank: Annotated[int, opt.option(opt.MODEL, metavar="N")] = 0,
     image_size: Annotated[Sequence[int], opt.several(opt.READING, "PIXELS...")] = (128,),
-    augmentation: Annotated[Literal["sensor", "remoteclip"], opt.READING] = "sensor",
+    augmentation: Annotated[Literal["sensor", "strong", "remoteclip"], opt.READING] = "sensor",
     zoom: Annotated[tuple[float, float], opt.option(opt.READING, metavar="LEAST LARGEST")] = (0.5, 2.0),
     mix: Annotated[Sequence[str], opt.several(opt.READING, "SET=WEIGHT...", show_default=False)] = (),
     steps: Annotated[int | None, opt.option(opt.TRAINING, metavar="N")] = None,
@@ -53,6 +53,7 @@ def train_clip(
     label_weight: Annotated[float, opt.option(opt.TRAINING, metavar="WEIGHT")] = 0.5,
     region_weight: Annotated[float, opt.option(opt.TRAINING, metavar="WEIGHT")] = 1.0,
     attention: Annotated[Sequence[str], opt.several(opt.TRAINING, "NAME...")] = ("segearth",),
+    silence: Annotated[float, opt.option(opt.TRAINING, metavar="SHARE")] = 0.0,
     precision: Annotated[Literal["fp32", "amp_bf16"], opt.TRAINING] = "fp32",
     seed: opt.Seed = 0,
     save_frequency: opt.SaveFrequency = 500,
@@ -82,8 +83,9 @@ def train_clip(
         lora_rank: Train low-rank additions of this rank beside the attention's projections instead of the weights
             (peft); they are merged in the end.
         image_size: Side of the images in pixels; of several, one is drawn each step.
-        augmentation: sensor (crops of half or more, other colours, haze, blur and noise) or remoteclip (crops of nine
-            tenths or more); both turn and mirror.
+        augmentation: sensor (crops of half or more, other colours, haze, blur and noise), strong (sensor, and the
+            colours of other pictures, coarser optics, JPEG) or remoteclip (crops of nine tenths or more); all turn and
+            mirror.
         zoom: Least and largest number of source pixels a training pixel of a region.
         mix: Share of a masked set among the regions, SET=WEIGHT; 1 each by default.
         steps: Number of steps; overrides --epochs.
@@ -102,6 +104,7 @@ def train_clip(
         label_weight: Weight of the cross-entropy over the labels of a picture's set.
         region_weight: Weight of the class-balanced cross-entropy of dense features and class words.
         attention: Dense methods that regions are read with; of several, one is drawn each step.
+        silence: Share of the mask classes that are not asked for in a step, so that their pixels shall fit no word.
         precision: fp32, or bfloat16 autocast (faster on GPUs, and on CPUs with AVX512-BF16 or AMX).
         layout: Of the result: a transformers folder, open_clip_model.safetensors, or both.
 
@@ -119,6 +122,8 @@ def train_clip(
     """
     check_positive(batch_size=batch_size, epochs=epochs, steps=steps, lr=lr, save_frequency=save_frequency)
     check_positive(image_size=min(image_size, default=0), accum_freq=accum_freq, grad_clip_norm=grad_clip_norm)
+    if not 0 <= silence < 1:
+        raise UsageError(f"--silence must be a share from 0 to below 1, got {silence:g}.")
     check_list(train_data, model=model, architecture=architecture)
     from earthwords.data.manifests.captions import read_manifest
     from earthwords.models.device import choose_device
@@ -141,7 +146,7 @@ def train_clip(
     objective = Objective(
         batch_size=batch_size if sampler.pictures else 0, region_batch=region_batch if sampler.masked else 0,
         sides=tuple(image_size), accum_freq=accum_freq, siglip=siglip, caption_weight=caption_weight,
-        label_weight=label_weight, region_weight=region_weight, attention=tuple(attention),
+        label_weight=label_weight, region_weight=region_weight, attention=tuple(attention), silence=silence,
     )  # fmt: skip
     steps = steps or max(1, epochs * max(1, len(sampler.pictures)) // batch_size)
     schedule = Schedule(

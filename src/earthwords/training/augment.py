@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -120,3 +122,44 @@ def random_sensor(pixels: Tensor, rng: np.random.Generator) -> Tensor:
     noise = torch.from_numpy(rng.standard_normal(pixels.shape[1:], dtype=np.float32))
     pixels[noisy] += noise * torch.from_numpy(rng.uniform(0, 0.03, (len(noisy), 1, 1, 1)).astype(np.float32))
     return pixels.clamp_(0, 1)
+
+
+STYLED, GREY, COARSE, COMPRESSED = 0.3, 0.05, 0.25, 0.3
+"""Shares of a batch that `random_style` and `random_compression` change."""
+
+
+def random_style(pixels: Tensor, rng: np.random.Generator) -> Tensor:
+    """Some images of `(batch, 3, H, W)` in 0..1 with the colours of another one of the batch.
+
+    Mean and deviation of every channel move part of the way to the other's (as style is mixed by
+    https://arxiv.org/abs/2104.02008, on pixels); a few become grey.
+    """
+    count = len(pixels)
+    mean, std = pixels.mean(dim=(2, 3), keepdim=True), pixels.std(dim=(2, 3), keepdim=True).clamp(min=0.02)
+    other = torch.from_numpy(rng.permutation(count))
+    drawn = np.where(rng.random(count) < STYLED, rng.uniform(0.3, 1.0, count), 0.0).astype(np.float32)
+    share = torch.from_numpy(drawn)[:, None, None, None]
+    styled = (pixels - mean) / std * torch.lerp(std, std[other], share) + torch.lerp(mean, mean[other], share)
+    grey = torch.from_numpy(np.flatnonzero(rng.random(count) < GREY))
+    styled[grey] = styled[grey].mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    return styled.clamp(0, 1)
+
+
+def random_compression(pixels: Tensor, rng: np.random.Generator) -> Tensor:
+    """Some images of `(batch, 3, H, W)` in 0..1 as if resampled from a coarser grid, some as a strong JPEG."""
+    pixels, side = pixels.clone(), pixels.shape[-1]
+    for i in np.flatnonzero(rng.random(len(pixels)) < COARSE):
+        fewer = max(8, int(side / rng.uniform(1.3, 2.5)))
+        small = F.interpolate(pixels[i : i + 1], size=(fewer, fewer), mode="bilinear", antialias=True)
+        pixels[i] = F.interpolate(small, size=pixels.shape[-2:], mode="bicubic", align_corners=False)[0]
+    for i in np.flatnonzero(rng.random(len(pixels)) < COMPRESSED):
+        pixels[i] = _jpeg(pixels[i], int(rng.integers(25, 85)))
+    return pixels.clamp_(0, 1)
+
+
+def _jpeg(pixels: Tensor, quality: int) -> Tensor:
+    """`(3, H, W)` in 0..1, through a JPEG file in memory."""
+    buffer = io.BytesIO()
+    array = (pixels.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    Image.fromarray(array).save(buffer, "JPEG", quality=quality)
+    return torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1).float() / 255

@@ -51,10 +51,13 @@ class Augmentation:
     """Least and largest share of the shorter side that is seen."""
     sensor: bool
     """Another gain, gamma, colour, haze, blur and noise for each."""
+    strong: bool = False
+    """Of pictures and regions: colours of one another too, wider ranges, coarser optics, JPEG."""
 
 
 AUGMENTATIONS = {
     "sensor": Augmentation(cover=(0.5, 1.0), sensor=True),
+    "strong": Augmentation(cover=(0.4, 1.0), sensor=True, strong=True),
     "remoteclip": Augmentation(cover=(0.9**0.5, 1.0), sensor=False),
 }
 """`remoteclip`: RemoteCLIP's crops of 0.9 to 1 of the area (those of its code base; https://arxiv.org/abs/2306.11029
@@ -101,7 +104,7 @@ class Sampler:
                 places.append(i)
                 values.append(example.label)
         return PictureBatch(
-            pixels=augment.random_sensor(views, rng) if self.augmentation.sensor else views,
+            pixels=self._sensed(views, rng) if self.augmentation.sensor else views,
             sentences=tuple(str(rng.choice(e.captions)) if e.captions else None for e in chosen),
             labels=labels,
         )
@@ -120,8 +123,13 @@ class Sampler:
             targets.append(augment.take_mask(example.mask, crop, side, step=CELL))
             sets.setdefault(name, []).append(i)
         return RegionBatch(
-            pixels=augment.random_sensor(torch.stack(pixels), rng), target=torch.stack(targets), sets=sets
+            pixels=self._sensed(torch.stack(pixels), rng), target=torch.stack(targets), sets=sets
         )
+
+    def _sensed(self, pixels: Tensor, rng: np.random.Generator) -> Tensor:
+        if self.augmentation.strong:
+            pixels = augment.random_compression(augment.random_style(pixels, rng), rng)
+        return augment.random_sensor(pixels, rng)
 
     def _place(self, name: str, rng: np.random.Generator) -> tuple[Example, tuple[float, float]]:
         by_class = self.places[name]

@@ -46,6 +46,8 @@ class Objective:
     region_weight: float = 1.0
     attention: tuple[str, ...] = ("segearth",)
     """Dense methods; one is drawn a step."""
+    silence: float = 0.0
+    """Chance of a class of a mask that it is not asked for in a step: its pixels shall fit no word."""
     templates: str = "aerial"
     """Template set; one of its sentences, or the bare word, is drawn for every name."""
 
@@ -60,6 +62,8 @@ class ContrastiveBatch:
     """Set -> a prompt for each scene label."""
     class_words: dict[str, list[str]]
     """Set -> a prompt for each mask class."""
+    left_out: dict[str, list[int]]
+    """Set -> mask classes that are not asked for."""
     method: DenseMethod
 
 
@@ -92,14 +96,14 @@ class ContrastiveTask:
         pictures = self.sampler.draw_pictures(rng, aim.batch_size, side)
         regions = self.sampler.draw_regions(rng, aim.region_batch, side) if aim.region_batch else None
         manifest = self.sampler.manifest
+        masked = list(regions.sets) if regions else []
         return ContrastiveBatch(
             pictures=pictures,
             regions=regions,
             label_words={name: self._prompts(manifest.labels[name], rng) for name in pictures.labels},
-            class_words={
-                name: self._prompts(manifest.classes[name], rng) for name in (regions.sets if regions else ())
-            },
+            class_words={name: self._prompts(manifest.classes[name], rng) for name in masked},
             method=DenseMethod(attention=str(rng.choice(aim.attention))),
+            left_out={name: self._left_out(manifest.classes[name], rng) for name in masked if aim.silence},
         )
 
     def losses(self, backbone: ClipBackbone, batch: ContrastiveBatch) -> dict[str, Tensor]:
@@ -114,7 +118,7 @@ class ContrastiveTask:
             "label": self.objective.label_weight * _label_loss(images, batch.pictures, words),
         }
         if batch.regions is not None:
-            region = _region_loss(dense.float(), batch.regions, words, self.sampler)
+            region = _region_loss(dense.float(), batch.regions, words, self.sampler, batch.left_out)
             losses["region"] = self.objective.region_weight * region
         return losses
 
@@ -154,6 +158,12 @@ class ContrastiveTask:
             bias = backbone.get_parameter("logit_bias")
             return group.shared(siglip(image, text, scale, group.common(bias), kind=kind))
         return group.shared(info_nce(image, text, scale, kind=kind))
+
+    def _left_out(self, groups: Sequence[Sequence[str]], rng: np.random.Generator) -> list[int]:
+        """Some classes that have words, never all of them."""
+        named = [i for i, names in enumerate(groups) if names]
+        drawn = [i for i in named if rng.random() < self.objective.silence]
+        return drawn if len(drawn) < len(named) else drawn[1:]
 
     def _prompts(self, groups: Sequence[Sequence[str]], rng: np.random.Generator) -> list[str]:
         """One synonym of every group, all in one random template."""
@@ -195,7 +205,13 @@ def _label_loss(images: Tensor, pictures: PictureBatch, words: _WordVectors) -> 
     return total / max(1, count)
 
 
-def _region_loss(features: Tensor, regions: RegionBatch, words: _WordVectors, sampler: Sampler) -> Tensor:
+def _region_loss(
+    features: Tensor,
+    regions: RegionBatch,
+    words: _WordVectors,
+    sampler: Sampler,
+    left_out: Mapping[str, Sequence[int]],
+) -> Tensor:
     total = features.new_zeros(())
     for name, places in regions.sets.items():
         rest = next((i for i, names in enumerate(sampler.manifest.classes[name]) if not names), None)
@@ -206,6 +222,7 @@ def _region_loss(features: Tensor, regions: RegionBatch, words: _WordVectors, sa
             words.scale,
             weight=sampler.weights[name].to(features.device),
             rest=rest,
+            left_out=left_out.get(name, ()),
         )
         total = total + loss * len(places) / len(features)
     return total

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
@@ -107,13 +107,20 @@ def siglip(
 
 
 def region_text(
-    features: Tensor, words: Tensor, target: Tensor, scale: Tensor, *, weight: Tensor, rest: int | None = None
+    features: Tensor,
+    words: Tensor,
+    target: Tensor,
+    scale: Tensor,
+    *,
+    weight: Tensor,
+    rest: int | None = None,
+    left_out: Sequence[int] = (),
 ) -> Tensor:
     """Cross-entropy between the pixels of a region and the words of its class, balanced over classes.
 
     The cosines of the tokens are interpolated bilinearly to the resolution of the target, as at inference,
     so the loss sees sub-token borders. A pixel of class `rest` is only known to be none of the others:
-    its loss is small when no other word fits well.
+    its loss is small when no other word fits well, that is, when all cosines are below 0.
 
     Args:
         features: `(batch, dim, h, w)`.
@@ -122,6 +129,7 @@ def region_text(
         scale: factor of the cosines.
         weight: `(class,)` weight of a pixel of each class.
         rest: the class "none of the others", if there is one.
+        left_out: classes whose words are not asked for this time: what shows them is none of the others too.
 
     Returns:
         The mean over pixels that count; 0 when there is none.
@@ -129,8 +137,21 @@ def region_text(
     unit = F.normalize(features, dim=1)
     logits = scale * torch.einsum("bdhw,cd->bchw", unit, words)
     logits = F.interpolate(logits, size=target.shape[-2:], mode="bilinear", align_corners=False)
-    if rest is not None:
-        logits = torch.cat([logits[:, :rest], torch.zeros_like(logits[:, :1]), logits[:, rest + 1 :]], dim=1)
+    if rest is not None or left_out:
+        out = sorted({*left_out, *(() if rest is None else (rest,))})
+        logits, target, weight = _with_nothing(logits, target, weight, out)
     loss = F.cross_entropy(logits, target, weight=weight, ignore_index=255, reduction="sum")
     counted = target[target != 255]
     return loss / weight[counted].sum().clamp(min=1e-6)
+
+
+def _with_nothing(logits: Tensor, target: Tensor, weight: Tensor, out: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Classes without words, joined to one last class whose logit is 0; weights as theirs on average."""
+    kept = [i for i in range(len(weight)) if i not in out]
+    number = torch.full((256,), 255, dtype=torch.int64, device=target.device)
+    number[kept] = torch.arange(len(kept), device=target.device)
+    number[out] = len(kept)
+    share = torch.bincount(target[target != 255], minlength=len(weight)).to(weight)[out]
+    common = (weight[out] * share).sum() / share.sum().clamp(min=1)
+    logits = torch.cat([logits[:, kept], torch.zeros_like(logits[:, :1])], dim=1)
+    return logits, number[target], torch.cat([weight[kept], common[None]])

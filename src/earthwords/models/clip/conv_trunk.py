@@ -7,7 +7,8 @@ data (https://arxiv.org/abs/2106.14881). Four levels give CLIP's stride of 16.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -60,3 +61,52 @@ class ConvTrunk(nn.Sequential):
         projection = self[-1]
         assert isinstance(projection, nn.Conv2d)
         return projection.weight
+
+
+class PyramidTrunk(nn.Module):
+    """A `ConvTrunk` whose tokens keep the detail of its level before the last: twice as many a side.
+
+    The last level's map is upsampled bilinearly and a lateral projection of the level before is added, as in a feature
+    pyramid (https://arxiv.org/abs/1612.03144). `(batch, 3, H, W)` to `(batch, dim, H / stride, W / stride)`, stride =
+    2 ** (number of levels - 1). A fresh lateral adds nothing, so that a trained `ConvTrunk` can be built upon.
+    """
+
+    def __init__(self, *, widths: Sequence[int], depths: Sequence[int], dim: int) -> None:
+        super().__init__()
+        self.levels = ConvTrunk(widths=widths, depths=depths, dim=dim)
+        self.split = sum(1 + depth for depth in depths[:-1])
+        self.lateral = nn.Sequential(_Residual(widths[-2]), nn.Conv2d(widths[-2], dim, 1))
+        nn.init.zeros_(self.lateral[1].weight)
+        nn.init.zeros_(self.lateral[1].bias)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        layers = list(self.levels)
+        fine = coarse = pixels
+        for layer in layers[: self.split]:
+            fine = coarse = layer(fine)
+        for layer in layers[self.split :]:
+            coarse = layer(coarse)
+        return F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False) + self.lateral(fine)
+
+    @property
+    def weight(self) -> Tensor:
+        """As of a `ConvTrunk`."""
+        return self.levels.weight
+
+
+TRUNKS: dict[str, type[ConvTrunk] | type[PyramidTrunk]] = {"levels": ConvTrunk, "pyramid": PyramidTrunk}
+"""By the `kind` of a configuration; without one, `levels`."""
+
+
+def build_trunk(*, widths: Sequence[int], depths: Sequence[int], dim: int, kind: str = "levels") -> nn.Module:
+    """The trunk that a configuration asks for."""
+    return TRUNKS[kind](widths=widths, depths=depths, dim=dim)
+
+
+def trunk_stride(settings: Mapping[str, Any]) -> int:
+    """Pixels a side of one of its tokens.
+
+    Raises:
+        KeyError: no such kind.
+    """
+    return int(2 ** (len(settings["widths"]) - (TRUNKS[settings.get("kind", "levels")] is PyramidTrunk)))

@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from earthwords.errors import EarthwordsError, WeightsError, brief
 from earthwords.files.reading import read_json
+from earthwords.models.clip.conv_trunk import trunk_stride
 from earthwords.models.clip.convert import check_fit, load_strict
 from earthwords.models.clip.model import CLIP_MEAN, CLIP_STD, ClipBackbone, build_clip
 from earthwords.models.weights.checkpoint import read_state
@@ -102,7 +103,7 @@ def _fits(config: CLIPConfig, *, most_layers: int) -> bool:
     return (
         all(0 <= number <= most_layers for number in layers)
         and all(tower.num_attention_heads >= 1 and 0 < tower.layer_norm_eps < 1 for tower in (vision, text))
-        and (vision.patch_size == 2 ** len(trunk["widths"]) if trunk else vision.patch_size >= 1)
+        and (vision.patch_size == trunk_stride(trunk) if trunk else vision.patch_size >= 1)
         and 0 <= text.eos_token_id < text.vocab_size
     )
 

@@ -20,7 +20,7 @@ from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 from earthwords.errors import UsageError, WeightsError, unknown
 from earthwords.kernels.linear import quicken
 from earthwords.models.clip.attention import ATTENTION, Heads
-from earthwords.models.clip.conv_trunk import ConvTrunk
+from earthwords.models.clip.conv_trunk import build_trunk
 from earthwords.text.known_words import KnownWords, Lexicon, Pieces
 from earthwords.text.tokenizer import ClipTokenizer
 from earthwords.types import FeatureMap
@@ -334,10 +334,10 @@ def _first_replaced(layers: nn.ModuleList, method: DenseMethod) -> int:
 
 
 def build_clip(config: CLIPConfig) -> CLIPModel:
-    """An untrained CLIP of this configuration; `vision_config.trunk` asks for a `ConvTrunk`."""
+    """An untrained CLIP of this configuration; `vision_config.trunk` asks for a convolutional trunk."""
     model = CLIPModel(config)
     trunk = getattr(config.vision_config, "trunk", None)
     if trunk is not None:
         embeddings = model.vision_model.embeddings
-        embeddings.patch_embedding = ConvTrunk(**trunk, dim=config.vision_config.hidden_size)
+        embeddings.patch_embedding = build_trunk(**trunk, dim=config.vision_config.hidden_size)
     return model

@@ -294,7 +294,8 @@ def _fresh_sam(row: dict[str, Any], words: Words) -> SamModel:
     sam.prompt_encoder.shared_embedding.positional_embedding = sam.shared_image_embedding.positional_embedding
     trunk = ConvTrunk(**row["trunk"], dim=config.hidden_size)
     if isinstance(words, ClipWords):
-        theirs = words.clip.model.vision_model.embeddings.patch_embedding.state_dict()
+        stem = words.clip.model.vision_model.embeddings.patch_embedding.state_dict()
+        theirs = {name.removeprefix("levels."): value for name, value in stem.items()}
         own = trunk.state_dict()
         last = f"{len(trunk) - 1}."
         alike = {n: v for n, v in theirs.items() if n in own and own[n].shape == v.shape and not n.startswith(last)}

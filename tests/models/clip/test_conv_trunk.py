@@ -1,0 +1,43 @@
+"""Convolutional trunks: strides, and the pyramid that is built on a trained one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from earthwords.models.clip.conv_trunk import ConvTrunk, PyramidTrunk, build_trunk, trunk_stride
+
+SIZES = {"widths": [4, 6, 8], "depths": [0, 2, 1]}
+
+
+@pytest.mark.parametrize(("kind", "stride"), [("levels", 8), ("pyramid", 4)])
+def test_tokens_are_as_large_as_the_stride_says(kind: str, stride: int) -> None:
+    trunk = build_trunk(**SIZES, kind=kind, dim=5).eval()
+    assert trunk_stride({**SIZES, "kind": kind}) == stride
+    assert trunk(torch.rand(2, 3, 48, 64)).shape == (2, 5, 48 // stride, 64 // stride)
+    assert trunk_stride(SIZES) == 8
+
+
+def test_a_fresh_pyramid_says_what_its_levels_say() -> None:
+    torch.manual_seed(0)
+    pyramid = PyramidTrunk(**SIZES, dim=5).eval()
+    levels = ConvTrunk(**SIZES, dim=5).eval()
+    levels.load_state_dict(pyramid.levels.state_dict())
+    pixels = torch.rand(2, 3, 48, 64)
+    expected = F.interpolate(levels(pixels), scale_factor=2.0, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(pyramid(pixels), expected)
+
+
+def test_the_lateral_connection_sees_finer_detail() -> None:
+    """A change within a cell of the level before the last stays in its token, once the connection has learned."""
+    torch.manual_seed(0)
+    pyramid = PyramidTrunk(widths=[4, 6], depths=[0, 0], dim=5).eval()
+    torch.nn.init.normal_(pyramid.lateral[1].weight)
+    torch.nn.init.zeros_(pyramid.levels.weight)
+    pixels = torch.rand(1, 3, 16, 24)
+    other = pixels.clone()
+    other[..., 6, 10] += 0.5
+    moved = (pyramid(pixels) - pyramid(other)).abs().sum(dim=1)[0] > 1e-6
+    rows, cols = moved.nonzero(as_tuple=True)
+    assert moved.any() and rows.min() >= 1 and rows.max() <= 5 and cols.min() >= 3 and cols.max() <= 7
