@@ -2,10 +2,10 @@
 
     python benchmarks/bench_places.py DATA [MODEL ...] [--split validation] [--most 12] [--only ROW ...] [--json FILE]
 
-MODEL is a name or folder, with `:none`, `:bilinear`, ... behind it to read it with another upsampler than the preset's;
-`tiny` by default. Splits: `validation` (places that no training saw: choices are made on them), `test` (looked at once a
-model), `seen` (places of the training). Two columns need no model: `all` says the class everywhere (its IoU is the
-class's share of the pixels), `colour` follows a rule on colours that `COLOUR_RULES` states.
+MODEL is a name or folder, with `:none`, `:bilinear`, ... behind it to read it with another upsampler than the
+preset's; `tiny` by default. Splits: `validation` (places that no training saw: choices are made on them), `test`
+(looked at once a model), `seen` (places of the training). Two columns need no model: `all` says the class everywhere
+(its IoU is the class's share of the pixels), `colour` follows a rule on colours that `COLOUR_RULES` states.
 Percent. `--most` takes so many pictures of a place, evenly drawn.
 """
 

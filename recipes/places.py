@@ -3,8 +3,8 @@
 DATA/places holds one folder a set: `images/*.jpg`, `masks/*.png` of the same stem, some with `boxes.json` (see its
 README). 0 in a mask means "none of the classes of this set", so every set keeps its own list of words.
 
-Kept for validation, as whole places: Berlin's roofs, Nairobi, the southern half of New York (`val_*` of the pix2pix maps,
-which were divided by latitude), the ten westernmost field pictures, and one town of California (Bishop).
+Kept for validation, as whole places: Berlin's roofs, Nairobi, the southern half of New York (`val_*` of the pix2pix
+maps, which were divided by latitude), the ten westernmost field pictures, and one town of California (Bishop).
 """
 
 from __future__ import annotations

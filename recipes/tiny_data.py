@@ -8,8 +8,9 @@ the rendered scenes, `--crops` of each.
 
 DATA holds the folders aid30, rsicd_captions, ucmerced21, ucm_captions, rsscn7, dubai_mbrsc,
 massachusetts_roads_tiles and places (see docs/models/tiny.md for what they are). Only training splits are listed:
-RSICD's for AID, the captions' for UC Merced, tiles 1-5 of Dubai, the Massachusetts sheets
-that do not end the sorted list, and of places what `places.py` says. Of these, what is within four bits of perceptual hash of a test image is left out.
+RSICD's for AID, the captions' for UC Merced, tiles 1-5 of Dubai, the Massachusetts sheets that do not end the sorted
+list, and of places what `places.py` says. Of these, what is within four bits of perceptual hash of a test image is left
+out.
 `--validation` also leaves out every tenth AID image and Dubai tile 4.
 """
 

@@ -122,9 +122,7 @@ class Sampler:
             pixels.append(augment.take(example.image, crop, side))
             targets.append(augment.take_mask(example.mask, crop, side, step=CELL))
             sets.setdefault(name, []).append(i)
-        return RegionBatch(
-            pixels=self._sensed(torch.stack(pixels), rng), target=torch.stack(targets), sets=sets
-        )
+        return RegionBatch(pixels=self._sensed(torch.stack(pixels), rng), target=torch.stack(targets), sets=sets)
 
     def _sensed(self, pixels: Tensor, rng: np.random.Generator) -> Tensor:
         if self.augmentation.strong:
