@@ -4,7 +4,8 @@
 
 MODEL is a folder or name, such as `tiny`. Rows, in percent: RSICD test and UCM-captions test, mean recall; AID (also
 without the ten images whose place was trained on) and UC Merced test, zero-shot; Dubai tiles 7 and 8, mIoU of five
-classes, and buildings_mix, IoU of buildings, both read as the preset `tiny` reads them, without upsampler. `ratio` is the last model against the first.
+classes, and buildings_mix, IoU of buildings, both read as the preset `tiny` reads them, without upsampler. `ratio` is
+the last model against the first.
 `--only` prints the rows whose names begin so.
 """
 
