@@ -130,7 +130,7 @@ def _connected(address: str) -> tuple[Any, bool]:
 
 
 def _check_answers(address: str) -> None:
-    """Raise a `UsageError` if nobody listens at HOST:PORT; Ray tries that for a quarter of an hour."""
+    """Raise a `UsageError` if nobody listens at HOST:PORT, which Ray itself tries again for minutes."""
     found = _HOST_AND_PORT.fullmatch(address)
     if found is None:
         return
