@@ -33,7 +33,7 @@ def test_the_lateral_connection_sees_finer_detail() -> None:
     """A change within a cell of the level before the last stays in its token, once the connection has learned."""
     torch.manual_seed(0)
     pyramid = PyramidTrunk(widths=[4, 6], depths=[0, 0], dim=5).eval()
-    torch.nn.init.normal_(pyramid.lateral[1].weight)
+    torch.nn.init.normal_(pyramid.get_parameter("lateral.1.weight"))
     torch.nn.init.zeros_(pyramid.levels.weight)
     pixels = torch.rand(1, 3, 16, 24)
     other = pixels.clone()
@@ -41,3 +41,15 @@ def test_the_lateral_connection_sees_finer_detail() -> None:
     moved = (pyramid(pixels) - pyramid(other)).abs().sum(dim=1)[0] > 1e-6
     rows, cols = moved.nonzero(as_tuple=True)
     assert moved.any() and rows.min() >= 1 and rows.max() <= 5 and cols.min() >= 3 and cols.max() <= 7
+
+
+def test_levels_end_at_the_tokens_resolution() -> None:
+    """As a decoder's guides they come at the tokens' resolution, twice and four times it, whatever the trunk."""
+    for kind, stride in (("levels", 8), ("pyramid", 4)):
+        trunk = build_trunk(**SIZES, kind=kind, dim=5).eval()
+        pixels = torch.rand(1, 3, 48, 64)
+        tokens, levels = trunk.with_levels(pixels)
+        torch.testing.assert_close(tokens, trunk(pixels))
+        assert tuple(level.shape[1] for level in levels) == trunk.widths
+        assert levels[-1].shape[2:] == tokens.shape[2:] == (48 // stride, 64 // stride)
+        assert levels[-2].shape[2:] == (96 // stride, 128 // stride)

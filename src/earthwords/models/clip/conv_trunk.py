@@ -74,19 +74,24 @@ class PyramidTrunk(nn.Module):
     def __init__(self, *, widths: Sequence[int], depths: Sequence[int], dim: int) -> None:
         super().__init__()
         self.levels = ConvTrunk(widths=widths, depths=depths, dim=dim)
-        self.split = sum(1 + depth for depth in depths[:-1])
-        self.lateral = nn.Sequential(_Residual(widths[-2]), nn.Conv2d(widths[-2], dim, 1))
-        nn.init.zeros_(self.lateral[1].weight)
-        nn.init.zeros_(self.lateral[1].bias)
+        last = nn.Conv2d(widths[-2], dim, 1)
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
+        self.lateral = nn.Sequential(_Residual(widths[-2]), last)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        layers = list(self.levels)
-        fine = coarse = pixels
-        for layer in layers[: self.split]:
-            fine = coarse = layer(fine)
-        for layer in layers[self.split :]:
-            coarse = layer(coarse)
-        return F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False) + self.lateral(fine)
+        return self.with_levels(pixels)[0]
+
+    def with_levels(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """As of a `ConvTrunk`; the last one is that of the tokens' resolution."""
+        coarse, levels = self.levels.with_levels(pixels)
+        doubled = F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)
+        return doubled + self.lateral(levels[-2]), levels[:-1]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of the levels."""
+        return self.levels.widths[:-1]
 
     @property
     def weight(self) -> Tensor:

@@ -20,7 +20,7 @@ from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 from earthwords.errors import UsageError, WeightsError, unknown
 from earthwords.kernels.linear import quicken
 from earthwords.models.clip.attention import ATTENTION, Heads
-from earthwords.models.clip.conv_trunk import build_trunk
+from earthwords.models.clip.conv_trunk import ConvTrunk, PyramidTrunk, build_trunk
 from earthwords.text.known_words import KnownWords, Lexicon, Pieces
 from earthwords.text.tokenizer import ClipTokenizer
 from earthwords.types import FeatureMap
@@ -172,7 +172,7 @@ class ClipBackbone(nn.Module):
     @property
     def _trunk_widths(self) -> tuple[int, ...] | None:
         trunk = self.model.vision_model.embeddings.patch_embedding
-        return trunk.widths if isinstance(trunk, ConvTrunk) else None
+        return trunk.widths if isinstance(trunk, (ConvTrunk, PyramidTrunk)) else None
 
     def encode_penultimate(self, pixels: Tensor) -> FeatureMap:
         """As `encode_dense`, of the tokens that enter the last block: they go straight to the last norm and projection.
@@ -232,7 +232,9 @@ class ClipBackbone(nn.Module):
     def _embed_levels(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int], list[Tensor]]:
         """As `_embed`, and the levels of a convolutional trunk."""
         trunk = self.model.vision_model.embeddings.patch_embedding
-        patches, levels = trunk.with_levels(pixels) if isinstance(trunk, ConvTrunk) else (trunk(pixels), [])
+        patches, levels = (
+            trunk.with_levels(pixels) if isinstance(trunk, (ConvTrunk, PyramidTrunk)) else (trunk(pixels), [])
+        )
         return *self._placed(patches, "scaled"), levels
 
     def _placed(self, patches: Tensor, position: str) -> tuple[Tensor, tuple[int, int]]:
