@@ -132,6 +132,16 @@ def test_a_signal_while_workers_work_leaves_no_temporary_file(tmp_path: Path) ->
     assert list(scratch.rglob("*")) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the names of its pipes may be long")
+def test_a_long_name_of_the_temporary_folder_leaves_room_for_sockets(tmp_path: Path) -> None:
+    masks, scratch = write_masks(tmp_path / "masks"), tmp_path / ("a long name " * 8)
+    scratch.mkdir()
+    argv = ["pairs", masks, tmp_path / "out", "--quiet", "--workers", 2]
+    done = python("from earthwords.cli import main; main()", *argv, TMPDIR=str(scratch))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(scratch.rglob("*")) == []
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are a POSIX thing")
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])

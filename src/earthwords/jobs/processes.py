@@ -6,18 +6,22 @@ import multiprocessing
 import os
 import pickle
 import signal
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from multiprocessing import connection, forkserver
+from multiprocessing import connection, forkserver, util
 from multiprocessing.context import BaseContext
 from typing import Any
 
 from earthwords.interrupt import Interrupted
 from earthwords.jobs.executor import POLL_S, Beat, Executor, Function, InFlight, Place, check_deaths, nowhere
 from earthwords.jobs.job import Done, Worker
+
+LONGEST_TMPDIR = 64
+"""Bytes: `multiprocessing` adds 32 to it, and a socket's name has at most 103 (macOS) or 107 (Linux)."""
 
 
 class Processes(Executor):
@@ -107,9 +111,23 @@ def _context(preload: Sequence[str]) -> BaseContext:
     """New processes; where there are fork servers they share the time to import, and so does a replacement."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
+    _leave_room_for_sockets()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(preload))
     return context
+
+
+def _leave_room_for_sockets() -> None:
+    """Names of sockets are short by law of the system: those of a long $TMPDIR lie in /tmp."""
+    if len(os.fsencode(tempfile.gettempdir())) <= LONGEST_TMPDIR:
+        return
+    before = tempfile.tempdir
+    try:
+        tempfile.tempdir = "/tmp"
+        with suppress(OSError):
+            util.get_temp_dir()  # which is remembered
+    finally:
+        tempfile.tempdir = before
 
 
 def _end_fork_server() -> None:
