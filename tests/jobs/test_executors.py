@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -88,6 +90,47 @@ def test_an_executor_without_tasks_leaves_the_fork_server_to_others(monkeypatch:
         with make_executor(2) as idle:
             assert list(idle.in_order(square, [])) == []
         assert not ended and list(busy.in_order(square, [4])) == [16]
+
+
+LATE = """
+import sys, threading, time
+from contextlib import suppress
+from multiprocessing import forkserver
+from earthwords.jobs import processes
+begun, ended = threading.Event(), threading.Event()
+start, end = forkserver._forkserver.ensure_running, processes._end_fork_server
+def start_late():
+    begun.set()
+    ended.wait(60)
+    start()
+def end_and_tell():
+    end()
+    ended.set()
+forkserver._forkserver.ensure_running, processes._end_fork_server = start_late, end_and_tell
+executor = processes.Processes(2, preload=["imported_for_minutes"])
+def work():
+    with suppress(BaseException):
+        list(executor.in_order(abs, [1, 2]))
+threading.Thread(target=work, daemon=True).start()
+begun.wait()
+before = time.monotonic()
+executor.close()
+print(time.monotonic() - before)
+"""
+
+
+@kills
+def test_a_fork_server_that_starts_while_all_ends_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "imported_for_minutes.py").write_text("import time\ntime.sleep(300)\n")
+    paths = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-c", LATE],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    assert done.returncode == 0 and float(done.stdout) < 20, done.stderr
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -22,6 +22,8 @@ from earthwords.jobs.job import Done, Worker
 
 LONGEST_TMPDIR = 64
 """Bytes: `multiprocessing` adds 32 to it, and a socket's name has at most 103 (macOS) or 107 (Linux)."""
+ENDED_AGAIN = 100
+"""Times that a fork server which was asked for a process, and does not answer, is ended."""
 
 
 class Processes(Executor):
@@ -35,8 +37,8 @@ class Processes(Executor):
         self._closed = False
         self._asked = threading.Event()
         """Set once the fork server is asked for a process: it imports for seconds first."""
-        self._forked = threading.Event()
-        """Set once it has given us one."""
+        self._answered = threading.Event()
+        """Set once it has given us one, or failed to."""
 
     def run(
         self, function: Function, tasks: Iterable[Any], *, beat: Beat = lambda: None, place: Place = nowhere
@@ -63,8 +65,10 @@ class Processes(Executor):
                 while (following := flight.send()) is not None:
                     number, task = following
                     self._asked.set()
-                    waiting[pool.submit(_call, sent, task)] = number
-                    self._forked.set()
+                    try:
+                        waiting[pool.submit(_call, sent, task)] = number
+                    finally:
+                        self._answered.set()
                 if flight.is_over:
                     return
                 for future in wait(waiting, timeout=POLL_S, return_when=FIRST_COMPLETED).done:
@@ -102,8 +106,11 @@ class Processes(Executor):
         """See `Executor`."""
         with self._lock:
             self._closed = True
-        if self._asked.is_set() and not self._forked.is_set():
-            _end_fork_server()
+        for _ in range(ENDED_AGAIN):
+            if not self._asked.is_set() or self._answered.is_set():
+                break
+            _end_fork_server()  # it may start only after this
+            self._answered.wait(0.05)
         self._end(self._pool)
 
 

@@ -122,7 +122,6 @@ def train_clip(
     """
     check_positive(batch_size=batch_size, epochs=epochs, steps=steps, lr=lr, save_frequency=save_frequency)
     check_positive(image_size=min(image_size, default=0), accum_freq=accum_freq, grad_clip_norm=grad_clip_norm)
-    _check_silence(silence)
     check_list(train_data, model=model, architecture=architecture)
     from earthwords.data.manifests.captions import read_manifest
     from earthwords.models.device import choose_device
@@ -156,15 +155,9 @@ def train_clip(
         backbone, lambda group: ContrastiveTask(sampler, objective, group=group, settings=adapted), schedule,
         folder=Path(out), place=place, quiet=quiet, resume=resume,
         finish=partial(_deliver, backbone, Path(out), layout=layout, adapted=lora_rank > 0),
-        notice=_notice(sampler, architecture, model, lora_rank, place),
-        save_every=save_frequency, report_to=report_to,
+        notice=_notice(sampler, architecture, model, lora_rank, place), save_every=save_frequency, report_to=report_to,
     )  # fmt: skip
     return trained(Path(out), steps, values, began, images=objective.batch_size + objective.region_batch)
-
-
-def _check_silence(silence: float) -> None:
-    if not 0 <= silence < 1:
-        raise UsageError(f"--silence must be a share from 0 to below 1, got {silence:g}.")
 
 
 def _notice(sampler: Sampler, architecture: str, model: str | None, lora_rank: int, place: torch.device) -> str:

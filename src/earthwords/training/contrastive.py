@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from earthwords.errors import UsageError
 from earthwords.models.clip.model import ClipBackbone, DenseMethod
 from earthwords.text.templates import TEMPLATES
 from earthwords.training.batches import PictureBatch, RegionBatch, Sampler
@@ -50,6 +51,10 @@ class Objective:
     """Chance of a class of a mask that it is not asked for in a step: its pixels shall fit no word."""
     templates: str = "aerial"
     """Template set; one of its sentences, or the bare word, is drawn for every name."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.silence < 1:
+            raise UsageError(f"--silence must be a share from 0 to below 1, got {self.silence:g}.")
 
 
 @dataclass(frozen=True, kw_only=True)
