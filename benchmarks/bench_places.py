@@ -239,9 +239,6 @@ def main() -> None:
                 print(f"{place.name:<22}{row['class']:<12}{row['all']:7.1f}{row['colour']:8.1f}{values}", flush=True)
                 rows.append(row)
     for column in segmenters:
-        by_class: dict[str, list[float]] = {}
-        for row in rows:
-            by_class.setdefault(row["class"], []).append(row[column])
         print(f"{column}: mean over rows {np.mean([row[column] for row in rows]):.1f}")
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n")

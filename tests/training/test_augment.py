@@ -108,7 +108,7 @@ def test_style_takes_colours_and_leaves_the_pattern() -> None:
     styled = random_style(pixels, rng)
     assert styled.shape == pixels.shape and styled.min() >= 0 and styled.max() <= 1
     same = (styled - pixels).abs().amax(dim=(1, 2, 3)) < 1e-3
-    assert 15 < int(same.sum()) < 38
+    assert 15 < int(same.sum()) < 34
     green = torch.stack([styled[:, 1].flatten(1), pixels[:, 1].flatten(1)], dim=1)
     pattern = [torch.corrcoef(pair)[0, 1] for pair in green]
     assert sum(p > 0.99 for p in pattern) >= 36, "but for the few that became grey"

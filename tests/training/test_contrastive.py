@@ -267,16 +267,18 @@ def test_bad_options(listing: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=sentence):
             train_clip(listing, tmp_path, architecture="micro", mix=mix, quiet=True, device="cpu")
-    for silence in (-0.1, 1.0):
-        with pytest.raises(UsageError, match=f"--silence must be a share from 0 to below 1, got {silence:g}"):
-            train_clip(listing, tmp_path, architecture="micro", silence=silence, quiet=True, device="cpu")
+    for class_dropout in (-0.1, 1.0):
+        with pytest.raises(
+            UsageError, match=f"--class-dropout must be a share from 0 to below 1, got {class_dropout:g}"
+        ):
+            train_clip(listing, tmp_path, architecture="micro", class_dropout=class_dropout, quiet=True, device="cpu")
 
 
 def test_a_pixel_fits_its_own_word_or_none(listing: Path, tmp_path: Path) -> None:
     """Where classes are now and then not asked for, the right word has a cosine above 0, others below as a rule."""
     train_clip(
         listing, tmp_path, architecture="micro", steps=240, batch_size=2, region_batch=12, image_size=(48,), lr=4e-3,
-        warmup=10, silence=0.4, augmentation="sensor", caption_weight=0, label_weight=0, device="cpu", quiet=True,
+        warmup=10, class_dropout=0.4, augmentation="sensor", caption_weight=0, label_weight=0, device="cpu", quiet=True,
     )  # fmt: skip
     backbone = load_clip(str(tmp_path))
     mean, std = (torch.tensor(v)[None, :, None, None] for v in (backbone.mean, backbone.std))
@@ -291,7 +293,8 @@ def test_a_pixel_fits_its_own_word_or_none(listing: Path, tmp_path: Path) -> Non
 
 def test_some_classes_are_always_asked_for(listing: Path) -> None:
     task = ContrastiveTask(
-        Sampler(read_manifest(listing), zoom=(1, 1)), Objective(batch_size=2, region_batch=2, sides=(32,), silence=0.9)
+        Sampler(read_manifest(listing), zoom=(1, 1)),
+        Objective(batch_size=2, region_batch=2, sides=(32,), class_dropout=0.9),
     )
     drawn = [task.draw(np.random.default_rng(i)).left_out["masks"] for i in range(40)]
     assert max(map(len, drawn)) == 2 and len({tuple(d) for d in drawn}) > 2

@@ -53,7 +53,7 @@ def train_clip(
     label_weight: Annotated[float, opt.option(opt.TRAINING, metavar="WEIGHT")] = 0.5,
     region_weight: Annotated[float, opt.option(opt.TRAINING, metavar="WEIGHT")] = 1.0,
     attention: Annotated[Sequence[str], opt.several(opt.TRAINING, "NAME...")] = ("segearth",),
-    silence: Annotated[float, opt.option(opt.TRAINING, metavar="SHARE")] = 0.0,
+    class_dropout: Annotated[float, opt.option(opt.TRAINING, metavar="SHARE")] = 0.0,
     precision: Annotated[Literal["fp32", "amp_bf16"], opt.TRAINING] = "fp32",
     seed: opt.Seed = 0,
     save_frequency: opt.SaveFrequency = 500,
@@ -104,7 +104,7 @@ def train_clip(
         label_weight: Weight of the cross-entropy over the labels of a picture's set.
         region_weight: Weight of the class-balanced cross-entropy of dense features and class words.
         attention: Dense methods that regions are read with; of several, one is drawn each step.
-        silence: Share of the mask classes that are not asked for in a step, so that their pixels shall fit no word.
+        class_dropout: Share of the mask classes that are not asked for in a step; their pixels shall fit no word.
         precision: fp32, or bfloat16 autocast (faster on GPUs, and on CPUs with AVX512-BF16 or AMX).
         layout: Of the result: a transformers folder, open_clip_model.safetensors, or both.
 
@@ -144,7 +144,7 @@ def train_clip(
     objective = Objective(
         batch_size=batch_size if sampler.pictures else 0, region_batch=region_batch if sampler.masked else 0,
         sides=tuple(image_size), accum_freq=accum_freq, siglip=siglip, caption_weight=caption_weight,
-        label_weight=label_weight, region_weight=region_weight, attention=tuple(attention), silence=silence,
+        label_weight=label_weight, region_weight=region_weight, attention=tuple(attention), class_dropout=class_dropout,
     )  # fmt: skip
     steps = steps or max(1, epochs * max(1, len(sampler.pictures)) // batch_size)
     schedule = Schedule(

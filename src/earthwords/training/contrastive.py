@@ -47,14 +47,14 @@ class Objective:
     region_weight: float = 1.0
     attention: tuple[str, ...] = ("segearth",)
     """Dense methods; one is drawn a step."""
-    silence: float = 0.0
+    class_dropout: float = 0.0
     """Chance of a class of a mask that it is not asked for in a step: its pixels shall fit no word."""
     templates: str = "aerial"
     """Template set; one of its sentences, or the bare word, is drawn for every name."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.silence < 1:
-            raise UsageError(f"--silence must be a share from 0 to below 1, got {self.silence:g}.")
+        if not 0 <= self.class_dropout < 1:
+            raise UsageError(f"--class-dropout must be a share from 0 to below 1, got {self.class_dropout:g}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,7 @@ class ContrastiveTask:
             label_words={name: self._prompts(manifest.labels[name], rng) for name in pictures.labels},
             class_words={name: self._prompts(manifest.classes[name], rng) for name in masked},
             method=DenseMethod(attention=str(rng.choice(aim.attention))),
-            left_out={name: self._left_out(manifest.classes[name], rng) for name in masked if aim.silence},
+            left_out={name: self._left_out(manifest.classes[name], rng) for name in masked if aim.class_dropout},
         )
 
     def losses(self, backbone: ClipBackbone, batch: ContrastiveBatch) -> dict[str, Tensor]:
@@ -167,7 +167,7 @@ class ContrastiveTask:
     def _left_out(self, groups: Sequence[Sequence[str]], rng: np.random.Generator) -> list[int]:
         """Some classes that have words, never all of them."""
         named = [i for i, names in enumerate(groups) if names]
-        drawn = [i for i in named if rng.random() < self.objective.silence]
+        drawn = [i for i in named if rng.random() < self.objective.class_dropout]
         return drawn if len(drawn) < len(named) else drawn[1:]
 
     def _prompts(self, groups: Sequence[Sequence[str]], rng: np.random.Generator) -> list[str]:

@@ -40,7 +40,7 @@ _LATER = {
     "decays_all": "False",
     "slow": "",
     "slow_share": "1.0",
-    "silence": "0.0",
+    "class_dropout": "0.0",
 }
 """Settings that checkpoints of earlier versions do not tell, and what they were."""
 
