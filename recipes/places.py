@@ -23,6 +23,9 @@ WESTERNMOST = 10
 SHRUNK = 0.7
 """Diameter of the ellipse in a box that is taken for the object, as a share of the box."""
 
+RIVALS = ("building,roof,house", "road,street,highway", "pavement,paved area,parking lot", "water,lake,river")
+RIVALS += ("trees,tree,forest", "grass,lawn,meadow", "bare land,soil,sand", "cropland,field,farmland")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlaceSet:
@@ -32,38 +35,85 @@ class PlaceSet:
     folder: str
     classes: dict[str, str]
     """Mask value -> names; without names: none of the others; values that are missing are ignored."""
+    rivals: str
+    """First words of `RIVALS`: what the named pixels surely do not show, though the mask does not tell it apart."""
     boxes: bool = False
     """The mask is drawn from `boxes.json`: an ellipse in each box; the rest of the box is ignored."""
 
+    @property
+    def words(self) -> dict[str, str]:
+        """`classes`, and the rivals under values that no mask has."""
+        return {**self.classes, **rivals_of(self.rivals)}
 
+
+def rivals_of(first: str) -> dict[str, str]:
+    """Those of `RIVALS` whose first word begins with one of these, under values that no mask has."""
+    return {str(201 + i): names for i, names in enumerate(RIVALS) if names.startswith(tuple(first.split()))}
+
+
+_GROUND = "road pavement water trees grass bare cropland"
 SETS = (
     PlaceSet(
         name="new-york",
+        rivals="building bare",
         folder="gmaps_nyc",
         classes={"0": "", "1": "road,street,highway", "2": "water,river,sea", "3": "park,green space"},
     ),
-    PlaceSet(name="zanzibar", folder="oam_zanzibar", classes={"0": "", "1": BUILDING}),
-    PlaceSet(name="catanduanes", folder="oam_catanduanes", classes={"0": "", "1": BUILDING}),
-    PlaceSet(name="barnarp", folder="barnarp_buildings", classes={"0": "", "1": BUILDING}),
-    PlaceSet(name="us-fields", folder="us_fields", classes={"0": "", "1": "cropland,field,farmland"}),
+    PlaceSet(name="zanzibar", rivals=_GROUND, folder="oam_zanzibar", classes={"0": "", "1": BUILDING}),
+    PlaceSet(name="catanduanes", rivals=_GROUND, folder="oam_catanduanes", classes={"0": "", "1": BUILDING}),
+    PlaceSet(name="barnarp", rivals=_GROUND, folder="barnarp_buildings", classes={"0": "", "1": BUILDING}),
+    PlaceSet(
+        name="us-fields",
+        rivals="building road water trees",
+        folder="us_fields",
+        classes={"0": "", "1": "cropland,field,farmland"},
+    ),
     PlaceSet(
         name="california",
+        rivals="building road water",
         folder="ca_urban_trees_inland",
         classes={"0": "", "1": "vegetation,plants,greenery,trees,grass", "2": "vegetation,plants,greenery,trees,grass"},
     ),
-    PlaceSet(name="california-trees", folder="ca_urban_trees_inland", classes={"0": "", "2": "trees,tree"}),
+    PlaceSet(
+        name="california-trees",
+        rivals="building road water",
+        folder="ca_urban_trees_inland",
+        classes={"0": "", "2": "trees,tree"},
+    ),
     PlaceSet(
         name="cars",
+        rivals="building trees grass water",
         folder="aerial_cars",
         classes={"0": "", "1": "car,vehicle", "2": "truck,lorry", "3": "bus", "4": "car,vehicle"},
         boxes=True,
     ),
-    PlaceSet(name="airports", folder="hrplanes", classes={"0": "", "1": "plane,airplane,aircraft"}, boxes=True),
     PlaceSet(
-        name="tennis-courts", folder="tennis_courts_us", classes={"0": "", "1": "tennis court,sports court"}, boxes=True
+        name="airports",
+        rivals="building trees grass water",
+        folder="hrplanes",
+        classes={"0": "", "1": "plane,airplane,aircraft"},
+        boxes=True,
     ),
-    PlaceSet(name="palms", folder="oilpalm_thailand", classes={"0": "", "1": "palm tree,oil palm,palm"}, boxes=True),
-    PlaceSet(name="sao-paulo", folder="saopaulo_pools_cir", classes={"0": "", "1": "swimming pool,pool"}),
+    PlaceSet(
+        name="tennis-courts",
+        rivals="building trees water",
+        folder="tennis_courts_us",
+        classes={"0": "", "1": "tennis court,sports court"},
+        boxes=True,
+    ),
+    PlaceSet(
+        name="palms",
+        rivals="building road water",
+        folder="oilpalm_thailand",
+        classes={"0": "", "1": "palm tree,oil palm,palm"},
+        boxes=True,
+    ),
+    PlaceSet(
+        name="sao-paulo",
+        rivals="building road pavement trees grass",
+        folder="saopaulo_pools_cir",
+        classes={"0": "", "1": "swimming pool,pool"},
+    ),
 )
 """What is trained on; oam_nairobi and berlin_rooftops are for validation alone, the six pictures of DOTA and DIOR for
 neither."""

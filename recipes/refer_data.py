@@ -2,11 +2,12 @@
 
     python recipes/refer_data.py DATA OUT [--scenes 400] [--test-scenes 60]
 
-DATA holds the folders dubai_mbrsc, buildings_mix and geotiff_demo (docs/models/tiny.md). Written are
+DATA holds the folders dubai_mbrsc, buildings_mix, geotiff_demo and places (docs/models/tiny.md). Written are
 
 * `OUT/train.jsonl`: Dubai tiles 1-5 cut into tiles of 256, 384 and 512 pixels, rendered scenes of training seeds cut
-  into 256 and whole (512), the tree boxes of SOAP_061;
-* `OUT/val.jsonl`: Dubai tile 6;
+  into 256 and whole (512), the tree boxes of SOAP_061, the places that `tiny` learns from;
+* `OUT/val.jsonl`: Dubai tile 6, and `val-berlin.jsonl`, `val-nairobi.jsonl`, `val-new-york.jsonl`: places that no
+  training saw;
 * `OUT/test-dubai.jsonl` (tiles 7-8), `test-buildings.jsonl` (all of buildings_mix), `test-scenes.jsonl` (rendered
   scenes of seeds that training has not seen) and `test-trees.jsonl` (the tree boxes of OSBS_029), in tiles of 256;
 * `OUT/test-whole.jsonl`: images of Dubai tiles 7-8 as they are, about 2,000 pixels a side.
@@ -19,23 +20,53 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+import places
 from PIL import Image
 
 import earthwords
-from earthwords.synthetic import DRAWN_THEMES, render_scene
+from earthwords.synthetic import DRAWN_THEMES, THEMES, render_scene
 
 SIDE = 256
 LEAST = 30
 """Pixels of the smallest thing that is meant."""
-NEGATIVES = 0.1
+NEGATIVES = {"train": 0.25, "test": 0.1}
+"""Share of sentences that name what is not there."""
 
+NOWHERE = {
+    "201": "airport",
+    "202": "airplane,plane,aircraft",
+    "203": "stadium",
+    "204": "snow",
+    "205": "railway station",
+    "206": "greenhouse",
+    "207": "storage tank",
+}
+"""Things that no picture of Dubai or of `PLACES` shows, under values that no mask has."""
 DUBAI = {"0": "building", "1": "land", "2": "road", "3": "vegetation", "4": "water"}
+BUILDING = {"1": "building,house"}
+PLACES = {
+    "zanzibar": BUILDING,
+    "catanduanes": BUILDING,
+    "barnarp": BUILDING,
+    "new-york": {"1": "road", "2": "water,river", "3": "park"},
+    "us-fields": {"1": "field"},
+    "cars": {"1": "car,vehicle", "2": "truck", "3": "bus", "4": "car,vehicle"},
+    "airports": {"1": "airplane,plane,aircraft"},
+    "tennis-courts": {"1": "tennis court"},
+}
+"""Sets of `places.SETS`, in words for single things."""
+VALIDATION = {
+    "berlin": ("berlin_rooftops", BUILDING),
+    "nairobi": ("oam_nairobi", BUILDING),
+    "new-york": ("gmaps_nyc", PLACES["new-york"]),
+}
+"""Places that no training saw: folder and words."""
 SCENES = {
     "0": "building,house",
     "1": "road",
@@ -67,7 +98,7 @@ TRAIN_SEED, TEST_SEED = 40_000, 70_000
 Boxes = list[tuple[float, float, float, float]]
 
 
-def scenes(folder: Path, count: int, *, first_seed: int) -> Path:
+def scenes(folder: Path, count: int, *, first_seed: int, themes: Sequence[str]) -> Path:
     """Rendered scenes with masks of classes and numbers of things, 0.25 to 1 m a pixel."""
     for name in ("images", "masks", "instances"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -78,12 +109,30 @@ def scenes(folder: Path, count: int, *, first_seed: int) -> Path:
         if paths[-1].exists():
             continue
         gsd = float(np.exp(np.random.default_rng((seed, 2026)).uniform(np.log(0.25), np.log(1.0))))
-        scene = render_scene(
-            height=2 * SIDE, width=2 * SIDE, gsd=gsd, theme=DRAWN_THEMES[number % len(DRAWN_THEMES)], seed=seed
-        )
+        scene = render_scene(height=2 * SIDE, width=2 * SIDE, gsd=gsd, theme=themes[number % len(themes)], seed=seed)
         for path, pixels in zip(paths, (scene.image, scene.labels, scene.instances.astype(np.uint16)), strict=True):
             Image.fromarray(pixels).save(path)
     return folder
+
+
+def linked(folder: Path, pairs: Iterable[tuple[Path, Path]], table: dict[str, str]) -> Path:
+    """Pictures and masks of a place as a folder that `expressions` reads."""
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    (folder / "classes.json").write_text(json.dumps(table))
+    for image, mask in pairs:
+        for part, path in (("images", image), ("masks", mask)):
+            link = folder / part / path.name
+            link.unlink(missing_ok=True)
+            link.symlink_to(path)
+    return folder
+
+
+def learnt_place(data: Path, out: Path, name: str) -> Path:
+    """A set of `PLACES` without what is kept for validation."""
+    row = next(row for row in places.SETS if row.name == name)
+    table = {value: words for value, words in NOWHERE.items() if name != "airports" or value > "202"}
+    return linked(out / name, places.masked(data, row, out / "drawn" / name), {**PLACES[name], **table})
 
 
 def coco(path: Path, images: Iterable[tuple[Path, Boxes]], name: str) -> Path:
@@ -123,7 +172,8 @@ def main() -> None:
     args = parser.parse_args()
     data, out = args.data.resolve(), args.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    for name, table in (("dubai", DUBAI), ("buildings", {"1": "building"})):
+    tables = {"dubai": DUBAI, "dubai-train": {**DUBAI, **NOWHERE}, "buildings": {"1": "building"}}
+    for name, table in tables.items():
         (out / f"{name}.json").write_text(json.dumps(table))
     learnt, held_out = trees(data, out)
 
@@ -133,7 +183,7 @@ def main() -> None:
         report = earthwords.expressions(
             source,
             path,
-            **{"min_pixels": LEAST, "negatives": NEGATIVES, **options},
+            **{"min_pixels": LEAST, "negatives": NEGATIVES["test"], **options},
             workers=args.workers,
             overwrite=True,
             quiet=True,
@@ -143,19 +193,31 @@ def main() -> None:
         return path
 
     dubai = {"source": data / "dubai_mbrsc", "classes": out / "dubai.json"}
-    learnt_scenes = scenes(out / "scenes-train", args.scenes, first_seed=TRAIN_SEED)
-    train = [listed(f"dubai{side}", only="tile[1-5]_*", tile_size=side, count=24, **dubai) for side in (256, 384, 512)]
+    learnt_scenes = scenes(out / "scenes-train", args.scenes, first_seed=TRAIN_SEED, themes=THEMES)
+    many: dict[str, Any] = {"negatives": NEGATIVES["train"]}
+    of_dubai = {**dubai, **many, "classes": out / "dubai-train.json"}
+    train = [
+        listed(f"dubai{side}", only="tile[1-5]_*", tile_size=side, count=24, **of_dubai) for side in (256, 384, 512)
+    ]
     train += [
-        listed("scenes256", learnt_scenes, tile_size=SIDE, count=16),
-        listed("scenes512", learnt_scenes, count=20),
+        listed("scenes256", learnt_scenes, tile_size=SIDE, count=16, **many),
+        listed("scenes512", learnt_scenes, count=20, **many),
         listed("trees", learnt, tile_size=SIDE, count=16),
     ]
+    train += [listed(name, learnt_place(data, out, name), tile_size=SIDE, count=16, **many) for name in PLACES]
     (out / "train.jsonl").write_text("".join(path.read_text() for path in train))
     dubai["tile_size"] = SIDE
     listed("val", only="tile6_*", **dubai)
+    for name, (folder, table) in VALIDATION.items():
+        pairs = [(path, places.mask_of(path)) for path in places.pictures(data, folder, held_out=True)]
+        listed(f"val-{name}", linked(out / f"val-{name}", pairs, {**table, **NOWHERE}), tile_size=SIDE)
     listed("test-dubai", only="tile[78]_*", **dubai)
     listed("test-buildings", data / "buildings_mix", classes=out / "buildings.json", tile_size=SIDE)
-    listed("test-scenes", scenes(out / "scenes-test", args.test_scenes, first_seed=TEST_SEED), tile_size=SIDE)
+    listed(
+        "test-scenes",
+        scenes(out / "scenes-test", args.test_scenes, first_seed=TEST_SEED, themes=DRAWN_THEMES),
+        tile_size=SIDE,
+    )
     listed("test-trees", held_out, tile_size=SIDE)
     listed("test-whole", only="tile[78]_*", count=32, **{**dubai, "tile_size": None, "negatives": 0.0})
 

@@ -180,7 +180,7 @@ def roads(data: Path, out: Path) -> Iterator[Line]:
                 "image": os.path.relpath(path, out),
                 "set": "roads",
                 "mask": os.path.relpath(mask, out),
-                "classes": ROADS,
+                "classes": {**ROADS, **places.rivals_of("building water grass bare cropland")},
             }
 
 
@@ -192,7 +192,7 @@ def of_places(data: Path, out: Path) -> Iterator[Line]:
                 "image": os.path.relpath(image, out),
                 "set": row.name,
                 "mask": os.path.relpath(mask, out),
-                "classes": row.classes,
+                "classes": row.words,
             }
 
 

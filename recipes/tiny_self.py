@@ -1,12 +1,12 @@
 """Masks that `tiny` itself draws for pictures whose scene is known, as further regions for its training.
 
-    python recipes/tiny_self.py DATA LISTING MODEL OUT [--most 4000] [--least 0.7]
+    python recipes/tiny_self.py DATA LISTING MODEL OUT [--most 2500] [--least 0.75]
 
-LISTING is a folder that `tiny_data.py` made; MODEL is the model so far. Of its pictures of AID, UC Merced and RSSCN7 so
-many are drawn. MODEL names the material of every pixel, from two sizes and two orientations, among what the scene can
-hold: a desert has no water, an airport no crops; of UC Merced 17 labels say what each picture shows (Chaudhuri et al.
-2018). Pixels whose best word is less probable than `--least` are left out. `OUT/train.jsonl` is the listing with these
-lines added, as sets `aid-self`, `ucm-self` and `rsscn7-self`.
+LISTING is a folder that `tiny_data.py` made; MODEL is the model so far. Of its pictures of AID, UC Merced and RSSCN7,
+at most so many each, MODEL names the material of every pixel, from two sizes and two orientations, among what the scene
+can hold: a desert has no water, an airport no crops; of UC Merced 17 labels say what each picture shows (Chaudhuri et
+al. 2018). Pixels whose best word is less probable than `--least` are left out. `OUT/train.jsonl` is the listing with
+these lines added, as sets `aid-self`, `ucm-self` and `rsscn7-self`.
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ MULTI = {
     "water": "water",
 }
 """UC Merced's labels; those that are missing here are small things."""
+SETS = ("aid", "ucm", "rsscn7")
 SIZES = (1.0, 1.6)
 
 
@@ -129,16 +130,21 @@ def probabilities(backbone: ClipBackbone, image: Image.Image, words: torch.Tenso
     return (total / (2 * len(SIZES))).softmax(dim=0)
 
 
+def drawn_from(lines: list[dict[str, Any]], most: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """At most so many."""
+    return [lines[i] for i in sorted(rng.permutation(len(lines))[:most])]
+
+
 def drawn(listing: Path, data: Path, model: str, out: Path, *, most: int, least: float) -> Iterator[dict[str, Any]]:
     """Lines of the pictures with their masks, which are written to `out / "masks"`."""
     backbone = load_clip(model)
     bank = encode_words(backbone, list(WORDS), TEMPLATES["aerial"])
     labels = multi_labels(data / "ucmerced21/LandUse_Multilabeled.txt")
     lines = [json.loads(text) for text in (listing / "train.jsonl").read_text().splitlines()]
-    lines = [line for line in lines if line["set"] in ("aid", "ucm", "rsscn7") and possible(line, labels)]
+    lines = [line for line in lines if line["set"] in SETS and possible(line, labels)]
     (out / "masks").mkdir(parents=True, exist_ok=True)
-    for number in np.sort(np.random.default_rng(0).permutation(len(lines))[:most]):
-        line = lines[number]
+    rng = np.random.default_rng(0)
+    for line in (line for name in SETS for line in drawn_from([one for one in lines if one["set"] == name], most, rng)):
         path = (listing / line["image"]).resolve()
         kept = possible(line, labels)
         with Image.open(path) as image:
@@ -160,8 +166,8 @@ def main() -> None:
     parser.add_argument("listing", type=Path)
     parser.add_argument("model")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--most", type=int, default=4000)
-    parser.add_argument("--least", type=float, default=0.7)
+    parser.add_argument("--most", type=int, default=2500)
+    parser.add_argument("--least", type=float, default=0.75)
     args = parser.parse_args()
     out, listing = args.out.resolve(), args.listing.resolve()
     found = list(drawn(listing, args.data, args.model, out, most=args.most, least=args.least))

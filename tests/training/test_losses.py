@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from earthwords.training.losses import info_nce, region_text, siglip
@@ -92,6 +93,29 @@ def test_rest_is_any_word_but_the_others() -> None:
     wrong = torch.stack([other, road]).T[None, :, :, None].expand(1, 3, 2, 2)
     losses = [region_text(f, names, target, torch.tensor(9.0), weight=torch.ones(2), rest=0) for f in (right, wrong)]
     assert losses[0] < 0.01 < 5 < losses[1]
+
+
+def test_rivals_compete_for_named_pixels_alone() -> None:
+    """Beside a rest, a class that no mask has is what named pixels do not show; the rest may show it."""
+    generator = torch.Generator().manual_seed(3)
+    words = torch.nn.functional.normalize(torch.randn(3, 5, generator=generator), dim=1)  # rest, road, rival
+    features = torch.randn(2, 5, 3, 4, generator=generator)
+    target = torch.tensor([[0, 1, 1, 255], [1, 0, 0, 1], [0, 0, 1, 1]]).expand(2, 3, 4).contiguous()
+    weight = torch.tensor([0.5, 2.0, 0.0])
+
+    def loss(seen: Tensor, rival: bool) -> Tensor:
+        kept = slice(0, 3 if rival else 2)
+        return region_text(seen, words[kept], target, torch.tensor(9.0), weight=weight[kept], rest=0)
+
+    pixels = torch.nn.functional.normalize(features, dim=1)
+    cosines = 9 * torch.einsum("bdhw,cd->bchw", pixels, words[1:])
+    road = target == 1
+    three = torch.cat([cosines, torch.zeros(2, 1, 3, 4)], dim=1).log_softmax(dim=1)
+    two = torch.cat([cosines[:, :1], torch.zeros(2, 1, 3, 4)], dim=1).log_softmax(dim=1)
+    total = -2.0 * three[:, 0][road].sum() - 0.5 * two[:, 1][target == 0].sum()
+    expected = total / (2.0 * road.sum() + 0.5 * (target == 0).sum())
+    torch.testing.assert_close(loss(features, rival=True), expected)
+    assert loss(features, rival=True) > loss(features, rival=False)
 
 
 def test_nothing_to_see_costs_nothing() -> None:

@@ -120,7 +120,9 @@ def region_text(
 
     The cosines of the tokens are interpolated bilinearly to the resolution of the target, as at inference,
     so the loss sees sub-token borders. A pixel of class `rest` is only known to be none of the others:
-    its loss is small when no other word fits well, that is, when all cosines are below 0.
+    its loss is small when no other word fits well, that is, when all cosines are below 0. Beside a class `rest`,
+    classes of weight 0, which no mask has, are rivals: what the pixels of a named class surely do not show. They say
+    nothing of the pixels of `rest`, which may show them.
 
     Args:
         features: `(batch, dim, h, w)`.
@@ -137,6 +139,9 @@ def region_text(
     unit = F.normalize(features, dim=1)
     logits = scale * torch.einsum("bdhw,cd->bchw", unit, words)
     logits = F.interpolate(logits, size=target.shape[-2:], mode="bilinear", align_corners=False)
+    if rest is not None:
+        rivals = (weight == 0).nonzero()[:, 0].tolist()
+        logits[:, rivals] = logits[:, rivals].masked_fill((target == rest)[:, None], -1e4)
     if rest is not None or left_out:
         out = sorted({*left_out, *(() if rest is None else (rest,))})
         logits, target, weight = _with_nothing(logits, target, weight, out)

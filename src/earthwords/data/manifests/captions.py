@@ -7,7 +7,8 @@
 Paths are relative to the file. `set` names the group whose labels, or classes, belong together:
 a picture is told apart from the labels of its own set only. In `classes` a mask value whose names
 are empty stands for "none of the others", values with the same names are one class, and a value that is
-not listed is ignored. All images of a set have the same `classes`.
+not listed is ignored. Beside "none of the others", named values that no mask has are rivals of the named pixels.
+All images of a set have the same `classes`.
 """
 
 from __future__ import annotations

@@ -86,7 +86,8 @@ class PyramidTrunk(nn.Module):
         """As of a `ConvTrunk`; the last one is that of the tokens' resolution."""
         coarse, levels = self.levels.with_levels(pixels)
         doubled = F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)
-        return doubled + self.lateral(levels[-2]), levels[:-1]
+        fine = self.lateral(levels[-2])
+        return doubled[..., : fine.shape[-2], : fine.shape[-1]] + fine, levels[:-1]
 
     @property
     def widths(self) -> tuple[int, ...]:
