@@ -55,6 +55,9 @@ class SegmentPreset:
     logit_scale: float = 50.0
     threshold: float = 0.0
     """Pixels whose best probability is lower become background (or nodata without one)."""
+    nothing: float | None = None
+    """Cosine of a word that stands for nothing of what is asked for: pixels that every word fits less become background
+    (or nodata without one). For weights that learned it (`train clip --class-dropout`): 0."""
     templates: str = "openai80"
     """A set of `text.templates.TEMPLATES` or a file."""
     tile_size: int = 224
@@ -311,6 +314,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "energy": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
     "cls_weight": (lambda value: abs(value) <= 100, "between -100 and 100"),
     "logit_scale": (lambda value: 0 < value <= 1e4, "above 0 and at most 10,000"),
+    "nothing": (lambda value: -1 <= value <= 1, "between -1 and 1"),
     "threshold": (lambda value: 0 <= value <= 1, "between 0 and 1"),
     "tile_size": (lambda value: 1 <= value <= 2**16, "between 1 and 65,536 pixels"),
     "overlap": (lambda value: 0 <= value < 2**16, "between 0 and 65,535 pixels"),
@@ -393,6 +397,7 @@ def _from_table(path: Path, base: SegmentPreset | None, table: dict[str, Any]) -
     if "weights" in table:
         table.setdefault("upsampler", None)  # the base's belongs to the base's weights
         table.setdefault("head", None)
+        table.setdefault("nothing", None)
     if table.get("head") is not None:
         table = {"upsampler": None, "cls_weight": 0.0, **table}
     if "upsampler" in table:

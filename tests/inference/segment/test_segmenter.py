@@ -19,14 +19,15 @@ from earthwords.geo.scene import open_scene
 from earthwords.inference.segment.postprocess import class_probabilities
 from earthwords.inference.segment.result import SegmentationResult
 from earthwords.inference.segment.segmenter import Segmenter
-from earthwords.presets import SEGMENT_PRESETS, SegmentPreset
+from earthwords.models.weights.resolve import resolve
+from earthwords.presets import SEGMENT_PRESETS, SegmentPreset, load_preset
 from earthwords.text.vocabulary import parse_classes
 from earthwords.types import Window
 from tests.conftest import HEIGHT, TRANSFORM, WIDTH
 from tests.micro import patchwork
 
 WORDS = ["building,roof", "road", "water", "trees"]
-MICRO = replace(SEGMENT_PRESETS["tiny"], name="micro", tile_size=64, overlap=32, blend="mean")
+MICRO = replace(SEGMENT_PRESETS["tiny"], name="micro", tile_size=64, overlap=32, blend="mean", nothing=None)
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +45,8 @@ def same(found: SegmentationResult, wanted: SegmentationResult, tolerance: float
     np.testing.assert_allclose(found.score, wanted.score, atol=tolerance)
 
 
-def by_hand(segmenter: Segmenter, pixels: np.ndarray, valid: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """`(class, *shape)` of an image `(3, row, col)` 0..1: windows one by one, the mean of their logits, resized."""
+def cosines(segmenter: Segmenter, pixels: np.ndarray, valid: np.ndarray, shape: tuple[int, int]) -> torch.Tensor:
+    """`(query, *shape)` of an image `(3, row, col)` 0..1: windows one by one, the mean of their logits, resized."""
     backbone, preset = segmenter.encoder.backbone, segmenter.preset
     mean, std = (np.array(v, np.float32)[:, None, None] for v in (backbone.mean, backbone.std))
     normal = torch.from_numpy(((pixels - mean) / std * valid).astype(np.float32))
@@ -57,9 +58,14 @@ def by_hand(segmenter: Segmenter, pixels: np.ndarray, valid: np.ndarray, shape: 
         rows, cols = window.slices
         total[:, rows, cols] += segmenter.encoder.logits(normal[None, :, rows, cols], queries)[0]
         count[rows, cols] += 1
-    logits = F.interpolate((total / count)[None], size=shape, mode="bilinear", align_corners=False)[0]
-    index = torch.from_numpy(bank.query_class)
-    return class_probabilities(logits, index, logit_scale=preset.logit_scale).numpy()
+    return F.interpolate((total / count)[None], size=shape, mode="bilinear", align_corners=False)[0]
+
+
+def by_hand(segmenter: Segmenter, pixels: np.ndarray, valid: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """`(class, *shape)` probabilities."""
+    index = torch.from_numpy(segmenter.text_bank(parse_classes(WORDS)).query_class)
+    found = cosines(segmenter, pixels, valid, shape)
+    return class_probabilities(found, index, logit_scale=segmenter.preset.logit_scale).numpy()
 
 
 def test_it_equals_the_computation_by_hand(segmenter: Segmenter, whole: SegmentationResult, image: np.ndarray) -> None:
@@ -247,6 +253,37 @@ def test_the_presets_threshold_counts_where_none_is_given(
     strict = Segmenter(replace(MICRO, threshold=0.6), segmenter.encoder)
     assert (strict.predict(scene_file, WORDS).labels == 255).sum() > (whole.labels == 255).sum()
     same(strict.predict(scene_file, WORDS, threshold=0.0), whole)
+
+
+@pytest.mark.parametrize("background", [None, "water"])
+def test_a_pixel_that_fits_no_word_says_so(
+    segmenter: Segmenter, scene_file: Path, whole: SegmentationResult, image: np.ndarray, background: str | None
+) -> None:
+    valid = valid_of(image)
+    best = cosines(segmenter, np.moveaxis(image, -1, 0) / np.float32(255), valid, image.shape[:2]).amax(dim=0).numpy()
+    nothing = round(float(np.quantile(best[valid], 0.3)), 3)
+    knowing = Segmenter(replace(MICRO, nothing=nothing), segmenter.encoder)
+    found = knowing.predict(scene_file, WORDS, background=background)
+    fits, unfit = valid & (best > nothing + 1e-5), valid & (best < nothing - 1e-5)
+    assert 0.2 < unfit.sum() / valid.sum() < 0.4
+    assert (found.labels[unfit] == (255 if background is None else 2)).all()
+    np.testing.assert_array_equal(found.labels[fits], whole.labels[fits])
+    np.testing.assert_allclose(found.score, whole.score, atol=1e-5)
+    assert found.tags["EARTHWORDS_NOTHING"] == f"{nothing:g}" and "EARTHWORDS_NOTHING" not in whole.tags
+
+
+def test_other_weights_do_not_know_nothing(micro: Path, tmp_path: Path) -> None:
+    """What fits no word was learned with a preset's weights."""
+    row = replace(MICRO, nothing=0.0)
+    assert resolve(row).row.nothing == 0.0
+    assert resolve(row, model=micro).row.nothing is None
+    (tmp_path / "own.toml").write_text('base = "own-base.toml"\nweights = "openai-vit-b-32"\n')
+    (tmp_path / "own-base.toml").write_text('base = "tiny"\nnothing = 0.25\n')
+    assert load_preset(str(tmp_path / "own-base.toml")).nothing == 0.25
+    assert load_preset(str(tmp_path / "own.toml")).nothing is None
+    (tmp_path / "wrong.toml").write_text('base = "tiny"\nnothing = 2\n')
+    with pytest.raises(UsageError, match="nothing must be between -1 and 1"):
+        load_preset(str(tmp_path / "wrong.toml"))
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan")])

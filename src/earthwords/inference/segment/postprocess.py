@@ -53,14 +53,23 @@ def undecided(probabilities: Tensor, margin: float = MARGIN) -> Tensor:
     return first - second < margin * (first + second)
 
 
-def decide(probabilities: Tensor, *, threshold: float = 0.0, background: int = 0) -> tuple[Tensor, Tensor]:
+def unfit(logits: Tensor, nothing: float) -> Tensor:
+    """Where no word fits: `(query, row, col)` cosines, all below that of nothing, to `(row, col)` bool."""
+    return logits.amax(dim=0) < nothing
+
+
+def decide(
+    probabilities: Tensor, *, threshold: float = 0.0, background: int = 0, without: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The most probable class of every pixel, `background` below the threshold.
 
     Args:
         probabilities: `(class, row, col)`.
+        without: `(row, col)` bool, pixels that are `background` whatever is most probable.
 
     Returns:
         labels `(row, col)` int64 and score `(row, col)`, the probability of the most probable class.
     """
     score, labels = probabilities.max(dim=0)
-    return torch.where(score < threshold, background, labels), score
+    below = score < threshold
+    return torch.where(below if without is None else below | without, background, labels), score

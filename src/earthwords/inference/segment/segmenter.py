@@ -20,7 +20,7 @@ from earthwords.geo.scene import Scene
 from earthwords.geo.sources.network import Network
 from earthwords.inference.cautions import enforce, vocabulary_notes
 from earthwords.inference.limits import check_numbers
-from earthwords.inference.segment.postprocess import class_maxima, class_probabilities, decide, undecided
+from earthwords.inference.segment.postprocess import class_maxima, class_probabilities, decide, undecided, unfit
 from earthwords.inference.segment.result import SegmentationResult, gathered
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.predictor import WindowedPredictor
@@ -300,6 +300,7 @@ class Segmenter(WindowedPredictor):
             "EARTHWORDS_LAST_BLOCK": f"last {preset.last_n}, residual {'kept' if preset.keep_residual else 'dropped'}",
             "EARTHWORDS_CLS_WEIGHT": f"{preset.cls_weight:g}",
             "EARTHWORDS_LOGIT_SCALE": f"{preset.logit_scale:g}",
+            **({} if preset.nothing is None else {"EARTHWORDS_NOTHING": f"{preset.nothing:g}"}),
             "EARTHWORDS_TEMPLATES": preset.templates,
             "EARTHWORDS_TILE": f"{preset.tile_size} overlap {preset.overlap}",
             "EARTHWORDS_BLEND": preset.blend,
@@ -312,6 +313,11 @@ class Segmenter(WindowedPredictor):
         if self.encoder.head is not None:
             return class_maxima(logits, query_class)
         return class_probabilities(logits, query_class, logit_scale=self.preset.logit_scale)
+
+    def _unfit(self, logits: Tensor) -> Tensor | None:
+        """Pixels that no word fits, if the preset's weights can tell; a head's threshold says it."""
+        nothing = self.preset.nothing
+        return None if nothing is None or self.encoder.head is not None else unfit(logits, nothing)
 
     def _strip(
         self,
@@ -337,7 +343,9 @@ class Segmenter(WindowedPredictor):
         for first in range(0, window.width, CELL_COLS):
             cell = slice(first, first + CELL_COLS)
             values = self._probabilities(logits[:, :, cell], index)
-            chosen, best = decide(values, threshold=threshold, background=below)
+            chosen, best = decide(
+                values, threshold=threshold, background=below, without=self._unfit(logits[:, :, cell])
+            )
             labels[:, cell], score[:, cell] = chosen.cpu().numpy(), best.cpu().numpy()
             close[:, cell] = undecided(values).cpu().numpy()
             if kept is not None:
