@@ -2,8 +2,8 @@
 
     python benchmarks/bench_places.py DATA [MODEL ...] [--split validation] [--most 12] [--only ROW ...] [--json FILE]
 
-MODEL is a name or folder, with `:none`, `:bilinear`, ... behind it to read it with another upsampler than the
-preset's; `tiny` by default. Splits: `validation` (places that no training saw: choices are made on them), `test`
+MODEL is a name or folder, with `:none`, `:bilinear`, `:jbu:FILE`, ... behind it to read it with another upsampler than
+the preset's; `tiny` by default. Splits: `validation` (places that no training saw: choices are made on them), `test`
 (looked at once a model), `seen` (places of the training). Two columns need no model: `all` says the class everywhere
 (its IoU is the class's share of the pixels), `colour` follows a rule on colours that `COLOUR_RULES` states.
 Percent. `--most` takes so many pictures of a place, evenly drawn.
@@ -210,12 +210,12 @@ def measure(place: Place, data: Path, segmenters: dict[str, Segmenter], most: in
 
 
 def load(model: str) -> Segmenter:
-    """`NAME|FOLDER[:UPSAMPLER]` read as the preset `tiny` reads it."""
-    name, _, upsampler = model.partition(":")
+    """`NAME|FOLDER[:UPSAMPLER[:WEIGHTS]]` read as the preset `tiny` reads it."""
+    name, upsampler, weights = (*model.split(":"), "", "")[:3]
     preset = TINY
     if upsampler:
         row = {"none": None}.get(upsampler, upsampler)
-        preset = replace(TINY, upsampler=row, upsampler_weights=None, energy=1.0 if row is None else TINY.energy)
+        preset = replace(TINY, upsampler=row, upsampler_weights=weights or None)
     return Segmenter.from_preset(preset, model=name)
 
 

@@ -44,7 +44,9 @@ class Place:
 PLACES: Sequence[Place] = (
     Place(title="lakes, NAIP, 0.6 m", path="geotiff_demo/naip_*.tif", free=True),
     Place(title="crowns, NEON OSBS, 0.1 m", path="geotiff_demo/trees/OSBS_029.tif", free=True),
-    Place(title="leafless forest, Massachusetts, 1 m", path="massachusetts_roads_tiles/images/26129290_15_1200_1200.jpg"),
+    Place(
+        title="leafless forest, Massachusetts, 1 m", path="massachusetts_roads_tiles/images/26129290_15_1200_1200.jpg"
+    ),
     Place(title="courtyard, Potsdam", path="canonical_samples/potsdam/images_top_potsdam_7_7_RGB.png"),
     Place(title="Nairobi", path="places/oam_nairobi/images/*.jpg"),
     Place(title="Berlin", path="places/berlin_rooftops/images/*.jpg"),

@@ -2,8 +2,8 @@
 
     python recipes/tiny_words.py LISTING/train.jsonl MODEL
 
-LISTING is what `recipes/tiny_data.py` wrote for the training (--scenes 600 --crops 2000). A model that `train clip`
-trains from scratch gets the file by itself; this is for one that was trained before there was such a file.
+LISTING is what `recipes/tiny_self.py` wrote for the last training. `train clip` writes the file by itself, but adds up
+the counts of trainings that follow one another, which here saw the same pictures.
 """
 
 from __future__ import annotations

@@ -28,49 +28,44 @@ FIGURES: dict[str, list[tuple[str, str]]] = {
     ],
     "demo, seconds": [("README.md", "takes about (eleven) seconds"), ("README.zh-CN.md", "约需(十一)秒")],
     "Dubai 7-8, tiny": [
-        *both(rf"\| {N} % / [\d.]+ % \| `benchmarks/bench_tiny"),
-        (TINY, rf"\| \*\*`tiny`\*\* \([^|]*\| \*\*{N}\*\*"),
-        (UPSAMPLERS, rf"after the second half `jbu` {N}"),
-        (SETS, rf"\| dubai \| tiny \| 18 \| mIoU \| {N}"),
+        *both(rf"\| {N} % \| `benchmarks/compare_models.py` \|\n\| (?:places|训练)"),
+        (TINY, rf"Dubai tiles 7 and 8, mIoU \|[^|]*\| \*\*{N}"),
     ],
-    "Dubai 7-8, without upsampler": [
-        *both(rf"\| [\d.]+ % / {N} % \| `benchmarks/bench_tiny"),
-        (TINY, rf"\n\| no upsampler \| {N}"),
+    "Dubai 7-8, earlier weights": [
+        (UPSAMPLERS, rf"after the second half `jbu` {N}"), (SETS, rf"\| dubai \| tiny \| 18 \| mIoU \| {N}"),
+    ],
+    "Dubai 7-8, earlier weights without upsampler": [
         (UPSAMPLERS, rf"after the second half `jbu` [\d.]+, none {N}"),
         (SETS, rf"\| dubai \| tiny-plain \| 18 \| mIoU \| {N}"),
     ],
-    "Dubai 7-8, always land": [*both(rf"{N} %[)）] \|"), (TINY, rf'"land" everywhere \| {N}')],
-    "Dubai 7-8, jbu before the second half": [
-        (TINY, rf"`segearth` attention, upsampler `jbu` \| {N}"), (UPSAMPLERS, rf"`bench_tiny.py`: `jbu` {N}"),
+    "Berlin, roofs": [*both(rf"\| {N} / [\d.]+ / [\d.]+ / [\d.]+ % \|"), (TINY, rf"\| Berlin \|[^\n]*\| \*\*{N}")],
+    "Nairobi, roofs": [
+        *both(rf"\| [\d.]+ / {N} / [\d.]+ / [\d.]+ % \|"), (TINY, rf"\| Nairobi \|[^\n]*\| \*\*{N}"),
     ],
-    "Dubai 7-8, simfeatup before the second half": [
-        (TINY, rf"\| upsampler `simfeatup` \| {N}"), (UPSAMPLERS, rf"`simfeatup` {N}, none"),
-    ],
-    "Dubai 7-8, none before the second half": [
-        (TINY, rf"no upsampler \(`segearth` attention\) \| {N}"), (UPSAMPLERS, rf"`simfeatup` [\d.]+, none {N}"),
-        (TINY, rf"Dubai tiles 7 and 8, mIoU, no upsampler \| {N}"),
-    ],
-    "Dubai 7-8, bilinear before the second half": [
-        (TINY, rf"upsampled bilinearly \| {N}"), (UPSAMPLERS, rf"none [\d.]+, bilinear {N}"),
-    ],
+    "Dubai 7-8, always land": [*both(rf"\"?land\"?[^|]*?{N} %[)）] \|"), (TINY, rf'says "land" everywhere has {N}')],
     "AID, zero-shot": [
         *both(rf"\| {N} % \| `benchmarks/compare_models.py` \|\n\| RSICD"),
         (TINY, rf"AID test, zero-shot \|[^|]*\| \*\*{N}"),
-        (TINY, rf"captions and names\) \| {N}"), (EVALUATE, rf"\| zero-shot \| [\d.]+ \| {N}"),
     ],
-    "UC Merced, zero-shot": [
-        (TINY, rf"UC Merced test, zero-shot \|[^|]*\| \*\*{N}"), (TINY, rf"the training split was seen\) \| {N}"),
-        (EVALUATE, rf"\| zero-shot \| {N}"), ("docs/classify.md", rf"`tiny` from {N}"),
+    "AID, zero-shot, earlier weights": [
+        (TINY, rf"AID test, zero-shot \| {N}"), (EVALUATE, rf"\| zero-shot \| [\d.]+ \| {N}"),
+    ],
+    "UC Merced, zero-shot, earlier weights": [
+        (TINY, rf"UC Merced test, zero-shot \| {N}"), (EVALUATE, rf"\| zero-shot \| {N}"),
+        ("docs/classify.md", rf"`tiny` \(its earlier weights\) from {N}"),
     ],
     "UC Merced, transductive": [
-        (EVALUATE, rf"\| transductive \| {N}"), ("docs/classify.md", rf"`tiny` from [\d.]+ to {N}"),
+        (EVALUATE, rf"\| transductive \| {N}"),
+        ("docs/classify.md", rf"`tiny` \(its earlier weights\) from [\d.]+ to {N}"),
     ],
     "RSICD, mean recall": [
         *both(rf"RSICD[^|]*\| {N} %"), (TINY, rf"RSICD test, mean recall \|[^|]*\| \*\*{N}"),
-        (TINY, rf"5 sentences each\) \| {N}"), (EVALUATE, rf"retrieval, mean recall \| [\d.]+ \| {N}"),
     ],
-    "UCM-captions, mean recall": [
-        (TINY, rf"UCM-captions test, mean recall \|[^|]*\| \*\*{N}"), (EVALUATE, rf"retrieval, mean recall \| {N}"),
+    "RSICD, mean recall, earlier weights": [
+        (TINY, rf"RSICD test, mean recall \| {N}"), (EVALUATE, rf"retrieval, mean recall \| [\d.]+ \| {N}"),
+    ],
+    "UCM-captions, mean recall, earlier weights": [
+        (TINY, rf"UCM-captions test, mean recall \| {N}"), (EVALUATE, rf"retrieval, mean recall \| {N}"),
     ],
     "refseg-tiny, gIoU on Dubai 7-8": [*both(rf"gIoU[^\d]*{N} %"), (REFSEG, rf"which is told no class \| {N}")],
     "the class's map, gIoU on Dubai 7-8": [

@@ -46,8 +46,8 @@ def test_a_file_that_says_nonsense(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_no_upsampler(tmp_path: Path) -> None:
     """Said as on the command line; the weights of the one that goes, go too."""
-    assert load_preset("tiny").upsampler is not None
-    plain = load_preset(write(tmp_path, "plain.toml", 'base = "tiny"\nupsampler = "none"\n'))
+    assert load_preset("segearth-ov").upsampler is not None
+    plain = load_preset(write(tmp_path, "plain.toml", 'base = "segearth-ov"\nupsampler = "none"\n'))
     assert plain.upsampler is None and plain.upsampler_weights is None
     again = load_preset(write(tmp_path, "again.toml", f'base = "{tmp_path / "plain.toml"}"\nthreshold = 0.2\n'))
     assert again.upsampler is None and again.threshold == 0.2

@@ -200,7 +200,9 @@ def test_an_older_output_is_replaced_when_asked(segment: Segment, scene_file: Pa
 def test_what_it_says(command: Command, micro: Path, image: np.ndarray, make_scene: Callable[..., Path]) -> None:
     source = make_scene(np.moveaxis(image, -1, 0), nodata=0)
     dst = source.parent / "out"
-    done = command("segment", source, dst, "--model", micro, "--tile-size", 64, *TEXT)
+    preset = source.parent / "finer.toml"
+    preset.write_text('base = "tiny"\nupsampler = "jbu"\nupsampler_weights = "tiny-jbu"\n')
+    done = command("segment", source, dst, "--preset", preset, "--model", micro, "--tile-size", 64, *TEXT)
     assert done.code == 0
     assert "building" in done.out and "m2" in done.out and "polygons" in done.out
     assert f"preview: {dst / 'preview.png'}" in done.err

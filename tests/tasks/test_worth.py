@@ -55,7 +55,7 @@ def test_known_words_at_a_known_resolution_are_mapped_without_a_caution(map_word
 
 def test_what_no_word_means_is_a_note_where_some_is_left(map_words: Map) -> None:
     done = map_words(*KNOWN, "--strict")
-    assert done.code == 0 and "Note: Every pixel gets one of the words" in done.err
+    assert done.code == 0 and "Note: Pixels get the likeliest of these words" in done.err
     assert "none of them means grass, cropland, bare land:" in done.err
 
 
@@ -119,10 +119,10 @@ def test_a_lone_word_competes_with_what_scenes_consist_of(map_words: Map, tmp_pa
 
 def test_who_competes_can_be_said(map_words: Map, tmp_path: Path) -> None:
     done = map_words("-t", "tree", "--against", "none", "--overwrite")
-    assert done.code == 0 and "Every pixel gets one of the words" in done.err
-    assert np.unique(labels_of(tmp_path / "out" / "labels.tif")).tolist() == [0]
+    assert done.code == 0 and "Pixels get the likeliest of these words" in done.err
+    assert set(np.unique(labels_of(tmp_path / "out" / "labels.tif"))) <= {0, 255}  # 255 where no word fits
     done = map_words("-t", "tree", "-t", "road", "--against", "building,water", "--overwrite")
-    assert "As background compete: building, water." in done.err and "Every pixel" not in done.err
+    assert "As background compete: building, water." in done.err and "Pixels get" not in done.err
     map_words("-t", "tree", "--against", "tree", "--overwrite").failed(2, "'tree' is a class")
 
 
@@ -308,8 +308,7 @@ def test_the_resolution_at_which_images_are_classified(command: Command, source:
 def test_python_gets_the_same_notes(source: Path) -> None:
     tiny = earthwords.Segmenter.from_preset(replace(earthwords.load_preset("tiny"), upsampler=None))
     notes = tiny.predict(source, ["building", "road", "water", "zxqv"]).notes
-    (caution,) = [note for note in notes if isinstance(note, Caution)]
-    assert "'zxqv'" in caution
+    assert any("'zxqv'" in note for note in notes if isinstance(note, Caution))
     with pytest.raises(UsageError, match="zxqv"):
         tiny.predict(source, ["building", "road", "water", "zxqv"], strict=True)
     referrer = earthwords.Referrer.from_preset()

@@ -86,7 +86,7 @@ def vocabulary_notes(vocabulary: Vocabulary, *, lexicon: Lexicon | None, model: 
     missing = lacking(vocabulary)
     if vocabulary.background is None and len(missing) > len(AGAINST) - MANY:
         sentence = (
-            "Every pixel gets one of the words, whatever it shows, and none of them means "
+            "Pixels get the likeliest of these words, and none of them means "
             f"{', '.join(missing)}: add --against auto, or more classes."
         )
         notes.append(Caution(sentence) if len(missing) >= len(AGAINST) - FEW else sentence)

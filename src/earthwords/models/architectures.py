@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     from transformers import CLIPConfig, Sam2Config, SamConfig, SiglipConfig
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
-    # Four convolutional levels to stride 16, then two CLIP blocks: see docs/models/tiny.md.
+    # Four convolutional levels, the last two joined to tokens of 8 pixels, then two CLIP blocks: docs/models/tiny.md.
     "tiny": {
         "dim": 256,
         "vision": {
             "hidden_size": 288,
             "num_hidden_layers": 2,
             "num_attention_heads": 6,
-            "patch_size": 16,
+            "patch_size": 8,
             "image_size": 128,
-            "trunk": {"widths": [32, 64, 128, 256], "depths": [0, 1, 2, 2]},
+            "trunk": {"kind": "pyramid", "widths": [32, 64, 128, 256], "depths": [0, 1, 2, 2]},
         },
         "text": {
             "hidden_size": 192,

@@ -169,12 +169,21 @@ def _begin(
             option = fixed[0].replace("_", "-") if fixed else "faithful"
             raise UsageError(f"--{option} is decided by the model in {model}; leave it away.")
         loaded = load_refseg(model, preset=preset, offline=offline)
-        return loaded.model, replace(loaded.preset, **given)
+        return _short(loaded.model, loaded.preset), replace(loaded.preset, **given)
     row = refer_preset(preset)
     if row.segmenter is None and "segmenter" in given:
         raise UsageError(f"{row.name} trains its own segmenter; --segmenter is for rsrefseg-b and rsrefseg-l.")
     row = replace(row.faithful() if faithful else row, **given)
-    return assemble(row, seed=seed, offline=offline), row
+    return _short(assemble(row, seed=seed, offline=offline), row), row
+
+
+def _short(model: RefSeg, row: ReferPreset) -> RefSeg:
+    """Set to train fast, if its towers are the small ones that are trained from scratch."""
+    from earthwords.training.initialise import attend_eagerly
+
+    if row.segmenter is None:
+        attend_eagerly(model)
+    return model
 
 
 def _schedule(

@@ -27,7 +27,7 @@ def start(
     """The model to train: `model`'s weights, or a fresh `architecture` with a vocabulary learned from the words."""
     if model is not None:
         backbone = load_clip(model, offline=offline)
-        _attend_eagerly(backbone.model)
+        attend_eagerly(backbone.model)
         if backbone.words is not None:  # a CLIP of others knows more words than can be counted here
             backbone.words = manifest.words().joined(backbone.words)
         return backbone
@@ -38,15 +38,17 @@ def start(
     tokenizer = ClipTokenizer.train(manifest.sentences, vocab_size=row["vocab_size"], context=context)
     torch.manual_seed(seed)
     clip = build_clip(clip_config(architecture, vocab_size=tokenizer.vocab_size))
-    _attend_eagerly(clip)
+    attend_eagerly(clip)
     clip = clip.to(memory_format=torch.channels_last)
     return ClipBackbone(clip, tokenizer=tokenizer, weights_id=architecture, words=manifest.words())
 
 
-def _attend_eagerly(clip: nn.Module) -> None:
-    """On short sequences this is faster than the fused kernel."""
-    for tower in filter(None, (getattr(clip, "vision_model", None), getattr(clip, "text_model", None))):
-        tower.config._attn_implementation = "eager"
+def attend_eagerly(model: nn.Module) -> None:
+    """A model of transformers, in training: on short sequences this is faster than the fused kernel's gradient."""
+    for part in model.modules():
+        config = getattr(part, "config", None)
+        if config is not None and hasattr(config, "_attn_implementation"):
+            config._attn_implementation = "eager"
 
 
 def store_upsampler(upsampler: nn.Module, folder: Path, *, metadata: dict[str, str]) -> Path:

@@ -83,7 +83,7 @@ class Figures:
             )
         left = self._unlabelled / max(1, self._observed)
         if self._knows_undecided and left > MOST:
-            found.append(f"{left:.0%} of what was observed has no class: no word is probable enough there.")
+            found.append(f"{left:.0%} of what was observed has no class: no word fits there, or is probable enough.")
         return (*map(Caution, found), *self._hardly_found())
 
     def _hardly_found(self) -> tuple[str, ...]:

@@ -119,12 +119,14 @@ class SiglipWords(nn.Module):
 class ClipWords(nn.Module):
     """A CLIP in SigLIP's place: dense features as segmentation reads them, text tokens through the text projection."""
 
-    def __init__(self, clip: ClipBackbone, *, side: int, attention: str = "segearth") -> None:
+    def __init__(self, clip: ClipBackbone, *, side: int, cell: int = 16, attention: str = "segearth") -> None:
+        """`cell`: pixels a side of a feature; smaller tokens are averaged to it."""
         super().__init__()
         if not isinstance(clip.model, CLIPModel) or clip.tokenizer is None:
             raise WeightsError(f"{clip.weights_id} cannot read: referring needs a text tower and a tokenizer.")
         self.clip = clip
         self.side = side
+        self.pooled = max(1, cell // clip.patch)
         self.method = DenseMethod(attention=attention)
         self.mean, self.std = tuple(clip.mean), tuple(clip.std)
         self.logit_scale = nn.Parameter(torch.tensor([math.log(_CLIP_SCALE)]))
@@ -137,7 +139,8 @@ class ClipWords(nn.Module):
     @property
     def grid(self) -> tuple[int, int]:
         """Of its features."""
-        return self.side // self.clip.patch, self.side // self.clip.patch
+        side = self.side // (self.clip.patch * self.pooled)
+        return side, side
 
     @property
     def vision(self) -> nn.Module:
@@ -162,7 +165,7 @@ class ClipWords(nn.Module):
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Dense features `(batch, dim, h, w)` of normalised pixels `(batch, 3, side, side)`."""
         values: Tensor = self.clip.encode_dense(pixels, self.method).values
-        return values
+        return values if self.pooled == 1 else nn.functional.avg_pool2d(values, self.pooled)
 
     def encode_texts(self, ids: Tensor) -> TextFeatures:
         """Token ids `(text, length)`; attention is causal, so what follows the end token changes nothing.
