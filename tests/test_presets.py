@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from earthwords.errors import UsageError
+from earthwords.models.weights.resolve import resolve
 from earthwords.presets import SEGMENT_PRESETS, load_preset
 
 
@@ -58,3 +60,17 @@ def test_two_files_that_begin_from_each_other(tmp_path: Path) -> None:
     write(tmp_path, "b.toml", f'base = "{tmp_path / "a.toml"}"')
     with pytest.raises(UsageError, match="is its own base"):
         load_preset(str(tmp_path / "a.toml"))
+
+
+def test_other_weights_do_not_know_nothing(micro: Path, tmp_path: Path) -> None:
+    """What fits no word was learned with a preset's weights."""
+    row = replace(load_preset("tiny"), nothing=0.0)
+    assert resolve(row).row.nothing == 0.0
+    assert resolve(row, model=micro).row.nothing is None
+    (tmp_path / "own.toml").write_text('base = "own-base.toml"\nweights = "openai-vit-b-32"\n')
+    (tmp_path / "own-base.toml").write_text('base = "tiny"\nnothing = 0.25\n')
+    assert load_preset(str(tmp_path / "own-base.toml")).nothing == 0.25
+    assert load_preset(str(tmp_path / "own.toml")).nothing is None
+    (tmp_path / "wrong.toml").write_text('base = "tiny"\nnothing = 2\n')
+    with pytest.raises(UsageError, match="nothing must be between -1 and 1"):
+        load_preset(str(tmp_path / "wrong.toml"))

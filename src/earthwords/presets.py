@@ -57,7 +57,7 @@ class SegmentPreset:
     """Pixels whose best probability is lower become background (or nodata without one)."""
     nothing: float | None = None
     """Cosine of a word that stands for nothing of what is asked for: pixels that every word fits less become background
-    (or nodata without one). For weights that learned it (`train clip --class-dropout`): 0."""
+    (or nodata without one). For weights that learned it (`train clip --class-dropout`), about 0."""
     templates: str = "openai80"
     """A set of `text.templates.TEMPLATES` or a file."""
     tile_size: int = 224

@@ -463,7 +463,9 @@ def test_many_scenes_side_by_side_with_components_of_one(upsample: Upsample, arc
 def test_it_says_that_the_upsampler_of_the_preset_is_left_out(
     command: Command, micro: Path, scene_file: Path, tmp_path: Path
 ) -> None:
-    options = ("--model", micro, "--tile-size", 64)
+    preset = tmp_path / "finer.toml"
+    preset.write_text('base = "tiny"\nupsampler = "jbu"\nupsampler_weights = "tiny-jbu"\n')
+    options = ("--preset", preset, "--model", micro, "--tile-size", 64)
     done = command("upsample", scene_file, tmp_path / "a.tif", *options)
     assert done.code == 0 and "Note: The upsampler tiny-jbu belongs to tiny and is left out" in done.err
     asked = command("upsample", scene_file, tmp_path / "b.tif", *options, "--method", "bilinear")

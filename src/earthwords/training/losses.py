@@ -139,8 +139,7 @@ def region_text(
     unit = F.normalize(features, dim=1)
     logits = scale * torch.einsum("bdhw,cd->bchw", unit, words)
     logits = F.interpolate(logits, size=target.shape[-2:], mode="bilinear", align_corners=False)
-    if rest is not None:
-        rivals = (weight == 0).nonzero()[:, 0].tolist()
+    if rest is not None and (rivals := (weight == 0).nonzero()[:, 0].tolist()):
         logits[:, rivals] = logits[:, rivals].masked_fill((target == rest)[:, None], -1e4)
     if rest is not None or left_out:
         out = sorted({*left_out, *(() if rest is None else (rest,))})

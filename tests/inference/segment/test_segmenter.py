@@ -19,8 +19,7 @@ from earthwords.geo.scene import open_scene
 from earthwords.inference.segment.postprocess import class_probabilities
 from earthwords.inference.segment.result import SegmentationResult
 from earthwords.inference.segment.segmenter import Segmenter
-from earthwords.models.weights.resolve import resolve
-from earthwords.presets import SEGMENT_PRESETS, SegmentPreset, load_preset
+from earthwords.presets import SEGMENT_PRESETS, SegmentPreset
 from earthwords.text.vocabulary import parse_classes
 from earthwords.types import Window
 from tests.conftest import HEIGHT, TRANSFORM, WIDTH
@@ -272,20 +271,6 @@ def test_a_pixel_that_fits_no_word_says_so(
     assert found.tags["EARTHWORDS_NOTHING"] == f"{nothing:g}" and "EARTHWORDS_NOTHING" not in whole.tags
 
 
-def test_other_weights_do_not_know_nothing(micro: Path, tmp_path: Path) -> None:
-    """What fits no word was learned with a preset's weights."""
-    row = replace(MICRO, nothing=0.0)
-    assert resolve(row).row.nothing == 0.0
-    assert resolve(row, model=micro).row.nothing is None
-    (tmp_path / "own.toml").write_text('base = "own-base.toml"\nweights = "openai-vit-b-32"\n')
-    (tmp_path / "own-base.toml").write_text('base = "tiny"\nnothing = 0.25\n')
-    assert load_preset(str(tmp_path / "own-base.toml")).nothing == 0.25
-    assert load_preset(str(tmp_path / "own.toml")).nothing is None
-    (tmp_path / "wrong.toml").write_text('base = "tiny"\nnothing = 2\n')
-    with pytest.raises(UsageError, match="nothing must be between -1 and 1"):
-        load_preset(str(tmp_path / "wrong.toml"))
-
-
 @pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan")])
 def test_a_threshold_is_a_probability(segmenter: Segmenter, scene_file: Path, threshold: float) -> None:
     with pytest.raises(UsageError, match="between 0 and 1, got"):
@@ -423,7 +408,8 @@ def test_an_upsampler_without_weights(micro: Path) -> None:
 
 
 def test_the_upsampler_of_a_preset_is_left_out_for_another_model(micro: Path) -> None:
-    made = Segmenter.from_preset(MICRO, model=micro, device="cpu")
+    row = replace(MICRO, upsampler="jbu", upsampler_weights="tiny-jbu")
+    made = Segmenter.from_preset(row, model=micro, device="cpu")
     assert made.encoder.upsampler is None and "tiny-jbu belongs to tiny" in made.notes[0]
 
 

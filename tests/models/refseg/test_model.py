@@ -20,9 +20,11 @@ from earthwords.errors import UsageError, WeightsError
 from earthwords.models import architectures
 from earthwords.models.refseg.adapters import checkpoint_gradients
 from earthwords.models.refseg.author_names import from_authors, to_authors
+from earthwords.models.refseg.encoders import ClipWords
 from earthwords.models.refseg.load import assemble, kept, load_refseg, store_refseg
 from earthwords.models.refseg.model import RefSeg, enlarge
 from earthwords.models.refseg.prompter import AttnPrompter, WordPrompts, activate, fourier_position
+from earthwords.models.weights.table import load_clip
 from earthwords.presets import REFER_PRESETS, RSREFSEG_B, ReferPreset
 from tests.referring import micro_preset, toy_row, write_bases
 
@@ -341,3 +343,15 @@ def test_the_published_number_of_parameters() -> None:
     with torch.device("meta"):
         model = assemble(RSREFSEG_B, base=False)
     assert sum(parameter.numel() for parameter in model.parameters()) == 984_280_930
+
+
+@torch.inference_mode()
+def test_smaller_tokens_are_averaged_to_the_cells_of_the_prompter(tiny: Path) -> None:
+    """`tiny` has tokens of 8 pixels, the prompter sees 16: each feature is the mean of four tokens."""
+    clip = load_clip(str(tiny))
+    words = ClipWords(clip, side=96).eval()
+    pixels = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    tokens, found = clip.encode_dense(pixels, words.method).values, words.encode_images(pixels)
+    assert words.grid == (6, 6) and tokens.shape[2:] == (12, 12) and found.shape[2:] == (6, 6)
+    torch.testing.assert_close(found[:, :, 2, 5], tokens[:, :, 4:6, 10:12].mean(dim=(2, 3)))
+    assert ClipWords(clip, side=96, cell=8).grid == (12, 12)
