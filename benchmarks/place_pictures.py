@@ -42,7 +42,7 @@ class Place:
 
 
 PLACES: Sequence[Place] = (
-    Place(title="lakes, NAIP, 0.6 m", path="geotiff_demo/naip_*.tif", free=True),
+    Place(title="lakes, NAIP, 5 m", path="geotiff_demo/naip_*.tif", free=True),
     Place(title="crowns, NEON OSBS, 0.1 m", path="geotiff_demo/trees/OSBS_029.tif", free=True),
     Place(
         title="leafless forest, Massachusetts, 1 m", path="massachusetts_roads_tiles/images/26129290_15_1200_1200.jpg"
