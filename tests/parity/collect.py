@@ -33,7 +33,10 @@ SAME_WEIGHTS = {
     "sliding_window": "attention_variants",
     "anyup_outsize": "anyup_square",
 }
-ELSEWHERE = ("transclip_whu", "jbu_stack_real_clip", "jbu_stack", "clip_convert")
+ELSEWHERE = (
+    *("transclip_whu", "fewshot_whu_remoteclip_s4", "fewshot_linear_probe"),
+    *("jbu_stack_real_clip", "jbu_stack", "clip_convert", "jbu_learned_range_r5", "jbu_learned_range_r5_grad"),
+)
 """Cases whose inputs do not lie in this repository, and those that others cover."""
 
 

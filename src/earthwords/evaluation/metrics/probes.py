@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from torch.nn import functional as F
 
 from earthwords.errors import UsageError, unknown
+from earthwords.models.fewshot.linear_probe import logistic_regression
 
 Array = NDArray[Any]
 
@@ -31,7 +31,6 @@ DRAWS = 5
 """Settings that `sgd` tries."""
 EPOCHS, BATCH, MOMENTUM, FIRST_SPREAD = 1000, 10_000, 0.9, 0.01
 SELECT = ("validation", "test")
-_ITERATIONS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,31 +93,12 @@ class Probe:
 def logistic(
     train: LabelledVectors, *, classes: int, weight_decay: float, start: LinearClassifier | None = None
 ) -> LinearClassifier:
-    """The minimum of mean cross-entropy + `weight_decay` / 2 |W|^2 (the bias is free), by L-BFGS in float64.
-
-    The same as scikit-learn's `LogisticRegression(C=1 / (weight_decay * images))`.
-    """
-    x, y = np.asarray(train.vectors, np.float64), train.labels
-    count, dim = x.shape
-    truth = np.zeros((count, classes))
-    truth[np.arange(count), y] = 1
-
-    def loss(flat: Array) -> tuple[float, Array]:
-        weight, bias = flat[: classes * dim].reshape(classes, dim), flat[classes * dim :]
-        logits = x @ weight.T + bias
-        logits -= logits.max(axis=1, keepdims=True)
-        powers = np.exp(logits)
-        total = powers.sum(axis=1, keepdims=True)
-        value = (np.log(total[:, 0]) - logits[np.arange(count), y]).mean() + weight_decay / 2 * (weight * weight).sum()
-        slope = (powers / total - truth) / count
-        return float(value), np.concatenate([(slope.T @ x + weight_decay * weight).ravel(), slope.sum(axis=0)])
-
-    first = np.zeros(classes * (dim + 1))
-    if start is not None:
-        first = np.concatenate([start.weight.ravel(), start.bias])
-    options = {"maxiter": _ITERATIONS, "gtol": 1e-6, "ftol": 1e-10, "maxcor": 20}
-    flat = minimize(loss, first, jac=True, method="L-BFGS-B", options=options).x
-    return LinearClassifier(weight=flat[: classes * dim].reshape(classes, dim), bias=flat[classes * dim :])
+    """`logistic_regression`, from `start` on."""
+    first = None if start is None else np.column_stack([start.weight, start.bias])
+    weight, bias = logistic_regression(
+        train.vectors, train.labels, classes=classes, weight_decay=weight_decay, start=first
+    )
+    return LinearClassifier(weight=weight, bias=bias)
 
 
 def sgd(
