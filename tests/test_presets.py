@@ -33,6 +33,12 @@ def test_a_file_begins_from_another_one(tmp_path: Path) -> None:
         ("thresold = 0.3", "unknown key 'thresold'. Did you mean 'threshold'"),
         ('base = "tiny"\nthreshold = "high"', "threshold must be float, got 'high'"),
         ('base = "tiny"\ntile_size = true', "tile_size must be int, got True"),
+        (
+            'base = "tiny"\nthresholds = 0.3',
+            "thresholds must be a table of classes with numbers, such as { road = 0.4 }",
+        ),
+        ('base = "tiny"\nthresholds = { road = "x" }', "thresholds must be a table of classes"),
+        ('base = "tiny"\nthresholds = { road = 1.5 }', "thresholds must be between 0 and 1 for every class"),
         ("threshold = 0.3", "name the weights, or a preset to begin from"),
         ("threshold = ", "Cannot read the preset"),
         ('base = "own.toml"', "is its own base"),
@@ -74,3 +80,14 @@ def test_other_weights_do_not_know_nothing(micro: Path, tmp_path: Path) -> None:
     (tmp_path / "wrong.toml").write_text('base = "tiny"\nnothing = 2\n')
     with pytest.raises(UsageError, match="nothing must be between -1 and 1"):
         load_preset(str(tmp_path / "wrong.toml"))
+
+
+def test_thresholds_of_classes(micro: Path, tmp_path: Path) -> None:
+    text = 'base = "tiny"\nsum_to_one = true\n[thresholds]\nroad = 0.4\n"bare land" = 1\n'
+    mine = load_preset(write(tmp_path, "mine.toml", text))
+    assert mine.thresholds == (("road", 0.4), ("bare land", 1.0)) and mine.sum_to_one
+    assert hash(mine) and load_preset("tiny").thresholds == ()
+    other = load_preset(write(tmp_path, "other.toml", 'base = "mine.toml"\nweights = "openai-vit-b-16"\n'))
+    assert other.thresholds == (), "they were found for other weights"
+    assert resolve(mine).row.thresholds == mine.thresholds
+    assert resolve(mine, model=micro).row.thresholds == ()

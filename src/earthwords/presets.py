@@ -53,8 +53,14 @@ class SegmentPreset:
     cls_weight: float = 0.0
     """Weight of the class token's cosine added to every pixel; negative takes the global bias away."""
     logit_scale: float = 50.0
+    sum_to_one: bool = False
+    """Probabilities of classes are shares of the sum of their best words', so that synonyms take nothing away, as
+    `assess --calibrate` fits them; else of the sum of all words' (the papers)."""
     threshold: float = 0.0
     """Pixels whose best probability is lower become background (or nodata without one)."""
+    thresholds: tuple[tuple[str, float], ...] = ()
+    """Titles of classes, each with a threshold of its own, as `assess --calibrate` finds them: of these very words,
+    since words compete. In TOML: `thresholds = { road = 0.4 }`."""
     nothing: float | None = None
     """Cosine of a word that stands for nothing of what is asked for: pixels that every word fits less become background
     (or nodata without one). For weights that learned it (`train clip --class-dropout`), about 0."""
@@ -307,6 +313,7 @@ REFER_PRESETS: dict[str, ReferPreset] = {p.name: p for p in (REFSEG_TINY, RSREFS
 
 _MOST_BASES = 16
 _PATHS = ("weights", "upsampler_weights", "head", "templates")
+_TABLES = {"thresholds": "a table of classes with numbers, such as { road = 0.4 }"}
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "last_n": (lambda value: value >= 1, "at least 1"),
     "energy": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
@@ -314,6 +321,10 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "logit_scale": (lambda value: 0 < value <= 1e4, "above 0 and at most 10,000"),
     "nothing": (lambda value: -1 <= value <= 1, "between -1 and 1"),
     "threshold": (lambda value: 0 <= value <= 1, "between 0 and 1"),
+    "thresholds": (
+        lambda value: all(0 <= level <= 1 for level in value.values()),
+        "between 0 and 1 for every class",
+    ),
     "tile_size": (lambda value: 1 <= value <= 2**16, "between 1 and 65,536 pixels"),
     "overlap": (lambda value: 0 <= value < 2**16, "between 0 and 65,535 pixels"),
     "gsd": (
@@ -381,9 +392,12 @@ def _from_table(path: Path, base: SegmentPreset | None, table: dict[str, Any]) -
         if key not in known:
             raise UsageError(f"{path}: unknown key {brief(repr(key), most=100)}. {did_you_mean(key[:100], known)}")
         if not _fits(value, known[key]):
-            raise UsageError(f"{path}: {key} must be {known[key]}, got {brief(repr(value), most=100)}.")
+            what = _TABLES.get(key, known[key])
+            raise UsageError(f"{path}: {key} must be {what}, got {brief(repr(value), most=100)}.")
         _check_range(path, key, value)
-        if isinstance(value, list):
+        if isinstance(value, dict):
+            table[key] = tuple((title, float(level)) for title, level in value.items())
+        elif isinstance(value, list):
             table[key] = tuple(value)
         elif key in _PATHS:
             table[key] = _beside(path, value)
@@ -396,6 +410,7 @@ def _from_table(path: Path, base: SegmentPreset | None, table: dict[str, Any]) -
         table.setdefault("upsampler", None)  # the base's belongs to the base's weights
         table.setdefault("head", None)
         table.setdefault("nothing", None)
+        table.setdefault("thresholds", ())
     if table.get("head") is not None:
         table = {"upsampler": None, "cls_weight": 0.0, **table}
     if "upsampler" in table:
@@ -415,6 +430,8 @@ def _check_range(path: Path, key: str, value: Any) -> None:
 
 
 def _fits(value: Any, kind: str) -> bool:
+    if kind.startswith("tuple[tuple"):
+        return isinstance(value, dict) and all(_fits(level, "float") for level in value.values())
     if kind.startswith("tuple"):
         return isinstance(value, list) and len(value) == 2 and all(_fits(v, "float") for v in value)
     accepted: tuple[type, ...] = {

@@ -67,3 +67,11 @@ def test_below_the_threshold_lies_the_background() -> None:
 def test_a_score_equal_to_the_threshold_is_kept() -> None:
     labels, _ = decide(torch.tensor([[[0.25]], [[0.5]]]), threshold=0.5, background=255)
     assert labels.tolist() == [[1]]
+
+
+def test_classes_may_have_thresholds_of_their_own() -> None:
+    probabilities = torch.tensor([[[0.6, 0.4, 0.2]], [[0.3, 0.5, 0.7]], [[0.1, 0.1, 0.1]]])
+    labels, _ = decide(probabilities, threshold=torch.tensor([0.7, 0.5, 0.0]), background=9)
+    assert labels.tolist() == [[9, 1, 1]]
+    labels, _ = decide(probabilities, threshold=torch.tensor([0.5, 0.6, 0.9]), background=9)
+    assert labels.tolist() == [[0, 9, 1]]

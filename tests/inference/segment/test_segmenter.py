@@ -445,3 +445,35 @@ def test_one_string_is_not_a_list_of_classes(segmenter: Segmenter, scene_file: P
 def test_an_array_has_no_bands_to_choose(segmenter: Segmenter, image: np.ndarray) -> None:
     with pytest.raises(UsageError, match="are for files"):
         segmenter.predict(image, WORDS, bands=[3, 2, 1])
+
+
+def test_probabilities_of_classes_that_sum_to_one(segmenter: Segmenter) -> None:
+    """A softmax over the best word of each class, so that synonyms take nothing away; the labels stay."""
+    calibrated = Segmenter(replace(segmenter.preset, sum_to_one=True, logit_scale=30.0), segmenter.encoder)
+    plain = Segmenter(replace(segmenter.preset, logit_scale=30.0), segmenter.encoder)
+    image = patchwork(70, 90)
+    found = calibrated.predict(image, WORDS, probabilities=True)
+    before = plain.predict(image, WORDS, probabilities=True)
+    assert found.probabilities is not None and before.probabilities is not None
+    assert before.probabilities.sum(axis=0).min() < 0.99
+    np.testing.assert_allclose(found.probabilities.sum(axis=0), 1, atol=1e-5)
+    np.testing.assert_allclose(
+        found.probabilities[0] / found.probabilities[1], before.probabilities[0] / before.probabilities[1], rtol=1e-4
+    )
+    np.testing.assert_array_equal(found.labels, before.labels)
+    assert found.tags["EARTHWORDS_PROBABILITIES"] == "sum to 1" and "EARTHWORDS_PROBABILITIES" not in before.tags
+
+
+def test_thresholds_of_classes(segmenter: Segmenter, whole: SegmentationResult, scene_file: Path) -> None:
+    best = whole.labels.copy()
+    level = float(np.median(whole.score[best == 1]))
+    own = Segmenter(replace(segmenter.preset, thresholds=(("road", level), ("ship", 0.9))), segmenter.encoder)
+    found = own.predict(scene_file, WORDS)
+    below = (best == 1) & (whole.score < np.float32(level))
+    assert 0 < below.sum() < (best == 1).sum()
+    np.testing.assert_array_equal(found.labels, np.where(below, 255, best))
+    assert found.tags["EARTHWORDS_THRESHOLD"] == f"0; road {level:g}; ship 0.9"
+    assert "Thresholds of the preset for ship do not apply: no such class is asked for." in found.notes
+    everything = own.predict(scene_file, WORDS, threshold=0.0)
+    np.testing.assert_array_equal(everything.labels, best)
+    assert everything.tags["EARTHWORDS_THRESHOLD"] == "0", "what is asked for takes the place of all thresholds"

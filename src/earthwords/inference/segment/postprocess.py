@@ -59,17 +59,18 @@ def unfit(logits: Tensor, nothing: float) -> Tensor:
 
 
 def decide(
-    probabilities: Tensor, *, threshold: float = 0.0, background: int = 0, without: Tensor | None = None
+    probabilities: Tensor, *, threshold: float | Tensor = 0.0, background: int = 0, without: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """The most probable class of every pixel, `background` below the threshold.
 
     Args:
         probabilities: `(class, row, col)`.
+        threshold: least probability, of all classes or `(class,)` of each.
         without: `(row, col)` bool, pixels that are `background` whatever is most probable.
 
     Returns:
         labels `(row, col)` int64 and score `(row, col)`, the probability of the most probable class.
     """
     score, labels = probabilities.max(dim=0)
-    below = score < threshold
+    below = score < (threshold[labels] if isinstance(threshold, Tensor) else threshold)
     return torch.where(below if without is None else below | without, background, labels), score

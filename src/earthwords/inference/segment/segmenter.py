@@ -129,7 +129,9 @@ class Segmenter(WindowedPredictor):
         """What is known of the worth of a map of these words in this scene, before it is made; see `cautions`."""
         lexicon = self.encoder.backbone.lexicon
         words = vocabulary_notes(vocabulary, lexicon=lexicon, model=self.model_name)
-        return (*self.scene_notes(scene), *words)
+        idle = [title for title, _ in self.preset.thresholds if title not in vocabulary.titles]
+        idle_note = f"Thresholds of the preset for {', '.join(idle)} do not apply: no such class is asked for."
+        return (*self.scene_notes(scene), *words, *([idle_note] if idle else []))
 
     @cached_property
     def weights_hash(self) -> str:
@@ -187,14 +189,15 @@ class Segmenter(WindowedPredictor):
         least = self.preset.threshold if threshold is None else threshold
         check_numbers(threshold=least, batch=self.batch)
         policy = policy or FailurePolicy()
-        yield from on_one_core(self._strips(scene, bank, region or scene.region, least, probabilities, policy, tick))
+        levels = self._levels(bank.vocabulary, threshold)
+        yield from on_one_core(self._strips(scene, bank, region or scene.region, levels, probabilities, policy, tick))
 
     def _strips(
         self,
         scene: Scene,
         bank: TextBank,
         part: Window,
-        threshold: float,
+        threshold: float | Tensor,
         probabilities: bool,
         policy: FailurePolicy,
         tick: Tick,
@@ -288,7 +291,8 @@ class Segmenter(WindowedPredictor):
         from earthwords import __version__
 
         preset = self.preset
-        least = preset.threshold if threshold is None else threshold
+        least = f"{preset.threshold if threshold is None else threshold:g}"
+        own = [f"{title} {level:g}" for title, level in preset.thresholds if threshold is None]
         return {
             "EARTHWORDS_VERSION": __version__,
             "EARTHWORDS_PRESET": preset.name,
@@ -300,11 +304,12 @@ class Segmenter(WindowedPredictor):
             "EARTHWORDS_LAST_BLOCK": f"last {preset.last_n}, residual {'kept' if preset.keep_residual else 'dropped'}",
             "EARTHWORDS_CLS_WEIGHT": f"{preset.cls_weight:g}",
             "EARTHWORDS_LOGIT_SCALE": f"{preset.logit_scale:g}",
+            **({"EARTHWORDS_PROBABILITIES": "sum to 1"} if preset.sum_to_one else {}),
             **({} if preset.nothing is None else {"EARTHWORDS_NOTHING": f"{preset.nothing:g}"}),
             "EARTHWORDS_TEMPLATES": preset.templates,
             "EARTHWORDS_TILE": f"{preset.tile_size} overlap {preset.overlap}",
             "EARTHWORDS_BLEND": preset.blend,
-            "EARTHWORDS_THRESHOLD": f"{least:g}",
+            "EARTHWORDS_THRESHOLD": "; ".join([least, *own]),
             "EARTHWORDS_VOCABULARY": "; ".join(c.described for c in vocabulary.classes),
         }
 
@@ -312,7 +317,16 @@ class Segmenter(WindowedPredictor):
         """Of classes, `(class, row, col)`: a head has given those of queries already."""
         if self.encoder.head is not None:
             return class_maxima(logits, query_class)
-        return class_probabilities(logits, query_class, logit_scale=self.preset.logit_scale)
+        values = class_probabilities(logits, query_class, logit_scale=self.preset.logit_scale)
+        return values / values.sum(dim=0) if self.preset.sum_to_one else values
+
+    def _levels(self, vocabulary: Vocabulary, threshold: float | None) -> float | Tensor:
+        """Least probability of all classes, or `(class,)` of each where the preset has some of their own."""
+        if threshold is not None or not self.preset.thresholds:
+            return self.preset.threshold if threshold is None else threshold
+        own = dict(self.preset.thresholds)
+        levels = [own.get(title, self.preset.threshold) for title in vocabulary.titles]
+        return torch.tensor(levels, device=self.encoder.backbone.device)
 
     def _unfit(self, logits: Tensor) -> Tensor | None:
         """Pixels that no word fits, if the preset's weights can tell; a head's threshold says it."""
@@ -326,7 +340,7 @@ class Segmenter(WindowedPredictor):
         part: Window,
         row: int,
         logits: Tensor,
-        threshold: float,
+        threshold: float | Tensor,
         probabilities: bool,
         policy: FailurePolicy,
     ) -> Strip:
