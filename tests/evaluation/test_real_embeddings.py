@@ -18,8 +18,12 @@ from earthwords.evaluation.metrics.knn import NEIGHBOURS, TEMPERATURE, vote
 from earthwords.evaluation.metrics.probes import logistic
 from earthwords.evaluation.metrics.zeroshot import ENSEMBLES
 from earthwords.evaluation.suite import TASKS, SuiteOptions, thirds
+from earthwords.models.fewshot import HEADS
+from earthwords.models.fewshot.linear_head import accuracy as percent
 from earthwords.text.templates import TEMPLATES
 from tests.conftest import ROOT
+from tests.parity.fewshot import thirds as stored_thirds
+from tests.parity.fewshot import whu
 
 MODELS = {"clip_vit-b-32": "CLIP ViT-B-32", "remoteclip_vit-b-32": "RemoteCLIP ViT-B-32"}
 
@@ -71,3 +75,26 @@ def test_neighbours_and_probes_as_scikit_learn(stored: dict[str, StoredEmbedding
         )
         found = logistic(known, classes=19, weight_decay=decay)(test.vectors).argmax(axis=1)
         assert (found == line.predict(test.vectors.astype(np.float64))).mean() > 0.995
+
+
+AUTHORS = {
+    ("clip_vit-b-32", "tip"): {1: 87.92, 4: 90.00, 16: 92.08},
+    ("clip_vit-b-32", "lp++"): {1: 88.33, 4: 93.33, 16: 97.92},
+    ("clip_vit-b-32", "linear"): {1: 83.33},
+    ("remoteclip_vit-b-32", "tip"): {1: 93.75, 4: 95.00, 8: 94.58},
+    ("remoteclip_vit-b-32", "lp++"): {1: 97.50, 4: 98.33, 8: 97.08},
+    ("remoteclip_vit-b-32", "tip-f"): {4: 97.92},
+}
+"""Percent of 240 test images by the authors' functions on these vectors; `tip-f` has its epoch selected on them."""
+
+
+@pytest.mark.parametrize(("model", "method"), AUTHORS)
+def test_few_shot_heads_as_their_authors(folder: Path, model: str, method: str) -> None:
+    known = whu(model)
+    for shots, expected in AUTHORS[model, method].items():
+        rows = stored_thirds(known["labels"], shots)
+        train, validation, test = ((known["images"][index], known["labels"][index]) for index in rows)
+        chosen = {"chosen_on": test} if method == "tip-f" else {}
+        head = HEADS[method](*train, known["words"], validation=validation, **chosen)
+        assert len(test[1]) == 240
+        assert percent(head.logits(test[0]), test[1]) == pytest.approx(expected, abs=100 / 240 + 0.01), "one image"

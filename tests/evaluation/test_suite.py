@@ -8,13 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from earthwords.errors import UsageError
 from earthwords.evaluation.embeddings import StoredEmbeddings
+from earthwords.evaluation.metrics import fewshot
+from earthwords.evaluation.outcome import METHODS
 from earthwords.evaluation.report.write import markdown, plots, write_plots, write_results
 from earthwords.evaluation.results import ResultEntry, read_results
-from earthwords.evaluation.suite import TASKS, SuiteOptions, measured, thirds
+from earthwords.evaluation.suite import TASKS, SuiteOptions, benchmark_thirds, measured, thirds
+from earthwords.models.fewshot import HEADS
 from tests.evaluation.clouds import cloud
 
 MADE = cloud((61, 19, 44, 28))
@@ -64,6 +68,66 @@ def test_probes_are_not_measured_on_what_they_learn_from() -> None:
         thirds(source(), SuiteOptions(split="validation"))
     _, _, test, _ = thirds(source(train=TEST, validation=VALIDATION), SuiteOptions(split="validation"))
     assert len(test) == len(VALIDATION)
+
+
+def test_few_shot_heads_are_cut_as_the_benchmark_does() -> None:
+    numbered = np.zeros((152, 12))
+    numbered[:, 0], numbered[:, 1] = np.cos(np.arange(152) / 100), np.sin(np.arange(152) / 100)
+    found = benchmark_thirds(source(images=numbered), SuiteOptions())
+    index = [np.rint(100 * np.arctan2(k.vectors[:, 1], k.vectors[:, 0])).astype(int) for k in found[:3]]
+    assert sorted(np.concatenate(index)) == list(range(152))
+    sizes = [np.bincount(MADE.labels[part], minlength=4).tolist() for part in index]
+    assert sizes == [[31, 10, 22, 14], [16, 5, 11, 7], [14, 4, 11, 7]], "ceil(n / 2), ceil(n / 4), the rest"
+    assert index[0].tolist() != np.sort(np.concatenate([np.flatnonzero(MADE.labels == k)[:n] for k, n in
+                                                        enumerate(sizes[0])])).tolist(), "shuffled"  # fmt: skip
+    told = benchmark_thirds(source(test=TEST, validation=VALIDATION), SuiteOptions())
+    assert told[3].startswith("test split, 38")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_few_shot_heads(method: str) -> None:
+    """Figures are those of heads fitted by hand on the same draws; all that chose something is told."""
+    made = source(test=TEST, validation=VALIDATION)
+    options = SuiteOptions(method=method, shots=(5,), seed=1, seeds=2)
+    found = TASKS["few-shot"].run(made, options)
+    train, validation, test, _ = thirds(made, SuiteOptions())
+    texts = MADE.texts / np.linalg.norm(MADE.texts, axis=2, keepdims=True)
+    words = texts.mean(axis=0) / np.linalg.norm(texts.mean(axis=0), axis=1, keepdims=True)
+    start = MADE.texts.mean(axis=0) if method == "taskres" else words
+    for row, shots in zip(found["shots"], (5,), strict=True):
+        expected = []
+        for seed in (1, 2):
+            some = train.part(fewshot.draw(train.labels, shots, seed))
+            judge = validation.part(fewshot.draw(validation.labels, min(shots, 4), seed))
+            pairs = [(torch.from_numpy(k.vectors), torch.from_numpy(k.labels)) for k in (some, judge, test)]
+            head = HEADS[method](*pairs[0], torch.from_numpy(start), validation=pairs[1], seed=seed)
+            expected.append(100 * float((head.logits(pairs[2][0]).argmax(dim=1) == pairs[2][1]).float().mean()))
+        assert row["accuracies"] == pytest.approx(expected)
+    assert found["zero_shot_top1"] == pytest.approx(100 * float(
+        ((test.vectors @ words.T).argmax(axis=1) == test.labels).mean()))  # fmt: skip
+    assert found["selected_on"] == "validation" and "warning" not in found and found["chosen"]
+    assert found["5-shot"] == pytest.approx(np.mean(found["shots"][0]["accuracies"]))
+
+
+def test_selection_on_the_test_is_the_authors_alone_and_is_told() -> None:
+    options = SuiteOptions(method="tip-f", shots=(2,), seed=1, seeds=2)
+    honest = TASKS["few-shot"].run(source(), options)
+    found = TASKS["few-shot"].run(source(), replace(options, select="test"))
+    assert all(a >= b for a, b in zip(found["shots"][0]["accuracies"], honest["shots"][0]["accuracies"], strict=True))
+    assert found["selected_on"].startswith("test") and "optimistic" in found["warning"]
+    with pytest.raises(UsageError, match=r"authors of lp\+\+ choose on no test images"):
+        TASKS["few-shot"].run(source(), replace(options, select="test", method="lp++"))
+
+
+def test_a_class_that_cannot_be_learned_is_told() -> None:
+    alone = np.flatnonzero(MADE.labels == 3)
+    made = source(train=np.setdiff1d(np.arange(152), np.concatenate([TEST, alone])), test=TEST)
+    with pytest.raises(UsageError, match="1 of 4 classes have no image to learn from"):
+        TASKS["few-shot"].run(made, SuiteOptions(method="lp++"))
+
+
+def test_the_methods_are_those_of_the_table() -> None:
+    assert set(METHODS) == set(HEADS) == set(fewshot.CHOSEN)
 
 
 def test_retrieval_leaves_out_what_has_no_sentence() -> None:

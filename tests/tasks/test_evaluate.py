@@ -96,6 +96,39 @@ def test_figures_are_those_of_a_plain_loop(root: Path, micro: Path, tmp_path: Pa
     assert found.settings.get("bands") == bands
 
 
+def test_few_shot_methods_stand_side_by_side(stored: Path, tmp_path: Path, command: Command) -> None:
+    argv = ["evaluate", "scenes", "few-shot", "knn", "--embeddings", stored / "plus.npz", "--out", tmp_path]
+    done = command(*argv, "--method", "prototypes", "taskres", "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)["results"]
+    assert [(e["model"], e["task"]) for e in told] == [
+        ("plus, prototypes", "few-shot"), ("plus, taskres", "few-shot"), ("plus", "knn"),
+    ]  # fmt: skip
+    first = told[1]
+    assert first["settings"]["method"] == "taskres" and first["settings"]["shots"] == [1, 2, 4, 8, 16]
+    assert (first["settings"]["seed"], first["settings"]["seeds"]) == (1, 3) and "probe" not in first["settings"]
+    assert all(len(row["accuracies"]) == 3 for row in first["figures"]["shots"])
+    again = command(*argv, "--method", "taskres", "--json")
+    assert json.loads(again.out)["reused"] == 2
+    page = (tmp_path / "report.html").read_text()
+    assert "plus, taskres" in page and "plus, prototypes" in page
+    markdown = (tmp_path / "results.md").read_text()
+    assert "selected_on: validation" in markdown and "chosen: the epoch; its authors take the last" in markdown
+    for wrong, words in (
+        (["--method", "taskrez"], "Did you mean 'taskres'?"),
+        (["--method", "taskres", "--select", "test"], "choose on no test images"),
+    ):
+        assert words in command(*argv[:3], *argv[4:], *wrong, "--no-resume").err
+    assert "does not read it" in command(*argv[:2], *argv[3:], "--method", "taskres").err
+
+
+def test_few_shot_alone_takes_the_benchmarks_prompt(root: Path, micro: Path, tmp_path: Path) -> None:
+    own = {"data": root, "out": tmp_path, "model": str(micro), "image_size": 32, "quiet": True}
+    found = evaluate("few-shot", "captions", method=["prototypes"], **own).entries[0]
+    assert found.settings["templates"] == "remoteclip" and found.settings["method"] == "prototypes"
+    assert evaluate("few-shot", "captions", **own).entries[0].settings["templates"] == "remoteclip5"
+
+
 def test_done_tasks_are_not_computed_again(stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*tasks: str, **more: object) -> list[object]:
         found = evaluate(*tasks, embeddings=stored, out=tmp_path, quiet=True, **more)  # type: ignore[arg-type]

@@ -17,6 +17,8 @@ KINDS = (SCENES, SEGMENTATION, REFERRING)
 """What can be measured; each is a command behind `evaluate`."""
 TASK_NAMES = ("zero-shot", "transductive", "linear-probe", "knn", "few-shot", "retrieval", "multi-label", "counting")
 """Of `evaluate scenes`."""
+METHODS = ("prototypes", "tip", "tip-f", "lp++", "taskres", "linear")
+"""Heads of `few-shot`, beside its probes."""
 RESULTS = ("results.json", "results.md", "report.html")
 """What every measurement writes into its folder."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import SourceError, UsageError, did_you_mean
-from earthwords.evaluation.outcome import KINDS, RESULTS, TASK_NAMES, Evaluation
+from earthwords.evaluation.outcome import KINDS, METHODS, RESULTS, TASK_NAMES, Evaluation
 from earthwords.files.paths import check_folder, similar
 from earthwords.files.plaintext import read_text
 from earthwords.files.reading import parse_json
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from earthwords.data.classification.sets import SceneSet
     from earthwords.evaluation.results import ResultEntry
     from earthwords.evaluation.suite import Source, SuiteOptions
+
+BENCHMARK_PROMPT = "remoteclip"
+"""Of fewshot_RSVLMs: "a satellite photo of {}."."""
 
 
 @opt.documented
@@ -45,6 +48,7 @@ def evaluate_scenes(
     fit: Annotated[Literal["crop", "square"], opt.READING] = "crop",
     split: Annotated[Literal["train", "validation", "test", "all"] | None, opt.MEASURING] = None,
     probe: Annotated[Literal["logistic", "sgd"], opt.MEASURING] = "logistic",
+    method: Annotated[Sequence[str], opt.several(opt.MEASURING, "NAME...", show_default=False)] = (),
     select: Annotated[Literal["validation", "test"], opt.MEASURING] = "validation",
     neighbours: Annotated[int, opt.option(opt.MEASURING, metavar="N")] = 20,
     seed: Annotated[int, opt.option(opt.MEASURING, metavar="N")] = 0,
@@ -73,8 +77,10 @@ def evaluate_scenes(
         fit: crop: the shorter side is resized, the middle square kept (CLIP); square: both sides are resized.
         split: Images that are measured; default: the test split, or all where files tell no splits.
         probe: Linear probe: logistic (regression to its optimum) or sgd (RemoteCLIP's recipe).
-        select: What chooses a probe's settings: validation, or test as in RemoteCLIP's code (optimistic; the results
-            say so).
+        method: What few-shot learns with instead of a probe, one or more: prototypes, tip, tip-f, lp++, taskres,
+            linear; then by the protocol of fewshot_RSVLMs (1 to 16 shots, three draws; alone also with its prompt).
+        select: What chooses settings: validation, or test as in RemoteCLIP's and Tip-Adapter-F's code (optimistic; the
+            results say so).
         neighbours: k of knn.
         seed: Of validation images drawn, shots and random search.
         batch_size: Images encoded at once.
@@ -93,6 +99,7 @@ def evaluate_scenes(
         >>> found.entries[0].figures["top1"]
     """
     tasks, sets = _sorted_out(what)
+    methods = _methods(method, tasks)
     if (data is None) == (embeddings is None):
         raise UsageError("Give either --data ROOT (images) or --embeddings FOLDER, one of them.")
     if neighbours < 1 or batch_size < 1:
@@ -100,6 +107,8 @@ def evaluate_scenes(
     read = {"--names": names, "--templates": templates, "--preset": preset, "--model": model}
     check_apart(out, RESULTS, read)
     row = load_preset(preset)
+    if methods and templates is None and tasks == ["few-shot"]:
+        templates = BENCHMARK_PROMPT
     if embeddings is None:
         check_parts(row if templates is None else replace(row, templates=templates), model=model)
     scenes = [] if data is None else _find(Path(data), sets, _names(names))
@@ -112,7 +121,7 @@ def evaluate_scenes(
         split=split, ensemble=ensemble, probe=probe, select=select, seed=seed, neighbours=neighbours, numbers=numbers
     )
     if stored is not None:
-        return _run(stored, len(stored), tasks, options, Path(out), resume, console, strict=strict)
+        return _run(stored, len(stored), _jobs(tasks, methods, options), Path(out), resume, console, strict=strict)
     from earthwords.evaluation.embed_sets import pictures
     from earthwords.inference.options import split_bands
 
@@ -120,14 +129,38 @@ def evaluate_scenes(
         scenes, console, model=model or row.weights, templates=templates, side=image_size, fit=fit,
         bands=split_bands(bands), nodata=nodata, stretch=stretch, batch=batch_size, device=device, offline=offline,
     )  # fmt: skip
-    return _run(sources, len(scenes), tasks, options, Path(out), resume, console, strict=strict)
+    return _run(sources, len(scenes), _jobs(tasks, methods, options), Path(out), resume, console, strict=strict)
+
+
+def _methods(names: Sequence[str], tasks: Sequence[str]) -> tuple[str, ...]:
+    """What few-shot learns with, beside the probes."""
+    for name in names:
+        if name not in METHODS:
+            raise UsageError(f"There is no few-shot method {name!r}. {did_you_mean(name, METHODS)}")
+    if names and "few-shot" not in tasks:
+        raise UsageError(f"--method says what few-shot learns with; {', '.join(tasks)} does not read it.")
+    return tuple(dict.fromkeys(names))
+
+
+def _jobs(tasks: Sequence[str], methods: Sequence[str], options: SuiteOptions) -> list[tuple[str, SuiteOptions]]:
+    """Tasks with their options: few-shot once for every method."""
+    from earthwords.evaluation.metrics.fewshot import BENCHMARK_SEEDS, BENCHMARK_SHOTS
+
+    jobs = []
+    for task in tasks:
+        if task != "few-shot" or not methods:
+            jobs.append((task, options))
+            continue
+        seed, draws = BENCHMARK_SEEDS[0], len(BENCHMARK_SEEDS)
+        protocol = replace(options, shots=BENCHMARK_SHOTS, seed=seed, seeds=draws)
+        jobs += [(task, replace(protocol, method=name)) for name in methods]
+    return jobs
 
 
 def _run(
     sources: Iterable[Source],
     count: int,
-    tasks: Sequence[str],
-    options: SuiteOptions,
+    tasks: Sequence[tuple[str, SuiteOptions]],
     folder: Path,
     resume: bool,
     console: Console,
@@ -152,7 +185,7 @@ def _run(
         return f"The same command goes on from here: {len(done)} of {everything} results." if resume and done else ""
 
     with going_on(going):
-        for source, task in ((source, task) for source in sources for task in tasks):
+        for source, (task, options) in ((source, job) for source in sources for job in tasks):
             worth = _cautions(source, task)
             notes |= dict.fromkeys(worth)
             console.notes(worth)
@@ -196,19 +229,23 @@ def _entry(
 
     row = TASKS[task]
     used = {name: getattr(options, name) for name in row.settings}
+    model = source.model
+    if options.method is not None:
+        used = {**{name: value for name, value in used.items() if name != "probe"}, "method": options.method}
+        model = f"{source.model}, {options.method}"
     settings = {**source.about, **{name: "default" if value is None else value for name, value in used.items()}}
     settings = json.loads(json.dumps({**settings, "data": source.fingerprint, "earthwords": __version__}))
-    before = kept.get((source.name, source.model, task))
+    before = kept.get((source.name, model, task))
     if before is not None and before.settings == settings:
         return before, False
     began = time.perf_counter()
-    console.say(f"{task} on {source.name} with {source.model}")
+    console.say(f"{task} on {source.name} with {model}")
     draws = len(options.shots) * options.seeds if task == "few-shot" else 0
     with console.bar(task, draws, unit="probes") as tick:
         figures = row.run(source, replace(options, tick=tick))
     figures = json.loads(json.dumps(figures))
     return ResultEntry(
-        task=task, dataset=source.name, model=source.model, settings=settings, classes=row.classes(source),
+        task=task, dataset=source.name, model=model, settings=settings, classes=row.classes(source),
         figures=figures, seconds=round(time.perf_counter() - began, 3),
     ), True  # fmt: skip
 

@@ -33,7 +33,10 @@ TITLES = {
     "transductive": ("Transductive", "Zero-shot, corrected by all images together; nothing is trained."),
     "linear-probe": ("Linear probe", "A linear classifier on the images' vectors."),
     "knn": ("k-NN", "The vote of the nearest training images."),
-    "few-shot": ("Few-shot", "Linear probes that learn from some images of each class."),
+    "few-shot": (
+        "Few-shot",
+        "Probes, or heads that know the words too, that learn from some images of each class.",
+    ),
     "retrieval": ("Retrieval", "Sentences by image, images by sentence: how often the first K hold a right one."),
     "multi-label": ("Several labels", "How well the words of a label rank the images that have it."),
     "counting": ("Counting", "Which of one ... ten in its sentence fits an image."),

@@ -77,7 +77,7 @@ def markdown(entries: Sequence[ResultEntry]) -> str:
 
 def _notes(entry: ResultEntry) -> Iterator[tuple[str, Any]]:
     yield from entry.settings.items()
-    for name in ("warning", "selected_on", "k", "temperature"):
+    for name in ("warning", "chosen", "selected_on", "seen", "k", "temperature"):
         if name in entry.figures:
             yield name, entry.figures[name]
     if entry.task == "linear-probe":
