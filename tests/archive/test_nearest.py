@@ -8,7 +8,7 @@ import pytest
 from earthwords.archive import nearest
 from earthwords.archive.nearest import Vectors, exact_scores
 from earthwords.errors import UsageError
-from earthwords.kernels.codes import TOLERANCE, encode, products, reference, turned
+from earthwords.kernels.codes import TOLERANCE, encode, products, products_each, reference, turned
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -65,7 +65,7 @@ def test_few_rows_are_looked_at_twice(large: int) -> None:
     rows[:, 3] += large
     found = vectors(unit(rows))
     query = unit(np.random.default_rng(8).normal(size=(1, 64)))[0].astype(np.float32)
-    candidates = found._candidates(query, 10, None)
+    candidates = found._candidates([query], 10, None)[0]
     assert 10 <= len(candidates) < 200
     assert set(found.nearest(query, 10)[0].tolist()) <= set(candidates.tolist())
 
@@ -105,3 +105,25 @@ def test_refusals_and_nothing() -> None:
         some.nearest(np.array([np.nan, *np.ones(7)], np.float32), 3)
     with pytest.raises(UsageError, match="At least one"):
         some.nearest(np.ones(8, np.float32), 0)
+
+
+@pytest.mark.parametrize("filtered", [False, True])
+def test_many_queries_at_once_give_what_each_gives(filtered: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nearest, "ROWS", 128)
+    monkeypatch.setattr(nearest, "EXACT_ROWS", 50)
+    found = vectors(draw("ties"))
+    queries = unit(np.random.default_rng(6).normal(size=(5, 37))).astype(np.float32)
+    allowed = np.random.default_rng(7).random(700) < 0.6 if filtered else None
+    for query, (rows, scores) in zip(queries, found.nearest_each(queries, 9, allowed=allowed), strict=True):
+        expected = brute(found.values, query, 9, allowed)
+        np.testing.assert_array_equal(rows, expected[0])
+        np.testing.assert_array_equal(scores, expected[1])
+    assert found.nearest_each(queries[:0], 9) == []
+
+
+def test_the_loop_of_many_queries_equals_the_formula() -> None:
+    codes = np.random.default_rng(1).integers(-127, 128, (33, 70), dtype=np.int8)
+    queries = np.random.default_rng(2).normal(size=(3, 70)).astype(np.float32)
+    scale = np.linalg.norm(codes.astype(float), axis=1).max() * np.linalg.norm(queries, axis=1).max()
+    expected = [reference(codes, query) for query in queries]
+    np.testing.assert_allclose(products_each(codes, queries), expected, atol=TOLERANCE * scale)

@@ -218,9 +218,7 @@ class IndexJob:
     def _open(self, source: str) -> Scene:
         scene = replace(self.spec, source=source, gsd=None).open()
         try:
-            if self.spec.gsd is None or scene.native.gsd_m is None:
-                return self.embedder.at_working_gsd(scene)
-            return scene.at(self.spec.gsd)
+            return self.embedder.at_tile_gsd(scene, self.spec.gsd)
         except BaseException:
             scene.close()
             raise

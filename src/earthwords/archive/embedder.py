@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from earthwords.errors import Caution, UsageError, printable
 from earthwords.files.plaintext import utf8
 from earthwords.geo.bands import Bands
+from earthwords.geo.scene import Scene
 from earthwords.geo.sources.network import Network
 from earthwords.inference.cautions import Tally, resolution_notes
 from earthwords.inference.limits import check_batch
@@ -108,6 +109,11 @@ class Embedder(WindowedPredictor):
         """Of both towers, and how images are normalised."""
         towers = [tower_hash(self.backbone, name) for name in TOWERS]
         return weights_hash({}, self.backbone.mean, self.backbone.std, *towers)
+
+    def at_tile_gsd(self, scene: Scene, gsd: float | None) -> Scene:
+        """The same open scene at `gsd`, the ground sample distance of an index; where none was named, or the size of a
+        pixel is unknown, at `working_gsd`."""
+        return self.at_working_gsd(scene) if gsd is None or scene.native.gsd_m is None else scene.at(gsd)
 
     def words(self, text: str) -> Vector:
         """`(dim,)` of a sentence: the mean over the preset's templates.

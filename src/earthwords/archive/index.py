@@ -1,9 +1,9 @@
-"""An index of an archive, asked by words, by an image, by place and by day."""
+"""An index of an archive, asked by words, by examples, by place and by day."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -11,22 +11,28 @@ from typing import Any
 
 import numpy as np
 import shapely
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from earthwords.archive.embedder import Embedder, Vector, tiles_notes
+from earthwords.archive.examples import Examples
+from earthwords.archive.nearest import Rows, Scores
+from earthwords.archive.query import UNLIKE_WEIGHT, Combine, Query, images_of
 from earthwords.archive.result import SearchResult
-from earthwords.archive.storage import Stored, opening
-from earthwords.errors import Caution, UsageError
+from earthwords.archive.storage import Stored
+from earthwords.errors import UsageError
 from earthwords.geo.grids.footprints import area_of
 from earthwords.geo.grids.georeference import Bounds
 from earthwords.geo.sources.dates import iso_day
 from earthwords.geo.sources.network import Network
-from earthwords.inference.cautions import colour_cautions, enforce
+from earthwords.inference.cautions import enforce
 from earthwords.jobs.progress import Report
 from earthwords.presets import load_preset
 from earthwords.text.known_words import word_cautions
 from earthwords.text.vocabulary import sentence_in_english
 from earthwords.types import VectorLayer
+
+_Allowed = NDArray[np.bool_] | None
+_First = tuple[Rows, Scores, VectorLayer]
 
 
 class Index:
@@ -123,10 +129,15 @@ class Index:
         self,
         words: str | None = None,
         *,
-        like: str | Path | ArrayLike | None = None,
+        like: Any = None,
+        unlike: Any = None,
         like_bounds: Bounds | None = None,
         like_bands: Sequence[int | str] | None = None,
+        like_geometry: str | Path | None = None,
+        unlike_geometry: str | Path | None = None,
         weight: float = 0.5,
+        unlike_weight: float = UNLIKE_WEIGHT,
+        combine: Combine = "mean",
         bounds: Bounds | None = None,
         within: str | Path | None = None,
         after: str | None = None,
@@ -135,15 +146,22 @@ class Index:
         distinct: bool = False,
         strict: bool = False,
     ) -> SearchResult:
-        """The tiles nearest to words, an image, or both, best first; exact.
+        """The tiles nearest to words, to examples, or both, best first; exact.
 
         Args:
             words: a sentence; it is put into the preset's templates.
-            like: an image or raster to be similar to: a path, or an array `(row, col, 3)`.
-            like_bounds: west south east north in that raster's CRS: only this part of it.
-            like_bands: its bands used as red, green and blue; default: for a source of the index those that it was
-                indexed with, else as the file says.
-            weight: share of the words where both are given, 0..1.
+            like: an image or raster to be similar to: a path, or an array `(row, col, 3)`; or a list of them.
+            unlike: the same, to be unlike.
+            like_bounds: west south east north in the CRS of the one raster to be similar to: only this part of it, seen
+                in tiles of the index's size and resolution.
+            like_bands: bands of the examples used as red, green and blue; default: for a source of the index those
+                that it was indexed with, else as the file says.
+            like_geometry: a file of polygons: only what lies under them, of the rasters to be similar to; without any,
+                of the index: for each polygon the tile that holds most of it.
+            unlike_geometry: the same, to be unlike.
+            weight: share of the words beside examples, 0..1.
+            unlike_weight: what the examples to be unlike count, 0..1.
+            combine: several examples as their `mean`, or each for itself: a tile has the score of the `nearest`.
             bounds: west south east north in degrees: only tiles that touch it; west above east crosses 180 degrees.
             within: a file of polygons: only tiles that touch them.
             after: first day, `YYYY-MM-DD`; tiles without a day are left out.
@@ -157,29 +175,81 @@ class Index:
 
         Raises:
             UsageError: nothing to look for, or impossible limits.
-            SourceError: the image cannot be read.
+            SourceError: an image cannot be read.
         """
-        if top < 1:
-            raise UsageError(f"At least one result must be asked for, got {top}.")
-        days = _days(after, before)
-        area = area_of(bounds, None if within is None else Path(within))
-        typed, words = words, None if words is None else sentence_in_english(words)
+        limits = _Limits.of(bounds, within, after, before, top, distinct=distinct)
+        query = Query(
+            words=words, like=images_of(like), unlike=images_of(unlike), bounds=like_bounds, bands=like_bands,
+            like_geometry=None if like_geometry is None else Path(like_geometry),
+            unlike_geometry=None if unlike_geometry is None else Path(unlike_geometry),
+            weight=weight, unlike_weight=unlike_weight, combine=combine,
+        )  # fmt: skip
+        vectors, notes = self._asked(query, strict=strict)
+        allowed = self._allowed(limits)
+        first = self._first(vectors, limits, allowed)
+        return self._result(query, limits, allowed, first, notes, strict=strict)
+
+    def search_each(
+        self,
+        words: Sequence[str],
+        *,
+        bounds: Bounds | None = None,
+        within: str | Path | None = None,
+        after: str | None = None,
+        before: str | None = None,
+        top: int = 20,
+        distinct: bool = False,
+        strict: bool = False,
+    ) -> list[SearchResult]:
+        """A `search` for every one of many words or sentences, with one pass over the index for all of them.
+
+        Args:
+            words: sentences.
+            bounds, within, after, before, top, distinct, strict: as for `search`.
+
+        Returns:
+            As many results, in their order.
+
+        Raises:
+            UsageError: as `search`; or `words` is a single text.
+        """
+        if isinstance(words, str):
+            raise UsageError(f"Give a list of words, not the single text {words!r}; that is for Index.search.")
+        limits = _Limits.of(bounds, within, after, before, top, distinct=distinct)
+        asked = [(query, *self._asked(query, strict=strict)) for query in [Query(words=text) for text in words]]
+        allowed = self._allowed(limits)
+        if not asked:
+            return []
+        if distinct:  # how many must be looked at differs
+            first = [self._first(vectors, limits, allowed) for _, vectors, _ in asked]
+        else:
+            queries = np.concatenate([vectors for _, vectors, _ in asked])
+            found = self._stored.vectors.nearest_each(queries, top, allowed=allowed)
+            first = [(rows, scores, self._stored.tiles.rows(rows)) for rows, scores in found]
+        pairs = zip(asked, first, strict=True)
+        return [self._result(query, limits, allowed, part, notes, strict=strict) for (query, _, notes), part in pairs]
+
+    def _asked(self, query: Query, *, strict: bool) -> tuple[Vector, tuple[str, ...]]:
+        """`(query, dim)` unit vectors, and what is known of words and examples."""
+        typed = query.words
+        words = None if typed is None else sentence_in_english(typed)
         notes = self._notes(typed, words)
         enforce(notes, strict=strict)
-        query = self._query(words, like, like_bounds, like_bands, weight)
-        if like is not None:
-            notes += self._like_notes(like, like_bounds, like_bands)
-            enforce(notes, strict=strict)
-        allowed = self._allowed(area, days)
-        rows, scores, layer = self._first(query, top, allowed, distinct=distinct)
-        query_facts = {
-            "words": typed, "like": None if like is None else str(like) if isinstance(like, (str, Path)) else "array",
-            "weight": weight if words is not None and like is not None else None, "bounds": bounds,
-            "within": None if within is None else str(within), "after": days[0], "before": days[1], "top": top,
-            "distinct": distinct, "tiles": len(self), "allowed": len(self) if allowed is None else int(allowed.sum()),
-        }  # fmt: skip
-        kept = {name: value for name, value in query_facts.items() if value is not None}
-        notes += self._result_notes(layer)
+        examples = Examples(stored=self._stored, embedder=self.embedder, sources=self.sources, bands=query.bands)
+        like, like_notes = examples.vectors(query.like, bounds=query.bounds, geometry=query.like_geometry)
+        unlike, unlike_notes = examples.vectors(query.unlike, geometry=query.unlike_geometry)
+        notes = tuple(dict.fromkeys((*notes, *like_notes, *unlike_notes)))
+        enforce(notes, strict=strict)
+        return query.vectors(None if words is None else self.embedder.words(words), like, unlike), notes
+
+    def _result(
+        self, query: Query, limits: _Limits, allowed: _Allowed, first: _First, notes: tuple[str, ...], *, strict: bool
+    ) -> SearchResult:
+        rows, scores, layer = first
+        facts = query.facts() | limits.facts()
+        facts |= {"tiles": len(self), "allowed": len(self) if allowed is None else int(allowed.sum())}
+        kept = {name: value for name, value in facts.items() if value is not None}
+        notes += tiles_notes(self.embedder, layer.columns["gsd"], what="results")
         enforce(notes, strict=strict)
         return SearchResult(
             rows=rows, scores=scores, layer=layer, query=kept, index=self.folder, settings=self._stored.settings,
@@ -201,58 +271,12 @@ class Index:
     def __repr__(self) -> str:
         return f"Index({str(self.folder)!r}, {len(self):,} tiles, model {self.about['model']!r})"
 
-    def _query(
-        self,
-        words: str | None,
-        like: str | Path | ArrayLike | None,
-        like_bounds: Bounds | None,
-        like_bands: Sequence[int | str] | None,
-        weight: float,
-    ) -> Vector:
-        """`(dim,)`, of unit length."""
-        if words is None and like is None:
-            raise UsageError("Say what to search for: words, an image (--like IMAGE), or both.")
-        if (like_bounds is not None or like_bands is not None) and like is None:
-            raise UsageError("The bounds and bands of an image need the image: --like IMAGE.")
-        if not 0 <= weight <= 1:
-            raise UsageError(f"The weight of the words is 0 to 1, not {weight:g}.")
-        if words is not None and not words.strip():
-            raise UsageError("There are no words to search for; say something, or give an image.")
-        if like is None:
-            return self.embedder.words(str(words))
-        image = self.embedder.image(like, bounds=like_bounds, **self._how(like, like_bands))
-        if words is None:
-            return image
-        mean = weight * self.embedder.words(words).astype(np.float64) + (1 - weight) * image
-        return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
-
-    def _how(self, like: str | Path | ArrayLike, like_bands: Sequence[int | str] | None) -> dict[str, Any]:
-        """How an image to be similar to is opened: a source of the index as it was indexed."""
-        how = opening(self._stored.settings) if self._holds(like) else {}
-        return how | ({} if like_bands is None else {"bands": like_bands})
-
     def _notes(self, typed: str | None, words: str | None) -> tuple[str, ...]:
         """What is known of the words, and what they are read as."""
         if words is None or not words.strip():
             return ()
         read = () if words == typed else (f"Read as English: {typed} ({words}).",)
         return (*read, *word_cautions([words], self.embedder.backbone.lexicon, self.embedder.model_name))
-
-    def _like_notes(
-        self, like: str | Path | ArrayLike, like_bounds: Bounds | None, like_bands: Sequence[int | str] | None
-    ) -> tuple[str, ...]:
-        """What is known of the colours of the image to be similar to."""
-        with self.embedder.open(like, bounds=like_bounds, **self._how(like, like_bands)) as scene:
-            notes = (*scene.notes, *colour_cautions(scene))
-        return tuple(note for note in notes if isinstance(note, Caution))
-
-    def _result_notes(self, layer: VectorLayer) -> tuple[str, ...]:
-        """What the resolution at which results were seen says of their worth."""
-        return tiles_notes(self.embedder, layer.columns["gsd"], what="results")
-
-    def _holds(self, like: str | Path | ArrayLike) -> bool:
-        """Whether it is one of the sources."""
-        return isinstance(like, (str, Path)) and not {str(like), os.path.abspath(like)}.isdisjoint(self.sources)
 
     @cached_property
     def sources(self) -> frozenset[str]:
@@ -267,9 +291,9 @@ class Index:
     def _dates(self) -> NDArray[np.str_]:
         return self._stored.tiles.days()
 
-    def _allowed(self, area: Any, days: tuple[str | None, str | None]) -> NDArray[np.bool_] | None:
+    def _allowed(self, limits: _Limits) -> _Allowed:
         """`(tile,)`; None: all."""
-        after, before = days
+        area, after, before = limits.area, limits.after, limits.before
         if area is None and after is None and before is None:
             return None
         allowed = np.ones(len(self), bool)
@@ -285,20 +309,62 @@ class Index:
                 allowed[rows] = shapely.intersects(area, shapes)
         return allowed
 
-    def _first(
-        self, query: Vector, top: int, allowed: NDArray[np.bool_] | None, *, distinct: bool
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64], VectorLayer]:
-        """Rows, scores and what is known of them."""
-        count = top
+    def _first(self, queries: Vector, limits: _Limits, allowed: _Allowed) -> _First:
+        """Rows, scores and what is known of them, of the tiles that are nearest to any of the queries."""
+        count = top = limits.top
         while True:
-            rows, scores = self._stored.vectors.nearest(query, count, allowed=allowed)
+            rows, scores = _merged(self._stored.vectors.nearest_each(queries, count, allowed=allowed), count)
             layer = self._stored.tiles.rows(rows)
-            if not distinct:
+            if not limits.distinct:
                 return rows, scores, layer
             kept = _apart(layer, top)
             if len(kept) == top or len(rows) < count:
                 return rows[kept], scores[kept], _part(layer, kept)
             count *= 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Limits:
+    """Which tiles count, and how many are wanted."""
+
+    area: Any
+    bounds: Bounds | None
+    within: str | None
+    after: str | None
+    before: str | None
+    top: int
+    distinct: bool
+
+    @classmethod
+    def of(
+        cls, bounds: Bounds | None, within: str | Path | None, after: str | None, before: str | None, top: int,
+        *, distinct: bool,
+    ) -> _Limits:  # fmt: skip
+        """
+        Raises:
+            UsageError: impossible ones.
+        """
+        if top < 1:
+            raise UsageError(f"At least one result must be asked for, got {top}.")
+        days = _days(after, before)
+        area = area_of(bounds, None if within is None else Path(within))
+        within = None if within is None else str(within)
+        return cls(area=area, bounds=bounds, within=within, after=days[0], before=days[1], top=top, distinct=distinct)
+
+    def facts(self) -> dict[str, Any]:
+        """What a report tells of them."""
+        return {name: value for name, value in vars(self).items() if name != "area"}
+
+
+def _merged(found: Sequence[tuple[Rows, Scores]], count: int) -> tuple[Rows, Scores]:
+    """The best of several queries, a row with its largest score; ties by row."""
+    if len(found) == 1:
+        return found[0]
+    rows, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    order = np.lexsort((rows, -scores))
+    _, first = np.unique(rows[order], return_index=True)
+    best = order[np.sort(first)][:count]
+    return rows[best], scores[best]
 
 
 def _days(after: str | None, before: str | None) -> tuple[str | None, str | None]:

@@ -7,6 +7,7 @@ have equal scores; ties go to the lower row.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.errors import SourceError, UsageError
-from earthwords.kernels.codes import products, turned
+from earthwords.kernels.codes import products_each, turned
 
 ROWS = 2**16
 """Rows of the first pass at a time."""
@@ -52,10 +53,17 @@ class Vectors:
             UsageError: the query has another length or is not finite, or nothing is asked for.
             SourceError: a row is not finite.
         """
-        query = self._checked(query, count)
+        return self.nearest_each(np.asarray(query)[None], count, allowed=allowed)[0]
+
+    def nearest_each(
+        self, queries: NDArray[np.floating[Any]], count: int, *, allowed: NDArray[np.bool_] | None = None
+    ) -> list[tuple[Rows, Scores]]:
+        """`nearest` of every query `(q, dim)`, with one pass over the rows for all of them."""
+        checked = [self._checked(query, count) for query in queries]
         if allowed is not None and (rows := np.flatnonzero(allowed)).size <= max(count, EXACT_ROWS):
-            return self._best(rows, query, count)
-        return self._best(self._candidates(query, count, allowed), query, count)
+            return [self._best(rows, query, count) for query in checked]
+        candidates = self._candidates(checked, count, allowed)
+        return [self._best(rows, query, count) for rows, query in zip(candidates, checked, strict=True)]
 
     def _checked(self, query: NDArray[np.floating[Any]], count: int) -> NDArray[np.float32]:
         if count < 1:
@@ -68,32 +76,21 @@ class Vectors:
             )
         return query
 
-    def _candidates(self, query: NDArray[np.float32], count: int, allowed: NDArray[np.bool_] | None) -> Rows:
-        """Rows, ascending, that hold the `count` best, and few others."""
-        length = np.float32(np.linalg.norm(query.astype(np.float64)) * (1 + 1e-6))
-        coarse = turned(query[None])[0].astype(np.float32)
-        lowest = np.empty(0, np.float32)  # the largest lower bounds so far, `count` at most
-        least = np.float32(-np.inf)  # the smallest of them, once there are as many
-        kept: list[Rows] = []
-        most: list[NDArray[np.float32]] = []
+    def _candidates(
+        self, queries: Sequence[NDArray[np.float32]], count: int, allowed: NDArray[np.bool_] | None
+    ) -> list[Rows]:
+        """Of every query rows, ascending, that hold the `count` best, and few others."""
+        found = [_Candidates(query, count) for query in queries]
+        if not found:
+            return []
+        coarse = turned(np.stack(queries)).astype(np.float32)
         for start in range(0, len(self), ROWS):
             part = slice(start, start + ROWS)
             scale, slack = self.bounds[:, part]
-            score, slack = products(self.codes[part], coarse) * scale, slack * length
-            if allowed is not None:
-                score[~allowed[part]] = -np.inf
-            lower = score - slack
-            lowest = np.concatenate([lowest, lower[lower > least]])
-            if len(lowest) > count:
-                lowest = np.partition(lowest, len(lowest) - count)[-count:]
-            if len(lowest) == count:
-                least = lowest.min()
-            upper = score + slack
-            near = np.flatnonzero((upper >= least) & (upper > -np.inf))
-            kept.append(near + start)
-            most.append(upper[near])
-        rows, upper = np.concatenate([np.empty(0, np.int64), *kept]), np.concatenate([lowest[:0], *most])
-        return rows[upper >= least]
+            scores = products_each(self.codes[part], coarse)
+            for one, score in zip(found, scores, strict=True):
+                one.add(start, score * scale, slack, None if allowed is None else allowed[part])
+        return [one.rows() for one in found]
 
     def _best(self, rows: Rows, query: NDArray[np.float32], count: int) -> tuple[Rows, Scores]:
         found, scores = np.empty(0, np.int64), np.empty(0)
@@ -110,6 +107,46 @@ class Vectors:
             order = np.lexsort((found, -scores))[:count]
             found, scores = found[order], scores[order]
         return found, scores
+
+
+class _Candidates:
+    """Rows that may be among the `count` best of a query, from bounds of their scores."""
+
+    def __init__(self, query: NDArray[np.float32], count: int) -> None:
+        self.length = np.float32(np.linalg.norm(query.astype(np.float64)) * (1 + 1e-6))
+        self.count = count
+        self.lowest = np.empty(0, np.float32)  # the largest lower bounds so far, `count` at most
+        self.least = np.float32(-np.inf)  # the smallest of them, once there are as many
+        self.kept: list[Rows] = []
+        self.most: list[NDArray[np.float32]] = []
+
+    def add(
+        self,
+        start: int,
+        score: NDArray[np.float32],
+        slack: NDArray[np.float32],
+        allowed: NDArray[np.bool_] | None,
+    ) -> None:
+        """The next rows, from `start` on."""
+        slack = slack * self.length
+        if allowed is not None:
+            score[~allowed] = -np.inf
+        lower = score - slack
+        self.lowest = np.concatenate([self.lowest, lower[lower > self.least]])
+        if len(self.lowest) > self.count:
+            self.lowest = np.partition(self.lowest, len(self.lowest) - self.count)[-self.count :]
+        if len(self.lowest) == self.count:
+            self.least = self.lowest.min()
+        upper = score + slack
+        near = np.flatnonzero((upper >= self.least) & (upper > -np.inf))
+        self.kept.append(near + start)
+        self.most.append(upper[near])
+
+    def rows(self) -> Rows:
+        """Ascending."""
+        rows = np.concatenate([np.empty(0, np.int64), *self.kept])
+        upper = np.concatenate([np.empty(0, np.float32), *self.most])
+        return np.asarray(rows[upper >= self.least], np.int64)
 
 
 def exact_scores(values: NDArray[np.floating[Any]], query: NDArray[np.floating[Any]]) -> Scores:

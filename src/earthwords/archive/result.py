@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,8 @@ from earthwords.viz.panels import to_bytes
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
+AREAS = ("within", "like_geometry", "unlike_geometry")
+"""Files of polygons that a search may read."""
 THUMBNAIL = 200
 """Pixels a side."""
 
@@ -99,9 +101,11 @@ class SearchResult:
         Raises:
             UsageError, OutputError: an unknown suffix, or a file that exists or cannot be written.
         """
-        like = self.query.get("like")
         inputs = read_by_search(
-            self.index, sources=self.sources, like=None if like is None else str(like), within=self.query.get("within")
+            self.index,
+            sources=self.sources,
+            images=(*_listed(self.query.get("like")), *_listed(self.query.get("unlike"))),
+            others={f"--{name.replace('_', '-')}": self.query.get(name) for name in AREAS},
         )
         paths = plan_results(Path(path), overwrite=overwrite, inputs=inputs)
         writers: dict[str, Callable[[Path], None]] = {
@@ -133,8 +137,10 @@ class SearchResult:
     @property
     def title(self) -> str:
         """What was asked for, in words."""
-        words, like = self.query.get("words"), self.query.get("like")
-        parts = ([f'"{words}"'] if words else []) + ([f"like {_short(like)}"] if like else [])
+        words = self.query.get("words")
+        parts = ([f'"{words}"'] if words else []) + [
+            f"{kind} {_images(self.query, kind)}" for kind in ("like", "unlike") if _images(self.query, kind)
+        ]
         limits = [f"{name} {self.query[name]}" for name in ("after", "before") if name in self.query]
         area = ["in the area asked for"] if {"bounds", "within"} & self.query.keys() else []
         of = f"{len(self)} of {self.query['allowed']:,} tiles"
@@ -214,12 +220,29 @@ class SearchResult:
 
 
 def read_by_search(
-    index: Path, *, sources: Sequence[str], like: str | None, within: str | Path | None, model: str | None = None
+    index: Path, *, sources: Iterable[str], images: Sequence[str | Path], others: Mapping[str, str | Path | None]
 ) -> Inputs:
-    """What a search reads and must not replace."""
+    """What a search reads and must not replace.
+
+    Args:
+        sources: of the index.
+        images: examples.
+        others: other files, by the option that names them.
+    """
     files = {f"{name} of the index": index / name for name in FILES}
-    others = {**files, "--within": within, "--model": model}
-    return Inputs([] if like is None else [like], listed=sorted(set(sources)), others=others)
+    return Inputs([str(image) for image in images], listed=sorted(set(sources)), others={**files, **others})
+
+
+def _listed(images: str | Sequence[str] | None) -> list[str]:
+    return [] if images is None else [images] if isinstance(images, str) else list(images)
+
+
+def _images(query: Mapping[str, Any], kind: str) -> str:
+    """Examples in words; empty if there are none."""
+    images, polygons = _listed(query.get(kind)), query.get(f"{kind}_geometry")
+    named = ", ".join(_short(image) for image in images) if len(images) < 3 else f"{len(images)} images"
+    under = "" if polygons is None else f"what is under {_short(polygons)}"
+    return " of ".join(part for part in (under, named) if part)
 
 
 def _plain(value: Any) -> Any:

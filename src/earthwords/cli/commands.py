@@ -120,12 +120,12 @@ COMMANDS = (
         name="search",
         panel=ARCHIVES,
         target="earthwords.tasks.search:search",
-        help="Search an index by words, image, place and day.",
+        help="Search an index by words, examples, place and day.",
         usage="INDEX [WORDS] [DST] [OPTIONS]",
         examples=(
             ("the best twenty, as polygons", 'search archive.index "harbour with many ships" ships.gpkg'),
-            ("what looks like an image, since 2020, as a contact sheet",
-             "search archive.index -o s.png --like photo.jpg --after 2020-01-01"),
+            ("what looks like one image and not like another, as pictures",
+             "search archive.index -o s.png --like a.jpg --unlike b.jpg"),
         ),
     ),
     Command(

@@ -89,20 +89,21 @@ def check_mask(mask: object) -> None:
         check_raster(what)
 
 
-def check_query(model: str | None, like: str | Path | None, within: str | Path | None) -> None:
-    """Refuse weights, an image to be similar to, or a file of polygons that are not there.
+def check_query(model: str | None, images: Iterable[str | Path], areas: Iterable[str | Path | None]) -> None:
+    """Refuse weights, images to be similar to, or files of polygons that are not there.
 
     Raises:
         UsageError: an unknown model, or a file of polygons that cannot be read.
-        SourceError: the image cannot be read.
+        SourceError: an image cannot be read.
         WeightsError: a path where nothing is.
     """
     check_weights(model)
-    if within is not None and (why := trouble(within)) is not None:
-        known = "name a file of polygons such as .gpkg or .geojson"
-        raise UsageError(f"There is no area at {within}, which {why}; {known}.")
-    if like is not None:
-        check_raster(str(like))
+    for area in areas:
+        if area is not None and (why := trouble(area)) is not None:
+            known = "name a file of polygons such as .gpkg or .geojson"
+            raise UsageError(f"There is no area at {area}, which {why}; {known}.")
+    for image in images:
+        check_raster(str(image))
 
 
 def check_paths(paths: Iterable[str | Path], *, what: str) -> None:

@@ -1,4 +1,4 @@
-"""The loop of `codes`, compiled by numba at first use."""
+"""The loops of `codes`, compiled by numba at first use."""
 
 from __future__ import annotations
 
@@ -19,3 +19,18 @@ def products(codes: NDArray[np.int8], query: NDArray[np.float32], out: NDArray[A
         for d in range(dim):
             total += np.float32(codes[i, d]) * query[d]
         out[i] = total
+
+
+@compiled(fastmath=True, nogil=True, error_model="numpy")
+def products_each(codes: NDArray[np.int8], queries: NDArray[np.float32], out: NDArray[Any]) -> None:
+    """`out[q, i] = sum_d codes[i, d] * queries[q, d]`; a row becomes float32 once for all queries."""
+    count, dim = codes.shape
+    row = np.empty(dim, np.float32)
+    for i in range(count):
+        for d in range(dim):
+            row[d] = np.float32(codes[i, d])
+        for q in range(len(queries)):
+            total = np.float32(0)
+            for d in range(dim):
+                total += row[d] * queries[q, d]
+            out[q, i] = total

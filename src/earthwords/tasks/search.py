@@ -1,9 +1,10 @@
-"""Searching an index by words, by an image, by place and by day."""
+"""Searching an index by words, by examples, by place and by day."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.errors import UsageError
 from earthwords.inference.checks import check_query
@@ -13,7 +14,10 @@ from earthwords.tasks import _options as opt
 
 if TYPE_CHECKING:
     from earthwords.archive.result import SearchResult
+
+    Images = str | Path | Sequence[str | Path] | None
 else:
+    Images = Sequence[str]  # what the command line takes
     SearchResult = object  # loads much, and a command line reads the annotations
 
 
@@ -25,10 +29,15 @@ def search(
     *,
     out: opt.Out = None,
     text: Annotated[str | None, opt.option(opt.WORDS, name=["--text", "-t"], metavar="WORDS")] = None,
-    like: Annotated[str | None, opt.option(opt.WORDS, metavar="RASTER")] = None,
+    like: Annotated[Images, opt.option(opt.WORDS, metavar="RASTER", negative="", show_default=False)] = (),
+    unlike: Annotated[Images, opt.option(opt.WORDS, metavar="RASTER", negative="", show_default=False)] = (),
     like_bounds: Annotated[tuple[float, float, float, float] | None, opt.option(opt.WORDS, metavar="W S E N")] = None,
     like_bands: Annotated[opt.Rgb | None, opt.option(opt.WORDS, metavar="R,G,B")] = None,
+    like_geometry: Annotated[Path | None, opt.option(opt.WORDS, metavar="FILE")] = None,
+    unlike_geometry: Annotated[Path | None, opt.option(opt.WORDS, metavar="FILE")] = None,
     weight: Annotated[float, opt.option(opt.WORDS, metavar="SHARE")] = 0.5,
+    unlike_weight: Annotated[float, opt.option(opt.WORDS, metavar="SHARE")] = 0.2,
+    combine: Annotated[Literal["mean", "nearest"], opt.WORDS] = "mean",
     bounds: Annotated[tuple[float, float, float, float] | None, opt.option(opt.WHERE, metavar="W S E N")] = None,
     within: Annotated[Path | None, opt.option(opt.WHERE, metavar="FILE")] = None,
     after: Annotated[str | None, opt.option(opt.WHERE, metavar="DAY")] = None,
@@ -43,7 +52,7 @@ def search(
     offline: opt.Offline = False,
     quiet: opt.Quiet = False,
 ) -> SearchResult:
-    """Find the tiles of an index that are nearest to words, to an image, or to both.
+    """Find the tiles of an index that are nearest to words, to examples, or to both.
 
     The search is exact. Without DST the results are only shown.
 
@@ -53,10 +62,18 @@ def search(
         dst: .gpkg .geojson .fgb .parquet: footprints with score, source and rank; .csv: table; .png: contact sheet; a
             folder or no suffix: results.gpkg, results.csv, sheet.png and report.json.
         text: The words as an option: `search INDEX DST -t "harbour"`.
-        like: An image or raster to be similar to, instead of words or beside them.
-        like_bounds: West south east north in that raster's CRS: only this part of it.
-        like_bands: Its bands used as red, green, blue, such as 4,3,2; a source of the index is read as it was indexed.
-        weight: Share of the words where both are given, 0..1.
+        like: An image or raster to be similar to, instead of words or beside them; repeat for more.
+        unlike: An image or raster to be unlike; repeat for more.
+        like_bounds: West south east north in the CRS of the one raster of --like: only this part of it, in tiles of the
+            size and resolution of the index.
+        like_bands: Bands of these rasters used as red, green, blue, such as 4,3,2; a source of the index is read as it
+            was indexed.
+        like_geometry: File of polygons: only what lies under them, of the rasters of --like; without any, of the index:
+            for each polygon the tile that holds most of it.
+        unlike_geometry: The same, to be unlike, of the rasters of --unlike or of the index.
+        weight: Share of the words beside examples, 0..1.
+        unlike_weight: What the examples to be unlike count, 0..1.
+        combine: Several examples as their mean, or each for itself: a tile has the score of the nearest.
         bounds: West south east north in degrees (EPSG:4326): only tiles that touch it.
         within: File of polygons: only tiles that touch them.
         after: First day, YYYY-MM-DD; tiles without a day are left out.
@@ -84,10 +101,12 @@ def search(
     words, dst = _words_and_dst(words, text, dst, out)
     if dst is not None:
         plan_results(Path(dst), overwrite=overwrite)
-    if words is None and like is None:
+    if words is None and not like and like_geometry is None:
         raise UsageError("Say what to search for: words, an image (--like IMAGE), or both.")
     check_index(Path(index))
-    check_query(model, like, within)
+    positives, negatives = _images(like), _images(unlike)
+    areas = {"--within": within, "--like-geometry": like_geometry, "--unlike-geometry": unlike_geometry}
+    check_query(model, [*positives, *negatives], areas.values())
 
     from earthwords.archive.index import Index
     from earthwords.archive.result import read_by_search
@@ -104,14 +123,22 @@ def search(
         ) as opened,
     ):
         if dst is not None:
-            read = read_by_search(Path(index), sources=tuple(opened.sources), like=like, within=within, model=model)
+            images = [*positives, *negatives]
+            read = read_by_search(
+                Path(index), sources=opened.sources, images=images, others={**areas, "--model": model}
+            )
             plan_results(Path(dst), overwrite=overwrite, inputs=read)
         found = opened.search(
             words,
-            like=like,
+            like=positives,
+            unlike=negatives,
             like_bounds=like_bounds,
             like_bands=split_bands(like_bands),
+            like_geometry=like_geometry,
+            unlike_geometry=unlike_geometry,
             weight=weight,
+            unlike_weight=unlike_weight,
+            combine=combine,
             bounds=bounds,
             within=within,
             after=after,
@@ -125,6 +152,11 @@ def search(
         for kind, path in found.save(dst, overwrite=overwrite).items():
             console.say(f"{kind}: {path}")
     return found
+
+
+def _images(given: Images) -> list[str | Path]:
+    """One, several or none."""
+    return [] if given is None else [given] if isinstance(given, (str, Path)) else list(given)
 
 
 def _words_and_dst(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyogrio
@@ -20,6 +21,9 @@ from earthwords.files.paths import trouble, utf8_name
 from earthwords.geo.grids.georeference import Bounds, pixel_to_crs
 from earthwords.geo.vectors.vector_files import local_vectors
 from earthwords.types import Grid, Window
+
+if TYPE_CHECKING:
+    from geopandas import GeoSeries
 
 LONLAT = CRS.from_epsg(4326)
 SIDES = 4
@@ -100,8 +104,32 @@ def _box(bounds: Bounds) -> Any:
     return shapely.box(west, south, east, north)
 
 
-def read_area(path: Path) -> Any:
-    """The union of a file's polygons in longitude and latitude.
+@dataclass(frozen=True, kw_only=True)
+class Polygons:
+    """What has an area among the features of a file, one a row."""
+
+    frame: GeoSeries
+    """Without a CRS: degrees of longitude and latitude."""
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def in_crs(self, crs: CRS) -> NDArray[np.object_]:
+        """`(n,)` in another CRS, those left out that have no place there.
+
+        Raises:
+            UsageError: nothing leads from one CRS to the other.
+        """
+        frame = self.frame if self.frame.crs is not None else self.frame.set_crs(LONLAT)
+        try:
+            shapes = frame.to_crs(crs).make_valid().to_numpy()
+        except (ProjError, ShapelyError) as error:
+            raise UsageError(f"The polygons cannot be taken from {frame.crs.name} to {crs.name}.") from error
+        return np.asarray(shapes[np.isfinite(shapely.bounds(shapes)).all(axis=1)])
+
+
+def read_polygons(path: Path) -> Polygons:
+    """The polygons of a file.
 
     Raises:
         UsageError: it cannot be read, or holds no polygon.
@@ -112,11 +140,15 @@ def read_area(path: Path) -> Any:
     try:
         with local_vectors(path):
             frame = pyogrio.read_dataframe(utf8_name(path), columns=[])
-        if frame.crs is not None:
-            frame = frame.to_crs(LONLAT)
-        shape = shapely.union_all(frame.geometry.make_valid().to_numpy())
+        shapes = frame.geometry.make_valid()
+        shapes = shapes[shapely.area(shapes.to_numpy()) > 0]  # of None: NaN
     except (ValueError, OSError, RuntimeError, AttributeError, ShapelyError) as error:
         raise UsageError(f"Cannot read the area in {path} ({brief(error)}); name a file of polygons.") from error
-    if shape is None or shape.is_empty or shape.area == 0:
+    if not len(shapes):
         raise UsageError(f"{path} holds no polygon, so there is no area to search in.")
-    return shape
+    return Polygons(frame=shapes)
+
+
+def read_area(path: Path) -> Any:
+    """The union of a file's polygons in longitude and latitude; see `read_polygons`."""
+    return shapely.union_all(read_polygons(path).in_crs(LONLAT))
