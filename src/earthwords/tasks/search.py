@@ -129,24 +129,11 @@ def search(
             )
             plan_results(Path(dst), overwrite=overwrite, inputs=read)
         found = opened.search(
-            words,
-            like=positives,
-            unlike=negatives,
-            like_bounds=like_bounds,
-            like_bands=split_bands(like_bands),
-            like_geometry=like_geometry,
-            unlike_geometry=unlike_geometry,
-            weight=weight,
-            unlike_weight=unlike_weight,
-            combine=combine,
-            bounds=bounds,
-            within=within,
-            after=after,
-            before=before,
-            top=top,
-            distinct=distinct,
+            words, like=positives, unlike=negatives, like_bounds=like_bounds, like_bands=split_bands(like_bands),
+            like_geometry=like_geometry, unlike_geometry=unlike_geometry, weight=weight, unlike_weight=unlike_weight,
+            combine=combine, bounds=bounds, within=within, after=after, before=before, top=top, distinct=distinct,
             strict=strict,
-        )
+        )  # fmt: skip
     console.notes(found.notes)
     if dst is not None:
         for kind, path in found.save(dst, overwrite=overwrite).items():
