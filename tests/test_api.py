@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import numpy as np
 import pytest
 from PIL import Image
@@ -89,11 +90,13 @@ def test_a_script_of_three_lines(micro: Path) -> None:
 
 CLASSES = [
     earthwords.Segmenter, earthwords.Referrer, earthwords.Embedder, earthwords.Upsampler, earthwords.Index,
-    earthwords.SegmentationResult, earthwords.SearchResult, earthwords.SegmentationSet, earthwords.SegmentPreset,
+    earthwords.SegmentationResult, earthwords.Assessment, earthwords.SearchResult,
+    earthwords.SegmentationSet, earthwords.SegmentPreset,
 ]  # fmt: skip
 LOADING = [cls.from_preset for cls in CLASSES[:4]] + [earthwords.Index.open]
 VERBS = [
-    earthwords.segment, earthwords.refer, earthwords.upsample, earthwords.classify, earthwords.index, earthwords.search,
+    earthwords.segment, earthwords.refer, earthwords.upsample, earthwords.assess, earthwords.classify, earthwords.index,
+    earthwords.search,
 ]  # fmt: skip
 
 
@@ -114,6 +117,13 @@ def test_classes_and_how_they_are_loaded_are_explained() -> None:
         assert told == inspect.signature(function).parameters.keys() - {"self", "cls"}, function
 
 
+def fill(points: Path) -> None:
+    """What a person does with drawn points."""
+    frame = geopandas.read_file(points)
+    frame["class"] = frame["stratum"]
+    frame.to_file(points)
+
+
 def test_examples_run(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one folder, in the order of the list, on a scene that every one of them finds there."""
     monkeypatch.chdir(tmp_path)
@@ -126,6 +136,8 @@ def test_examples_run(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     Image.fromarray(np.zeros(scene.labels.shape, np.uint8)).save("sets/dubai_mbrsc/masks/tile7_image_part_001.png")
     order = [*VERBS, *CLASSES]
     for named in order:
+        if named is earthwords.Assessment:
+            fill(Path("points.gpkg"))
         if named is earthwords.SearchResult:
             (tmp_path / "ships.gpkg").unlink()
         for there in ("map.tif", "found.gpkg"):

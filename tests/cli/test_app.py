@@ -28,6 +28,7 @@ from earthwords.cli.commands import Command as Row
 from earthwords.cli.show import show
 from earthwords.presets import Attention
 from earthwords.tasks import _options as opt
+from earthwords.tasks.assess import assess
 from earthwords.tasks.classify import classify
 from earthwords.tasks.data import check_data, list_data, prepare_data
 from earthwords.tasks.demo import demo
@@ -90,7 +91,7 @@ def test_the_commands() -> None:
 
 
 VERBS = [
-    segment, refer, upsample, classify, index, search, evaluate, evaluate_scenes, evaluate_segmentation,
+    segment, refer, upsample, assess, classify, index, search, evaluate, evaluate_scenes, evaluate_segmentation,
     evaluate_referring, pairs, expressions, demo, list_data, prepare_data, check_data, show_model, pull, train_clip,
     train_segment, train_upsampler, train_refer,
 ]  # fmt: skip

@@ -85,6 +85,18 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("upsample ortho.tif out --model tinny", 2, "Did you mean 'tiny'?"),
     ("upsample ortho.tif out --components -1", 2, "a number, or all"),
     ("upsample ortho.tif out --pca no.safetensors", 1, "no.safetensors"),
+    ("assess nofile.tif --draw 9 -o new.gpkg", 1, "nofile.tif does not exist"),
+    ("assess ortho.tif", 2, "Give either --truth FILE, or --draw POINTS"),
+    ("assess ortho.tif --draw 9", 2, "--out points.gpkg"),
+    ("assess ortho.tif --draw 9 -o there.gpkg", 2, "there.gpkg exists; pass --overwrite"),
+    ("assess ortho.tif --draw 9 -o new.docx", 2, "the suffix must be one of"),
+    ("assess ortho.tif --draw 0 -o new.gpkg", 2, "--draw takes 1 to 100,000 points"),
+    ("assess ortho.tif --standard-error 2 -o new.gpkg", 2, "--standard-error is a share"),
+    ("assess ortho.tif --draw 9 -o new.gpkg --chips nosuch.tif", 1, "nosuch.tif does not exist"),
+    ("assess ortho.tif --truth nosuch.gpkg", 1, "nosuch.gpkg does not exist"),
+    ("assess ortho.tif --truth ortho.tif --classes no.txt", 1, "no.txt does not exist"),
+    ("assess ortho.tif --truth ortho.tif -o there.tif", 2, "the suffix must be one of"),
+    ("assess ortho.tif --truth ortho.tif --preset tinny", 2, "Did you mean 'tiny'?"),
     ("classify nofile.png -t tree", 1, "nofile.png does not exist"),
     ("classify -t tree", 2, "Name at least one image"),
     ("classify photo.png", 2, "No words to look for"),
@@ -173,7 +185,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     rng = np.random.default_rng(1)
     write_raster(folder / SCENE, rng.integers(1, 255, (3, 40, 60)).astype(np.uint8), photometric="RGB")
     Image.fromarray(rng.integers(1, 255, (40, 60, 3)).astype(np.uint8)).save(folder / "photo.png")
-    for name in ("there.tif", "there.csv", "there.jsonl"):
+    for name in ("there.tif", "there.csv", "there.jsonl", "there.gpkg"):
         (folder / name).write_text("mine")
     (folder / "words.txt").write_text("road\nroof\n")
     (folder / "odd.toml").write_text('base = "tiny"\nattention = "gam"\n')

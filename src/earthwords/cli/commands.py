@@ -95,6 +95,19 @@ COMMANDS = (
         ),
     ),
     Command(
+        name="assess",
+        panel=MAPS,
+        target="earthwords.tasks.assess:assess",
+        help="How sure a map is: accuracy and areas with intervals.",
+        usage="MAP --truth POINTS|RASTER|POLYGONS [-o DST] | --draw N -o POINTS [OPTIONS]",
+        examples=(
+            ("points to be interpreted, with a picture of each",
+             "assess out/labels.tif --draw 300 -o points.gpkg --chips ortho.tif"),
+            ("the figures, when the column class is filled in",
+             "assess out/labels.tif --truth points.gpkg -o assessed"),
+        ),
+    ),
+    Command(
         name="classify",
         panel=ARCHIVES,
         target="earthwords.tasks.classify:classify",

@@ -35,6 +35,16 @@ FEATURE_FILES = {
 """What a folder gets of features."""
 RESULT_FILES = {"places": "results.gpkg", "table": "results.csv", "sheet": "sheet.png", "report": "report.json"}
 """What a folder gets of a search."""
+ASSESSMENT_FILES = {
+    "report": "assessment.json",
+    "areas": "areas.csv",
+    "accuracy": "accuracy.csv",
+    "confusion": "confusion.csv",
+    "chart": "areas.png",
+    "reliability": "reliability.png",
+}
+"""What a folder gets of an assessment."""
+_ASSESSMENT_KINDS = {".json": "report", ".csv": "table", ".png": "chart"}
 
 
 def plan_outputs(
@@ -98,6 +108,26 @@ def plan_results(dst: Path, *, overwrite: bool, inputs: Inputs | None = None) ->
         kinds = {"places" if suffix in VECTORS else "table" if suffix == ".csv" else "sheet": dst}
     else:
         raise unknown_suffix(dst, RESULTS)
+    return checked(kinds, dst, overwrite=overwrite, inputs=inputs)
+
+
+def plan_assessment(dst: Path, *, reliability: bool, overwrite: bool, inputs: Inputs | None = None) -> dict[str, Path]:
+    """Kind of output of an assessment to path; the suffix of `dst` decides, a folder or no suffix gets the
+    `ASSESSMENT_FILES`.
+
+    Args:
+        reliability: probabilities are looked at too.
+
+    Raises:
+        UsageError, OutputError: as `plan_outputs`.
+    """
+    suffix = dst.suffix.lower()
+    if os.path.isdir(dst) or not suffix:
+        kinds = {kind: dst / name for kind, name in ASSESSMENT_FILES.items() if reliability or kind != "reliability"}
+    elif suffix in _ASSESSMENT_KINDS:
+        kinds = {_ASSESSMENT_KINDS[suffix]: dst}
+    else:
+        raise unknown_suffix(dst, _ASSESSMENT_KINDS)
     return checked(kinds, dst, overwrite=overwrite, inputs=inputs)
 
 

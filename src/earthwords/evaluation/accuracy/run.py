@@ -1,0 +1,291 @@
+"""`assess --truth`: from a map and its truth to figures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthwords.errors import UsageError
+from earthwords.evaluation.accuracy.assessment import Assessment, zero_errors
+from earthwords.evaluation.accuracy.calibration import Calibration, ProbabilityPoints, calibrate, preset_text, titles_of
+from earthwords.evaluation.accuracy.census import Census, take_census
+from earthwords.evaluation.accuracy.classes import Classes
+from earthwords.evaluation.accuracy.estimators import Estimate, estimate
+from earthwords.evaluation.accuracy.truth import AreaTruth, PointTruth, count_polygons, count_raster, read_points
+from earthwords.files.atomic import atomic_path
+from earthwords.files.paths import IMAGES
+from earthwords.geo.class_names import VOCABULARY
+from earthwords.geo.class_raster import ClassRaster, open_classes
+from earthwords.geo.destinations import plan_assessment
+from earthwords.geo.probabilities import read_probabilities
+from earthwords.geo.sources.inputs import Inputs
+from earthwords.geo.vectors.features import read_features
+from earthwords.inference.cautions import enforce
+from earthwords.jobs.progress import Console
+from earthwords.presets import SEGMENT_PRESETS, SegmentPreset, load_preset
+
+_MAKING = ("weights", "attention", "templates", "blend")
+"""Fields of a preset that options of `segment` change, and tags of a map tell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationOptions:
+    """What is to be done with probabilities."""
+
+    probabilities: Path | None = None
+    """None: those beside the map, if any."""
+    out: Path | None = None
+    """A preset to write."""
+    preset: str | None = None
+    """What it begins from; None: what the map was made with."""
+    row: SegmentPreset | None = None
+    """The same, loaded."""
+    seed: int = 0
+    overwrite: bool = False
+
+
+def assess_map(
+    source: str | Path,
+    truth: str,
+    console: Console,
+    *,
+    column: str | None,
+    classes: Path | None,
+    truth_classes: Path | None,
+    ignored: Sequence[str],
+    calibration: CalibrationOptions,
+    out: Path | None,
+    overwrite: bool,
+    strict: bool,
+) -> Assessment:
+    """Compare a map with its truth, write what is asked for.
+
+    Raises:
+        UsageError: they do not fit, or an output exists.
+        SourceError: one of them cannot be read.
+        OutputError: an output cannot be written.
+    """
+    with open_classes(source, names=classes) as raster:
+        files = {"--classes": classes, "--truth-classes": truth_classes, "--probabilities": calibration.probabilities}
+        inputs = Inputs([raster.source, truth], others=files)
+        if out is not None:
+            plan_assessment(Path(out), reliability=False, overwrite=overwrite, inputs=inputs)
+        if calibration.out is not None:
+            inputs.check([calibration.out])
+        height = raster.grid.height
+        with console.bar("reading the map", height, unit="rows") as tick:
+            census = take_census(raster, tick=tick)
+        known = Classes(census.values, raster.names, ignored)
+        if _is_raster(truth):
+            _only_points(calibration, column)
+            with (
+                open_classes(truth, names=truth_classes) as other,
+                console.bar("comparing", height, unit="rows") as tick,
+            ):
+                found = _counted(count_raster(other, raster, census, known, tick), census, known)
+        else:
+            found = _by_features(truth, raster, census, known, column, calibration, console)
+        unit = "px" if raster.grid.crs is None else "m2"
+        notes = (*raster.notes, *found.notes, *known.notes("point" if found.design != "counted" else "pixel"))
+        found = replace(found, map=raster.source, truth=truth, unit=unit, notes=notes, inputs=inputs)
+    more = () if found.calibration is None else found.calibration.notes
+    found = replace(found, notes=tuple(dict.fromkeys((*found.notes, *zero_errors(found), *more))))
+    console.notes(found.notes)
+    enforce(found.notes, strict=strict)
+    if calibration.out is not None:
+        _write_preset(found, raster.tags, calibration, console)
+    if out is not None:
+        for kind, path in found.save(out, overwrite=overwrite).items():
+            console.say(f"{kind}: {path}")
+    return found
+
+
+def _is_raster(path: str) -> bool:
+    """By its suffix; a folder is one that `segment` made."""
+    own = Path(path)
+    return own.suffix.lower() in (*IMAGES, ".vrt", ".img") or (own / "labels.tif").is_file()
+
+
+def _only_points(calibration: CalibrationOptions, column: str | None) -> None:
+    if column is not None:
+        raise UsageError("--column is for points and polygons; a raster has none.")
+    if calibration.out is not None or calibration.probabilities is not None:
+        raise UsageError("Probabilities are calibrated by points; draw some by --draw.")
+
+
+def _by_features(
+    truth: str,
+    raster: ClassRaster,
+    census: Census,
+    known: Classes,
+    column: str | None,
+    calibration: CalibrationOptions,
+    console: Console,
+) -> Assessment:
+    features = read_features(truth)
+    chosen = features.column(column)
+    if features.kind == "polygons":
+        _only_points(calibration, None)
+        with console.bar("comparing", raster.grid.height, unit="rows") as tick:
+            return _counted(count_polygons(features, raster, census, known, chosen, tick), census, known)
+    points = read_points(features, raster, census, known, chosen)
+    found = _sampled(points, census, known)
+    return replace(found, calibration=_calibrated(points, raster, known, calibration))
+
+
+def _sampled(points: PointTruth, census: Census, known: Classes) -> Assessment:
+    """Figures of a sample."""
+    holds = None
+    if points.holds is not None:  # classes that only the truth has are mapped nowhere
+        holds = np.pad(points.holds, ((0, 0), (0, len(known) - points.holds.shape[1])))
+    figures = estimate(points.sample, points.strata, classes=len(known), holds=holds)
+    return Assessment(
+        map="", truth="", design="drawn" if points.drawn else "given", classes=tuple(known.titles),
+        colours=tuple(known.colours), mapped_areas=_mapped(census, known), unit="",
+        total_area=float(points.strata.sizes.sum()), counts=figures.counts, proportions=figures.proportions,
+        overall=figures.overall, users=figures.users, producers=figures.producers, area=figures.area,
+        strata=points.strata, notes=points.notes,
+    )  # fmt: skip
+
+
+def _counted(truth: AreaTruth, census: Census, known: Classes) -> Assessment:
+    """Figures of all pixels with a known truth, by area."""
+    areas = truth.areas[:-1]
+    total = areas.sum()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        overall, users, producers = (
+            np.trace(areas) / total,
+            np.diag(areas) / areas.sum(axis=1),
+            np.diag(areas) / areas.sum(0),
+        )
+    pixels = truth.pixels.copy()
+    pixels[-1] = 0  # which are not part of the map
+    mapped = tuple(float(area) if i < known.mapped else None for i, area in enumerate(areas.sum(axis=1)))
+    return Assessment(
+        map="", truth="", design="counted", classes=tuple(known.titles), colours=tuple(known.colours),
+        mapped_areas=mapped, unit="", total_area=float(total), counts=pixels,
+        proportions=np.pad(areas, ((0, 1), (0, 0))) / total, overall=_exact(np.asarray(overall)), users=_exact(users),
+        producers=_exact(producers), area=_exact(areas.sum(axis=0) / total), notes=truth.notes,
+    )  # fmt: skip
+
+
+def _exact(value: NDArray[np.float64]) -> Estimate:
+    return Estimate(value=value, se=np.where(np.isfinite(value), 0.0, np.nan))
+
+
+def _mapped(census: Census, known: Classes) -> tuple[float | None, ...]:
+    return tuple(float(census.areas[i]) if i < known.mapped else None for i in range(len(known)))
+
+
+def _calibrated(
+    points: PointTruth, raster: ClassRaster, known: Classes, options: CalibrationOptions
+) -> Calibration | None:
+    """What probabilities are worth; None where there are none.
+
+    Raises:
+        UsageError: there are none, or too few points, and they were asked for.
+    """
+    path = options.probabilities or _beside(Path(raster.source))
+    asked = options.probabilities is not None or options.out is not None
+    if path is None:
+        if asked:
+            raise UsageError(
+                f"There are no probabilities beside {raster.source}: map again with --probabilities float32, or name "
+                "them by --probabilities FILE."
+            )
+        return None
+    try:
+        return calibrate(_at_points(path, points, raster, known), seed=options.seed)
+    except UsageError:
+        if asked:
+            raise
+        return None
+
+
+def _beside(source: Path) -> Path | None:
+    """Probabilities that `segment` wrote with a map."""
+    found = source.with_name("probabilities.tif" if source.name == "labels.tif" else f"{source.stem}_probabilities.tif")
+    return found if found.is_file() else None
+
+
+def _at_points(path: Path, points: PointTruth, raster: ClassRaster, known: Classes) -> ProbabilityPoints:
+    bands, values, tags, step = read_probabilities(path, raster.grid, points.rows, points.cols)
+    vocabulary = tags.get(VOCABULARY)
+    if vocabulary is not None and vocabulary != raster.tags.get(VOCABULARY, vocabulary):
+        raise UsageError(f"The probabilities {path} are of other words than the map: {vocabulary}.")
+    titles = titles_of(bands, [name.title for _, name in sorted(raster.names.items())] or known.titles[: known.mapped])
+    numbers = {title: i for i, title in enumerate(titles)}
+    truth = np.array([numbers.get(known.titles[i], -1) if i >= 0 else -1 for i in points.sample.truth], np.int64)
+    kept = np.isfinite(values).all(axis=1) & (points.sample.truth >= 0)
+    sums = values[kept].sum(axis=1)
+    return ProbabilityPoints(
+        titles=titles, probabilities=values[kept], truth=truth[kept], weight=_areas(points)[kept],
+        stratum=points.sample.stratum[kept], step=step,
+        softmax="EARTHWORDS_HEAD" not in tags and bool((sums <= 1 + len(titles) * max(step, 1e-4)).all()),
+    )  # fmt: skip
+
+
+def _areas(points: PointTruth) -> NDArray[np.float64]:
+    """Of each point, what it stands for."""
+    sample = points.sample
+    together = np.bincount(sample.stratum, weights=sample.weight, minlength=len(points.strata))
+    return np.asarray(sample.weight * points.strata.sizes[sample.stratum] / together[sample.stratum])
+
+
+def _write_preset(found: Assessment, tags: dict[str, str], options: CalibrationOptions, console: Console) -> None:
+    """The preset that `--calibrate` asks for.
+
+    Raises:
+        UsageError: nobody says what it begins from.
+        OutputError: it cannot be written.
+    """
+    assert options.out is not None and found.calibration is not None
+    base, row = _base(tags, options)
+    calibration = found.calibration
+    scale = None
+    if calibration.temperature is not None:
+        scale = float(
+            f"{min(1e4, float(tags.get('EARTHWORDS_LOGIT_SCALE', row.logit_scale)) / calibration.temperature):.6g}"
+        )
+    text = preset_text(
+        base=base, made_by=f"{Path(found.map).name}, {Path(found.truth).name}",
+        logit_scale=scale, changed=_changed(tags, row), found=calibration, had_thresholds=bool(row.thresholds),
+    )  # fmt: skip
+    with atomic_path(options.out, overwrite=options.overwrite) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    console.say(f"preset: {options.out}")
+
+
+def _base(tags: dict[str, str], options: CalibrationOptions) -> tuple[str, SegmentPreset]:
+    """The preset to begin from, as it is named in a file, and its row."""
+    if options.preset is not None and options.row is not None:
+        name = options.preset
+        return (name if name in SEGMENT_PRESETS else os.path.abspath(name)), options.row
+    name = tags.get("EARTHWORDS_PRESET", "")
+    if name not in SEGMENT_PRESETS:
+        told = f"was made with the preset {name!r}, which is a file" if name else "does not tell its preset"
+        raise UsageError(f"The map {told}: name what --calibrate begins from by --preset NAME|FILE.")
+    return name, load_preset(name)
+
+
+def _changed(tags: dict[str, str], row: SegmentPreset) -> dict[str, str | int]:
+    """What options made other than the preset has it, so that the new one makes the same map."""
+    told = {name: tags[f"EARTHWORDS_{name.upper()}"] for name in _MAKING if f"EARTHWORDS_{name.upper()}" in tags}
+    found: dict[str, str | int] = {name: _place(value) for name, value in told.items() if value != getattr(row, name)}
+    upsampler, _, weights = tags.get("EARTHWORDS_UPSAMPLER", "").partition(" ")
+    if upsampler and (upsampler, weights) != (row.upsampler or "none", row.upsampler_weights or ""):
+        found |= {"upsampler": upsampler, **({"upsampler_weights": _place(weights)} if weights else {})}
+    tile, _, overlap = tags.get("EARTHWORDS_TILE", "").partition(" overlap ")
+    if overlap and (tile, overlap) != (str(row.tile_size), str(row.overlap)):
+        found |= {"tile_size": int(tile), "overlap": int(overlap)}
+    return found
+
+
+def _place(name: str) -> str:
+    """The name of a file as it is found from anywhere."""
+    return os.path.abspath(name) if os.path.exists(name) else name

@@ -1,0 +1,110 @@
+"""Points and polygons with a column of classes: any file that OGR reads, and GeoParquet."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pyogrio
+import shapely
+from numpy.typing import NDArray
+
+from earthwords.errors import SourceError, UsageError, brief
+from earthwords.files.paths import trouble, utf8_name
+from earthwords.geo.vectors.vector_files import local_vectors
+
+CLASS_COLUMNS = ("class", "class_name", "classname", "label", "category", "landcover", "land_cover", "name", "type")
+"""Where the class of a feature is looked for, first to last."""
+_POINTS, _POLYGONS = {"Point", "MultiPoint"}, {"Polygon", "MultiPolygon"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Features:
+    """Shapes of one kind with their columns."""
+
+    source: str
+    kind: str
+    """`points` or `polygons`."""
+    geometries: NDArray[np.object_]
+    """`(n,)` valid shapely geometries, in the file's CRS."""
+    columns: dict[str, NDArray[Any]]
+    """Name to `(n,)`."""
+    crs: str | None
+    left_out: int
+    """Features without a shape."""
+
+    def __len__(self) -> int:
+        return len(self.geometries)
+
+    def column(self, wanted: str | None) -> str:
+        """The column that holds classes.
+
+        Raises:
+            UsageError: there is no such column, or none that looks like one.
+        """
+        listed = ", ".join(self.columns) or "none"
+        if wanted is not None:
+            if wanted not in self.columns:
+                raise UsageError(f"{self.source} has no column {wanted!r}; it has: {listed}.")
+            return wanted
+        lower = {name.lower(): name for name in self.columns}
+        found = next((lower[name] for name in CLASS_COLUMNS if name in lower), None)
+        if found is None:
+            raise UsageError(f"No column of {self.source} is named class, label or name (it has: {listed}); --column.")
+        return found
+
+
+def read_features(path: str | Path) -> Features:
+    """All features of a local file with points or polygons.
+
+    Raises:
+        SourceError: missing, no vector file, or it holds neither, or both.
+    """
+    source = str(path)
+    if not os.path.isdir(source) and (why := trouble(source)) is not None:
+        raise SourceError(f"{source} {why}; check the path.")
+    try:
+        frame = _read(source)
+    except SourceError:
+        raise
+    except Exception as error:  # of OGR, Arrow and geopandas, with several bases
+        raise SourceError(f"{source} is not a vector file that GDAL can read ({brief(error)}).") from error
+    shapes = frame.geometry.to_numpy() if isinstance(frame, geopandas.GeoDataFrame) else np.full(len(frame), None)
+    kept = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
+    kinds = {shape.geom_type for shape in shapes[kept]}
+    if not kinds:
+        raise SourceError(f"{source} holds no points and no polygons, so there is no truth in it.")
+    if not (kinds <= _POINTS or kinds <= _POLYGONS):
+        raise SourceError(f"{source} holds {', '.join(sorted(kinds))}; truth is points, or polygons.")
+    names = [name for name in frame.columns if name != frame.geometry.name]
+    columns = {str(name): frame[name].to_numpy(dtype=object)[kept] for name in names}
+    crs = None if frame.crs is None else frame.crs.to_wkt()
+    return Features(
+        source=source, kind="points" if kinds <= _POINTS else "polygons", columns=columns, crs=crs,
+        geometries=shapely.force_2d(shapes[kept]), left_out=int((~kept).sum()),
+    )  # fmt: skip
+
+
+def _read(source: str) -> Any:
+    if source.lower().endswith((".parquet", ".geoparquet")):
+        return geopandas.read_parquet(source)
+    with local_vectors(source):
+        layers = [str(name) for name, kind in pyogrio.list_layers(utf8_name(source)) if kind is not None]
+        if len(layers) > 1:
+            raise SourceError(
+                f"{source} holds several layers ({', '.join(layers[:8])}); save the one with the truth as a file."
+            )
+        return pyogrio.read_dataframe(utf8_name(source), layer=layers[0] if layers else None)
+
+
+def as_text(value: Any) -> str:
+    """A cell as the name of a class: empty where nothing was filled in; 3.0 is 3."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return str(int(value))
+    return " ".join(str(value).split())
