@@ -229,7 +229,7 @@ def _close(one: Grid, other: Grid) -> bool:
     return all(abs(a - b) < 1e-3 for end in ends for a, b in zip(move @ end, end, strict=True))
 
 
-class Values:
+class ValueIndex:
     """The values that occur, numbered in the order in which they are met."""
 
     def __init__(self, known: Sequence[int] = ()) -> None:

@@ -9,7 +9,7 @@ from sklearn.metrics import confusion_matrix
 
 from earthwords.errors import UsageError
 from earthwords.evaluation.accuracy.allocation import SampleSpec, allocate, cochran
-from earthwords.evaluation.accuracy.estimators import Estimates, Sample, Strata, Z, estimate
+from earthwords.evaluation.accuracy.estimators import Estimates, PointSample, Strata, Z, estimate
 
 # Olofsson et al. (2014), section 5: deforestation, forest gain, stable forest, stable non-forest; pixels of 30 m
 MAPPED = np.array([200_000, 150_000, 3_200_000, 6_450_000], float)
@@ -17,10 +17,10 @@ MATRIX = np.array([[66, 0, 5, 4], [0, 55, 8, 12], [1, 0, 153, 11], [2, 1, 9, 313
 HECTARES = 0.09
 
 
-def sample_of(matrix: NDArray[np.int64]) -> Sample:
+def sample_of(matrix: NDArray[np.int64]) -> PointSample:
     """Points `(map, truth)` with the classes of the map as strata."""
     pairs = np.repeat(np.indices(matrix.shape).reshape(2, -1), matrix.ravel(), axis=1)
-    return Sample(stratum=pairs[0], mapped=pairs[0], truth=pairs[1], weight=np.ones(pairs.shape[1]))
+    return PointSample(stratum=pairs[0], mapped=pairs[0], truth=pairs[1], weight=np.ones(pairs.shape[1]))
 
 
 def strata_of(sizes: NDArray[np.float64]) -> Strata:
@@ -83,7 +83,7 @@ def test_strata_that_are_not_the_classes() -> None:
     )
     stratum = np.repeat(np.arange(4), 10)
     found = estimate(
-        Sample(stratum=stratum, mapped=mapped, truth=truth, weight=np.ones(40)), strata_of(sizes), classes=4
+        PointSample(stratum=stratum, mapped=mapped, truth=truth, weight=np.ones(40)), strata_of(sizes), classes=4
     )
     np.testing.assert_allclose(found.area.value[[0, 2]], [0.35, 0.20])
     np.testing.assert_allclose(found.overall.value, 0.63)
@@ -129,7 +129,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
         cells = np.concatenate(
             [np.repeat(np.arange(9), rng.multinomial(n, p)) for n, p in zip(points, flat, strict=True)]
         )
-        drawn = Sample(stratum=stratum, mapped=cells // 3, truth=cells % 3, weight=np.ones(len(cells)))
+        drawn = PointSample(stratum=stratum, mapped=cells // 3, truth=cells % 3, weight=np.ones(len(cells)))
         found = estimate(drawn, strata, classes=3)
         parts = (found.overall, found.users, found.producers, found.area)
         values.append(np.concatenate([np.atleast_1d(part.value) for part in parts]))
@@ -144,7 +144,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
 def test_counts_are_those_of_a_library() -> None:
     rng = np.random.default_rng(3)
     mapped, truth = rng.integers(0, 5, (2, 400))
-    points = Sample(stratum=mapped, mapped=mapped, truth=truth, weight=np.ones(400))
+    points = PointSample(stratum=mapped, mapped=mapped, truth=truth, weight=np.ones(400))
     found = estimate(points, strata_of(np.bincount(mapped).astype(float)), classes=5)
     np.testing.assert_array_equal(found.counts[:5], confusion_matrix(mapped, truth))
     np.testing.assert_allclose(found.overall.value, (mapped == truth).mean()), "strata as large as their samples"
@@ -165,7 +165,9 @@ def test_weights_within_a_stratum() -> None:
     """A point of weight 2 counts as two, in means; pixels of a map in degrees differ in area."""
     stratum = np.zeros(4, int)
     strata = Strata(names=("a",), sizes=np.array([9.0]), pixels=np.array([1e6]))
-    weighted = Sample(stratum=stratum, mapped=stratum, truth=np.array([0, 1, 1, 1]), weight=np.array([3.0, 1, 1, 1]))
+    weighted = PointSample(
+        stratum=stratum, mapped=stratum, truth=np.array([0, 1, 1, 1]), weight=np.array([3.0, 1, 1, 1])
+    )
     found = estimate(weighted, strata, classes=2)
     np.testing.assert_allclose(found.area.value, [0.5, 0.5])
     spread = np.array([2, 2 / 3, 2 / 3, 2 / 3]) * np.array([0.5, -0.5, -0.5, -0.5])
@@ -186,12 +188,12 @@ def test_what_does_not_count_and_where_there_is_no_class() -> None:
     mapped = np.array([0] * 10 + [1] * 10)
     truth = np.array([0] * 6 + [-1] * 2 + [1] * 2 + [1] * 10)
     strata = strata_of(np.array([5e5, 5e5]))
-    points = Sample(stratum=mapped, mapped=mapped, truth=truth, weight=np.ones(20))
+    points = PointSample(stratum=mapped, mapped=mapped, truth=truth, weight=np.ones(20))
     found = estimate(points, strata, classes=2)
     np.testing.assert_allclose(found.overall.value, (0.6 + 1.0) / (0.8 + 1.0))
     np.testing.assert_allclose(found.users.value, [0.75, 1.0])
     np.testing.assert_allclose(found.area.value, [0.3, 0.6]), "the rest is what does not count"
-    bare = Sample(stratum=mapped, mapped=np.where(np.arange(20) < 5, -1, mapped), truth=truth, weight=np.ones(20))
+    bare = PointSample(stratum=mapped, mapped=np.where(np.arange(20) < 5, -1, mapped), truth=truth, weight=np.ones(20))
     found = estimate(bare, strata, classes=2)
     np.testing.assert_allclose(found.overall.value, (0.1 + 1.0) / (0.3 + 1.0))
     np.testing.assert_allclose(found.area.value, [0.3, 0.6])

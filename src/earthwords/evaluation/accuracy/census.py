@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.errors import SourceError
-from earthwords.geo.class_raster import ClassRaster, Values
+from earthwords.geo.class_raster import ClassRaster, ValueIndex
 from earthwords.geo.grids.area import PixelAreas
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -18,7 +18,7 @@ _COLUMNS = 2**16
 _BATCH = 2**20
 """Pixels."""
 _ROOM = 4
-"""Candidates are sorted out when there are so many times those wanted."""
+"""Pixels are sorted out when there are so many times those wanted."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,7 +30,7 @@ class Census:
     pixels: tuple[int, ...]
     areas: Floats
     """`(class,)` square metres, or pixels without a CRS."""
-    drawn: tuple[Candidates, ...]
+    drawn: tuple[DrawnPixels, ...]
     """Of each class, in the order in which they are drawn."""
 
     def occurring(self) -> Census:
@@ -43,7 +43,7 @@ class Census:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Candidates:
+class DrawnPixels:
     """Pixels of a class."""
 
     rows: NDArray[np.int64]
@@ -63,7 +63,7 @@ def take_census(
     Raises:
         SourceError: the map has no valid pixel, too many values, or is damaged.
     """
-    values, areas = Values(sorted(raster.names)), PixelAreas(raster.grid)
+    values, areas = ValueIndex(sorted(raster.names)), PixelAreas(raster.grid)
     found = _Tally(most)
     for row, codes, valid in raster.strips():
         index = values.index(codes, valid, source=raster.source)
@@ -132,11 +132,11 @@ class _Tally:
                 self._limit[each] = kept[:, 0].max()
             self._kept[each] = kept
 
-    def candidates(self, number: int) -> Candidates:
+    def candidates(self, number: int) -> DrawnPixels:
         """The pixels of a class, smallest number first."""
         kept = self._kept[number]
         kept = kept[np.argsort(kept[:, 0], kind="stable")][: self.most]
-        return Candidates(rows=kept[:, 1].astype(np.int64), cols=kept[:, 2].astype(np.int64), areas=kept[:, 3])
+        return DrawnPixels(rows=kept[:, 1].astype(np.int64), cols=kept[:, 2].astype(np.int64), areas=kept[:, 3])
 
 
 def _generator(seed: int, row: int, part: int) -> np.random.Generator:

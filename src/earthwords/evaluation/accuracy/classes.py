@@ -13,7 +13,7 @@ from earthwords.geo.class_names import ValueName
 from earthwords.types import Colour
 
 
-class Classes:
+class TruthClasses:
     """The classes of a map, and those that only the truth has, numbered."""
 
     def __init__(self, values: Iterable[int], names: Mapping[int, ValueName], ignored: Iterable[str] = ()) -> None:

@@ -8,7 +8,7 @@ from earthwords.errors import Caution
 from earthwords.evaluation.accuracy.allocation import SampleSpec
 from earthwords.evaluation.accuracy.census import take_census
 from earthwords.evaluation.accuracy.drawing import (
-    Drawn,
+    DrawnPoints,
     SampleReport,
     chips_folder,
     draw_points,
@@ -71,7 +71,7 @@ def draw_sample(
 
 
 def _with_chips(
-    drawn: Drawn, out: Path, grid: Grid, chips: str, folder: Path, *, side: int, overwrite: bool, strict: bool
+    drawn: DrawnPoints, out: Path, grid: Grid, chips: str, folder: Path, *, side: int, overwrite: bool, strict: bool
 ) -> list[str]:
     """Pictures, then the points that name them; what is to be said."""
     with chips_folder(folder, overwrite=overwrite) as place:

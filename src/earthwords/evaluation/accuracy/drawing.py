@@ -18,7 +18,7 @@ from pyproj import Transformer
 
 from earthwords.errors import Caution, UsageError, number_of
 from earthwords.evaluation.accuracy.allocation import EXPECTED, SampleSpec, allocate
-from earthwords.evaluation.accuracy.census import Candidates, Census
+from earthwords.evaluation.accuracy.census import Census, DrawnPixels
 from earthwords.files.atomic import check_no_others, exists, hidden_folder, writing
 from earthwords.geo.class_raster import ClassRaster
 from earthwords.geo.grids.georeference import pixel_to_crs
@@ -81,7 +81,7 @@ class SampleReport:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Drawn:
+class DrawnPoints:
     """Points that were drawn, with what they stand for."""
 
     layer: VectorLayer
@@ -91,7 +91,7 @@ class Drawn:
     notes: tuple[str, ...]
 
 
-def draw_points(raster: ClassRaster, census: Census, wanted: SampleSpec) -> Drawn:
+def draw_points(raster: ClassRaster, census: Census, wanted: SampleSpec) -> DrawnPoints:
     """Points in random order, so that a person does not see class after class.
 
     Raises:
@@ -118,10 +118,10 @@ def draw_points(raster: ClassRaster, census: Census, wanted: SampleSpec) -> Draw
         for name, pixels, area, share, number in zip(names, census.pixels, census.areas, shares, numbers, strict=True)
     )
     layer = VectorLayer(geometries=shapely.points(x, y), columns=columns, crs=raster.grid.crs)
-    return Drawn(layer=layer, rows=rows, cols=cols, strata=strata, notes=_notes(strata, wanted, total))
+    return DrawnPoints(layer=layer, rows=rows, cols=cols, strata=strata, notes=_notes(strata, wanted, total))
 
 
-def _of_class(name: str, found: Candidates, number: int, area: float, pixels: int) -> dict[str, NDArray[Any]]:
+def _of_class(name: str, found: DrawnPixels, number: int, area: float, pixels: int) -> dict[str, NDArray[Any]]:
     """The columns of a class."""
     sizes = found.areas[:number]
     chance = np.ones(number) if number == pixels else np.minimum(1.0, number * sizes / area)
@@ -155,7 +155,9 @@ def _notes(strata: Sequence[StratumRow], wanted: SampleSpec, total: int) -> tupl
     return tuple(notes)
 
 
-def write_points(drawn: Drawn, path: Path, grid: Grid, *, chips: Sequence[str | None] | None, overwrite: bool) -> None:
+def write_points(
+    drawn: DrawnPoints, path: Path, grid: Grid, *, chips: Sequence[str | None] | None, overwrite: bool
+) -> None:
     """The file; `chips` are paths of pictures, from its folder."""
     columns, schema = dict(drawn.layer.columns), dict(SCHEMA)
     if chips is not None:
@@ -188,7 +190,7 @@ def chips_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
             os.replace(made, folder)
 
 
-def write_chips(drawn: Drawn, grid: Grid, source: str, folder: Path, *, side: int) -> list[str | None]:
+def write_chips(drawn: DrawnPoints, grid: Grid, source: str, folder: Path, *, side: int) -> list[str | None]:
     """A picture for each point, `ID.png`; its name, or None where the image does not reach.
 
     Args:
@@ -217,7 +219,7 @@ def write_chips(drawn: Drawn, grid: Grid, source: str, folder: Path, *, side: in
     return names
 
 
-def _corners(drawn: Drawn, grid: Grid, scene: Scene, source: str) -> NDArray[np.float64]:
+def _corners(drawn: DrawnPoints, grid: Grid, scene: Scene, source: str) -> NDArray[np.float64]:
     """`(n, 4, 2)` x and y of the corners of each pixel of the map, in pixels of the image."""
     steps = np.array([(0, 0), (1, 0), (1, 1), (0, 1)])
     cols, rows = drawn.cols[:, None] + steps[:, 0], drawn.rows[:, None] + steps[:, 1]

@@ -38,7 +38,7 @@ class Strata:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Sample:
+class PointSample:
     """Points with a known truth."""
 
     stratum: Indices
@@ -84,7 +84,7 @@ class Estimates:
     """`(class,)`: true share."""
 
 
-def estimate(sample: Sample, strata: Strata, *, classes: int, holds: NDArray[np.bool_] | None = None) -> Estimates:
+def estimate(sample: PointSample, strata: Strata, *, classes: int, holds: NDArray[np.bool_] | None = None) -> Estimates:
     """All figures of a sample.
 
     Args:
@@ -99,14 +99,14 @@ def estimate(sample: Sample, strata: Strata, *, classes: int, holds: NDArray[np.
     counted = (sample.truth >= 0).astype(float)[:, None]
     right = (sample.mapped == sample.truth).astype(float)[:, None] * counted
     overall = means.ratio(right, (sample.mapped >= 0).astype(float)[:, None] * counted)
-    rows = np.where(sample.mapped < 0, classes, sample.mapped)
-    cells = np.zeros((len(sample), (classes + 1) * classes))
-    there = np.flatnonzero(sample.truth >= 0)
-    cells[there, rows[there] * classes + sample.truth[there]] = 1
-    counts = cells.sum(axis=0).astype(np.int64).reshape(classes + 1, classes)
+    there = sample.truth >= 0
+    cells = (np.where(sample.mapped < 0, classes, sample.mapped) * classes + sample.truth)[there]
+    size = (classes + 1) * classes
+    counts = np.bincount(cells, minlength=size).reshape(classes + 1, classes)
+    shares: Floats = np.bincount(cells, weights=means.portion[there], minlength=size).astype(float)
     return Estimates(
         counts=counts,
-        proportions=means.of(cells).reshape(classes + 1, classes),
+        proportions=shares.reshape(classes + 1, classes),
         overall=Estimate(value=overall.value[0], se=overall.se[0]),
         users=means.ratio(mapped * truth, mapped * counted, matters=holds),
         producers=means.ratio(mapped * truth, truth),
@@ -117,7 +117,7 @@ def estimate(sample: Sample, strata: Strata, *, classes: int, holds: NDArray[np.
 class _Means:
     """Stratified means of indicators and of their ratios."""
 
-    def __init__(self, sample: Sample, strata: Strata) -> None:
+    def __init__(self, sample: PointSample, strata: Strata) -> None:
         self.stratum = sample.stratum
         self._order = np.argsort(sample.stratum, kind="stable")
         self._starts = np.searchsorted(sample.stratum[self._order], np.arange(len(strata)))
@@ -126,6 +126,8 @@ class _Means:
         together = np.bincount(sample.stratum, weights=sample.weight, minlength=len(strata))
         self.weight = (sample.weight * self.points[sample.stratum] / together[sample.stratum])[:, None]
         """Mean 1 in each stratum."""
+        self.portion = (self.share / self.points)[sample.stratum] * self.weight[:, 0]
+        """`(point,)` share of the whole that each stands for."""
         drawn = np.nan_to_num(self.points / strata.pixels)
         self.correction = np.where(drawn > MOST_UNCORRECTED, np.clip(1 - drawn, 0, 1), 1.0)
 

@@ -14,7 +14,7 @@ from earthwords.errors import UsageError
 from earthwords.evaluation.accuracy.assessment import Assessment, zero_errors
 from earthwords.evaluation.accuracy.calibration import Calibration, ProbabilityPoints, calibrate, preset_text, titles_of
 from earthwords.evaluation.accuracy.census import Census, take_census
-from earthwords.evaluation.accuracy.classes import Classes
+from earthwords.evaluation.accuracy.classes import TruthClasses
 from earthwords.evaluation.accuracy.estimators import Estimate, estimate
 from earthwords.evaluation.accuracy.truth import AreaTruth, PointTruth, count_polygons, count_raster, read_points
 from earthwords.files.atomic import atomic_path
@@ -80,7 +80,7 @@ def assess_map(
         height = raster.grid.height
         with console.bar("reading the map", height, unit="rows") as tick:
             census = take_census(raster, tick=tick)
-        known = Classes(census.values, raster.names, ignored)
+        known = TruthClasses(census.values, raster.names, ignored)
         if _is_raster(truth):
             _only_points(calibration, column)
             with (
@@ -122,7 +122,7 @@ def _by_features(
     truth: str,
     raster: ClassRaster,
     census: Census,
-    known: Classes,
+    known: TruthClasses,
     column: str | None,
     calibration: CalibrationOptions,
     console: Console,
@@ -138,7 +138,7 @@ def _by_features(
     return replace(found, calibration=_calibrated(points, raster, known, calibration))
 
 
-def _sampled(points: PointTruth, census: Census, known: Classes) -> Assessment:
+def _sampled(points: PointTruth, census: Census, known: TruthClasses) -> Assessment:
     """Figures of a sample."""
     holds = None
     if points.holds is not None:  # classes that only the truth has are mapped nowhere
@@ -153,7 +153,7 @@ def _sampled(points: PointTruth, census: Census, known: Classes) -> Assessment:
     )  # fmt: skip
 
 
-def _counted(truth: AreaTruth, census: Census, known: Classes) -> Assessment:
+def _counted(truth: AreaTruth, census: Census, known: TruthClasses) -> Assessment:
     """Figures of all pixels with a known truth, by area."""
     areas = truth.areas[:-1]
     total = areas.sum()
@@ -178,12 +178,12 @@ def _exact(value: NDArray[np.float64]) -> Estimate:
     return Estimate(value=value, se=np.where(np.isfinite(value), 0.0, np.nan))
 
 
-def _mapped(census: Census, known: Classes) -> tuple[float | None, ...]:
+def _mapped(census: Census, known: TruthClasses) -> tuple[float | None, ...]:
     return tuple(float(census.areas[i]) if i < known.mapped else None for i in range(len(known)))
 
 
 def _calibrated(
-    points: PointTruth, raster: ClassRaster, known: Classes, options: CalibrationOptions
+    points: PointTruth, raster: ClassRaster, known: TruthClasses, options: CalibrationOptions
 ) -> Calibration | None:
     """What probabilities are worth; None where there are none.
 
@@ -213,7 +213,7 @@ def _beside(source: Path) -> Path | None:
     return found if found.is_file() else None
 
 
-def _at_points(path: Path, points: PointTruth, raster: ClassRaster, known: Classes) -> ProbabilityPoints:
+def _at_points(path: Path, points: PointTruth, raster: ClassRaster, known: TruthClasses) -> ProbabilityPoints:
     bands, values, tags, step = read_probabilities(path, raster.grid, points.rows, points.cols)
     vocabulary = tags.get(VOCABULARY)
     if vocabulary is not None and vocabulary != raster.tags.get(VOCABULARY, vocabulary):

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from earthwords.errors import Caution, SourceError, UsageError, number_of
 from earthwords.evaluation.accuracy.census import Census
-from earthwords.evaluation.accuracy.classes import Classes
-from earthwords.evaluation.accuracy.estimators import Sample, Strata
-from earthwords.geo.class_raster import ClassRaster, Values, places_on
+from earthwords.evaluation.accuracy.classes import TruthClasses
+from earthwords.evaluation.accuracy.estimators import PointSample, Strata
+from earthwords.geo.class_raster import ClassRaster, ValueIndex, places_on
 from earthwords.geo.grids.area import PixelAreas
 from earthwords.geo.vectors.burn import Burner
-from earthwords.geo.vectors.features import Features, as_text
+from earthwords.geo.vectors.features import TruthFeatures, as_text
 
 DESIGN = ("stratum", "strat_area", "strat_px", "weight")
 """Columns of points that `assess --draw` has drawn."""
@@ -27,7 +27,7 @@ DESIGN = ("stratum", "strat_area", "strat_px", "weight")
 class PointTruth:
     """Points that can be reckoned with."""
 
-    sample: Sample
+    sample: PointSample
     strata: Strata
     drawn: bool
     """By `assess --draw`, whose strata they carry."""
@@ -39,7 +39,9 @@ class PointTruth:
     notes: tuple[str, ...]
 
 
-def read_points(features: Features, raster: ClassRaster, census: Census, classes: Classes, column: str) -> PointTruth:
+def read_points(
+    features: TruthFeatures, raster: ClassRaster, census: Census, classes: TruthClasses, column: str
+) -> PointTruth:
     """Points with their stratum, the class of the map there, and the true class.
 
     Raises:
@@ -78,7 +80,7 @@ def read_points(features: Features, raster: ClassRaster, census: Census, classes
         number, strata = _of_map(census, classes, there, mapped, notes)
         weight = _pixel_areas(raster, rows, cols, keep)
     truth = classes.numbers(words[keep])
-    sample = Sample(stratum=number[keep], mapped=mapped[keep], truth=truth, weight=weight[keep])
+    sample = PointSample(stratum=number[keep], mapped=mapped[keep], truth=truth, weight=weight[keep])
     place = np.where(inside & keep, rows, -1)[keep], np.where(inside & keep, cols, -1)[keep]
     holds = _holds(strata, classes, sample)
     notes += _single_points(sample, strata)
@@ -87,7 +89,7 @@ def read_points(features: Features, raster: ClassRaster, census: Census, classes
     )
 
 
-def _as_drawn(features: Features, told: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Strata, Any, list[str]]:
+def _as_drawn(features: TruthFeatures, told: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Strata, Any, list[str]]:
     """Stratum of each point (-1: of none that has a told point), the strata, and weights."""
     source = features.source
     columns = features.columns
@@ -163,7 +165,7 @@ def _notes_on_given(
 
 
 def _of_map(
-    census: Census, classes: Classes, there: NDArray[np.bool_], mapped: NDArray[np.int64], notes: list[str]
+    census: Census, classes: TruthClasses, there: NDArray[np.bool_], mapped: NDArray[np.int64], notes: list[str]
 ) -> tuple[NDArray[np.int64], Strata]:
     """The classes of the map as strata, without those that no point lies in."""
     gone = np.flatnonzero(~there & (np.array(census.pixels) > 0))
@@ -181,7 +183,7 @@ def _of_map(
     return np.where(inside, new[np.clip(mapped, 0, len(there) - 1)], -1), strata
 
 
-def _holds(strata: Strata, classes: Classes, sample: Sample) -> NDArray[np.bool_] | None:
+def _holds(strata: Strata, classes: TruthClasses, sample: PointSample) -> NDArray[np.bool_] | None:
     """Where the strata are the classes of this map, which has pixels mapped so nowhere else."""
     own = np.array([[name == title for title in classes.titles] for name in strata.names])
     same = own[sample.stratum, np.clip(sample.mapped, 0, None)] & (sample.mapped >= 0)
@@ -200,7 +202,7 @@ def _pixel_areas(
     return found
 
 
-def _single_points(sample: Sample, strata: Strata) -> list[str]:
+def _single_points(sample: PointSample, strata: Strata) -> list[str]:
     points = np.bincount(sample.stratum, minlength=len(strata))
     alone = [name for name, n, most in zip(strata.names, points, strata.pixels, strict=True) if n == 1 and most > 1]
     if not alone:
@@ -213,7 +215,7 @@ def _single_points(sample: Sample, strata: Strata) -> list[str]:
     ]
 
 
-def _without_shape(features: Features) -> list[str]:
+def _without_shape(features: TruthFeatures) -> list[str]:
     return [f"{number_of(features.left_out, 'feature')} without a shape left out."] if features.left_out else []
 
 
@@ -239,7 +241,7 @@ Lines = Iterator[tuple[NDArray[np.int32], NDArray[np.bool_]]]
 
 
 def count_raster(
-    truth: ClassRaster, raster: ClassRaster, census: Census, classes: Classes, tick: Callable[[int], None]
+    truth: ClassRaster, raster: ClassRaster, census: Census, classes: TruthClasses, tick: Callable[[int], None]
 ) -> AreaTruth:
     """Every pixel of the map against the value of a raster at its centre.
 
@@ -249,7 +251,7 @@ def count_raster(
     notes = []
     if truth.lay_on(raster.grid):
         notes.append("The truth lies on another grid: its value at the centre of each pixel of the map counts.")
-    values = Values()
+    values = ValueIndex()
 
     def strip(row: int, height: int) -> NDArray[np.int32]:
         return values.index(*truth.read(row, height), source=truth.source)
@@ -269,7 +271,12 @@ def count_raster(
 
 
 def count_polygons(
-    features: Features, raster: ClassRaster, census: Census, classes: Classes, column: str, tick: Callable[[int], None]
+    features: TruthFeatures,
+    raster: ClassRaster,
+    census: Census,
+    classes: TruthClasses,
+    column: str,
+    tick: Callable[[int], None],
 ) -> AreaTruth:
     """Every pixel whose centre lies in a polygon.
 
@@ -318,11 +325,11 @@ def _count(
     truth: Callable[[int, int], NDArray[np.int32]],
     raster: ClassRaster,
     census: Census,
-    classes: Classes,
+    classes: TruthClasses,
     tick: Callable[[int], None],
 ) -> _Cells:
     """`(map class or none, truth in its own numbers)` pixels and areas."""
-    areas, values, rows = PixelAreas(raster.grid), Values(census.values), len(census.values) + 1
+    areas, values, rows = PixelAreas(raster.grid), ValueIndex(census.values), len(census.values) + 1
     cells = _Cells(pixels=np.zeros((rows, 0), np.int64), areas=np.zeros((rows, 0)))
     for row, codes, valid in raster.strips():
         mapped = values.index(codes, valid, source=raster.source)
@@ -340,7 +347,7 @@ def _count(
 
 
 def _counted(
-    cells: _Cells, order: Sequence[int], classes: Classes, census: Census, notes: list[str], source: str
+    cells: _Cells, order: Sequence[int], classes: TruthClasses, census: Census, notes: list[str], source: str
 ) -> AreaTruth:
     """The cells with the truth in the numbers of all classes."""
     size, rows = len(classes), len(census.values)

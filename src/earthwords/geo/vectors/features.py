@@ -23,7 +23,7 @@ _POINTS, _POLYGONS = {"Point", "MultiPoint"}, {"Polygon", "MultiPolygon"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Features:
+class TruthFeatures:
     """Shapes of one kind with their columns."""
 
     source: str
@@ -58,7 +58,7 @@ class Features:
         return found
 
 
-def read_features(path: str | Path) -> Features:
+def read_features(path: str | Path) -> TruthFeatures:
     """All features of a local file with points or polygons.
 
     Raises:
@@ -83,7 +83,7 @@ def read_features(path: str | Path) -> Features:
     names = [name for name in frame.columns if name != frame.geometry.name]
     columns = {str(name): frame[name].to_numpy(dtype=object)[kept] for name in names}
     crs = None if frame.crs is None else frame.crs.to_wkt()
-    return Features(
+    return TruthFeatures(
         source=source, kind="points" if kinds <= _POINTS else "polygons", columns=columns, crs=crs,
         geometries=shapely.force_2d(shapes[kept]), left_out=int((~kept).sum()),
     )  # fmt: skip
