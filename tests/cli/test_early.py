@@ -99,6 +99,7 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("assess ortho.tif --truth ortho.tif --preset tinny", 2, "Did you mean 'tiny'?"),
     ("classify nofile.png -t tree", 1, "nofile.png does not exist"),
     ("classify -t tree", 2, "Name at least one image"),
+    ("classify photo.png --shots nowhere", 2, "nowhere is not a folder"),
     ("classify photo.png", 2, "No words to look for"),
     ("classify photo.png there.csv -t tree", 2, "there.csv exists"),
     ("classify photo.png -t tree -o a.cvs", 2, "Unknown kind of table"),

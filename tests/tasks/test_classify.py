@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from earthwords.archive import embed
+from earthwords.errors import UsageError
 from earthwords.jobs.journal import Journal
 from earthwords.tasks.classify import classify
 from tests.conftest import Command, write_raster
@@ -260,3 +261,93 @@ def test_what_cannot_be_read_is_left_out(folder: Path, micro: Path, tmp_path: Pa
 def test_refusals(argv: list[str], fragments: list[str], folder: Path, micro: Path, command: Command) -> None:
     words = [str(folder / "holes.tif") if word == "SRC" else word for word in argv]
     command("classify", *words, "--model", micro, "--quiet").failed(2, *fragments)
+
+
+@pytest.fixture
+def shots(folder: Path, tmp_path: Path) -> Path:
+    """Three examples a class, which the other tests' folder holds too."""
+    root = tmp_path / "shots"
+    for name in ("BareLand", "dense_forest", "riverside"):
+        (root / name).mkdir(parents=True)
+        for number in (1, 2, 3):
+            shutil.copy(folder / name / f"{name}_{number}.png", root / name / f"example_{number}.png")
+    return root
+
+
+def test_examples_beside_words(folder: Path, micro: Path, shots: Path, tmp_path: Path, command: Command) -> None:
+    out = tmp_path / "t.json"
+    argv = ["classify", folder / "riverside", folder / "BareLand", folder / "dense_forest", "--shots", shots]
+    own = ["--model", micro, "--image-size", 32, "--method", "prototypes"]
+    done = command(*argv, *own, "-o", out)
+    assert done.code == 0, done.err
+    told = json.loads(out.read_text())
+    by_name = {Path(row["source"]).parent.name: [] for row in told["images"]}
+    for row in told["images"]:
+        by_name[Path(row["source"]).parent.name].append(row["class"])
+    right = sum(each.count(name) for each, name in zip(
+        (by_name["BareLand"], by_name["dense_forest"], by_name["riverside"]),
+        ("bare land", "dense forest", "riverside"), strict=True))  # fmt: skip
+    assert right >= 18, "of 20, by words of a random model"
+    assert told["method"] == "prototypes, 9 examples" and told["shots"]["helps"]
+    assert told["shots"]["examples"] == {"bare land": 3, "dense forest": 3, "riverside": 3}
+    assert any(note.startswith("Of 9 examples, left out in turn in 3 parts, words alone") for note in told["notes"])
+    assert any(note.startswith("9 of the 20 images to classify are among the examples") for note in told["notes"])
+    assert "left out in turn" in done.err
+    new = classify(
+        str(folder / "riverside"), text=["bare land"], shots=shots, model=str(micro), image_size=32, quiet=True
+    )
+    assert new.shots is not None and new.shots.without == ("dense forest", "riverside")
+    assert [row.name for row in new.rows].count("riverside") >= 8 and new.method == "lp++, 9 examples"
+
+
+def test_examples_and_all_images_together(folder: Path, micro: Path, shots: Path) -> None:
+    found = run_with(folder, micro, shots, transductive=True)
+    assert found.method.startswith("transductive, 9 examples") and found.shots.method.startswith("RS-TransCLIP")
+    assert "shots" not in run(folder, micro).as_json()
+
+
+def run_with(folder: Path, micro: Path, shots: Path, **more: object):  # type: ignore[no-untyped-def]
+    return classify(str(folder), shots=shots, model=str(micro), image_size=32, quiet=True, **more)  # type: ignore[arg-type]
+
+
+def test_examples_that_cannot_be_read_are_left_out(folder: Path, micro: Path, shots: Path) -> None:
+    (shots / "riverside" / "cut.png").write_bytes(b"no picture")
+    found = run_with(folder, micro, shots, method="prototypes")
+    assert found.exit_code == 1 and "cut.png" in found.failures[0]
+    assert found.shots.examples["riverside"] == 3
+    for path in (shots / "BareLand").iterdir():
+        path.write_bytes(b"no picture")
+    with pytest.raises(UsageError, match="No example of 'bare land' in"):
+        run_with(folder, micro, shots)
+
+
+def test_other_examples_are_another_command(
+    command: Command, argv: list[object], shots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "table.csv"
+    place = argv.index("-t")
+    own = [*argv[:place], *argv[argv.index("--model") :]]
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "save", stopped)
+        assert command(*own[:-1], "--shots", shots, "--method", "tip", "--out", out).code == 130
+    command(*own[:-1], "--shots", shots, "--out", out).failed(2, "its method was tip and is lp++ now")
+    Image.new("RGB", (9, 9)).save(shots / "riverside" / "more.png")
+    command(*own[:-1], "--shots", shots, "--method", "tip", "--out", out).failed(2, "its shots was ")
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--method", "lp++", "-t", "road"], "name their folder by --shots"),
+        (["--shots", "SHOTS", "--method", "taskrez"], "Did you mean 'taskres'?"),
+        (["--shots", "SHOTS", "--method", "tip", "--transductive"], "leave --method away"),
+        (["--shots", "nowhere"], "nowhere is not a folder"),
+        (["--shots", "SHOTS", "-t", "bare land", "-t", "airport"], "has no examples of 'airport'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_examples_refused(
+    argv: list[str], words: str, folder: Path, micro: Path, shots: Path, command: Command
+) -> None:
+    argv = [str(shots) if word == "SHOTS" else word for word in argv]
+    command("classify", folder / "holes.tif", *argv, "--model", micro, "--quiet").failed(2, words)

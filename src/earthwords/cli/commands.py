@@ -115,7 +115,7 @@ COMMANDS = (
         usage="SRC... [TABLE] -t WORDS [-t WORDS...] [OPTIONS]",
         examples=(
             ("one image, answer on the screen", "classify photo.jpg -t airport -t forest -t harbour"),
-            ("a folder, classes from a file, as a table", "classify photos classes.csv --classes classes.txt"),
+            ("words and examples, a folder a class, as a table", "classify photos classes.csv --shots examples"),
         ),
     ),
     Command(

@@ -51,3 +51,50 @@ class Evaluation:
             rows.append([entry.dataset, entry.model, entry.task, headline])
         reused = f" ({self.reused} found done)" if self.reused else ""
         return f"{number_of(len(rows), 'result')}{reused}: {self.out}", ["data set", "model", "task", "figures"], rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShotsReport:
+    """What `classify --shots` found out about the examples."""
+
+    folder: str
+    examples: dict[str, int]
+    """Number of examples of each class."""
+    method: str
+    without: tuple[str, ...]
+    """Classes without a word."""
+    parts: int
+    """In so many parts examples were left out in turn; 0: no class has two."""
+    left_out: int
+    """Examples that were left out once."""
+    words_accuracy: float | None
+    """Percent of these that the baseline classifies as their folder says."""
+    shots_accuracy: float | None
+    """The same with the other examples known."""
+    baseline: str
+    """What the first of the two is of."""
+    helps: bool
+    """Whether the examples are used."""
+
+    def lines(self) -> tuple[str, ...]:
+        """What a person is told."""
+        told = []
+        if self.shots_accuracy is None:
+            told.append("No class has two examples, so none can be left out to see whether they help; they are used.")
+        else:
+            words = "-" if self.words_accuracy is None else f"{self.words_accuracy:.1f} %"
+            used = f"examples are used ({self.method})" if self.helps else "examples do not help and are not used"
+            told.append(
+                f"Of {number_of(self.left_out, 'example')}, left out in turn in {self.parts} parts, {self.baseline}: "
+                f"{words} right, with the others as examples: {self.shots_accuracy:.1f} %; {used}."
+            )
+        if self.without:
+            told.append(f"Known by examples alone, without a word: {', '.join(self.without)}.")
+        few = [name for name, count in self.examples.items() if count == 1]
+        if few and self.shots_accuracy is not None:
+            told.append(f"Of {', '.join(few)} there is one example each, which was never left out.")
+        return tuple(told)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)

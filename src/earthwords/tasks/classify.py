@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError, did_you_mean, number_of
+from earthwords.evaluation.outcome import METHODS, ShotsReport
 from earthwords.files.paths import IMAGES, is_local_path
 from earthwords.inference.checks import check_mask, check_named, check_parts, check_raster
 from earthwords.jobs.progress import Console
@@ -19,12 +21,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from earthwords.archive.embed import ImagePreprocess
+    from earthwords.archive.embed_job import EmbedJob
+    from earthwords.data.classification.shots import ShotFolder
+    from earthwords.evaluation.shots import Examples
     from earthwords.inference.execution import ExecutionOptions
     from earthwords.jobs.journal import Journal
     from earthwords.models.clip.model import ClipBackbone
     from earthwords.types import TextBank, Vocabulary
 
 SUFFIXES = (".csv", ".json", ".parquet")
+LP_PLUS = "lp++"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +63,8 @@ class Classification:
     """Why a source was left out."""
     notes: tuple[str, ...] = ()
     """What is known of the worth of the answers."""
+    shots: ShotsReport | None = None
+    """Of examples, where there were any."""
 
     @property
     def exit_code(self) -> int:
@@ -66,7 +74,8 @@ class Classification:
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         return {"model": self.model, "method": self.method, "images": [row.plain() for row in self.rows],
-                "notes": list(self.notes), "failures": list(self.failures)}  # fmt: skip
+                "notes": list(self.notes), "failures": list(self.failures),
+                **({} if self.shots is None else {"shots": self.shots.as_json()})}  # fmt: skip
 
     def table(self) -> tuple[str, Sequence[str], list[list[str]]]:
         """Title, columns, rows."""
@@ -110,6 +119,8 @@ def classify(
     classes: opt.Classes = None,
     templates: opt.Templates = None,
     transductive: Annotated[bool, opt.option(opt.WORDS, negative="")] = False,
+    shots: Annotated[Path | None, opt.option(opt.WORDS, metavar="FOLDER")] = None,
+    method: Annotated[str | None, opt.option(opt.WORDS, metavar="NAME")] = None,
     preset: opt.Preset = DEFAULT_PRESET,
     model: opt.Model = None,
     bands: opt.Bands = None,
@@ -139,6 +150,10 @@ def classify(
         out: Table to write: .csv, .json or .parquet; printed only otherwise.
         transductive: Correct the words' opinion by all images together (RS-TransCLIP); best for many images of each
             class.
+        shots: Examples: a folder with a sub-folder of images for each class. A class without -t is known by its
+            examples alone; without any -t the sub-folders' names are the words. Words alone are kept where examples
+            do not help.
+        method: What learns from the examples: lp++ (default), tip, tip-f, taskres, linear, prototypes.
         image_size: Side of what the model sees, pixels; default: the model's own.
         fit: crop: the shorter side is resized, the middle square kept (CLIP); square: both sides are resized.
         batch_size: Images encoded at once, on a CPU by one core.
@@ -147,8 +162,8 @@ def classify(
         The best and the second class of every image, with their probabilities.
 
     Raises:
-        UsageError: no image, no words, a wrong option, the table exists, an unfinished run had other options, or
-            `strict` and a word was never learned.
+        UsageError: no image, no words, a class without examples, a wrong option, the table exists, an unfinished run
+            had other options, or `strict` and a word was never learned.
         SourceError: no image can be read (of several, one that cannot is left out and told).
         WeightsError: the weights are missing or damaged.
 
@@ -169,15 +184,18 @@ def classify(
     if len(src) == 1:
         check_raster(str(src[0]))
     check_mask(mask)
-    vocabulary, network = make_vocabulary(text, classes, None), reach(offline, allow_remote_parts)
+    examples = _read_shots(shots, method, text, classes, transductive=transductive)
+    vocabulary = make_vocabulary(text, classes, None) if examples is None else examples.vocabulary
+    network = reach(offline, allow_remote_parts)
     sources = all_sources(map(str, src), say=console.say)
     if not sources:
         raise UsageError("Nothing of what was named is an image to classify.")
     if out is not None:
         read = {"classes": classes, "preset": preset, "model": model, "templates": templates, "mask": mask}
-        inputs_of((), row=row, listed=sources, lists=src, **read).check([out])
+        shown = () if examples is None else map(str, examples.paths)
+        inputs_of((), row=row, listed=[*sources, *shown], lists=src, **read).check([out])
 
-    from earthwords.archive.embed import picture_notes, preprocess_for
+    from earthwords.archive.embed import files_id, picture_notes, preprocess_for
     from earthwords.inference.cautions import enforce, image_notes
     from earthwords.inference.execution import ExecutionOptions
     from earthwords.inference.windows.text_bank import build_text_bank
@@ -200,15 +218,37 @@ def classify(
     settings = {
         "src": " ".join(map(str, src)), "words": ", ".join(vocabulary.queries), "templates": " | ".join(prompts),
         "transductive": str(transductive), "preset": row.name, "model": weights, **preprocess.settings(),
+        **({} if examples is None else {"shots": f"{shots} {files_id(examples.paths)}", "method": method or LP_PLUS}),
     }  # fmt: skip
     request = _Request(
         backbone=backbone, weights=weights, device=str(place), bank=build_text_bank(backbone, vocabulary, prompts),
         vocabulary=vocabulary, preprocess=preprocess, batch=batch_size, transductive=transductive, notes=notes,
+        shots=examples, method=method or LP_PLUS,
         execution=ExecutionOptions(workers=workers, cluster=cluster, resume=resume, offline=offline),
     )  # fmt: skip
     if out is None:
         return request.run(sources, None, console)
     return request.write(sources, out, console, settings=settings, overwrite=overwrite)
+
+
+def _read_shots(
+    shots: Path | None, method: str | None, text: Sequence[str], classes: Path | None, *, transductive: bool
+) -> ShotFolder | None:
+    """The examples, if there are any."""
+    if shots is None:
+        if method is not None:
+            raise UsageError("--method says what learns from examples: name their folder by --shots.")
+        return None
+    if method is not None and method not in METHODS:
+        raise UsageError(f"There is no method {method!r} to learn from examples. {did_you_mean(method, METHODS)}")
+    from earthwords.data.classification.shots import read_shots
+    from earthwords.inference.options import make_vocabulary
+
+    named = bool(text) or classes is not None
+    examples = read_shots(Path(shots), make_vocabulary(text, classes, None) if named else None)
+    if transductive and method is not None and examples.worded == len(examples.titles):
+        raise UsageError("--transductive learns from examples itself: leave --method away, or --transductive.")
+    return examples
 
 
 def _sources_and_table(src: tuple[str, ...], out: Path | None) -> tuple[tuple[str, ...], Path | None]:
@@ -267,6 +307,9 @@ class _Request:
     transductive: bool
     notes: tuple[str, ...]
     execution: ExecutionOptions
+    shots: ShotFolder | None
+    method: str
+    """What learns from the examples."""
 
     def write(
         self, sources: Sequence[str], out: Path, console: Console, *, settings: dict[str, str], overwrite: bool
@@ -310,18 +353,56 @@ class _Request:
             job = embed_job.EmbedJob(
                 backbone=self.backbone, encode=encode, batch=self.batch, executor=executor, journal=journal
             )
+            known, damaged = self._examples(embed_job.EmbedJob(backbone=self.backbone, encode=encode, batch=self.batch))
             vectors, kept, failures = job.run(sources, tick=tick, say=console.say)
-        cosines = _by_class(vectors @ self.bank.vectors.T, self.bank.query_class, len(self.vocabulary))
         try:
-            scores = _scores(vectors, cosines, self.backbone.logit_scale, self.transductive)
+            scores, report = self._scores(vectors, known)
         except UsageError:
             if journal is not None:
                 journal.discard()  # another run would come to the same end
             raise
+        told = () if report is None or known is None else (*report.lines(), *known.leaks(vectors, kept))
+        console.notes(told)
+        titles = self.vocabulary.titles if self.shots is None else self.shots.titles
         return Classification(
-            rows=_rows(kept, scores, self.vocabulary), model=self.weights,
-            method="transductive" if self.transductive else "zero-shot", failures=failures, notes=self.notes,
+            rows=_rows(kept, scores, titles), model=self.weights, method=self._method(report),
+            failures=(*damaged, *failures), notes=(*self.notes, *told), shots=report,
         )  # fmt: skip
+
+    def _examples(self, job: EmbedJob) -> tuple[Examples | None, tuple[str, ...]]:
+        """Examples as vectors, if there are any, and why some were left out."""
+        if self.shots is None:
+            return None, ()
+        from earthwords.evaluation.shots import embed_examples
+
+        cosines = partial(self._cosines, classes=len(self.shots.titles))
+        return embed_examples(self.shots, job, self.bank, cosines=cosines, method=self.method)
+
+    def _method(self, report: ShotsReport | None) -> str:
+        """What the answers come from."""
+        words = "transductive" if self.transductive else "zero-shot"
+        if report is None:
+            return words
+        count = number_of(sum(report.examples.values()), "example")
+        if not report.helps:
+            return f"{words}, {count} not used"
+        return f"transductive, {count}" if self.transductive else f"{self.method}, {count}"
+
+    def _scores(
+        self, vectors: NDArray[np.float32], known: Examples | None
+    ) -> tuple[NDArray[np.float64], ShotsReport | None]:
+        """`(image, class)` probabilities, and what was found out about examples."""
+        from earthwords.evaluation.metrics.transductive import transduce, word_probabilities
+
+        if known is None:
+            words = word_probabilities(self._cosines(vectors, len(self.vocabulary)), self.backbone.logit_scale)
+            return transduce(vectors, words).assignment if self.transductive else words, None
+        from earthwords.evaluation.shots import classify_with_shots, transduce_with_shots
+
+        return (transduce_with_shots if self.transductive else classify_with_shots)(vectors, known)
+
+    def _cosines(self, vectors: NDArray[np.float32], classes: int) -> NDArray[np.float64]:
+        return _by_class(vectors @ self.bank.vectors.T, self.bank.query_class, classes)
 
 
 def _by_class(cosines: NDArray[np.floating], query_class: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
@@ -334,17 +415,7 @@ def _by_class(cosines: NDArray[np.floating], query_class: NDArray[np.int64], cla
     return out
 
 
-def _scores(
-    vectors: NDArray[np.float32], cosines: NDArray[np.float64], scale: float, transductive: bool
-) -> NDArray[np.float64]:
-    """`(image, class)` probabilities."""
-    from earthwords.evaluation.metrics.transductive import transduce, word_probabilities
-
-    words = word_probabilities(cosines, scale)
-    return transduce(vectors, words).assignment if transductive else words
-
-
-def _rows(sources: Sequence[str], scores: NDArray[np.float64], vocabulary: Vocabulary) -> tuple[Row, ...]:
+def _rows(sources: Sequence[str], scores: NDArray[np.float64], titles: Sequence[str]) -> tuple[Row, ...]:
     import numpy as np
 
     order = np.argsort(-scores, axis=1, kind="stable")
@@ -354,9 +425,9 @@ def _rows(sources: Sequence[str], scores: NDArray[np.float64], vocabulary: Vocab
         rows.append(
             Row(
                 source=source,
-                name=vocabulary.titles[int(best[0])],
+                name=titles[int(best[0])],
                 score=round(float(values[best[0]]), 6),
-                second="" if second is None else vocabulary.titles[second],
+                second="" if second is None else titles[second],
                 second_score=0.0 if second is None else round(float(values[second]), 6),
             )
         )

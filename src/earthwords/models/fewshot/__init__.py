@@ -22,5 +22,5 @@ HEADS: dict[str, Callable[..., Any]] = {
     "taskres": fit_taskres,
     "linear": fit_linear_probe,
 }
-"""Every one takes `(features, labels, words, *, has_words, validation, weights, seed)` and gives something with
+"""Every one takes `(features, labels, words, *, has_words, validation, weights, scale, seed)` and gives something with
 `.logits(features)`."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
-from earthwords.models.fewshot.linear_head import Labelled, LinearHead, accuracy, shot_set
+from earthwords.models.fewshot.linear_head import SCALE, Labelled, LinearHead, accuracy, shot_set
 
 Array = NDArray[Any]
 
@@ -101,9 +101,12 @@ def fit_linear_probe(
     has_words: Tensor | None = None,
     validation: Labelled | None = None,
     weights: Tensor | None = None,
+    scale: float = SCALE,
     seed: int = 0,
 ) -> LinearHead:
-    """Logistic regression; words are not read and nothing is drawn. C is searched for on `validation`, if there is any.
+    """Logistic regression; C is searched for on `validation`, if there is any.
+
+    Words and `scale` are not read, and nothing is drawn.
 
     Args and raises as `linear_head.shot_set`.
     """

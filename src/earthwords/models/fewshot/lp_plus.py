@@ -13,14 +13,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from earthwords.models.fewshot.linear_head import Labelled, LinearHead, ShotSet, accuracy, shot_set
+from earthwords.models.fewshot.linear_head import SCALE, Labelled, LinearHead, ShotSet, accuracy, shot_set
 
 EPOCHS = 300
 MOMENTUM = 0.9
 ALPHA_EVERY = 10
 """Epochs between two steps of alpha."""
-WORD_WEIGHT = 250.0
-"""Of the words at the start, times how well they fit their classes' examples."""
+WORD_WEIGHT = 2.5
+"""Of the words at the start, times the scale of cosines and how well words fit their classes' examples."""
 MOST_SHOTS = 16
 """A class's weight is the sum of its examples at the start, of at most 16 as published; of more, 16 times their mean.
 Where classes have unequal numbers of examples, all take the mean number."""
@@ -29,25 +29,27 @@ Where classes have unequal numbers of examples, all take the mean number."""
 class LpPlus:
     """One fit: `step` is an epoch."""
 
-    def __init__(self, shots: ShotSet, *, bias: Tensor | None = None, seed: int = 0) -> None:
+    def __init__(self, shots: ShotSet, *, bias: Tensor | None = None, scale: float = SCALE, seed: int = 0) -> None:
         """`bias` `(class,)` at the start; None: drawn, as `torch.nn.Linear` does."""
-        self.shots = shots
+        self.shots, self.scale = shots, scale
         x, classes = shots.features, shots.classes
         self.similarities = x @ shots.words.T
-        self.weight = (min(len(x) / classes, MOST_SHOTS) * shots.class_means()).requires_grad_()
+        self.weight = min(len(x) / classes, MOST_SHOTS) * shots.class_means()
         if bias is None:
             bound = 1 / math.sqrt(x.shape[1])
             bias = torch.empty(classes).uniform_(-bound, bound, generator=torch.Generator().manual_seed(seed))
-        self.bias = bias.clone().to(x.device).requires_grad_()
-        self.alpha = self._first_alpha().requires_grad_()
+        self.bias = bias.clone().to(x.device)
+        self.alpha = self._first_alpha()
         self.lr_weight, self.lr_alpha = self._rates()
-        self.optimizer = torch.optim.SGD([self.weight, self.bias], lr=self.lr_weight, momentum=MOMENTUM)
+        self.pace = [torch.zeros_like(part) for part in (self.weight, self.bias)]
+        self.slope = torch.zeros_like(self.alpha)
+        """Gradient of alpha, summed over all epochs so far, as published."""
         self.epoch = 0
 
     def _first_alpha(self) -> Tensor:
         own = self.similarities.gather(1, self.shots.labels[:, None])
         fit = _class_mean(own[:, 0], self.shots)
-        return (WORD_WEIGHT * fit.mean()).repeat(self.shots.classes)
+        return (WORD_WEIGHT * self.scale * fit.mean()).repeat(self.shots.classes)
 
     def _rates(self) -> tuple[float, float]:
         """Steps as long as the curvature of the loss lets them be."""
@@ -61,21 +63,25 @@ class LpPlus:
         return self.shots.features @ self.weight.T + self.bias + self.alpha * self.similarities
 
     def step(self) -> float:
-        """One epoch; the loss before it. The gradient of alpha is the sum over all epochs so far, as published."""
+        """One epoch; the loss before it."""
         self.epoch += 1
-        self.optimizer.zero_grad()
-        loss = self.shots.loss(self.logits())
-        loss.backward()
-        self.optimizer.step()
-        if self.epoch % ALPHA_EVERY == 0 and self.alpha.grad is not None:
-            with torch.no_grad():
-                self.alpha -= self.lr_alpha * self.alpha.grad
-        return float(loss.detach())
+        logits, labels = self.logits(), self.shots.labels[:, None]
+        loss = self.shots.loss(logits)
+        wrong = logits.softmax(dim=1)
+        wrong.scatter_add_(1, labels, torch.full_like(wrong[:, :1], -1))
+        wrong *= self.shots.weights[:, None] / len(labels)
+        for part, pace, slope in zip(
+            (self.weight, self.bias), self.pace, (wrong.T @ self.shots.features, wrong.sum(dim=0)), strict=True
+        ):
+            part -= self.lr_weight * pace.mul_(MOMENTUM).add_(slope)
+        self.slope += (wrong * self.similarities).sum(dim=0)
+        if self.epoch % ALPHA_EVERY == 0:
+            self.alpha -= self.lr_alpha * self.slope
+        return float(loss)
 
     def head(self) -> LinearHead:
         """The classifier as it is now, words folded in."""
-        weight = self.weight.detach() + self.alpha.detach()[:, None] * self.shots.words
-        return LinearHead(weight=weight, bias=self.bias.detach().clone())
+        return LinearHead(weight=self.weight + self.alpha[:, None] * self.shots.words, bias=self.bias.clone())
 
 
 def _class_mean(values: Tensor, shots: ShotSet) -> Tensor:
@@ -92,6 +98,7 @@ def fit_lp_plus(
     has_words: Tensor | None = None,
     validation: Labelled | None = None,
     weights: Tensor | None = None,
+    scale: float = SCALE,
     epochs: int = EPOCHS,
     seed: int = 0,
     bias: Tensor | None = None,
@@ -107,13 +114,16 @@ def fit_lp_plus(
             the word of another class.
         validation: features and labels; of the epochs that do best on them the last one is taken. None: the last epoch.
         weights: `(n,)` what each example counts; None: all alike, as published.
+        scale: of cosines in the model's own logits, 100 for CLIP.
         bias: `(class,)` at the start instead of a drawn one.
         tick: told 1 after every epoch.
 
     Raises:
         UsageError: as `linear_head.shot_set`.
     """
-    fit = LpPlus(shot_set(features, labels, words, has_words=has_words, weights=weights), bias=bias, seed=seed)
+    fit = LpPlus(
+        shot_set(features, labels, words, has_words=has_words, weights=weights), bias=bias, scale=scale, seed=seed
+    )
     best, right = fit.head(), -1.0
     for _ in range(epochs):
         fit.step()

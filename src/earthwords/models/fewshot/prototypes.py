@@ -17,12 +17,13 @@ def fit_prototypes(
     has_words: Tensor | None = None,
     validation: Labelled | None = None,
     weights: Tensor | None = None,
+    scale: float = SCALE,
     seed: int = 0,
 ) -> LinearHead:
-    """Nearest mean: logits are 100 times the cosine with it. There is nothing to select or to draw.
+    """Nearest mean: logits are `scale` times the cosine with it. There is nothing to select or to draw.
 
     Args and raises as `linear_head.shot_set`.
     """
     shots = shot_set(features, labels, words, has_words=has_words, weights=weights)
-    weight = SCALE * F.normalize(shots.class_means(), dim=1)
+    weight = scale * F.normalize(shots.class_means(), dim=1)
     return LinearHead(weight=weight, bias=torch.zeros(len(weight), device=weight.device))

@@ -62,6 +62,7 @@ def fit_taskres(
     has_words: Tensor | None = None,
     validation: Labelled | None = None,
     weights: Tensor | None = None,
+    scale: float = SCALE,
     seed: int = 0,
     epochs: int = EPOCHS,
 ) -> LinearHead:
@@ -70,12 +71,13 @@ def fit_taskres(
     Args:
         words: `(class, dim)`; the authors give means of text vectors that are not of unit length.
         validation: of the epochs that do best on them the last one is taken (ours); None: the last epoch, as published.
+        scale: of the cosines.
         seed: of the order of batches.
 
     Other args and raises as `linear_head.shot_set`.
     """
     shots = shot_set(features, labels, words, has_words=has_words, weights=weights)
-    fit, drawn = TaskResidual(shots.words, epochs=epochs), torch.Generator().manual_seed(seed)
+    fit, drawn = TaskResidual(shots.words, epochs=epochs, scale=scale), torch.Generator().manual_seed(seed)
     best, right = fit.head(), -1.0
     for epoch in range(epochs):
         for rows in batches(len(labels), drawn):

@@ -36,10 +36,12 @@ class TipAdapterHead:
     """`(key, class)`: one-hot, times what the example counts."""
     alpha: float = ALPHA
     beta: float = BETA
+    scale: float = SCALE
+    """Of the cosines with words."""
 
     def logits(self, features: Tensor) -> Tensor:
         """`(n, class)` of features `(n, dim)`."""
-        return SCALE * features @ self.words.T + self.alpha * self.votes(features)
+        return self.scale * features @ self.words.T + self.alpha * self.votes(features)
 
     def votes(self, features: Tensor) -> Tensor:
         """`(n, class)` of the keys."""
@@ -66,7 +68,7 @@ def search(
         steps: of beta and alpha.
     """
     features, labels = validation
-    by_words = SCALE * features @ head.words.T
+    by_words = head.scale * features @ head.words.T
     best, right = head, 0.0
     for beta in _grid(scale[0], steps[0]):
         votes = replace(head, beta=beta).votes(features)
@@ -114,14 +116,15 @@ def fit_tip_adapter(
     has_words: Tensor | None = None,
     validation: Labelled | None = None,
     weights: Tensor | None = None,
+    scale: float = SCALE,
     seed: int = 0,
     steps: tuple[int, int] = SEARCH_STEPS,
 ) -> TipAdapterHead:
     """Tip-Adapter: nothing is trained or drawn; alpha and beta are searched for on `validation`, if there is any.
 
-    Args and raises as `linear_head.shot_set`; `steps` as `search`.
+    Args and raises as `linear_head.shot_set`; `steps` as `search`; `scale` of the cosines with words.
     """
-    head = _untrained(shot_set(features, labels, words, has_words=has_words, weights=weights))
+    head = _untrained(shot_set(features, labels, words, has_words=has_words, weights=weights), scale)
     return head if validation is None else search(head, validation, steps=steps)
 
 
@@ -134,6 +137,7 @@ def fit_tip_adapter_f(
     validation: Labelled | None = None,
     chosen_on: Labelled | None = None,
     weights: Tensor | None = None,
+    scale: float = SCALE,
     seed: int = 0,
     epochs: int = EPOCHS,
     steps: tuple[int, int] = SEARCH_STEPS,
@@ -143,6 +147,7 @@ def fit_tip_adapter_f(
     Args:
         chosen_on: what the best epoch is chosen on, and whether the search helped; None: `validation`. The authors
             take the **test** images. Without either the last epoch is taken.
+        scale: of the cosines with words.
         seed: of the order of batches.
 
     Other args and raises as `linear_head.shot_set`; `steps` as `search`.
@@ -150,7 +155,7 @@ def fit_tip_adapter_f(
     shots = shot_set(features, labels, words, has_words=has_words, weights=weights)
     judges = validation if chosen_on is None else chosen_on
     drawn = torch.Generator().manual_seed(seed)
-    training = KeyTraining(_untrained(shots), steps=epochs * math.ceil(len(labels) / BATCH))
+    training = KeyTraining(_untrained(shots, scale), steps=epochs * math.ceil(len(labels) / BATCH))
     best, right = training.now(), -1.0
     for _ in range(epochs):
         for rows in batches(len(labels), drawn):
@@ -164,9 +169,9 @@ def fit_tip_adapter_f(
     return searched if accuracy(searched.logits(judges[0]), judges[1]) > right else best
 
 
-def _untrained(shots: ShotSet) -> TipAdapterHead:
+def _untrained(shots: ShotSet, scale: float) -> TipAdapterHead:
     values = F.one_hot(shots.labels, shots.classes).float() * shots.weights[:, None]
-    return TipAdapterHead(words=shots.words, keys=F.normalize(shots.features, dim=1), values=values)
+    return TipAdapterHead(words=shots.words, keys=F.normalize(shots.features, dim=1), values=values, scale=scale)
 
 
 def batches(count: int, drawn: torch.Generator) -> Iterator[Tensor]:
