@@ -13,7 +13,7 @@ from earthwords.errors import UsageError
 from earthwords.evaluation.metrics.zeroshot import unit
 from earthwords.evaluation.outcome import METHODS
 from earthwords.evaluation.shots import (
-    Examples,
+    KnownImages,
     classify_with_shots,
     left_out,
     parts,
@@ -35,14 +35,14 @@ def images(counts: tuple[int, ...], seed: int, spread: float = 0.07) -> tuple[np
 def examples(
     counts: tuple[int, ...] = (6, 3, 9, 1), *, words: np.ndarray = CENTRES, worded: int = 4, method: str = "lp++",
     spread: float = 0.07, scale: float = 60.0,
-) -> Examples:  # fmt: skip
+) -> KnownImages:  # fmt: skip
     vectors, labels = images(counts, seed=2, spread=spread)
     bank = np.where(np.arange(4)[:, None] < worded, words, 0).astype(np.float32)
 
     def cosines(found: np.ndarray) -> np.ndarray:
         return np.where(np.arange(4) < worded, found @ bank.T, -np.inf)
 
-    return Examples(
+    return KnownImages(
         vectors=vectors, labels=labels, titles=TITLES, words=bank, worded=worded, cosines=cosines, scale=scale,
         method=method, folder="shots", sources=tuple(f"shots/{i}.png" for i in range(len(labels))),
     )  # fmt: skip
@@ -140,7 +140,7 @@ def test_images_that_are_examples_are_told(tmp_path: Path) -> None:
     known = examples()
     (tmp_path / "shots").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "shots")
-    here = Examples(**{**vars(known), "sources": tuple(str(tmp_path / s) for s in known.sources)})
+    here = KnownImages(**{**vars(known), "sources": tuple(str(tmp_path / s) for s in known.sources)})
     assert known.leaks(QUERIES, ["a"] * 80) == ()
     by_vector = np.concatenate([QUERIES[:3], known.vectors[4:6]])
     (told,) = known.leaks(by_vector, ["a", "b", "c", "copy1", "copy2"])

@@ -30,7 +30,7 @@ SEED = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Examples:
+class KnownImages:
     """Vectors of images whose class is known, and words."""
 
     vectors: Array
@@ -109,14 +109,14 @@ def parts(labels: NDArray[np.integer], most: int) -> list[NDArray[np.int64]]:
 
 
 def left_out(
-    known: Examples, most: int, classify: Callable[[Array, Array], Array]
+    known: KnownImages, most: int, classify: Callable[[Array, Array], Array]
 ) -> Iterator[tuple[NDArray[np.int64], Array]]:
     """Rows that were left out and their scores, part by part; `classify` gets the others and these rows."""
     for rows in parts(known.labels, most):
         yield rows, classify(np.setdiff1d(np.arange(len(known.labels)), rows), rows)
 
 
-def classify_with_shots(images: Array, known: Examples) -> tuple[Array, ShotsReport]:
+def classify_with_shots(images: Array, known: KnownImages) -> tuple[Array, ShotsReport]:
     """Probabilities `(image, class)`, by examples and words, or by words alone where examples do not help."""
     judged = list(left_out(known, PARTS, lambda others, rows: known.fit(others)(known.vectors[rows])))
     report = _report(known, judged, known.method, baseline=known.by_words(known.vectors), baseline_name="words alone")
@@ -141,7 +141,7 @@ def temperature(judged: Sequence[tuple[NDArray[np.int64], Array]]) -> float:
     return float(10 ** minimize_scalar(loss, bounds=(0, 2), method="bounded").x)
 
 
-def transduce_with_shots(images: Array, known: Examples) -> tuple[Array, ShotsReport]:
+def transduce_with_shots(images: Array, known: KnownImages) -> tuple[Array, ShotsReport]:
     """As `classify_with_shots`, of all images together (RS-TransCLIP's few-shot extension)."""
     everything, count = np.concatenate([images, known.vectors]), len(images)
     graph = neighbour_graph(everything)
@@ -173,7 +173,7 @@ def transduce_with_shots(images: Array, known: Examples) -> tuple[Array, ShotsRe
 
 
 def _report(
-    known: Examples,
+    known: KnownImages,
     judged: list[tuple[NDArray[np.int64], Array]],
     method: str,
     *,
@@ -201,12 +201,12 @@ def _report(
 
 def embed_examples(
     shots: ShotFolder, job: EmbedJob, bank: TextBank, *, cosines: Callable[[Array], Array], method: str
-) -> tuple[Examples, tuple[str, ...]]:
+) -> tuple[KnownImages, tuple[str, ...]]:
     """Examples as vectors, and why some were left out.
 
     Args:
         bank: vectors of the words of the first classes; a class with several has their mean.
-        cosines: see `Examples`.
+        cosines: see `KnownImages`.
 
     Raises:
         SourceError: none can be read.
@@ -221,7 +221,7 @@ def embed_examples(
     words = np.zeros((len(shots.titles), vectors.shape[1]), np.float32)
     np.add.at(words, bank.query_class, bank.vectors)
     words[: shots.worded] = unit(words[: shots.worded])
-    return Examples(
+    return KnownImages(
         vectors=vectors, labels=labels, titles=shots.titles, words=words, worded=shots.worded, cosines=cosines,
         scale=job.backbone.logit_scale, method=method, folder=str(shots.folder), sources=tuple(kept),
     ), failures  # fmt: skip

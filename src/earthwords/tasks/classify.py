@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError, did_you_mean, number_of
+from earthwords.evaluation.classification import SUFFIXES, Classification, best_synonym, check_suffix, rows_of
 from earthwords.evaluation.outcome import METHODS, ShotsReport
 from earthwords.files.paths import IMAGES, is_local_path
 from earthwords.inference.checks import check_mask, check_named, check_parts, check_raster
@@ -23,92 +24,13 @@ if TYPE_CHECKING:
     from earthwords.archive.embed import ImagePreprocess
     from earthwords.archive.embed_job import EmbedJob
     from earthwords.data.classification.shots import ShotFolder
-    from earthwords.evaluation.shots import Examples
+    from earthwords.evaluation.shots import KnownImages
     from earthwords.inference.execution import ExecutionOptions
     from earthwords.jobs.journal import Journal
     from earthwords.models.clip.model import ClipBackbone
     from earthwords.types import TextBank, Vocabulary
 
-SUFFIXES = (".csv", ".json", ".parquet")
 LP_PLUS = "lp++"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One image's class."""
-
-    source: str
-    name: str
-    score: float
-    """Probability among the classes, 0..1."""
-    second: str
-    """The next best class, empty for a single class."""
-    second_score: float
-
-    def plain(self) -> dict[str, Any]:
-        """Columns of the table."""
-        return {"source": self.source, "class": self.name, "score": self.score, "second": self.second,
-                "second_score": self.second_score}  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Classification:
-    """Classes of images, in the order of the sources."""
-
-    rows: tuple[Row, ...]
-    model: str
-    method: str
-    """`zero-shot` or `transductive`."""
-    failures: tuple[str, ...]
-    """Why a source was left out."""
-    notes: tuple[str, ...] = ()
-    """What is known of the worth of the answers."""
-    shots: ShotsReport | None = None
-    """Of examples, where there were any."""
-
-    @property
-    def exit_code(self) -> int:
-        """1 if a source was left out."""
-        return int(bool(self.failures))
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {"model": self.model, "method": self.method, "images": [row.plain() for row in self.rows],
-                "notes": list(self.notes), "failures": list(self.failures),
-                **({} if self.shots is None else {"shots": self.shots.as_json()})}  # fmt: skip
-
-    def table(self) -> tuple[str, Sequence[str], list[list[str]]]:
-        """Title, columns, rows."""
-        rows = [[r.source, r.name, f"{r.score:.2f}", r.second, f"{r.second_score:.2f}"] for r in self.rows]
-        left = f", {len(self.failures)} left out" if self.failures else ""
-        title = f"{number_of(len(rows), 'image')}, {self.method}, {self.model}{left}"
-        return title, ["source", "class", "score", "second", "score"], rows
-
-    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write .csv, .json or .parquet, by the suffix, whole or not at all."""
-        from earthwords.files.atomic import atomic_path
-
-        target = check_suffix(Path(path))
-        with atomic_path(target, overwrite=overwrite) as staged:
-            self._write(staged)
-        return target
-
-    def _write(self, path: Path) -> None:
-        from earthwords.files.plaintext import csv_cell, write_json
-
-        if path.suffix == ".json":
-            write_json(path, self.as_json())
-            return
-        import pandas
-
-        as_csv = path.suffix == ".csv"
-        cell = csv_cell if as_csv else _utf8_cell
-        rows = [{name: cell(value) for name, value in row.plain().items()} for row in self.rows]
-        frame = pandas.DataFrame(rows, columns=list(_COLUMNS))
-        frame.to_csv(path, index=False) if as_csv else frame.to_parquet(path, index=False)
-
-
-_COLUMNS = ("source", "class", "score", "second", "second_score")
 
 
 @opt.documented
@@ -173,7 +95,7 @@ def classify(
     """
     from earthwords.geo.destinations import checked
     from earthwords.geo.sources.find import all_sources, inputs_of
-    from earthwords.inference.options import TINY_NOTICE, make_vocabulary, reach, split_bands
+    from earthwords.inference.options import TINY_NOTICE, reach, split_bands
 
     src, out = _sources_and_table(src, out)
     check_numbers(src, batch_size, workers)
@@ -184,9 +106,8 @@ def classify(
     if len(src) == 1:
         check_raster(str(src[0]))
     check_mask(mask)
-    examples = _read_shots(shots, method, text, classes, transductive=transductive)
-    vocabulary = make_vocabulary(text, classes, None) if examples is None else examples.vocabulary
     network = reach(offline, allow_remote_parts)
+    vocabulary, examples = _words(text, classes, shots, method, transductive=transductive)
     sources = all_sources(map(str, src), say=console.say)
     if not sources:
         raise UsageError("Nothing of what was named is an image to classify.")
@@ -195,8 +116,8 @@ def classify(
         shown = () if examples is None else map(str, examples.paths)
         inputs_of((), row=row, listed=[*sources, *shown], lists=src, **read).check([out])
 
-    from earthwords.archive.embed import files_id, picture_notes, preprocess_for
-    from earthwords.inference.cautions import enforce, image_notes
+    from earthwords.archive.embed import preprocess_for
+    from earthwords.inference.cautions import enforce
     from earthwords.inference.execution import ExecutionOptions
     from earthwords.inference.windows.text_bank import build_text_bank
     from earthwords.models.device import choose_device
@@ -210,45 +131,53 @@ def classify(
         backbone = load_clip(weights, offline=offline, device=place, report=report).eval()
     reading: dict[str, Any] = {"nodata": nodata, "stretch": stretch, "mask": mask, "network": network}
     preprocess = preprocess_for(backbone, side=image_size, fit=fit, bands=split_bands(bands), **reading)
-    name = Path(backbone.weights_id).name
-    seen = picture_notes(sources, preprocess, model=name, gsd=row.gsd if model is None else None)
-    notes = (*image_notes(vocabulary, lexicon=backbone.lexicon, model=name), *seen)
-    console.notes(notes)
+    console.notes(notes := _notes(sources, vocabulary, backbone, preprocess, gsd=None if model else row.gsd))
     enforce(notes, strict=strict)
     settings = {
         "src": " ".join(map(str, src)), "words": ", ".join(vocabulary.queries), "templates": " | ".join(prompts),
         "transductive": str(transductive), "preset": row.name, "model": weights, **preprocess.settings(),
-        **({} if examples is None else {"shots": f"{shots} {files_id(examples.paths)}", "method": method or LP_PLUS}),
     }  # fmt: skip
     request = _Request(
         backbone=backbone, weights=weights, device=str(place), bank=build_text_bank(backbone, vocabulary, prompts),
         vocabulary=vocabulary, preprocess=preprocess, batch=batch_size, transductive=transductive, notes=notes,
-        shots=examples, method=method or LP_PLUS,
-        execution=ExecutionOptions(workers=workers, cluster=cluster, resume=resume, offline=offline),
+        execution=ExecutionOptions(workers=workers, cluster=cluster, resume=resume, offline=offline), shots=examples,
+        method=method or LP_PLUS,
     )  # fmt: skip
-    if out is None:
-        return request.run(sources, None, console)
     return request.write(sources, out, console, settings=settings, overwrite=overwrite)
 
 
-def _read_shots(
-    shots: Path | None, method: str | None, text: Sequence[str], classes: Path | None, *, transductive: bool
-) -> ShotFolder | None:
-    """The examples, if there are any."""
-    if shots is None:
-        if method is not None:
-            raise UsageError("--method says what learns from examples: name their folder by --shots.")
-        return None
+def _words(
+    text: Sequence[str], classes: Path | None, shots: Path | None, method: str | None, *, transductive: bool
+) -> tuple[Vocabulary, ShotFolder | None]:
+    """The words, and examples if there are any."""
+    from earthwords.inference.options import make_vocabulary
+
+    if method is not None and shots is None:
+        raise UsageError("--method says what learns from examples: name their folder by --shots.")
     if method is not None and method not in METHODS:
         raise UsageError(f"There is no method {method!r} to learn from examples. {did_you_mean(method, METHODS)}")
+    if shots is None:
+        return make_vocabulary(text, classes, None), None
     from earthwords.data.classification.shots import read_shots
-    from earthwords.inference.options import make_vocabulary
 
     named = bool(text) or classes is not None
     examples = read_shots(Path(shots), make_vocabulary(text, classes, None) if named else None)
     if transductive and method is not None and examples.worded == len(examples.titles):
         raise UsageError("--transductive learns from examples itself: leave --method away, or --transductive.")
-    return examples
+    return examples.vocabulary, examples
+
+
+def _notes(
+    sources: Sequence[str], vocabulary: Vocabulary, backbone: ClipBackbone, preprocess: ImagePreprocess, *,
+    gsd: tuple[float, float] | None,
+) -> tuple[str, ...]:  # fmt: skip
+    """What is known of the words and the images."""
+    from earthwords.archive.embed import picture_notes
+    from earthwords.inference.cautions import image_notes
+
+    name = Path(backbone.weights_id).name
+    seen = picture_notes(sources, preprocess, model=name, gsd=gsd)
+    return (*image_notes(vocabulary, lexicon=backbone.lexicon, model=name), *seen)
 
 
 def _sources_and_table(src: tuple[str, ...], out: Path | None) -> tuple[tuple[str, ...], Path | None]:
@@ -272,24 +201,10 @@ def check_numbers(src: Sequence[str], batch_size: int, workers: int = 1) -> None
         raise UsageError(f"--workers must be at least 1, got {workers}.")
 
 
-def _utf8_cell(value: Any) -> Any:
-    """A cell of a Parquet table, which takes no other text."""
-    from earthwords.files.plaintext import utf8
-
-    return utf8(value) if isinstance(value, str) else value
-
-
 def _is_no_image(name: str) -> bool:
     """Whether the last path is meant to be written to: a file that is not there, of no kind of image."""
     path = Path(name)
     return is_local_path(name) and bool(path.suffix) and path.suffix.lower() not in IMAGES and not path.exists()
-
-
-def check_suffix(path: Path) -> Path:
-    """Raises `UsageError` for a table of an unknown kind."""
-    if path.suffix not in SUFFIXES:
-        raise UsageError(f"Unknown kind of table {path.name!r}. {did_you_mean(path.suffix, SUFFIXES)}")
-    return path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -312,9 +227,11 @@ class _Request:
     """What learns from the examples."""
 
     def write(
-        self, sources: Sequence[str], out: Path, console: Console, *, settings: dict[str, str], overwrite: bool
+        self, sources: Sequence[str], out: Path | None, console: Console, *, settings: dict[str, str], overwrite: bool
     ) -> Classification:
-        """Classes of images, in a table too, with a journal until it is there."""
+        """Classes of images, in a table too if there is one, with a journal until it is there."""
+        if out is None:
+            return self.run(sources, None, console)
         from earthwords import __version__
         from earthwords.files.atomic import writing
         from earthwords.files.output_sets import staging_all
@@ -323,14 +240,14 @@ class _Request:
 
         towers = ", ".join(tower_hash(self.backbone, tower) for tower in TOWERS)
         where = {"batch-size": str(self.batch), "device": self.backbone.device.type, "version": __version__}
-        settings, resume = {**settings, "weights": towers, **where}, self.execution.resume
+        settings, resume = {**settings, "weights": towers, **where, **self._about_shots()}, self.execution.resume
         with (
             open_journal(journal_beside(out), settings=settings, resume=resume, of=out, unit="batches") as journal,
             staging_all({"table": out}, settings=settings, overwrite=overwrite, moved=journal.discard) as places,
         ):
             found = self.run(sources, journal, console)
             with writing(out):
-                found._write(places["table"])
+                found.write(places["table"])
         console.say(f"table: {out}")
         return found
 
@@ -365,11 +282,11 @@ class _Request:
         console.notes(told)
         titles = self.vocabulary.titles if self.shots is None else self.shots.titles
         return Classification(
-            rows=_rows(kept, scores, titles), model=self.weights, method=self._method(report),
+            rows=rows_of(kept, scores, titles), model=self.weights, method=self._method(report),
             failures=(*damaged, *failures), notes=(*self.notes, *told), shots=report,
         )  # fmt: skip
 
-    def _examples(self, job: EmbedJob) -> tuple[Examples | None, tuple[str, ...]]:
+    def _examples(self, job: EmbedJob) -> tuple[KnownImages | None, tuple[str, ...]]:
         """Examples as vectors, if there are any, and why some were left out."""
         if self.shots is None:
             return None, ()
@@ -377,6 +294,14 @@ class _Request:
 
         cosines = partial(self._cosines, classes=len(self.shots.titles))
         return embed_examples(self.shots, job, self.bank, cosines=cosines, method=self.method)
+
+    def _about_shots(self) -> dict[str, str]:
+        """What a run that goes on must have in common."""
+        if self.shots is None:
+            return {}
+        from earthwords.archive.embed import files_id
+
+        return {"shots": f"{self.shots.folder} {files_id(self.shots.paths)}", "method": self.method}
 
     def _method(self, report: ShotsReport | None) -> str:
         """What the answers come from."""
@@ -389,7 +314,7 @@ class _Request:
         return f"transductive, {count}" if self.transductive else f"{self.method}, {count}"
 
     def _scores(
-        self, vectors: NDArray[np.float32], known: Examples | None
+        self, vectors: NDArray[np.float32], known: KnownImages | None
     ) -> tuple[NDArray[np.float64], ShotsReport | None]:
         """`(image, class)` probabilities, and what was found out about examples."""
         from earthwords.evaluation.metrics.transductive import transduce, word_probabilities
@@ -402,33 +327,4 @@ class _Request:
         return (transduce_with_shots if self.transductive else classify_with_shots)(vectors, known)
 
     def _cosines(self, vectors: NDArray[np.float32], classes: int) -> NDArray[np.float64]:
-        return _by_class(vectors @ self.bank.vectors.T, self.bank.query_class, classes)
-
-
-def _by_class(cosines: NDArray[np.floating], query_class: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """`(image, class)`: of each class the synonym that fits best."""
-    import numpy as np
-
-    out = np.full((len(cosines), classes), -np.inf)
-    for query, label in enumerate(query_class):
-        out[:, label] = np.maximum(out[:, label], cosines[:, query])
-    return out
-
-
-def _rows(sources: Sequence[str], scores: NDArray[np.float64], titles: Sequence[str]) -> tuple[Row, ...]:
-    import numpy as np
-
-    order = np.argsort(-scores, axis=1, kind="stable")
-    rows = []
-    for source, best, values in zip(sources, order, scores, strict=True):
-        second = int(best[1]) if len(best) > 1 else None
-        rows.append(
-            Row(
-                source=source,
-                name=titles[int(best[0])],
-                score=round(float(values[best[0]]), 6),
-                second="" if second is None else titles[second],
-                second_score=0.0 if second is None else round(float(values[second]), 6),
-            )
-        )
-    return tuple(rows)
+        return best_synonym(vectors @ self.bank.vectors.T, self.bank.query_class, classes)
