@@ -96,8 +96,10 @@ def test_what_lies_under_a_polygon_finds_its_own_tile(
     """A small polygon in the middle of a tile is seen with what surrounds it, at the scale of the index."""
     row, col = STRIPES[1]
     middle = ground(row * SIDE + 22, col * SIDE + 25, 20, 14)
-    found = opened.search(like=scene, like_geometry=write(tmp_path / name, [middle], crs), top=3)
+    away = ground(-500, 0, 30, 30)
+    found = opened.search(like=scene, like_geometry=write(tmp_path / name, [away, middle], crs), top=3)
     assert places(found)[0] == (row, col) and found.scores[0] > 0.999
+    assert any("1 polygon of" in note and "over nothing of" in note for note in found.notes)
     assert places(opened.search(like=scene, like_bounds=middle.bounds, top=1)) == [(row, col)]
 
 

@@ -63,12 +63,16 @@ class Examples:
             return self._stored_under(polygons, geometry)
         found: list[Vector] = []
         notes: list[str] = []
+        seen: set[int] = set()
         for image in images:
-            vectors, more = self._under(image, polygons)
+            vectors, more, used = self._under(image, polygons)
             found.append(vectors)
             notes += more
+            seen |= used
         if not any(map(len, found)):
             raise UsageError(f"No polygon of {geometry} lies over {_names(images)}.")
+        if left := len(polygons) - len(seen):
+            notes.append(f"{number_of(left, 'polygon')} of {geometry} lie over nothing of {_names(images)}.")
         return self._joined(found), tuple(notes)
 
     def _joined(self, parts: Sequence[Vector]) -> Vector:
@@ -100,19 +104,22 @@ class Examples:
             raise UsageError(f"{scene.source} has no valid pixel in the part asked for.")
         return vectors, notes
 
-    def _under(self, image: Any, polygons: Polygons) -> tuple[Vector, tuple[str, ...]]:
-        """What lies under polygons."""
+    def _under(self, image: Any, polygons: Polygons) -> tuple[Vector, tuple[str, ...], set[int]]:
+        """What lies under polygons, and which of them lie over the image."""
         scene, notes = self._open(image)
         with closing(scene):
             if scene.native.crs is None:
                 raise UsageError(f"{scene.source} has no CRS, so no polygons can be laid over it; use --like-bounds.")
             at = self.embedder.at_tile_gsd(scene, _tile_gsd(self.stored.settings))
             shapes = _in_pixels(at, polygons.in_crs(scene.native.crs))
-            windows = [w for shape in shapes for w in windows_over(shape, at.grid.shape, size=self._size)]
+            by_shape = [windows_over(shape, at.grid.shape, size=self._size) for shape in shapes]
+            windows = [window for found in by_shape for window in found]
             chosen = _evenly(list(dict.fromkeys(windows)))
-            if len(chosen) < len(windows):
-                notes += (f"{len(chosen)} of the {len(windows):,} tiles under the polygons are taken as examples.",)
-            return self._tiles(at, chosen), notes
+            if len(chosen) < len(set(windows)):
+                notes += (
+                    f"{len(chosen)} of the {len(set(windows)):,} tiles under the polygons are taken as examples.",
+                )
+            return self._tiles(at, chosen), notes, {i for i, found in enumerate(by_shape) if found}
 
     @property
     def _size(self) -> int:

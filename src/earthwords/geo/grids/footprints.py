@@ -115,17 +115,18 @@ class Polygons:
         return len(self.frame)
 
     def in_crs(self, crs: CRS) -> NDArray[np.object_]:
-        """`(n,)` in another CRS, those left out that have no place there.
+        """`(n,)` in another CRS, those that have no place there empty.
 
         Raises:
             UsageError: nothing leads from one CRS to the other.
         """
         frame = self.frame if self.frame.crs is not None else self.frame.set_crs(LONLAT)
         try:
-            shapes = frame.to_crs(crs).make_valid().to_numpy()
+            shapes = np.array(frame.to_crs(crs).make_valid().to_numpy())
         except (ProjError, ShapelyError) as error:
             raise UsageError(f"The polygons cannot be taken from {frame.crs.name} to {crs.name}.") from error
-        return np.asarray(shapes[np.isfinite(shapely.bounds(shapes)).all(axis=1)])
+        shapes[~np.isfinite(shapely.bounds(shapes)).all(axis=1)] = shapely.Polygon()
+        return np.asarray(shapes)
 
 
 def read_polygons(path: Path) -> Polygons:
