@@ -313,6 +313,8 @@ REFER_PRESETS: dict[str, ReferPreset] = {p.name: p for p in (REFSEG_TINY, RSREFS
 
 _MOST_BASES = 16
 _PATHS = ("weights", "upsampler_weights", "head", "templates")
+PRESET_FILE = "preset.toml"
+"""Of the folders that trainings leave: such a folder is a preset, too."""
 _TABLES = {"thresholds": "a table of classes with numbers, such as { road = 0.4 }"}
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "last_n": (lambda value: value >= 1, "at least 1"),
@@ -336,7 +338,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def load_preset(name: str, *, within: tuple[Path, ...] = ()) -> SegmentPreset:
-    """A preset by name, or from a TOML file whose keys are the fields of `SegmentPreset`.
+    """A preset by name, or from a TOML file whose keys are the fields of `SegmentPreset`, or a folder with one.
 
     A file may begin from another preset with `base = "segearth-ov"`; its name is the file's stem unless
     it gives one. With other weights it does not inherit the upsampler, with another upsampler not its weights;
@@ -350,6 +352,8 @@ def load_preset(name: str, *, within: tuple[Path, ...] = ()) -> SegmentPreset:
     if name in SEGMENT_PRESETS:
         return SEGMENT_PRESETS[name]
     path = Path(name)
+    if path.suffix != ".toml" and (path / PRESET_FILE).is_file():
+        path = path / PRESET_FILE
     if path.suffix != ".toml":
         raise unknown("preset", name, SEGMENT_PRESETS)
     place = Path(os.path.realpath(path))  # which, unlike resolve(), does not fail at a link to itself

@@ -147,6 +147,8 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("train segment list.jsonl out --preset tinny", 2, "Did you mean 'tiny'?"),
     ("train segment list.jsonl out --model tinny", 2, "Did you mean 'tiny'?"),
     ("train segment list.jsonl out --lr 0", 2, "--lr must be above 0"),
+    ("train segment list.jsonl out --learn lora", 2, "--learn lora is for --head none"),
+    ("train segment list.jsonl out --head none --unlock", 2, "--learn says what learns"),
     ("train refer no.jsonl out", 1, "no.jsonl"),
     ("train refer list.jsonl out --preset tinny", 2, "tinny"),
     ("train refer list.jsonl out --lr 0", 2, "--lr must be above 0"),

@@ -153,6 +153,7 @@ def test_what_stays_frozen_stays_as_it_is(listing: Path, micro: Path, tmp_path: 
     assert tomllib.loads((out / "preset.toml").read_text())["weights"] == "./encoder"
     Segmenter.from_preset(str(out / "preset.toml"), device="cpu")
     assert not (out / "encoder" / "head.json").exists()
+    train_segment(listing, out, model=str(micro), unlock=True, encoder_lr=1.0, steps=3, warmup=0, **SMALL)  # again
 
 
 def test_the_encoder_learns_at_its_share_of_the_rate(micro: Path) -> None:

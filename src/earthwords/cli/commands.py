@@ -251,12 +251,12 @@ COMMANDS = (
     Command(
         name="train segment",
         target="earthwords.tasks.train_segment:train_segment",
-        help="Train a segmentation head on images with masks.",
+        help="Train a segmentation head, or the encoder, on images with masks.",
         usage="TRAIN-DATA OUT [OPTIONS]",
         examples=(
             ("a head for the embedded model", "train segment masks.jsonl my-head --steps 2000"),
-            ("GSNet's, with held-out figures",
-             "train segment a.jsonl my-head --aggregator gsnet --val-data b.jsonl"),
+            ("the embedded model itself, by held-out images",
+             "train segment a.jsonl out --head none --val-data b.jsonl"),
         ),
     ),
     Command(

@@ -18,6 +18,8 @@ _INDEX = ("vectors.npy", "codes.npy", "tiles.parquet", "sources.parquet")
 _LOG = b"step,name,value"
 _UNLIKE = (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration, zipfile.BadZipFile)
 """What files of others make of a test."""
+_TOLD = ("log.csv", "checkpoint.pt")
+"""What says that a folder is one of a training."""
 _CHECKPOINT = (b"optimizer", b"average", b"settings")
 
 
@@ -94,13 +96,18 @@ def _is_checkpoint(path: Path) -> bool:
 
 
 def _is_of_training(path: Path) -> bool:
-    """What a training leaves at its end, such as weights."""
-    return _beside(path, "log.csv") or _beside(path, "checkpoint.pt")
+    """What a training leaves at its end, such as weights; those of an encoder lie in a folder of their own."""
+    above = path.parent.with_name(path.name) if path.parent.name == "encoder" else path
+    return path.is_file() and any(_told_by(place.with_name(name)) for place in (path, above) for name in _TOLD)
 
 
 def _beside(path: Path, name: str) -> bool:
     """Whether a file of ours lies there, which says so itself; and the path is a file, too."""
-    return path.is_file() and (other := path.with_name(name)).exists() and _is_ours_itself(other)
+    return path.is_file() and _told_by(path.with_name(name))
+
+
+def _told_by(other: Path) -> bool:
+    return other.exists() and _is_ours_itself(other)
 
 
 def _is_ours_itself(path: Path) -> bool:

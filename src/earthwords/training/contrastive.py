@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from earthwords.errors import UsageError
 from earthwords.models.clip.model import ClipBackbone, DenseMethod
-from earthwords.text.templates import TEMPLATES
+from earthwords.text.templates import load_templates
 from earthwords.training.batches import PictureBatch, RegionBatch, Sampler
 from earthwords.training.distributed import ALONE, Group
 from earthwords.training.losses import info_nce, region_text, siglip
@@ -50,7 +50,7 @@ class Objective:
     class_dropout: float = 0.0
     """Chance of a class of a mask that it is not asked for in a step: its pixels shall fit no word."""
     templates: str = "aerial"
-    """Template set; one of its sentences, or the bare word, is drawn for every name."""
+    """Template set or file; one of its sentences, or the bare word, is drawn for every name."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.class_dropout < 1:
@@ -90,7 +90,7 @@ class ContrastiveTask:
         self.sampler = sampler
         self.group = group
         self.objective = objective
-        self.templates = [*TEMPLATES[objective.templates], "{}"]
+        self.templates = [*load_templates(objective.templates), "{}"]
         options = {k: str(v) for k, v in asdict(objective).items()}
         self.settings: Mapping[str, str] = {**options, **sampler.settings, **(settings or {})}
 

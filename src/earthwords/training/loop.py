@@ -121,6 +121,48 @@ class TrainingTask(Protocol):
 Validate = Callable[[Any], dict[str, float]]
 
 
+class BestWeights:
+    """The averaged weights with the best held-out figure, which are delivered instead of the last ones; those that the
+    training began with are among them."""
+
+    def __init__(self, figure: str, *, before: float, patience: int = 0) -> None:
+        """
+        Args:
+            figure: name of what `validate` gives; larger is better.
+            before: its value before training.
+            patience: validations in a row without a better one after which training ends; 0: it does not.
+        """
+        self.figure, self.patience = figure, patience
+        self.value = -math.inf if math.isnan(before) else before
+        self.step = 0
+        """That they are of."""
+        self.missed = 0
+        """Validations since."""
+        self.weights: dict[str, Tensor] = {}
+
+    @property
+    def is_over(self) -> bool:
+        """Whether patience has ended."""
+        return 0 < self.patience <= self.missed
+
+    def see(self, step: int, figures: Mapping[str, float], average: Mapping[str, Tensor]) -> None:
+        """Keep the weights of a step if they are better."""
+        if figures[self.figure] > self.value:
+            self.step, self.value, self.missed = step, figures[self.figure], 0
+            self.weights = _copied(average)
+        else:
+            self.missed += 1
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"step": self.step, "value": self.value, "missed": self.missed, "weights": self.weights}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """From a checkpoint."""
+        self.step, self.value, self.missed = int(state["step"]), float(state["value"]), int(state["missed"])
+        self.weights = dict(state["weights"])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """What is told after every logged step."""
@@ -145,6 +187,7 @@ def train(
     stop_at: int | None = None,
     group: Group = ALONE,
     kept: frozenset[str] | None = None,
+    best: BestWeights | None = None,
 ) -> Iterator[Progress]:
     """Train `model` in place and report as it goes; at the end it holds the averaged weights.
 
@@ -154,55 +197,68 @@ def train(
         stop_at: leave after this step, with a checkpoint, as an interruption would.
         group: processes that train together, each with a model of the same weights; the first one writes and reports.
         kept: names of the state that training changes, all that a checkpoint holds; None: the whole state.
+        best: of the first process gets the best weights by `validate`, which the model holds at the end then; training
+            ends with its patience.
 
     Raises:
         UsageError: the checkpoint in `folder` was made with other settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
     optimizer = _optimizer(model, schedule)
-    average = {name: value.detach().clone() for name, value in _state(model, kept).items()}
+    average = _copied(_state(model, kept))
+    if best is not None:
+        best.weights = _copied(average)
     settings = {**{name: str(value) for name, value in asdict(schedule).items()}, **task.settings}
     settings["processes"] = str(group.size)
     before = _Resumed()
     group.wait()  # for the checkpoint of a run that ended here a moment ago
     if resume and (folder / CHECKPOINT).exists():
         before = _restore(folder / CHECKPOINT, model, optimizer, average, settings)
+        if best is not None:
+            best.restore(before.best)
     group.wait()
     start, sums = before.step, before.sums
     if group.leads:
         _mend(folder / LOG, start)
     began = time.process_time() - before.spent
     reported = start, time.perf_counter()
-    for step in range(start, schedule.steps):
+    for step in range(start, start if best is not None and best.is_over else schedule.steps):
         losses = _step(model, task, optimizer, schedule, step, group)
         _update(average, model, min(schedule.ema, (1 + step) / (10 + step)))
         for name, value in losses.items():
             sums.setdefault(name, []).append(value)
         done = step + 1
-        last = done == schedule.steps or done == stop_at
+        figures: dict[str, float] = {}
+        over = False
+        if validate is not None and ((validate_every and done % validate_every == 0) or done == schedule.steps):
+            if group.leads:
+                figures = _validated(model, average, validate, kept)
+            if best is not None:
+                if group.leads:
+                    best.see(done, figures, average)
+                over = group.from_first(best.is_over, next(model.parameters()).device)
+        last = done in (schedule.steps, stop_at) or over
         values = {}
         if done % log_every == 0 or last:
             values = {name: sum(parts) / len(parts) for name, parts in sums.items()}
             values |= {"lr": schedule.rate(step), "cpu_seconds": time.process_time() - began}
             values["steps_per_s"] = (done - reported[0]) / (time.perf_counter() - reported[1])
             sums, reported = {}, (done, time.perf_counter())
-        if (
-            group.leads
-            and validate is not None
-            and ((validate_every and done % validate_every == 0) or done == schedule.steps)
-        ):
-            values |= _validated(model, average, validate, kept)
+        values |= figures
         if values and group.leads:
             _log(folder / LOG, done, values)  # before the checkpoint, which says how far the log counts
         if group.leads and (done % save_every == 0 or last):
             state = {"model": _state(model, kept), "optimizer": optimizer.state_dict(), "average": average}
             about = {"step": done, "sums": sums, "spent": time.process_time() - began, "settings": settings}
+            about |= {} if best is None else {"best": best.state()}
             _save(folder / CHECKPOINT, {**state, **about})
         if values and group.leads:
             yield Progress(step=done, steps=schedule.steps, values=values)
         if done == stop_at:
             return
-    model.load_state_dict(average, strict=kept is None)
+        if over:
+            break
+    model.load_state_dict(average if best is None else best.weights, strict=kept is None)
 
 
 def _step(
@@ -248,6 +304,10 @@ def _groups(model: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:
         groups.append({"params": rest, "weight_decay": decay, "share": share})
         groups.append({"params": flat, "weight_decay": decay if schedule.decays_all else 0.0, "share": share})
     return groups if slow else groups[:2]
+
+
+def _copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in state.items()}
 
 
 def _state(model: nn.Module, kept: frozenset[str] | None) -> dict[str, Tensor]:
@@ -296,6 +356,8 @@ class _Resumed:
     """Losses that are not in the log yet."""
     spent: float = 0.0
     """CPU seconds."""
+    best: dict[str, Any] = field(default_factory=dict)
+    """See `BestWeights`."""
 
 
 def _restore(
@@ -309,7 +371,10 @@ def _restore(
     try:
         state = read_pytorch(path)
         before = dict(state["settings"])
-        progress = _Resumed(step=int(state["step"]), sums=dict(state.get("sums", {})), spent=float(state["spent"]))
+        progress = _Resumed(
+            step=int(state["step"]), sums=dict(state.get("sums", {})), spent=float(state["spent"]),
+            best=dict(state.get("best", {})),
+        )  # fmt: skip
     except (WeightsError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path} is not a checkpoint of this command, or is damaged; {advice}.") from error
     before = {**_LATER, **before}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from earthwords.data.manifests.captions import IGNORE, Example, Manifest
 from earthwords.evaluation.metrics.segmentation import ThresholdConfusion, mean
-from earthwords.inference.segment.postprocess import class_maxima, class_probabilities
+from earthwords.inference.segment.postprocess import class_maxima, class_probabilities, unfit
 from earthwords.inference.windows.sliding import Encoder, slide
 from earthwords.models.clip.words import encode_words
 from earthwords.presets import SegmentPreset
@@ -60,13 +60,16 @@ class HeldOut:
         found = ThresholdConfusion(len(named) + 1, sorted(set(thresholds)), background=len(named), ignore=IGNORE)
         for example in self.sets[name]:
             assert example.mask is not None
-            probabilities = self._probabilities(encoder, example.image, words, owner)
+            probabilities, fits = self._probabilities(encoder, example.image, words, owner)
             score, best = probabilities.max(dim=0)
+            score[~fits] = -1.0  # below every threshold
             found.add(table[example.mask], best.cpu().numpy(), score.cpu().numpy())
         return found
 
-    def _probabilities(self, encoder: Encoder, image: NDArray[np.uint8], words: Tensor, owner: Tensor) -> Tensor:
-        """`(class, row, col)`."""
+    def _probabilities(
+        self, encoder: Encoder, image: NDArray[np.uint8], words: Tensor, owner: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """`(class, row, col)`, and where some word fits, `(row, col)`, as `segment` has it."""
         backbone, row = encoder.backbone, self.preset
         pixels = torch.from_numpy(image).permute(2, 0, 1).to(words) / 255
         centre, spread = (pixels.new_tensor(value)[:, None, None] for value in (backbone.mean, backbone.std))
@@ -80,8 +83,11 @@ class HeldOut:
             blend=row.blend,
         )
         if encoder.head is not None:
-            return class_maxima(logits, owner)
-        return class_probabilities(logits, owner, logit_scale=row.logit_scale)
+            return class_maxima(logits, owner), torch.ones_like(logits[0], dtype=torch.bool)
+        values = class_probabilities(logits, owner, logit_scale=row.logit_scale)
+        if row.sum_to_one:
+            values = values / values.sum(dim=0)
+        return values, ~unfit(logits, -torch.inf if row.nothing is None else row.nothing)
 
 
 def _numbers(groups: Sequence[Sequence[str]]) -> NDArray[np.uint8]:

@@ -10,17 +10,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from earthwords.data.manifests.captions import IGNORE
-from earthwords.models.aggregation.head import CostHead
+from earthwords.models.aggregation.head import CostHead, store_head
 from earthwords.models.aggregation.model import aggregation_loss
 from earthwords.models.clip.model import ClipBackbone
 from earthwords.models.clip.words import encode_words
+from earthwords.models.weights.table import WEIGHTS
+from earthwords.presets import SegmentPreset
+from earthwords.text.templates import TEMPLATES
 from earthwords.training.batches import RegionBatch, Sampler
+from earthwords.training.heads.preset_file import from_anywhere, write_preset
+from earthwords.training.initialise import store
 
 UNLOCKED = ("q_proj", "v_proj", "position_embedding")
 """Parts of the image tower that learn when it is unlocked."""
@@ -140,3 +146,40 @@ def normalised(pixels: Tensor, backbone: ClipBackbone) -> Tensor:
 
 def _one_of(names: Sequence[str], rng: np.random.Generator) -> str:
     return names[0] if rng.random() < 0.5 else names[int(rng.integers(len(names)))]
+
+
+def deliver(
+    net: HeadedEncoder,
+    row: SegmentPreset,
+    out: Path,
+    *,
+    notes: Mapping[str, object],
+    threshold: float,
+    encoder: str,
+    preset: str,
+) -> None:
+    """Write the head, the encoder if it learned, and last the preset that names them.
+
+    Args:
+        row: the preset that it began from.
+        out: folder.
+        notes: for the head's card.
+        threshold: of the preset.
+        encoder: name of the encoder's folder in it.
+        preset: name of the TOML file in it.
+    """
+    weights = from_anywhere(row.weights, WEIGHTS)
+    if net.unlocked:
+        store(net.backbone, out / encoder)
+        weights = f"./{encoder}"
+    store_head(net.head, out, net.backbone, notes=dict(notes))
+    kept = ("attention", "tile_size", "overlap", "blend", "gsd", "activation")
+    own = {
+        "name": f"{row.name}-{net.head.settings.aggregator}",
+        "weights": weights,
+        "head": ".",
+        "threshold": threshold,
+        "templates": from_anywhere(row.templates, TEMPLATES),
+        **{name: getattr(row, name) for name in kept},
+    }
+    write_preset(out / preset, own)
