@@ -218,6 +218,29 @@ def test_points_of_others(folder: Path, truth: NDArray[np.uint8], command: Comma
     assert float(ignored.area.value.sum()) < 1, "what does not count has its area"
 
 
+def test_points_of_a_table_and_of_older_software(folder: Path, mapped: NDArray[np.uint8]) -> None:
+    """Longitude and latitude in a CSV; letters of an old code page in a shapefile."""
+    rows, cols = np.argwhere(mapped > 0)[::211].T
+    x, y = TRANSFORM @ (cols + 0.5, rows + 0.5)
+    words = [
+        "Wälder" if mapped[r, c] == 1 else NAMES[str(mapped[r, c])].split(",")[0]
+        for r, c in zip(rows, cols, strict=True)
+    ]
+    Path("names.json").write_text(json.dumps(NAMES | {"1": "forest,wälder"}), encoding="utf-8")
+    frame = geopandas.GeoDataFrame({"class": words}, geometry=geopandas.points_from_xy(x, y), crs=32640)
+    degrees = frame.to_crs(4326).geometry
+    lines = [f"{w},{p.x:.9f},{p.y:.9f}" for w, p in zip(words, degrees, strict=True)]
+    Path("points.csv").write_text("\n".join(["class,Longitude,Latitude", *lines]), encoding="utf-8")
+    frame.to_file("old.shp", encoding="cp1252")
+    Path("old.cpg").unlink()
+    for source in ("points.csv", "old.shp"):
+        found = assess("map.tif", truth=source, classes=Path("names.json"))
+        assert float(found.overall.value) == 1 and found.points == len(words), source
+    Path("plain.csv").write_text("class,x,y\nforest,1,2\n", encoding="utf-8")
+    with pytest.raises(SourceError, match="columns named longitude and latitude"):
+        assess("map.tif", truth="plain.csv")
+
+
 def test_a_class_without_points_and_one_with_a_single_one(folder: Path, mapped: NDArray[np.uint8]) -> None:
     def points(numbers: dict[int, int]) -> Path:
         places = [np.argwhere(mapped == value)[::7][:number] for value, number in numbers.items()]
@@ -255,8 +278,22 @@ def test_a_raster_as_truth(folder: Path, truth: NDArray[np.uint8], mapped: NDArr
     assert found.table()[1][2] == "true, m2" and "±" not in " ".join(found.table()[2][0])
     unnamed = assess("map.tif", truth="truth.tif", classes=Path("names.json"))
     np.testing.assert_array_equal(unnamed.counts, found.counts), "by value where the truth has no names"
+    assert "The truth has no names of classes" in " ".join(unnamed.notes)
     bare = assess("map.tif", truth="truth.tif", truth_classes=Path("true.json"))
+    assert "The map has no names of classes" in " ".join(bare.notes)
     assert bare.classes == ("forest", "water", "buildings", "sand"), "the map takes the names of the truth"
+
+
+def test_a_raster_of_any_format(folder: Path) -> None:
+    """By what is in it, not by its suffix."""
+    with rasterio.open("truth.tif") as dataset:
+        profile = {key: dataset.profile[key] for key in ("height", "width", "count", "crs", "transform")}
+        data = dataset.read()
+    with rasterio.open("truth.asc", "w", driver="AAIGrid", dtype="int32", **profile) as target:
+        target.write(data.astype(np.int32))
+    options = {"classes": Path("names.json"), "truth_classes": Path("true.json")}
+    wanted = assess("map.tif", truth="truth.tif", **options)
+    np.testing.assert_array_equal(assess("map.tif", truth="truth.asc", **options).counts, wanted.counts)
 
 
 def test_a_raster_on_another_grid(folder: Path, truth: NDArray[np.uint8], mapped: NDArray[np.uint8]) -> None:
@@ -274,7 +311,7 @@ def test_a_raster_on_another_grid(folder: Path, truth: NDArray[np.uint8], mapped
     assert "lies on another grid" in told and "Truth is known for" in told
 
 
-@pytest.mark.parametrize("strip", [WIDTH * 11, 2**23])
+@pytest.mark.parametrize("strip", [WIDTH * 11, 2**22])
 def test_polygons_as_truth(
     folder: Path, mapped: NDArray[np.uint8], strip: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -475,6 +512,11 @@ def test_calibration(folder: Path, truth: NDArray[np.uint8], command: Command) -
     with pytest.raises(UsageError, match="12 points with probabilities are too few"):
         assess("labels.tif", truth="fewer.gpkg", calibrate=Path("x.toml"))
     assert not Path("x.toml").exists()
+    frame["class"] = frame["stratum"]
+    frame.to_file("right.gpkg")
+    right = assess("labels.tif", truth="right.gpkg")
+    assert right.calibration.temperature is None and right.calibration.error_tempered == right.calibration.error_before
+    assert "no temperature can be told, as where all are right" in " ".join(right.notes)
 
 
 def test_the_calibrated_preset_makes_the_map_that_was_promised(
@@ -519,7 +561,7 @@ WRONG: list[tuple[str, int, str]] = [
     ("--truth truth.tif --expected 0.8", 2, "--expected goes with --draw"),
     ("--truth nosuch.gpkg", 1, "nosuch.gpkg does not exist"),
     ("--truth truth.tif --column class", 2, "--column is for points"),
-    ("--truth truth.tif --calibrate a.toml", 2, "calibrated by points"),
+    ("--truth truth.tif --calibrate a.toml --preset tiny", 2, "calibrated by points"),
     ("--truth truth.tif --classes nosuch.txt", 1, "nosuch.txt does not exist"),
     ("--truth truth.tif -o a.docx", 2, "suffix must be one of"),
     ("--truth far.gpkg", 2, "all are beside the map"),
@@ -529,9 +571,14 @@ WRONG: list[tuple[str, int, str]] = [
     ("--truth nocolumn.gpkg --column c", 2, "nocolumn.gpkg has no column 'c'; it has: a, b"),
     ("--truth nocrs.gpkg", 2, "nocrs.gpkg has no CRS, but the map has one"),
     ("--truth spoilt.gpkg", 2, "but not as they were drawn"),
-    ("--truth good.gpkg --calibrate a.toml", 2, "There are no probabilities beside map.tif"),
+    ("--truth good.gpkg --calibrate a.toml", 2, "The map does not tell its preset"),
+    ("--truth good.gpkg --calibrate a.toml --preset tiny", 2, "There are no probabilities beside map.tif"),
     ("--truth good.gpkg --calibrate a.txt", 2, "a file that ends in .toml"),
-    ("--truth good.gpkg --calibrate a.toml --probabilities big.tif", 1, "probabilities lie between 0 and 1"),
+    (
+        "--truth good.gpkg --calibrate a.toml --preset tiny --probabilities big.tif",
+        1,
+        "probabilities lie between 0 and 1",
+    ),
     ("--truth good.gpkg --preset tinny", 2, "Did you mean 'tiny'?"),
     ("--truth image.tif", 2, "image.tif has 3 bands"),
     ("--truth names.json", 1, "names.json is not a vector file that GDAL can read"),
@@ -564,8 +611,10 @@ def test_probabilities_of_another_map(folder: Path) -> None:
     x, y = TRANSFORM @ (np.arange(40, 100) + 0.5, np.full(60, 70.5))
     frame = geopandas.GeoDataFrame({"class": ["1", "2"] * 30}, geometry=geopandas.points_from_xy(x, y), crs=32640)
     frame.to_file("points.gpkg")
-    assert assess("map.tif", truth="points.gpkg").calibration is None, "what nobody asked for is passed over"
+    found = assess("map.tif", truth="points.gpkg")
+    assert found.calibration is None, "what nobody asked for stops nothing"
+    assert "is not told: The probabilities map_probabilities.tif" in " ".join(found.notes)
     with pytest.raises(UsageError, match="on another grid than the map"):
-        assess("map.tif", truth="points.gpkg", calibrate=Path("a.toml"))
+        assess("map.tif", truth="points.gpkg", calibrate=Path("a.toml"), preset="tiny")
     with pytest.raises(SourceError, match=r"nosuch\.tif does not exist"):
         assess("map.tif", truth="points.gpkg", probabilities=Path("nosuch.tif"))

@@ -27,7 +27,7 @@ from earthwords.geo.sources.network import Network
 from earthwords.types import Grid
 
 MOST_CLASSES = 1000
-_STRIP_PIXELS = 2**23
+_STRIP_PIXELS = 2**22
 _TOLERANCE = 1e-3
 """Pixels that a place in another grid may be off; rasterio fails with 0."""
 _T = TypeVar("_T")

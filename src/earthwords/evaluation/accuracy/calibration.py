@@ -12,6 +12,7 @@ from PIL import Image
 
 from earthwords.errors import Caution, UsageError
 from earthwords.evaluation.metrics.calibration import (
+    TEMPERATURES,
     calibration_error,
     f1,
     fit_isotonic,
@@ -26,6 +27,8 @@ from earthwords.viz.area_chart import ReliabilityBin, reliability_chart
 FEWEST = 20
 """Points without which nothing is fitted."""
 _FEWEST_OF_CLASS = 10
+_LEAST_SHARP, _MOST_SHARP = TEMPERATURES[0] * 1.2, TEMPERATURES[1] / 1.2
+"""Temperatures beyond are no optimum, but where the search ends."""
 _NOTABLE = 0.005
 """Gain of F1 below which a threshold is not worth its trouble."""
 
@@ -115,7 +118,12 @@ def calibrate(given: ProbabilityPoints, *, seed: int = 0) -> Calibration:
     error_after = calibration_error(*after, given.weight)
     temperature: float | None = _temperature(given, np.ones(len(half), bool))
     notes = []
-    if not given.softmax:
+    bound = temperature is not None and not _LEAST_SHARP < temperature < _MOST_SHARP
+    if given.softmax and bound:
+        notes.append("From these points no temperature can be told, as where all are right: the scale stays.")
+        temperature, held, after, error_after = None, given.probabilities, before, error_before
+        given = replace(given, softmax=False)
+    elif not given.softmax:
         temperature = None
         notes.append("Classes have probabilities of their own here, so no temperature was fitted; thresholds were.")
     elif error_after >= error_before:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from earthwords.errors import UsageError
+from earthwords.errors import EarthwordsError, SourceError, UsageError, printable, printable_notes
 from earthwords.evaluation.accuracy.assessment import Assessment, zero_errors
 from earthwords.evaluation.accuracy.calibration import Calibration, ProbabilityPoints, calibrate, preset_text, titles_of
 from earthwords.evaluation.accuracy.census import Census, take_census
@@ -24,7 +25,7 @@ from earthwords.geo.class_raster import ClassRaster, open_classes
 from earthwords.geo.destinations import plan_assessment
 from earthwords.geo.probabilities import read_probabilities
 from earthwords.geo.sources.inputs import Inputs
-from earthwords.geo.vectors.features import read_features
+from earthwords.geo.vectors.features import TruthFeatures, read_features
 from earthwords.inference.cautions import enforce
 from earthwords.jobs.progress import Console
 from earthwords.presets import SEGMENT_PRESETS, SegmentPreset, load_preset
@@ -77,11 +78,12 @@ def assess_map(
             plan_assessment(Path(out), reliability=False, overwrite=overwrite, inputs=inputs)
         if calibration.out is not None:
             inputs.check([calibration.out])
-        height = raster.grid.height
+            _base(raster.tags, calibration)
+        height, features = raster.grid.height, _features(truth)
         with console.bar("reading the map", height, unit="rows") as tick:
             census = take_census(raster, tick=tick)
         known = TruthClasses(census.values, raster.names, ignored)
-        if _is_raster(truth):
+        if features is None:
             _only_points(calibration, column)
             with (
                 open_classes(truth, names=truth_classes) as other,
@@ -89,12 +91,11 @@ def assess_map(
             ):
                 found = _counted(count_raster(other, raster, census, known, tick), census, known)
         else:
-            found = _by_features(truth, raster, census, known, column, calibration, console)
+            found = _by_features(features, raster, census, known, column, calibration, console)
         unit = "px" if raster.grid.crs is None else "m2"
         notes = (*raster.notes, *found.notes, *known.notes("point" if found.design != "counted" else "pixel"))
         found = replace(found, map=raster.source, truth=truth, unit=unit, notes=notes, inputs=inputs)
-    more = () if found.calibration is None else found.calibration.notes
-    found = replace(found, notes=tuple(dict.fromkeys((*found.notes, *zero_errors(found), *more))))
+    found = replace(found, notes=printable_notes(dict.fromkeys((*found.notes, *zero_errors(found)))))
     console.notes(found.notes)
     enforce(found.notes, strict=strict)
     if calibration.out is not None:
@@ -105,10 +106,23 @@ def assess_map(
     return found
 
 
-def _is_raster(path: str) -> bool:
-    """By its suffix; a folder is one that `segment` made."""
-    own = Path(path)
-    return own.suffix.lower() in (*IMAGES, ".vrt", ".img") or (own / "labels.tif").is_file()
+def _features(truth: str) -> TruthFeatures | None:
+    """Points or polygons; None: it is a raster, or a folder that `segment` made.
+
+    Raises:
+        SourceError: it is neither.
+    """
+    own = Path(truth)
+    if own.suffix.lower() in (*IMAGES, ".vrt") or (own / "labels.tif").is_file():
+        return None
+    try:
+        return read_features(truth)
+    except SourceError as error:
+        try:
+            with open_classes(truth):
+                return None
+        except EarthwordsError:
+            raise error from None
 
 
 def _only_points(calibration: CalibrationOptions, column: str | None) -> None:
@@ -119,7 +133,7 @@ def _only_points(calibration: CalibrationOptions, column: str | None) -> None:
 
 
 def _by_features(
-    truth: str,
+    features: TruthFeatures,
     raster: ClassRaster,
     census: Census,
     known: TruthClasses,
@@ -127,7 +141,6 @@ def _by_features(
     calibration: CalibrationOptions,
     console: Console,
 ) -> Assessment:
-    features = read_features(truth)
     chosen = features.column(column)
     if features.kind == "polygons":
         _only_points(calibration, None)
@@ -135,7 +148,8 @@ def _by_features(
             return _counted(count_polygons(features, raster, census, known, chosen, tick), census, known)
     points = read_points(features, raster, census, known, chosen)
     found = _sampled(points, census, known)
-    return replace(found, calibration=_calibrated(points, raster, known, calibration))
+    calibrated, notes = _calibrated(points, raster, known, calibration)
+    return replace(found, calibration=calibrated, notes=(*found.notes, *notes))
 
 
 def _sampled(points: PointTruth, census: Census, known: TruthClasses) -> Assessment:
@@ -184,11 +198,11 @@ def _mapped(census: Census, known: TruthClasses) -> tuple[float | None, ...]:
 
 def _calibrated(
     points: PointTruth, raster: ClassRaster, known: TruthClasses, options: CalibrationOptions
-) -> Calibration | None:
-    """What probabilities are worth; None where there are none.
+) -> tuple[Calibration | None, tuple[str, ...]]:
+    """What probabilities are worth, None where there are none, and what is to be said.
 
     Raises:
-        UsageError: there are none, or too few points, and they were asked for.
+        UsageError, SourceError: there are none, they are damaged, or points are too few, and they were asked for.
     """
     path = options.probabilities or _beside(Path(raster.source))
     asked = options.probabilities is not None or options.out is not None
@@ -198,13 +212,14 @@ def _calibrated(
                 f"There are no probabilities beside {raster.source}: map again with --probabilities float32, or name "
                 "them by --probabilities FILE."
             )
-        return None
+        return None, ()
     try:
-        return calibrate(_at_points(path, points, raster, known), seed=options.seed)
-    except UsageError:
+        found = calibrate(_at_points(path, points, raster, known), seed=options.seed)
+    except EarthwordsError as error:
         if asked:
             raise
-        return None
+        return None, (f"What the probabilities beside the map are worth is not told: {error}",)
+    return found, found.notes
 
 
 def _beside(source: Path) -> Path | None:
@@ -249,11 +264,11 @@ def _write_preset(found: Assessment, tags: dict[str, str], options: CalibrationO
     calibration = found.calibration
     scale = None
     if calibration.temperature is not None:
-        scale = float(
-            f"{min(1e4, float(tags.get('EARTHWORDS_LOGIT_SCALE', row.logit_scale)) / calibration.temperature):.6g}"
-        )
+        before = tags.get("EARTHWORDS_LOGIT_SCALE", "")
+        own = float(before) if re.fullmatch(r"\d{1,5}(\.\d+)?", before) else row.logit_scale
+        scale = float(f"{min(1e4, own / calibration.temperature):.6g}")
     text = preset_text(
-        base=base, made_by=f"{Path(found.map).name}, {Path(found.truth).name}",
+        base=base, made_by=printable(f"{Path(found.map).name}, {Path(found.truth).name}"),
         logit_scale=scale, changed=_changed(tags, row), found=calibration, had_thresholds=bool(row.thresholds),
     )  # fmt: skip
     with atomic_path(options.out, overwrite=options.overwrite) as temporary:
@@ -280,9 +295,9 @@ def _changed(tags: dict[str, str], row: SegmentPreset) -> dict[str, str | int]:
     upsampler, _, weights = tags.get("EARTHWORDS_UPSAMPLER", "").partition(" ")
     if upsampler and (upsampler, weights) != (row.upsampler or "none", row.upsampler_weights or ""):
         found |= {"upsampler": upsampler, **({"upsampler_weights": _place(weights)} if weights else {})}
-    tile, _, overlap = tags.get("EARTHWORDS_TILE", "").partition(" overlap ")
-    if overlap and (tile, overlap) != (str(row.tile_size), str(row.overlap)):
-        found |= {"tile_size": int(tile), "overlap": int(overlap)}
+    tile = re.fullmatch(r"(\d+) overlap (\d+)", tags.get("EARTHWORDS_TILE", ""))
+    if tile and tile.groups() != (str(row.tile_size), str(row.overlap)):
+        found |= {"tile_size": int(tile[1]), "overlap": int(tile[2])}
     return found
 
 

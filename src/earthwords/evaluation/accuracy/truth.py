@@ -257,9 +257,11 @@ def count_raster(
         return values.index(*truth.read(row, height), source=truth.source)
 
     tally = _count(strip, raster, census, classes, tick)
-    named = bool(truth.names)
-    if named and not raster.names:
+    if truth.names and not raster.names:
         classes.adopt(truth.names)
+    if bool(truth.names) != bool(raster.names):
+        which = "map" if truth.names else "truth"
+        notes.append(f"The {which} has no names of classes: its values are taken for those of the other one.")
     words = [truth.title(value) for value in values.listed]
     known = dict(zip(words, values.listed, strict=True))
     order = []

@@ -19,6 +19,8 @@ from earthwords.geo.vectors.vector_files import local_vectors
 
 CLASS_COLUMNS = ("class", "class_name", "classname", "label", "category", "landcover", "land_cover", "name", "type")
 """Where the class of a feature is looked for, first to last."""
+_LONLAT_COLUMNS = {"X_POSSIBLE_NAMES": "lon,long,longitude", "Y_POSSIBLE_NAMES": "lat,latitude"}
+"""Of a table, in degrees; other columns tell no CRS."""
 _POINTS, _POLYGONS = {"Point", "MultiPoint"}, {"Polygon", "MultiPolygon"}
 
 
@@ -77,7 +79,8 @@ def read_features(path: str | Path) -> TruthFeatures:
     kept = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
     kinds = {shape.geom_type for shape in shapes[kept]}
     if not kinds:
-        raise SourceError(f"{source} holds no points and no polygons, so there is no truth in it.")
+        table = " (a table needs columns named longitude and latitude, in degrees)" if source.endswith(".csv") else ""
+        raise SourceError(f"{source} holds no points and no polygons{table}, so there is no truth in it.")
     if not (kinds <= _POINTS or kinds <= _POLYGONS):
         raise SourceError(f"{source} holds {', '.join(sorted(kinds))}; truth is points, or polygons.")
     names = [name for name in frame.columns if name != frame.geometry.name]
@@ -92,13 +95,22 @@ def read_features(path: str | Path) -> TruthFeatures:
 def _read(source: str) -> Any:
     if source.lower().endswith((".parquet", ".geoparquet")):
         return geopandas.read_parquet(source)
+    name = utf8_name(source)
     with local_vectors(source):
-        layers = [str(name) for name, kind in pyogrio.list_layers(utf8_name(source)) if kind is not None]
+        layers = [str(name) for name, kind in pyogrio.list_layers(name) if kind is not None]
         if len(layers) > 1:
             raise SourceError(
                 f"{source} holds several layers ({', '.join(layers[:8])}); save the one with the truth as a file."
             )
-        return pyogrio.read_dataframe(utf8_name(source), layer=layers[0] if layers else None)
+        how: dict[str, Any] = {"layer": layers[0]} if layers else {}
+        if source.lower().endswith((".csv", ".tsv")):
+            how |= _LONLAT_COLUMNS
+        try:
+            frame = pyogrio.read_dataframe(name, **how)
+        except UnicodeDecodeError:  # text of older software
+            frame = pyogrio.read_dataframe(name, encoding="cp1252", **how)
+    placed = isinstance(frame, geopandas.GeoDataFrame) and frame.crs is None and "X_POSSIBLE_NAMES" in how
+    return frame.set_crs(4326) if placed else frame
 
 
 def as_text(value: Any) -> str:
