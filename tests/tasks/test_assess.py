@@ -60,12 +60,16 @@ def folder(
 ) -> Path:
     """map.tif, truth.tif, names.json, true.json and an image, in the current folder."""
     monkeypatch.chdir(tmp_path)
-    write_raster(Path("map.tif"), mapped[None], nodata=0)
-    write_raster(Path("truth.tif"), truth[None])
-    write_raster(Path("image.tif"), np.moveaxis(patchwork(HEIGHT, WIDTH), -1, 0), photometric="RGB")
-    Path("names.json").write_text(json.dumps(NAMES))
-    Path("true.json").write_text(json.dumps(TRUE_NAMES))
+    write_inputs(tmp_path, truth, mapped)
     return tmp_path
+
+
+def write_inputs(folder: Path, truth: NDArray[np.uint8], mapped: NDArray[np.uint8]) -> None:
+    write_raster(folder / "map.tif", mapped[None], nodata=0)
+    write_raster(folder / "truth.tif", truth[None])
+    write_raster(folder / "image.tif", np.moveaxis(patchwork(HEIGHT, WIDTH), -1, 0), photometric="RGB")
+    (folder / "names.json").write_text(json.dumps(NAMES))
+    (folder / "true.json").write_text(json.dumps(TRUE_NAMES))
 
 
 @pytest.fixture
@@ -585,10 +589,14 @@ WRONG: list[tuple[str, int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("line", "code", "sentence"), WRONG)
-def test_what_is_wrong(folder: Path, command: Command, line: str, code: int, sentence: str) -> None:
+@pytest.fixture(scope="module")
+def wrong(truth: NDArray[np.uint8], mapped: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A map, and what is wrong beside it."""
+    folder = tmp_path_factory.mktemp("wrong")
+    write_inputs(folder, truth, mapped)
+
     def write(name: str, columns: dict[str, Any], shapes: Any, crs: Any = 32640) -> None:
-        geopandas.GeoDataFrame(columns, geometry=shapes, crs=crs).to_file(name)
+        geopandas.GeoDataFrame(columns, geometry=shapes, crs=crs).to_file(folder / name)
 
     x, y = TRANSFORM @ (np.array([50.5, 80.5, 120.5]), np.array([50.5, 60.5, 70.5]))
     here, there = geopandas.points_from_xy(x, y), geopandas.points_from_xy(x + 9000, y)
@@ -600,10 +608,18 @@ def test_what_is_wrong(folder: Path, command: Command, line: str, code: int, sen
     write("nocolumn.gpkg", {"a": [1, 2, 4], "b": [1, 2, 4]}, here)
     write("nocrs.gpkg", {"class": ["1", "2", "4"]}, here, crs=None)
     write("spoilt.gpkg", {"class": ["1", "2", "4"], **design}, here)
-    write_raster(Path("big.tif"), np.full((3, HEIGHT, WIDTH), 7.5, np.float32))
-    before = {path.name for path in Path().iterdir()}
+    write_raster(folder / "big.tif", np.full((3, HEIGHT, WIDTH), 7.5, np.float32))
+    return folder
+
+
+@pytest.mark.parametrize(("line", "code", "sentence"), WRONG)
+def test_what_is_wrong(
+    wrong: Path, command: Command, monkeypatch: pytest.MonkeyPatch, line: str, code: int, sentence: str
+) -> None:
+    monkeypatch.chdir(wrong)
+    before = {path.name for path in wrong.iterdir()}
     command("assess", "map.tif", *line.split(), "--quiet").failed(code, sentence)
-    assert {path.name for path in Path().iterdir()} == before, "nothing is left"
+    assert {path.name for path in wrong.iterdir()} == before, "nothing is left"
 
 
 def test_probabilities_of_another_map(folder: Path) -> None:

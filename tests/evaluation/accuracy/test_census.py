@@ -101,7 +101,7 @@ def test_draws_are_spread_evenly(path: Path, labels: NDArray[np.uint8]) -> None:
     cells = np.zeros((7, 10))
     np.add.at(cells, tuple(part // 20 for part in np.nonzero(labels == 3)), 1)
     hits = np.zeros_like(cells)
-    for seed in range(60):
+    for seed in range(30):
         drawn = census_of(path, most=25, seed=seed).drawn[0]
         np.add.at(hits, (drawn.rows // 20, drawn.cols // 20), 1)
     there = cells > 30
