@@ -24,6 +24,7 @@ _CONTENTS: dict[str, str] = {
     "evaluate_referring": "earthwords.tasks.evaluate_referring:evaluate_referring",
     "index": "earthwords.tasks.index:index",
     "search": "earthwords.tasks.search:search",
+    "suggest": "earthwords.tasks.suggest:suggest",
     "demo": "earthwords.tasks.demo:demo",
     "doctor": "earthwords.tasks.doctor:doctor",
     "list_models": "earthwords.tasks.models:models",

@@ -43,6 +43,7 @@ from earthwords.tasks.pairs import pairs
 from earthwords.tasks.refer import refer
 from earthwords.tasks.search import search
 from earthwords.tasks.segment import segment
+from earthwords.tasks.suggest import suggest
 from earthwords.tasks.train_clip import train_clip
 from earthwords.tasks.train_refer import train_refer
 from earthwords.tasks.train_segment import train_segment
@@ -91,9 +92,9 @@ def test_the_commands() -> None:
 
 
 VERBS = [
-    segment, refer, upsample, assess, classify, index, search, evaluate, evaluate_scenes, evaluate_segmentation,
-    evaluate_referring, pairs, expressions, demo, list_data, prepare_data, check_data, show_model, pull, train_clip,
-    train_segment, train_upsampler, train_refer,
+    segment, suggest, refer, upsample, assess, classify, index, search, evaluate, evaluate_scenes,
+    evaluate_segmentation, evaluate_referring, pairs, expressions, demo, list_data, prepare_data, check_data,
+    show_model, pull, train_clip, train_segment, train_upsampler, train_refer,
 ]  # fmt: skip
 
 

@@ -19,12 +19,17 @@ from .test_parity import kind
 
 MOST = 15_000_000
 FIRST = ("anyup", "anyup_window", "refseg_prompter", "refseg_metrics", "refseg_forward", "refseg_step")
+SAME_PROBABILITIES = tuple(f"out.thd{t}.bg{b}.probs" for t in (0.0, 0.1, 0.3, 0.6) for b in (0, 4) if t or b)
+"""Of the cases `postprocess`: they do not depend on threshold and background."""
 WITHOUT = {
     "anyup_outsize": ("mid.",),
     "anyup_square": ("mid.image_encoder",),
     "global_bias": ("out.vanilla",),
     "e2e_jbu_stack": ("out.preds", "out.logits"),
     "sliding_window": ("out.crop64", "out.noslide", "out.small", "in.noslide", "in.small"),
+    "al_hslabeling": ("mid.corr",),
+    "jbu_learned_range_r3": ("mid.bicubic_source", "mid.combined_kernel_before_fixup"),
+    **{f"postprocess_{kind}": SAME_PROBABILITIES for kind in ("plain", "synonyms")},
     "attention_variants": ("mid.gem", "mid.pos_embed_80x96", "out.GEM.depth2"),
 }
 """Of a case: beginnings of the names that are left out here."""

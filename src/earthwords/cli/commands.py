@@ -73,6 +73,17 @@ COMMANDS = (
         ),
     ),
     Command(
+        name="suggest",
+        panel=MAPS,
+        target="earthwords.tasks.suggest:suggest",
+        help="What to mark next: where a map is unsure.",
+        usage="SCENES-OR-MAP DST -n N [-t WORDS...] [OPTIONS]",
+        examples=(
+            ("thirty points of a scene", "suggest ortho.tif todo.gpkg -n 30 -t roof -t road -t trees"),
+            ("of a map with probabilities, away from what is marked", "suggest out todo.gpkg --marks marks.gpkg"),
+        ),
+    ),
+    Command(
         name="refer",
         panel=MAPS,
         target="earthwords.tasks.refer:refer",

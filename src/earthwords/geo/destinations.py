@@ -111,6 +111,17 @@ def plan_results(dst: Path, *, overwrite: bool, inputs: Inputs | None = None) ->
     return checked(kinds, dst, overwrite=overwrite, inputs=inputs)
 
 
+def plan_suggestions(dst: Path, *, overwrite: bool, inputs: Inputs | None = None) -> dict[str, Path]:
+    """The one file of vectors of `suggest`.
+
+    Raises:
+        UsageError, OutputError: as `plan_outputs`.
+    """
+    if os.path.isdir(dst) or dst.suffix.lower() not in VECTORS:
+        raise UsageError(f"Suggestions are one file of features, not {dst.name}: one of {', '.join(VECTORS)}.")
+    return checked({"suggestions": dst}, dst, overwrite=overwrite, inputs=inputs)
+
+
 def plan_assessment(dst: Path, *, reliability: bool, overwrite: bool, inputs: Inputs | None = None) -> dict[str, Path]:
     """Kind of output of an assessment to path; the suffix of `dst` decides, a folder or no suffix gets the
     `ASSESSMENT_FILES`.

@@ -15,7 +15,9 @@ Colour = tuple[int, int, int]
 INK, GREY, PAPER = (30, 30, 30), (205, 205, 205), (255, 255, 255)
 DEEP = (8, 64, 129)
 """Of a cell that holds its whole row."""
-HUES: tuple[Colour, ...] = ((31, 119, 180), (214, 96, 32), (44, 140, 60), (150, 60, 160))
+HUES: tuple[Colour, ...] = (
+    (31, 119, 180), (214, 96, 32), (44, 140, 60), (150, 60, 160), (120, 90, 60), (200, 40, 90), (90, 90, 90),
+)  # fmt: skip
 TEXT, TITLE = 13, 16
 _LETTERS = 26
 """Of a class name shown."""
@@ -60,8 +62,10 @@ def confusion_plot(counts: NDArray[np.integer], names: Sequence[str], title: str
     return image
 
 
-def curve_plot(lines: Sequence[Curve], title: str, x_name: str, y_name: str) -> Image.Image:
-    """Percents against numbers on a logarithmic axis."""
+def curve_plot(
+    lines: Sequence[Curve], title: str, x_name: str, y_name: str, *, limits: tuple[int, int] = (0, 100)
+) -> Image.Image:
+    """Percents, between two limits, against numbers on a logarithmic axis."""
     width, height, left, top, right, bottom = 640, 420, 64, 48, 20, 56
     image = Image.new("RGB", (width, height), PAPER)
     draw, font = ImageDraw.Draw(image), _font(TEXT)
@@ -70,11 +74,11 @@ def curve_plot(lines: Sequence[Curve], title: str, x_name: str, y_name: str) -> 
 
     def at(x: float, y: float) -> tuple[float, float]:
         across = (math.log(x) - low) / (high - low)
-        y = min(100.0, max(0.0, y))
-        return left + across * (width - left - right), height - bottom - y / 100 * (height - top - bottom)
+        up = (min(limits[1], max(limits[0], y)) - limits[0]) / (limits[1] - limits[0])
+        return left + across * (width - left - right), height - bottom - up * (height - top - bottom)
 
     draw.text((12, 12), title, INK, _font(TITLE))
-    for y in range(0, 101, 20):
+    for y in range(limits[0], limits[1] + 1, 20 if limits[1] - limits[0] > 50 else 5):
         draw.line((*at(ticks[0], y), *at(ticks[-1], y)), GREY)
         draw.text((left - 8, at(ticks[0], y)[1]), str(y), INK, font, anchor="rm")
     for x in ticks:
@@ -83,7 +87,11 @@ def curve_plot(lines: Sequence[Curve], title: str, x_name: str, y_name: str) -> 
     for i, line in enumerate(lines):
         _draw_line(draw, line, HUES[i % len(HUES)], at)
         draw.text(
-            (width - right - 4, height - bottom - 20 * (len(lines) - i)), line.name, HUES[i % 4], font, anchor="ra"
+            (width - right - 4, height - bottom - 20 * (len(lines) - i)),
+            line.name,
+            HUES[i % len(HUES)],
+            font,
+            anchor="ra",
         )
     draw.text(((left + width - right) / 2, height - 8), x_name, INK, font, anchor="md")
     _turned(image, y_name, font, 6, (top + height - bottom) // 2)

@@ -1,0 +1,180 @@
+"""What to mark next: places where a map is unsure, unlike each other and unlike what is marked already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from earthwords.errors import UsageError
+from earthwords.inference.checks import check_file, check_named, check_parts, check_raster
+from earthwords.inference.options import (
+    ARRAYS,
+    check_limits,
+    load_segmenter,
+    make_vocabulary,
+    reach,
+    scene_spec,
+    with_rivals,
+)
+from earthwords.jobs.progress import Bar, Console
+from earthwords.presets import DEFAULT_PRESET, load_preset
+from earthwords.tasks import _options as opt
+
+if TYPE_CHECKING:
+    from earthwords.inference.suggest.result import Suggestions
+    from earthwords.inference.suggest.run import Open
+else:
+    Suggestions = object  # loads much, and a command line reads the annotations
+
+SuggestRule = Literal["margin-diversity", "fast", "hslabeling", "strategic", "margin", "entropy", "random"]
+"""The rows of `inference.suggest.select.RULES`."""
+
+
+@opt.documented
+def suggest(
+    src: Annotated[str, opt.ARGUMENTS],
+    dst: opt.Dst,
+    *,
+    n: Annotated[int, opt.option(opt.OUTPUTS, name=["-n", "--number"], metavar="N")] = 20,
+    text: opt.Text = (),
+    classes: opt.Classes = None,
+    against: opt.Against = None,
+    threshold: opt.Threshold = None,
+    background: Annotated[str | None, opt.option(opt.WORDS, metavar="WORD")] = None,
+    marks: Annotated[Path | None, opt.option(opt.WHERE, metavar="FILE")] = None,
+    rule: Annotated[SuggestRule, opt.OUTPUTS] = "margin-diversity",
+    tiles: Annotated[int | None, opt.option(opt.OUTPUTS, metavar="PIXELS")] = None,
+    seed: Annotated[int, opt.option(opt.OUTPUTS, metavar="N")] = 0,
+    preset: opt.Preset = DEFAULT_PRESET,
+    model: opt.Model = None,
+    upsampler_weights: opt.UpsamplerWeights = None,
+    bands: opt.Bands = None,
+    gsd: opt.Gsd = None,
+    bounds: opt.Bounds = None,
+    nodata: opt.Nodata = None,
+    mask: opt.Mask = None,
+    stretch: opt.Stretch = "auto",
+    allow_remote_parts: opt.AllowRemoteParts = False,
+    on_error: Annotated[Literal["stop", "skip"], opt.RUNNING] = "stop",
+    batch_size: opt.BatchSize = None,
+    overwrite: opt.Overwrite = False,
+    device: opt.Device = "auto",
+    strict: opt.Strict = False,
+    offline: opt.Offline = False,
+    quiet: opt.Quiet = False,
+) -> Suggestions:
+    """Suggest what to mark next: points or tiles with an empty class to fill in.
+
+    Of scenes and words a model makes the map; of maps that `segment --probabilities` wrote no model is needed. Places
+    are spread evenly over the scenes.
+
+    Args:
+        src: Rasters, named as for `segment`; or, without words, maps of probabilities: the file, the folder that
+            `segment` made, or many of them.
+        dst: .gpkg .geojson .fgb .parquet: features with an empty `class`, and `guess`, `runner_up`, `uncertainty`
+            (0..1), `rank`, `source`.
+        n: Places to suggest.
+        background: Class that takes the pixels below the threshold; default: a class named background, if any.
+        marks: File of points, lines or polygons that are marked already: avoided, and places unlike them are preferred.
+            Features whose `class` is empty count as not marked.
+        rule: How places are chosen, see docs/suggest.md.
+        tiles: Suggest squares of so many pixels instead of points.
+        seed: Of what is drawn; equal seeds give equal places.
+        on_error: A scene that cannot be read: stop, or skip (goes on, and lists it).
+
+    Returns:
+        The places in the order of choice, what was looked at, and what was passed over.
+
+    Raises:
+        UsageError: an option is wrong, an output exists, or there are fewer candidates than places asked for.
+        SourceError: a raster, a map or the marks cannot be read, or no pixel is valid.
+        OutputError: the output cannot be written.
+        WeightsError: the weights are missing or damaged.
+
+    Example:
+        >>> todo = earthwords.suggest("ortho.tif", "todo.gpkg", text=["roof", "road", "trees"], n=30)
+        >>> todo.places[0].guess
+    """
+    from earthwords.geo.destinations import plan_suggestions
+    from earthwords.geo.sources.find import find_sources, inputs_of
+
+    console = Console(quiet=quiet)
+    src = str(check_named(src, what="A raster", instead=ARRAYS))
+    check_raster(src)
+    row = load_preset(preset)
+    check_parts(row, model=model, upsampler_weights=upsampler_weights)
+    check_limits(row.threshold if threshold is None else threshold, batch_size, "2GiB", 1, ())
+    if marks is not None:
+        check_file(marks, what="a file of marks such as .gpkg or .geojson")
+    plan_suggestions(Path(dst), overwrite=overwrite)
+    worded = bool(text) or classes is not None
+    if n < 1 or (tiles is not None and tiles < 8):
+        what = f"-n {n}" if n < 1 else f"--tiles {tiles}"
+        raise UsageError(f"{what} is too small: at least one place, and tiles of 8 pixels a side.")
+    words = with_rivals(make_vocabulary(text, classes, background), against, mask) if worded else None
+    listed: Sequence[str] = (find_sources(src, say=console.say) or [src]) if worded else _maps(src)
+    inputs = inputs_of(
+        listed, row=row, lists=[src], classes=classes, preset=preset, model=model, marks=marks,
+        upsampler_weights=upsampler_weights, mask=mask,
+    )  # fmt: skip
+    plan_suggestions(Path(dst), overwrite=overwrite, inputs=inputs)
+
+    from earthwords.geo.vectors.marked import read_marked
+    from earthwords.inference.suggest.opening import map_scenes, model_scenes
+    from earthwords.inference.suggest.run import SuggestOptions, suggest_places
+
+    options = SuggestOptions(n=n, rule=rule, tiles=tiles, seed=seed, on_error=on_error)
+    marked = None if marks is None else read_marked(marks)
+    bars: list[Bar] = []
+    opened: dict[str, Open]
+    if words is None:
+        opened = map_scenes(listed, console, on_bar=lambda: bars[0])
+    else:
+        spec = scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, reach(offline, allow_remote_parts))
+        segmenter = load_segmenter(
+            row, console, model=model, weights=upsampler_weights, device=device, batch=batch_size, offline=offline
+        )
+        opened = model_scenes(
+            listed, segmenter, words, spec, console, threshold=threshold, strict=strict, on_bar=lambda: bars[0]
+        )
+    with _bar(console, len(listed)) as bar:
+        bars.append(bar)
+        found = suggest_places(opened, options, marked)
+    return _saved(found, Path(dst), console, overwrite=overwrite)
+
+
+def _maps(src: str) -> list[str]:
+    """The maps that are meant where no words are given.
+
+    Raises:
+        UsageError: there are none.
+    """
+    from earthwords.geo.probability_map import find_maps, no_map
+
+    found = find_maps(src)
+    if not found:
+        raise no_map(src)
+    return found
+
+
+@contextmanager
+def _bar(console: Console, scenes: int) -> Iterator[Bar]:
+    """Over many scenes; a single one has its own."""
+    if scenes == 1:
+        yield Bar()
+        return
+    with console.bar("looking", scenes, unit="scenes") as bar:
+        yield bar
+
+
+def _saved(found: Suggestions, dst: Path, console: Console, *, overwrite: bool) -> Suggestions:
+    console.notes(found.notes)
+    for failure in found.failures:
+        console.say(f"Left out: {failure}")
+    console.say(found.summary())
+    found.save(dst, overwrite=overwrite)
+    console.outputs({"suggestions": dst}, ())
+    return replace(found, output=dst)
