@@ -114,6 +114,8 @@ def suggest(
     if n < 1 or (tiles is not None and tiles < 8):
         what = f"-n {n}" if n < 1 else f"--tiles {tiles}"
         raise UsageError(f"{what} is too small: at least one place, and tiles of 8 pixels a side.")
+    if worded:
+        _check_no_map(src)
     words = with_rivals(make_vocabulary(text, classes, background), against, mask) if worded else None
     listed: Sequence[str] = (find_sources(src, say=console.say) or [src]) if worded else _maps(src)
     inputs = inputs_of(
@@ -144,6 +146,21 @@ def suggest(
         bars.append(bar)
         found = suggest_places(opened, options, marked)
     return _saved(found, Path(dst), console, overwrite=overwrite)
+
+
+def _check_no_map(src: str) -> None:
+    """Refuse words for what is a map already.
+
+    Raises:
+        UsageError: it is one.
+    """
+    from earthwords.files.output_tags import wrote
+
+    if wrote(src):
+        from earthwords.geo.probability_map import is_map
+
+        if is_map(src):
+            raise UsageError(f"{src} is a map of probabilities already; leave the words away.")
 
 
 def _maps(src: str) -> list[str]:

@@ -39,8 +39,11 @@ def whole(lattice: Lattice, rows: Iterator[MapRows], at_once: int = 2) -> CellFi
     return CellFigures(**{name: np.concatenate([vars(b)[name] for b in bands], axis=-2) for name in vars(bands[0])})
 
 
-@pytest.mark.parametrize("heights", [[5], [16, 3, 9], [64]])
-def test_cells_are_means_of_pixels(values: np.ndarray, heights: list[int]) -> None:
+@pytest.mark.parametrize(("heights", "at_once"), [([5], 1), ([16, 3, 9], 2**21), ([64], 2000)])
+def test_cells_are_means_of_pixels(
+    values: np.ndarray, heights: list[int], at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("earthwords.inference.suggest.lattice.AT_ONCE", at_once)
     lattice = Lattice((HEIGHT, WIDTH), SIDE, classes=3, threshold=0.0)
     found = whole(lattice, strips(values, heights))
     assert found.rows.shape == lattice.size == (5, 7)

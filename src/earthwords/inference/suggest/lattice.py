@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
+AT_ONCE = 2**21
+"""Numbers that are worked on at once."""
 MIN_SEEN = 0.5
 """A cell with a smaller share of observed pixels is no candidate."""
 
@@ -170,6 +172,18 @@ class _Sums:
         if self.top < 0:
             self.top = row
         self.height += probabilities.shape[1]
+        side, usable = self.of.side, []
+        wide = max(1, AT_ONCE // (len(self.values) * max(1, probabilities.shape[1]) * side))
+        for first in range(0, len(self.seen), wide):
+            cells = slice(first, first + wide)
+            cols = slice(first * side, (first + wide) * side)
+            usable.append(self._add(cells, probabilities[:, :, cols], None if rgb is None else rgb[:, :, cols]))
+        self.usable.append(np.concatenate(usable, axis=1))
+
+    def _add(
+        self, cells: slice, probabilities: NDArray[np.float32], rgb: NDArray[np.float32] | None
+    ) -> NDArray[np.bool_]:
+        """The same for some of the columns; which pixels count."""
         seen = np.isfinite(probabilities).all(axis=0)
         coverage = self.of.coverage
         coverage.observed += int(seen.sum())
@@ -183,11 +197,13 @@ class _Sums:
             best = shares >= (self.of.threshold or 0.5)
         colour = np.zeros((3, *seen.shape)) if rgb is None else rgb
         layers = np.concatenate([shares, best, margin[None], entropy[None], colour])
-        self.values += self._summed((layers * seen).sum(axis=1))
-        self.seen += self._summed(seen.sum(axis=0, dtype=float))
+        starts = np.arange(0, seen.shape[1], self.of.side)
+        self.values[:, cells] += np.add.reduceat((layers * seen).sum(axis=1), starts, axis=-1)
+        count = np.add.reduceat(seen.sum(axis=0, dtype=float), starts)
+        self.seen[cells] += count
         if rgb is not None:
-            self.coloured += self._summed(seen.sum(axis=0, dtype=float))
-        self.usable.append(np.asarray(seen))
+            self.coloured[cells] += count
+        return np.asarray(seen)
 
     def finish(self) -> CellFigures:
         """Means of the cells."""
@@ -209,10 +225,6 @@ class _Sums:
             usable=usable,
         )
         return CellFigures(**{name: value[..., None, :] for name, value in vars(found).items()})
-
-    def _summed(self, per_column: Floats) -> Floats:
-        found: Floats = np.add.reduceat(per_column, self.of._starts, axis=-1)
-        return found
 
 
 def _stacked(rows: list[CellFigures]) -> CellFigures:

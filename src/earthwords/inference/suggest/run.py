@@ -132,7 +132,9 @@ def _check_enough(total: int, coverage: Coverage, found: list[Scanned], options:
     tile = options.scanning(len(found)).tile
     what = "places" if tile is None else f"tiles of {tile} x {tile} pixels"
     advice = "ask for fewer by -n" if tile is None else "ask for fewer by -n, or for smaller ones by --tiles"
-    raise UsageError(f"-n {options.n} is more than the {total:,} {what} there are to choose from; {advice}.")
+    avoided = sum(part.avoided for part in found)
+    near = f", beside {avoided:,} near marks" if avoided else ""
+    raise UsageError(f"-n {options.n} is more than the {total:,} {what} there are to choose from{near}; {advice}.")
 
 
 def _pool(found: list[Scanned], options: SuggestOptions) -> CandidatePool:
