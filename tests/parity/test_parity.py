@@ -27,7 +27,7 @@ from earthwords.models.upsamplers import anyup, bilinear, jbu, simfeatup
 from earthwords.text.templates import TEMPLATES
 from earthwords.text.tokenizer import ClipTokenizer
 
-from . import active_learning, aggregation, fewshot, refseg, scene_metrics
+from . import active_learning, aggregation, clip_lora, fewshot, refseg, scene_metrics
 from . import upsampler_training as training
 from .cases import GOLDEN, Case, agree, cases, same_labels
 
@@ -379,6 +379,7 @@ CHECKS: dict[str, Callable[[Case], None]] = {
     "refseg_step": refseg.check_refseg_step,
     "gsnet_ripd": aggregation.check_gsnet_ripd,
     "rsktseg_decoder": aggregation.check_rsktseg_decoder,
+    "clip_lora": clip_lora.check_clip_lora,
     "fewshot_tip_adapter": fewshot.check_tip_adapter,
     "fewshot_taskres": fewshot.check_taskres,
     "fewshot_lp_plus": fewshot.check_lp_plus,
@@ -404,7 +405,7 @@ UNREAD: dict[str, tuple[str, ...]] = {
 
 NOT_YET = (
     *("anychange_match", "anychange_match_2", "anychange_tiny", "change_metrics", "change_metrics_2"),
-    *("clip_lora_dropout", "clip_lora_step", "coninfer_gmm", "d2ls_decoder"),
+    *("coninfer_gmm", "d2ls_decoder"),
     *("dynamicearth_chain", "dynamicearth_chain_2", "dynamicearth_compare_dino", "dynamicearth_compare_dinov2"),
     *("dynamicearth_identify", "dynamicearth_identify_2", "dynamicearth_instance_merge"),
     *("dynamicearth_instance_merge_2", "dynamicearth_proposal", "dynamicearth_proposal_2"),

@@ -33,6 +33,7 @@ def train_clip(
     lock_text: Annotated[bool, opt.option(opt.MODEL, negative="")] = False,
     lock_text_unlocked_groups: Annotated[int, opt.option(opt.MODEL, metavar="N")] = 0,
     lora_rank: Annotated[int, opt.option(opt.MODEL, metavar="N")] = 0,
+    lora_form: Annotated[Literal["plain", "clip-lora"], opt.MODEL] = "plain",
     image_size: Annotated[Sequence[int], opt.several(opt.READING, "PIXELS...")] = (128,),
     augmentation: Annotated[Literal["sensor", "strong", "remoteclip"], opt.READING] = "sensor",
     zoom: Annotated[tuple[float, float], opt.option(opt.READING, metavar="LEAST LARGEST")] = (0.5, 2.0),
@@ -82,6 +83,8 @@ def train_clip(
         lock_text_unlocked_groups: But for its last groups.
         lora_rank: Train low-rank additions of this rank beside the attention's projections instead of the weights
             (peft); they are merged in the end.
+        lora_form: plain, or as CLIP-LoRA makes them: beside queries, keys and values alone, scaled by 1 / sqrt(rank),
+            with dropout 0.25 before them; its rank is 2.
         image_size: Side of the images in pixels; of several, one is drawn each step.
         augmentation: sensor (crops of half or more, other colours, haze, blur and noise), strong (sensor, and the
             colours of other pictures, coarser optics, JPEG) or remoteclip (crops of nine tenths or more); all turn and
@@ -138,7 +141,7 @@ def train_clip(
     backbone = start(manifest, architecture=architecture, model=model, seed=seed, offline=offline).to(place)
     check_layout(backbone, layout)
     locks = {"image": (lock_image, lock_image_unlocked_groups), "text": (lock_text, lock_text_unlocked_groups)}
-    adapted = adapt_towers(backbone, locks, lora_rank=lora_rank, siglip=siglip, seed=seed)
+    adapted = adapt_towers(backbone, locks, lora_rank=lora_rank, siglip=siglip, seed=seed, lora_form=lora_form)
     sampler = Sampler(manifest, zoom=zoom, mix=shares(mix), augmentation=augmentation)
     _check_something(sampler, train_data)
     objective = Objective(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,6 +13,11 @@ from earthwords.errors import UsageError
 from earthwords.models.clip.model import ClipBackbone
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
+CLIP_LORA: dict[str, Any] = {"targets": LORA_TARGETS[:3], "alpha": 1, "by_root": True, "dropout": 0.25}
+"""Beside queries, keys and values alone, scaled by 1 / sqrt(rank), with dropout before the additions
+(https://arxiv.org/abs/2405.18541, https://github.com/MaxZanella/CLIP-LoRA; its rank is 2)."""
+LORA_FORMS: dict[str, dict[str, Any]] = {"plain": {}, "clip-lora": CLIP_LORA}
+"""How low-rank additions are made: further arguments of `add_lora`."""
 
 
 def lock(backbone: ClipBackbone, tower: str, *, unlocked_groups: int = 0) -> None:
@@ -34,10 +40,24 @@ def lock(backbone: ClipBackbone, tower: str, *, unlocked_groups: int = 0) -> Non
             module.requires_grad_(False)
 
 
-def add_lora(backbone: ClipBackbone, *, rank: int, targets: Sequence[str] = LORA_TARGETS, seed: int = 0) -> None:
+def add_lora(
+    backbone: ClipBackbone,
+    *,
+    rank: int,
+    targets: Sequence[str] = LORA_TARGETS,
+    alpha: float | None = None,
+    by_root: bool = False,
+    dropout: float = 0.0,
+    seed: int = 0,
+) -> None:
     """Freeze everything and add low-rank matrices beside the linear layers `targets` of both towers.
 
-    By peft, in place (https://arxiv.org/abs/2106.09685; scale 2, no dropout); `merge_lora` takes them away again.
+    By peft, in place (https://arxiv.org/abs/2106.09685); `merge_lora` takes them away again.
+
+    Args:
+        alpha: the additions are multiplied by alpha / rank; None: by 2.
+        by_root: by alpha / sqrt(rank) instead.
+        dropout: of what enters the additions, while training.
 
     Raises:
         UsageError: no layer has such a name.
@@ -49,7 +69,10 @@ def add_lora(backbone: ClipBackbone, *, rank: int, targets: Sequence[str] = LORA
     wrong = [name for name in targets if name not in linear]
     if wrong:
         raise UsageError(f"No layer is called {wrong[0]!r}; LoRA goes beside {', '.join(sorted(linear))}.")
-    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(targets), lora_dropout=0.0)
+    scale: Any = 2 * rank if alpha is None else alpha
+    config = LoraConfig(
+        r=rank, lora_alpha=scale, use_rslora=by_root, target_modules=list(targets), lora_dropout=dropout
+    )
     backbone.model.requires_grad_(False)
     inject_adapter_in_model(config, backbone.model)
 
@@ -81,7 +104,13 @@ def _groups(backbone: ClipBackbone, tower: str) -> list[list[nn.Module]]:
 
 
 def adapt_towers(
-    backbone: ClipBackbone, locks: dict[str, tuple[bool, int]], *, lora_rank: int, siglip: bool, seed: int
+    backbone: ClipBackbone,
+    locks: dict[str, tuple[bool, int]],
+    *,
+    lora_rank: int,
+    siglip: bool,
+    seed: int,
+    lora_form: str = "plain",
 ) -> dict[str, str]:
     """Freeze, add and prepare what the options of a training ask for; gives what a resumed run must have in common.
 
@@ -96,7 +125,10 @@ def adapt_towers(
     if lora_rank:
         if any(locked for locked, _ in locks.values()):
             raise UsageError("--lora-rank freezes both towers already; leave --lock-image and --lock-text away.")
-        add_lora(backbone, rank=lora_rank, seed=seed)
+        add_lora(backbone, rank=lora_rank, seed=seed, **LORA_FORMS[lora_form])
+    elif lora_form != "plain":
+        raise UsageError("--lora-form says how the additions of --lora-rank are made: give that too, such as 2.")
     if siglip:
         backbone.logit_bias = torch.nn.Parameter(torch.tensor(-10.0, device=backbone.device))
-    return {"locks": str(locks), "lora_rank": str(lora_rank)}
+    form = {} if lora_form == "plain" else {"lora_form": lora_form}
+    return {"locks": str(locks), "lora_rank": str(lora_rank), **form}
