@@ -23,6 +23,7 @@ SAME_PROBABILITIES = tuple(f"out.thd{t}.bg{b}.probs" for t in (0.0, 0.1, 0.3, 0.
 """Of the cases `postprocess`: they do not depend on threshold and background."""
 WITHOUT = {
     "anyup_outsize": ("mid.",),
+    "anyup_window": ("out.bounds_14x14_224",),
     "anyup_square": ("mid.image_encoder",),
     "global_bias": ("out.vanilla",),
     "e2e_jbu_stack": ("out.preds", "out.logits"),
@@ -41,6 +42,7 @@ SAME_WEIGHTS = {
 ELSEWHERE = (
     *("transclip_whu", "fewshot_whu_remoteclip_s4", "fewshot_linear_probe"),
     *("jbu_stack_real_clip", "jbu_stack", "clip_convert", "jbu_learned_range_r5", "jbu_learned_range_r5_grad"),
+    "clip_lora_dropout",
 )
 """Cases whose inputs do not lie in this repository, and those that others cover."""
 

@@ -15,7 +15,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthwords.models.fewshot import linear_probe, lp_plus, taskres, tip_adapter
+from earthwords.models.clip.convert import from_openai
+from earthwords.models.clip.model import ClipBackbone
+from earthwords.models.fewshot import coop, linear_probe, lp_plus, taskres, tip_adapter
 from earthwords.models.fewshot.linear_head import accuracy, shot_set
 from earthwords.models.fewshot.tip_adapter import KeyTraining, TipAdapterHead
 
@@ -123,6 +125,25 @@ def check_lp_plus(case: Case) -> None:
     validation = (case["in.val"], case["in.val_labels"])
     head = lp_plus.fit_lp_plus(train, labels, words, bias=bias, epochs=epochs, validation=validation)
     agree(torch.tensor(accuracy(head.logits(test[0]), test[1])), case["out.test_acc_at_best_val"])
+
+
+def check_coop(case: Case) -> None:
+    heads = int(case.meta["heads"])
+    backbone = ClipBackbone(from_openai(case.part("w."), activation="quickgelu", heads=(heads, heads)))
+    backbone.requires_grad_(False)
+    labels, lengths = case["in.labels"], case["in.name_lens"].tolist()
+    features = F.normalize(backbone.encode_image(case["in.images"]), dim=1)
+    for place in coop.PLACES:
+        fit = coop.CoOp(backbone, case["in.tokens"], lengths, case["in.ctx"], place=place, epochs=2)
+        case.agree_between(f"prompts_{place}", fit.prompts().detach())
+        agree(fit.logits(features).detach(), case[f"out.logits_{place}"], LOGITS)
+    fit = coop.CoOp(backbone, case["in.tokens"], lengths, case["in.ctx"], epochs=2)
+    losses = [fit.step(features, labels, epoch=0)]
+    assert fit.context.grad is not None
+    agree(fit.context.grad, case["grad.ctx"], LOGITS)
+    losses += [fit.step(features, labels, epoch=epoch) for epoch in (1, 2)]
+    agree(torch.tensor(losses), case["out.losses"])
+    agree(fit.context.detach(), case["out.ctx_after3"])
 
 
 @cache

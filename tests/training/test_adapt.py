@@ -16,7 +16,7 @@ from earthwords.models.clip.convert import to_openai
 from earthwords.models.clip.model import ClipBackbone, DenseMethod, build_clip
 from earthwords.models.weights.table import load_clip
 from earthwords.text.tokenizer import ClipTokenizer
-from earthwords.training.adapt import add_lora, lock, merge_lora
+from earthwords.training.adapt import CLIP_LORA, adapt_towers, add_lora, lock, merge_lora
 from earthwords.training.initialise import store
 from tests.micro import micro_clip
 
@@ -92,6 +92,41 @@ def test_lora_learns_and_merges() -> None:
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
     with pytest.raises(UsageError, match="No layer is called 'query'"):
         add_lora(backbone, rank=2, targets=["query"])
+
+
+def test_clip_loras_form() -> None:
+    """Scale 1 / sqrt(rank) beside queries, keys and values; dropout acts while training alone."""
+    backbone = micro_clip()
+    before = outputs(backbone)
+    add_lora(backbone, rank=4, **CLIP_LORA)
+    touched = {name.split(".lora_")[0].rpartition(".")[2] for name in learning(backbone)}
+    assert touched == {"q_proj", "k_proj", "v_proj"}
+    layer = backbone.model.text_model.encoder.layers[0].self_attn.v_proj
+    with torch.no_grad():
+        for name, parameter in backbone.model.named_parameters():
+            if "lora_B" in name:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+        x = torch.randn(2, 3, layer.in_features)
+        down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+        torch.testing.assert_close(layer(x) - layer.base_layer(x), x @ down.T @ up.T / 2, atol=1e-5, rtol=1e-4)
+        learned = outputs(backbone.eval())
+        assert all(torch.equal(a, b) for a, b in zip(outputs(backbone), learned, strict=True))
+        backbone.train()
+        assert not torch.equal(outputs(backbone)[0], outputs(backbone)[0]), "something else is dropped every time"
+        backbone.eval()
+    assert (learned[0] - before[0]).abs().max() > 1e-2
+    merge_lora(backbone)
+    for ours, theirs in zip(outputs(backbone), learned, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_the_form_needs_a_rank_and_is_a_setting() -> None:
+    locks = {"image": (False, 0), "text": (False, 0)}
+    with pytest.raises(UsageError, match="--lora-form says how the additions of --lora-rank are made"):
+        adapt_towers(micro_clip(), locks, lora_rank=0, siglip=False, seed=0, lora_form="clip-lora")
+    made = adapt_towers(micro_clip(), locks, lora_rank=2, siglip=False, seed=0, lora_form="clip-lora")
+    plain = adapt_towers(micro_clip(), locks, lora_rank=2, siglip=False, seed=0)
+    assert made == {**plain, "lora_form": "clip-lora"}
 
 
 def test_open_clip_names_there_and_back(tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def add_lora(
     )
     backbone.model.requires_grad_(False)
     inject_adapter_in_model(config, backbone.model)
+    backbone.train(backbone.training)  # new modules begin in training, where dropout acts
 
 
 def merge_lora(backbone: ClipBackbone) -> None:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from earthwords.errors import UsageError
 from earthwords.models.fewshot import HEADS, LinearHead, fit_linear_probe, fit_lp_plus, fit_prototypes
+from earthwords.models.fewshot.coop import PLACES, assemble
 from earthwords.models.fewshot.linear_head import TYPICAL_COSINE, accuracy, shot_set
 from earthwords.models.fewshot.linear_probe import GRID, search_strength
 from earthwords.models.fewshot.tip_adapter import TipAdapterHead, search
@@ -175,3 +176,15 @@ def test_what_cannot_be_learned_from_is_one_sentence(name: str) -> None:
         fit(torch.where(torch.arange(DIM) == 5, torch.nan, X), Y, WORDS)
     with pytest.raises(UsageError, match="193 numbers above 0"):
         fit(X, Y, WORDS, weights=torch.zeros(len(Y)))
+
+
+def test_prompts_of_a_context_of_their_own() -> None:
+    """Every class its own context, names of unequal lengths; numbers tell where a token came from."""
+    embedded = torch.arange(2 * 9).float().reshape(2, 9, 1)
+    context = -torch.arange(1.0, 7).reshape(2, 3, 1)
+    rows = {place: assemble(embedded, context, [1, 3], place)[..., 0].tolist() for place in PLACES}
+    assert rows["end"] == [[0, -1, -2, -3, 4, 5, 6, 7, 8], [9, -4, -5, -6, 13, 14, 15, 16, 17]]
+    assert rows["middle"] == [[0, -1, 4, -2, -3, 5, 6, 7, 8], [9, -4, 13, 14, 15, -5, -6, 16, 17]]
+    assert rows["front"] == [[0, 4, -1, -2, -3, 5, 6, 7, 8], [9, 13, 14, 15, -4, -5, -6, 16, 17]]
+    with pytest.raises(UsageError, match="not 'back'"):
+        assemble(embedded, context, [1, 3], "back")

@@ -17,6 +17,11 @@ ALPHA = 0.5
 EPOCHS, LR, WEIGHT_DECAY, FIRST_LR = 100, 2e-3, 5e-4, 1e-5
 
 
+def warm_cosine(epoch: int, epochs: int, lr: float) -> float:
+    """Rate of an epoch from 0: the first is slow, the others follow a cosine that never comes to 0."""
+    return lr * (1 + math.cos(math.pi * (epoch - 1) / epochs)) / 2 if epoch else FIRST_LR
+
+
 class TaskResidual:
     """One fit: a vector added to each class's own before it is made of unit length."""
 
@@ -26,10 +31,6 @@ class TaskResidual:
         self.residual = torch.zeros_like(base).requires_grad_()
         # the decay is added to the gradient, not taken from the weights: Adam, not AdamW
         self.optimizer = torch.optim.Adam([self.residual], lr=LR, weight_decay=WEIGHT_DECAY)
-
-    def rate(self, epoch: int) -> float:
-        """Of an epoch from 0: the first is slow, the others follow a cosine that never comes to 0."""
-        return LR * (1 + math.cos(math.pi * (epoch - 1) / self.epochs)) / 2 if epoch else FIRST_LR
 
     def vectors(self) -> Tensor:
         """`(class, dim)` before they are made of unit length."""
@@ -41,7 +42,7 @@ class TaskResidual:
 
     def step(self, shots: ShotSet, rows: Tensor, *, epoch: int) -> float:
         """One batch; the loss before it."""
-        self.optimizer.param_groups[0]["lr"] = self.rate(epoch)
+        self.optimizer.param_groups[0]["lr"] = warm_cosine(epoch, self.epochs, LR)
         loss = shots.loss(self.logits(shots.features[rows]), rows)
         self.optimizer.zero_grad()
         loss.backward()
