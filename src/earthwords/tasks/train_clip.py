@@ -142,8 +142,7 @@ def train_clip(
     check_layout(backbone, layout)
     locks = {"image": (lock_image, lock_image_unlocked_groups), "text": (lock_text, lock_text_unlocked_groups)}
     adapted = adapt_towers(backbone, locks, lora_rank=lora_rank, siglip=siglip, seed=seed, lora_form=lora_form)
-    sampler = Sampler(manifest, zoom=zoom, mix=shares(mix), augmentation=augmentation)
-    _check_something(sampler, train_data)
+    sampler = _filled(Sampler(manifest, zoom=zoom, mix=shares(mix), augmentation=augmentation), train_data)
     objective = Objective(
         batch_size=batch_size if sampler.pictures else 0, region_batch=region_batch if sampler.masked else 0,
         sides=tuple(image_size), accum_freq=accum_freq, siglip=siglip, caption_weight=caption_weight,
@@ -182,9 +181,11 @@ def _deliver(backbone: ClipBackbone, out: Path, *, layout: str, adapted: bool) -
     store(backbone, out, layout=layout)
 
 
-def _check_something(sampler: Sampler, train_data: Path) -> None:
+def _filled(sampler: Sampler, train_data: Path) -> Sampler:
+    """The same sampler, if there is something to learn from."""
     if not sampler.pictures and not sampler.masked:
         raise UsageError(f"{train_data} lists no captions, labels or masks: there is nothing to learn from.")
+    return sampler
 
 
 def shares(mix: Sequence[str]) -> dict[str, float]:
