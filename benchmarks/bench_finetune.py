@@ -1,13 +1,15 @@
 """What fine-tuning (`train segment --head none`) gives on held-out scenes alike, elsewhere, and with other words.
 
     python benchmarks/bench_finetune.py DATA [--learn lora image all] [--steps 150] [--labels 24] [--preset tiny]
-        [--lr RATE] [--seed N] [--batch-size 8] [--most 4] [--out FOLDER] [--json FILE]
+        [--lr RATE] [--seed N] [--batch-size 8] [--most 4] [--with-others]
+        [--out FOLDER] [--json FILE]
 
 DATA holds buildings_mix and dubai_mbrsc (docs/models/tiny.md says what they are). Learned from: `--labels` pictures of
 Inria's training parts with buildings marked; Inria's validation parts choose the step. Looked at, before and after, as
 `segment` has it, IoU in percent: `same`, Inria's test parts of the same two cities; `elsewhere`, buildings of all other
 places of the folder; `others`, five classes in Dubai's tile 6, none of which but buildings was learned.
 
+`--with-others`: five pictures of Dubai's tiles 1 to 5, with all five classes, are learned from too.
 With `--out` the same command goes on with what is there.
 """
 
@@ -31,7 +33,7 @@ DUBAI = {"0": "building,roof,house", "1": "land,bare land", "2": "road,street", 
          "4": "water"}  # fmt: skip
 
 
-def lists(data: Path, folder: Path, labels: int) -> dict[str, Path]:
+def lists(data: Path, folder: Path, labels: int, *, others: bool) -> dict[str, Path]:
     """Lists of images with masks, by what they are for."""
     found: dict[str, list[dict[str, Any]]] = {
         name: [] for name in ("train", "validation", "same", "elsewhere", "others")
@@ -48,6 +50,10 @@ def lists(data: Path, folder: Path, labels: int) -> dict[str, Path]:
         found["others"].append(_line(image, mask, folder, "dubai", DUBAI))
     every = max(1, len(found["train"]) // labels)
     found["train"] = found["train"][::every][:labels]
+    for tile in range(1, 6) if others else ():
+        image = sorted((data / "dubai_mbrsc" / "images").glob(f"tile{tile}*"))[4]
+        mask = data / "dubai_mbrsc" / "masks" / f"{image.stem}.png"
+        found["train"].append(_line(image, mask, folder, "dubai", DUBAI))
     paths = {}
     for name, lines in found.items():
         paths[name] = folder / f"{name}.jsonl"
@@ -84,6 +90,7 @@ def main() -> None:
     parser.add_argument(
         "--most", type=int, default=4, help="pictures of a source that are looked at elsewhere and with other words"
     )
+    parser.add_argument("--with-others", action="store_true", help="learn from five pictures of Dubai's tiles 1-5 too")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -91,7 +98,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         out = args.out or Path(scratch)
         out.mkdir(parents=True, exist_ok=True)
-        paths = lists(args.data, out, args.labels)
+        paths = lists(args.data, out, args.labels, others=args.with_others)
         rows.append({"learn": "nothing", **figures(args.preset, paths, most=args.most)})
         print(json.dumps(rows[-1]), flush=True)
         for learn in args.learn:

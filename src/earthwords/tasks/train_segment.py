@@ -246,11 +246,14 @@ class _Work:
         learning = sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
         values = self._run(
             net, TunedTask(self.sampler, aim, method, settings=told), self.schedule, kept=net.learned, best=best,
-            what=f"{learning:,} of the numbers of {row.weights} learn ({learn})", validate=measure,
+            what=f"{learning:,} parameters of {row.weights} learn ({learn})", validate=measure,
             finish=lambda: deliver(net, row, self.out, encoder=ENCODER, preset=PRESET_FILE),
         )  # fmt: skip
-        if measure is not None and best is not None:
-            Console(quiet=self.running["quiet"]).say(_delivered(best, before=measure.before[BEFORE]))
+        console = Console(quiet=self.running["quiet"])
+        if measure is None or best is None:
+            console.say("Delivered are the averaged weights of the end; without --val-data nobody knows their worth.")
+        else:
+            console.say(_delivered(best, before=measure.before[BEFORE]))
             values = measure.before | values
             values |= {"best_step": float(best.step), f"best_{MIOU}": best.value}
         return values
