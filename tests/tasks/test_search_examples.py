@@ -125,6 +125,28 @@ def test_the_resolution_of_the_index_counts(scene: Path, micro: Path, tmp_path: 
         assert found.scores[0] > 0.9999
 
 
+@pytest.mark.parametrize(
+    ("transform", "crs"),
+    [
+        (Affine(0.4, 0.3, 326_417.5, 0.3, -0.4, 2_781_133.0), CRS),
+        (Affine(5e-6, 0.0, 55.2, 0.0, -4e-6, 25.1), "EPSG:4326"),
+    ],
+    ids=["turned", "degrees"],
+)
+def test_polygons_over_a_raster_that_is_turned_or_in_degrees(
+    transform: Affine, crs: str, micro: Path, tmp_path: Path
+) -> None:
+    path = write_raster(
+        tmp_path / "a.tif", np.moveaxis(patchwork(200, 300, seed=6), -1, 0), transform=transform, crs=crs
+    )
+    earthwords.index(path, tmp_path / "index", model=str(micro), tile_size=SIDE, quiet=True, device="cpu")
+    corners = [transform @ corner for corner in ((140, 76), (180, 76), (180, 116), (140, 116))]
+    geopandas.GeoDataFrame(geometry=[shapely.Polygon(corners)], crs=crs).to_crs(3857).to_file(tmp_path / "p.gpkg")
+    with earthwords.Index.open(tmp_path / "index", device="cpu") as opened:
+        found = opened.search(like=path, like_geometry=tmp_path / "p.gpkg", top=2)
+    assert places(found)[0] == (1, 2) and found.scores[0] > 0.9999 > found.scores[1]
+
+
 def test_several_examples_are_their_mean(opened: earthwords.Index, scene: Path, folder: Path, tmp_path: Path) -> None:
     Image.fromarray(tile(scene, STRIPES[0])).save(tmp_path / "a.png")
     found = opened.search("water", like=[tmp_path / "a.png", tile(scene, DOTS[0])], weight=0.3, top=len(opened))
