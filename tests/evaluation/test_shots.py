@@ -94,7 +94,8 @@ def test_where_nothing_can_be_left_out_that_is_said() -> None:
     scores, report = classify_with_shots(QUERIES, examples((1, 1, 1, 1)))
     assert report.helps and report.shots_accuracy is None and report.parts == 0
     assert report.lines() == (
-        "No class has two examples, so none can be left out to see whether they help; they are used.",
+        "No class has two examples, so none can be left out to see whether they help; they are used, and the scores are "
+        "surer than they should be.",
     )
     assert right(scores) > 0.8
 
@@ -168,6 +169,18 @@ def test_a_folder_of_examples(folder: Path) -> None:
     named = read_shots(folder, parse_classes(["forest,Dense Forest", "bare land"]))
     assert named.titles == ("forest", "bare land", "old quarry") and named.worded == 2
     assert named.labels.tolist() == [1, 1, 0, 0, 0, 2] and named.counts["forest"] == 3
+
+
+def test_chinese_names_are_those_they_are_read_as(folder: Path) -> None:
+    (folder / "dense_forest").rename(folder / "森林")
+    named = read_shots(folder, parse_classes(["forest", "裸地,bare land"]))
+    assert named.titles == ("forest", "裸地", "old quarry") and named.counts["forest"] == 3
+    assert read_shots(folder, None).vocabulary.queries[-1] == "forest"
+    (folder / "old-quarry").rename(folder / "某种奇怪的东西")
+    kept = read_shots(folder, parse_classes(["forest", "bare land"]))
+    assert kept.titles[2] == "某种奇怪的东西" and kept.worded == 2
+    with pytest.raises(UsageError, match="not in the glossary"):
+        read_shots(folder, None)
 
 
 def test_folders_that_teach_nothing(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

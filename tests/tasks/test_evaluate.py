@@ -126,6 +126,10 @@ def test_few_shot_alone_takes_the_benchmarks_prompt(root: Path, micro: Path, tmp
     own = {"data": root, "out": tmp_path, "model": str(micro), "image_size": 32, "quiet": True}
     found = evaluate("few-shot", "captions", method=["prototypes"], **own).entries[0]
     assert found.settings["templates"] == "remoteclip" and found.settings["method"] == "prototypes"
+    (tmp_path / "names.json").write_text('{"riverside": "zzyzx"}')
+    own |= {"model": "tiny", "names": tmp_path / "names.json"}
+    told = evaluate("few-shot", "captions", method=["prototypes"], **own)
+    assert any("'zzyzx' is not among the words that tiny learned" in note for note in told.notes)
     assert evaluate("few-shot", "captions", **own).entries[0].settings["templates"] == "remoteclip5"
 
 

@@ -80,7 +80,10 @@ class ShotsReport:
         """What a person is told."""
         told = []
         if self.shots_accuracy is None:
-            told.append("No class has two examples, so none can be left out to see whether they help; they are used.")
+            told.append(
+                "No class has two examples, so none can be left out to see whether they help; they are used, and the "
+                "scores are surer than they should be."
+            )
         else:
             words = "-" if self.words_accuracy is None else f"{self.words_accuracy:.1f} %"
             used = f"examples are used ({self.method})" if self.helps else "examples do not help and are not used"

@@ -186,7 +186,8 @@ def _run(
 
     with going_on(going):
         for source, (task, options) in ((source, job) for source in sources for job in tasks):
-            worth = _cautions(source, task)
+            # heads know the words of the classes, as zero-shot does
+            worth = _cautions(source, task if options.method is None else "zero-shot")
             notes |= dict.fromkeys(worth)
             console.notes(worth)
             enforce(worth, strict=strict)

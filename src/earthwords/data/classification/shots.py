@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from earthwords.data.classification.sets import SUFFIXES, class_words
 from earthwords.errors import UsageError, did_you_mean
 from earthwords.files.paths import check_folder
+from earthwords.text import glossary
 from earthwords.text.vocabulary import parse_classes
 from earthwords.types import Vocabulary
 
@@ -110,5 +111,6 @@ def _check_all_there(
 
 
 def _same(name: str) -> str:
-    """A class's name without capitals, underscores and hyphens."""
-    return class_words(name).casefold()
+    """A class's name without capitals, underscores and hyphens; a Chinese one in English, if the glossary knows it."""
+    words = class_words(name).casefold()
+    return glossary.translate(words) or words if glossary.is_chinese(words) else words

@@ -68,7 +68,6 @@ def shot_set(
     *,
     has_words: Tensor | None = None,
     weights: Tensor | None = None,
-    shots_needed: bool = True,
 ) -> ShotSet:
     """Check examples and complete the words.
 
