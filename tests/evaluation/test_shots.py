@@ -94,8 +94,8 @@ def test_where_nothing_can_be_left_out_that_is_said() -> None:
     scores, report = classify_with_shots(QUERIES, examples((1, 1, 1, 1)))
     assert report.helps and report.shots_accuracy is None and report.parts == 0
     assert report.lines() == (
-        "No class has two examples, so none can be left out to see whether they help; they are used, and the scores are "
-        "surer than they should be.",
+        "No class has two examples, so none can be left out to see whether they help; they are used, and the scores "
+        "are surer than they should be.",
     )
     assert right(scores) > 0.8
 
