@@ -157,7 +157,7 @@ class Index:
             like_bands: bands of the examples used as red, green and blue; default: for a source of the index those
                 that it was indexed with, else as the file says.
             like_geometry: a file of polygons: only what lies under them, of the rasters to be similar to; without any,
-                of the index: for each polygon the tile that holds most of it.
+                of the index, for each polygon the tile that holds most of it.
             unlike_geometry: the same, to be unlike.
             weight: share of the words beside examples, 0..1.
             unlike_weight: what the examples to be unlike count, 0..1.
