@@ -113,7 +113,9 @@ def test_every_rule_of_a_scene(rule: str, scene_file: Path, micro: Path, tmp_pat
     )
 
 
-def test_tiles_are_squares_on_the_grid(scene_file: Path, micro: Path, tmp_path: Path, command: Command) -> None:
+def test_tiles_are_squares_on_the_grid(
+    scene_file: Path, micro: Path, tmp_path: Path, command: Command, image: np.ndarray
+) -> None:
     dst = tmp_path / "tiles.gpkg"
     done = command(
         "suggest", scene_file, dst, "-n", 4, "--tiles", 32, "--model", micro, "--device", "cpu", *WORDS, "--json"
@@ -128,6 +130,8 @@ def test_tiles_are_squares_on_the_grid(scene_file: Path, micro: Path, tmp_path: 
         assert shape.bounds == pytest.approx((west, north - 16, west + 16, north))
         assert tile["row"] % 32 == tile["col"] % 32 == 0
     assert "tiles at borders or with too little observed were left out" in done.err
+    assert told["candidates"] * 32 * 32 * 0.8 <= told["considered_share"] * image.shape[0] * image.shape[1]
+    assert told["considered_share"] <= (128 * 160) / (image.shape[0] * image.shape[1])
 
 
 def test_a_part_of_a_scene_is_placed_in_the_whole(
@@ -278,6 +282,9 @@ def test_refusals(map_file: Path, scene_file: Path, tmp_path: Path, command: Com
     with rasterio.open(labels, "r+") as dataset:
         dataset.update_tags(EARTHWORDS_OUTPUT="labels")
     command("suggest", labels, dst).failed(2, "is a map without probabilities")
+    flat = write_map(tmp_path / "flat" / "probabilities.tif", two_halves(), crs=None, transform=Affine.identity())
+    (tmp_path / "both.txt").write_text(f"{map_file}\n{flat}\n")
+    command("suggest", f"@{tmp_path / 'both.txt'}", dst, "--quiet").failed(2, "one file cannot hold places of both")
     nothing = write_map(tmp_path / "n" / "probabilities.tif", np.full((2, 40, 40), np.nan))
     command("suggest", nothing, dst, "--quiet").failed(1, "no valid pixel")
     other = write_map(tmp_path / "n2" / "probabilities.tif", two_halves(), titles=("x", "y"))

@@ -14,7 +14,7 @@ from earthwords.geo.vectors.marked import MarkedPlaces
 from earthwords.inference.cautions import Tally
 from earthwords.inference.suggest import fast, regions, strategic
 from earthwords.inference.suggest.lattice import Coverage
-from earthwords.inference.suggest.result import Place, Suggestions
+from earthwords.inference.suggest.result import Place, Suggestions, check_placed
 from earthwords.inference.suggest.scan import MOST, MOST_TILES, Scanned, ScanOptions, scan
 from earthwords.inference.suggest.select import RULES, CandidatePool, Rule
 from earthwords.inference.suggest.sources import Mapped
@@ -108,10 +108,12 @@ def _scanned(
     scenes: dict[str, Open], options: SuggestOptions, marks: MarkedPlaces | None
 ) -> tuple[list[Scanned], list[str]]:
     how, random = options.scanning(len(scenes)), np.random.default_rng(options.seed)
-    found, failures = [], []
+    found: list[Scanned] = []
+    failures: list[str] = []
     for name, opener in scenes.items():
         try:
             with opener() as (mapped, tick):
+                check_placed([*(part.grid for part in found), mapped.grid], [*(p.name for p in found), mapped.name])
                 found.append(scan(mapped, how, marks, random, tick))
         except UsageError:
             raise

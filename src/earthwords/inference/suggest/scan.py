@@ -198,12 +198,13 @@ def _tiles(
     assert options.tile is not None
     cells = max(1, round(options.tile / lattice.side))
     kept: list[_Tile] = []
-    number = 0
+    number, seen = 0, 0.0
     for band in lattice.bands(mapped.strips(tick), cells):
         for first in range(0, band.rows.shape[1], cells):
             part = band.part(slice(None), slice(first, first + cells))
             window = _window(part, lattice, first)
-            full = part.rows.shape == (cells, cells) or min(lattice.size) < cells
+            whole = min(cells * lattice.side, lattice.shape[0]), min(cells * lattice.side, lattice.shape[1])
+            full = (window.height, window.width) == whole
             if not full or part.usable.mean() <= 1 - strategic.MOST_EMPTY:
                 out.empty_tiles += 1
                 continue
@@ -211,6 +212,7 @@ def _tiles(
                 out.avoided += 1
                 continue
             number += 1
+            seen += window.height * window.width * float(part.usable.mean())
             value = float(random.random()) if options.key == "random" else float(part.margin[part.usable].mean())
             entry = _Tile(value=value, number=number, window=window, cells=part)
             if len(kept) < options.most:
@@ -218,6 +220,7 @@ def _tiles(
             else:
                 heapq.heappushpop(kept, entry)
                 out.thinned += 1
+    out.coverage.considered = round(seen)
     kept.sort(key=lambda tile: tile.number)
     out.windows = [tile.window for tile in kept]
     if not kept:
