@@ -8,12 +8,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
+from shapely import Point
 
 from earthwords.cli.app import app
 from earthwords.synthetic import render_scene
-from tests.conftest import ROOT, TRANSFORM, Command, write_raster
+from tests.conftest import CRS, ROOT, TRANSFORM, Command, write_raster
 
 PAGES = ["README.md", "README.zh-CN.md"]
 PROGRAM = ".venv/bin/earthwords "
@@ -37,7 +39,13 @@ def ortho(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     scene = render_scene(height=96, width=140, gsd=0.5, theme="town", seed=3)
     data = np.moveaxis(scene.image, -1, 0)
-    return write_raster(tmp_path / "ortho.tif", data, photometric="RGB", transform=TRANSFORM)
+    path = write_raster(tmp_path / "ortho.tif", data, photometric="RGB", transform=TRANSFORM)
+    (tmp_path / "scenes").mkdir()
+    shutil.copy(path, tmp_path / "scenes")
+    points = [Point(TRANSFORM @ (col + 0.5, row + 0.5)) for row, col in ((10, 20), (80, 30), (40, 100), (70, 130))]
+    marks = geopandas.GeoDataFrame({"class": ["water", "water", "trees", "trees"]}, geometry=points, crs=CRS)
+    marks.to_file(tmp_path / "marks.gpkg")
+    return path
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -15,6 +15,7 @@ _CONTENTS: dict[str, str] = {
     # verbs: each is a command too
     "segment": "earthwords.tasks.segment:segment",
     "refer": "earthwords.tasks.refer:refer",
+    "teach": "earthwords.tasks.teach:teach",
     "upsample": "earthwords.tasks.upsample:upsample",
     "assess": "earthwords.tasks.assess:assess",
     "classify": "earthwords.tasks.classify:classify",

@@ -6,6 +6,7 @@ Rows show descent: `SEGEARTH_OV = replace(CLEARCLIP, ...)`. Users write rows of 
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -48,6 +49,8 @@ class SegmentPreset:
     head: str | None = None
     """A folder of `train segment`: an aggregation that judges all words of a window jointly, instead of an upsampler.
     Probabilities are those of each word by itself then: `logit_scale` does not count, and `threshold` is of them."""
+    taught: str | None = None
+    """A folder of `teach`: classes as marks have taught them, beside those that words alone name."""
     energy: float = 1.0
     """Share of the energy of a window's tokens that `jbu` and `simfeatup` keep, 0..1; 1 is exact, 0.9999 faster."""
     cls_weight: float = 0.0
@@ -312,7 +315,7 @@ RSREFSEG2 = replace(
 REFER_PRESETS: dict[str, ReferPreset] = {p.name: p for p in (REFSEG_TINY, RSREFSEG_B, RSREFSEG_L, RSREFSEG2)}
 
 _MOST_BASES = 16
-_PATHS = ("weights", "upsampler_weights", "head", "templates")
+_PATHS = ("weights", "upsampler_weights", "head", "taught", "templates")
 PRESET_FILE = "preset.toml"
 """Of the folders that trainings leave: such a folder is a preset, too."""
 _TABLES = {"thresholds": "a table of classes with numbers, such as { road = 0.4 }"}
@@ -413,6 +416,7 @@ def _from_table(path: Path, base: SegmentPreset | None, table: dict[str, Any]) -
     if "weights" in table:
         table.setdefault("upsampler", None)  # the base's belongs to the base's weights
         table.setdefault("head", None)
+        table.setdefault("taught", None)
         table.setdefault("nothing", None)
         table.setdefault("thresholds", ())
     if table.get("head") is not None:
@@ -425,6 +429,23 @@ def _from_table(path: Path, base: SegmentPreset | None, table: dict[str, Any]) -
     if row.overlap >= row.tile_size:
         raise UsageError(f"{path}: overlap must be smaller than tile_size ({row.tile_size}), got {row.overlap}.")
     return row
+
+
+def as_toml(row: SegmentPreset) -> str:
+    """The lines of a file that `load_preset` reads as this row; paths are kept as they are."""
+    values = {f.name: getattr(row, f.name) for f in fields(row)}
+    if row.upsampler is None:
+        values["upsampler"] = "none"
+    if row.thresholds:
+        inner = ", ".join(f"{json.dumps(title)} = {level!r}" for title, level in row.thresholds)
+        values["thresholds"] = None
+        lines = [f"thresholds = {{ {inner} }}\n"]
+    else:
+        values["thresholds"], lines = None, []
+    for name, value in values.items():
+        if value is not None:
+            lines.append(f"{name} = {json.dumps(list(value) if isinstance(value, tuple) else value)}\n")
+    return "".join(lines)
 
 
 def _check_range(path: Path, key: str, value: Any) -> None:

@@ -273,17 +273,22 @@ class TextBank:
     """The words as vectors."""
 
     vectors: NDArray[np.float32]
-    """`(query, dim)`, each of unit length."""
+    """`(query, dim)`, each of unit length; of any length where they were taught."""
     query_class: NDArray[np.int64]
     """`(query,)`, the class of each query."""
     vocabulary: Vocabulary
     weights_id: str
     """Identity of the text tower that made them."""
+    bias: NDArray[np.float32] | None = None
+    """`(query,)`, added to the cosines; None: nothing."""
+    cues: NDArray[np.float32] | None = None
+    """`(query, cue)`, the products of which with standardised cues of a pixel are added too."""
 
     @property
     def digest(self) -> str:
         """Of the vectors: 16 hexadecimal digits of their SHA-256."""
-        return hashlib.sha256(self.vectors.tobytes()).hexdigest()[:16]
+        parts = [part.tobytes() for part in (self.vectors, self.bias, self.cues) if part is not None]
+        return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,8 @@ from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 
 from earthwords.errors import SourceError
-from earthwords.geo.scene import Scene, open_scene, working_grid
+from earthwords.geo.grids.working import working_grid
+from earthwords.geo.scene import Scene, open_scene
 from earthwords.types import Grid, Window
 
 Make = Callable[..., Path]

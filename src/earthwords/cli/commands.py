@@ -95,6 +95,19 @@ COMMANDS = (
         ),
     ),
     Command(
+        name="teach",
+        panel=MAPS,
+        target="earthwords.tasks.teach:teach",
+        help="Learn from a few marks, beside the words.",
+        usage="LABELS DST --scenes SCENE... [-t WORDS...] [OPTIONS]",
+        examples=(
+            ("a preset from points and polygons with a column class",
+             "teach marks.gpkg my-water --scenes scenes -t water -t trees"),
+            ("more marks on top of it; then a map by it",
+             "teach more.gpkg my-water --onto my-water --scenes scenes"),
+        ),
+    ),
+    Command(
         name="upsample",
         panel=MAPS,
         target="earthwords.tasks.upsample:upsample",

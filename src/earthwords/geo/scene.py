@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from earthwords.errors import Caution, SourceError, UsageError, printable, printable_notes
 from earthwords.geo.bands import UNLIKE, BandChoice, Bands
 from earthwords.geo.grids.georeference import Bounds, window_of_bounds
+from earthwords.geo.grids.working import working_grid
 from earthwords.geo.resample import resample, source_window
 from earthwords.geo.sensors import formula
 from earthwords.geo.sources.arrays import ArrayPixels
@@ -29,11 +29,6 @@ from earthwords.geo.sources.pixels import SAMPLE_SIDE, PixelSource
 from earthwords.geo.sources.remote import RemotePixels
 from earthwords.geo.stretch import Stretch, make_stretch
 from earthwords.types import Grid, Raster, Window
-
-MAX_SHRINK = 512
-"""Most native pixels along the side of a working pixel."""
-MAX_ENLARGE = 64
-"""Most working pixels along the side of a native pixel."""
 
 MOST_FILES = 50
 """Files of a mosaic that are told one by one where it has changed."""
@@ -84,6 +79,10 @@ class Scene:
         self.notes = printable_notes(notes)
         self.asked_gsd = asked_gsd
         self._pixels = pixels
+        self._again: Callable[[tuple[int, ...]], Scene] | None = None
+        """Opens the same source by other bands."""
+        self._numbers: tuple[int, ...] = ()
+        """Of all bands that show something."""
         self._stale = False
         """Whether the last read failed."""
         self._lock = threading.Lock()
@@ -92,6 +91,22 @@ class Scene:
     def choice(self) -> BandChoice:
         """Which bands are read as red, green and blue, and what is known of them."""
         return self._pixels.choice
+
+    def others(self) -> list[Scene]:
+        """The source by those of its bands that are not read as red, green and blue, three at a time, on its grids.
+
+        Each must be closed. None of an array whose bands have no numbers.
+        """
+        left = [number for number in self._numbers if number not in self.choice.numbers]
+        if self._again is None or not left:
+            return []
+        found = []
+        for first in range(0, len(left), 3):
+            numbers = left[first : first + 3]
+            twin = self._again((*numbers, *[numbers[-1]] * (3 - len(numbers))))
+            twin.grid, twin.region = self.grid, self.region
+            found.append(twin)
+        return found
 
     def at(self, gsd: float | None) -> Scene:
         """The same open source with a working grid of `gsd` metres (None: its own pixels).
@@ -334,7 +349,13 @@ def open_scene(
         opened = aside(lambda: open_source(source, **how))
     else:
         opened = open_source(source, **how)
-    return _scene(opened, stretch=stretch, gsd=gsd, bounds=bounds)
+    scene = _scene(opened, stretch=stretch, gsd=gsd, bounds=bounds)
+    if stretch.count(",") != 1:  # numbers given for red, green and blue mean nothing for other bands
+        again: dict[str, Any] = {"nodata": nodata, "stretch": stretch, "mask": mask, "transform": transform, "crs": crs}
+        again |= {"offline": offline, "allow_remote_parts": allow_remote_parts}
+        scene._again = lambda numbers: open_scene(source, bands=numbers, **again)
+        scene._numbers = tuple(band.number for band in opened.bands if band.role != "alpha")
+    return scene
 
 
 def _scene(opened: Opened, *, stretch: str, gsd: float | None, bounds: Bounds | None) -> Scene:
@@ -353,37 +374,6 @@ def _scene(opened: Opened, *, stretch: str, gsd: float | None, bounds: Bounds | 
     except BaseException:
         pixels.close()
         raise
-
-
-def working_grid(native: Grid, gsd: float | None) -> Grid:
-    """`native` cut into pixels of about `gsd` metres on either axis, at least one; both cover the same ground.
-
-    Raises:
-        UsageError: `gsd` is not positive or far from the grid's own, or the grid has no CRS to measure metres with.
-    """
-    if gsd is None:
-        return native
-    if not (math.isfinite(gsd) and gsd > 0):
-        raise UsageError(f"The ground sample distance must be a positive number of metres, got {gsd:g}.")
-    own, sides = native.gsd_m, native.ground_pixel_m
-    if own is None or sides is None:
-        raise UsageError(
-            f"A ground sample distance of {gsd:g} m was asked for, but without a CRS the size of a pixel in "
-            "metres is unknown; leave --gsd away."
-        )
-    if gsd > own * MAX_SHRINK:
-        raise UsageError(
-            f"A ground sample distance of {gsd:g} m is more than {MAX_SHRINK} times coarser than the scene's "
-            f"{own:.3g} m; ask for a finer one."
-        )
-    if gsd * MAX_ENLARGE < own:
-        raise UsageError(
-            f"A ground sample distance of {gsd:g} m is more than {MAX_ENLARGE} times finer than the scene's "
-            f"{own:.3g} m; ask for a coarser one (metres, not degrees)."
-        )
-    across, down = sides
-    height, width = max(1, round(native.height * down / gsd)), max(1, round(native.width * across / gsd))
-    return native if (height, width) == native.shape else native.resized(height, width)
 
 
 def _region(native: Grid, bounds: Bounds | None) -> Window:

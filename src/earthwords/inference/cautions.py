@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from earthwords.errors import Caution, UsageError
 from earthwords.geo.scene import Scene
+from earthwords.models.taught import TaughtHead
 from earthwords.text.competing import AGAINST, lacking
 from earthwords.text.known_words import Lexicon, word_cautions
 from earthwords.types import ClassName, Vocabulary
@@ -90,6 +91,17 @@ def vocabulary_notes(vocabulary: Vocabulary, *, lexicon: Lexicon | None, model: 
             f"{', '.join(missing)}: add --against auto, or more classes."
         )
         notes.append(Caution(sentence) if len(missing) >= len(AGAINST) - FEW else sentence)
+    return tuple(notes)
+
+
+def taught_notes(taught: TaughtHead, vocabulary: Vocabulary, *, lexicon: Lexicon | None, model: str) -> tuple[str, ...]:
+    """What is known of classes that marks have taught, and of words beside; arguments as of `vocabulary_notes`."""
+    known = {title.casefold() for title in taught.vocabulary.titles}
+    others = [c for c in vocabulary.classes if c.title.casefold() not in known]
+    notes = [f"Taught by marks ({taught.method}): {', '.join(taught.vocabulary.titles)}."]
+    if others:
+        notes.append(f"Not taught, by words alone: {', '.join(c.title for c in others)}.")
+        notes += word_cautions([query for c in others for query in c.queries], lexicon, model)
     return tuple(notes)
 
 

@@ -163,6 +163,17 @@ def make_vocabulary(text: Sequence[str], classes: Path | None, background: str |
     return parse_classes(text, background=background)
 
 
+def words_of(row: SegmentPreset, text: Sequence[str], classes: Path | None, background: str | None) -> Vocabulary:
+    """As `make_vocabulary`; of a taught preset what it was taught, where nothing is asked for."""
+    if row.taught is None or text or classes is not None:
+        return make_vocabulary(text, classes, background)
+    from earthwords.models.taught import taught_vocabulary
+
+    if background is not None:
+        raise UsageError("A background goes with words; name the classes with -t, too.")
+    return taught_vocabulary(row.taught)
+
+
 def adapt_preset(row: SegmentPreset, *, upsampler: str | None, **changes: Any) -> SegmentPreset:
     """A preset with the options that were given.
 

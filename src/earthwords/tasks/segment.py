@@ -10,12 +10,12 @@ from earthwords.inference.options import (
     adapt_preset,
     check_limits,
     load_segmenter,
-    make_vocabulary,
     output_options,
     reach,
     scene_spec,
     sources_of,
     with_rivals,
+    words_of,
 )
 from earthwords.jobs.progress import Console
 from earthwords.presets import DEFAULT_PRESET, Attention, load_preset
@@ -107,7 +107,7 @@ def segment(
     row = adapt_preset(load_preset(preset), upsampler=upsampler, blend=blend_mode, energy=energy, **changes)
     check_parts(row, model=model, upsampler_weights=upsampler_weights)
     check_limits(row.threshold if threshold is None else threshold, batch_size, memory, workers, co)
-    words, network = make_vocabulary(text, classes, background), reach(offline, allow_remote_parts)
+    words, network = words_of(row, text, classes, background), reach(offline, allow_remote_parts)
     sources = sources_of(src, Path(dst), console, probabilities=probabilities, overwrite=overwrite)
     words = with_rivals(words, against, mask)
     from earthwords.geo.sources.find import inputs_of

@@ -38,8 +38,7 @@ def own_set(folder: Path, classes: Path, *, split: str | None = None) -> Segment
     if len(vocabulary) > 255:
         raise UsageError(f"{classes} has {len(vocabulary)} classes; masks tell at most 255 apart.")
     places = _places(folder, split)
-    images, masks = _by_name(places[0], IMAGES), _by_name(places[1], MASKS)
-    _check_partners(images, masks)
+    images, masks = _partners(places)
     names = sorted(images, key=natural)
     layout = Layout(
         images=(f"{places[0].name}/{{key}}",), labels=(f"{places[1].name}/{{key}}",), encoding=indexed(len(vocabulary))
@@ -51,6 +50,16 @@ def own_set(folder: Path, classes: Path, *, split: str | None = None) -> Segment
     )  # fmt: skip
     pairs = tuple(LabelledImage(name=name, image=images[name], labels=masks[name]) for name in names)
     return SegmentationSet(spec=spec, layout=layout, root=folder, pairs=pairs)
+
+
+def image_mask_pairs(folder: Path, *, split: str | None = None) -> list[tuple[Path, Path]]:
+    """Images and their masks in a folder of one's own, by name.
+
+    Raises:
+        UsageError, SourceError: as `own_set`.
+    """
+    images, masks = _partners(_places(folder, split))
+    return [(images[name], masks[name]) for name in sorted(images, key=natural)]
 
 
 def check_own(found: SegmentationSet, bar: Bar) -> None:
@@ -112,6 +121,13 @@ def _by_name(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
         kinds = "image" if suffixes is IMAGES else f"mask ({', '.join(suffixes)})"
         raise UsageError(f"{folder} holds no {kinds}.")
     return found
+
+
+def _partners(places: tuple[Path, Path]) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Images and masks by name, each with its other."""
+    images, masks = _by_name(places[0], IMAGES), _by_name(places[1], MASKS)
+    _check_partners(images, masks)
+    return images, masks
 
 
 def _check_partners(images: Mapping[str, Path], masks: Mapping[str, Path]) -> None:

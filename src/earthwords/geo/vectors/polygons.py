@@ -69,7 +69,7 @@ def read_polygons(
         labels = np.array(["" if _missing(v) else str(v) for v in columns[names.index(chosen)]], dtype=object)
     shapes = shapely.from_wkb(wkb)
     kept = np.isin(shapely.get_type_id(shapes), (3, 6)) & ~shapely.is_empty(shapes)
-    placed = shapely.transform(shapely.force_2d(shapes[kept]), _to_pixels(path, meta["crs"], grid))
+    placed = shapely.transform(shapely.force_2d(shapes[kept]), to_pixels(path, meta["crs"], grid))
     return np.asarray(shapely.make_valid(placed)), labels[kept], chosen
 
 
@@ -102,7 +102,7 @@ def _class_field(path: str, names: Sequence[str], field: str | None) -> str | No
     return field
 
 
-def _to_pixels(path: str, crs: str | None, grid: Grid) -> Any:
+def to_pixels(path: str, crs: str | None, grid: Grid) -> Any:
     """A function `(n, 2)` x, y of the file to x, y in pixels."""
     inverse = ~grid.transform
     change = None

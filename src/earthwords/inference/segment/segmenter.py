@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 from affine import Affine
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from earthwords.errors import UsageError
 from earthwords.geo.bands import Bands
 from earthwords.geo.scene import Scene
 from earthwords.geo.sources.network import Network
-from earthwords.inference.cautions import enforce, vocabulary_notes
+from earthwords.inference.cautions import enforce, taught_notes, vocabulary_notes
 from earthwords.inference.limits import check_numbers
 from earthwords.inference.segment.postprocess import class_maxima, class_probabilities, decide, undecided, unfit
 from earthwords.inference.segment.result import SegmentationResult, gathered
+from earthwords.inference.windows.cues import OF_A_BAND, Cues
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.predictor import WindowedPredictor
 from earthwords.inference.windows.reading import read_twice
@@ -34,6 +37,7 @@ from earthwords.jobs.progress import Report
 from earthwords.jobs.threads import Pool, on_one_core, one_core
 from earthwords.models.clip.model import DenseMethod
 from earthwords.models.device import choose_device
+from earthwords.models.taught import TaughtHead
 from earthwords.models.weights.fingerprint import tower_hash, weights_hash
 from earthwords.models.weights.resolve import resolve
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset
@@ -52,13 +56,17 @@ class Segmenter(WindowedPredictor):
         >>> result.to_geodataframe()
     """
 
-    def __init__(self, preset: SegmentPreset, encoder: Encoder, *, batch: int | None = None) -> None:
+    def __init__(
+        self, preset: SegmentPreset, encoder: Encoder, *, taught: TaughtHead | None = None, batch: int | None = None
+    ) -> None:
         check_numbers(threshold=preset.threshold, batch=batch)
         super().__init__(preset, encoder.backbone, batch=batch)
         self.encoder = encoder
         self.templates = load_templates(preset.templates)
         self.notes: tuple[str, ...] = ()
         """Sentences for the user: how weights were chosen."""
+        self.taught = taught
+        """Classes that marks have taught."""
         self._banks: dict[Vocabulary, TextBank] = {}
 
     @classmethod
@@ -107,7 +115,7 @@ class Segmenter(WindowedPredictor):
             energy=row.energy,
             head=head,
         )
-        made = cls(row, encoder, batch=batch)
+        made = cls(row, encoder, taught=found.load_taught(backbone), batch=batch)
         made.network = network
         made.notes = () if found.note is None else (found.note,)
         return made
@@ -122,13 +130,19 @@ class Segmenter(WindowedPredictor):
     def text_bank(self, vocabulary: Vocabulary) -> TextBank:
         """The words as vectors of this preset's weights and templates; remembered on disk."""
         if vocabulary not in self._banks:
-            self._banks[vocabulary] = build_text_bank(self.encoder.backbone, vocabulary, self.templates)
+            words = build_text_bank(self.encoder.backbone, vocabulary, self.templates)
+            if self.taught is not None:
+                words = self.taught.bank(vocabulary, words=words, logit_scale=self.preset.logit_scale)
+            self._banks[vocabulary] = words
         return self._banks[vocabulary]
 
     def request_notes(self, scene: Scene, vocabulary: Vocabulary) -> tuple[str, ...]:
         """What is known of the worth of a map of these words in this scene, before it is made; see `cautions`."""
         lexicon = self.encoder.backbone.lexicon
-        words = vocabulary_notes(vocabulary, lexicon=lexicon, model=self.model_name)
+        if self.taught is None:
+            words = vocabulary_notes(vocabulary, lexicon=lexicon, model=self.model_name)
+        else:
+            words = taught_notes(self.taught, vocabulary, lexicon=lexicon, model=self.model_name)
         idle = [title for title, _ in self.preset.thresholds if title not in vocabulary.titles]
         idle_note = f"Thresholds of the preset for {', '.join(idle)} do not apply: no such class is asked for."
         return (*self.scene_notes(scene), *words, *([idle_note] if idle else []))
@@ -218,11 +232,40 @@ class Segmenter(WindowedPredictor):
         def run(windows: Tensor, places: list[Window]) -> list[Tensor | None]:
             return self.attempt(cosines, windows, places, scene.grid, policy)
 
-        with Pool(self.threads) as pool:
+        with Pool(self.threads) as pool, ExitStack() as stack:
             rows = slide.rows(lambda window: self.read(scene, window, policy), run, pool=pool, tick=tick)
+            if bank.cues is not None:
+                rows = self._with_cues(rows, stack.enter_context(Cues(scene)), bank.cues, plan.region, policy)
             resized = self.resizer(scene, part, most_rows=CELL_ROWS).resize(rows)
             for row, logits in in_cells(resized, part):
                 yield self._strip(scene, bank, part, row, logits, threshold, probabilities, policy)
+
+    def _with_cues(
+        self,
+        rows: Iterator[tuple[int, Tensor]],
+        cues: Cues,
+        weights: NDArray[np.float32],
+        region: Window,
+        policy: FailurePolicy,
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Logits with what the bands of their pixels add; one cue after another, so that sums have one order."""
+        taught = self.taught
+        assert taught is not None and taught.cue_mean is not None and taught.cue_std is not None
+        if len(cues) != len(taught.cue_mean):
+            raise UsageError(
+                f"The preset {self.preset.name} was taught with {len(taught.cue_mean) // OF_A_BAND} bands and "
+                f"{cues.scene.source} has {len(cues.bands)}; teach with scenes like it."
+            )
+        for row, logits in rows:
+            window = Window(row=row, col=region.col, height=logits.shape[1], width=logits.shape[2])
+            values = cues.read(window, policy)
+            seen, logits = (logits != 0).any(dim=0), logits.clone()
+            for i, cue in enumerate(values):
+                cue = (cue - taught.cue_mean[i]) / taught.cue_std[i]
+                standard = torch.from_numpy(cue).to(logits.device) * seen
+                for query, weight in enumerate(weights[:, i].tolist()):
+                    logits[query].add_(standard, alpha=weight)
+            yield row, logits
 
     def predict(
         self,
@@ -300,6 +343,7 @@ class Segmenter(WindowedPredictor):
             "EARTHWORDS_ATTENTION": preset.attention,
             "EARTHWORDS_UPSAMPLER": " ".join(filter(None, (preset.upsampler or "none", preset.upsampler_weights))),
             **({} if preset.head is None else {"EARTHWORDS_HEAD": preset.head}),
+            **({} if self.taught is None else {"EARTHWORDS_TAUGHT": self.taught.method}),
             "EARTHWORDS_ENERGY": f"{preset.energy:g}",
             "EARTHWORDS_LAST_BLOCK": f"last {preset.last_n}, residual {'kept' if preset.keep_residual else 'dropped'}",
             "EARTHWORDS_CLS_WEIGHT": f"{preset.cls_weight:g}",
@@ -313,10 +357,13 @@ class Segmenter(WindowedPredictor):
             "EARTHWORDS_VOCABULARY": "; ".join(c.described for c in vocabulary.classes),
         }
 
-    def _probabilities(self, logits: Tensor, query_class: Tensor) -> Tensor:
+    def _probabilities(self, logits: Tensor, bank: TextBank) -> Tensor:
         """Of classes, `(class, row, col)`: a head has given those of queries already."""
+        query_class = torch.from_numpy(bank.query_class).to(logits.device)
         if self.encoder.head is not None:
             return class_maxima(logits, query_class)
+        if bank.bias is not None:
+            logits = logits + torch.from_numpy(bank.bias).to(logits.device)[:, None, None]
         values = class_probabilities(logits, query_class, logit_scale=self.preset.logit_scale)
         return values / values.sum(dim=0) if self.preset.sum_to_one else values
 
@@ -348,7 +395,6 @@ class Segmenter(WindowedPredictor):
         vocabulary = bank.vocabulary
         window = Window(row=row, col=part.col, height=logits.shape[1], width=logits.shape[2])
         rgb, valid = read_twice(scene.read_rgb, window, scene.native, policy)
-        index = torch.from_numpy(bank.query_class).to(logits.device)
         below = vocabulary.nodata if vocabulary.background is None else vocabulary.background
         labels = np.empty(valid.shape, vocabulary.label_dtype)
         score = np.empty(valid.shape, np.float32)
@@ -356,7 +402,7 @@ class Segmenter(WindowedPredictor):
         kept = np.empty((len(vocabulary), *valid.shape), np.float32) if probabilities else None
         for first in range(0, window.width, CELL_COLS):
             cell = slice(first, first + CELL_COLS)
-            values = self._probabilities(logits[:, :, cell], index)
+            values = self._probabilities(logits[:, :, cell], bank)
             chosen, best = decide(
                 values, threshold=threshold, background=below, without=self._unfit(logits[:, :, cell])
             )

@@ -15,7 +15,9 @@ from earthwords.errors import UsageError, WeightsError, unknown
 from earthwords.kernels.blend import window_weights
 from earthwords.models.aggregation.head import CostHead, load_head
 from earthwords.models.clip.model import ClipBackbone, DenseMethod
+from earthwords.models.taught import TaughtHead, load_taught
 from earthwords.models.weights.download import Report
+from earthwords.models.weights.fingerprint import tower_hash
 from earthwords.models.weights.table import (
     WEIGHTS,
     fetch,
@@ -95,6 +97,21 @@ class ResolvedPreset:
             )
         return head
 
+    def load_taught(self, backbone: ClipBackbone) -> TaughtHead | None:
+        """What marks have taught about classes, if anything.
+
+        Raises:
+            WeightsError: it is nowhere, damaged, or was taught with another image tower.
+        """
+        if self.row.taught is None:
+            return None
+        found = load_taught(self.row.taught)
+        if found.base != tower_hash(backbone, "vision") or found.weight.shape[1] != backbone.dim:
+            raise WeightsError(
+                f"{self.row.taught} was taught with other weights than {backbone.weights_id}; teach anew."
+            )
+        return found
+
 
 _KIND = "upsampler"
 
@@ -118,6 +135,11 @@ def resolve(
         raise UsageError(
             f"The head {asked.head} belongs to the weights {asked.weights}; with others take another preset, or train "
             "a head on them."
+        )
+    if asked.taught is not None and (asked.head is not None or model not in (None, asked.weights)):
+        raise UsageError(
+            f"The preset {asked.name} was taught with the weights {asked.weights}; leave others away, "
+            "or teach with them."
         )
     row, note = with_weights(asked, model, upsampler_weights)
     _check(row)

@@ -1,0 +1,76 @@
+"""Points and polygons that mark a scene, as pixels of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from earthwords.geo.vectors.features import TruthFeatures
+from earthwords.geo.vectors.polygons import to_pixels
+from earthwords.types import Grid
+
+MOST_TRIES = 20
+"""Draws a wanted pixel of a polygon that is large and thin."""
+
+
+def marked_pixels(
+    features: TruthFeatures, grid: Grid, *, most: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pixels of a grid whose centre a polygon holds, or that hold a point; of each feature at most so many, drawn.
+
+    Args:
+        features: points or polygons in a CRS.
+        grid: of the scene, in any CRS.
+        most: pixels a feature.
+
+    Returns:
+        `(n, 2)` row and column, and `(n,)` the feature of each. What lies beside the grid has none; of a polygon that
+        holds no centre the pixel under a point inside is taken.
+
+    Raises:
+        UsageError: only one side has a CRS, or nothing leads from one to the other.
+    """
+    shapes = shapely.transform(features.geometries, to_pixels(features.source, features.crs, grid))
+    found, owner = [], []
+    for i, shape in enumerate(shapes):
+        places = _of_points(shape) if features.kind == "points" else _of_polygon(shape, grid, most, rng)
+        inside = (places >= 0).all(axis=1) & (places < grid.shape).all(axis=1)
+        places = np.unique(places[inside], axis=0)[:most]
+        found.append(places)
+        owner.append(np.full(len(places), i, np.int64))
+    if not found:
+        return np.zeros((0, 2), np.int64), np.zeros(0, np.int64)
+    return np.concatenate(found), np.concatenate(owner)
+
+
+def _of_points(shape: shapely.Geometry) -> NDArray[np.int64]:
+    places = shapely.get_coordinates(shape)
+    finite = np.isfinite(places).all(axis=1)
+    found: NDArray[np.int64] = np.floor(places[finite][:, ::-1]).astype(np.int64)
+    return found
+
+
+def _of_polygon(shape: shapely.Geometry, grid: Grid, most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Centres inside, all of a small polygon, else some that are drawn."""
+    bounds = shapely.bounds(shape)
+    if not np.isfinite(bounds).all():
+        return np.zeros((0, 2), np.int64)
+    shape = shapely.make_valid(shape)
+    low = np.maximum(np.floor(bounds[:2]), 0).astype(np.int64)
+    high = np.minimum(np.ceil(bounds[2:]), grid.shape[::-1]).astype(np.int64)
+    wide, tall = (int(side) for side in np.maximum(high - low, 0))
+    if wide * tall == 0:
+        return np.zeros((0, 2), np.int64)
+    shapely.prepare(shape)
+    if wide * tall <= most * MOST_TRIES:
+        picked = np.arange(wide * tall)
+    else:
+        picked = np.unique(rng.integers(wide * tall, size=most * MOST_TRIES))
+    cols, rows = low[0] + picked % wide, low[1] + picked // wide
+    held = shapely.contains_xy(shape, cols + 0.5, rows + 0.5)
+    places = np.stack([rows[held], cols[held]], axis=1)
+    if not len(places):
+        return _of_points(shapely.point_on_surface(shape))
+    found: NDArray[np.int64] = places[rng.permutation(len(places))[:most]]
+    return found

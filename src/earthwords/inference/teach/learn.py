@@ -1,0 +1,249 @@
+"""From marked pixels and words to a preset that has learned from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from earthwords.errors import Caution, UsageError
+from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.inference.teach.choice import Candidate, Choice, Lessons, candidates, choose
+from earthwords.inference.teach.marked_pixels import MarkedPixels
+from earthwords.inference.teach.report import TaughtClass, TriedHead
+from earthwords.inference.windows.text_bank import build_text_bank
+from earthwords.jobs.threads import one_core
+from earthwords.models.taught import TaughtHead
+from earthwords.models.weights.fingerprint import tower_hash
+from earthwords.text.competing import compete
+from earthwords.text.vocabulary import parse_classes
+from earthwords.types import Vocabulary
+
+NOT = ("not ", "no ", "non-")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """A head, and how it was chosen."""
+
+    head: TaughtHead
+    classes: tuple[TaughtClass, ...]
+    tried: tuple[TriedHead, ...]
+    candidate: Candidate
+    temperature: float
+    notes: tuple[str, ...]
+
+    @property
+    def chosen(self) -> str:
+        """For tables."""
+        return self.candidate.title
+
+
+def vocabulary_of(words: Sequence[str], titles: Sequence[str], *, background: str | None = None) -> Vocabulary:
+    """The classes that words and marks name together; `not X` is no class of its own.
+
+    A single class gets what scenes consist of as its background, as in `segment`.
+
+    Raises:
+        UsageError: impossible words, or marks of a single class and nothing else that it could be told from.
+    """
+    named = parse_classes(words, background=background) if words else None
+    known = set() if named is None else {name.casefold() for c in named.classes for name in c.names}
+    new = [t for t in titles if negated(t) is None and t.casefold() not in known]
+    if not words and not new:
+        raise UsageError("The marks name no class, only what is none: say what to look for with -t.")
+    texts = [*words, *(text.replace(",", " ") for text in new)]
+    return compete(parse_classes(texts, background=background))
+
+
+def negated(title: str) -> str | None:
+    """The class that a mark is not of: `water` of `not water`; None: it is of one."""
+    lower = title.casefold()
+    return next((title[len(start) :].strip() for start in NOT if lower.startswith(start)), None)
+
+
+def learn(
+    examples: MarkedPixels,
+    segmenter: Segmenter,
+    vocabulary: Vocabulary,
+    *,
+    head: str = "auto",
+    fixed: Candidate | None = None,
+    seed: int = 0,
+    tick: Callable[[int], None] = lambda done: None,
+) -> Learned:
+    """Choose and fit a head.
+
+    Args:
+        examples: marks of at least two classes, or of one and its negation.
+        head: `auto`, or one of `choice.HEADS`.
+        fixed: the choice of an earlier teaching, which is not made again.
+
+    Raises:
+        UsageError: nothing to tell apart.
+    """
+    wordless, notes = _wordless(segmenter, vocabulary)
+    lessons, standard = _lessons(examples, segmenter, vocabulary, wordless, notes)
+    options = [fixed] if fixed is not None else candidates(head, cues=lessons.cues is not None)
+    if fixed is not None and fixed.head != "words":
+        options = [Candidate(head="words"), fixed]
+    with one_core():
+        choice = choose(lessons, options, seed=seed, tick=tick)
+    kept = lessons.labels.numpy()
+    taught = _head(choice, segmenter, vocabulary, standard)
+    notes += _doubts(examples, vocabulary, choice, kept, head)
+    return Learned(
+        head=taught, classes=_rows(examples, vocabulary, choice, kept), candidate=choice.candidate,
+        tried=tuple(
+            TriedHead(head=t.candidate.title, miou=t.miou, accuracy=t.accuracy, better=t.surer) for t in choice.tried
+        ),
+        temperature=choice.temperature, notes=tuple(notes),
+    )  # fmt: skip
+
+
+def _wordless(segmenter: Segmenter, vocabulary: Vocabulary) -> tuple[NDArray[np.bool_], list[str]]:
+    """Classes whose words the model never learned."""
+    lexicon, name = segmenter.encoder.backbone.lexicon, segmenter.model_name
+    found = np.zeros(len(vocabulary), bool)
+    if lexicon is not None:
+        for i, c in enumerate(vocabulary.classes):
+            found[i] = all(lexicon.doubt(query, name) is not None for query in c.queries)
+    titles = [vocabulary.titles[i] for i in np.flatnonzero(found)]
+    return found, [f"{t!r} is known by its marks alone: {name} never learned the word." for t in titles]
+
+
+def labels_of(examples: MarkedPixels, vocabulary: Vocabulary) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """`(n,)` class of each pixel, -1 for none; and the class that it is not of, -1 for none."""
+    known = {name.casefold(): i for i, c in enumerate(vocabulary.classes) for name in c.names}
+    known |= {name.replace(",", " ").casefold(): i for name, i in known.items()}
+    of = np.array([known.get(" ".join(t.replace(",", " ").split()).casefold(), -1) for t in examples.titles], np.int64)
+    not_of = np.full(len(of), -1)
+    for i, title in enumerate(examples.titles):
+        other = negated(title)
+        if of[i] < 0 and other is not None:
+            if other.casefold() not in known:
+                raise UsageError(f"Marks say {title!r}, but {other!r} is no class; name it with -t.")
+            not_of[i] = known[other.casefold()]
+    return of[examples.title], not_of[examples.title]
+
+
+def _lessons(
+    examples: MarkedPixels,
+    segmenter: Segmenter,
+    vocabulary: Vocabulary,
+    wordless: NDArray[np.bool_],
+    notes: list[str],
+) -> tuple[Lessons, tuple[NDArray[np.float32], NDArray[np.float32]] | None]:
+    bank = build_text_bank(segmenter.encoder.backbone, vocabulary, segmenter.templates)
+    vectors = np.where(wordless[bank.query_class][:, None], 0, bank.vectors)
+    first = np.unique(bank.query_class, return_index=True)[1]
+    keep = ~wordless[bank.query_class] | np.isin(np.arange(len(vectors)), first)  # one row of a class without a word
+    words, query_class = torch.from_numpy(vectors[keep]).float(), torch.from_numpy(bank.query_class[keep])
+    scale = segmenter.preset.logit_scale
+    labels, not_of = labels_of(examples, vocabulary)
+    if (not_of >= 0).any():
+        notes.append(_negatives(labels, not_of, examples, words, query_class, vocabulary))
+    if len(np.unique(labels)) < 2:
+        only = vocabulary.titles[int(labels[0])]
+        raise UsageError(
+            f"All marks are {only!r}: mark something that it is not, too, as another class or as 'not {only}'."
+        )
+    standard, cues, cues_around = None, None, None
+    if examples.cues is not None and examples.around_cues is not None:
+        every = np.concatenate([examples.cues, examples.around_cues])
+        standard = every.mean(axis=0), np.maximum(every.std(axis=0), 1e-3)
+        cues, cues_around = (
+            torch.from_numpy(((part - standard[0]) / standard[1]).astype(np.float32))
+            for part in (examples.cues, examples.around_cues)
+        )
+    lessons = Lessons(
+        features=torch.from_numpy(examples.features), labels=torch.from_numpy(labels), places=examples.places(),
+        weights=torch.from_numpy(examples.weights()), words=words, query_class=query_class, scale=scale,
+        around=torch.from_numpy(examples.around), cues=cues, cues_around=cues_around,
+    )  # fmt: skip
+    return lessons, standard
+
+
+def _negatives(
+    labels: NDArray[np.int64],
+    not_of: NDArray[np.int64],
+    examples: MarkedPixels,
+    words: torch.Tensor,
+    query_class: torch.Tensor,
+    vocabulary: Vocabulary,
+) -> str:
+    """Give what is not of a class to the background, else to the class whose words fit it best of the others."""
+    rows = np.flatnonzero(not_of >= 0)
+    if vocabulary.background is not None:
+        labels[rows] = vocabulary.background
+        return f"Negative marks count as {vocabulary.titles[vocabulary.background]}."
+    queries = torch.from_numpy(examples.features[rows]) @ words.T
+    for k in range(len(vocabulary)):
+        queries[torch.from_numpy(not_of[rows] == k)[:, None] & (query_class == k)[None]] = -np.inf
+    labels[rows] = query_class[queries.argmax(dim=1)].numpy()
+    return "Negative marks count as the class whose words fit them best of the others."
+
+
+def _head(
+    choice: Choice,
+    segmenter: Segmenter,
+    vocabulary: Vocabulary,
+    standard: tuple[NDArray[np.float32], NDArray[np.float32]] | None,
+) -> TaughtHead:
+    dim, found = segmenter.encoder.backbone.dim, choice.head
+    weight = (found.weight / choice.temperature).numpy().astype(np.float32)
+    bias = (found.bias / choice.temperature).numpy().astype(np.float32)
+    cues = weight[:, dim:] if weight.shape[1] > dim else None
+    return TaughtHead(
+        vocabulary=vocabulary, weight=weight[:, :dim], bias=bias, query_class=found.query_class.numpy(),
+        base=tower_hash(segmenter.encoder.backbone, "vision"), method=choice.candidate.title, cue_weight=cues,
+        cue_mean=None if cues is None or standard is None else standard[0].astype(np.float32),
+        cue_std=None if cues is None or standard is None else standard[1].astype(np.float32),
+    )  # fmt: skip
+
+
+def _rows(
+    examples: MarkedPixels, vocabulary: Vocabulary, choice: Choice, labels: NDArray[np.int64]
+) -> tuple[TaughtClass, ...]:
+    words = next((t for t in choice.tried if t.candidate.head == "words"), None)
+    taught = next((t for t in choice.tried if t.candidate == choice.candidate), None)
+
+    def figure(tried: object, k: int) -> float | None:
+        value = float("nan") if tried is None else float(tried.iou[k])  # type: ignore[attr-defined]
+        return None if np.isnan(value) else value
+
+    return tuple(
+        TaughtClass(
+            name=title, marks=len(np.unique(examples.marks[labels == k])), pixels=int((labels == k).sum()),
+            scenes=len(np.unique(examples.scene[labels == k])), area_share=float(choice.priors[k]),
+            words_iou=figure(words, k), taught_iou=figure(taught, k),
+        )
+        for k, title in enumerate(vocabulary.titles)
+    )  # fmt: skip
+
+
+def _doubts(
+    examples: MarkedPixels, vocabulary: Vocabulary, choice: Choice, labels: NDArray[np.int64], head: str
+) -> list[str]:
+    """What the figures do not tell."""
+    notes: list[str] = []
+    marked = np.unique(labels)
+    unchecked = [vocabulary.titles[k] for k in marked if not choice.checked[k]]
+    if not choice.tried:
+        notes.append(Caution("No class has marks in two places, so nothing could be checked; mark more of each."))
+    elif unchecked:
+        notes.append(Caution(f"Marks in one place alone, so not checked: {', '.join(unchecked)}."))
+    unmarked = [t for k, t in enumerate(vocabulary.titles) if k not in marked and k != vocabulary.background]
+    if unmarked:
+        notes.append(f"Without marks, by words alone: {', '.join(unmarked)}.")
+    if choice.candidate.head == "words" and head == "auto" and choice.tried:
+        notes.append("The marks make no head surely better than the words alone, so the words stay as they are.")
+    if choice.tried and not examples.by_scene():
+        notes.append("Checked within the marked scenes alone; on other scenes it may do worse.")
+    few = [vocabulary.titles[k] for k in marked if len(np.unique(examples.marks[labels == k])) < 5]
+    if few and choice.tried:
+        notes.append(f"Fewer than 5 marks, so the figures are rough: {', '.join(few)}.")
+    return notes

@@ -1,0 +1,179 @@
+"""Marked pixels of all scenes with their features: what a head is fitted on, and what a later teaching goes on from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthwords.errors import WeightsError, brief
+from earthwords.files.atomic import atomic_path
+from earthwords.files.reading import check_file, read_json
+from earthwords.inference.teach.folder import CARD, MARKS
+
+BLOCKS = 16
+"""Places into which the marks of few scenes are divided, at most."""
+SCENES = 3
+"""From so many scenes on, places are scenes."""
+_ARRAYS = ("features", "title", "scene", "pixels", "mark", "around", "around_scene", "cues", "around_cues")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarkedPixels:
+    """Marked pixels, and unmarked ones all over the same scenes."""
+
+    scenes: tuple[str, ...]
+    titles: tuple[str, ...]
+    """What pixels are marked as, each once."""
+    features: NDArray[np.float32]
+    """`(n, dim)`."""
+    title: NDArray[np.int64]
+    """`(n,)`, of `titles`."""
+    scene: NDArray[np.int64]
+    """`(n,)`, of `scenes`."""
+    pixels: NDArray[np.int64]
+    """`(n, 2)` row and column in the scene's own grid."""
+    mark: NDArray[np.int64]
+    """`(n,)`: pixels of one mark of a scene have one number."""
+    around: NDArray[np.float32]
+    """`(m, dim)` of unmarked pixels."""
+    around_scene: NDArray[np.int64]
+    """`(m,)`."""
+    cues: NDArray[np.float32] | None = None
+    """`(n, cue)`, not standardised."""
+    around_cues: NDArray[np.float32] | None = None
+    """`(m, cue)`."""
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def marks(self) -> NDArray[np.int64]:
+        """`(n,)`: the number of the mark among those of all scenes."""
+        pairs = np.stack([self.scene, self.mark], axis=1)
+        found: NDArray[np.int64] = np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)
+        return found
+
+    def weights(self) -> NDArray[np.float32]:
+        """`(n,)`: every mark counts as one, however many pixels it has."""
+        marks = self.marks
+        return (1 / np.bincount(marks)[marks]).astype(np.float32)
+
+    def by_scene(self) -> bool:
+        """Whether places are scenes."""
+        return len(np.unique(self.scene)) >= SCENES
+
+    def places(self) -> NDArray[np.int64]:
+        """`(n,)`: what is left out together: a scene, or the marks of a part of one."""
+        if self.by_scene():
+            return self.scene
+        marks = self.marks
+        sums = np.stack([np.bincount(marks, self.pixels[:, axis]) for axis in (0, 1)], axis=1)
+        middles: NDArray[np.float64] = sums / np.bincount(marks)[:, None]
+        owner = np.zeros(len(middles), np.int64)
+        owner[marks] = self.scene
+        found = np.zeros(len(middles), np.int64)
+        for scene in np.unique(owner):
+            own = np.flatnonzero(owner == scene)
+            found[own] = found.max() + 1 + _blocks(middles[own], most=BLOCKS)
+        return found[marks]
+
+    def joined(self, later: MarkedPixels) -> MarkedPixels:
+        """With those of a later teaching, which count where both mark a pixel."""
+        scenes = tuple(dict.fromkeys((*self.scenes, *later.scenes)))
+        titles = tuple(dict.fromkeys((*self.titles, *later.titles)))
+        mine, theirs = self._renamed(scenes, titles), later._renamed(scenes, titles)
+        new = {(s, r, c) for s, (r, c) in zip(theirs.scene.tolist(), theirs.pixels.tolist(), strict=True)}
+        pairs = zip(mine.scene.tolist(), mine.pixels.tolist(), strict=True)
+        kept = np.array([(s, r, c) not in new for s, (r, c) in pairs], bool)
+        first = int(mine.mark.max(initial=-1)) + 1
+        old_around = ~np.isin(mine.around_scene, theirs.around_scene)
+        with_cues = mine.cues is not None and theirs.cues is not None
+        with_cues = with_cues and mine.cues.shape[1] == theirs.cues.shape[1]  # type: ignore[union-attr]
+        return MarkedPixels(
+            scenes=scenes,
+            titles=titles,
+            features=np.concatenate([mine.features[kept], theirs.features]),
+            title=np.concatenate([mine.title[kept], theirs.title]),
+            scene=np.concatenate([mine.scene[kept], theirs.scene]),
+            pixels=np.concatenate([mine.pixels[kept], theirs.pixels]),
+            mark=np.concatenate([mine.mark[kept], theirs.mark + first]),
+            around=np.concatenate([mine.around[old_around], theirs.around]),
+            around_scene=np.concatenate([mine.around_scene[old_around], theirs.around_scene]),
+            cues=np.concatenate([mine.cues[kept], theirs.cues]) if with_cues else None,  # type: ignore[index]
+            around_cues=np.concatenate([mine.around_cues[old_around], theirs.around_cues]) if with_cues else None,  # type: ignore[index]
+        )
+
+    def _renamed(self, scenes: Sequence[str], titles: Sequence[str]) -> MarkedPixels:
+        scene = np.array([scenes.index(name) for name in self.scenes] or [0], np.int64)
+        title = np.array([titles.index(name) for name in self.titles] or [0], np.int64)
+        return replace(
+            self, scenes=tuple(scenes), titles=tuple(titles), scene=scene[self.scene], title=title[self.title],
+            around_scene=scene[self.around_scene],
+        )  # fmt: skip
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write the numbers; what the card should tell of them."""
+        from safetensors.numpy import save_file
+
+        arrays = {name: getattr(self, name) for name in _ARRAYS if getattr(self, name) is not None}
+        for name in ("features", "around"):
+            arrays[name] = arrays[name].astype(np.float16)
+        with atomic_path(folder / MARKS, overwrite=True) as part:
+            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, part)
+        return {"scenes": list(self.scenes), "titles": list(self.titles)}
+
+
+def read_examples(folder: Path) -> MarkedPixels:
+    """Of an earlier teaching.
+
+    Raises:
+        WeightsError: there are none, or they are damaged.
+    """
+    from safetensors.numpy import load_file
+
+    try:
+        check_file(folder / MARKS)
+        arrays = load_file(folder / MARKS)
+        card: Mapping[str, Any] = read_json(folder / CARD)
+        for name in ("features", "around"):
+            arrays[name] = arrays[name].astype(np.float32)
+        found = MarkedPixels(
+            scenes=tuple(map(str, card["scenes"])), titles=tuple(map(str, card["titles"])),
+            **{name: arrays[name] for name in arrays if name in _ARRAYS},
+        )  # fmt: skip
+        _check(found)
+    except Exception as error:  # of safetensors, with bases of its own
+        raise WeightsError(f"{folder} holds no marks of an earlier teaching: {brief(error)}.") from error
+    return found
+
+
+def _check(found: MarkedPixels) -> None:
+    """Raises `ValueError` for numbers that do not belong together."""
+    count = len(found)
+    lengths = [len(getattr(found, name)) for name in ("title", "scene", "pixels", "mark")]
+    if set(lengths) != {count} or len(found.around) != len(found.around_scene) or found.features.ndim != 2:
+        raise ValueError("its parts have different lengths")
+    if count and not (0 <= found.title.min() <= found.title.max() < len(found.titles)):
+        raise ValueError("it names classes that are not there")
+    if count and not (0 <= found.scene.min() <= found.scene.max() < len(found.scenes)):
+        raise ValueError("it names scenes that are not there")
+
+
+def _blocks(middles: NDArray[np.float64], *, most: int) -> NDArray[np.int64]:
+    """Points divided in two at the median of the longer side, again and again, into at most so many parts."""
+    found = np.zeros(len(middles), np.int64)
+    parts = [np.arange(len(middles))]
+    while len(parts) < min(most, len(middles)):
+        parts.sort(key=len)
+        part = parts.pop()
+        spans = np.ptp(middles[part], axis=0)
+        order = part[np.argsort(middles[part, int(spans.argmax())], kind="stable")]
+        parts += [order[: len(order) // 2], order[len(order) // 2 :]]
+    for i, part in enumerate(parts):
+        found[part] = i
+    return found

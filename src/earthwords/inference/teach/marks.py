@@ -1,0 +1,264 @@
+"""Marks of any kind as pixels of scenes: points, polygons, label rasters, folders of images with masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthwords.errors import Caution, UsageError, number_of
+from earthwords.geo.class_raster import ClassRaster, open_classes, places_on
+from earthwords.geo.scene import Scene
+from earthwords.geo.vectors.feature_pixels import marked_pixels
+from earthwords.geo.vectors.features import TruthFeatures, as_text, read_features
+from earthwords.types import Grid
+
+MOST_OF_ONE = 25
+"""Pixels of a polygon that are learned from."""
+MOST_OF_CLASS = 2000
+"""Marks of a class that are learned from."""
+RASTER_SAMPLE = 400
+"""Pixels of a class and scene of a label raster that are learned from."""
+BLOCK = 64
+"""Side of a piece of a label raster, in its pixels, whose pixels of one class are one mark."""
+VECTORS = (".gpkg", ".geojson", ".json", ".fgb", ".shp", ".parquet", ".geoparquet", ".kml", ".gml", ".csv")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marks:
+    """Marked pixels of one scene."""
+
+    pixels: NDArray[np.int64]
+    """`(n, 2)` row and column in the scene's own grid."""
+    titles: NDArray[np.object_]
+    """`(n,)` what each is marked as."""
+    mark: NDArray[np.int64]
+    """`(n,)`: pixels of one point, polygon or piece have one number."""
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def part(self, kept: NDArray[np.bool_]) -> Marks:
+        """Some of them."""
+        return Marks(pixels=self.pixels[kept], titles=self.titles[kept], mark=self.mark[kept])
+
+
+class VectorLabels:
+    """A vector file: features with a column of classes."""
+
+    def __init__(self, path: Path, *, column: str | None, seed: int) -> None:
+        features = read_features(path)
+        self.column = features.column(column)
+        titles = np.array([as_text(value) for value in features.columns[self.column]], dtype=object)
+        named = titles != ""
+        self.notes: list[str] = []
+        if not named.any():
+            raise UsageError(f"The column {self.column!r} of {path} is empty: write the class of each mark into it.")
+        if not named.all():
+            self.notes.append(f"{number_of(int((~named).sum()), 'mark')} of {path.name} without a class left out.")
+        self.titles = titles[named]
+        self.features = _some(features, named)
+        self.rng = np.random.default_rng(seed)
+        self.source = str(path)
+        self._thin()
+        self.used = np.zeros(len(self.titles), bool)
+
+    def _thin(self) -> None:
+        """At most so many features a class."""
+        kept = np.ones(len(self.titles), bool)
+        for title in sorted(set(self.titles)):
+            own = np.flatnonzero(self.titles == title)
+            if len(own) > MOST_OF_CLASS:
+                kept[self.rng.permutation(own)[MOST_OF_CLASS:]] = False
+                self.notes.append(f"Of {len(own):,} marks of {title!r}, {MOST_OF_CLASS:,} were drawn.")
+        self.titles, self.features = self.titles[kept], _some(self.features, kept)
+
+    def on(self, scene: Scene) -> Marks:
+        """The marks of a scene."""
+        pixels, owner = marked_pixels(self.features, scene.native, most=MOST_OF_ONE, rng=self.rng)
+        self.used[np.unique(owner)] = True
+        marks = Marks(pixels=pixels, titles=self.titles[owner], mark=owner)
+        return self._without_contradictions(marks, scene)
+
+    def _without_contradictions(self, marks: Marks, scene: Scene) -> Marks:
+        """Without pixels that are marked as several classes."""
+        if not len(marks):
+            return marks
+        _, place = np.unique(marks.pixels[:, 0] * scene.native.width + marks.pixels[:, 1], return_inverse=True)
+        first = np.full(place.max() + 1, "", dtype=object)
+        first[place[::-1]] = marks.titles[::-1]
+        wrong = np.zeros(len(first), bool)
+        wrong[place[marks.titles != first[place]]] = True
+        kept = ~wrong[place]
+        if not kept.all():
+            pairs = sorted({tuple(sorted((str(t), str(first[p])))) for t, p in zip(marks.titles, place, strict=True)
+                            if t != first[p]})  # fmt: skip
+            both = "; ".join(f"{a!r} and {b!r}" for a, b in pairs[:3])
+            self.notes.append(
+                Caution(
+                    f"{number_of(int(wrong.sum()), 'pixel')} of {Path(scene.source).name} marked as both {both}: "
+                    "left out; mend the marks that overlap."
+                )
+            )
+        return marks.part(kept)
+
+    def finish(self, scenes: int) -> list[str]:
+        """What to say when all scenes were seen.
+
+        Raises:
+            UsageError: no mark lies in any.
+        """
+        missed = int((~self.used).sum())
+        if missed == len(self.used):
+            raise UsageError(
+                f"None of the {number_of(missed, 'mark')} of {self.source} lies in {number_of(scenes, 'scene')}; look "
+                "at both on a map, and at their CRS."
+            )
+        return [*self.notes, *([f"{number_of(missed, 'mark')} beside the scenes left out."] if missed else [])]
+
+
+class RasterLabels:
+    """A label raster over the scenes."""
+
+    def __init__(self, path: Path, *, names: Path | None, titles: Sequence[str], seed: int) -> None:
+        self.source = str(path)
+        self.raster: ClassRaster = open_classes(path, names=names)
+        self.titles = titles
+        """Of values that the raster gives no name, in their order."""
+        self.rng = np.random.default_rng(seed)
+        self.notes: list[str] = []
+        self.found = 0
+
+    def title(self, value: int) -> str | None:
+        """The class of a value; None: nobody says."""
+        if value in self.raster.names:
+            return self.raster.names[value].title
+        return self.titles[value] if not self.raster.names and 0 <= value < len(self.titles) else None
+
+    def on(self, scene: Scene) -> Marks:
+        """Some pixels of every class, drawn from a few pieces."""
+        own = self.raster.grid
+        same = own.crs is None and scene.native.crs is None and own.shape == scene.native.shape
+        rows, cols, values = self._sampled()
+        if same:
+            places, inside = np.stack([rows, cols], axis=1), np.ones(len(rows), bool)
+        else:
+            t = own.transform
+            x = t.a * (cols + 0.5) + t.b * (rows + 0.5) + t.c
+            y = t.d * (cols + 0.5) + t.e * (rows + 0.5) + t.f
+            down, across, inside, _ = places_on(scene.native, x, y, _wkt(own), source=self.source)
+            places = np.stack([down, across], axis=1)
+        self.found += int(inside.sum())
+        piece = rows // BLOCK * (own.width // BLOCK + 1) + cols // BLOCK
+        mark = np.unique(np.stack([piece, values], axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+        titles = np.array([self.title(int(v)) for v in values], dtype=object)
+        return Marks(pixels=places[inside], titles=titles[inside], mark=mark[inside].astype(np.int64))
+
+    def _sampled(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Row, column and value of pixels: of each value at most `RASTER_SAMPLE`, from whole pieces where possible."""
+        drawn: dict[int, list[NDArray[np.int64]]] = {}
+        seen: dict[int, int] = {}
+        unnamed: set[int] = set()
+        for row, values, valid in self.raster.strips():
+            for value in np.unique(values[valid]).tolist():
+                if self.title(value) is None:
+                    unnamed.add(value)
+                    continue
+                down, across = np.nonzero(valid & (values == value))
+                seen[value] = seen.get(value, 0) + len(down)
+                some = self.rng.permutation(len(down))[: 4 * RASTER_SAMPLE]
+                drawn.setdefault(value, []).append(np.stack([down[some] + row, across[some]], axis=1))
+        found = []
+        for value, parts in sorted(drawn.items()):
+            places = np.concatenate(parts)
+            piece = places[:, 0] // BLOCK * (self.raster.grid.width // BLOCK + 1) + places[:, 1] // BLOCK
+            names = np.unique(piece)
+            rank = np.zeros(len(names), np.int64)
+            rank[self.rng.permutation(len(names))] = np.arange(len(names))
+            order = np.argsort(rank[np.searchsorted(names, piece)], kind="stable")
+            taken = _spread(order, piece, most=RASTER_SAMPLE)
+            found.append(np.column_stack([places[taken], np.full(len(taken), value)]))
+            if seen[value] > RASTER_SAMPLE:
+                self.notes.append(f"Of {seen[value]:,} pixels of {self.title(value)!r}, {len(taken):,} were drawn.")
+        if unnamed:
+            shown = ", ".join(map(str, sorted(unnamed)[:8]))
+            self.notes.append(f"Values without a name left out: {shown}.")
+        if not found:
+            raise UsageError(f"{self.source} holds no pixel of a class that has a name; give names with --names FILE.")
+        rows, cols, values = np.concatenate(found).T
+        return rows, cols, values
+
+    def close(self) -> None:
+        """Close the file."""
+        self.raster.__exit__()
+
+    def finish(self, scenes: int) -> list[str]:
+        """As `VectorLabels.finish`."""
+        self.close()
+        if not self.found:
+            where = number_of(scenes, "scene")
+            raise UsageError(f"No labelled pixel of {self.source} lies in {where}; look at both on a map.")
+        return self.notes
+
+
+class MaskFolder:
+    """Images, each with a mask of its own."""
+
+    def __init__(
+        self, folder: Path, pairs: Sequence[tuple[Path, Path]], *, names: Path | None, titles: Sequence[str], seed: int
+    ) -> None:
+        self.folder = folder
+        self.masks = {str(image): mask for image, mask in pairs}
+        self.names = names
+        self.titles = titles
+        self.seed = seed
+        self.notes: list[str] = []
+        self.found = 0
+
+    def on(self, scene: Scene) -> Marks:
+        """Some pixels of the scene's mask."""
+        labels = RasterLabels(self.masks[scene.source], names=self.names, titles=self.titles, seed=self.seed)
+        try:
+            if labels.raster.grid.shape != scene.native.shape:
+                raise UsageError(
+                    f"{labels.source} has {labels.raster.grid.shape} pixels and its image {scene.native.shape}; a mask "
+                    "has the size of its image."
+                )
+            marks = labels.on(scene)
+        finally:
+            labels.close()
+        self.notes += [note for note in labels.notes if "drawn" not in note]
+        self.found += len(marks)
+        return marks
+
+    def finish(self, scenes: int) -> list[str]:
+        """As `VectorLabels.finish`."""
+        if not self.found:
+            raise UsageError(f"No mask of {self.folder} holds a pixel of a class that has a name.")
+        drawn = f"Of each mask at most {RASTER_SAMPLE} pixels of a class were drawn."
+        return [drawn, *dict.fromkeys(self.notes)]
+
+
+def _spread(order: NDArray[np.int64], piece: NDArray[np.int64], *, most: int) -> NDArray[np.int64]:
+    """The first of an order, at most 1/20 of `most` of a piece, until there are `most`."""
+    each = max(1, most // 20)
+    _, first, count = np.unique(piece[order], return_index=True, return_counts=True)
+    within = np.empty(len(order), np.int64)
+    for begin, number in zip(first, count, strict=True):
+        within[begin : begin + number] = np.arange(number)
+    return order[within < each][:most]
+
+
+def _wkt(grid: Grid) -> str | None:
+    return None if grid.crs is None else str(grid.crs.to_wkt())
+
+
+def _some(features: TruthFeatures, kept: NDArray[np.bool_]) -> TruthFeatures:
+    columns = {name: values[kept] for name, values in features.columns.items()}
+    return TruthFeatures(
+        source=features.source, kind=features.kind, geometries=features.geometries[kept], columns=columns,
+        crs=features.crs, left_out=features.left_out,
+    )  # fmt: skip

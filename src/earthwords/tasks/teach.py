@@ -1,0 +1,137 @@
+"""A preset that has learned from a few marks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from earthwords.errors import UsageError
+from earthwords.inference.checks import check_mask, check_parts, check_paths, check_raster
+from earthwords.inference.options import load_segmenter, reach, scene_spec
+from earthwords.inference.teach.folder import check_earlier, check_folder
+from earthwords.jobs.progress import Console
+from earthwords.presets import DEFAULT_PRESET, load_preset
+from earthwords.tasks import _options as opt
+
+if TYPE_CHECKING:
+    from earthwords.inference.teach.report import TeachReport
+    from earthwords.inference.teach.run import Labels
+else:
+    TeachReport = object  # it loads much, and a command line reads the annotations
+
+Head = Literal["auto", "words", "anchored", "prototypes", "lp++", "taskres", "linear"]
+
+
+@opt.documented
+def teach(
+    labels: Annotated[Path, opt.ARGUMENTS],
+    dst: opt.Dst,
+    *,
+    scenes: Annotated[Sequence[str], opt.several(opt.ARGUMENTS, "SCENE...")] = (),
+    text: opt.Text = (),
+    column: Annotated[str | None, opt.option(opt.WORDS, metavar="NAME")] = None,
+    names: Annotated[Path | None, opt.option(opt.WORDS, metavar="FILE")] = None,
+    background: Annotated[str | None, opt.option(opt.WORDS, metavar="WORD")] = None,
+    onto: Annotated[Path | None, opt.option(opt.MODEL, metavar="FOLDER")] = None,
+    head: Annotated[Head, opt.MODEL] = "auto",
+    preset: Annotated[str | None, opt.option(opt.MODEL, metavar="NAME|FILE")] = None,
+    model: opt.Model = None,
+    bands: opt.Bands = None,
+    gsd: opt.Gsd = None,
+    nodata: opt.Nodata = None,
+    mask: opt.Mask = None,
+    stretch: opt.Stretch = "auto",
+    allow_remote_parts: opt.AllowRemoteParts = False,
+    batch_size: opt.BatchSize = None,
+    seed: Annotated[int, opt.option(opt.RUNNING, metavar="N")] = 0,
+    overwrite: opt.Overwrite = False,
+    device: opt.Device = "auto",
+    strict: opt.Strict = False,
+    offline: opt.Offline = False,
+    quiet: opt.Quiet = False,
+) -> TeachReport:
+    """Learn from a few marks, beside the words: a preset that maps all scenes better.
+
+    Marks are points or polygons with a class, a label raster, or a folder of images with masks. What is taken is chosen
+    on marks that are left out; where marks do not help, the words stay as they are. The result is a folder that every
+    verb takes as `--preset`.
+
+    Args:
+        labels: Points or polygons of any file that OGR reads, with a column of classes; "not water" marks what is no
+            water. Or a raster of classes; or a folder with images/ and masks/ of the same names.
+        dst: Folder of the preset.
+        scenes: Rasters that the marks lie in: paths, folders, quoted patterns, or @FILE with one a line; more than one
+            may follow.
+        column: Column that holds the classes; default: class, label or name.
+        names: Names of the values of a label raster: a text file, one a line from value 0, or JSON such as
+            {"1": "ship,boat"}.
+        background: Class that takes the pixels below a threshold; default: a class named background, if any.
+        onto: Folder of an earlier teaching to go on from: its marks count too, and its choice of a head stays.
+        head: How marks are learned: auto chooses between the words alone and a logistic regression anchored at them;
+            prototypes, lp++ (LP++), taskres (TaskRes) and linear (a linear probe) as published.
+        preset: Preset to begin from; default: that of `onto`, else tiny.
+        seed: Of what is drawn: pixels of large marks, and which places are left out together.
+
+    Returns:
+        What was learned, and how well it does on marks that were left out, beside the words alone.
+
+    Raises:
+        UsageError: a wrong option, marks beside the scenes, a single class, or `strict` and a caution.
+        SourceError: the marks or a scene cannot be read.
+        WeightsError: the weights are missing or damaged.
+
+    Example:
+        >>> earthwords.teach("marks.gpkg", "my-water", scenes=["scenes"], text=["water", "building", "trees"])
+        >>> earthwords.segment("scenes", "maps", preset="my-water")
+    """
+    began, console = time.perf_counter(), Console(quiet=quiet)
+    labels, dst = Path(labels), Path(dst)
+    check_paths([labels], what="points or polygons with a class, a label raster, or a folder of images and masks")
+    if onto is not None:
+        check_earlier(onto)
+    chosen = preset if preset is not None else str(onto) if onto is not None else DEFAULT_PRESET
+    row = load_preset(chosen)
+    if row.head is not None:
+        raise UsageError(f"The preset {chosen} has a head, which marks cannot teach; take the one it was made from.")
+    check_parts(row, model=model)
+    check_folder(dst, overwrite=overwrite or dst == onto)
+    for scene in scenes:
+        check_raster(scene)
+    check_mask(mask)
+    from earthwords.data.segmentation.own import image_mask_pairs
+    from earthwords.geo.sources.find import all_sources
+    from earthwords.inference.teach.run import TeachRequest, collect, teach_folder
+
+    pairs = image_mask_pairs(labels) if labels.is_dir() and not scenes else []
+    sources = [str(image) for image, _ in pairs] or all_sources(map(str, scenes), say=console.say)
+    if not sources:
+        raise UsageError("Name the rasters that the marks lie in: --scenes ortho.tif, or a folder of them.")
+    marks = _labels(labels, pairs, column=column, names=names, text=text, seed=seed)
+    spec = scene_spec("", bands, gsd, None, nodata, stretch, mask, reach(offline, allow_remote_parts))
+    segmenter = load_segmenter(
+        replace(row, taught=None), console, model=model, weights=None, device=device, batch=batch_size, offline=offline
+    )
+    request = TeachRequest(words=text, background=background, head=head, seed=seed, onto=onto, strict=strict)
+    examples, notes = collect(segmenter, sources, spec, marks, console, seed=seed)
+    return teach_folder(
+        segmenter, examples, dst, request, console, notes=notes, began=began, overwrite=overwrite or dst == onto
+    )
+
+
+def _labels(
+    labels: Path, pairs: list[tuple[Path, Path]], *, column: str | None, names: Path | None, text: Sequence[str],
+    seed: int,
+) -> Labels:  # fmt: skip
+    from earthwords.files.paths import IMAGES
+    from earthwords.inference.teach.marks import MaskFolder, RasterLabels, VectorLabels
+    from earthwords.text.vocabulary import split_words
+
+    titles = [split_words(words)[0] for words in text]
+    if labels.is_dir() and pairs:
+        return MaskFolder(labels, pairs, names=names, titles=titles, seed=seed)
+    if labels.suffix.lower() in (*IMAGES, ".vrt", ".img"):
+        return RasterLabels(labels, names=names, titles=titles, seed=seed)
+    return VectorLabels(labels, column=column, seed=seed)

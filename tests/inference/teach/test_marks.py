@@ -1,0 +1,134 @@
+"""Marks of every kind as pixels of scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import shapely
+
+from earthwords.errors import UsageError
+from earthwords.geo.scene import open_scene
+from earthwords.inference.teach.marked_pixels import MarkedPixels
+from earthwords.inference.teach.marks import MOST_OF_ONE, RasterLabels, VectorLabels
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def scene_path(make_scene: Make) -> Path:
+    return make_scene(np.random.default_rng(1).integers(1, 255, (3, 60, 90)).astype(np.uint8))
+
+
+def _write(path: Path, shapes: list[object], titles: list[object], *, crs: object, column: str = "class") -> Path:
+    geopandas.GeoDataFrame({column: titles}, geometry=shapes, crs=crs).to_file(path)
+    return path
+
+
+def test_points_in_degrees_fall_on_their_pixels(scene_path: Path, tmp_path: Path) -> None:
+    with open_scene(scene_path) as scene:
+        grid = scene.native
+        places = [(7, 3), (59, 89), (0, 41)]
+        points = [shapely.Point(grid.transform @ (col + 0.5, row + 0.5)) for row, col in places]
+        outside = shapely.Point(grid.transform @ (200, 10))
+        frame = geopandas.GeoDataFrame({"label": ["a", "b", "a", "c"]}, geometry=[*points, outside], crs=grid.crs)
+        frame.to_crs(4326).to_file(tmp_path / "marks.geojson")
+        labels = VectorLabels(tmp_path / "marks.geojson", column=None, seed=0)
+        found = labels.on(scene)
+    assert found.pixels.tolist() == [list(place) for place in places]
+    assert found.titles.tolist() == ["a", "b", "a"]
+    assert len(set(found.mark.tolist())) == 3
+    assert labels.finish(1) == ["1 mark beside the scenes left out."]
+
+
+def test_pixels_of_polygons_have_their_middle_inside(scene_path: Path, tmp_path: Path) -> None:
+    with open_scene(scene_path) as scene:
+        to_map = scene.native.transform
+        triangle = shapely.Polygon([to_map @ corner for corner in ((2, 1), (70, 5), (10, 50))])
+        sliver = shapely.Polygon([to_map @ corner for corner in ((80.1, 20.1), (80.3, 20.1), (80.2, 20.3))])
+        path = _write(tmp_path / "m.gpkg", [triangle, sliver], ["water", "road"], crs=scene.native.crs)
+        found = VectorLabels(path, column="class", seed=3).on(scene)
+    large, small = (found.pixels[found.titles == title] for title in ("water", "road"))
+    assert len(large) == MOST_OF_ONE and small.tolist() == [[20, 80]]
+    corners = shapely.Polygon([(2, 1), (70, 5), (10, 50)])
+    assert all(corners.contains(shapely.Point(col + 0.5, row + 0.5)) for row, col in large)
+    assert np.ptp(large, axis=0).min() > 15, "drawn from all over the polygon"
+
+
+def test_contradictions_are_named_and_left_out(scene_path: Path, tmp_path: Path) -> None:
+    with open_scene(scene_path) as scene:
+        to_map = scene.native.transform
+        squares = [shapely.Polygon([to_map @ (x + a, 10 + b) for a, b in ((0, 0), (4, 0), (4, 4), (0, 4))])
+                   for x in (10, 12)]  # fmt: skip
+        path = _write(tmp_path / "m.gpkg", squares, ["water", "road"], crs=scene.native.crs)
+        labels = VectorLabels(path, column=None, seed=0)
+        found = labels.on(scene)
+    assert {tuple(p) for p in found.pixels[found.titles == "water"].tolist()} == {
+        (r, c) for r in range(10, 14) for c in (10, 11)
+    }
+    assert len(found) == 16
+    notes = labels.finish(1)
+    assert len(notes) == 1 and "8 pixels" in notes[0] and "'road' and 'water'" in notes[0]
+
+
+def test_a_label_raster_on_another_grid(scene_path: Path, make_scene: Make, tmp_path: Path) -> None:
+    """Pixels three times as large, shifted by six pixels of the scene: each drawn one lies inside its own."""
+    with open_scene(scene_path) as scene:
+        classes = np.array([[1, 2, 0], [2, 1, 3]], np.uint8)
+        data = np.kron(classes, np.ones((8, 9), np.uint8))
+        transform = scene.native.transform @ scene.native.transform.translation(6, 3) @ scene.native.transform.scale(3)
+        path = make_scene(data[None], name="labels.tif", transform=transform, nodata=0, crs=scene.native.crs.to_wkt())
+        names = tmp_path / "names.json"
+        names.write_text('{"1": "water,river", "2": "road"}')
+        labels = RasterLabels(path, names=names, titles=(), seed=0)
+        found = labels.on(scene)
+    assert set(found.titles) == {"water", "road"}
+    rows, cols = (found.pixels[:, 0] - 3) // 3, (found.pixels[:, 1] - 6) // 3
+    value = {"water": 1, "road": 2}
+    assert all(data[r, c] == value[t] for r, c, t in zip(rows, cols, found.titles, strict=True))
+    assert any("without a name" in note and "3" in note for note in labels.finish(1))
+
+
+def test_refusals(scene_path: Path, tmp_path: Path) -> None:
+    far = _write(tmp_path / "far.gpkg", [shapely.Point(0, 0)], ["a"], crs=4326)
+    with open_scene(scene_path) as scene:
+        labels = VectorLabels(far, column=None, seed=0)
+        labels.on(scene)
+    with pytest.raises(UsageError, match=r"None of the 1 mark of .*far.gpkg lies in 1 scene"):
+        labels.finish(1)
+    with pytest.raises(UsageError, match="is empty"):
+        VectorLabels(_write(tmp_path / "e.gpkg", [shapely.Point(0, 0)], [""], crs=4326), column=None, seed=0)
+
+
+def _examples(scene: str, *, marks: int, title: str = "a", value: float = 0.0) -> MarkedPixels:
+    count = 2 * marks
+    return MarkedPixels(
+        scenes=(scene,), titles=(title,), features=np.full((count, 3), value, np.float32),
+        title=np.zeros(count, np.int64), scene=np.zeros(count, np.int64),
+        pixels=np.stack([np.arange(count) * 10, np.arange(count)], axis=1), mark=np.arange(count) // 2,
+        around=np.zeros((4, 3), np.float32), around_scene=np.zeros(4, np.int64),
+    )  # fmt: skip
+
+
+def test_later_marks_count_where_both_mark_a_pixel() -> None:
+    first, later = _examples("x.tif", marks=5, value=1), _examples("x.tif", marks=2, title="b", value=2)
+    both = first.joined(later)
+    assert (len(both), both.titles, both.scenes) == (10, ("a", "b"), ("x.tif",))
+    new = both.pixels[:, 0] < 40
+    assert (both.features[new] == 2).all() and (both.features[~new] == 1).all()
+    assert len(np.unique(both.marks)) == 5
+    assert len(both.around) == 4, "what surrounds the marks of a scene is kept once"
+    np.testing.assert_allclose(both.weights(), 0.5)
+
+
+def test_places_are_scenes_or_parts_of_one() -> None:
+    one = _examples("x.tif", marks=40)
+    assert len(np.unique(one.places())) == 16
+    for place in np.unique(one.places()):
+        rows = np.sort(one.pixels[one.places() == place, 0])
+        assert np.ptp(rows) == 10 * (len(rows) - 1), "neighbours are left out together"
+    three = one.joined(_examples("y.tif", marks=2)).joined(_examples("z.tif", marks=1))
+    assert three.by_scene() and len(np.unique(three.places())) == 3

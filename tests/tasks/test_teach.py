@@ -1,0 +1,182 @@
+"""`earthwords teach`: from marks to a preset that `segment` takes, and every way to fail with one sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import shapely
+
+import earthwords
+from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.presets import load_preset
+from earthwords.types import Window
+from tests.conftest import Command, write_raster
+
+HEIGHT, WIDTH = 120, 200
+PLACES = {"stone": (20, 30), "moss": (60, 140), "sand": (100, 30)}
+"""Middle row and column of each; a band of four colours, of which three look alike to people."""
+
+
+def _truth() -> np.ndarray:
+    truth = np.zeros((HEIGHT, WIDTH), np.uint8)
+    truth[:, 90:] = 1
+    truth[80:, :90] = 2
+    return truth
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four bands: the colours are one noise everywhere, the fourth tells two of the classes, its texture the third."""
+    rng = np.random.default_rng(5)
+    truth = _truth()
+    data = rng.integers(90, 120, (4, HEIGHT, WIDTH)).astype(np.float64)
+    data[3] = np.array([60.0, 180.0, 120.0])[truth] + rng.normal(size=truth.shape) * np.array([4, 4, 30])[truth]
+    path = tmp_path_factory.mktemp("ground") / "ground.tif"
+    return write_raster(path, np.clip(data, 1, 255).astype(np.uint8), photometric="MINISBLACK")
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory: pytest.TempPathFactory, micro: Path) -> Path:
+    path = tmp_path_factory.mktemp("preset") / "small.toml"
+    path.write_text(f'base = "tiny"\nweights = "{micro}"\ntile_size = 64\noverlap = 32\n')
+    return path
+
+
+def _marks(path: Path, ground: Path, *, each: int = 6, titles: Sequence[str] = ("stone", "moss", "sand")) -> Path:
+    rng, shapes, named = np.random.default_rng(2), [], []
+    with rasterio.open(ground) as dataset:
+        transform, crs = dataset.transform, dataset.crs
+    for title in titles:
+        value = list(PLACES).index(title)
+        inside = np.argwhere(_truth() == value)
+        for row, col in inside[rng.choice(len(inside), each, replace=False)]:
+            shapes.append(shapely.Point(transform @ (col + 0.5, row + 0.5)))
+            named.append(title)
+    geopandas.GeoDataFrame({"class": named}, geometry=shapes, crs=crs).to_crs(4326).to_file(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory, ground: Path, preset: Path) -> Path:
+    folder = tmp_path_factory.mktemp("taught")
+    marks = _marks(folder / "marks.gpkg", ground, each=12)
+    report = earthwords.teach(
+        marks, folder / "mine", scenes=[str(ground)], preset=str(preset), device="cpu", quiet=True
+    )
+    assert [c.marks for c in report.classes] == [12, 12, 12]
+    return folder / "mine"
+
+
+def test_a_map_by_marks_finds_what_no_word_means(taught: Path, ground: Path, tmp_path: Path) -> None:
+    report = json.loads((taught / "report.json").read_text())
+    assert report["chosen"].startswith("anchored") and "bands" in report["chosen"]
+    earthwords.segment(str(ground), tmp_path / "labels.tif", preset=str(taught), device="cpu", quiet=True)
+    with rasterio.open(tmp_path / "labels.tif") as dataset:
+        labels = dataset.read(1)
+        names = [dataset.tags()[f"CLASS_{i}"] for i in range(3)]
+        assert "anchored" in dataset.tags()["EARTHWORDS_TAUGHT"]
+    truth = np.array([names.index(title) for title in PLACES])[_truth()]
+    assert (labels == truth).mean() > 0.9
+    assert report["classes"][0]["taught_iou"] > report["classes"][0]["words_iou"] + 0.2
+
+
+def test_its_map_has_the_same_bytes_in_parts(taught: Path, ground: Path) -> None:
+    segmenter = Segmenter.from_preset(load_preset(str(taught)), device="cpu")
+    with segmenter.open(ground) as scene:
+        bank = segmenter.text_bank(segmenter.taught.vocabulary)  # type: ignore[union-attr]
+        whole = list(segmenter.strips(scene, bank))
+        part = list(segmenter.strips(scene, bank, region=Window(row=32, col=0, height=64, width=WIDTH)))
+    scores = np.concatenate([strip.score for strip in whole])
+    np.testing.assert_array_equal(np.concatenate([strip.score for strip in part]), scores[32:96])
+    assert len(np.unique(scores)) > 100
+
+
+def test_what_is_not_taught_is_found_by_its_word(command: Command, taught: Path, ground: Path, tmp_path: Path) -> None:
+    done = command("segment", ground, tmp_path / "m.tif", "-t", "moss", "-t", "road", "--preset", taught)
+    assert done.code == 0
+    assert "Not taught, by words alone: road" in done.err
+    with rasterio.open(tmp_path / "m.tif") as dataset:
+        assert [dataset.tags()[f"CLASS_{i}"] for i in range(2)] == ["moss", "road"]
+
+
+def test_more_marks_on_top_of_it(command: Command, taught: Path, ground: Path, tmp_path: Path) -> None:
+    again = _marks(tmp_path / "more.gpkg", ground, each=3, titles=("moss",))
+    done = command("teach", again, tmp_path / "both", "--onto", taught, "--scenes", ground, "--json")
+    assert done.code == 0, done.err
+    classes = {c["name"]: c["marks"] for c in json.loads(done.out)["classes"]}
+    assert set(classes) == {"stone", "moss", "sand"}
+    assert classes["stone"] == 12 and 12 <= classes["moss"] <= 15
+    assert json.loads((tmp_path / "both" / "taught.json").read_text())["candidate"]["head"] == "anchored"
+    assert load_preset(str(tmp_path / "both")).taught is not None
+
+
+def test_marks_of_what_a_class_is_not(command: Command, preset: Path, ground: Path, tmp_path: Path) -> None:
+    path = _marks(tmp_path / "marks.gpkg", ground, titles=("stone", "moss"))
+    frame = geopandas.read_file(path)
+    frame["class"] = ["water" if title == "moss" else "not water" for title in frame["class"]]
+    frame.to_file(path)
+    done = command("teach", path, tmp_path / "w", "--scenes", ground, "-t", "water", "--preset", preset, "--json")
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    assert [c["name"] for c in report["classes"]] == ["water", "background"]
+    assert [c["marks"] for c in report["classes"]] == [6, 6]
+    assert any("Negative marks count as background" in note for note in report["notes"])
+
+
+def test_a_folder_of_images_and_masks(command: Command, preset: Path, ground: Path, tmp_path: Path) -> None:
+    for kind in ("images", "masks"):
+        (tmp_path / "set" / kind).mkdir(parents=True)
+    (tmp_path / "set/images/a.tif").write_bytes(ground.read_bytes())
+    write_raster(tmp_path / "set/masks/a.tif", np.where(_truth() == 2, 7, _truth())[None].astype(np.uint8))
+    words = ("-t", "road", "-t", "water")
+    done = command("teach", tmp_path / "set", tmp_path / "m", *words, "--preset", preset, "--json")
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    assert [(c["name"], c["pixels"]) for c in report["classes"]] == [("road", 4 * 20), ("water", 6 * 20)]
+    assert any("Values without a name left out: 7" in note for note in report["notes"])
+
+
+@pytest.mark.parametrize(
+    ("titles", "options", "said"),
+    [
+        (("moss",), (), "All marks are 'moss'"),
+        (("moss", "sand"), ("--column", "kind"), "has no column 'kind'"),
+        (("moss", "sand"), ("--onto", "nowhere"), "is not a folder of `teach`"),
+        (("moss", "sand"), ("--preset", "tinny"), "Did you mean 'tiny'"),
+    ],
+)
+def test_refusals(
+    command: Command, ground: Path, preset: Path, tmp_path: Path, titles: tuple[str, ...], options: tuple[str, ...],
+    said: str,
+) -> None:  # fmt: skip
+    marks = _marks(tmp_path / "marks.gpkg", ground, titles=titles)
+    chosen = () if "--preset" in options or "--onto" in options else ("--preset", preset)
+    done = command("teach", marks, tmp_path / "out", "--scenes", ground, *chosen, *options)
+    assert done.code in (1, 2) and said in done.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_scenes_and_weights_must_fit(
+    command: Command, taught: Path, ground: Path, preset: Path, tmp_path: Path
+) -> None:
+    three = write_raster(tmp_path / "three.tif", np.full((3, 70, 80), 100, np.uint8) + np.arange(80, dtype=np.uint8))
+    done = command("segment", three, tmp_path / "m.tif", "--preset", taught)
+    assert done.code == 2 and "taught with 4 bands" in done.err and "three.tif has 3" in done.err
+    assert not (tmp_path / "m.tif").exists()
+    command("teach", tmp_path / "no.gpkg", tmp_path / "o", "--scenes", ground).failed(1, "does not exist")
+    marks = _marks(tmp_path / "marks.gpkg", ground)
+    command("teach", marks, tmp_path / "o", "--preset", preset).failed(2, "--scenes")
+    (tmp_path / "taken").write_text("mine")
+    command("teach", marks, tmp_path / "taken", "--scenes", ground).failed(2, "is a file")
+    with pytest.raises(earthwords.UsageError, match="was taught with the weights"):
+        Segmenter.from_preset(load_preset(str(taught)), model="tiny")
+    other = replace(load_preset(str(taught)), weights="tiny")
+    with pytest.raises(earthwords.WeightsError, match="taught with other weights"):
+        Segmenter.from_preset(other)
