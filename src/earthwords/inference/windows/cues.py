@@ -114,8 +114,7 @@ def _between(
     top, bottom, down = _taps(window.row, window.height, around.row, size, shape[0])
     left, right, across = _taps(window.col, window.width, around.col, size, shape[1])
     rows = blocks[top] * (1 - down)[:, None] + blocks[bottom] * down[:, None]
-    found: NDArray[np.float32] = rows[:, left] * (1 - across) + rows[:, right] * across
-    return found
+    return np.add(rows[:, left] * (1 - across), rows[:, right] * across, dtype=np.float32)
 
 
 def _taps(
