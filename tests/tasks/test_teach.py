@@ -130,6 +130,24 @@ def test_marks_of_what_a_class_is_not(command: Command, preset: Path, ground: Pa
     assert any("Negative marks count as background" in note for note in report["notes"])
 
 
+def test_classes_that_no_model_can_read(command: Command, preset: Path, ground: Path, tmp_path: Path) -> None:
+    """Chinese of no glossary, and one class in two spellings."""
+    path = _marks(tmp_path / "marks.gpkg", ground)
+    frame = geopandas.read_file(path)
+    names = {"stone": "某某暖房", "moss": "Water", "sand": "water"}
+    frame["class"] = [names[title] for title in frame["class"]]
+    frame.to_file(path)
+    done = command("teach", path, tmp_path / "c", "--scenes", ground, "--preset", preset, "--json")
+    assert done.code == 0, done.err
+    marks = {c["name"]: c["marks"] for c in json.loads(done.out)["classes"]}
+    assert marks["某某暖房"] == 6 and sorted(marks.values()) == [6, 12]
+    assert "'某某暖房' is known by its marks alone" in done.err
+    done = command("segment", ground, tmp_path / "m.tif", "--preset", tmp_path / "c")
+    assert done.code == 0, done.err
+    with rasterio.open(tmp_path / "m.tif") as dataset:
+        assert "某某暖房" in dataset.tags().values()
+
+
 def test_a_folder_of_images_and_masks(command: Command, preset: Path, ground: Path, tmp_path: Path) -> None:
     for kind in ("images", "masks"):
         (tmp_path / "set" / kind).mkdir(parents=True)

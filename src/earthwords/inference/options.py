@@ -174,6 +174,11 @@ def words_of(row: SegmentPreset, text: Sequence[str], classes: Path | None, back
     return taught_vocabulary(row.taught)
 
 
+def taught_for_maps(row: SegmentPreset) -> tuple[str, ...]:
+    """A word about a taught preset where whole images are looked at."""
+    return () if row.taught is None else (f"{row.name} was taught for maps; of whole images its words count alone.",)
+
+
 def adapt_preset(row: SegmentPreset, *, upsampler: str | None, **changes: Any) -> SegmentPreset:
     """A preset with the options that were given.
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,35 +44,45 @@ class TaughtHead:
     cue_std: NDArray[np.float32] | None = None
     """`(cue,)` of the marks and what surrounds them."""
 
-    def bank(self, wanted: Vocabulary, *, words: TextBank, logit_scale: float) -> TextBank:
+    def lacking(self, wanted: Vocabulary) -> Vocabulary | None:
+        """The classes that were not taught, None if there are none."""
+        known = self._known()
+        others = tuple(c for c in wanted.classes if c.title.casefold() not in known)
+        return Vocabulary(classes=others) if others else None
+
+    def _known(self) -> dict[str, int]:
+        return {name.title.casefold(): i for i, name in enumerate(self.vocabulary.classes)}
+
+    def bank(self, wanted: Vocabulary, *, words: TextBank | None, logit_scale: float, weights_id: str) -> TextBank:
         """The vectors of the classes that are wanted, in the preset's cosines.
 
         Args:
             wanted: classes; of those that were not taught the words alone count.
-            words: their words as vectors.
+            words: of `lacking(wanted)`.
             logit_scale: what cosines are multiplied with later.
+            weights_id: of the text tower.
         """
-        known = {name.title.casefold(): i for i, name in enumerate(self.vocabulary.classes)}
-        vectors, biases, cues, owner = [], [], [], []
+        known, scale, other = self._known(), np.float32(logit_scale), 0
         width = 0 if self.cue_weight is None else self.cue_weight.shape[1]
+        vectors, biases, cues, owner = [], [], [], []
         for index, name in enumerate(wanted.classes):
             taught = known.get(name.title.casefold())
-            if taught is None or (self.method == "words" and words.vectors[words.query_class == index].any()):
-                rows = words.vectors[words.query_class == index]
+            if taught is None:
+                assert words is not None
+                rows = words.vectors[words.query_class == other]
                 bias, cue = np.zeros(len(rows), np.float32), np.zeros((len(rows), width), np.float32)
+                other += 1
             else:
                 mine = self.query_class == taught
-                rows, bias = self.weight[mine] / np.float32(logit_scale), self.bias[mine] / np.float32(logit_scale)
-                cue = np.zeros((len(rows), 0), np.float32)
-                if self.cue_weight is not None:
-                    cue = self.cue_weight[mine] / np.float32(logit_scale)
+                rows, bias = self.weight[mine] / scale, self.bias[mine] / scale
+                cue = np.zeros((len(rows), 0), np.float32) if self.cue_weight is None else self.cue_weight[mine] / scale
             vectors.append(rows)
             biases.append(bias)
             cues.append(cue)
             owner.append(np.full(len(rows), index, np.int64))
-        return replace(
-            words, vectors=np.concatenate(vectors), query_class=np.concatenate(owner), vocabulary=wanted,
-            bias=np.concatenate(biases), cues=np.concatenate(cues) if width else None,
+        return TextBank(
+            vectors=np.concatenate(vectors), query_class=np.concatenate(owner), vocabulary=wanted,
+            weights_id=weights_id, bias=np.concatenate(biases), cues=np.concatenate(cues) if width else None,
         )  # fmt: skip
 
 

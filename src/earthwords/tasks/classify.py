@@ -95,11 +95,12 @@ def classify(
     """
     from earthwords.geo.destinations import checked
     from earthwords.geo.sources.find import all_sources, inputs_of
-    from earthwords.inference.options import TINY_NOTICE, reach, split_bands
+    from earthwords.inference.options import TINY_NOTICE, reach, split_bands, taught_for_maps
 
     src, out = _sources_and_table(src, out)
     check_numbers(src, batch_size, workers)
     console, row = Console(quiet=quiet), load_preset(preset)
+    console.notes(taught_for_maps(row))
     check_parts(row if templates is None else replace(row, templates=templates), model=model)
     if out is not None:
         checked({"table": check_suffix(out)}, out, overwrite=overwrite)

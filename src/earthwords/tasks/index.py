@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.errors import UsageError
 from earthwords.inference.checks import check_mask, check_named, check_parts, check_raster, sources_and_dst
-from earthwords.inference.options import TINY_NOTICE, reach, scene_spec
+from earthwords.inference.options import TINY_NOTICE, reach, scene_spec, taught_for_maps
 from earthwords.jobs.progress import Console
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
@@ -79,6 +79,7 @@ def index(
         check_named(source, what="A raster", instead="Embedder.from_preset().image(array)")
     archive, folder = sources_and_dst(archive_and_index, out, usage="earthwords index ARCHIVE... INDEX.")
     console, row = Console(quiet=quiet), load_preset(preset)
+    console.notes(taught_for_maps(row))
     check_parts(row, model=model)
     check_batch(batch_size)
     for name in archive:

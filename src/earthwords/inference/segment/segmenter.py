@@ -130,11 +130,18 @@ class Segmenter(WindowedPredictor):
     def text_bank(self, vocabulary: Vocabulary) -> TextBank:
         """The words as vectors of this preset's weights and templates; remembered on disk."""
         if vocabulary not in self._banks:
-            words = build_text_bank(self.encoder.backbone, vocabulary, self.templates)
-            if self.taught is not None:
-                words = self.taught.bank(vocabulary, words=words, logit_scale=self.preset.logit_scale)
-            self._banks[vocabulary] = words
+            self._banks[vocabulary] = self._text_bank(vocabulary)
         return self._banks[vocabulary]
+
+    def _text_bank(self, vocabulary: Vocabulary) -> TextBank:
+        backbone, taught = self.encoder.backbone, self.taught
+        others = vocabulary if taught is None else taught.lacking(vocabulary)
+        words = None if others is None else build_text_bank(backbone, others, self.templates)
+        if taught is None:
+            assert words is not None
+            return words
+        scale = self.preset.logit_scale
+        return taught.bank(vocabulary, words=words, logit_scale=scale, weights_id=backbone.weights_id)
 
     def request_notes(self, scene: Scene, vocabulary: Vocabulary) -> tuple[str, ...]:
         """What is known of the worth of a map of these words in this scene, before it is made; see `cautions`."""
@@ -257,14 +264,15 @@ class Segmenter(WindowedPredictor):
                 f"{cues.scene.source} has {len(cues.bands)}; teach with scenes like it."
             )
         for row, logits in rows:
-            window = Window(row=row, col=region.col, height=logits.shape[1], width=logits.shape[2])
-            values = cues.read(window, policy)
-            seen, logits = (logits != 0).any(dim=0), logits.clone()
-            for i, cue in enumerate(values):
-                cue = (cue - taught.cue_mean[i]) / taught.cue_std[i]
-                standard = torch.from_numpy(cue).to(logits.device) * seen
-                for query, weight in enumerate(weights[:, i].tolist()):
-                    logits[query].add_(standard, alpha=weight)
+            logits = logits.clone()
+            for first in range(0, logits.shape[2], CELL_COLS):
+                part = logits[:, :, first : first + CELL_COLS]
+                window = Window(row=row, col=region.col + first, height=part.shape[1], width=part.shape[2])
+                seen = (part != 0).any(dim=0)
+                for i, cue in enumerate(cues.read(window, policy)):
+                    standard = torch.from_numpy((cue - taught.cue_mean[i]) / taught.cue_std[i]).to(part.device) * seen
+                    for query, weight in enumerate(weights[:, i].tolist()):
+                        part[query].add_(standard, alpha=weight)
             yield row, logits
 
     def predict(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from earthwords.models.taught import TaughtHead
 from earthwords.models.weights.fingerprint import tower_hash
 from earthwords.text.competing import compete
 from earthwords.text.vocabulary import parse_classes
-from earthwords.types import Vocabulary
+from earthwords.types import ClassName, Colour, Vocabulary
 
 NOT = ("not ", "no ", "non-")
 
@@ -45,18 +45,42 @@ class Learned:
 def vocabulary_of(words: Sequence[str], titles: Sequence[str], *, background: str | None = None) -> Vocabulary:
     """The classes that words and marks name together; `not X` is no class of its own.
 
-    A single class gets what scenes consist of as its background, as in `segment`.
+    A title of marks that no model can read, such as Chinese that is in no glossary, is a class all the same. A single
+    class gets what scenes consist of as its background, as in `segment`.
 
     Raises:
-        UsageError: impossible words, or marks of a single class and nothing else that it could be told from.
+        UsageError: impossible words, or marks of nothing but what is no class.
     """
     named = parse_classes(words, background=background) if words else None
     known = set() if named is None else {name.casefold() for c in named.classes for name in c.names}
-    new = [t for t in titles if negated(t) is None and t.casefold() not in known]
+    new = list({t.casefold(): t for t in titles if negated(t) is None and t.casefold() not in known}.values())
     if not words and not new:
         raise UsageError("The marks name no class, only what is none: say what to look for with -t.")
-    texts = [*words, *(text.replace(",", " ") for text in new)]
-    return compete(parse_classes(texts, background=background))
+    texts, unread = list(words), []
+    for title in new:
+        text = title.replace(",", " ")
+        (texts if _readable(text) else unread).append(text)
+    if not texts:
+        return Vocabulary(classes=_colours(unread))
+    found = parse_classes(texts, background=background)
+    if unread:
+        return replace(found, classes=(*found.classes, *_colours(unread, taken=[c.colour for c in found.classes])))
+    return compete(found)
+
+
+def _readable(title: str) -> bool:
+    try:
+        parse_classes([title])
+    except UsageError:
+        return False
+    return True
+
+
+def _colours(titles: Sequence[str], taken: Sequence[Colour] = ()) -> tuple[ClassName, ...]:
+    """Classes with the colours of words that nobody else has."""
+    palette = parse_classes([f"class {i}" for i in range(len(titles) + len(taken))])
+    free = [c.colour for c in palette.classes if c.colour not in taken]
+    return tuple(ClassName(names=(title,), colour=free[i]) for i, title in enumerate(titles))
 
 
 def negated(title: str) -> str | None:
@@ -108,9 +132,10 @@ def _wordless(segmenter: Segmenter, vocabulary: Vocabulary) -> tuple[NDArray[np.
     """Classes whose words the model never learned."""
     lexicon, name = segmenter.encoder.backbone.lexicon, segmenter.model_name
     found = np.zeros(len(vocabulary), bool)
-    if lexicon is not None:
-        for i, c in enumerate(vocabulary.classes):
-            found[i] = all(lexicon.doubt(query, name) is not None for query in c.queries)
+    for i, c in enumerate(vocabulary.classes):
+        found[i] = not all(map(_readable, c.queries))
+        if lexicon is not None:
+            found[i] |= all(lexicon.doubt(query, name) is not None for query in c.queries)
     titles = [vocabulary.titles[i] for i in np.flatnonzero(found)]
     return found, [f"{t!r} is known by its marks alone: {name} never learned the word." for t in titles]
 
@@ -137,11 +162,7 @@ def _lessons(
     wordless: NDArray[np.bool_],
     notes: list[str],
 ) -> tuple[Lessons, tuple[NDArray[np.float32], NDArray[np.float32]] | None]:
-    bank = build_text_bank(segmenter.encoder.backbone, vocabulary, segmenter.templates)
-    vectors = np.where(wordless[bank.query_class][:, None], 0, bank.vectors)
-    first = np.unique(bank.query_class, return_index=True)[1]
-    keep = ~wordless[bank.query_class] | np.isin(np.arange(len(vectors)), first)  # one row of a class without a word
-    words, query_class = torch.from_numpy(vectors[keep]).float(), torch.from_numpy(bank.query_class[keep])
+    words, query_class = _words(segmenter, vocabulary, wordless)
     scale = segmenter.preset.logit_scale
     labels, not_of = labels_of(examples, vocabulary)
     if (not_of >= 0).any():
@@ -165,6 +186,24 @@ def _lessons(
         around=torch.from_numpy(examples.around), cues=cues, cues_around=cues_around,
     )  # fmt: skip
     return lessons, standard
+
+
+def _words(
+    segmenter: Segmenter, vocabulary: Vocabulary, wordless: NDArray[np.bool_]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Vectors `(query, dim)` of all words, one of zeros for a class without, and the class of each."""
+    backbone = segmenter.encoder.backbone
+    with_words = tuple(c for c, none in zip(vocabulary.classes, wordless, strict=True) if not none)
+    owner = np.flatnonzero(~wordless)
+    vectors = [np.zeros((int(wordless.sum()), backbone.dim), np.float32)]
+    classes = [np.flatnonzero(wordless)]
+    if with_words:
+        bank = build_text_bank(backbone, Vocabulary(classes=with_words), segmenter.templates)
+        vectors.append(bank.vectors)
+        classes.append(owner[bank.query_class])
+    every = np.concatenate(classes)
+    order = np.argsort(every, kind="stable")
+    return torch.from_numpy(np.concatenate(vectors)[order]).float(), torch.from_numpy(every[order])
 
 
 def _negatives(

@@ -109,6 +109,8 @@ def collect(
     lost = sum(len(part.marks) for part in parts) - sum(map(len, found))
     if lost:
         notes.append(f"{number_of(lost, 'marked pixel')} where nothing was observed left out.")
+    if len({part.cues.shape[1] for part in found if part.cues is not None}) > 1:
+        notes.append("The scenes have different numbers of bands, so their bands are not learned from.")
     whole = found[0]
     for more in found[1:]:
         whole = whole.joined(more)
