@@ -198,3 +198,10 @@ def test_scenes_and_weights_must_fit(
     other = replace(load_preset(str(taught)), weights="tiny")
     with pytest.raises(earthwords.WeightsError, match="taught with other weights"):
         Segmenter.from_preset(other)
+
+
+def test_what_to_mark_next_by_what_was_taught(command: Command, taught: Path, ground: Path, tmp_path: Path) -> None:
+    done = command("suggest", ground, tmp_path / "next.gpkg", "-n", 3, "--preset", taught)
+    assert done.code == 0, done.err
+    frame = geopandas.read_file(tmp_path / "next.gpkg")
+    assert len(frame) == 3 and set(frame["guess"]) <= {"moss", "sand", "stone"}

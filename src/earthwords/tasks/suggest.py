@@ -14,10 +14,10 @@ from earthwords.inference.options import (
     ARRAYS,
     check_limits,
     load_segmenter,
-    make_vocabulary,
     reach,
     scene_spec,
     with_rivals,
+    words_of,
 )
 from earthwords.jobs.progress import Bar, Console
 from earthwords.presets import DEFAULT_PRESET, load_preset
@@ -110,13 +110,13 @@ def suggest(
     if marks is not None:
         check_file(marks, what="a file of marks such as .gpkg or .geojson")
     plan_suggestions(Path(dst), overwrite=overwrite)
-    worded = bool(text) or classes is not None
+    worded = bool(text) or classes is not None or row.taught is not None
     if n < 1 or (tiles is not None and tiles < 8):
         what = f"-n {n}" if n < 1 else f"--tiles {tiles}"
         raise UsageError(f"{what} is too small: at least one place, and tiles of 8 pixels a side.")
     if worded:
         _check_no_map(src)
-    words = with_rivals(make_vocabulary(text, classes, background), against, mask) if worded else None
+    words = with_rivals(words_of(row, text, classes, background), against, mask) if worded else None
     listed: Sequence[str] = (find_sources(src, say=console.say) or [src]) if worded else _maps(src)
     inputs = inputs_of(
         listed, row=row, lists=[src], classes=classes, preset=preset, model=model, marks=marks,
