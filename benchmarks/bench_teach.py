@@ -6,6 +6,11 @@ Marks are single pixels, drawn evenly over the classes from the pictures of one 
 is measured are pixels drawn from the other half. Columns: the words alone; the head that `teach` chooses; and, for what
 marks could do at best, a linear probe on 3,000 labelled pixels. `bands` joins colour and texture, as `teach` does.
 A figure is the mean over seeds, in brackets the worst seed. `--cache` keeps features between runs.
+
+    python benchmarks/bench_teach.py --cost
+
+instead renders a scene of 1 Mpx, marks ten pixels a class, and prints how long teaching, a correction, and maps by
+words, by a taught head and by one with bands take, as ratios to the map by words (alternated, the least of three).
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +29,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from earthwords.geo.scene import Scene
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.teach.choice import Candidate, Lessons, QueryHead, candidates, choose, fit
 from earthwords.inference.teach.features import features_at
 from earthwords.inference.windows.cues import Cues
+from earthwords.models.taught import TaughtHead
+from earthwords.synthetic import CLASSES, render_scene
 from earthwords.text.vocabulary import parse_classes
 
 SIDE = 768
@@ -204,9 +213,70 @@ def measure(segmenter: Segmenter, row: Row, data: Path, args: argparse.Namespace
     return out
 
 
+def cost(segmenter: Segmenter) -> None:
+    """Print the time of teaching and of maps."""
+    words = ("building,roof,house", "road,street,pavement", "trees,grass,vegetation,field", "water")
+    made = render_scene(height=1024, width=1024, gsd=0.5, theme="town", seed=3)
+    truth = np.full(made.labels.shape, -1)
+    for index, names in enumerate((("building",), ("road", "pavement"), ("trees", "grass", "cropland"), ("water",))):
+        truth[np.isin(made.labels, [CLASSES.index(name) for name in names])] = index
+    rng = np.random.default_rng(0)
+    places = np.concatenate([rng.permutation(np.argwhere(truth == k))[:10] for k in range(4) if (truth == k).any()])
+    with segmenter.open(made.image, gsd=0.5) as scene:
+        began = time.perf_counter()
+        around = rng.integers(0, 1024, (200, 2))
+        with Cues(scene) as cues:
+            every = np.concatenate([places, around])
+            features, beside, _ = features_at(segmenter, scene, every, cues=cues)
+        pixels = Pixels(features=torch.from_numpy(features), cues=torch.from_numpy(beside),
+                        labels=np.maximum(truth[every[:, 0], every[:, 1]], 0),
+                        picture=every[:, 0] // 128 * 8 + every[:, 1] // 128)  # fmt: skip
+        row = Row(name="cost", words=words, classes={}, marked=lambda data: [], measured=lambda data: [])
+        lessons = lessons_of(segmenter, row, pixels, np.arange(len(places)))
+        features_s, began = time.perf_counter() - began, time.perf_counter()
+        choose(lessons, candidates("auto", cues=True))
+        choosing_s, began = time.perf_counter() - began, time.perf_counter()
+        again = [Candidate(head="words"), Candidate(head="anchored", strength=1.0, cues=True)]
+        choose(lessons, again)
+        again_s = time.perf_counter() - began
+        print(f"features of {len(every)} pixels {features_s:.1f} s, choosing {choosing_s:.1f} s, "
+              f"fitting a choice again {again_s:.1f} s")  # fmt: skip
+        ways = {"words": None, "taught": Candidate(head="anchored", strength=1.0),
+                "taught, bands": Candidate(head="anchored", strength=1.0, cues=True)}  # fmt: skip
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(3):
+            for name, candidate in ways.items():
+                seconds[name].append(_map_time(segmenter, scene, words, lessons, candidate, pixels))
+    for name, found in seconds.items():
+        print(f"{name:16}{min(found):7.1f} s{min(found) / min(seconds['words']):7.2f}")
+
+
+def _map_time(
+    segmenter: Segmenter, scene: Scene, words: Sequence[str], lessons: Lessons, candidate: Candidate | None,
+    pixels: Pixels,
+) -> float:  # fmt: skip
+    vocabulary = parse_classes(words)
+    twin = Segmenter(segmenter.preset, segmenter.encoder, taught=None)
+    if candidate is not None:
+        head, dim = fit(lessons, candidate), segmenter.encoder.backbone.dim
+        weight = head.weight.numpy()
+        twin.taught = TaughtHead(
+            vocabulary=vocabulary, weight=weight[:, :dim], bias=head.bias.numpy(), base="", method=candidate.title,
+            query_class=head.query_class.numpy(), cue_weight=weight[:, dim:] if candidate.cues else None,
+            cue_mean=pixels.cues.mean(dim=0).numpy() if candidate.cues else None,
+            cue_std=pixels.cues.std(dim=0).clamp_min(1e-3).numpy() if candidate.cues else None,
+        )  # fmt: skip
+    bank = twin.text_bank(vocabulary)
+    began = time.perf_counter()
+    for _ in twin.strips(scene, bank):
+        pass
+    return time.perf_counter() - began
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="?")
+    parser.add_argument("--cost", action="store_true", help="print times instead; needs no DATA")
     parser.add_argument("--shots", type=int, nargs="+", default=[2, 10, 50])
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--head", default="auto")
@@ -216,6 +286,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     segmenter, rows = Segmenter.from_preset("tiny", device="cpu"), []
+    if args.cost:
+        cost(segmenter)
+        return
+    if args.data is None:
+        parser.error("name the folder of the data")
     columns = [f"{each} marks" for each in args.shots]
     print(f"{'':34}{'words':>8}" + "".join(f"{c:>16}" for c in columns) + f"{'3,000 labels':>14}")
     for row in ROWS:

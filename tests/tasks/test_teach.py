@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import geopandas
 import numpy as np
+import pandas
 import pytest
 import rasterio
 import shapely
@@ -128,6 +130,57 @@ def test_marks_of_what_a_class_is_not(command: Command, preset: Path, ground: Pa
     assert [c["name"] for c in report["classes"]] == ["water", "background"]
     assert [c["marks"] for c in report["classes"]] == [6, 6]
     assert any("Negative marks count as background" in note for note in report["notes"])
+
+
+def _boxes(path: Path, ground: Path, boxes: dict[str, tuple[int, int, int, int]]) -> Path:
+    """Rectangles by name: first row, first column, last row, last column."""
+    with rasterio.open(ground) as dataset:
+        transform, crs = dataset.transform, dataset.crs
+    shapes = [shapely.Polygon([transform @ corner for corner in ((b, a), (d, a), (d, c), (b, c))])
+              for a, b, c, d in boxes.values()]  # fmt: skip
+    geopandas.GeoDataFrame({"class": [name.split("/")[0] for name in boxes]}, geometry=shapes, crs=crs).to_file(path)
+    return path
+
+
+def test_later_polygons_replace_what_they_cover(command: Command, preset: Path, ground: Path, tmp_path: Path) -> None:
+    """All 50 pixels of the first two are learned from 25 each; the later one covers one of them whole."""
+    first = _boxes(tmp_path / "a.gpkg", ground, {"road": (10, 10, 30, 30), "water/1": (60, 100, 80, 130),
+                                                "water/2": (90, 10, 110, 40)})  # fmt: skip
+    done = command("teach", first, tmp_path / "t", "--scenes", ground, "--preset", preset, "--json", "-t", "water")
+    assert done.code == 0, done.err
+    assert {c["name"]: c["pixels"] for c in json.loads(done.out)["classes"]} == {"water": 50, "road": 25}
+    later = _boxes(tmp_path / "b.gpkg", ground, {"road": (85, 5, 115, 45)})
+    done = command("teach", later, tmp_path / "t", "--scenes", ground, "--onto", tmp_path / "t", "--json")
+    assert done.code == 0, done.err
+    assert {c["name"]: c["pixels"] for c in json.loads(done.out)["classes"]} == {"water": 25, "road": 50}
+
+
+def test_points_and_polygons_in_one_file_and_classes_as_typed(
+    command: Command, preset: Path, ground: Path, tmp_path: Path
+) -> None:
+    path = _boxes(tmp_path / "a.gpkg", ground, {"Building , ROOF": (10, 10, 30, 30), "bare_land": (60, 100, 80, 130)})
+    points = _marks(tmp_path / "p.gpkg", ground, titles=("sand",))
+    both = geopandas.read_file(path)
+    more = geopandas.read_file(points).to_crs(both.crs).replace("sand", "not bare land")
+    pandas.concat([both, more]).to_file(tmp_path / "both.gpkg")
+    words = ("-t", "building,roof", "-t", "bare land")
+    done = command(
+        "teach", tmp_path / "both.gpkg", tmp_path / "t", "--scenes", ground, *words, "--preset", preset, "--json"
+    )
+    assert done.code == 0, done.err
+    assert {c["name"]: c["marks"] for c in json.loads(done.out)["classes"]} == {"building": 7, "bare land": 1}
+
+
+def test_damaged_teachings(command: Command, taught: Path, ground: Path, tmp_path: Path) -> None:
+    marks = _marks(tmp_path / "marks.gpkg", ground)
+    card = json.loads((taught / "taught.json").read_text())
+    for wrong in ({"words": 5}, {"candidate": {}}, {"candidate": card["candidate"] | {"head": "x"}}, {"scenes": []}):
+        shutil.copytree(taught, tmp_path / "bad", dirs_exist_ok=True)
+        (tmp_path / "bad/taught.json").write_text(json.dumps(card | wrong))
+        done = command("teach", marks, tmp_path / "o", "--scenes", ground, "--onto", tmp_path / "bad", "--quiet")
+        done.failed(1, "bad")
+    assert not (tmp_path / "o").exists()
+    assert {path.stat().st_mode & 0o077 for path in taught.iterdir()} == {0o044}
 
 
 def test_classes_that_no_model_can_read(command: Command, preset: Path, ground: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.errors import UsageError, WeightsError, brief
-from earthwords.files.atomic import atomic_path
+from earthwords.files.atomic import atomic_path, writing
 from earthwords.files.plaintext import write_json
 from earthwords.files.reading import check_file, read_json
 from earthwords.types import ClassName, Colour, TextBank, Vocabulary
@@ -88,14 +88,14 @@ class TaughtHead:
 
 def store_taught(head: TaughtHead, folder: Path, *, notes: Mapping[str, Any]) -> None:
     """Write both files; `notes` is more for the card."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     arrays = {"weight": head.weight, "bias": head.bias, "query_class": head.query_class}
     for name in ("cue_weight", "cue_mean", "cue_std"):
         if getattr(head, name) is not None:
             arrays[name] = getattr(head, name)
-    with atomic_path(folder / NUMBERS, overwrite=True) as part:
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, part)
+    with atomic_path(folder / NUMBERS, overwrite=True) as part, writing(folder / NUMBERS):
+        part.write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
     classes = [
         {"names": list(c.names), "colour": list(c.colour), "read_as": list(c.read_as)} for c in head.vocabulary.classes
     ]

@@ -97,15 +97,21 @@ def teach(
     if row.head is not None:
         raise UsageError(f"The preset {chosen} has a head, which marks cannot teach; take the one it was made from.")
     check_parts(row, model=model)
-    check_folder(dst, overwrite=overwrite or dst == onto)
+    again = onto is not None and dst.resolve() == onto.resolve()
+    check_folder(dst, overwrite=overwrite or again)
+    if seed < 0:
+        raise UsageError(f"--seed must be 0 or more, got {seed}.")
     for scene in scenes:
         check_raster(scene)
     check_mask(mask)
     from earthwords.data.segmentation.own import image_mask_pairs
     from earthwords.geo.sources.find import all_sources
-    from earthwords.inference.teach.run import TeachRequest, collect, teach_folder
+    from earthwords.inference.teach.run import TeachRequest, collect, read_earlier, teach_folder
 
-    pairs = image_mask_pairs(labels) if labels.is_dir() and not scenes else []
+    is_set = any((labels / name).is_dir() for name in ("images", "img_dir"))
+    if is_set and scenes:
+        raise UsageError(f"{labels} brings its own images; leave --scenes away.")
+    pairs = image_mask_pairs(labels) if is_set else []
     sources = [str(image) for image, _ in pairs] or all_sources(map(str, scenes), say=console.say)
     if not sources:
         raise UsageError("Name the rasters that the marks lie in: --scenes ortho.tif, or a folder of them.")
@@ -114,10 +120,22 @@ def teach(
     segmenter = load_segmenter(
         replace(row, taught=None), console, model=model, weights=None, device=device, batch=batch_size, offline=offline
     )
-    request = TeachRequest(words=text, background=background, head=head, seed=seed, onto=onto, strict=strict)
-    examples, notes = collect(segmenter, sources, spec, marks, console, seed=seed)
+    before = None if onto is None else read_earlier(onto, segmenter)
+    request = TeachRequest(words=text, background=background, head=head, seed=seed, strict=strict)
+    examples, notes, before = collect(segmenter, sources, spec, marks, console, seed=seed, before=before)
+    if bands is not None or gsd is not None:
+        given = " ".join(filter(None, ("--bands" if bands is not None else "", "--gsd" if gsd is not None else "")))
+        notes.append(f"The preset does not keep {given}: give the same to every map made by it.")
     return teach_folder(
-        segmenter, examples, dst, request, console, notes=notes, began=began, overwrite=overwrite or dst == onto
+        segmenter,
+        examples,
+        dst,
+        request,
+        console,
+        notes=notes,
+        began=began,
+        before=before,
+        overwrite=overwrite or again,
     )
 
 
@@ -132,6 +150,10 @@ def _labels(
     titles = [split_words(words)[0] for words in text]
     if labels.is_dir() and pairs:
         return MaskFolder(labels, pairs, names=names, titles=titles, seed=seed)
-    if labels.suffix.lower() in (*IMAGES, ".vrt", ".img"):
-        return RasterLabels(labels, names=names, titles=titles, seed=seed)
+    if labels.suffix.lower() in IMAGES:
+        if column is not None:
+            raise UsageError(f"{labels} is a raster, which has no column {column!r}; names of its values are --names.")
+        return RasterLabels(labels, names=names, titles=(), seed=seed)
+    if names is not None:
+        raise UsageError(f"--names are of the values of a raster, and {labels} is none; leave them away.")
     return VectorLabels(labels, column=column, seed=seed)

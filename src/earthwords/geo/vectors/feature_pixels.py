@@ -16,7 +16,7 @@ MOST_TRIES = 20
 
 def marked_pixels(
     features: TruthFeatures, grid: Grid, *, most: int, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.object_]]:
     """Pixels of a grid whose centre a polygon holds, or that hold a point; of each feature at most so many, drawn.
 
     Args:
@@ -25,8 +25,8 @@ def marked_pixels(
         most: pixels a feature.
 
     Returns:
-        `(n, 2)` row and column, and `(n,)` the feature of each. What lies beside the grid has none; of a polygon that
-        holds no centre the pixel under a point inside is taken.
+        `(n, 2)` row and column, `(n,)` the feature of each, and all features in pixels (x to the right, y down). What
+        lies beside the grid has no pixels; of a polygon that holds no centre the pixel under a point inside is taken.
 
     Raises:
         UsageError: only one side has a CRS, or nothing leads from one to the other.
@@ -34,14 +34,30 @@ def marked_pixels(
     shapes = shapely.transform(features.geometries, to_pixels(features.source, features.crs, grid))
     found, owner = [], []
     for i, shape in enumerate(shapes):
-        places = _of_points(shape) if features.kind == "points" else _of_polygon(shape, grid, most, rng)
+        points = shape.geom_type in ("Point", "MultiPoint")
+        places = _of_points(shape) if points else _of_polygon(shape, grid, most, rng)
         inside = (places >= 0).all(axis=1) & (places < grid.shape).all(axis=1)
         places = np.unique(places[inside], axis=0)[:most]
         found.append(places)
         owner.append(np.full(len(places), i, np.int64))
     if not found:
-        return np.zeros((0, 2), np.int64), np.zeros(0, np.int64)
-    return np.concatenate(found), np.concatenate(owner)
+        return np.zeros((0, 2), np.int64), np.zeros(0, np.int64), shapes
+    return np.concatenate(found), np.concatenate(owner), shapes
+
+
+def within(pixels: NDArray[np.int64], shapes: NDArray[np.object_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of a pixel `(n, 2)` and a shape: its middle lies in the polygon, or the point lies in it."""
+    areas = np.flatnonzero(shapely.get_dimensions(shapes) == 2)
+    middles = shapely.points(pixels[:, ::-1] + 0.5)
+    inside, area = shapely.STRtree(shapely.make_valid(shapes[areas])).query(middles, predicate="within")
+    owner = np.flatnonzero(shapely.get_dimensions(shapes) == 0)
+    places, number = shapely.get_coordinates(shapes[owner], return_index=True)
+    there: dict[tuple[float, float], list[int]] = {}
+    for i, (row, col) in enumerate(np.floor(places[:, ::-1]).tolist()):
+        there.setdefault((row, col), []).append(i)
+    same = [(i, k) for i, (row, col) in enumerate(pixels.tolist()) for k in there.get((row, col), ())]
+    of_points = np.array(same, np.int64).reshape(-1, 2)
+    return np.concatenate([inside, of_points[:, 0]]), np.concatenate([areas[area], owner[number[of_points[:, 1]]]])
 
 
 def _of_points(shape: shapely.Geometry) -> NDArray[np.int64]:

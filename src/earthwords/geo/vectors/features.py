@@ -56,12 +56,18 @@ class TruthFeatures:
         lower = {name.lower(): name for name in self.columns}
         found = next((lower[name] for name in CLASS_COLUMNS if name in lower), None)
         if found is None:
-            raise UsageError(f"No column of {self.source} is named class, label or name (it has: {listed}); --column.")
+            raise UsageError(
+                f"No column of {self.source} is named class, label or name (it has: {listed}); name one with --column."
+            )
         return found
 
 
-def read_features(path: str | Path) -> TruthFeatures:
+def read_features(path: str | Path, *, mixed: bool = False, what: str = "truth") -> TruthFeatures:
     """All features of a local file with points or polygons.
+
+    Args:
+        mixed: points and polygons in one file are fine.
+        what: they are, for messages.
 
     Raises:
         SourceError: missing, no vector file, or it holds neither, or both.
@@ -80,9 +86,10 @@ def read_features(path: str | Path) -> TruthFeatures:
     kinds = {shape.geom_type for shape in shapes[kept]}
     if not kinds:
         table = " (a table needs columns named longitude and latitude, in degrees)" if source.endswith(".csv") else ""
-        raise SourceError(f"{source} holds no points and no polygons{table}, so there is no truth in it.")
-    if not (kinds <= _POINTS or kinds <= _POLYGONS):
-        raise SourceError(f"{source} holds {', '.join(sorted(kinds))}; truth is points, or polygons.")
+        raise SourceError(f"{source} holds no points and no polygons{table}, so there is no {what} in it.")
+    if not (kinds <= _POINTS or kinds <= _POLYGONS or (mixed and kinds <= _POINTS | _POLYGONS)):
+        allowed = "points and polygons" if mixed else "points, or polygons"
+        raise SourceError(f"{source} holds {', '.join(sorted(kinds))}; {what} is {allowed}.")
     names = [name for name in frame.columns if name != frame.geometry.name]
     columns = {str(name): frame[name].to_numpy(dtype=object)[kept] for name in names}
     crs = None if frame.crs is None else frame.crs.to_wkt()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from earthwords.errors import UsageError, WeightsError
+from earthwords.errors import OutputError, UsageError, WeightsError
 from earthwords.files.atomic import check_local, check_name, exists
 from earthwords.presets import PRESET_FILE
 
@@ -23,6 +24,9 @@ def check_folder(dst: Path, *, overwrite: bool) -> None:
     check_name(dst)
     if dst.exists() and not dst.is_dir():
         raise UsageError(f"{dst} is a file; name a folder for the preset.")
+    place = next((path for path in (dst, *dst.absolute().parents) if path.exists()), Path())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise OutputError(f"{place} is no folder that can be written to; choose another DST.")
     there = [dst / name for name in FILES if (dst / name).exists()]
     if there and not overwrite:
         raise exists(there[0])

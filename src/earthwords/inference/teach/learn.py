@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,7 +23,8 @@ from earthwords.text.competing import compete
 from earthwords.text.vocabulary import parse_classes
 from earthwords.types import ClassName, Colour, Vocabulary
 
-NOT = ("not ", "no ", "non-")
+NOT = "not "
+"""Before the class that a mark is not of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,30 +44,57 @@ class Learned:
         return self.candidate.title
 
 
-def vocabulary_of(words: Sequence[str], titles: Sequence[str], *, background: str | None = None) -> Vocabulary:
-    """The classes that words and marks name together; `not X` is no class of its own.
+@dataclass(frozen=True, kw_only=True)
+class NamedClasses:
+    """The classes of a teaching, and what each title of the marks means."""
 
-    A title of marks that no model can read, such as Chinese that is in no glossary, is a class all the same. A single
-    class gets what scenes consist of as its background, as in `segment`.
+    vocabulary: Vocabulary
+    of: dict[str, int]
+    """Title to class."""
+    not_of: dict[str, int]
+    """Title to the class that it denies."""
+
+
+def name_classes(words: Sequence[str], titles: Sequence[str], *, background: str | None = None) -> NamedClasses:
+    """The classes that words and marks name together.
+
+    A title of marks that no model can read, such as Chinese that is in no glossary, is a class all the same; `not X`
+    is none. A single class gets what scenes consist of as its background, as in `segment`.
 
     Raises:
-        UsageError: impossible words, or marks of nothing but what is no class.
+        UsageError: impossible words, marks of nothing but what is no class, or of what a class that is missing is not.
     """
     named = parse_classes(words, background=background) if words else None
-    known = set() if named is None else {name.casefold() for c in named.classes for name in c.names}
-    new = list({t.casefold(): t for t in titles if negated(t) is None and t.casefold() not in known}.values())
+    known: dict[str, int] = {}
+    for i, c in enumerate(named.classes if named is not None else ()):
+        known |= {name.casefold(): i for name in (*c.names, *c.queries, ",".join(c.names))}
+    of: dict[str, int] = {}
+    new: dict[str, list[str]] = {}
+    for title in titles:
+        key = ",".join(part.strip() for part in re.split("[,，、]", title)).casefold()
+        if key in known:
+            of[title] = known[key]
+        elif negated(title) is None:
+            new.setdefault(key, []).append(title)
     if not words and not new:
         raise UsageError("The marks name no class, only what is none: say what to look for with -t.")
-    texts, unread = list(words), []
-    for title in new:
-        text = title.replace(",", " ")
-        (texts if _readable(text) else unread).append(text)
-    if not texts:
-        return Vocabulary(classes=_colours(unread))
-    found = parse_classes(texts, background=background)
-    if unread:
-        return replace(found, classes=(*found.classes, *_colours(unread, taken=[c.colour for c in found.classes])))
-    return compete(found)
+    plain = {key: re.sub("[,，、]", " ", same[0]) for key, same in new.items()}
+    order = sorted(new, key=lambda key: not _readable(plain[key]))
+    readable = [plain[key] for key in order if _readable(plain[key])]
+    of |= {title: len(words) + i for i, key in enumerate(order) for title in new[key]}
+    texts = [*words, *readable]
+    found = parse_classes(texts, background=background) if texts else Vocabulary(classes=())
+    unread = _colours([plain[key] for key in order[len(readable) :]], taken=[c.colour for c in found.classes])
+    found = replace(found, classes=(*found.classes, *unread))
+    places = {name.casefold(): i for i, c in enumerate(found.classes) for name in (*c.names, *c.queries)}
+    not_of: dict[str, int] = {}
+    for title in titles:
+        other = None if title in of else negated(title)
+        if other is not None:
+            if other.casefold() not in places:
+                raise UsageError(f"Marks say {title!r}, but {other!r} is no class; name it with -t.")
+            not_of[title] = places[other.casefold()]
+    return NamedClasses(vocabulary=compete(found), of=of, not_of=not_of)
 
 
 def _readable(title: str) -> bool:
@@ -85,14 +114,13 @@ def _colours(titles: Sequence[str], taken: Sequence[Colour] = ()) -> tuple[Class
 
 def negated(title: str) -> str | None:
     """The class that a mark is not of: `water` of `not water`; None: it is of one."""
-    lower = title.casefold()
-    return next((title[len(start) :].strip() for start in NOT if lower.startswith(start)), None)
+    return title[len(NOT) :].strip() if title.casefold().startswith(NOT) else None
 
 
 def learn(
     examples: MarkedPixels,
     segmenter: Segmenter,
-    vocabulary: Vocabulary,
+    named: NamedClasses,
     *,
     head: str = "auto",
     fixed: Candidate | None = None,
@@ -109,8 +137,9 @@ def learn(
     Raises:
         UsageError: nothing to tell apart.
     """
+    vocabulary = named.vocabulary
     wordless, notes = _wordless(segmenter, vocabulary)
-    lessons, standard = _lessons(examples, segmenter, vocabulary, wordless, notes)
+    lessons, standard = _lessons(examples, segmenter, named, wordless, notes)
     options = [fixed] if fixed is not None else candidates(head, cues=lessons.cues is not None)
     if fixed is not None and fixed.head != "words":
         options = [Candidate(head="words"), fixed]
@@ -120,7 +149,7 @@ def learn(
     taught = _head(choice, segmenter, vocabulary, standard)
     notes += _doubts(examples, vocabulary, choice, kept, head)
     return Learned(
-        head=taught, classes=_rows(examples, vocabulary, choice, kept), candidate=choice.candidate,
+        head=taught, classes=_rows(examples, vocabulary, choice, kept, wordless), candidate=choice.candidate,
         tried=tuple(
             TriedHead(head=t.candidate.title, miou=t.miou, accuracy=t.accuracy, better=t.surer) for t in choice.tried
         ),
@@ -140,31 +169,25 @@ def _wordless(segmenter: Segmenter, vocabulary: Vocabulary) -> tuple[NDArray[np.
     return found, [f"{t!r} is known by its marks alone: {name} never learned the word." for t in titles]
 
 
-def labels_of(examples: MarkedPixels, vocabulary: Vocabulary) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def labels_of(examples: MarkedPixels, named: NamedClasses) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """`(n,)` class of each pixel, -1 for none; and the class that it is not of, -1 for none."""
-    known = {name.casefold(): i for i, c in enumerate(vocabulary.classes) for name in c.names}
-    known |= {name.replace(",", " ").casefold(): i for name, i in known.items()}
-    of = np.array([known.get(" ".join(t.replace(",", " ").split()).casefold(), -1) for t in examples.titles], np.int64)
-    not_of = np.full(len(of), -1)
-    for i, title in enumerate(examples.titles):
-        other = negated(title)
-        if of[i] < 0 and other is not None:
-            if other.casefold() not in known:
-                raise UsageError(f"Marks say {title!r}, but {other!r} is no class; name it with -t.")
-            not_of[i] = known[other.casefold()]
+    of, not_of = (
+        np.array([table.get(title, -1) for title in examples.titles], np.int64) for table in (named.of, named.not_of)
+    )
     return of[examples.title], not_of[examples.title]
 
 
 def _lessons(
     examples: MarkedPixels,
     segmenter: Segmenter,
-    vocabulary: Vocabulary,
+    named: NamedClasses,
     wordless: NDArray[np.bool_],
     notes: list[str],
 ) -> tuple[Lessons, tuple[NDArray[np.float32], NDArray[np.float32]] | None]:
+    vocabulary = named.vocabulary
     words, query_class = _words(segmenter, vocabulary, wordless)
     scale = segmenter.preset.logit_scale
-    labels, not_of = labels_of(examples, vocabulary)
+    labels, not_of = labels_of(examples, named)
     if (not_of >= 0).any():
         notes.append(_negatives(labels, not_of, examples, words, query_class, vocabulary))
     if len(np.unique(labels)) < 2:
@@ -245,7 +268,11 @@ def _head(
 
 
 def _rows(
-    examples: MarkedPixels, vocabulary: Vocabulary, choice: Choice, labels: NDArray[np.int64]
+    examples: MarkedPixels,
+    vocabulary: Vocabulary,
+    choice: Choice,
+    labels: NDArray[np.int64],
+    wordless: NDArray[np.bool_],
 ) -> tuple[TaughtClass, ...]:
     words = next((t for t in choice.tried if t.candidate.head == "words"), None)
     taught = next((t for t in choice.tried if t.candidate == choice.candidate), None)
@@ -258,7 +285,7 @@ def _rows(
         TaughtClass(
             name=title, marks=len(np.unique(examples.marks[labels == k])), pixels=int((labels == k).sum()),
             scenes=len(np.unique(examples.scene[labels == k])), area_share=float(choice.priors[k]),
-            words_iou=figure(words, k), taught_iou=figure(taught, k),
+            words_iou=None if wordless[k] else figure(words, k), taught_iou=figure(taught, k),
         )
         for k, title in enumerate(vocabulary.titles)
     )  # fmt: skip

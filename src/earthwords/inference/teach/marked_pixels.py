@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.errors import WeightsError, brief
-from earthwords.files.atomic import atomic_path
+from earthwords.files.atomic import atomic_path, writing
 from earthwords.files.reading import check_file, read_json
 from earthwords.inference.teach.folder import CARD, MARKS
 
@@ -82,6 +82,11 @@ class MarkedPixels:
             found[own] = found.max() + 1 + _blocks(middles[own], most=BLOCKS)
         return found[marks]
 
+    def part(self, kept: NDArray[np.bool_]) -> MarkedPixels:
+        """Some of the marked ones."""
+        arrays = {name: getattr(self, name)[kept] for name in ("features", "title", "scene", "pixels", "mark")}
+        return replace(self, **arrays, cues=None if self.cues is None else self.cues[kept])
+
     def joined(self, later: MarkedPixels) -> MarkedPixels:
         """With those of a later teaching, which count where both mark a pixel."""
         scenes = tuple(dict.fromkeys((*self.scenes, *later.scenes)))
@@ -118,13 +123,13 @@ class MarkedPixels:
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write the numbers; what the card should tell of them."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         arrays = {name: getattr(self, name) for name in _ARRAYS if getattr(self, name) is not None}
         for name in ("features", "around"):
             arrays[name] = arrays[name].astype(np.float16)
-        with atomic_path(folder / MARKS, overwrite=True) as part:
-            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, part)
+        with atomic_path(folder / MARKS, overwrite=True) as part, writing(folder / MARKS):
+            part.write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
         return {"scenes": list(self.scenes), "titles": list(self.titles)}
 
 
@@ -160,6 +165,18 @@ def _check(found: MarkedPixels) -> None:
         raise ValueError("its parts have different lengths")
     if count and not (0 <= found.title.min() <= found.title.max() < len(found.titles)):
         raise ValueError("it names classes that are not there")
+    if len(found.around_scene) and not (0 <= found.around_scene.min() <= found.around_scene.max() < len(found.scenes)):
+        raise ValueError("it names scenes that are not there")
+    parts = [part for part in (found.features, found.around, found.cues, found.around_cues) if part is not None]
+    if not all(np.isfinite(part).all() for part in parts) or found.around.shape[1:] != found.features.shape[1:]:
+        raise ValueError("it holds numbers that are impossible")
+    beside = (found.cues, found.around_cues)
+    if any(part is None for part in beside) != all(part is None for part in beside):
+        raise ValueError("bands of some pixels are missing")
+    if found.cues is not None and found.around_cues is not None:
+        fits = len(found.cues) == count and found.around_cues.shape == (len(found.around), found.cues.shape[1])
+        if not fits:
+            raise ValueError("its bands do not fit its pixels")
     if count and not (0 <= found.scene.min() <= found.scene.max() < len(found.scenes)):
         raise ValueError("it names scenes that are not there")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from earthwords.errors import Caution, UsageError, number_of
 from earthwords.geo.class_raster import ClassRaster, open_classes, places_on
 from earthwords.geo.scene import Scene
-from earthwords.geo.vectors.feature_pixels import marked_pixels
+from earthwords.geo.vectors.feature_pixels import marked_pixels, within
 from earthwords.geo.vectors.features import TruthFeatures, as_text, read_features
 from earthwords.types import Grid
 
@@ -24,7 +24,6 @@ RASTER_SAMPLE = 400
 """Pixels of a class and scene of a label raster that are learned from."""
 BLOCK = 64
 """Side of a piece of a label raster, in its pixels, whose pixels of one class are one mark."""
-VECTORS = (".gpkg", ".geojson", ".json", ".fgb", ".shp", ".parquet", ".geoparquet", ".kml", ".gml", ".csv")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,22 +40,39 @@ class Marks:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    shapes: NDArray[np.object_] | None = None
+    """The points and polygons in pixels, which mark more pixels than are learned from."""
+
     def part(self, kept: NDArray[np.bool_]) -> Marks:
         """Some of them."""
-        return Marks(pixels=self.pixels[kept], titles=self.titles[kept], mark=self.mark[kept])
+        return replace(self, pixels=self.pixels[kept], titles=self.titles[kept], mark=self.mark[kept])
+
+    def covers(self, pixels: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether pixels `(n, 2)` are marked, learned from or not."""
+        found = np.zeros(len(pixels), bool)
+        if self.shapes is not None and len(pixels):
+            found[within(pixels, self.shapes)[0]] = True
+        return found
+
+
+def tidy(title: str) -> str:
+    """A class as a word: one line of what can be printed, spaces for underscores."""
+    return " ".join("".join(c for c in title.replace("_", " ") if c.isprintable()).split())
 
 
 class VectorLabels:
     """A vector file: features with a column of classes."""
 
     def __init__(self, path: Path, *, column: str | None, seed: int) -> None:
-        features = read_features(path)
+        features = read_features(path, mixed=True, what="a mark")
         self.column = features.column(column)
-        titles = np.array([as_text(value) for value in features.columns[self.column]], dtype=object)
+        titles = np.array([tidy(as_text(value)) for value in features.columns[self.column]], dtype=object)
         named = titles != ""
         self.notes: list[str] = []
         if not named.any():
             raise UsageError(f"The column {self.column!r} of {path} is empty: write the class of each mark into it.")
+        if features.left_out:
+            self.notes.append(f"{number_of(features.left_out, 'mark')} without a shape left out.")
         if not named.all():
             self.notes.append(f"{number_of(int((~named).sum()), 'mark')} of {path.name} without a class left out.")
         self.titles = titles[named]
@@ -78,31 +94,23 @@ class VectorLabels:
 
     def on(self, scene: Scene) -> Marks:
         """The marks of a scene."""
-        pixels, owner = marked_pixels(self.features, scene.native, most=MOST_OF_ONE, rng=self.rng)
+        pixels, owner, shapes = marked_pixels(self.features, scene.native, most=MOST_OF_ONE, rng=self.rng)
         self.used[np.unique(owner)] = True
-        marks = Marks(pixels=pixels, titles=self.titles[owner], mark=owner)
-        return self._without_contradictions(marks, scene)
+        marks = Marks(pixels=pixels, titles=self.titles[owner], mark=owner, shapes=shapes)
+        return self._without_contradictions(marks, shapes, scene) if len(marks) else marks
 
-    def _without_contradictions(self, marks: Marks, scene: Scene) -> Marks:
+    def _without_contradictions(self, marks: Marks, shapes: NDArray[np.object_], scene: Scene) -> Marks:
         """Without pixels that are marked as several classes."""
-        if not len(marks):
-            return marks
-        _, place = np.unique(marks.pixels[:, 0] * scene.native.width + marks.pixels[:, 1], return_inverse=True)
-        first = np.full(place.max() + 1, "", dtype=object)
-        first[place[::-1]] = marks.titles[::-1]
-        wrong = np.zeros(len(first), bool)
-        wrong[place[marks.titles != first[place]]] = True
-        kept = ~wrong[place]
-        if not kept.all():
-            pairs = sorted({tuple(sorted((str(t), str(first[p])))) for t, p in zip(marks.titles, place, strict=True)
-                            if t != first[p]})  # fmt: skip
+        pixel, shape = within(marks.pixels, shapes)
+        other = self.titles[shape] != marks.titles[pixel]
+        kept = np.ones(len(marks), bool)
+        kept[pixel[other]] = False
+        if other.any():
+            titles = zip(marks.titles[pixel[other]], self.titles[shape[other]], strict=True)
+            pairs = sorted({tuple(sorted(map(str, pair))) for pair in titles})
             both = "; ".join(f"{a!r} and {b!r}" for a, b in pairs[:3])
-            self.notes.append(
-                Caution(
-                    f"{number_of(int(wrong.sum()), 'pixel')} of {Path(scene.source).name} marked as both {both}: "
-                    "left out; mend the marks that overlap."
-                )
-            )
+            name, where = Path(scene.source).name, number_of(int((~kept).sum()), "pixel")
+            self.notes.append(Caution(f"In {name} the marks {both} overlap: {where} left out; mend them."))
         return marks.part(kept)
 
     def finish(self, scenes: int) -> list[str]:
@@ -135,7 +143,7 @@ class RasterLabels:
     def title(self, value: int) -> str | None:
         """The class of a value; None: nobody says."""
         if value in self.raster.names:
-            return self.raster.names[value].title
+            return tidy(self.raster.names[value].title)
         return self.titles[value] if not self.raster.names and 0 <= value < len(self.titles) else None
 
     def on(self, scene: Scene) -> Marks:

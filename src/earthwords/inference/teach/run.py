@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from earthwords.errors import UsageError, WeightsError, number_of
+from earthwords.errors import Caution, UsageError, WeightsError, brief, number_of
 from earthwords.files.output_sets import staging_all
 from earthwords.files.paths import is_local_path
 from earthwords.files.plaintext import write_json
@@ -20,10 +20,10 @@ from earthwords.files.reading import read_json
 from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.cautions import enforce
 from earthwords.inference.segment.segmenter import Segmenter
-from earthwords.inference.teach.choice import Candidate
+from earthwords.inference.teach.choice import HEADS, Candidate
 from earthwords.inference.teach.features import features_at, windows_of
 from earthwords.inference.teach.folder import CARD, FILES, MARKS, NUMBERS, REPORT
-from earthwords.inference.teach.learn import Learned, learn, vocabulary_of
+from earthwords.inference.teach.learn import Learned, learn, name_classes
 from earthwords.inference.teach.marked_pixels import MarkedPixels, read_examples
 from earthwords.inference.teach.marks import Marks
 from earthwords.inference.teach.report import TeachReport
@@ -55,8 +55,6 @@ class TeachRequest:
     background: str | None = None
     head: str = "auto"
     seed: int = 0
-    onto: Path | None = None
-    """An earlier teaching to go on from."""
     strict: bool = False
 
 
@@ -70,17 +68,30 @@ class _Part:
     windows: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """A teaching to go on from."""
+
+    pixels: MarkedPixels
+    words: tuple[str, ...]
+    background: str | None
+    choice: Candidate | None
+    """None: the words stayed, so heads are tried anew."""
+
+
 def collect(
-    segmenter: Segmenter, sources: Sequence[str], spec: SceneSpec, labels: Labels, console: Console, *, seed: int = 0
-) -> tuple[MarkedPixels, list[str]]:
+    segmenter: Segmenter, sources: Sequence[str], spec: SceneSpec, labels: Labels, console: Console, *, seed: int = 0,
+    before: Earlier | None = None,
+) -> tuple[MarkedPixels, list[str], Earlier | None]:  # fmt: skip
     """The features of all marked pixels, and of some around them.
 
     Args:
         sources: paths or addresses of scenes.
         spec: how each is opened.
+        before: an earlier teaching.
 
     Returns:
-        They, and what to say about them.
+        They; what to say about them; and the earlier teaching without the pixels that these marks cover.
 
     Raises:
         UsageError: no mark lies in a scene.
@@ -95,6 +106,10 @@ def collect(
             if len(marks):
                 parts.append(_Part(source=source, marks=marks, around=np.zeros((0, 2), np.int64), windows=0))
     notes += labels.finish(len(sources))
+    if not parts:
+        raise UsageError("No mark is left to learn from: all pixels are marked as several classes.")
+    if before is not None:
+        before = _uncovered(before, parts)
     each = max(1, AROUND_WINDOWS // max(1, len(parts)))
     for i, part in enumerate(parts):
         with _opened(segmenter, spec, part.source) as scene:
@@ -116,7 +131,22 @@ def collect(
         whole = whole.joined(more)
     if not len(whole):
         raise UsageError("All marks lie where the scenes hold no observation (nodata); mark what can be seen.")
-    return whole, list(dict.fromkeys(notes))
+    return whole, list(dict.fromkeys(notes)), before
+
+
+def _uncovered(before: Earlier, parts: Sequence[_Part]) -> Earlier:
+    """Without the pixels that are marked anew, learned from or not."""
+    kept, known = np.ones(len(before.pixels), bool), before.pixels.scenes
+    for part in parts:
+        name = _whole_path(part.source)
+        if name in known:
+            own = np.flatnonzero(before.pixels.scene == known.index(name))
+            kept[own[part.marks.covers(before.pixels.pixels[own])]] = False
+    return replace(before, pixels=before.pixels.part(kept))
+
+
+def _whole_path(source: str) -> str:
+    return os.path.abspath(source) if is_local_path(source) else source
 
 
 def _opened(segmenter: Segmenter, spec: SceneSpec, source: str) -> Scene:
@@ -152,9 +182,8 @@ def _examples(segmenter: Segmenter, scene: Scene, part: _Part, tick: Any) -> Mar
         features, beside, observed = features_at(segmenter, scene, places, cues=cues, tick=tick)
     titles = tuple(sorted(set(marks.titles.tolist())))
     kept, around = observed[:count], observed[count:]
-    name = os.path.abspath(part.source) if is_local_path(part.source) else part.source
     return MarkedPixels(
-        scenes=(name,), titles=titles, features=features[:count][kept],
+        scenes=(_whole_path(part.source),), titles=titles, features=features[:count][kept],
         title=np.array([titles.index(t) for t in marks.titles], np.int64)[kept],
         scene=np.zeros(int(kept.sum()), np.int64), pixels=marks.pixels[kept], mark=marks.mark[kept],
         around=features[count:][around], around_scene=np.zeros(int(around.sum()), np.int64),
@@ -162,26 +191,38 @@ def _examples(segmenter: Segmenter, scene: Scene, part: _Part, tick: Any) -> Mar
     )  # fmt: skip
 
 
-def earlier(folder: Path, segmenter: Segmenter) -> tuple[MarkedPixels, list[str], Candidate | None]:
-    """The marks, the words and the choice of an earlier teaching.
+def read_earlier(folder: Path, segmenter: Segmenter) -> Earlier:
+    """What an earlier teaching knew.
 
     Raises:
-        WeightsError: it is none, or was made with other weights.
+        WeightsError: it is none, is damaged, or was made with other weights.
     """
-    head = load_taught(folder)
+    head, pixels = load_taught(folder), read_examples(folder)
     if head.base != tower_hash(segmenter.encoder.backbone, "vision"):
         raise WeightsError(f"{folder} was taught with other weights than {segmenter.model_name}; teach anew.")
-    card = read_json(folder / CARD)
-    chosen = card.get("candidate")
-    fixed = None
-    if isinstance(chosen, dict) and chosen.get("head") not in (None, "words"):
-        fixed = Candidate(**{name: chosen[name] for name in ("head", "strength", "cues", "prior")})
-    return read_examples(folder), [str(text) for text in card["words"]], fixed
+    try:
+        card = read_json(folder / CARD)
+        told = card["candidate"]
+        choice = Candidate(
+            head=str(told["head"]),
+            strength=float(told["strength"]),
+            cues=told["cues"] is True,
+            prior=told["prior"] is True,
+        )
+        words, background = tuple(str(text) for text in list(card["words"])), card["background_word"]
+        if choice.head not in HEADS or not choice.strength >= 0 or pixels.features.shape[1] != head.weight.shape[1]:
+            raise ValueError("its choice is impossible")
+        background = None if background is None else str(background)
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise WeightsError(f"{folder / CARD} is not what `teach` writes ({brief(error)}); teach anew.") from error
+    return Earlier(
+        pixels=pixels, words=words, background=background, choice=None if choice.head == "words" else choice
+    )  # fmt: skip
 
 
 def teach_folder(
     segmenter: Segmenter, examples: MarkedPixels, folder: Path, request: TeachRequest, console: Console, *,
-    notes: Sequence[str], began: float, overwrite: bool,
+    notes: Sequence[str], began: float, overwrite: bool, before: Earlier | None = None,
 ) -> TeachReport:  # fmt: skip
     """Learn, and write the folder.
 
@@ -192,15 +233,18 @@ def teach_folder(
     Raises:
         UsageError: nothing to tell apart; the folder is there; or a caution and `request.strict`.
     """
-    words, fixed = list(request.words), None
-    if request.onto is not None:
-        before, said, fixed = earlier(request.onto, segmenter)
-        words += [text for text in said if text not in words]
-        examples = before.joined(examples)
-        fixed = fixed if request.head == "auto" else None
-    vocabulary = vocabulary_of(words, examples.titles, background=request.background)
+    words, fixed, background, notes = list(request.words), None, request.background, list(notes)
+    if before is not None:
+        words += [text for text in before.words if text not in words]
+        background = background or before.background
+        examples = before.pixels.joined(examples)
+        fixed = before.choice if request.head == "auto" else None
+        if examples.cues is None and before.pixels.cues is not None:
+            notes.append(Caution("These scenes have other bands than the earlier ones, so bands are not learned from."))
+            fixed = None if fixed is not None and fixed.cues else fixed
+    named = name_classes(words, examples.titles, background=background)
     with console.bar("choosing a head", 14, unit="heads") as bar:
-        learned = learn(examples, segmenter, vocabulary, head=request.head, fixed=fixed, seed=request.seed, tick=bar)
+        learned = learn(examples, segmenter, named, head=request.head, fixed=fixed, seed=request.seed, tick=bar)
     every = (*notes, *learned.notes)
     console.notes(every)
     enforce(every, strict=request.strict)
@@ -210,13 +254,13 @@ def teach_folder(
         classes=learned.classes, tried=learned.tried, temperature=learned.temperature, notes=every,
         seconds=round(time.perf_counter() - began, 2),
     )  # fmt: skip
-    _write(segmenter, examples, learned, words, folder, report, overwrite=overwrite)
+    _write(segmenter, examples, learned, words, background, folder, report, overwrite=overwrite)
     return report
 
 
 def _write(
-    segmenter: Segmenter, examples: MarkedPixels, learned: Learned, words: Sequence[str], folder: Path,
-    report: TeachReport, *, overwrite: bool,
+    segmenter: Segmenter, examples: MarkedPixels, learned: Learned, words: Sequence[str], background: str | None,
+    folder: Path, report: TeachReport, *, overwrite: bool,
 ) -> None:  # fmt: skip
     row = segmenter.preset
     kept = learned.head.method == "words"
@@ -231,7 +275,12 @@ def _write(
     with staging_all(targets, settings={"made by": "teach"}, overwrite=overwrite) as places:
         holding = {name: place.parent for name, place in places.items()}
         told = examples.save(holding[MARKS])
-        told |= {"words": list(words), "candidate": _plain(learned), "temperature": learned.temperature}
+        told |= {
+            "words": list(words),
+            "background_word": background,
+            "candidate": _plain(learned),
+            "temperature": learned.temperature,
+        }
         store_taught(learned.head, holding[CARD], notes=told)
         os.replace(holding[CARD] / NUMBERS, places[NUMBERS])
         places[PRESET_FILE].write_text("# Made by `earthwords teach`.\n" + as_toml(own), encoding="utf-8")
