@@ -35,7 +35,7 @@ from earthwords.inference.teach.choice import Candidate, Lessons, QueryHead, can
 from earthwords.inference.teach.features import features_at
 from earthwords.inference.windows.cues import Cues
 from earthwords.models.taught import TaughtHead
-from earthwords.synthetic import CLASSES, render_scene
+from earthwords.synthetic import render_scene, vocabulary
 from earthwords.text.vocabulary import parse_classes
 
 SIDE = 768
@@ -217,9 +217,9 @@ def cost(segmenter: Segmenter) -> None:
     """Print the time of teaching and of maps."""
     words = ("building,roof,house", "road,street,pavement", "trees,grass,vegetation,field", "water")
     made = render_scene(height=1024, width=1024, gsd=0.5, theme="town", seed=3)
-    truth = np.full(made.labels.shape, -1)
+    titles, truth = vocabulary().titles, np.full(made.labels.shape, -1)
     for index, names in enumerate((("building",), ("road", "pavement"), ("trees", "grass", "cropland"), ("water",))):
-        truth[np.isin(made.labels, [CLASSES.index(name) for name in names])] = index
+        truth[np.isin(made.labels, [titles.index(name) for name in names])] = index
     rng = np.random.default_rng(0)
     places = np.concatenate([rng.permutation(np.argwhere(truth == k))[:10] for k in range(4) if (truth == k).any()])
     with segmenter.open(made.image, gsd=0.5) as scene:
@@ -255,18 +255,18 @@ def _map_time(
     segmenter: Segmenter, scene: Scene, words: Sequence[str], lessons: Lessons, candidate: Candidate | None,
     pixels: Pixels,
 ) -> float:  # fmt: skip
-    vocabulary = parse_classes(words)
+    asked = parse_classes(words)
     twin = Segmenter(segmenter.preset, segmenter.encoder, taught=None)
     if candidate is not None:
         head, dim = fit(lessons, candidate), segmenter.encoder.backbone.dim
         weight = head.weight.numpy()
         twin.taught = TaughtHead(
-            vocabulary=vocabulary, weight=weight[:, :dim], bias=head.bias.numpy(), base="", method=candidate.title,
+            vocabulary=asked, weight=weight[:, :dim], bias=head.bias.numpy(), base="", method=candidate.title,
             query_class=head.query_class.numpy(), cue_weight=weight[:, dim:] if candidate.cues else None,
             cue_mean=pixels.cues.mean(dim=0).numpy() if candidate.cues else None,
             cue_std=pixels.cues.std(dim=0).clamp_min(1e-3).numpy() if candidate.cues else None,
         )  # fmt: skip
-    bank = twin.text_bank(vocabulary)
+    bank = twin.text_bank(asked)
     began = time.perf_counter()
     for _ in twin.strips(scene, bank):
         pass
