@@ -69,9 +69,7 @@ def _marks(path: Path, ground: Path, *, each: int = 6, titles: Sequence[str] = (
 def taught(tmp_path_factory: pytest.TempPathFactory, ground: Path, preset: Path) -> Path:
     folder = tmp_path_factory.mktemp("taught")
     marks = _marks(folder / "marks.gpkg", ground, each=12)
-    report = earthwords.teach(
-        marks, folder / "mine", scenes=[str(ground)], preset=str(preset), device="cpu", quiet=True
-    )
+    report = earthwords.teach(marks, folder / "mine", scenes=str(ground), preset=str(preset), device="cpu", quiet=True)
     assert [c.marks for c in report.classes] == [12, 12, 12]
     return folder / "mine"
 

@@ -88,7 +88,7 @@ def teach(
         >>> earthwords.segment("scenes", "maps", preset="my-water")
     """
     began, console = time.perf_counter(), Console(quiet=quiet)
-    labels, dst = Path(labels), Path(dst)
+    labels, dst, scenes = Path(labels), Path(dst), [scenes] if isinstance(scenes, str) else scenes
     check_paths([labels], what="points or polygons with a class, a label raster, or a folder of images and masks")
     if onto is not None:
         check_earlier(onto)
