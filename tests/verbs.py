@@ -80,6 +80,7 @@ def others(folder: Path, micro: Path) -> dict[str, list[str]]:
     labels = np.add.outer(np.arange(70) // 20, np.arange(90) // 30).astype(np.uint8)
     write_raster(folder / "labels.tif", labels[None], nodata=5)
     write_raster(folder / "labelled.tif", np.moveaxis(patchwork(70, 90), -1, 0))
+    (folder / "names.txt").write_text("water\nroad\ntrees\n")
     toy, common = ["--model", micro], ["--device", "cpu", "--offline", "--quiet"]
     found = {
         "index": ["index", pictures, OUT, *toy, *common],
@@ -92,8 +93,8 @@ def others(folder: Path, micro: Path) -> dict[str, list[str]]:
         "evaluate referring": ["evaluate", "referring", write_list(folder / "told", images=2), "--out", OUT,
                                "--model", _refseg(folder, micro), *common],
         "assess": ["assess", folder / "labels.tif", "--draw", 60, "-o", f"{OUT}.gpkg", "--quiet"],
-        "teach": ["teach", folder / "labels.tif", OUT, "--scenes", folder / "labelled.tif", "-t", "water", "-t", "road",
-                  "-t", "trees", "--preset", folder / "toy.toml", *common],
+        "teach": ["teach", folder / "labels.tif", OUT, "--scenes", folder / "labelled.tif", "--names",
+                  folder / "names.txt", "-t", "water", "--preset", folder / "toy.toml", *common],
         "pairs": ["pairs", masks, OUT, "--quiet"],
         "expressions": ["expressions", masks, f"{OUT}/list.jsonl", "--pictures", 3, "--quiet"],
         "data prepare": ["data", "prepare", "vdd", folder / "vdd", OUT, "--quiet"],
