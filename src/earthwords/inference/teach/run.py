@@ -20,7 +20,7 @@ from earthwords.files.reading import read_json
 from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.cautions import enforce
 from earthwords.inference.segment.segmenter import Segmenter
-from earthwords.inference.teach.choice import HEADS, Candidate
+from earthwords.inference.teach.choice import HEADS, Candidate, candidates
 from earthwords.inference.teach.features import features_at, windows_of
 from earthwords.inference.teach.folder import CARD, FILES, MARKS, NUMBERS, REPORT
 from earthwords.inference.teach.learn import Learned, learn, name_classes
@@ -243,7 +243,8 @@ def teach_folder(
             notes.append(Caution("These scenes have other bands than the earlier ones, so bands are not learned from."))
             fixed = None if fixed is not None and fixed.cues else fixed
     named = name_classes(words, examples.titles, background=background)
-    with console.bar("choosing a head", 14, unit="heads") as bar:
+    heads = 2 if fixed is not None else len(candidates(request.head, cues=examples.cues is not None))
+    with console.bar("choosing a head", heads, unit="heads") as bar:
         learned = learn(examples, segmenter, named, head=request.head, fixed=fixed, seed=request.seed, tick=bar)
     every = (*notes, *learned.notes)
     console.notes(every)
