@@ -19,6 +19,7 @@ LEVEL = {
     "interrupt": 0,
     "compiling": 0,
     "types": 1,
+    "mask_set": 2,
     "plugins": 1,
     "files": 1,
     "presets": 2,
