@@ -166,7 +166,7 @@ def test_every_room_has_a_level_and_is_told() -> None:
     found = {
         name: int(line.split()[0])
         for line in told.splitlines()
-        for name in re.findall(r"[a-z]+", line.partition("(")[0])
+        for name in re.findall(r"[a-z_]+", line.partition("(")[0])
     }
     assert found == LEVEL
 
