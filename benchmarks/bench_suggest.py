@@ -29,9 +29,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthwords.geo.vectors.marked import MarkedPlaces
+from earthwords.geo.vectors.features import VectorFeatures
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.suggest.lattice import CellFigures
+from earthwords.inference.suggest.marked import MarkedPlaces
 from earthwords.inference.suggest.run import SuggestOptions, suggest_places
 from earthwords.inference.suggest.select import RULES
 from earthwords.inference.suggest.sources import CELL, MapRows
@@ -215,9 +216,11 @@ def opener(picture: Picture) -> Callable[[], Any]:
 
 def marked(pictures: Sequence[Picture], marks: Sequence[tuple[int, int, int]], labels: Sequence[int]) -> MarkedPlaces:
     """The marks as `--marks` reads them."""
+    points = np.array([shapely.Point(col + 0.5, row + 0.5) for _, row, col in marks], object)
     return MarkedPlaces(
-        path="marks", crs=None, unmarked=0,
-        shapes=np.array([shapely.Point(col + 0.5, row + 0.5) for _, row, col in marks], object),
+        features=VectorFeatures(
+            source="marks", kind="points", geometries=points, columns={}, crs=None, left_out=0
+        ),
         classes=np.array([pictures[0].titles[label] for label in labels], object),
         sources=np.array([pictures[i].name for i, _, _ in marks], object),
     )  # fmt: skip

@@ -20,6 +20,7 @@ from earthwords.evaluation.metrics.zeroshot import ENSEMBLES
 from earthwords.evaluation.suite import TASKS, SuiteOptions, thirds
 from earthwords.models.fewshot import HEADS
 from earthwords.models.fewshot.linear_head import accuracy as percent
+from earthwords.models.fewshot.linear_head import shot_set
 from earthwords.text.templates import TEMPLATES
 from tests.conftest import ROOT
 from tests.parity.fewshot import thirds as stored_thirds
@@ -95,6 +96,6 @@ def test_few_shot_heads_as_their_authors(folder: Path, model: str, method: str) 
         rows = stored_thirds(known["labels"], shots)
         train, validation, test = ((known["images"][index], known["labels"][index]) for index in rows)
         chosen = {"chosen_on": test} if method == "tip-f" else {}
-        head = HEADS[method](*train, known["words"], validation=validation, **chosen)
+        head = HEADS[method](shot_set(*train, known["words"]), validation=validation, **chosen)
         assert len(test[1]) == 240
         assert percent(head.logits(test[0]), test[1]) == pytest.approx(expected, abs=100 / 240 + 0.01), "one image"

@@ -19,6 +19,7 @@ from earthwords.evaluation.report.write import markdown, plots, write_plots, wri
 from earthwords.evaluation.results import ResultEntry, read_results
 from earthwords.evaluation.suite import TASKS, SuiteOptions, benchmark_thirds, measured, thirds
 from earthwords.models.fewshot import HEADS
+from earthwords.models.fewshot.linear_head import shot_set
 from tests.evaluation.clouds import cloud
 
 MADE = cloud((61, 19, 44, 28))
@@ -100,7 +101,7 @@ def test_few_shot_heads(method: str) -> None:
             some = train.part(fewshot.draw(train.labels, shots, seed))
             judge = validation.part(fewshot.draw(validation.labels, min(shots, 4), seed))
             pairs = [(torch.from_numpy(k.vectors), torch.from_numpy(k.labels)) for k in (some, judge, test)]
-            head = HEADS[method](*pairs[0], torch.from_numpy(start), validation=pairs[1], seed=seed)
+            head = HEADS[method](shot_set(*pairs[0], torch.from_numpy(start)), validation=pairs[1], seed=seed)
             expected.append(100 * float((head.logits(pairs[2][0]).argmax(dim=1) == pairs[2][1]).float().mean()))
         assert row["accuracies"] == pytest.approx(expected)
     assert found["zero_shot_top1"] == pytest.approx(100 * float(

@@ -123,7 +123,7 @@ def check_lp_plus(case: Case) -> None:
     test = (case["in.test"], case["in.test_labels"])
     agree(fit.head().logits(test[0]), case["out.test_logits_final"], LOGITS)
     validation = (case["in.val"], case["in.val_labels"])
-    head = lp_plus.fit_lp_plus(train, labels, words, bias=bias, epochs=epochs, validation=validation)
+    head = lp_plus.fit_lp_plus(shot_set(train, labels, words), bias=bias, epochs=epochs, validation=validation)
     agree(torch.tensor(accuracy(head.logits(test[0]), test[1])), case["out.test_acc_at_best_val"])
 
 
@@ -199,7 +199,7 @@ def check_whu(case: Case) -> None:
     agree(torch.tensor([plus.step() for _ in range(300)]), case["lp.losses"], 1e-3)
     agree(plus.alpha[None], case["lp.alpha_final"], 1e-3)
     agree(plus.head().logits(test[0]), case["lp.test_logits_final"], 1e-3)
-    head = lp_plus.fit_lp_plus(*train, known["words"], validation=validation, bias=case["lp.bias_init"])
+    head = lp_plus.fit_lp_plus(shot_set(*train, known["words"]), validation=validation, bias=case["lp.bias_init"])
     one_image = 100 / len(test[1]) + 1e-4
     assert abs(accuracy(head.logits(test[0]), test[1]) - float(case["lp.test_acc_at_best_val"])) < one_image
 
@@ -208,10 +208,10 @@ def check_whu_tip(
     case: Case, words: Tensor, train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor],
     test: tuple[Tensor, Tensor],
 ) -> None:  # fmt: skip
-    best = tip_adapter.fit_tip_adapter(*train, words, validation=validation)
+    best = tip_adapter.fit_tip_adapter(shot_set(*train, words), validation=validation)
     agree(torch.tensor([best.beta, best.alpha]), case["tip.search_beta_alpha"])
     agree(best.logits(test[0]), case["tip.test_logits"], 1e-3)
-    training = KeyTraining(tip_adapter.fit_tip_adapter(*train, words), steps=20)
+    training = KeyTraining(tip_adapter.fit_tip_adapter(shot_set(*train, words)), steps=20)
     found = []
     for i in range(20):
         found.append(accuracy(training.head.logits(train[0]), train[1]))
@@ -238,5 +238,5 @@ def check_linear_probe(case: Case) -> None:
     agree(torch.from_numpy(weight).float(), case["out.coef_last_left"], 1e-2)
     agree(torch.from_numpy(bias).float(), case["out.intercept_last_left"], 1e-2)
     expected = json.loads((case.folder / "expected.json").read_text())[f"{case.meta['model']}.{case.meta['shots']}"]
-    head = linear_probe.fit_linear_probe(*train, known["words"], validation=validation)
+    head = linear_probe.fit_linear_probe(shot_set(*train, known["words"]), validation=validation)
     assert abs(accuracy(head.logits(test[0]), test[1]) - expected["test_top1"]) <= 100 / len(test[1]) + 1e-4

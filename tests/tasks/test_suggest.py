@@ -187,6 +187,26 @@ def test_marked_places_are_avoided(map_file: Path, marks: Path, tmp_path: Path, 
     assert not taken & {(place.row, place.col) for place in found.places}
 
 
+def test_marks_of_a_map_without_crs_come_back(tmp_path: Path, command: Command) -> None:
+    """GeoJSON says degrees whatever it holds: coordinates for such a map are its pixels. Lines mark, too."""
+    flat = write_map(tmp_path / "flat" / "probabilities.tif", two_halves(), crs=None, transform=Affine.identity())
+    done = command("suggest", flat, tmp_path / "a.geojson", "-n", 6, "--rule", "margin", "--quiet")
+    assert done.code == 0, done.err
+    first = geopandas.read_file(tmp_path / "a.geojson")
+    first["class"] = [*["road"] * 5, None]
+    first.rename(columns={"class": "label"}).to_file(tmp_path / "filled.geojson")
+    marks = ("--marks", tmp_path / "filled.geojson")
+    done = command("suggest", flat, tmp_path / "b.geojson", "-n", 6, "--rule", "margin", *marks)
+    assert done.code == 0, done.err
+    assert "5 marks were avoided" in done.err and "1 features of" in done.err
+    second = geopandas.read_file(tmp_path / "b.geojson")
+    assert not set(first.geometry[:5]) & set(second.geometry)
+    line = shapely.LineString([(200.5, 0), (200.5, HEIGHT)])
+    geopandas.GeoDataFrame({"class": ["road"]}, geometry=[line]).to_file(tmp_path / "line.gpkg")
+    found = earthwords.suggest(str(flat), tmp_path / "c.gpkg", n=4, marks=tmp_path / "line.gpkg", quiet=True)
+    assert found.marks == 1 and all(abs(place.col - 200.5) > 16 for place in found.places)
+
+
 def test_a_scene_with_marks(scene_file: Path, micro: Path, tmp_path: Path) -> None:
     """Their features come from the model; whole areas are avoided."""
     box = shapely.box(*(TRANSFORM @ (60, 100)), *(TRANSFORM @ (120, 0)))

@@ -22,7 +22,7 @@ from earthwords.archive.embedder import Embedder, Vector
 from earthwords.archive.storage import Stored, opening
 from earthwords.errors import Caution, UsageError, number_of
 from earthwords.geo.grids.footprints import LONLAT, Polygons, read_polygons
-from earthwords.geo.grids.georeference import Bounds, window_of_bounds
+from earthwords.geo.grids.georeference import Bounds, crs_to_pixel, window_of_bounds
 from earthwords.geo.scene import Scene
 from earthwords.inference.cautions import colour_cautions
 from earthwords.types import Window
@@ -156,8 +156,7 @@ class Examples:
 
 def _in_pixels(scene: Scene, shapes: NDArray[np.object_]) -> NDArray[np.object_]:
     """Shapes of the scene's CRS in pixels `(col, row)` of its working grid."""
-    inverse = ~scene.grid.transform
-    moved = shapely.transform(shapes, lambda xy: np.stack(inverse @ (xy[:, 0], xy[:, 1]), axis=1))
+    moved = shapely.transform(shapes, lambda xy: np.stack(crs_to_pixel(scene.grid, *xy.T), axis=1))
     return np.asarray(moved)
 
 

@@ -21,6 +21,7 @@ from earthwords.evaluation.metrics.transductive import GAMMAS, neighbour_graph, 
 from earthwords.evaluation.metrics.zeroshot import unit
 from earthwords.evaluation.outcome import ShotsReport
 from earthwords.models.fewshot import HEADS
+from earthwords.models.fewshot.linear_head import shot_set
 from earthwords.types import TextBank
 
 Array = NDArray[Any]
@@ -65,10 +66,10 @@ class KnownImages:
         known = torch.arange(len(self.titles)) < self.worded
         labels = torch.from_numpy(self.labels[rows])
         weights = 1 / torch.bincount(labels).float()[labels]
-        head = HEADS[self.method](
-            _tensor(self.vectors[rows]), labels, _tensor(self.words), has_words=known, weights=weights,
-            scale=self.scale, seed=SEED,
+        shots = shot_set(
+            _tensor(self.vectors[rows]), labels, _tensor(self.words), has_words=known, weights=weights
         )  # fmt: skip
+        head = HEADS[self.method](shots, scale=self.scale, seed=SEED)
         return lambda vectors: np.asarray(head.logits(_tensor(vectors)).double().numpy())
 
     def by_words(self, vectors: Array) -> Array:

@@ -11,14 +11,12 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pyproj import CRS, Transformer
-from pyproj.exceptions import ProjError
 from rasterio.enums import MaskFlags, Resampling
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
 
-from earthwords.errors import SourceError, UsageError, brief
+from earthwords.errors import SourceError, UsageError
 from earthwords.geo.class_names import VOCABULARY, ValueName, names_of, read_value_names
 from earthwords.geo.grids.crs import raster_crs
 from earthwords.geo.grids.georeference import grid_of
@@ -261,32 +259,3 @@ class ValueIndex:
             at = np.clip(np.searchsorted(known[order], values), 0, len(known) - 1)
             places = order[at].astype(np.int32)
         return np.where(valid, places, np.int32(-1))
-
-
-def places_on(
-    grid: Grid, x: NDArray[np.float64], y: NDArray[np.float64], crs: str | None, *, source: str
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_], bool]:
-    """Row and column `(n,)` of points in a CRS, whether they lie in the grid, and whether they were reprojected.
-
-    Raises:
-        UsageError: only one side has a CRS, or nothing leads from one to the other.
-    """
-    moved = False
-    if grid.crs is not None:
-        if not crs:
-            raise UsageError(f"{source} has no CRS, but the map has one; give it that of its coordinates.")
-        own = CRS.from_user_input(crs)
-        if not own.equals(grid.crs, ignore_axis_order=True):
-            try:
-                x, y = Transformer.from_crs(own, grid.crs, always_xy=True).transform(x, y)
-            except ProjError as error:
-                raise UsageError(f"Nothing leads from the CRS of {source} to that of the map ({brief(error)}).") from (
-                    error
-                )
-            moved = True
-    inverse = ~grid.transform
-    cols, rows = inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f
-    inside = (rows >= 0) & (rows < grid.height) & (cols >= 0) & (cols < grid.width)
-    inside &= np.isfinite(rows) & np.isfinite(cols)
-    found = (np.floor(np.where(inside, part, 0)).astype(np.int64) for part in (rows, cols))
-    return next(found), next(found), inside, moved

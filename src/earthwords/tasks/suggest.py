@@ -124,7 +124,7 @@ def suggest(
     )  # fmt: skip
     plan_suggestions(Path(dst), overwrite=overwrite, inputs=inputs)
 
-    from earthwords.geo.vectors.marked import read_marked
+    from earthwords.inference.suggest.marked import read_marked
     from earthwords.inference.suggest.opening import map_scenes, model_scenes
     from earthwords.inference.suggest.run import SuggestOptions, suggest_places
 

@@ -21,7 +21,7 @@ from earthwords.evaluation.accuracy.allocation import EXPECTED, SampleSpec, allo
 from earthwords.evaluation.accuracy.census import Census, DrawnPixels
 from earthwords.files.atomic import check_no_others, exists, hidden_folder, writing
 from earthwords.geo.class_raster import ClassRaster
-from earthwords.geo.grids.georeference import pixel_to_crs
+from earthwords.geo.grids.georeference import crs_to_pixel, pixel_to_crs
 from earthwords.geo.scene import Scene, open_scene
 from earthwords.geo.vectors.write import VectorWriter
 from earthwords.types import Grid, VectorLayer, Window
@@ -228,8 +228,7 @@ def _corners(drawn: DrawnPoints, grid: Grid, scene: Scene, source: str) -> NDArr
     x, y = pixel_to_crs(grid, cols, rows)
     if grid.crs is not None and scene.native.crs is not None and not grid.crs.equals(scene.native.crs):
         x, y = Transformer.from_crs(grid.crs, scene.native.crs, always_xy=True).transform(x, y)
-    t = ~scene.native.transform
-    return np.stack([t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f], axis=-1)
+    return np.stack(crs_to_pixel(scene.native, x, y), axis=-1)
 
 
 def _around(middle: NDArray[np.float64], grid: Grid, side: int) -> Window | None:

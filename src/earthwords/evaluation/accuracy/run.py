@@ -25,7 +25,7 @@ from earthwords.geo.class_raster import ClassRaster, open_classes
 from earthwords.geo.destinations import plan_assessment
 from earthwords.geo.probabilities import read_probabilities
 from earthwords.geo.sources.inputs import Inputs
-from earthwords.geo.vectors.features import TruthFeatures, read_features
+from earthwords.geo.vectors.features import VectorFeatures, read_features
 from earthwords.inference.cautions import enforce
 from earthwords.jobs.progress import Console
 from earthwords.presets import SEGMENT_PRESETS, SegmentPreset, load_preset
@@ -106,7 +106,7 @@ def assess_map(
     return found
 
 
-def _features(truth: str) -> TruthFeatures | None:
+def _features(truth: str) -> VectorFeatures | None:
     """Points or polygons; None: it is a raster, or a folder that `segment` made.
 
     Raises:
@@ -133,7 +133,7 @@ def _only_points(calibration: CalibrationOptions, column: str | None) -> None:
 
 
 def _by_features(
-    features: TruthFeatures,
+    features: VectorFeatures,
     raster: ClassRaster,
     census: Census,
     known: TruthClasses,

@@ -14,10 +14,11 @@ from earthwords.errors import Caution, SourceError, UsageError, number_of
 from earthwords.evaluation.accuracy.census import Census
 from earthwords.evaluation.accuracy.classes import TruthClasses
 from earthwords.evaluation.accuracy.estimators import PointSample, Strata
-from earthwords.geo.class_raster import ClassRaster, ValueIndex, places_on
+from earthwords.geo.class_raster import ClassRaster, ValueIndex
 from earthwords.geo.grids.area import PixelAreas
 from earthwords.geo.vectors.burn import Burner
-from earthwords.geo.vectors.features import TruthFeatures, as_text
+from earthwords.geo.vectors.features import VectorFeatures, as_text
+from earthwords.geo.vectors.into_pixels import IntoPixels
 
 DESIGN = ("stratum", "strat_area", "strat_px", "weight")
 """Columns of points that `assess --draw` has drawn."""
@@ -40,7 +41,7 @@ class PointTruth:
 
 
 def read_points(
-    features: TruthFeatures, raster: ClassRaster, census: Census, classes: TruthClasses, column: str
+    features: VectorFeatures, raster: ClassRaster, census: Census, classes: TruthClasses, column: str
 ) -> PointTruth:
     """Points with their stratum, the class of the map there, and the true class.
 
@@ -51,9 +52,10 @@ def read_points(
     source, notes = features.source, _without_shape(features)
     if (shapely.get_num_geometries(features.geometries) > 1).any():
         raise SourceError(f"{source} holds shapes of several points; split them into single ones.")
-    x, y = shapely.get_coordinates(features.geometries).T
-    rows, cols, inside, moved = places_on(raster.grid, x, y, features.crs, source=source)
-    if moved:
+    way = IntoPixels(features.crs, raster.grid, source=source, onto="the map")
+    places, inside = way.pixels(shapely.get_coordinates(features.geometries))
+    rows, cols = places.T
+    if way.moved:
         notes.append(f"The points were reprojected to the CRS of the map ({_crs_name(raster)}).")
     words = np.array([as_text(value) for value in features.columns[column]], object)
     told = words != ""
@@ -89,7 +91,7 @@ def read_points(
     )
 
 
-def _as_drawn(features: TruthFeatures, told: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Strata, Any, list[str]]:
+def _as_drawn(features: VectorFeatures, told: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Strata, Any, list[str]]:
     """Stratum of each point (-1: of none that has a told point), the strata, and weights."""
     source = features.source
     columns = features.columns
@@ -215,7 +217,7 @@ def _single_points(sample: PointSample, strata: Strata) -> list[str]:
     ]
 
 
-def _without_shape(features: TruthFeatures) -> list[str]:
+def _without_shape(features: VectorFeatures) -> list[str]:
     return [f"{number_of(features.left_out, 'feature')} without a shape left out."] if features.left_out else []
 
 
@@ -273,7 +275,7 @@ def count_raster(
 
 
 def count_polygons(
-    features: TruthFeatures,
+    features: VectorFeatures,
     raster: ClassRaster,
     census: Census,
     classes: TruthClasses,

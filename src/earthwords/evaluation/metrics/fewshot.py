@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from earthwords.errors import UsageError, unknown
 from earthwords.evaluation.metrics.probes import LabelledVectors, linear_probe
 from earthwords.models.fewshot import HEADS
-from earthwords.models.fewshot.linear_head import Labelled, accuracy
+from earthwords.models.fewshot.linear_head import Labelled, accuracy, shot_set
 
 SHOTS = (1, 2, 4, 8, 16, 32)
 SEEDS = 3
@@ -140,7 +140,7 @@ def few_shot_head(
     def measured(some: LabelledVectors, selection: LabelledVectors | None, seed: int) -> float:
         own = {} if select == "validation" else {"chosen_on": held_out}
         judges = None if selection is None else _tensors(selection)
-        head = HEADS[method](*_tensors(some), bank, validation=judges, seed=seed, **own)
+        head = HEADS[method](shot_set(*_tensors(some), bank), validation=judges, seed=seed, **own)
         return accuracy(head.logits(held_out[0]), held_out[1])
 
     return curve(train, validation, measured, classes=len(words), shots=shots, seeds=seeds, tick=tick)

@@ -67,8 +67,16 @@ def window_of_bounds(grid: Grid, bounds: Bounds) -> Window:
 
 def pixel_to_crs(grid: Grid, cols: NDArray[Any], rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """`(x, y)` in the CRS of places in pixels (corners are whole numbers), arrays of one shape."""
-    t = grid.transform
-    return t.a * cols + t.b * rows + t.c, t.d * cols + t.e * rows + t.f
+    return _apply(grid.transform, cols, rows)
+
+
+def crs_to_pixel(grid: Grid, x: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Columns and rows, with fractions, of places in the CRS of a grid: `pixel_to_crs` backwards."""
+    return _apply(~grid.transform, x, y)
+
+
+def _apply(t: Affine, x: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    return t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f
 
 
 def _has_area(transform: Affine) -> bool:

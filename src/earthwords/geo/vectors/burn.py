@@ -6,12 +6,10 @@ import numpy as np
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj import CRS, Transformer
-from pyproj.exceptions import ProjError
 from rasterio.features import rasterize
 from shapely import STRtree
 
-from earthwords.errors import UsageError, brief
+from earthwords.geo.vectors.into_pixels import IntoPixels
 from earthwords.types import Grid
 
 
@@ -32,20 +30,9 @@ class Burner:
         Raises:
             UsageError: only one side has a CRS, or nothing leads from one to the other.
         """
-        self.grid = grid
-        self.moved = False
-        change = None
-        if grid.crs is not None:
-            change = self._change(crs, grid.crs, source)
-        inverse = ~grid.transform
-
-        def to_pixels(points: NDArray[np.float64]) -> NDArray[np.float64]:
-            x, y = points.T if change is None else change.transform(*points.T)
-            return np.stack(
-                [inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f], axis=1
-            )
-
-        self._shapes = shapely.make_valid(shapely.transform(shapes, to_pixels))
+        way = IntoPixels(crs, grid, source=source, onto="the map")
+        self.grid, self.moved = grid, way.moved
+        self._shapes = shapely.make_valid(shapely.transform(shapes, way))
         self._numbers = numbers
         self._tree = STRtree(self._shapes)
 
@@ -59,15 +46,3 @@ class Burner:
         how = {"out_shape": shape, "transform": Affine.translation(0, row), "dtype": "int32", "fill": 0}
         first, last = rasterize(pairs, **how), rasterize(pairs[::-1], **how)
         return np.asarray(first, np.int32) - 1, np.asarray(first != last)
-
-    def _change(self, crs: str | None, wanted: CRS, source: str) -> Transformer | None:
-        if not crs:
-            raise UsageError(f"{source} has no CRS, but the map has one; give it that of its coordinates.")
-        own = CRS.from_user_input(crs)
-        if own.equals(wanted, ignore_axis_order=True):
-            return None
-        self.moved = True
-        try:
-            return Transformer.from_crs(own, wanted, always_xy=True)
-        except ProjError as error:
-            raise UsageError(f"Nothing leads from the CRS of {source} to that of the map ({brief(error)}).") from error

@@ -6,8 +6,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from earthwords.geo.vectors.features import TruthFeatures
-from earthwords.geo.vectors.polygons import to_pixels
+from earthwords.geo.vectors.features import VectorFeatures
+from earthwords.geo.vectors.into_pixels import IntoPixels
 from earthwords.types import Grid
 
 MOST_TRIES = 20
@@ -15,7 +15,7 @@ MOST_TRIES = 20
 
 
 def marked_pixels(
-    features: TruthFeatures, grid: Grid, *, most: int, rng: np.random.Generator
+    features: VectorFeatures, grid: Grid, *, most: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.object_]]:
     """Pixels of a grid whose centre a polygon holds, or that hold a point; of each feature at most so many, drawn.
 
@@ -31,7 +31,7 @@ def marked_pixels(
     Raises:
         UsageError: only one side has a CRS, or nothing leads from one to the other.
     """
-    shapes = shapely.transform(features.geometries, to_pixels(features.source, features.crs, grid))
+    shapes = shapely.transform(features.geometries, IntoPixels(features.crs, grid, source=features.source))
     found, owner = [], []
     for i, shape in enumerate(shapes):
         points = shape.geom_type in ("Point", "MultiPoint")

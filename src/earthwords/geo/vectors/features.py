@@ -1,11 +1,11 @@
-"""Points and polygons with a column of classes: any file that OGR reads, and GeoParquet."""
+"""Points, lines and polygons with a column of classes: any file that OGR reads, and GeoParquet."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import geopandas
 import numpy as np
@@ -22,15 +22,18 @@ CLASS_COLUMNS = ("class", "class_name", "classname", "label", "category", "landc
 _LONLAT_COLUMNS = {"X_POSSIBLE_NAMES": "lon,long,longitude", "Y_POSSIBLE_NAMES": "lat,latitude"}
 """Of a table, in degrees; other columns tell no CRS."""
 _POINTS, _POLYGONS = {"Point", "MultiPoint"}, {"Polygon", "MultiPolygon"}
+_ANY = _POINTS | _POLYGONS | {"LineString", "MultiLineString", "LinearRing", "GeometryCollection"}
+Kinds = Literal["alike", "mixed", "any"]
+"""What a file may hold: points, or polygons; both; lines and collections too."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TruthFeatures:
-    """Shapes of one kind with their columns."""
+class VectorFeatures:
+    """Shapes with their columns."""
 
     source: str
     kind: str
-    """`points` or `polygons`."""
+    """`points` where all are; else `polygons`."""
     geometries: NDArray[np.object_]
     """`(n,)` valid shapely geometries, in the file's CRS."""
     columns: dict[str, NDArray[Any]]
@@ -53,24 +56,33 @@ class TruthFeatures:
             if wanted not in self.columns:
                 raise UsageError(f"{self.source} has no column {wanted!r}; it has: {listed}.")
             return wanted
-        lower = {name.lower(): name for name in self.columns}
-        found = next((lower[name] for name in CLASS_COLUMNS if name in lower), None)
+        found = self.class_column()
         if found is None:
             raise UsageError(
                 f"No column of {self.source} is named class, label or name (it has: {listed}); name one with --column."
             )
         return found
 
+    def class_column(self) -> str | None:
+        """The column that looks as if it held classes, if there is one."""
+        lower = {name.lower(): name for name in self.columns}
+        return next((lower[name] for name in CLASS_COLUMNS if name in lower), None)
 
-def read_features(path: str | Path, *, mixed: bool = False, what: str = "truth") -> TruthFeatures:
-    """All features of a local file with points or polygons.
+    def part(self, kept: NDArray[np.bool_]) -> VectorFeatures:
+        """Some of them."""
+        columns = {name: values[kept] for name, values in self.columns.items()}
+        return replace(self, geometries=self.geometries[kept], columns=columns)
+
+
+def read_features(path: str | Path, *, kinds: Kinds = "alike", what: str = "truth") -> VectorFeatures:
+    """All features of a local file.
 
     Args:
-        mixed: points and polygons in one file are fine.
+        kinds: of shapes that it may hold.
         what: they are, for messages.
 
     Raises:
-        SourceError: missing, no vector file, or it holds neither, or both.
+        SourceError: missing, no vector file, without a shape, or with others than `kinds`.
     """
     source = str(path)
     if not os.path.isdir(source) and (why := trouble(source)) is not None:
@@ -83,18 +95,19 @@ def read_features(path: str | Path, *, mixed: bool = False, what: str = "truth")
         raise SourceError(f"{source} is not a vector file that GDAL can read ({brief(error)}).") from error
     shapes = frame.geometry.to_numpy() if isinstance(frame, geopandas.GeoDataFrame) else np.full(len(frame), None)
     kept = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
-    kinds = {shape.geom_type for shape in shapes[kept]}
-    if not kinds:
+    found = {shape.geom_type for shape in shapes[kept]}
+    if not found:
         table = " (a table needs columns named longitude and latitude, in degrees)" if source.endswith(".csv") else ""
         raise SourceError(f"{source} holds no points and no polygons{table}, so there is no {what} in it.")
-    if not (kinds <= _POINTS or kinds <= _POLYGONS or (mixed and kinds <= _POINTS | _POLYGONS)):
-        allowed = "points and polygons" if mixed else "points, or polygons"
-        raise SourceError(f"{source} holds {', '.join(sorted(kinds))}; {what} is {allowed}.")
+    allowed = {"alike": (_POINTS, _POLYGONS), "mixed": (_POINTS | _POLYGONS,), "any": (_ANY,)}[kinds]
+    if not any(found <= some for some in allowed):
+        wanted = {"alike": "points, or polygons", "mixed": "points and polygons"}.get(kinds, "points, lines, polygons")
+        raise SourceError(f"{source} holds {', '.join(sorted(found))}; {what} is {wanted}.")
     names = [name for name in frame.columns if name != frame.geometry.name]
     columns = {str(name): frame[name].to_numpy(dtype=object)[kept] for name in names}
     crs = None if frame.crs is None else frame.crs.to_wkt()
-    return TruthFeatures(
-        source=source, kind="points" if kinds <= _POINTS else "polygons", columns=columns, crs=crs,
+    return VectorFeatures(
+        source=source, kind="points" if found <= _POINTS else "polygons", columns=columns, crs=crs,
         geometries=shapely.force_2d(shapes[kept]), left_out=int((~kept).sum()),
     )  # fmt: skip
 

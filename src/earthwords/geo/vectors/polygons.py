@@ -10,14 +10,13 @@ import numpy as np
 import pyogrio
 import shapely
 from numpy.typing import NDArray
-from pyproj import CRS, Transformer
-from pyproj.exceptions import ProjError
 
 from earthwords.errors import SourceError, UsageError, brief
 from earthwords.files.paths import trouble, utf8_name
 from earthwords.geo.grids.georeference import grid_of
 from earthwords.geo.sources.gdal_dataset import aside, legible, open_dataset, reading
 from earthwords.geo.sources.network import Network
+from earthwords.geo.vectors.into_pixels import IntoPixels
 from earthwords.geo.vectors.vector_files import local_vectors
 from earthwords.types import Grid
 
@@ -69,7 +68,7 @@ def read_polygons(
         labels = np.array(["" if _missing(v) else str(v) for v in columns[names.index(chosen)]], dtype=object)
     shapes = shapely.from_wkb(wkb)
     kept = np.isin(shapely.get_type_id(shapes), (3, 6)) & ~shapely.is_empty(shapes)
-    placed = shapely.transform(shapely.force_2d(shapes[kept]), to_pixels(path, meta["crs"], grid))
+    placed = shapely.transform(shapely.force_2d(shapes[kept]), IntoPixels(meta["crs"], grid, source=path))
     return np.asarray(shapely.make_valid(placed)), labels[kept], chosen
 
 
@@ -100,23 +99,3 @@ def _class_field(path: str, names: Sequence[str], field: str | None) -> str | No
     if field not in names:
         raise UsageError(f"{path} has no column {field!r}; it has {', '.join(names) or 'none'}.")
     return field
-
-
-def to_pixels(path: str, crs: str | None, grid: Grid) -> Any:
-    """A function `(n, 2)` x, y of the file to x, y in pixels."""
-    inverse = ~grid.transform
-    change = None
-    if crs and grid.crs is not None:
-        try:
-            change = Transformer.from_crs(CRS.from_user_input(crs), grid.crs, always_xy=True)
-        except ProjError as error:
-            raise UsageError(f"Nothing leads from the CRS of {path} to that of its raster ({brief(error)}).") from error
-    elif grid.crs is not None:
-        raise UsageError(f"{path} has no CRS, but its raster has one; give it that of its coordinates.")
-
-    def move(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        x, y = points.T if change is None else change.transform(*points.T)
-        x, y = np.asarray(x), np.asarray(y)
-        return np.stack([inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f], axis=1)
-
-    return move

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.errors import EarthwordsError, SourceError, UsageError
-from earthwords.geo.vectors.marked import MarkedPlaces
 from earthwords.inference.cautions import Tally
 from earthwords.inference.suggest import fast, regions, strategic
 from earthwords.inference.suggest.lattice import Coverage
+from earthwords.inference.suggest.marked import MarkedPlaces
 from earthwords.inference.suggest.result import Place, Suggestions, check_placed
 from earthwords.inference.suggest.scan import MOST, MOST_TILES, Scanned, ScanOptions, scan
 from earthwords.inference.suggest.select import RULES, CandidatePool, Rule

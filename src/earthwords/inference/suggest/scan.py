@@ -10,9 +10,9 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from earthwords.geo.vectors.marked import MarkedPlaces
 from earthwords.inference.suggest import strategic
 from earthwords.inference.suggest.lattice import CellFigures, Coverage, Lattice
+from earthwords.inference.suggest.marked import MarkedPlaces
 from earthwords.inference.suggest.regions import TileView, tile_view
 from earthwords.inference.suggest.sources import Mapped
 from earthwords.jobs.job import Tick

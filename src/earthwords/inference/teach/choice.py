@@ -17,16 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from earthwords.models.fewshot import LINEAR
 from earthwords.models.fewshot.anchored import class_logits, fit_anchored
-from earthwords.models.fewshot.linear_head import LinearHead
-from earthwords.models.fewshot.linear_probe import fit_linear_probe
-from earthwords.models.fewshot.lp_plus import fit_lp_plus
-from earthwords.models.fewshot.prototypes import fit_prototypes
-from earthwords.models.fewshot.taskres import fit_taskres
+from earthwords.models.fewshot.linear_head import shot_set
 
 FOLDS = 5
 STRENGTHS = (16.0, 4.0, 1.0, 0.25, 0.06, 0.015)
-HEADS = ("words", "anchored", "prototypes", "lp++", "taskres", "linear")
+HEADS = ("words", "anchored", *LINEAR)
 AUTO = ("words", "anchored")
 """Tried unless one is named."""
 RESAMPLES = 100
@@ -174,20 +171,11 @@ def _published(lessons: Lessons, candidate: Candidate, inputs: Tensor, labels: T
     words = lessons.class_words()
     rows = place[labels]
     balanced = weights / torch.bincount(rows).float()[rows]
-    head = PUBLISHED[candidate.head](
-        inputs, rows, words[present], has_words=words[present].abs().sum(dim=1) > 0, weights=balanced
-    )
+    known = words[present].abs().sum(dim=1) > 0
+    head = LINEAR[candidate.head](shot_set(inputs, rows, words[present], has_words=known, weights=balanced))
     weight, bias = lessons.scale * words, torch.zeros(lessons.classes)
     weight[present], bias[present] = head.weight, head.bias
     return QueryHead(weight=weight, bias=bias, query_class=torch.arange(lessons.classes))
-
-
-PUBLISHED: dict[str, Callable[..., LinearHead]] = {
-    "prototypes": fit_prototypes,
-    "lp++": fit_lp_plus,
-    "taskres": fit_taskres,
-    "linear": fit_linear_probe,
-}
 
 
 def logits_of(lessons: Lessons, head: QueryHead, *, around: bool = False) -> Tensor:

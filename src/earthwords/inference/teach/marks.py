@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.errors import Caution, UsageError, number_of
-from earthwords.geo.class_raster import ClassRaster, open_classes, places_on
+from earthwords.geo.class_raster import ClassRaster, open_classes
+from earthwords.geo.grids.georeference import pixel_to_crs
 from earthwords.geo.scene import Scene
 from earthwords.geo.vectors.feature_pixels import marked_pixels, within
-from earthwords.geo.vectors.features import TruthFeatures, as_text, read_features
-from earthwords.types import Grid
+from earthwords.geo.vectors.features import as_text, read_features
+from earthwords.geo.vectors.into_pixels import IntoPixels
 
 MOST_OF_ONE = 25
 """Pixels of a polygon that are learned from."""
@@ -64,7 +65,7 @@ class VectorLabels:
     """A vector file: features with a column of classes."""
 
     def __init__(self, path: Path, *, column: str | None, seed: int) -> None:
-        features = read_features(path, mixed=True, what="a mark")
+        features = read_features(path, kinds="mixed", what="a mark")
         self.column = features.column(column)
         titles = np.array([tidy(as_text(value)) for value in features.columns[self.column]], dtype=object)
         named = titles != ""
@@ -76,7 +77,7 @@ class VectorLabels:
         if not named.all():
             self.notes.append(f"{number_of(int((~named).sum()), 'mark')} of {path.name} without a class left out.")
         self.titles = titles[named]
-        self.features = _some(features, named)
+        self.features = features.part(named)
         self.rng = np.random.default_rng(seed)
         self.source = str(path)
         self._thin()
@@ -90,7 +91,7 @@ class VectorLabels:
             if len(own) > MOST_OF_CLASS:
                 kept[self.rng.permutation(own)[MOST_OF_CLASS:]] = False
                 self.notes.append(f"Of {len(own):,} marks of {title!r}, {MOST_OF_CLASS:,} were drawn.")
-        self.titles, self.features = self.titles[kept], _some(self.features, kept)
+        self.titles, self.features = self.titles[kept], self.features.part(kept)
 
     def on(self, scene: Scene) -> Marks:
         """The marks of a scene."""
@@ -154,11 +155,8 @@ class RasterLabels:
         if same:
             places, inside = np.stack([rows, cols], axis=1), np.ones(len(rows), bool)
         else:
-            t = own.transform
-            x = t.a * (cols + 0.5) + t.b * (rows + 0.5) + t.c
-            y = t.d * (cols + 0.5) + t.e * (rows + 0.5) + t.f
-            down, across, inside, _ = places_on(scene.native, x, y, _wkt(own), source=self.source)
-            places = np.stack([down, across], axis=1)
+            way = IntoPixels(own.crs, scene.native, source=self.source, onto=scene.source)
+            places, inside = way.pixels(np.stack(pixel_to_crs(own, cols + 0.5, rows + 0.5), axis=1))
         self.found += int(inside.sum())
         piece = rows // BLOCK * (own.width // BLOCK + 1) + cols // BLOCK
         mark = np.unique(np.stack([piece, values], axis=1), axis=0, return_inverse=True)[1].reshape(-1)
@@ -258,15 +256,3 @@ def _spread(order: NDArray[np.int64], piece: NDArray[np.int64], *, most: int) ->
     for begin, number in zip(first, count, strict=True):
         within[begin : begin + number] = np.arange(number)
     return order[within < each][:most]
-
-
-def _wkt(grid: Grid) -> str | None:
-    return None if grid.crs is None else str(grid.crs.to_wkt())
-
-
-def _some(features: TruthFeatures, kept: NDArray[np.bool_]) -> TruthFeatures:
-    columns = {name: values[kept] for name, values in features.columns.items()}
-    return TruthFeatures(
-        source=features.source, kind=features.kind, geometries=features.geometries[kept], columns=columns,
-        crs=features.crs, left_out=features.left_out,
-    )  # fmt: skip

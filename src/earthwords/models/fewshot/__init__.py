@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from earthwords.models.fewshot.linear_head import LinearHead
 from earthwords.models.fewshot.linear_probe import fit_linear_probe
@@ -14,13 +13,13 @@ from earthwords.models.fewshot.tip_adapter import TipAdapterHead, fit_tip_adapte
 
 Head = LinearHead | TipAdapterHead
 
-HEADS: dict[str, Callable[..., Any]] = {
+LINEAR: dict[str, Callable[..., LinearHead]] = {
     "prototypes": fit_prototypes,
-    "tip": fit_tip_adapter,
-    "tip-f": fit_tip_adapter_f,
     "lp++": fit_lp_plus,
     "taskres": fit_taskres,
     "linear": fit_linear_probe,
 }
-"""Every one takes `(features, labels, words, *, has_words, validation, weights, scale, seed)` and gives something with
-`.logits(features)`."""
+"""Heads that are a vector and a bias a class."""
+HEADS: dict[str, Callable[..., Head]] = {**LINEAR, "tip": fit_tip_adapter, "tip-f": fit_tip_adapter_f}
+"""Each takes `(shots: ShotSet, *, validation: Labelled | None, scale: float, seed: int)`: examples and words, what
+settings are chosen on, the scale of cosines in the model's own logits, what is drawn with; some take more by name."""

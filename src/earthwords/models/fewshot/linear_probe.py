@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from torch import Tensor
 
-from earthwords.models.fewshot.linear_head import SCALE, Labelled, LinearHead, accuracy, shot_set
+from earthwords.models.fewshot.linear_head import SCALE, Labelled, LinearHead, ShotSet, accuracy
 
 Array = NDArray[Any]
 
@@ -94,23 +93,16 @@ def search_strength(judge: Callable[[float], float]) -> tuple[float, list[float]
 
 
 def fit_linear_probe(
-    features: Tensor,
-    labels: Tensor,
-    words: Tensor,
+    shots: ShotSet,
     *,
-    has_words: Tensor | None = None,
     validation: Labelled | None = None,
-    weights: Tensor | None = None,
     scale: float = SCALE,
     seed: int = 0,
 ) -> LinearHead:
     """Logistic regression; C is searched for on `validation`, if there is any.
 
     Words and `scale` are not read, and nothing is drawn.
-
-    Args and raises as `linear_head.shot_set`.
     """
-    shots = shot_set(features, labels, words, has_words=has_words, weights=weights)
     x, y, each = shots.features.cpu().numpy(), shots.labels.cpu().numpy(), shots.weights.cpu().numpy()
     fits: dict[float, LinearHead] = {}
 
@@ -119,7 +111,7 @@ def fit_linear_probe(
             weight, bias = logistic_regression(
                 x, y, classes=shots.classes, weight_decay=1 / (strength * len(x)), weights=each, options=AS_PUBLISHED
             )
-            made = (torch.from_numpy(part).float().to(features.device) for part in (weight, bias))
+            made = (torch.from_numpy(part).float().to(shots.features.device) for part in (weight, bias))
             fits[strength] = LinearHead(weight=next(made), bias=next(made))
         return fits[strength]
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from earthwords.models.fewshot.linear_head import SCALE, Labelled, LinearHead, ShotSet, accuracy, shot_set
+from earthwords.models.fewshot.linear_head import SCALE, Labelled, LinearHead, ShotSet, accuracy
 
 EPOCHS = 300
 MOMENTUM = 0.9
@@ -91,13 +91,9 @@ def _class_mean(values: Tensor, shots: ShotSet) -> Tensor:
 
 
 def fit_lp_plus(
-    features: Tensor,
-    labels: Tensor,
-    words: Tensor,
+    shots: ShotSet,
     *,
-    has_words: Tensor | None = None,
     validation: Labelled | None = None,
-    weights: Tensor | None = None,
     scale: float = SCALE,
     epochs: int = EPOCHS,
     seed: int = 0,
@@ -107,23 +103,13 @@ def fit_lp_plus(
     """Fit LP++ by full-batch gradient descent.
 
     Args:
-        features: `(n, dim)`, of unit length; some tens of thousands are fine.
-        labels: `(n,)`.
-        words: `(class, dim)` vectors of the words, of unit length.
-        has_words: `(class,)` bool: which classes have words, None: all; the direction of its examples stands in for
-            the word of another class.
+        shots: some tens of thousands are fine.
         validation: features and labels; of the epochs that do best on them the last one is taken. None: the last epoch.
-        weights: `(n,)` what each example counts; None: all alike, as published.
         scale: of cosines in the model's own logits, 100 for CLIP.
         bias: `(class,)` at the start instead of a drawn one.
         tick: told 1 after every epoch.
-
-    Raises:
-        UsageError: as `linear_head.shot_set`.
     """
-    fit = LpPlus(
-        shot_set(features, labels, words, has_words=has_words, weights=weights), bias=bias, scale=scale, seed=seed
-    )
+    fit = LpPlus(shots, bias=bias, scale=scale, seed=seed)
     best, right = fit.head(), -1.0
     for _ in range(epochs):
         fit.step()

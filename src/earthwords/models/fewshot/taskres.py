@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthwords.models.fewshot.linear_head import SCALE, Labelled, LinearHead, ShotSet, accuracy, shot_set
+from earthwords.models.fewshot.linear_head import SCALE, Labelled, LinearHead, ShotSet, accuracy
 from earthwords.models.fewshot.tip_adapter import batches
 
 ALPHA = 0.5
@@ -56,13 +56,9 @@ class TaskResidual:
 
 
 def fit_taskres(
-    features: Tensor,
-    labels: Tensor,
-    words: Tensor,
+    shots: ShotSet,
     *,
-    has_words: Tensor | None = None,
     validation: Labelled | None = None,
-    weights: Tensor | None = None,
     scale: float = SCALE,
     seed: int = 0,
     epochs: int = EPOCHS,
@@ -70,18 +66,15 @@ def fit_taskres(
     """Fit TaskRes.
 
     Args:
-        words: `(class, dim)`; the authors give means of text vectors that are not of unit length.
+        shots: with words as the authors give them, means of text vectors that are not of unit length.
         validation: of the epochs that do best on them the last one is taken (ours); None: the last epoch, as published.
         scale: of the cosines.
         seed: of the order of batches.
-
-    Other args and raises as `linear_head.shot_set`.
     """
-    shots = shot_set(features, labels, words, has_words=has_words, weights=weights)
     fit, drawn = TaskResidual(shots.words, epochs=epochs, scale=scale), torch.Generator().manual_seed(seed)
     best, right = fit.head(), -1.0
     for epoch in range(epochs):
-        for rows in batches(len(labels), drawn):
+        for rows in batches(len(shots.labels), drawn):
             fit.step(shots, rows, epoch=epoch)
         if validation is not None:
             head = fit.head()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthwords.models.fewshot.linear_head import SCALE, Labelled, ShotSet, accuracy, shot_set
+from earthwords.models.fewshot.linear_head import SCALE, Labelled, ShotSet, accuracy
 
 ALPHA, BETA = 2.0, 1.0
 """Where training starts, and what holds without validation images: the authors' numbers for EuroSAT."""
@@ -109,34 +109,26 @@ class KeyTraining:
 
 
 def fit_tip_adapter(
-    features: Tensor,
-    labels: Tensor,
-    words: Tensor,
+    shots: ShotSet,
     *,
-    has_words: Tensor | None = None,
     validation: Labelled | None = None,
-    weights: Tensor | None = None,
     scale: float = SCALE,
     seed: int = 0,
     steps: tuple[int, int] = SEARCH_STEPS,
 ) -> TipAdapterHead:
     """Tip-Adapter: nothing is trained or drawn; alpha and beta are searched for on `validation`, if there is any.
 
-    Args and raises as `linear_head.shot_set`; `steps` as `search`; `scale` of the cosines with words.
+    `steps` as `search`; `scale` of the cosines with words.
     """
-    head = _untrained(shot_set(features, labels, words, has_words=has_words, weights=weights), scale)
+    head = _untrained(shots, scale)
     return head if validation is None else search(head, validation, steps=steps)
 
 
 def fit_tip_adapter_f(
-    features: Tensor,
-    labels: Tensor,
-    words: Tensor,
+    shots: ShotSet,
     *,
-    has_words: Tensor | None = None,
     validation: Labelled | None = None,
     chosen_on: Labelled | None = None,
-    weights: Tensor | None = None,
     scale: float = SCALE,
     seed: int = 0,
     epochs: int = EPOCHS,
@@ -150,15 +142,14 @@ def fit_tip_adapter_f(
         scale: of the cosines with words.
         seed: of the order of batches.
 
-    Other args and raises as `linear_head.shot_set`; `steps` as `search`.
+    `steps` as `search`.
     """
-    shots = shot_set(features, labels, words, has_words=has_words, weights=weights)
     judges = validation if chosen_on is None else chosen_on
     drawn = torch.Generator().manual_seed(seed)
-    training = KeyTraining(_untrained(shots, scale), steps=epochs * math.ceil(len(labels) / BATCH))
+    training = KeyTraining(_untrained(shots, scale), steps=epochs * math.ceil(len(shots.labels) / BATCH))
     best, right = training.now(), -1.0
     for _ in range(epochs):
-        for rows in batches(len(labels), drawn):
+        for rows in batches(len(shots.labels), drawn):
             training.step(shots.features[rows], shots.labels[rows], shots.weights[rows])
         found = 0.0 if judges is None else accuracy(training.now().logits(judges[0]), judges[1])
         if judges is None or found > right:
