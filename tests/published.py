@@ -24,12 +24,16 @@ from torch import Tensor
 from transformers import (
     CLIPConfig,
     CLIPModel,
+    Dinov2Config,
+    Dinov2Model,
     Sam2Config,
     Sam2Model,
     SamConfig,
     SamModel,
     SiglipConfig,
     SiglipModel,
+    ViTConfig,
+    ViTModel,
 )
 
 from earthwords.text.tokenizer import ClipTokenizer
@@ -250,6 +254,38 @@ def write_sam2(folder: Path) -> Sam2Model:
     _json(folder / "processor_config.json", {"processor_class": "Sam2VideoProcessor"})
     _others(folder, "README.md", "sam2.1_hiera_large.pt", "sam2.1_hiera_l.yaml", ".gitattributes")
     return model
+
+
+_VIT = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "qkv_bias": True, "hidden_act": "gelu"}
+_ATTENTION = {"q_proj": "attention.query", "k_proj": "attention.key", "v_proj": "attention.value"}
+
+
+def write_dino(folder: Path, *, second: bool = False) -> ViTModel | Dinov2Model:
+    """DINO, or DINOv2, whose parts are named as transformers named them first."""
+    folder.mkdir(parents=True)
+    model: ViTModel | Dinov2Model
+    if second:
+        table: dict[str, Any] = {**_VIT, "patch_size": 14, "image_size": 70, "mlp_ratio": 2, "model_type": "dinov2"}
+        model = spread(Dinov2Model(Dinov2Config(**table)))
+    else:
+        table = {**_VIT, "patch_size": 16, "image_size": 64, "intermediate_size": 48, "model_type": "vit"}
+        model = spread(ViTModel(ViTConfig(**table), add_pooling_layer=False))
+    table |= {"architectures": [type(model).__name__], "torch_dtype": "float32", "transformers_version": "4.11.0.dev0"}
+    _json(folder / "config.json", {**table, "initializer_range": 0.02, "layer_norm_eps": 1e-6 if second else 1e-12})
+    model.config.layer_norm_eps = 1e-6 if second else 1e-12
+    state = {_first_name(name, second=second): value for name, value in model.state_dict().items()}
+    _weights(folder / ("model.safetensors" if second else "pytorch_model.bin"), state)
+    picture = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], "do_normalize": True}
+    _json(folder / "preprocessor_config.json", {**picture, "crop_size": {"height": 224, "width": 224}})
+    _others(folder, "README.md", ".gitattributes")
+    return model
+
+
+def _first_name(name: str, *, second: bool) -> str:
+    name = name if second or name.startswith("encoder.") else name.replace("layers.", "encoder.layer.")
+    for new, first in {**_ATTENTION, "o_proj": "output.dense"}.items():
+        name = name.replace(f".attention.{new}.", f".attention.{first}.")
+    return name if second else name.replace(".mlp.fc1.", ".intermediate.dense.").replace(".mlp.fc2.", ".output.dense.")
 
 
 def write_lightning(path: Path, state: dict[str, Tensor]) -> None:

@@ -25,6 +25,7 @@ from transformers import CLIPModel
 
 from earthwords.errors import WeightsError
 from earthwords.models.clip.model import ClipBackbone, DenseMethod
+from earthwords.models.dino import load_dino
 from earthwords.models.refseg.encoders import ClipWords
 from earthwords.models.refseg.load import assemble, load_refseg
 from earthwords.models.refseg.model import RefSeg
@@ -68,11 +69,12 @@ UPSAMPLERS: dict[str, tuple[str, Callable[..., Any]]] = {
     "anyup-multi-backbone": ("anyup", anyup.build),
     "anyup-paper": ("anyup", anyup.build),
 }
+VISION = {"dino-vit-b-16": "pytorch_model.bin", "dinov2-vit-b-14": "model.safetensors"}
 PACKAGED = ("tiny", "tiny-simfeatup", "tiny-jbu", "tiny-anyup", "refseg-tiny")
 
 
 def test_no_row_is_forgotten() -> None:
-    assert {*FOLDERS, *FILES, *ZIPPED, *UPSAMPLERS, *PACKAGED} == WEIGHTS.keys()
+    assert {*FOLDERS, *FILES, *ZIPPED, *UPSAMPLERS, *VISION, *PACKAGED} == WEIGHTS.keys()
     bases = {preset.segmenter for preset in REFER_PRESETS.values()} | {p.words for p in REFER_PRESETS.values()}
     assert bases == {*BASES, None, "tiny"}
 
@@ -217,6 +219,24 @@ def test_upsamplers(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert found.shape == (1, 16, 64, 80) and torch.equal(found, expected)
 
 
+@pytest.mark.parametrize("name", VISION)
+def test_towers_without_words(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = published.write_dino(tmp_path / "repository", second="v2" in name)
+    with hub.served({WEIGHTS[name].source: tmp_path / "repository"}, tmp_path / "hub", monkeypatch) as asked:
+        load_dino(name)
+        assert asked.files == {"config.json", "preprocessor_config.json", VISION[name]}
+    with no_sockets(monkeypatch):
+        found = load_dino(name, offline=True)
+    side = model.config.image_size
+    pixels = torch.randn(2, 3, side, side, generator=GENERATOR)
+    bare = {"add_pooling_layer": False} if "v2" not in name else {}
+    expected = type(model).from_pretrained(tmp_path / "repository", local_files_only=True, **bare)
+    with torch.inference_mode():
+        tokens = expected.eval()(pixel_values=pixels).last_hidden_state[:, 1:]
+    cells = side // found.patch
+    torch.testing.assert_close(found.encode_dense(pixels), tokens.transpose(1, 2).unflatten(2, (cells, cells)))
+
+
 @pytest.mark.parametrize("name", PACKAGED)
 def test_what_comes_with_the_package(name: str) -> None:
     row = WEIGHTS[name]
@@ -297,7 +317,7 @@ def test_offline_without_a_cache_asks_nobody(how: str, monkeypatch: pytest.Monke
     if how == "environment":
         monkeypatch.setenv("EARTHWORDS_OFFLINE", "1")
     with no_sockets(monkeypatch):
-        for name in (*FOLDERS, *FILES, *ZIPPED, *UPSAMPLERS, *filter(None, BASES)):
+        for name in (*FOLDERS, *FILES, *ZIPPED, *UPSAMPLERS, *VISION, *filter(None, BASES)):
             with pytest.raises(WeightsError, match="without --offline"):
                 fetch(find(name), offline=how == "option")
         with pytest.raises(WeightsError, match="without --offline"):

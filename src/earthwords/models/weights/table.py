@@ -43,7 +43,7 @@ class WeightSpec:
     """In a folder: the file that `sha256` is of."""
     megabytes: int = 0
     kind: str = "clip"
-    """`clip`, `upsampler`, `head` (of `models.aggregation`) or `referring`."""
+    """`clip`, `upsampler`, `head` (of `models.aggregation`), `referring` or `vision` (`models.dino`)."""
     method: str | None = None
     """Of an upsampler: the file of `models.upsamplers` that takes it when no weights are named; None: none does."""
     backbone: str | None = None
@@ -266,6 +266,24 @@ WEIGHTS: dict[str, WeightSpec] = {
             sha256="9d035c0f27114a6f32bdd3d8ed93b6cd39dad4b8f8bf94e69fddbfbf022901b2",
             note="trained on features of DINOv2 ViT-S/14",
             **_ANYUP_ROW,
+        ),
+        WeightSpec(
+            name="dino-vit-b-16",
+            source="facebook/dino-vitb16",
+            licence="Apache-2.0",
+            paper="https://arxiv.org/abs/2104.14294",
+            megabytes=343,
+            kind="vision",
+            note="no words: `change` compares dates with it",
+        ),
+        WeightSpec(
+            name="dinov2-vit-b-14",
+            source="facebook/dinov2-base",
+            licence="Apache-2.0",
+            paper="https://arxiv.org/abs/2304.07193",
+            megabytes=346,
+            kind="vision",
+            note="no words: `change` compares dates with it",
         ),
     )
 }
