@@ -44,6 +44,7 @@ def test_every_name_is_there() -> None:
         "expressions",
         "evaluate",
         "classify",
+        "train_change",
         "train_clip",
         "train_refer",
         "train_segment",

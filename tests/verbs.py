@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from earthwords.data.change.fakes import make_fake_change
 from earthwords.data.segmentation.fakes import make_fake
 from earthwords.models.refseg.load import assemble, store_refseg
 from tests.conftest import write_raster
@@ -22,7 +23,7 @@ from tests.scenes import write_folders, write_records
 OUT = "OUT"
 """Stands for the destination in a command line."""
 WORDS = ("-t", "building,roof", "-t", "road", "-t", "water", "-t", "trees")
-TRAININGS = ("train clip", "train segment", "train upsampler", "train refer")
+TRAININGS = ("train clip", "train segment", "train upsampler", "train refer", "train change")
 SCENE = (330, 190)
 """Rows and columns."""
 
@@ -38,12 +39,14 @@ def trainings(folder: Path, micro: Path, *, steps: int = 6, every: int = 2) -> d
     sentences = write_list(folder / "sentences", images=4)
     common = ["--steps", steps, "--save-frequency", every, "--device", "cpu", "--quiet"]
     small = ["--batch-size", 2, *common]
+    make_fake_change("clcd", folder / "change")
     images, model = captions.parent / "?.png", _refseg(folder, micro)
     found = {
         "clip": [captions, OUT, "--architecture", "micro", "--region-batch", 2, "--image-size", 48, *small],
         "segment": [captions, OUT, "--model", micro, "--dim", 16, "--layers", 1, "--image-size", 48, *small],
         "upsampler": [images, OUT, "--backbone", micro, "--image-size", 48, "--validate-every", 3, *small],
         "refer": [sentences, OUT, "--model", model, "--expressions", 2, *small],
+        "change": [folder / "change", OUT, "--model", micro, "--width", 16, "--image-size", 48, *small],
     }
     return {f"train {kind}": ["train", kind, *map(str, argv)] for kind, argv in found.items()}
 

@@ -36,6 +36,7 @@ _CONTENTS: dict[str, str] = {
     "check_data": "earthwords.tasks.data:check_data",
     "pairs": "earthwords.tasks.pairs:pairs",
     "expressions": "earthwords.tasks.expressions:expressions",
+    "train_change": "earthwords.tasks.train_change:train_change",
     "train_clip": "earthwords.tasks.train_clip:train_clip",
     "train_refer": "earthwords.tasks.train_refer:train_refer",
     "train_segment": "earthwords.tasks.train_segment:train_segment",

@@ -44,6 +44,7 @@ from earthwords.tasks.refer import refer
 from earthwords.tasks.search import search
 from earthwords.tasks.segment import segment
 from earthwords.tasks.suggest import suggest
+from earthwords.tasks.train_change import train_change
 from earthwords.tasks.train_clip import train_clip
 from earthwords.tasks.train_refer import train_refer
 from earthwords.tasks.train_segment import train_segment
@@ -88,13 +89,14 @@ def test_the_commands() -> None:
         "", "segment", "refer", "upsample", "classify", "evaluate scenes", "evaluate segmentation",
         "evaluate referring", "pairs", "expressions", "demo", "doctor", "models",
         "models pull", "train", "train clip", "train segment", "train upsampler", "train refer",
+        "train change",
     }  # fmt: skip
 
 
 VERBS = [
     segment, suggest, refer, upsample, assess, classify, index, search, evaluate, evaluate_scenes,
     evaluate_segmentation, evaluate_referring, pairs, expressions, demo, list_data, prepare_data, check_data,
-    show_model, pull, train_clip, train_segment, train_upsampler, train_refer,
+    show_model, pull, train_clip, train_segment, train_upsampler, train_refer, train_change,
 ]  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from earthwords.models.upsamplers import anyup, bilinear, jbu, simfeatup
 from earthwords.text.templates import TEMPLATES
 from earthwords.text.tokenizer import ClipTokenizer
 
-from . import active_learning, aggregation, change_matching, clip_lora, fewshot, refseg, scene_metrics
+from . import active_learning, aggregation, change_matching, clip_lora, fewshot, peftcd, refseg, scene_metrics
 from . import upsampler_training as training
 from .cases import GOLDEN, Case, agree, cases, same_labels
 
@@ -380,6 +380,8 @@ CHECKS: dict[str, Callable[[Case], None]] = {
     "gsnet_ripd": aggregation.check_gsnet_ripd,
     "rsktseg_decoder": aggregation.check_rsktseg_decoder,
     "clip_lora": clip_lora.check_clip_lora,
+    "peftcd_modules": peftcd.check_peftcd_modules,
+    "peftcd_sam2_route": peftcd.check_peftcd_sam2_route,
     "fewshot_coop": fewshot.check_coop,
     "fewshot_tip_adapter": fewshot.check_tip_adapter,
     "fewshot_taskres": fewshot.check_taskres,

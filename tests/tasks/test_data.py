@@ -13,7 +13,7 @@ def test_list(command: Command) -> None:
     done = command("data", "list", "--json")
     assert done.code == 0
     sets = {each["name"]: each for each in json.loads(done.out)["sets"]}
-    assert len(sets) == 24 and sets["loveda"]["classes"][1] == "building,roof,house"
+    assert len(sets) == 32 and sets["loveda"]["classes"][1] == "building,roof,house"
     assert sets["xbd"]["settings"]["segearth-ov"] == {
         "threshold": 0.0,
         "cls_weight": 0.0,

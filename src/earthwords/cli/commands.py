@@ -284,6 +284,17 @@ COMMANDS = (
         ),
     ),
     Command(
+        name="train change",
+        target="earthwords.tasks.train_change:train_change",
+        help="Train a network for change on pairs of images with masks.",
+        usage="TRAIN-DATA OUT [OPTIONS]",
+        examples=(
+            ("a set as it is unpacked, with its part val held out", "train change LEVIR-CD my-change"),
+            ("your own pairs in folders A, B and label",
+             "train change pairs my-change --val-data others"),
+        ),
+    ),
+    Command(
         name="train refer",
         target="earthwords.tasks.train_refer:train_refer",
         help="Train RSRefSeg on described images.",

@@ -1,4 +1,4 @@
-"""Data sets for semantic segmentation: what there is, making a download ready, checking what is on disk."""
+"""Data sets for segmentation and change: what there is, making a download ready, checking what is on disk."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from earthwords.jobs.progress import Console
 from earthwords.tasks import _options as opt
 
 if TYPE_CHECKING:
+    from earthwords.data.change.spec import ChangeSetSpec
     from earthwords.data.segmentation.reports import Checked, Prepared
     from earthwords.data.segmentation.spec import DatasetSpec
 else:
@@ -52,12 +53,12 @@ class DataList:
             ]
             for each in self.sets
         ]
-        return "Data sets for semantic segmentation (?: recalled, not verified)", columns, rows
+        return "Data sets for segmentation and change (?: recalled, not verified)", columns, rows
 
 
 @opt.documented
 def list_data(name: Annotated[str | None, opt.ARGUMENTS] = None, /) -> DataList:
-    """List data sets for segmentation: classes, size, resolution, licence, where to get them, what is not verified.
+    """List data sets for segmentation and change: classes, size, resolution, licence, where from, what is not verified.
 
     Args:
         name: Show everything that is known of one set.
@@ -71,9 +72,13 @@ def list_data(name: Annotated[str | None, opt.ARGUMENTS] = None, /) -> DataList:
     Example:
         >>> earthwords.list_data("loveda").sets[0]["classes"]
     """
+    from earthwords.data.change.spec import all_change_sets
     from earthwords.data.segmentation.spec import all_specs, find_spec
 
-    return DataList(sets=tuple(map(_row, all_specs() if name is None else [find_spec(name)])))
+    if name is None:
+        return DataList(sets=(*map(_row, all_specs()), *map(_change_row, all_change_sets())))
+    pairs = _change_set(name)
+    return DataList(sets=(_row(find_spec(name)) if pairs is None else _change_row(pairs),))
 
 
 @opt.documented
@@ -114,6 +119,8 @@ def prepare_data(
     check_positive(workers=workers)
     from earthwords.data.segmentation.spec import find_spec
 
+    if (pairs := _change_set(name)) is not None:
+        raise UsageError(f"{pairs.title} needs no preparation: give its folder to `train change` or `evaluate change`.")
     spec, console = find_spec(name), Console(quiet=quiet)
     src, dst = check_folder(Path(src), what=WANTED), Path(dst)
     if dst.exists() and not dst.is_dir():
@@ -171,20 +178,62 @@ def check_data(
     check_positive(workers=workers)
     from earthwords.data.segmentation.spec import find_spec
 
-    spec, root, console = find_spec(name), check_folder(Path(root), what=WANTED), Console(quiet=quiet)
+    pairs = _change_set(name)
+    spec = find_spec(name) if pairs is None else None
+    root, console = check_folder(Path(root), what=WANTED), Console(quiet=quiet)
+    from earthwords.data.change.check import check_change_set
     from earthwords.data.segmentation.check import check_set
 
-    checked = check_set(
-        spec,
-        root,
-        bar=lambda what, total: console.bar(what, total, unit="images"),
-        workers=workers,
-        cluster=cluster,
-        partial=partial,
-    )
+    if pairs is not None:
+        checked = check_change_set(pairs, root, partial=partial)
+    else:
+        assert spec is not None
+        checked = check_set(
+            spec,
+            root,
+            bar=lambda what, total: console.bar(what, total, unit="images"),
+            workers=workers,
+            cluster=cluster,
+            partial=partial,
+        )
     for problem in checked.problems:
         console.say(problem)
     return checked
+
+
+def _change_set(name: str) -> ChangeSetSpec | None:
+    """The set for change of this name, if there is one."""
+    from earthwords.data.change.spec import all_change_sets
+
+    plain = name.strip().lower().replace("_", "-")
+    return next((spec for spec in all_change_sets() if spec.name == plain), None)
+
+
+def _change_row(spec: ChangeSetSpec) -> dict[str, Any]:
+    """What the row of a set for change says, under the names of the others."""
+    layout = {"before": list(spec.before), "after": list(spec.after), "labels": list(spec.labels)}
+    return {
+        "name": spec.name,
+        "title": spec.title,
+        "group": "change",
+        "split": "/".join(spec.splits),
+        "count": sum(spec.counts) or None,
+        "classes": ["unchanged", *(spec.classes or ("changed",))],
+        "palette": [],
+        "background": 0,
+        "metric": "F1",
+        "gsd_m": None if spec.gsd_m is None else list(spec.gsd_m),
+        "licence": spec.licence,
+        "source": spec.source,
+        "download": "",
+        "settings": {},
+        "published": [],
+        "original": layout,
+        "prepared": {},
+        "tiles": None,
+        "notes": spec.notes,
+        "unverified": ["count" if field == "counts" else field for field in spec.unverified],
+    }
 
 
 def _row(spec: DatasetSpec) -> dict[str, Any]:

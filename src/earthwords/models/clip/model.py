@@ -174,6 +174,31 @@ class ClipBackbone(nn.Module):
         trunk = self.model.vision_model.embeddings.patch_embedding
         return trunk.widths if isinstance(trunk, (ConvTrunk, PyramidTrunk)) else None
 
+    def encode_levels(self, pixels: Tensor) -> list[Tensor]:
+        """Four maps of normalised pixels `(batch, 3, H, W)`, the finest first, for a decoder (see `level_widths`).
+
+        Of a convolutional trunk its last three levels and the tokens behind the last block; of a ViT the tokens behind
+        each quarter of its blocks, `(batch, width, H / patch, W / patch)`. Tokens have passed the last norm.
+        """
+        x, grid, levels = self._embed_levels(pixels)
+        count = len(self._layers)
+        wanted = {count - 1} if levels else {max(1, round(part * count / 4)) - 1 for part in (1, 2, 3, 4)}
+        for i, layer in enumerate(self._layers):
+            x = layer(x, None)
+            if i in wanted:
+                normed = self.model.vision_model.post_layernorm(x)
+                levels.append(normed[:, 1:].transpose(1, 2).unflatten(2, grid))
+        return levels[-4:]
+
+    @property
+    def level_widths(self) -> tuple[int, ...]:
+        """Channels of the maps of `encode_levels`; fewer than four where there are fewer blocks."""
+        own, count = int(self.model.vision_model.config.hidden_size), len(self._layers)
+        trunk = self._trunk_widths
+        if trunk is not None:
+            return (*trunk[-3:], own)
+        return (own,) * len({max(1, round(part * count / 4)) for part in (1, 2, 3, 4)})
+
     def encode_penultimate(self, pixels: Tensor) -> FeatureMap:
         """As `encode_dense`, of the tokens that enter the last block: they go straight to the last norm and projection.
 

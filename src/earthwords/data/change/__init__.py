@@ -1,0 +1,1 @@
+"""Sets of two images of a place and what changed between them."""

@@ -1,0 +1,1 @@
+"""Networks that learned what change is: two images of a place in, two maps of logits out."""
