@@ -68,6 +68,15 @@ def test_two_files_that_begin_from_each_other(tmp_path: Path) -> None:
         load_preset(str(tmp_path / "a.toml"))
 
 
+def test_radar_belongs_to_the_weights_that_learned_it(micro: Path, tmp_path: Path) -> None:
+    row = load_preset("segearth-ov-2-sar")
+    assert (row.radar, row.last_n, row.attention, row.cls_weight) == (True, 2, "sclip", -0.3)
+    assert resolve(row).row.radar and not resolve(replace(row, upsampler=None), model=micro).row.radar
+    mine = load_preset(write(tmp_path, "mine.toml", f'base = "segearth-ov-2-sar"\nweights = "{micro}"\n'))
+    own = load_preset(write(tmp_path, "own.toml", f'weights = "{micro}"\nradar = true\n'))
+    assert (mine.radar, mine.last_n, own.radar) == (False, 2, True)
+
+
 def test_other_weights_do_not_know_nothing(micro: Path, tmp_path: Path) -> None:
     """What fits no word was learned with a preset's weights."""
     row = replace(load_preset("tiny"), nothing=0.0)

@@ -79,6 +79,8 @@ class SegmentPreset:
     gsd: tuple[float, float] | None = None
     """Ground sample distances (finest, coarsest), metres, the weights were trained on. A finer scene is
     worked on at the finest, unless `--gsd` says otherwise; None works at the scene's own."""
+    radar: bool = False
+    """The weights learned radar images: what has colours is told, instead of what is grey."""
     activation: str | None = None
     """`quickgelu` or `gelu`, for a checkpoint file that does not say; None: as its row, else quickgelu."""
     paper: str = ""
@@ -141,6 +143,21 @@ SEGEARTH_OV = replace(
     paper="https://arxiv.org/abs/2410.01768",
     note="q-q, k-k and v-v attention, SimFeatUp, global bias subtracted",
 )
+SEGEARTH_OV2 = replace(
+    SEGEARTH_OV,
+    name="segearth-ov-2",
+    paper="https://arxiv.org/abs/2508.18067",
+    note="of optical images as segearth-ov; radar has segearth-ov-2-sar",
+)
+SEGEARTH_OV2_SAR = replace(
+    SEGEARTH_OV2,
+    name="segearth-ov-2-sar",
+    weights="alignearth-sar-vit-b-16",
+    attention="sclip",
+    last_n=2,
+    radar=True,
+    note="radar images: AlignEarth's image tower, q-q and k-k attention summed over the last two blocks, SimFeatUp",
+)
 REMOTECLIP_B32 = replace(
     SEGEARTH_OV,
     name="remoteclip-b-32",
@@ -183,6 +200,8 @@ SEGMENT_PRESETS: dict[str, SegmentPreset] = {
     for p in (
         TINY,
         SEGEARTH_OV,
+        SEGEARTH_OV2,
+        SEGEARTH_OV2_SAR,
         CLEARCLIP,
         SCLIP,
         MASKCLIP,
@@ -418,6 +437,7 @@ def _from_table(path: Path, base: SegmentPreset | None, table: dict[str, Any]) -
         table.setdefault("head", None)
         table.setdefault("taught", None)
         table.setdefault("nothing", None)
+        table.setdefault("radar", False)
         table.setdefault("thresholds", ())
     if table.get("head") is not None:
         table = {"upsampler": None, "cls_weight": 0.0, **table}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from earthwords.errors import UsageError
+from earthwords.errors import SourceError, UsageError
 from earthwords.geo.stretch import Stretch, make_stretch
 
 SAMPLE = [np.arange(101) * 10, np.arange(101) - 50.0, np.full(9, 7)]
@@ -81,3 +81,54 @@ def test_unknown_stretch_gets_a_suggestion() -> None:
 def test_limits_must_ascend(text: str) -> None:
     with pytest.raises(UsageError, match="LOW below HIGH"):
         make_stretch(text, dtype=np.dtype("uint16"), sample=never)
+
+
+AMPLITUDE = np.random.default_rng(3).rayleigh(0.2, 4000)
+DELIVERED = {"amplitude": AMPLITUDE, "power": AMPLITUDE**2, "db": 20 * np.log10(AMPLITUDE)}
+
+
+class TestRadar:
+    """One image, delivered as amplitude, as power and in decibels, is shown alike."""
+
+    @pytest.mark.parametrize("kind", DELIVERED)
+    def test_percentiles_of_the_amplitude(self, kind: str) -> None:
+        values = DELIVERED[kind]
+        found = make_stretch(kind, dtype=np.dtype("float32"), sample=lambda: [values] * 3)
+        np.testing.assert_allclose((found.low[0], found.high[0]), np.percentile(AMPLITUDE, (2, 98)), rtol=1e-9)
+        shown = found.apply(np.tile(values.reshape(1, 40, 100), (3, 1, 1)))
+        low, high = np.percentile(AMPLITUDE, (2, 98))
+        expected = np.clip((AMPLITUDE - low) / (high - low), 0, 1).reshape(40, 100)
+        np.testing.assert_allclose(shown[1], expected, atol=1e-6)
+
+    @pytest.mark.parametrize(
+        ("how", "low", "high"), [("db:-20,0", 0.1, 1), ("power:0,0.25", 0, 0.5), ("amplitude:0.1,1", 0.1, 1)]
+    )
+    def test_limits_are_numbers_of_the_file(self, how: str, low: float, high: float) -> None:
+        found = make_stretch(how, dtype=np.dtype("float32"), sample=never)
+        np.testing.assert_allclose((found.low[0], found.high[0]), (low, high))
+        kind = how.partition(":")[0]
+        assert found.describe(["VV"] * 3).startswith(f"fixed, {kind} shown as amplitude: VV {low:g}..{high:g}")
+
+    def test_integers_and_no_echo(self) -> None:
+        """16-bit amplitudes; power below the noise, and minus infinity in decibels, are darkness."""
+        numbers = np.arange(0, 5000, dtype=np.uint16)
+        found = make_stretch("amplitude", dtype=numbers.dtype, sample=lambda: [numbers] * 3)
+        np.testing.assert_allclose((found.low[2], found.high[2]), np.percentile(numbers, (2, 98)))
+        power = make_stretch("power:0,4", dtype=np.dtype("float32"), sample=never)
+        np.testing.assert_allclose(power.apply(np.full((3, 1, 4), [-0.5, 0, 1, np.nan]))[0, 0], [0, 0, 0.5, 0])
+        decibels = make_stretch("db:-40,0", dtype=np.dtype("float32"), sample=never)
+        np.testing.assert_allclose(
+            decibels.apply(np.full((3, 1, 3), [-np.inf, -20, 3e4]))[0, 0], [0, 0.090909, 1], atol=1e-5
+        )
+
+    def test_no_limits_at_all(self) -> None:
+        for how in ("power:-3,-1", "db:-1e30,-1e29", "db:0,1e30"):
+            with pytest.raises(UsageError, match="leaves no amplitudes to show"):
+                make_stretch(how, dtype=np.dtype("float32"), sample=never)
+        for how in ("db:", "db:3", "dB:-25,0", "sigma:0,1"):
+            with pytest.raises(UsageError, match="Unknown stretch"):
+                make_stretch(how, dtype=np.dtype("float32"), sample=never)
+        lost = [np.r_[AMPLITUDE, np.full(400, -3.4e38)]] * 3
+        for how in ("power", "db", "amplitude"):
+            with pytest.raises(SourceError, match="--nodata"):
+                make_stretch(how, dtype=np.dtype("float32"), sample=lambda: lost)

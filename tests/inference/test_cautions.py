@@ -9,7 +9,7 @@ from pyproj import CRS
 
 from earthwords.errors import Caution, UsageError
 from earthwords.geo.scene import Scene, open_scene
-from earthwords.inference.cautions import GREY, Tally, enforce, scene_notes, vocabulary_notes
+from earthwords.inference.cautions import GREY, RADAR_COLOURS, Tally, enforce, scene_notes, vocabulary_notes
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.text.known_words import KnownWords
 from earthwords.text.vocabulary import parse_classes
@@ -119,6 +119,20 @@ def test_a_grey_picture_is_told_whether_or_not_it_has_three_bands(segmenter: Seg
     assert GREY not in segmenter.predict(coloured, words).notes
     with pytest.raises(UsageError, match="grey"):
         segmenter.predict(grey, words, strict=True)
+
+
+def test_radar_is_grey(segmenter: Segmenter) -> None:
+    """Of weights that learned radar, colours are told and grey is not, by whatever way a map is made."""
+    radar = Segmenter(replace(segmenter.preset, radar=True), segmenter.encoder)
+    grey = np.random.default_rng(1).integers(0, 256, (64, 80), np.uint8)
+    words = ["building", "road", "water", "trees"]
+    for image in (grey, np.dstack([grey] * 3)):
+        found = radar.predict(image, words)
+        assert not {GREY, RADAR_COLOURS} & set(found.notes) and found.tags["EARTHWORDS_SENSOR"] == "radar"
+    coloured = np.dstack([grey] * 3)
+    coloured[3, 5, 1] ^= 255
+    assert radar.predict(coloured, words).notes.count(RADAR_COLOURS) == 1
+    assert "EARTHWORDS_SENSOR" not in segmenter.predict(coloured, words).tags
 
 
 def test_undecided_pixels_are_counted_and_said(segmenter: Segmenter) -> None:

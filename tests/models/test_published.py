@@ -56,6 +56,7 @@ FILES = {
     "georsclip-vit-b-32": {},
     "georsclip-vit-l-14": {},
     "georsclip-vit-h-14": {},
+    "alignearth-sar-vit-b-16": {},
     "farslip-s1-vit-b-16": {"training": True, "long": True},
     "farslip-s1-vit-b-32": {"training": True},
     "farslip-s2-vit-b-16": {"training": True, "long": True},

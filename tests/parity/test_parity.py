@@ -27,7 +27,7 @@ from earthwords.models.upsamplers import anyup, bilinear, jbu, simfeatup
 from earthwords.text.templates import TEMPLATES
 from earthwords.text.tokenizer import ClipTokenizer
 
-from . import active_learning, aggregation, change_matching, clip_lora, fewshot, peftcd, refseg, scene_metrics
+from . import active_learning, aggregation, change_matching, clip_lora, fewshot, peftcd, radar, refseg, scene_metrics
 from . import upsampler_training as training
 from .cases import GOLDEN, Case, agree, cases, same_labels
 
@@ -389,6 +389,7 @@ CHECKS: dict[str, Callable[[Case], None]] = {
     "fewshot_linear_probe": fewshot.check_linear_probe,
     "fewshot_whu": fewshot.check_whu,
     "e2e_jbu": check_e2e,
+    "e2e_sar": radar.check_e2e_sar,
     "mask_to_box": check_mask_to_box,
     "al_fast": active_learning.check_al_fast,
     "al_hslabeling": active_learning.check_al_hslabeling,
@@ -415,7 +416,6 @@ UNREAD: dict[str, tuple[str, ...]] = {
 NOT_YET = (
     *("anychange_tiny", "change_metrics", "change_metrics_2"),
     *("coninfer_gmm", "d2ls_decoder"),
-    *("e2e_sar_whole", "e2e_sar_windows"),
     *("geosa_basa", "holi_tracer_head", "holi_vectorise"),
     *("instructsam_assign", "instructsam_assign_2", "instructsam_eval", "instructsam_eval_2"),
     *("instructsam_masks", "instructsam_masks_2", "instructsam_similarity", "instructsam_similarity_2"),
@@ -431,7 +431,7 @@ NOT_YET = (
 ELSEWHERE_KINDS = (
     *("clip_convert", "jbu_stack", "transclip_whu", "fewshot_whu", "fewshot_linear_probe"),
     *("anychange_match", "dynamicearth_proposal", "dynamicearth_compare", "dynamicearth_identify"),
-    *("dynamicearth_instance_merge", "dynamicearth_chain"),
+    *("dynamicearth_instance_merge", "dynamicearth_chain", "e2e_sar"),
 )
 """Kinds whose cases, or their inputs, do not lie in this repository."""
 

@@ -323,7 +323,8 @@ def open_scene(
             tells neither CRS nor transform: the size of its pixels.
         bounds: `(west, south, east, north)` in the scene's CRS; sets `Scene.region`, nothing else.
         nodata: value meaning "nothing here", instead of the file's own.
-        stretch: `"auto"`, `"percentile"`, `"none"` or `"LOW,HIGH"`, see `make_stretch`. Found once, from the
+        stretch: `"auto"`, `"percentile"`, `"none"`, `"LOW,HIGH"` or what radar's numbers are (`"amplitude"`,
+            `"power"`, `"db"`, `"db:-25,0"`), see `make_stretch`. Found once, from the
             whole scene, whatever the bounds.
         mask: what else hides pixels, such as clouds: a quality band (`"scl"`, `"qa"`), a raster on the same ground, or
             either with the values that hide, such as `"clouds.tif:3,8-10"`; see `open_mask`. Or an array `(row, col)`

@@ -7,7 +7,7 @@ those that are a `Caution` become an error where the user asked for that (`--str
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from earthwords.errors import Caution, UsageError
 from earthwords.geo.scene import Scene
@@ -17,8 +17,13 @@ from earthwords.text.known_words import Lexicon, word_cautions
 from earthwords.types import ClassName, Vocabulary
 
 GREY = "The picture is grey, and the models learned true colours: what they make of it means little."
+RADAR_COLOURS = (
+    "The picture has colours, and the model learned radar images of one band: name it, such as --bands 1,1,1."
+)
 FALSE_COLOURS = "The bands {} are no true colours, which the models learned: what they make of them means little."
 
+SENSOR, RADAR = "EARTHWORDS_SENSOR", "radar"
+"""The tag of results whose model learned radar images."""
 FEW, MANY = 2, 5
 """Grounds of `competing.AGAINST` that classes must mean more than, or much of a scene fits none of them; and those from
 which on hardly anything is left over."""
@@ -27,17 +32,20 @@ FAR = 2.0
 """So many times coarser than what was learned a map is worth little; less than that, small things are missed."""
 
 
-def scene_notes(scene: Scene, *, model: str, gsd: tuple[float, float] | None, levels: bool = False) -> tuple[str, ...]:
+def scene_notes(
+    scene: Scene, *, model: str, gsd: tuple[float, float] | None, levels: bool = False, radar: bool = False
+) -> tuple[str, ...]:
     """What a scene's resolution and colours mean for a model.
 
     Args:
         model: its name, as the user knows it.
         gsd: ground sample distances it learned, finest and coarsest, metres; None: nobody knows.
         levels: the scene is looked at in coarser grids too, so that it cannot be too fine.
+        radar: it learned radar images, which are grey.
     """
     return (
         *resolution_notes(scene.native.gsd_m, scene.grid.gsd_m, model=model, gsd=gsd, levels=levels),
-        *colour_cautions(scene),
+        *colour_cautions(scene, radar=radar),
     )
 
 
@@ -65,8 +73,10 @@ def resolution_notes(
         yield f"A pixel is {own:.3g} m; worked at {worked:.3g} m, as {learned}."
 
 
-def colour_cautions(scene: Scene) -> tuple[Caution, ...]:
-    """Whether bands stand for other colours than their own."""
+def colour_cautions(scene: Scene, *, radar: bool = False) -> tuple[Caution, ...]:
+    """Whether bands stand for other colours than their own; of radar images (`radar`) the pixels tell later."""
+    if radar:
+        return ()
     if scene.is_grey:
         return (Caution(GREY),)
     return (Caution(FALSE_COLOURS.format(", ".join(scene.bands))),) if scene.is_false_colour else ()
@@ -119,6 +129,11 @@ def image_notes(vocabulary: Vocabulary, *, lexicon: Lexicon | None, model: str) 
         only = vocabulary.titles[0]
         notes.append(Caution(f"{only!r} is the only class, so every image is one; name others for it to compete with."))
     return tuple(notes)
+
+
+def is_radar(tags: Mapping[str, str]) -> bool:
+    """Whether the tags of a result say that its model learned radar images."""
+    return tags.get(SENSOR) == RADAR
 
 
 class Tally:

@@ -190,7 +190,8 @@ Stretch = Annotated[
     str,
     option(
         READING,
-        "How values become brightness: auto (bytes as they are, else 2-98 %), percentile, none, or LOW,HIGH.",
+        "How values become brightness: auto (bytes as they are, else 2-98 %), percentile, none, or LOW,HIGH; of radar "
+        "amplitude, power or db, what the numbers are, or with limits: db:-25,0.",
         metavar="HOW",
     ),
 ]

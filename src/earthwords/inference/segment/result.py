@@ -16,6 +16,7 @@ from earthwords.geo.destinations import plan_outputs
 from earthwords.geo.sources.inputs import Inputs
 from earthwords.geo.vectors.vectorize import PolygonCollector, polygon_schema
 from earthwords.geo.vectors.write import to_geodataframe
+from earthwords.inference.cautions import is_radar
 from earthwords.inference.windows.class_statistics import Figures
 from earthwords.inference.windows.outputs import About, OutputOptions, write_outputs
 from earthwords.inference.windows.strip import Strip
@@ -179,7 +180,7 @@ def gathered(
         notes=notes,
     )
     undecided = np.zeros(grid.shape, bool)
-    figures = Figures(grid, vocabulary)
+    figures = Figures(grid, vocabulary, radar=is_radar(tags))
     for strip in strips:
         figures.add(strip)
         rows = slice(strip.row, strip.row + len(strip.labels))

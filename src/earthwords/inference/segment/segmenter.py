@@ -20,7 +20,7 @@ from earthwords.errors import UsageError
 from earthwords.geo.bands import Bands
 from earthwords.geo.scene import Scene
 from earthwords.geo.sources.network import Network
-from earthwords.inference.cautions import enforce, taught_notes, vocabulary_notes
+from earthwords.inference.cautions import RADAR, SENSOR, enforce, taught_notes, vocabulary_notes
 from earthwords.inference.limits import check_numbers
 from earthwords.inference.segment.postprocess import class_maxima, class_probabilities, decide, undecided, unfit
 from earthwords.inference.segment.result import SegmentationResult, gathered
@@ -350,6 +350,7 @@ class Segmenter(WindowedPredictor):
             "EARTHWORDS_WEIGHTS": preset.weights,
             "EARTHWORDS_ATTENTION": preset.attention,
             "EARTHWORDS_UPSAMPLER": " ".join(filter(None, (preset.upsampler or "none", preset.upsampler_weights))),
+            **({SENSOR: RADAR} if preset.radar else {}),
             **({} if preset.head is None else {"EARTHWORDS_HEAD": preset.head}),
             **({} if self.taught is None else {"EARTHWORDS_TAUGHT": self.taught.method}),
             "EARTHWORDS_ENERGY": f"{preset.energy:g}",

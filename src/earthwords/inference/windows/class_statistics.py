@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from earthwords.errors import Caution
 from earthwords.geo.grids.area import PixelAreas
-from earthwords.inference.cautions import GREY
+from earthwords.inference.cautions import GREY, RADAR_COLOURS
 from earthwords.inference.segment.postprocess import MARGIN
 from earthwords.inference.windows.strip import Strip
 from earthwords.types import ClassReport, Grid, VectorLayer, Vocabulary
@@ -21,7 +21,8 @@ HARDLY = 0.001
 class Figures:
     """What was found of every class."""
 
-    def __init__(self, grid: Grid, vocabulary: Vocabulary) -> None:
+    def __init__(self, grid: Grid, vocabulary: Vocabulary, *, radar: bool = False) -> None:
+        """`radar`: grey is what the model learned."""
         self.vocabulary = vocabulary
         self._pixel_areas = PixelAreas(grid) if grid.crs is not None else None
         count = len(vocabulary)
@@ -32,6 +33,7 @@ class Figures:
         self._all = grid.height * grid.width
         self._observed = self._unlabelled = 0
         self._knows_undecided, self._coloured = False, False
+        self._radar = radar
 
     def add(self, strip: Strip) -> None:
         """Count a strip."""
@@ -73,8 +75,8 @@ class Figures:
     def notes(self) -> tuple[str, ...]:
         """What the figures say about the worth of the map."""
         found = []
-        if self._observed and not self._coloured:
-            found.append(GREY)
+        if self._observed and self._coloured == self._radar:
+            found.append(RADAR_COLOURS if self._radar else GREY)
         undecided = self.undecided_share or 0.0
         if undecided > MOST:
             found.append(

@@ -26,7 +26,7 @@ from earthwords.geo.geotiff import RasterWriter, cog_options
 from earthwords.geo.styles import write_polygons_qml, write_qml
 from earthwords.geo.vectors.vectorize import PolygonCollector, polygon_schema
 from earthwords.geo.vectors.write import VectorWriter
-from earthwords.inference.cautions import enforce
+from earthwords.inference.cautions import enforce, is_radar
 from earthwords.inference.segment.postprocess import MARGIN
 from earthwords.inference.windows.class_statistics import Figures
 from earthwords.inference.windows.failures import FailurePolicy
@@ -183,7 +183,7 @@ class _Outputs:
         self.places = places
         self.about = about
         self.options = options
-        self.figures = Figures(about.grid, about.vocabulary)
+        self.figures = Figures(about.grid, about.vocabulary, radar=is_radar(about.tags))
 
     def open(self, stack: ExitStack) -> list[Sink]:
         """`stack` completes the outputs; after an exception it abandons them."""

@@ -58,7 +58,7 @@ class WindowedPredictor:
 
     def scene_notes(self, scene: Scene) -> tuple[str, ...]:
         """What a scene's resolution and colours mean for these weights; see `cautions`."""
-        return scene_notes(scene, model=self.learner, gsd=self.preset.gsd)
+        return scene_notes(scene, model=self.learner, gsd=self.preset.gsd, radar=self.preset.radar)
 
     @property
     def learner(self) -> str:

@@ -73,6 +73,7 @@ def _segmenting(row: SegmentPreset) -> Facts:
         "prompts": row.templates,
         "windows": f"{row.tile_size} px, overlapping by {row.overlap} px, {row.blend}",
         "resolution": _range(row.gsd),
+        "sensor": "radar" if row.radar else "",
         "words": words_of(row.weights),
         **_parts(row.weights, row.upsampler_weights, row.head),
     }

@@ -206,11 +206,11 @@ def with_weights(
     """The preset with other weights where some are named, and what should be said about it.
 
     The upsampler of a preset belongs to its weights: for other ones those of the table are taken, and if there are none
-    the preset's upsampler is left out. What a pixel without a word looks like, and thresholds of classes, are known of
-    its own weights alone.
+    the preset's upsampler is left out. What a pixel without a word looks like, thresholds of classes, and that radar
+    was learned, are known of its own weights alone.
     """
     if model is not None and str(model) != row.weights:
-        row = replace(row, nothing=None, thresholds=())
+        row = replace(row, nothing=None, thresholds=(), radar=False)
     if upsampler_weights is not None:
         return replace(row, weights=str(model or row.weights), upsampler_weights=str(upsampler_weights)), None
     own = row.upsampler_weights

@@ -140,6 +140,16 @@ WEIGHTS: dict[str, WeightSpec] = {
             **_REMOTECLIP,
         ),
         WeightSpec(
+            name="alignearth-sar-vit-b-16",
+            source="likyoo/AlignEarth-SAR-ViT-B-16",
+            file="checkpoint/AlignEarth-SAR-ViT-B-16.pt",
+            activation="gelu",
+            licence="see its model card",
+            paper="https://arxiv.org/abs/2508.18067",
+            megabytes=599,
+            note="radar images in CLIP's space; GELU as its authors' loader builds it, the file was never seen",
+        ),
+        WeightSpec(
             name="georsclip-vit-b-32",
             file="ckpt/RS5M_ViT-B-32.pt",
             activation="quickgelu",
