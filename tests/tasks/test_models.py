@@ -76,7 +76,7 @@ def test_what_is_known_of_a_preset(command: Command) -> None:
 def test_what_is_known_of_weights(command: Command, micro: Path, tmp_path: Path) -> None:
     found = shown(command, "simfeatup-million-aid")
     assert found["trained for"] == "openai-vit-b-16" and len(found["sha256"]) == 64
-    assert found["presets"] == "segearth-ov"
+    assert found["presets"] == "segearth-ov, segearth-ov-2, segearth-ov-2-sar"
     assert shown(command, micro)["here"] == str(micro)
     (tmp_path / "mine.toml").write_text(f'base = "tiny"\nweights = "{micro}"\ngsd = [0.5, 2.0]\n')
     own = shown(command, tmp_path / "mine.toml")
