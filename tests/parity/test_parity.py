@@ -420,7 +420,7 @@ NOT_YET = (
     *("instructsam_assign", "instructsam_assign_2", "instructsam_eval", "instructsam_eval_2"),
     *("instructsam_masks", "instructsam_masks_2", "instructsam_similarity", "instructsam_similarity_2"),
     *("mfnet_mm_blocks", "naf_basic", "naf_big_image", "naf_full_defaults", "naf_kernel5", "naf_outsize"),
-    *("naf_ratio14", "peftcd_modules", "peftcd_sam2_route", "procsam3_fusion", "procsam3_prompts"),
+    *("naf_ratio14", "procsam3_fusion", "procsam3_prompts"),
     *("sam2_amg", "sam2_amg_m2m", "sam3_tiny_text", "sam_amg_functions", "sam_amg_functions_2"),
     *("sam_amg_tiny", "sam_amg_tiny_crops", "segearthov3_change", "segearthov3_fusion", "segearthov3_slide"),
     *("siglip2_dense", "siglip2_naflex"),
@@ -431,7 +431,7 @@ NOT_YET = (
 ELSEWHERE_KINDS = (
     *("clip_convert", "jbu_stack", "transclip_whu", "fewshot_whu", "fewshot_linear_probe"),
     *("anychange_match", "dynamicearth_proposal", "dynamicearth_compare", "dynamicearth_identify"),
-    *("dynamicearth_instance_merge", "dynamicearth_chain", "e2e_sar"),
+    *("dynamicearth_instance_merge", "dynamicearth_chain", "e2e_sar", "peftcd_modules", "peftcd_sam2_route"),
 )
 """Kinds whose cases, or their inputs, do not lie in this repository."""
 
