@@ -288,6 +288,48 @@ def _first_name(name: str, *, second: bool) -> str:
     return name if second else name.replace(".mlp.fc1.", ".intermediate.dense.").replace(".mlp.fc2.", ".output.dense.")
 
 
+_AUTHORS = {
+    "vision_encoder.": "image_encoder.",
+    "vision_encoder.layers.": "image_encoder.blocks.",
+    ".projection.": ".proj.",
+    "neck.conv1": "neck.0",
+    "neck.layer_norm1": "neck.1",
+    "neck.conv2": "neck.2",
+    "neck.layer_norm2": "neck.3",
+    "layer_norm_final_attn": "norm_final_attn",
+    "mask_embed.conv1": "mask_downscaling.0",
+    "mask_embed.layer_norm1": "mask_downscaling.1",
+    "mask_embed.conv2": "mask_downscaling.3",
+    "mask_embed.layer_norm2": "mask_downscaling.4",
+    "mask_embed.conv3": "mask_downscaling.6",
+    "point_embed.": "point_embeddings.",
+    "upscale_conv1": "output_upscaling.0",
+    "upscale_layer_norm": "output_upscaling.1",
+    "upscale_conv2": "output_upscaling.3",
+    ".layer_norm": ".norm",
+    "mlps.0.layers.0": "mlps.0.layers.1",
+    "mlps.1.layers.0": "mlps.1.layers.1",
+    "mlps.2.layers.0": "mlps.2.layers.1",
+    "mlps.3.layers.0": "mlps.3.layers.1",
+    "head.layers.0": "head.layers.1",
+    "proj_in": "layers.0",
+    "proj_out": "layers.2",
+    "shared_image_embedding.positional_embedding": "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix",
+}
+"""Parts of SAM's names in transformers as its authors have them, the longer ones first."""
+
+
+def write_sam_of_authors(path: Path, model: SamModel) -> None:
+    """`sam_vit_b_01ec64.pth`: tensors under the authors' names, and nothing else."""
+    state = {}
+    for name, value in model.state_dict().items():
+        for ours in sorted(_AUTHORS, key=len, reverse=True):
+            name = name.replace(ours, _AUTHORS[ours])
+        if "shared_embedding" not in name:
+            state[name] = value.clone()
+    torch.save(OrderedDict(state), path)
+
+
 def write_lightning(path: Path, state: dict[str, Tensor]) -> None:
     """As Lightning writes the training of an upsampler."""
     path.parent.mkdir(parents=True, exist_ok=True)

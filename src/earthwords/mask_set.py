@@ -95,7 +95,8 @@ class MaskSet:
 
     def take(self, which: ArrayLike) -> MaskSet:
         """Some of them: indices in the order wanted, or True for those that stay."""
-        index = np.arange(len(self))[np.asarray(which)]
+        wanted = np.asarray(which)
+        index = np.arange(len(self))[wanted if wanted.size else wanted.astype(np.int64)]
         return MaskSet(
             grid=self.grid,
             boxes=self.boxes[index],

@@ -19,9 +19,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from transformers import CLIPModel
+from transformers import CLIPModel, SamConfig, SamModel
 
 from earthwords.errors import WeightsError
 from earthwords.models.clip.model import ClipBackbone, DenseMethod
@@ -29,6 +30,8 @@ from earthwords.models.dino import load_dino
 from earthwords.models.refseg.encoders import ClipWords
 from earthwords.models.refseg.load import assemble, load_refseg
 from earthwords.models.refseg.model import RefSeg
+from earthwords.models.sam.load import load_sam
+from earthwords.models.sam.predictor import SamPredictor
 from earthwords.models.upsamplers import anyup, jbu, simfeatup
 from earthwords.models.weights.download import sha256_of
 from earthwords.models.weights.table import WEIGHTS, fetch, fetch_tokenizer, find, load_clip, load_upsampler_state
@@ -37,6 +40,7 @@ from earthwords.text.siglip import SiglipTokenizer
 from tests import hub, published
 from tests.origin import Origin, silent
 from tests.origin import served as served_file
+from tests.referring import _SAM
 from tests.special import within
 from tests.upsamplers import random_state
 
@@ -74,8 +78,14 @@ VISION = {"dino-vit-b-16": "pytorch_model.bin", "dinov2-vit-b-14": "model.safete
 PACKAGED = ("tiny", "tiny-simfeatup", "tiny-jbu", "tiny-anyup", "refseg-tiny")
 
 
+SAMS = ("sam-vit-b", "sam-vit-l", "sam-vit-h")
+SAMS_OF_AUTHORS = ("sam-vit-b-authors", "sam-vit-l-authors", "sam-vit-h-authors")
+SAM2S = ("sam2.1-hiera-tiny", "sam2.1-hiera-small", "sam2.1-hiera-base-plus", "sam2.1-hiera-large")
+
+
 def test_no_row_is_forgotten() -> None:
-    assert {*FOLDERS, *FILES, *ZIPPED, *UPSAMPLERS, *VISION, *PACKAGED} == WEIGHTS.keys()
+    sams = {*SAMS, *SAMS_OF_AUTHORS, *SAM2S}
+    assert {*FOLDERS, *FILES, *ZIPPED, *UPSAMPLERS, *VISION, *PACKAGED, *sams} == WEIGHTS.keys()
     bases = {preset.segmenter for preset in REFER_PRESETS.values()} | {p.words for p in REFER_PRESETS.values()}
     assert bases == {*BASES, None, "tiny"}
 
@@ -238,6 +248,43 @@ def test_towers_without_words(name: str, tmp_path: Path, monkeypatch: pytest.Mon
     torch.testing.assert_close(found.encode_dense(pixels), tokens.transpose(1, 2).unflatten(2, (cells, cells)))
 
 
+def draws(found: SamPredictor, model: Any) -> None:
+    """The same masks of three points as transformers' model with the authors' norms."""
+    for norm in model.mask_decoder.transformer.layers.modules():
+        if isinstance(norm, torch.nn.LayerNorm):
+            norm.eps = 1e-5
+    picture = np.random.default_rng(7).integers(0, 256, (found.side, found.side, 3), np.uint8)
+    points = np.array([[3.0, 5.0], [20.0, 9.0], [11.0, 30.0]])
+    low, iou = found.decode(found.encode(picture), points=points)
+    with torch.inference_mode():
+        asked = torch.from_numpy(points)[None, :, None].float()
+        theirs = model(pixel_values=found.prepare(picture), input_points=asked)
+    torch.testing.assert_close(low, theirs.pred_masks[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(iou, theirs.iou_scores[0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", [*SAMS, *SAM2S])
+def test_sams(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = (published.write_sam2 if name in SAM2S else published.write_sam)(tmp_path / "repository")
+    with hub.served({WEIGHTS[name].source: tmp_path / "repository"}, tmp_path / "hub", monkeypatch) as asked:
+        draws(load_sam(name), model)
+        assert {"config.json", "model.safetensors"} <= asked.files and "pytorch_model.bin" not in asked.files
+    with no_sockets(monkeypatch):
+        draws(load_sam(name, offline=True), model)
+
+
+@pytest.mark.parametrize("name", SAMS_OF_AUTHORS)
+def test_sams_of_the_authors(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight heads in the mask decoder, which its shapes do not tell."""
+    decoder = {**_SAM["mask_decoder_config"], "num_attention_heads": 8}
+    model = published.spread(SamModel(SamConfig(**{**_SAM, "mask_decoder_config": decoder})))
+    published.write_sam_of_authors(tmp_path / "sam.pth", model)
+    with at_its_url(name, (tmp_path / "sam.pth").read_bytes(), monkeypatch):
+        draws(load_sam(name), model)
+    with no_sockets(monkeypatch):
+        draws(load_sam(name, offline=True), model)
+
+
 @pytest.mark.parametrize("name", PACKAGED)
 def test_what_comes_with_the_package(name: str) -> None:
     row = WEIGHTS[name]
@@ -318,7 +365,8 @@ def test_offline_without_a_cache_asks_nobody(how: str, monkeypatch: pytest.Monke
     if how == "environment":
         monkeypatch.setenv("EARTHWORDS_OFFLINE", "1")
     with no_sockets(monkeypatch):
-        for name in (*FOLDERS, *FILES, *ZIPPED, *UPSAMPLERS, *VISION, *filter(None, BASES)):
+        sams = (*SAMS, *SAMS_OF_AUTHORS, *SAM2S)
+        for name in (*FOLDERS, *FILES, *ZIPPED, *UPSAMPLERS, *VISION, *sams, *filter(None, BASES)):
             with pytest.raises(WeightsError, match="without --offline"):
                 fetch(find(name), offline=how == "option")
         with pytest.raises(WeightsError, match="without --offline"):

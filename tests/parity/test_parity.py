@@ -27,7 +27,18 @@ from earthwords.models.upsamplers import anyup, bilinear, jbu, simfeatup
 from earthwords.text.templates import TEMPLATES
 from earthwords.text.tokenizer import ClipTokenizer
 
-from . import active_learning, aggregation, change_matching, clip_lora, fewshot, peftcd, radar, refseg, scene_metrics
+from . import (
+    active_learning,
+    aggregation,
+    change_matching,
+    clip_lora,
+    fewshot,
+    peftcd,
+    radar,
+    refseg,
+    sam,
+    scene_metrics,
+)
 from . import upsampler_training as training
 from .cases import GOLDEN, Case, agree, cases, same_labels
 
@@ -400,6 +411,7 @@ CHECKS: dict[str, Callable[[Case], None]] = {
     "dynamicearth_identify": change_matching.check_identify,
     "dynamicearth_instance_merge": change_matching.check_instance_merge,
     "dynamicearth_chain": change_matching.check_chain,
+    **sam.CHECKS,
 }
 
 
@@ -421,8 +433,7 @@ NOT_YET = (
     *("instructsam_masks", "instructsam_masks_2", "instructsam_similarity", "instructsam_similarity_2"),
     *("mfnet_mm_blocks", "naf_basic", "naf_big_image", "naf_full_defaults", "naf_kernel5", "naf_outsize"),
     *("naf_ratio14", "procsam3_fusion", "procsam3_prompts"),
-    *("sam2_amg", "sam2_amg_m2m", "sam3_tiny_text", "sam_amg_functions", "sam_amg_functions_2"),
-    *("sam_amg_tiny", "sam_amg_tiny_crops", "segearthov3_change", "segearthov3_fusion", "segearthov3_slide"),
+    *("sam3_tiny_text", "segearthov3_change", "segearthov3_fusion", "segearthov3_slide"),
     *("siglip2_dense", "siglip2_naflex"),
 )
 """Cases of systems that nothing here computes yet, by name: any other unknown case is a failure."""
@@ -432,6 +443,7 @@ ELSEWHERE_KINDS = (
     *("clip_convert", "jbu_stack", "transclip_whu", "fewshot_whu", "fewshot_linear_probe"),
     *("anychange_match", "dynamicearth_proposal", "dynamicearth_compare", "dynamicearth_identify"),
     *("dynamicearth_instance_merge", "dynamicearth_chain", "e2e_sar", "peftcd_modules", "peftcd_sam2_route"),
+    *sam.CHECKS,
 )
 """Kinds whose cases, or their inputs, do not lie in this repository."""
 

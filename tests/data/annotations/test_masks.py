@@ -19,10 +19,11 @@ from earthwords.data.annotations.boxes._common import How
 from earthwords.data.annotations.instances import Instances, Marked
 from earthwords.data.annotations.masks import _of_boxes
 from earthwords.data.annotations.masks._pickles import read_plain
-from earthwords.data.annotations.masks._rle import Box, Mask, area_of, mask_of, runs_of
+from earthwords.data.annotations.masks._rle import Box, Mask, area_of, mask_of
 from earthwords.data.expressions.lines import OUTLINES
 from earthwords.data.expressions.pipeline import detect
 from earthwords.errors import EarthwordsError, SourceError, UsageError
+from earthwords.kernels.masks.run_lengths import mask_of_runs, runs_of_mask, runs_of_text, text_of_runs
 from earthwords.plugins import load, names
 from earthwords.types import Window
 from tests.conftest import TRANSFORM, write_raster
@@ -163,14 +164,16 @@ def test_run_lengths() -> None:
     for density in (0.02, 0.5, 0.98):
         mask = rng.random((HEIGHT, WIDTH)) < density
         counts = runs(mask)
-        assert runs_of(compressed(counts)) == runs_of(compressed(counts).encode()) == counts
+        assert runs_of_text(compressed(counts)) == runs_of_text(compressed(counts).encode()) == counts
+        assert runs_of_mask(mask).tolist() == counts and text_of_runs(counts) == compressed(counts)
+        assert np.array_equal(mask_of_runs(counts, HEIGHT, WIDTH), mask)
         assert np.array_equal(pixels(rle(mask)), mask)
         assert np.array_equal(pixels([rle(mask)]), mask)
         assert np.array_equal(pixels({"size": [HEIGHT, WIDTH], "counts": counts}), mask)
     whole = np.ones((HEIGHT, WIDTH), dtype=bool)
     assert pixels(rle(whole)).all() and not pixels(rle(~whole)).any()
     # by hand: 6 runs over 3 rows and 4 columns, 1 2 1 3 2 3; the fourth is 3 - 2, the fifth 2 - 1, the sixth 3 - 3
-    assert runs_of("121110") == [1, 2, 1, 3, 2, 3]
+    assert runs_of_text("121110") == [1, 2, 1, 3, 2, 3]
 
 
 @pytest.mark.parametrize(

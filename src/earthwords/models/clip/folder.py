@@ -8,10 +8,11 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import CLIPConfig, CLIPModel
+from transformers import CLIPConfig, CLIPModel, PretrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from earthwords.errors import EarthwordsError, WeightsError, brief
@@ -62,6 +63,21 @@ def _config(path: Path) -> CLIPConfig:
         raise
     except Exception as error:  # validation raises classes of its own, by the kind of mistake
         raise WeightsError(f"{path} is not a CLIP folder of transformers: {brief(error)}.") from error
+
+
+def folder_config(kind: type[PretrainedConfig], path: Path) -> Any:
+    """The configuration of a folder of another model.
+
+    Raises:
+        WeightsError: it is not of this kind.
+    """
+    try:
+        with without_remarks():
+            return kind.from_pretrained(path, local_files_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # as above
+        raise WeightsError(f"{path} is not a folder of transformers' {kind.__name__}: {brief(error)}.") from error
 
 
 def _set_end(model: CLIPModel, tokenizer: ClipTokenizer) -> None:

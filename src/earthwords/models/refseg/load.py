@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Sam2Config, Sam2Model, SamConfig, SamModel, SiglipConfig, SiglipModel
+from transformers import Sam2Model, SamModel, SiglipConfig, SiglipModel
 
 from earthwords.errors import UsageError, WeightsError, brief, unknown
 from earthwords.files.atomic import atomic_path
@@ -24,7 +24,7 @@ from earthwords.files.reading import read_json
 from earthwords.models.architectures import referrer, sam2_config, sam_config, siglip_config
 from earthwords.models.clip.conv_trunk import ConvTrunk
 from earthwords.models.clip.convert import check_finite, listed, load_strict
-from earthwords.models.clip.folder import folder_state, without_remarks
+from earthwords.models.clip.folder import folder_config, folder_state
 from earthwords.models.refseg.adapters import SAM2_TARGETS, VISION2_TARGETS, Lora, adapt, learned_names
 from earthwords.models.refseg.author_names import from_authors, is_authors
 from earthwords.models.refseg.cascaded_prompter import CascadedPrompter
@@ -32,6 +32,7 @@ from earthwords.models.refseg.encoders import ClipWords, SiglipWords, Tokenize, 
 from earthwords.models.refseg.model import SAM_MEAN, SAM_STD, RefSeg, RefSegOptions
 from earthwords.models.refseg.prompter import AttnPrompter
 from earthwords.models.refseg.rsrefseg2 import RefSeg2
+from earthwords.models.sam.load import sam2_of_folder, sam_of_folder
 from earthwords.models.weights.checkpoint import read_state
 from earthwords.models.weights.fingerprint import weights_hash
 from earthwords.models.weights.store import write_safetensors
@@ -258,7 +259,7 @@ def _words(preset: ReferPreset, row: dict[str, Any], *, offline: bool, base: boo
     if not base:
         return SiglipWords(SiglipModel(siglip_config(row)))
     path = fetch(find(preset.words), offline=offline)
-    model = SiglipModel(_config(SiglipConfig, path))
+    model = SiglipModel(folder_config(SiglipConfig, path))
     load_strict(model, {name: value.float() for name, value in folder_state(path).items()})
     tokenizer = SiglipTokenizer.from_folder(path)
     if tokenizer.highest >= model.config.text_config.vocab_size:
@@ -274,16 +275,7 @@ def _sam(preset: ReferPreset, row: dict[str, Any], words: Words, *, offline: boo
     if not base:
         return Sam2Model(sam2_config(row)) if second else SamModel(sam_config(row))
     path = fetch(find(preset.segmenter), offline=offline)
-    model = Sam2Model(_config(Sam2Config, path)) if second else SamModel(_config(SamConfig, path))
-    state = {name: value.float() for name, value in folder_state(path).items()}
-    if second:  # published with the memory for videos
-        own = model.state_dict().keys()
-        state = {name: value for name, value in state.items() if name in own}
-    tied = _TIED.removeprefix("sam.")
-    if tied in model.state_dict() and tied not in state and "shared_image_embedding.positional_embedding" in state:
-        state[tied] = state["shared_image_embedding.positional_embedding"]
-    load_strict(model, state)
-    return model
+    return sam2_of_folder(path) if second else sam_of_folder(path)
 
 
 def _fresh_sam(row: dict[str, Any], words: Words) -> SamModel:
@@ -302,16 +294,6 @@ def _fresh_sam(row: dict[str, Any], words: Words) -> SamModel:
         trunk.load_state_dict(alike, strict=False)
     sam.vision_encoder.patch_embed.projection = trunk
     return sam
-
-
-def _config(kind: type[SamConfig] | type[Sam2Config] | type[SiglipConfig], path: Path) -> Any:
-    try:
-        with without_remarks():
-            return kind.from_pretrained(path, local_files_only=True)
-    except MemoryError:
-        raise
-    except Exception as error:  # validation raises classes of its own, by the kind of mistake
-        raise WeightsError(f"{path} is not a folder of transformers' {kind.__name__}: {brief(error)}.") from error
 
 
 def _late_tokenizer(words: str, *, offline: bool) -> Tokenize:

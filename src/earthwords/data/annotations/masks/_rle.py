@@ -1,10 +1,4 @@
-"""Masks as COCO's annotations have them: polygons, run lengths, boxes. They are decoded where they are looked at.
-
-Run lengths (https://github.com/cocodataset/cocoapi, `common/maskApi.c`; our own decoder): a mask is read column by
-column; runs of 0 and 1 take turns, beginning with 0. As text, a run is written in groups of five bits from the lowest
-up, each plus 48 as a character, bit 32 where another group follows and bit 16 of the last one its sign; from the fourth
-run on the difference to the run before the last one is written.
-"""
+"""Masks as COCO's annotations have them: polygons, run lengths, boxes. They are decoded where they are looked at."""
 
 from __future__ import annotations
 
@@ -15,11 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from earthwords.kernels.masks.run_lengths import runs_of_text
 from earthwords.types import Window
 from earthwords.viz.polygon_masks import filled
 
-_MOST_GROUPS = 7
-"""Of five bits: a run has at most 32."""
 _STRIP = 2**22
 """Pixels that are drawn at once."""
 _FAR = 2**24
@@ -53,7 +46,7 @@ def mask_of(segmentation: Any, height: int, width: int) -> Mask:
     if size != (height, width):
         raise ValueError(f"a mask of {size[0]} x {size[1]} pixels belongs to an image of {height} x {width}")
     counts = segmentation["counts"]
-    runs = runs_of(counts) if isinstance(counts, (str, bytes)) else [int(run) for run in counts]
+    runs = runs_of_text(counts) if isinstance(counts, (str, bytes)) else [int(run) for run in counts]
     if sum(runs) != height * width or min(runs, default=0) < 0:
         raise ValueError(f"the runs of a mask do not fill {height} x {width} pixels")
     return _Runs.of(runs, height)
@@ -62,28 +55,6 @@ def mask_of(segmentation: Any, height: int, width: int) -> Mask:
 def area_of(mask: Mask) -> int:
     """Pixels."""
     return 0 if mask.window is None else int(np.count_nonzero(mask.inside(mask.window)))
-
-
-def runs_of(text: str | bytes) -> list[int]:
-    """The lengths of the runs of a compressed mask."""
-    groups = (text.encode("ascii", "replace") if isinstance(text, str) else text).strip()
-    runs: list[int] = []
-    value = shift = 0
-    for byte in groups:
-        group = byte - 48
-        if not 0 <= group < 64 or shift >= 5 * _MOST_GROUPS:
-            raise ValueError("the text of a mask is damaged")
-        value |= (group & 31) << shift
-        shift += 5
-        if group & 32:
-            continue
-        if group & 16:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value = shift = 0
-    if shift:
-        raise ValueError("the text of a mask is cut off")
-    return runs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""Arrays of many masks or boxes: suppression, run lengths."""

@@ -1,0 +1,95 @@
+"""SAM and SAM 2.1 from transformers' folders, and SAM from the authors' checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from transformers import Sam2Config, Sam2Model, SamConfig, SamModel
+
+from earthwords.errors import WeightsError, brief
+from earthwords.files.reading import read_json
+from earthwords.models.clip.convert import listed, load_strict
+from earthwords.models.clip.folder import folder_config, folder_state
+from earthwords.models.sam.author_names import authors_config, from_authors, is_sam, with_positions
+from earthwords.models.sam.predictor import Sam1Predictor, Sam2Predictor, SamPredictor
+from earthwords.models.weights.checkpoint import read_state
+from earthwords.models.weights.download import Report
+from earthwords.models.weights.table import fetch, find
+
+Model = TypeVar("Model", SamModel, Sam2Model)
+_SECOND = ("sam2", "sam2_video")
+"""What the configurations of SAM 2.1 call themselves."""
+
+
+def load_sam(
+    name: str,
+    *,
+    offline: bool = False,
+    device: str | torch.device = "cpu",
+    report: Report = lambda done, total: None,
+) -> SamPredictor:
+    """A SAM or SAM 2.1: a name of the table, a Hugging Face id, a folder, or a checkpoint of SAM's authors.
+
+    Raises:
+        WeightsError: unknown, unreachable, unreadable or unfitting weights.
+    """
+    path = fetch(find(name), offline=offline, report=report)
+    found = _from_folder(path) if path.is_dir() else _from_checkpoint(path)
+    found.model.to(device)
+    return found
+
+
+def sam_of_folder(path: Path) -> SamModel:
+    """SAM with the weights of transformers' folder.
+
+    Raises:
+        WeightsError: it is none, or its weights do not fit.
+    """
+    return _filled(SamModel(folder_config(SamConfig, path)), folder_state(path))
+
+
+def sam2_of_folder(path: Path) -> Sam2Model:
+    """The same of SAM 2.1, which is published with a memory for videos."""
+    model, state = Sam2Model(folder_config(Sam2Config, path)), folder_state(path)
+    own = model.state_dict().keys()
+    return _filled(model, {name: value for name, value in state.items() if name in own})
+
+
+def sam_of_authors(state: dict[str, Tensor], **sizes: int) -> SamModel:
+    """SAM with the tensors of the authors' checkpoint.
+
+    Args:
+        sizes: `decoder_heads`, of others than the published ones.
+    """
+    return _filled(SamModel(authors_config(state, **sizes)), from_authors(state))
+
+
+def _filled(model: Model, state: dict[str, Tensor]) -> Model:
+    state = {name: value.float() for name, value in state.items()}
+    load_strict(model, with_positions(state))
+    return model
+
+
+def _from_folder(path: Path) -> SamPredictor:
+    try:
+        kind = read_json(path / "config.json").get("model_type")
+    except (OSError, ValueError, AttributeError) as error:
+        raise WeightsError(f"{path} is no folder of transformers' SAM: {brief(error)}.") from error
+    if kind in _SECOND:
+        return Sam2Predictor(sam2_of_folder(path))
+    if kind != "sam":
+        raise WeightsError(f"{path} holds a {kind}, not a SAM or SAM 2.1.")
+    return Sam1Predictor(sam_of_folder(path))
+
+
+def _from_checkpoint(path: Path) -> SamPredictor:
+    state = read_state(path)
+    if not is_sam(state):
+        raise WeightsError(
+            f"{path} is no checkpoint of SAM's authors; first names: {listed(sorted(state))}. SAM 2.1 is read from "
+            "folders of transformers, such as facebook/sam2.1-hiera-large."
+        )
+    return Sam1Predictor(sam_of_authors(state))
