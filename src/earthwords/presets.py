@@ -51,6 +51,10 @@ class SegmentPreset:
     Probabilities are those of each word by itself then: `logit_scale` does not count, and `threshold` is of them."""
     taught: str | None = None
     """A folder of `teach`: classes as marks have taught them, beside those that words alone name."""
+    taught_bands: tuple[int | str, ...] | None = None
+    """Bands that the marked scenes were read by; others are, too, unless told otherwise."""
+    taught_gsd: float | None = None
+    """Ground sample distance, metres, that the marked scenes were worked at; likewise."""
     energy: float = 1.0
     """Share of the energy of a window's tokens that `jbu` and `simfeatup` keep, 0..1; 1 is exact, 0.9999 faster."""
     cls_weight: float = 0.0
@@ -337,7 +341,12 @@ _MOST_BASES = 16
 _PATHS = ("weights", "upsampler_weights", "head", "taught", "templates")
 PRESET_FILE = "preset.toml"
 """Of the folders that trainings leave: such a folder is a preset, too."""
-_TABLES = {"thresholds": "a table of classes with numbers, such as { road = 0.4 }"}
+_LISTS = {"taught_bands": (int, str)}
+"""Lists of any length, of what."""
+_WORDS = {
+    "thresholds": "a table of classes with numbers, such as { road = 0.4 }",
+    "taught_bands": "a list of numbers or names of bands, such as [4, 3, 2]",
+}
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "last_n": (lambda value: value >= 1, "at least 1"),
     "energy": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
@@ -351,6 +360,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "tile_size": (lambda value: 1 <= value <= 2**16, "between 1 and 65,536 pixels"),
     "overlap": (lambda value: 0 <= value < 2**16, "between 0 and 65,535 pixels"),
+    "taught_gsd": (lambda value: 0 < value <= 1e7, "a positive number of metres"),
     "gsd": (
         lambda value: 0 < value[0] <= value[1] <= 1e7,
         "two positive numbers of metres, the finer one first",
@@ -417,8 +427,9 @@ def _from_table(path: Path, base: SegmentPreset | None, table: dict[str, Any]) -
     for key, value in table.items():
         if key not in known:
             raise UsageError(f"{path}: unknown key {brief(repr(key), most=100)}. {did_you_mean(key[:100], known)}")
-        if not _fits(value, known[key]):
-            what = _TABLES.get(key, known[key])
+        listed = _LISTS.get(key)
+        if not (_fits(value, known[key]) if listed is None else _is_list(value, listed)):
+            what = _WORDS.get(key, known[key])
             raise UsageError(f"{path}: {key} must be {what}, got {brief(repr(value), most=100)}.")
         _check_range(path, key, value)
         if isinstance(value, dict):
@@ -435,7 +446,7 @@ def _from_table(path: Path, base: SegmentPreset | None, table: dict[str, Any]) -
     if "weights" in table:
         table.setdefault("upsampler", None)  # the base's belongs to the base's weights
         table.setdefault("head", None)
-        table.setdefault("taught", None)
+        table |= {name: table.get(name) for name in ("taught", "taught_bands", "taught_gsd")}
         table.setdefault("nothing", None)
         table.setdefault("radar", False)
         table.setdefault("thresholds", ())
@@ -472,6 +483,10 @@ def _check_range(path: Path, key: str, value: Any) -> None:
     fits, words = _RANGES.get(key, (lambda value: True, ""))
     if not fits(value):
         raise UsageError(f"{path}: {key} must be {words}, got {brief(repr(value), most=100)}.")
+
+
+def _is_list(value: Any, kinds: tuple[type, ...]) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(item) in kinds for item in value)
 
 
 def _fits(value: Any, kind: str) -> bool:

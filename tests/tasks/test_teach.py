@@ -117,6 +117,129 @@ def test_more_marks_on_top_of_it(command: Command, taught: Path, ground: Path, t
     assert load_preset(str(tmp_path / "both")).taught is not None
 
 
+def test_one_more_mark_computes_its_own_window_alone(
+    command: Command, preset: Path, ground: Path, tmp_path: Path
+) -> None:
+    """What is taught is the same, to the byte, as from scratch."""
+    scene = tmp_path / "ground.tif"
+    shutil.copy(ground, scene)
+    first = _marks(tmp_path / "first.gpkg", ground, each=4)
+    frame = geopandas.read_file(first)
+    more = pandas.concat([frame, frame.iloc[:1].set_geometry(frame.geometry[:1].translate(2e-5, 0))])
+    more.to_file(tmp_path / "more.gpkg")
+
+    def taught(marks: str, folder: str, *options: object) -> int:
+        done = command(
+            "teach", tmp_path / marks, tmp_path / folder, "--scenes", scene, "--preset", preset, "--json", *options
+        )
+        assert done.code == 0, done.err
+        return int(json.loads(done.out)["windows"])
+
+    whole = taught("first.gpkg", "a")
+    assert whole > 10
+    assert taught("first.gpkg", "a", "--overwrite") == 0
+    assert taught("more.gpkg", "a", "--overwrite") == 1
+    assert taught("more.gpkg", "b") >= whole
+    for name in ("taught.safetensors", "examples.safetensors"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    done = command("teach", first, tmp_path / "c", "--scenes", scene, "--onto", tmp_path / "a", "--json")
+    assert json.loads(done.out)["windows"] == 0, done.err
+    data = rasterio.open(scene).read()
+    write_raster(scene, 255 - data, photometric="MINISBLACK")
+    assert taught("more.gpkg", "a", "--overwrite") >= whole, "the scene has changed"
+
+
+def test_in_python_it_is_the_same(taught: Path, ground: Path, preset: Path, tmp_path: Path) -> None:
+    """A table of marks instead of a file, nothing written; then on from there, and what to mark next."""
+    segmenter = Segmenter.from_preset(load_preset(str(preset)), device="cpu")
+    table = geopandas.read_file(taught.parent / "marks.gpkg")
+    mine = segmenter.teach(table, scenes=ground)
+    assert segmenter.taught is None and mine.teaching is not None and mine.taught is not None
+    stored = Segmenter.from_preset(load_preset(str(taught)), device="cpu")
+    np.testing.assert_array_equal(mine.taught.weight, stored.taught.weight)  # type: ignore[union-attr]
+    labels = mine.predict(ground).labels
+    np.testing.assert_array_equal(labels, stored.predict(ground).labels)
+    mine.teaching.save(tmp_path / "saved")
+    again = Segmenter.from_preset(load_preset(str(tmp_path / "saved")), device="cpu")
+    np.testing.assert_array_equal(again.predict(ground).labels, labels)
+    told = json.loads((taught / "report.json").read_text())
+    frame = mine.teaching.report.to_dataframe()
+    assert frame["name"].tolist() == [c["name"] for c in told["classes"]]
+    assert frame["taught_iou"].tolist() == pytest.approx([c["taught_iou"] for c in told["classes"]])
+    tried = mine.teaching.report.tried_dataframe()
+    assert tried["head"][0] and tried["miou"].is_monotonic_decreasing and len(tried) == len(told["tried"])
+
+    more = _marks(tmp_path / "more.gpkg", ground, each=3, titles=("moss",))
+    for before in (mine, again):
+        later = before.teach(str(more), scenes=[str(ground)])
+        counts = later.teaching.report.to_dataframe().set_index("name")["marks"]  # type: ignore[union-attr]
+        assert counts["stone"] == 12 and 12 < counts["moss"] <= 15
+    todo = mine.suggest(4)
+    assert len(todo.to_geodataframe()) == 4 and todo.marks == 36
+    taken = mine.teaching.examples.pixels
+    for place in todo.places:
+        assert np.abs(taken - (place.row, place.col)).max(axis=1).min() > 4, "away from what is marked"
+    with pytest.raises(earthwords.UsageError, match="Name scenes"):
+        segmenter.suggest(3, ["road", "water"])
+    with pytest.raises(earthwords.UsageError, match="not read with 'bounds'"):
+        segmenter.teach(table, scenes=ground, bounds=(0, 0, 1, 1))
+    with pytest.raises(earthwords.UsageError, match="`words` is a list"):
+        segmenter.teach(table, "water", scenes=ground)
+
+
+def test_words_that_stay_are_as_they_were(command: Command, preset: Path, ground: Path, tmp_path: Path) -> None:
+    """Also after a head was learned: what the first preset says of its words holds again."""
+    own = tmp_path / "own.toml"
+    own.write_text(preset.read_text() + "nothing = -0.3\nthresholds = { moss = 0.2 }\n")
+    marks = _marks(tmp_path / "marks.gpkg", ground)
+    heads = []
+    for before, folder, options in (
+        (("--preset", own), "a", ("--head", "anchored")),
+        (("--onto", tmp_path / "a"), "b", ("--head", "words")),
+        (("--preset", tmp_path / "a"), "c", ("--head", "words")),
+    ):
+        done = command(
+            "teach", marks, tmp_path / folder, "--scenes", ground, *before, *options, "-t", "moss", "--overwrite"
+        )
+        assert done.code == 0, done.err
+        row, head = load_preset(str(tmp_path / folder)), json.loads((tmp_path / folder / "taught.json").read_text())
+        heads.append(head["candidate"]["head"])
+        if heads[-1] == "words":
+            assert (row.nothing, row.sum_to_one, row.thresholds) == (-0.3, False, (("moss", 0.2),)), folder
+        else:
+            assert (row.nothing, row.sum_to_one, row.thresholds) == (None, True, ())
+    assert heads == ["anchored", "words", "words"]
+
+
+def test_bands_and_resolution_go_with_the_preset(command: Command, preset: Path, ground: Path, tmp_path: Path) -> None:
+    marks = _marks(tmp_path / "marks.gpkg", ground)
+    with rasterio.open(ground) as dataset:
+        gsd = 2 * dataset.res[0]
+    how = ("--bands", "4,1,4", "--gsd", gsd)
+    done = command("teach", marks, tmp_path / "t", "--scenes", ground, "--preset", preset, *how, "--quiet")
+    assert done.code == 0, done.err
+    row = load_preset(str(tmp_path / "t"))
+    assert (row.taught_bands, row.taught_gsd) == ((4, 1, 4), gsd)
+
+    def tags(name: str, *options: object) -> tuple[dict[str, str], str]:
+        done = command("segment", ground, tmp_path / name, "--preset", tmp_path / "t", *options)
+        assert done.code == 0, done.err
+        with rasterio.open(tmp_path / name) as dataset:
+            return dataset.tags(), done.err
+
+    told, said = tags("a.tif")
+    assert told["EARTHWORDS_BANDS"].startswith("4,1,4") and told["EARTHWORDS_GSD"] == f"{gsd:.6g} m"
+    assert f"taught with --bands 4,1,4 --gsd {gsd:g}, and reads scenes so" in said
+    told, _ = tags("b.tif", "--bands", "1,2,3", "--gsd", gsd / 2)
+    assert told["EARTHWORDS_BANDS"].startswith("1,2,3") and told["EARTHWORDS_GSD"] == f"{gsd / 2:.6g} m"
+    segmenter = Segmenter.from_preset(row, device="cpu")
+    with segmenter.open(ground) as scene:
+        assert scene.choice.numbers == (4, 1, 4) and scene.grid.height == HEIGHT // 2
+    (tmp_path / "bad.toml").write_text('base = "tiny"\ntaught_bands = [4.5, 3, 2]\n')
+    with pytest.raises(earthwords.UsageError, match="taught_bands must be a list of numbers or names of bands"):
+        load_preset(str(tmp_path / "bad.toml"))
+
+
 def test_marks_of_what_a_class_is_not(command: Command, preset: Path, ground: Path, tmp_path: Path) -> None:
     path = _marks(tmp_path / "marks.gpkg", ground, titles=("stone", "moss"))
     frame = geopandas.read_file(path)
@@ -240,6 +363,8 @@ def test_scenes_and_weights_must_fit(
     assert done.code == 2 and "taught with 4 bands" in done.err and "three.tif has 3" in done.err
     assert not (tmp_path / "m.tif").exists()
     command("teach", tmp_path / "no.gpkg", tmp_path / "o", "--scenes", ground).failed(1, "does not exist")
+    (tmp_path / "empty").mkdir()
+    command("teach", tmp_path / "empty", tmp_path / "o", "--scenes", ground).failed(2, "is an empty folder")
     marks = _marks(tmp_path / "marks.gpkg", ground)
     command("teach", marks, tmp_path / "o", "--preset", preset).failed(2, "--scenes")
     (tmp_path / "taken").write_text("mine")

@@ -104,11 +104,27 @@ def vocabulary_notes(vocabulary: Vocabulary, *, lexicon: Lexicon | None, model: 
     return tuple(notes)
 
 
-def taught_notes(taught: TaughtHead, vocabulary: Vocabulary, *, lexicon: Lexicon | None, model: str) -> tuple[str, ...]:
-    """What is known of classes that marks have taught, and of words beside; arguments as of `vocabulary_notes`."""
+def taught_notes(
+    taught: TaughtHead,
+    vocabulary: Vocabulary,
+    *,
+    lexicon: Lexicon | None,
+    model: str,
+    bands: tuple[int | str, ...] | None = None,
+    gsd: float | None = None,
+) -> tuple[str, ...]:
+    """What is known of classes that marks have taught, and of words beside; arguments as of `vocabulary_notes`.
+
+    Args:
+        bands, gsd: that the preset keeps, see `SegmentPreset`.
+    """
     known = {title.casefold() for title in taught.vocabulary.titles}
     others = [c for c in vocabulary.classes if c.title.casefold() not in known]
     notes = [f"Taught by marks ({taught.method}): {', '.join(taught.vocabulary.titles)}."]
+    given = [] if bands is None else [f"--bands {','.join(map(str, bands))}"]
+    given += [] if gsd is None else [f"--gsd {gsd:g}"]
+    if given:
+        notes.append(f"It was taught with {' '.join(given)}, and reads scenes so unless told otherwise.")
     if others:
         notes.append(f"Not taught, by words alone: {', '.join(c.title for c in others)}.")
         notes += word_cautions([query for c in others for query in c.queries], lexicon, model)

@@ -47,11 +47,20 @@ def scene_spec(
     mask: Any,
     network: Network,
     arrays: str = ARRAYS,
+    *,
+    row: SegmentPreset | None = None,
 ) -> SceneSpec:
-    """How a scene is opened, from options of those names; `arrays` is the call that takes arrays instead."""
+    """How a scene is opened, from options of those names.
+
+    Args:
+        arrays: the call that takes arrays instead.
+        row: a preset; bands that it was taught with hold where none are given.
+    """
     from earthwords.geo.scene import SceneSpec
 
     check_named(src, what="A raster", instead=arrays)
+    if bands is None and row is not None:
+        bands = row.taught_bands
     numbers = split_bands(bands)
     chosen = None if numbers is None else tuple(numbers)
     hidden = None if mask is None else str(check_named(mask, what="A mask", instead=arrays))

@@ -117,7 +117,7 @@ def segment(
     from earthwords.inference.segment.run import SegmentRun, segment_scene
 
     request = SegmentRequest(
-        vocabulary=words, spec=scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, network),
+        vocabulary=words, spec=scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, network, row=row),
         options=output_options(probabilities, min_area, simplify, co, overwrite), threshold=threshold,
         on_error=on_error, strict=strict,
     )  # fmt: skip

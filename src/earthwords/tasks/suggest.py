@@ -135,7 +135,7 @@ def suggest(
     if words is None:
         opened = map_scenes(listed, console, on_bar=lambda: bars[0])
     else:
-        spec = scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, reach(offline, allow_remote_parts))
+        spec = scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, reach(offline, allow_remote_parts), row=row)
         segmenter = load_segmenter(
             row, console, model=model, weights=upsampler_weights, device=device, batch=batch_size, offline=offline
         )

@@ -18,7 +18,6 @@ from earthwords.tasks import _options as opt
 
 if TYPE_CHECKING:
     from earthwords.inference.teach.report import TeachReport
-    from earthwords.inference.teach.run import Labels
 else:
     TeachReport = object  # it loads much, and a command line reads the annotations
 
@@ -104,56 +103,27 @@ def teach(
     for scene in scenes:
         check_raster(scene)
     check_mask(mask)
-    from earthwords.data.segmentation.own import image_mask_pairs
-    from earthwords.geo.sources.find import all_sources
-    from earthwords.inference.teach.run import TeachRequest, collect, read_earlier, teach_folder
+    from earthwords.inference.teach.collect import collect
+    from earthwords.inference.teach.marked_pixels import known_of
+    from earthwords.inference.teach.opening import open_labels, scene_openers
+    from earthwords.inference.teach.teaching import TeachRequest, by_words_of, read_earlier, teaching_of
 
-    is_set = any((labels / name).is_dir() for name in ("images", "img_dir"))
-    if is_set and scenes:
-        raise UsageError(f"{labels} brings its own images; leave --scenes away.")
-    pairs = image_mask_pairs(labels) if is_set else []
-    sources = [str(image) for image, _ in pairs] or all_sources(map(str, scenes), say=console.say)
-    if not sources:
-        raise UsageError("Name the rasters that the marks lie in: --scenes ortho.tif, or a folder of them.")
-    marks = _labels(labels, pairs, column=column, names=names, text=text, seed=seed)
-    spec = scene_spec("", bands, gsd, None, nodata, stretch, mask, reach(offline, allow_remote_parts))
+    marks, sources = open_labels(
+        labels, column=column, names=names, text=text, seed=seed, scenes=scenes, console=console
+    )  # fmt: skip
+    spec = scene_spec("", bands, gsd, None, nodata, stretch, mask, reach(offline, allow_remote_parts), row=row)
     segmenter = load_segmenter(
         replace(row, taught=None), console, model=model, weights=None, device=device, batch=batch_size, offline=offline
     )
     before = None if onto is None else read_earlier(onto, segmenter)
-    request = TeachRequest(words=text, background=background, head=head, seed=seed, strict=strict)
-    examples, notes, before = collect(segmenter, sources, spec, marks, console, seed=seed, before=before)
-    if bands is not None or gsd is not None:
-        given = " ".join(filter(None, ("--bands" if bands is not None else "", "--gsd" if gsd is not None else "")))
-        notes.append(f"The preset does not keep {given}: give the same to every map made by it.")
-    return teach_folder(
-        segmenter,
-        examples,
-        dst,
-        request,
-        console,
-        notes=notes,
-        began=began,
-        before=before,
-        overwrite=overwrite or again,
-    )
-
-
-def _labels(
-    labels: Path, pairs: list[tuple[Path, Path]], *, column: str | None, names: Path | None, text: Sequence[str],
-    seed: int,
-) -> Labels:  # fmt: skip
-    from earthwords.files.paths import IMAGES
-    from earthwords.inference.teach.marks import MaskFolder, RasterLabels, VectorLabels
-    from earthwords.text.vocabulary import split_words
-
-    titles = [split_words(words)[0] for words in text]
-    if labels.is_dir() and pairs:
-        return MaskFolder(labels, pairs, names=names, titles=titles, seed=seed)
-    if labels.suffix.lower() in IMAGES:
-        if column is not None:
-            raise UsageError(f"{labels} is a raster, which has no column {column!r}; names of its values are --names.")
-        return RasterLabels(labels, names=names, titles=(), seed=seed)
-    if names is not None:
-        raise UsageError(f"--names are of the values of a raster, and {labels} is none; leave them away.")
-    return VectorLabels(labels, column=column, seed=seed)
+    request = TeachRequest(
+        words=text, background=background, head=head, seed=seed, strict=strict, bands=spec.bands,
+        gsd=row.taught_gsd if gsd is None else gsd,
+    )  # fmt: skip
+    known = known_of(dst) if before is None else before.pixels
+    found = collect(
+        segmenter, scene_openers(segmenter, sources, spec), marks, console, seed=seed, known=known
+    )  # fmt: skip
+    by_words = None if row.taught is None else by_words_of(Path(row.taught))
+    teaching = teaching_of(segmenter, found, request, console, began=began, before=before, by_words=by_words)
+    return teaching.save(dst, overwrite=overwrite or again)

@@ -41,7 +41,7 @@ def test_each_pixel_is_read_in_the_window_whose_middle_is_nearest(micro: Path, i
     segmenter = Segmenter.from_preset(row, model=micro, device="cpu")
     pixels = np.array([[47, 49], [48, 49], [20, 20], [21, 22], [90, 100]])
     with segmenter.open(image[:96, :128]) as scene:
-        assert windows_of(segmenter, scene, pixels) == 4
+        assert windows_of(segmenter.plan(scene), pixels) == 4
         together, _, _ = features_at(segmenter, scene, pixels)
         alone, _, _ = features_at(segmenter, scene, pixels[4:])
         starts = segmenter.plan(scene).rows, segmenter.plan(scene).cols

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas
@@ -58,6 +59,35 @@ def test_pixels_of_polygons_have_their_middle_inside(scene_path: Path, tmp_path:
     assert np.ptp(large, axis=0).min() > 15, "drawn from all over the polygon"
 
 
+def test_one_more_mark_changes_no_pixels_of_the_others(scene_path: Path, make_scene: Make, tmp_path: Path) -> None:
+    """So that their features need not be computed anew: polygons, and a mended label raster."""
+    with open_scene(scene_path) as scene:
+        to_map = scene.native.transform
+        boxes = [shapely.Polygon([to_map @ (x + a, 5 + b) for a, b in ((0, 0), (25, 0), (25, 50), (0, 50))])
+                 for x in (2, 32, 62)]  # fmt: skip
+        drawn = []
+        for which in ((0, 2), (0, 1, 2)):
+            path = _write(
+                tmp_path / "m.gpkg", [boxes[i] for i in which], [f"c{i}" for i in which], crs=scene.native.crs
+            )
+            marks = VectorLabels(path, column=None, seed=7).on(scene)
+            drawn.append({str(t): marks.pixels[marks.titles == t].tolist() for t in set(marks.titles)})
+        assert drawn[0] == {name: drawn[1][name] for name in ("c0", "c2")}
+        names = tmp_path / "names.txt"
+        names.write_text("none\nwater\nroad\n")
+        classes = np.repeat([[1], [2]], 30, axis=0).repeat(90, axis=1).astype(np.uint8)
+        samples = []
+        for mended in (False, True):
+            classes[3:6, 40:44] = 2 if mended else 1
+            raster = make_scene(classes[None], name=f"l{mended}.tif", crs=scene.native.crs.to_wkt(), transform=to_map)
+            marks = RasterLabels(raster, names=names, titles=(), seed=7).on(scene)
+            samples.append({tuple(place) for place in marks.pixels[marks.titles == "water"].tolist()})
+            rows = marks.pixels[marks.titles == "water", 0]
+            assert len(rows) > 30 and abs(rows.mean() - 14.5) < 4, "from all over the class"
+    patch = {(row, col) for row in range(3, 6) for col in range(40, 44)}
+    assert samples[0] - patch <= samples[1] and not samples[1] & patch
+
+
 def test_contradictions_are_named_and_left_out(scene_path: Path, tmp_path: Path) -> None:
     """Of large polygons too, of which few pixels are drawn; a point counts as its pixel."""
     with open_scene(scene_path) as scene:
@@ -109,10 +139,11 @@ def test_refusals(scene_path: Path, tmp_path: Path) -> None:
 def _examples(scene: str, *, marks: int, title: str = "a", value: float = 0.0) -> MarkedPixels:
     count = 2 * marks
     return MarkedPixels(
-        scenes=(scene,), titles=(title,), features=np.full((count, 3), value, np.float32),
+        scenes=(scene,), identity=(scene[:1],), titles=(title,), features=np.full((count, 3), value, np.float32),
         title=np.zeros(count, np.int64), scene=np.zeros(count, np.int64),
         pixels=np.stack([np.arange(count) * 10, np.arange(count)], axis=1), mark=np.arange(count) // 2,
         around=np.zeros((4, 3), np.float32), around_scene=np.zeros(4, np.int64),
+        around_pixels=np.zeros((4, 2), np.int64),
     )  # fmt: skip
 
 
@@ -125,6 +156,9 @@ def test_later_marks_count_where_both_mark_a_pixel() -> None:
     assert len(np.unique(both.marks)) == 5
     assert len(both.around) == 4, "what surrounds the marks of a scene is kept once"
     np.testing.assert_allclose(both.weights(), 0.5)
+    assert both.identity == ("x",)
+    assert first.joined(replace(later, identity=("changed",))).identity == ("",), "nobody knows any more"
+    assert first.joined(_examples("y.tif", marks=1)).identity == ("x", "y")
 
 
 def test_places_are_scenes_or_parts_of_one() -> None:

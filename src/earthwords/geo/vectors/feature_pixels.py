@@ -15,7 +15,7 @@ MOST_TRIES = 20
 
 
 def marked_pixels(
-    features: VectorFeatures, grid: Grid, *, most: int, rng: np.random.Generator
+    features: VectorFeatures, grid: Grid, *, most: int, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.object_]]:
     """Pixels of a grid whose centre a polygon holds, or that hold a point; of each feature at most so many, drawn.
 
@@ -23,6 +23,7 @@ def marked_pixels(
         features: points or polygons in a CRS.
         grid: of the scene, in any CRS.
         most: pixels a feature.
+        seed: of what is drawn; other features change nothing about the pixels of one.
 
     Returns:
         `(n, 2)` row and column, `(n,)` the feature of each, and all features in pixels (x to the right, y down). What
@@ -35,7 +36,7 @@ def marked_pixels(
     found, owner = [], []
     for i, shape in enumerate(shapes):
         points = shape.geom_type in ("Point", "MultiPoint")
-        places = _of_points(shape) if points else _of_polygon(shape, grid, most, rng)
+        places = _of_points(shape) if points else _of_polygon(shape, grid, most, _drawing(shape, seed))
         inside = (places >= 0).all(axis=1) & (places < grid.shape).all(axis=1)
         places = np.unique(places[inside], axis=0)[:most]
         found.append(places)
@@ -43,6 +44,11 @@ def marked_pixels(
     if not found:
         return np.zeros((0, 2), np.int64), np.zeros(0, np.int64), shapes
     return np.concatenate(found), np.concatenate(owner), shapes
+
+
+def _drawing(shape: shapely.Geometry, seed: int) -> np.random.Generator:
+    bounds = np.nan_to_num(shapely.bounds(shape), nan=0, posinf=0, neginf=0)
+    return np.random.default_rng([seed, *np.abs(np.round(8 * bounds)).clip(max=2**40).astype(np.int64).tolist()])
 
 
 def within(pixels: NDArray[np.int64], shapes: NDArray[np.object_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

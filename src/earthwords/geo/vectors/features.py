@@ -74,8 +74,10 @@ class VectorFeatures:
         return replace(self, geometries=self.geometries[kept], columns=columns)
 
 
-def read_features(path: str | Path, *, kinds: Kinds = "alike", what: str = "truth") -> VectorFeatures:
-    """All features of a local file.
+def read_features(
+    path: str | Path | geopandas.GeoDataFrame, *, kinds: Kinds = "alike", what: str = "truth"
+) -> VectorFeatures:
+    """All features of a local file, or of a table that is in memory.
 
     Args:
         kinds: of shapes that it may hold.
@@ -84,6 +86,8 @@ def read_features(path: str | Path, *, kinds: Kinds = "alike", what: str = "trut
     Raises:
         SourceError: missing, no vector file, without a shape, or with others than `kinds`.
     """
+    if isinstance(path, geopandas.GeoDataFrame):
+        return _features(path, "the table", kinds, what)
     source = str(path)
     if not os.path.isdir(source) and (why := trouble(source)) is not None:
         raise SourceError(f"{source} {why}; check the path.")
@@ -93,6 +97,10 @@ def read_features(path: str | Path, *, kinds: Kinds = "alike", what: str = "trut
         raise
     except Exception as error:  # of OGR, Arrow and geopandas, with several bases
         raise SourceError(f"{source} is not a vector file that GDAL can read ({brief(error)}).") from error
+    return _features(frame, source, kinds, what)
+
+
+def _features(frame: Any, source: str, kinds: Kinds, what: str) -> VectorFeatures:
     shapes = frame.geometry.to_numpy() if isinstance(frame, geopandas.GeoDataFrame) else np.full(len(frame), None)
     kept = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
     found = {shape.geom_type for shape in shapes[kept]}

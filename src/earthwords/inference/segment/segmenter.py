@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from affine import Affine
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthwords.errors import UsageError
 from earthwords.geo.bands import Bands
 from earthwords.geo.scene import Scene
 from earthwords.geo.sources.network import Network
@@ -24,9 +23,9 @@ from earthwords.inference.cautions import RADAR, SENSOR, enforce, taught_notes, 
 from earthwords.inference.limits import check_numbers
 from earthwords.inference.segment.postprocess import class_maxima, class_probabilities, decide, undecided, unfit
 from earthwords.inference.segment.result import SegmentationResult, gathered
-from earthwords.inference.windows.cues import OF_A_BAND, Cues
+from earthwords.inference.segment.teachable import Teachable
+from earthwords.inference.windows.cues import Cues, with_cues
 from earthwords.inference.windows.failures import FailurePolicy
-from earthwords.inference.windows.predictor import WindowedPredictor
 from earthwords.inference.windows.reading import read_twice
 from earthwords.inference.windows.resize import CELL_COLS, CELL_ROWS, in_cells
 from earthwords.inference.windows.sliding import Encoder, Slide
@@ -41,13 +40,11 @@ from earthwords.models.taught import TaughtHead
 from earthwords.models.weights.fingerprint import tower_hash, weights_hash
 from earthwords.models.weights.resolve import resolve
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset
-from earthwords.text.competing import compete
 from earthwords.text.templates import load_templates
-from earthwords.text.vocabulary import parse_classes
 from earthwords.types import TextBank, Vocabulary, Window
 
 
-class Segmenter(WindowedPredictor):
+class Segmenter(Teachable):
     """A preset with its weights loaded: words and images to maps, in memory.
 
     Example:
@@ -60,13 +57,10 @@ class Segmenter(WindowedPredictor):
         self, preset: SegmentPreset, encoder: Encoder, *, taught: TaughtHead | None = None, batch: int | None = None
     ) -> None:
         check_numbers(threshold=preset.threshold, batch=batch)
-        super().__init__(preset, encoder.backbone, batch=batch)
-        self.encoder = encoder
+        super().__init__(preset, encoder, taught=taught, batch=batch)
         self.templates = load_templates(preset.templates)
         self.notes: tuple[str, ...] = ()
         """Sentences for the user: how weights were chosen."""
-        self.taught = taught
-        """Classes that marks have taught."""
         self._banks: dict[Vocabulary, TextBank] = {}
 
     @classmethod
@@ -149,7 +143,11 @@ class Segmenter(WindowedPredictor):
         if self.taught is None:
             words = vocabulary_notes(vocabulary, lexicon=lexicon, model=self.model_name)
         else:
-            words = taught_notes(self.taught, vocabulary, lexicon=lexicon, model=self.model_name)
+            row = self.preset
+            words = taught_notes(
+                self.taught, vocabulary, lexicon=lexicon, model=self.model_name, bands=row.taught_bands,
+                gsd=row.taught_gsd,
+            )  # fmt: skip
         idle = [title for title, _ in self.preset.thresholds if title not in vocabulary.titles]
         idle_note = f"Thresholds of the preset for {', '.join(idle)} do not apply: no such class is asked for."
         return (*self.scene_notes(scene), *words, *([idle_note] if idle else []))
@@ -242,43 +240,17 @@ class Segmenter(WindowedPredictor):
         with Pool(self.threads) as pool, ExitStack() as stack:
             rows = slide.rows(lambda window: self.read(scene, window, policy), run, pool=pool, tick=tick)
             if bank.cues is not None:
-                rows = self._with_cues(rows, stack.enter_context(Cues(scene)), bank.cues, plan.region, policy)
+                assert self.taught is not None
+                cues = stack.enter_context(Cues(scene))
+                rows = with_cues(rows, cues, self.taught, bank.cues, plan.region, policy, preset=self.preset.name)
             resized = self.resizer(scene, part, most_rows=CELL_ROWS).resize(rows)
             for row, logits in in_cells(resized, part):
                 yield self._strip(scene, bank, part, row, logits, threshold, probabilities, policy)
 
-    def _with_cues(
-        self,
-        rows: Iterator[tuple[int, Tensor]],
-        cues: Cues,
-        weights: NDArray[np.float32],
-        region: Window,
-        policy: FailurePolicy,
-    ) -> Iterator[tuple[int, Tensor]]:
-        """Logits with what the bands of their pixels add; one cue after another, so that sums have one order."""
-        taught = self.taught
-        assert taught is not None and taught.cue_mean is not None and taught.cue_std is not None
-        if len(cues) != len(taught.cue_mean):
-            raise UsageError(
-                f"The preset {self.preset.name} was taught with {len(taught.cue_mean) // OF_A_BAND} bands and "
-                f"{cues.scene.source} has {len(cues.bands)}; teach with scenes like it."
-            )
-        for row, logits in rows:
-            logits = logits.clone()
-            for first in range(0, logits.shape[2], CELL_COLS):
-                part = logits[:, :, first : first + CELL_COLS]
-                window = Window(row=row, col=region.col + first, height=part.shape[1], width=part.shape[2])
-                seen = (part != 0).any(dim=0)
-                for i, cue in enumerate(cues.read(window, policy)):
-                    standard = torch.from_numpy((cue - taught.cue_mean[i]) / taught.cue_std[i]).to(part.device) * seen
-                    for query, weight in enumerate(weights[:, i].tolist()):
-                        part[query].add_(standard, alpha=weight)
-            yield row, logits
-
     def predict(
         self,
         source: Any,
-        words: Sequence[str] | Vocabulary,
+        words: Sequence[str] | Vocabulary | None = None,
         *,
         bands: Bands | None = None,
         gsd: float | None = None,
@@ -299,7 +271,7 @@ class Segmenter(WindowedPredictor):
         Args:
             source: a path, a URL, an open rasterio dataset, an xarray object, an array `(row, col, 3)` (uint8, or any
                 other dtype, stretched), or what numpy makes one of, such as a PIL image.
-            words: one string a class, commas between synonyms; or a vocabulary.
+            words: one string a class, commas between synonyms; or a vocabulary. None: the classes that it was taught.
             bands, gsd, bounds, nodata, stretch, mask, transform, crs: as for `open_scene`.
             threshold: least probability, instead of the preset's.
             background: title or index of the class that takes the pixels below it, as for `parse_classes`.
@@ -316,10 +288,7 @@ class Segmenter(WindowedPredictor):
             UsageError: no words, impossible numbers, or options that do not fit the source.
             SourceError: the source cannot be read, or holds no valid pixel.
         """
-        if isinstance(words, Vocabulary):
-            vocabulary = words
-        else:
-            vocabulary = compete(parse_classes(words, background=background), against)
+        vocabulary = self._vocabulary(words, background, against)
         how: dict[str, Any] = {"bands": bands, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}
         how |= {"mask": mask, "transform": transform, "crs": crs}
         with self.open(source, **how) as scene:

@@ -4,14 +4,55 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+import geopandas
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
 from earthwords.geo.vectors.features import VectorFeatures, as_text, read_features
 from earthwords.geo.vectors.into_pixels import IntoPixels
+from earthwords.inference.teach.marked_pixels import MarkedPixels
 from earthwords.types import Grid
+
+
+class MarkSet(Protocol):
+    """What is marked already."""
+
+    @property
+    def path(self) -> str:
+        """Where it stands, for sentences."""
+
+    @property
+    def unmarked(self) -> int:
+        """Features whose class is still empty: they count as not marked."""
+
+    def in_pixels(self, grid: Grid, source: str) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+        """Shapes in pixels of a grid (x to the right, y down) that touch it, and their classes."""
+
+    def differs(self, grid: Grid) -> bool:
+        """Whether marks are reprojected to lie in a grid."""
+
+
+class PixelMarks:
+    """What a teaching has learned from, in whole scenes."""
+
+    path, unmarked = "the teaching", 0
+
+    def __init__(self, pixels: MarkedPixels) -> None:
+        self.pixels = pixels
+
+    def in_pixels(self, grid: Grid, source: str) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+        """The marked pixels of the scene of that name, as points."""
+        scenes = self.pixels.scenes
+        own = self.pixels.scene == (scenes.index(source) if source in scenes else -1)
+        points: NDArray[np.object_] = shapely.points(self.pixels.pixels[own][:, ::-1] + 0.5)
+        return points, np.array([self.pixels.titles[i] for i in self.pixels.title[own]], object)
+
+    def differs(self, grid: Grid) -> bool:
+        """They lie in the scene's own pixels."""
+        return False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,7 +93,7 @@ class MarkedPlaces:
         return grid.crs is not None and IntoPixels(self.features.crs, grid, source=self.path).moved
 
 
-def read_marked(path: str | Path) -> MarkedPlaces:
+def read_marked(path: str | Path | geopandas.GeoDataFrame) -> MarkedPlaces:
     """Read marks: points, lines or polygons; those with an empty class are still to be marked.
 
     Raises:

@@ -13,7 +13,7 @@ from earthwords.errors import EarthwordsError, SourceError, UsageError
 from earthwords.inference.cautions import Tally
 from earthwords.inference.suggest import fast, regions, strategic
 from earthwords.inference.suggest.lattice import Coverage
-from earthwords.inference.suggest.marked import MarkedPlaces
+from earthwords.inference.suggest.marked import MarkSet
 from earthwords.inference.suggest.result import Place, Suggestions, check_placed
 from earthwords.inference.suggest.scan import MOST, MOST_TILES, Scanned, ScanOptions, scan
 from earthwords.inference.suggest.select import RULES, CandidatePool, Rule
@@ -63,7 +63,7 @@ class SuggestOptions:
         )
 
 
-def suggest_places(scenes: dict[str, Open], options: SuggestOptions, marks: MarkedPlaces | None = None) -> Suggestions:
+def suggest_places(scenes: dict[str, Open], options: SuggestOptions, marks: MarkSet | None = None) -> Suggestions:
     """Choose places to mark.
 
     Args:
@@ -105,7 +105,7 @@ def _of_scenes(found: list[Scanned]) -> tuple[str, ...]:
 
 
 def _scanned(
-    scenes: dict[str, Open], options: SuggestOptions, marks: MarkedPlaces | None
+    scenes: dict[str, Open], options: SuggestOptions, marks: MarkSet | None
 ) -> tuple[list[Scanned], list[str]]:
     how, random = options.scanning(len(scenes)), np.random.default_rng(options.seed)
     found: list[Scanned] = []
@@ -197,7 +197,7 @@ def _places(found: list[Scanned], chosen: NDArray[np.int64]) -> tuple[Place, ...
     return tuple(places)
 
 
-def _notes(found: list[Scanned], options: SuggestOptions, marks: MarkedPlaces | None) -> Iterator[str]:
+def _notes(found: list[Scanned], options: SuggestOptions, marks: MarkSet | None) -> Iterator[str]:
     if len(found[0].titles) == 1:
         yield (
             f"{found[0].titles[0]!r} is the only class: a pixel is uncertain where its probability is near the "

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from earthwords.inference.suggest import strategic
 from earthwords.inference.suggest.lattice import CellFigures, Coverage, Lattice
-from earthwords.inference.suggest.marked import MarkedPlaces
+from earthwords.inference.suggest.marked import MarkSet
 from earthwords.inference.suggest.regions import TileView, tile_view
 from earthwords.inference.suggest.sources import Mapped
 from earthwords.jobs.job import Tick
@@ -80,7 +80,7 @@ class Scanned:
 
 
 def scan(
-    mapped: Mapped, options: ScanOptions, marks: MarkedPlaces | None, random: np.random.Generator, tick: Tick
+    mapped: Mapped, options: ScanOptions, marks: MarkSet | None, random: np.random.Generator, tick: Tick
 ) -> Scanned:
     """The candidates of a scene."""
     lattice = Lattice(mapped.grid.shape, mapped.side, classes=len(mapped.titles), threshold=mapped.threshold)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from earthwords.errors import EarthwordsError
 from earthwords.geo.probability_map import ProbabilityMap
 from earthwords.geo.scene import Scene, open_scene
-from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.suggest.lattice import CellFigures, ProbabilityRows
 from earthwords.inference.suggest.tokens import tokens_at
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.jobs.job import Tick
 from earthwords.types import Grid, Vocabulary, Window
+
+if TYPE_CHECKING:
+    from earthwords.inference.segment.segmenter import Segmenter
 
 CELL = 16
 """Pixels that the model sees along the side of a cell."""
@@ -70,10 +72,12 @@ class ModelMapped:
     threshold: float
     """Of a single class: where it is most uncertain."""
     policy: FailurePolicy
+    named: str | None = None
+    """Instead of the path or address."""
 
     @property
     def name(self) -> str:
-        return self.scene.source
+        return self.scene.source if self.named is None else self.named
 
     @property
     def grid(self) -> Grid:

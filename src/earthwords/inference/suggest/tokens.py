@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,12 +12,14 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from earthwords.geo.scene import Scene
-from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.sliding import WindowPlan, pad
 from earthwords.jobs.job import Tick
 from earthwords.jobs.threads import Pool, one_core
 from earthwords.types import Window
+
+if TYPE_CHECKING:
+    from earthwords.inference.segment.segmenter import Segmenter
 
 Pixels = NDArray[np.int64]
 

@@ -11,18 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from earthwords.geo.scene import Scene
-from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.cues import Cues
 from earthwords.inference.windows.failures import FailurePolicy
+from earthwords.inference.windows.sliding import WindowPlan
 from earthwords.jobs.job import Tick
 from earthwords.jobs.threads import Pool, one_core
 from earthwords.types import Window
+
+if TYPE_CHECKING:
+    from earthwords.inference.segment.segmenter import Segmenter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +37,9 @@ class _Task:
     inside: NDArray[np.int64]
 
 
-def windows_of(segmenter: Segmenter, scene: Scene, pixels: NDArray[np.int64]) -> int:
+def windows_of(plan: WindowPlan, pixels: NDArray[np.int64]) -> int:
     """How many windows `features_at` computes."""
-    return sum(1 for _ in _tasks(segmenter, scene, pixels))
+    return sum(1 for _ in _tasks(plan, pixels))
 
 
 def features_at(
@@ -85,7 +89,7 @@ def features_at(
         return task, None if logits is None else logits[:, rows, cols].T.float().cpu().numpy(), there
 
     with Pool(segmenter.threads) as pool, one_core():
-        for task, values, there in pool.ordered(run, _tasks(segmenter, scene, pixels)):
+        for task, values, there in pool.ordered(run, _tasks(segmenter.plan(scene), pixels)):
             if values is not None:
                 found[task.inside] = np.where(there[:, None], values, 0)
                 observed[task.inside] = there
@@ -93,11 +97,10 @@ def features_at(
     return found, beside, observed
 
 
-def _tasks(segmenter: Segmenter, scene: Scene, pixels: NDArray[np.int64]) -> Iterator[_Task]:
+def _tasks(plan: WindowPlan, pixels: NDArray[np.int64]) -> Iterator[_Task]:
     """The windows in whose middle the pixels are, or nearest to it; from top to bottom."""
     if not len(pixels):
         return
-    plan = segmenter.plan(scene)
     height, width = plan.size
     down = _nearest(np.array(plan.rows), height, pixels[:, 0])
     across = _nearest(np.array(plan.cols), width, pixels[:, 1])

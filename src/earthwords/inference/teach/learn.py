@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from earthwords.errors import Caution, UsageError
-from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.teach.choice import Candidate, Choice, Lessons, candidates, choose
 from earthwords.inference.teach.marked_pixels import MarkedPixels
 from earthwords.inference.teach.report import TaughtClass, TriedHead
@@ -22,6 +22,9 @@ from earthwords.models.weights.fingerprint import tower_hash
 from earthwords.text.competing import compete
 from earthwords.text.vocabulary import parse_classes
 from earthwords.types import ClassName, Colour, Vocabulary
+
+if TYPE_CHECKING:
+    from earthwords.inference.segment.segmenter import Segmenter
 
 NOT = "not "
 """Before the class that a mark is not of."""

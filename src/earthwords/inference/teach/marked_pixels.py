@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,20 @@ BLOCKS = 16
 """Places into which the marks of few scenes are divided, at most."""
 SCENES = 3
 """From so many scenes on, places are scenes."""
-_ARRAYS = ("features", "title", "scene", "pixels", "mark", "around", "around_scene", "cues", "around_cues")
+_ABSENT = "-"
+"""The identity of a scene without pixels."""
+_ARRAYS = (
+    "features",
+    "title",
+    "scene",
+    "pixels",
+    "mark",
+    "around",
+    "around_scene",
+    "around_pixels",
+    "cues",
+    "around_cues",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +41,8 @@ class MarkedPixels:
     """Marked pixels, and unmarked ones all over the same scenes."""
 
     scenes: tuple[str, ...]
+    identity: tuple[str, ...]
+    """Of each scene what its features depend on, as a hash; empty: they were computed from several states of it."""
     titles: tuple[str, ...]
     """What pixels are marked as, each once."""
     features: NDArray[np.float32]
@@ -43,6 +59,8 @@ class MarkedPixels:
     """`(m, dim)` of unmarked pixels."""
     around_scene: NDArray[np.int64]
     """`(m,)`."""
+    around_pixels: NDArray[np.int64]
+    """`(m, 2)` row and column in the grid that is worked at."""
     cues: NDArray[np.float32] | None = None
     """`(n, cue)`, not standardised."""
     around_cues: NDArray[np.float32] | None = None
@@ -101,6 +119,7 @@ class MarkedPixels:
         with_cues = with_cues and mine.cues.shape[1] == theirs.cues.shape[1]  # type: ignore[union-attr]
         return MarkedPixels(
             scenes=scenes,
+            identity=tuple(_same(mine.identity[i], theirs.identity[i]) for i in range(len(scenes))),
             titles=titles,
             features=np.concatenate([mine.features[kept], theirs.features]),
             title=np.concatenate([mine.title[kept], theirs.title]),
@@ -109,6 +128,7 @@ class MarkedPixels:
             mark=np.concatenate([mine.mark[kept], theirs.mark + first]),
             around=np.concatenate([mine.around[old_around], theirs.around]),
             around_scene=np.concatenate([mine.around_scene[old_around], theirs.around_scene]),
+            around_pixels=np.concatenate([mine.around_pixels[old_around], theirs.around_pixels]),
             cues=np.concatenate([mine.cues[kept], theirs.cues]) if with_cues else None,  # type: ignore[index]
             around_cues=np.concatenate([mine.around_cues[old_around], theirs.around_cues]) if with_cues else None,  # type: ignore[index]
         )
@@ -116,9 +136,10 @@ class MarkedPixels:
     def _renamed(self, scenes: Sequence[str], titles: Sequence[str]) -> MarkedPixels:
         scene = np.array([scenes.index(name) for name in self.scenes] or [0], np.int64)
         title = np.array([titles.index(name) for name in self.titles] or [0], np.int64)
+        told = dict(zip(self.scenes, self.identity, strict=True))
         return replace(
             self, scenes=tuple(scenes), titles=tuple(titles), scene=scene[self.scene], title=title[self.title],
-            around_scene=scene[self.around_scene],
+            around_scene=scene[self.around_scene], identity=tuple(told.get(name, _ABSENT) for name in scenes),
         )  # fmt: skip
 
     def save(self, folder: Path) -> dict[str, Any]:
@@ -130,7 +151,7 @@ class MarkedPixels:
             arrays[name] = arrays[name].astype(np.float16)
         with atomic_path(folder / MARKS, overwrite=True) as part, writing(folder / MARKS):
             part.write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
-        return {"scenes": list(self.scenes), "titles": list(self.titles)}
+        return {"scenes": list(self.scenes), "identity": list(self.identity), "titles": list(self.titles)}
 
 
 def read_examples(folder: Path) -> MarkedPixels:
@@ -148,7 +169,8 @@ def read_examples(folder: Path) -> MarkedPixels:
         for name in ("features", "around"):
             arrays[name] = arrays[name].astype(np.float32)
         found = MarkedPixels(
-            scenes=tuple(map(str, card["scenes"])), titles=tuple(map(str, card["titles"])),
+            scenes=tuple(map(str, card["scenes"])), identity=tuple(map(str, card["identity"])),
+            titles=tuple(map(str, card["titles"])),
             **{name: arrays[name] for name in arrays if name in _ARRAYS},
         )  # fmt: skip
         _check(found)
@@ -157,12 +179,24 @@ def read_examples(folder: Path) -> MarkedPixels:
     return found
 
 
+def known_of(folder: Path) -> MarkedPixels | None:
+    """What a folder holds that is about to be taught anew, if anything: features need not be computed twice."""
+    if not (folder / MARKS).is_file():
+        return None
+    with suppress(WeightsError):
+        return read_examples(folder)
+    return None
+
+
 def _check(found: MarkedPixels) -> None:
     """Raises `ValueError` for numbers that do not belong together."""
     count = len(found)
     lengths = [len(getattr(found, name)) for name in ("title", "scene", "pixels", "mark")]
-    if set(lengths) != {count} or len(found.around) != len(found.around_scene) or found.features.ndim != 2:
+    around = {len(found.around), len(found.around_scene), len(found.around_pixels)}
+    if set(lengths) != {count} or len(around) != 1 or found.features.ndim != 2:
         raise ValueError("its parts have different lengths")
+    if len(found.identity) != len(found.scenes) or found.around_pixels.shape[1:] != (2,):
+        raise ValueError("its scenes are not told apart")
     if count and not (0 <= found.title.min() <= found.title.max() < len(found.titles)):
         raise ValueError("it names classes that are not there")
     if len(found.around_scene) and not (0 <= found.around_scene.min() <= found.around_scene.max() < len(found.scenes)):
@@ -179,6 +213,13 @@ def _check(found: MarkedPixels) -> None:
             raise ValueError("its bands do not fit its pixels")
     if count and not (0 <= found.scene.min() <= found.scene.max() < len(found.scenes)):
         raise ValueError("it names scenes that are not there")
+
+
+def _same(mine: str, theirs: str) -> str:
+    """What features of both depend on."""
+    if _ABSENT in (mine, theirs):
+        return theirs if mine == _ABSENT else mine
+    return mine if mine == theirs else ""
 
 
 def _blocks(middles: NDArray[np.float64], *, most: int) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from earthwords.geo.scene import Scene
 from earthwords.geo.vectors.feature_pixels import marked_pixels, within
 from earthwords.geo.vectors.features import as_text, read_features
 from earthwords.geo.vectors.into_pixels import IntoPixels
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
 
 MOST_OF_ONE = 25
 """Pixels of a polygon that are learned from."""
@@ -64,38 +68,42 @@ def tidy(title: str) -> str:
 class VectorLabels:
     """A vector file: features with a column of classes."""
 
-    def __init__(self, path: Path, *, column: str | None, seed: int) -> None:
-        features = read_features(path, kinds="mixed", what="a mark")
+    def __init__(self, marks: Path | GeoDataFrame, *, column: str | None, seed: int) -> None:
+        features = read_features(marks, kinds="mixed", what="a mark")
         self.column = features.column(column)
         titles = np.array([tidy(as_text(value)) for value in features.columns[self.column]], dtype=object)
         named = titles != ""
         self.notes: list[str] = []
         if not named.any():
-            raise UsageError(f"The column {self.column!r} of {path} is empty: write the class of each mark into it.")
+            raise UsageError(
+                f"The column {self.column!r} of {features.source} is empty: write the class of each mark into it."
+            )
         if features.left_out:
             self.notes.append(f"{number_of(features.left_out, 'mark')} without a shape left out.")
         if not named.all():
-            self.notes.append(f"{number_of(int((~named).sum()), 'mark')} of {path.name} without a class left out.")
+            self.notes.append(
+                f"{number_of(int((~named).sum()), 'mark')} of {Path(features.source).name} without a class left out."
+            )
         self.titles = titles[named]
         self.features = features.part(named)
-        self.rng = np.random.default_rng(seed)
-        self.source = str(path)
+        self.seed = seed
+        self.source = features.source
         self._thin()
         self.used = np.zeros(len(self.titles), bool)
 
     def _thin(self) -> None:
         """At most so many features a class."""
-        kept = np.ones(len(self.titles), bool)
+        kept, rng = np.ones(len(self.titles), bool), np.random.default_rng(self.seed)
         for title in sorted(set(self.titles)):
             own = np.flatnonzero(self.titles == title)
             if len(own) > MOST_OF_CLASS:
-                kept[self.rng.permutation(own)[MOST_OF_CLASS:]] = False
+                kept[rng.permutation(own)[MOST_OF_CLASS:]] = False
                 self.notes.append(f"Of {len(own):,} marks of {title!r}, {MOST_OF_CLASS:,} were drawn.")
         self.titles, self.features = self.titles[kept], self.features.part(kept)
 
     def on(self, scene: Scene) -> Marks:
         """The marks of a scene."""
-        pixels, owner, shapes = marked_pixels(self.features, scene.native, most=MOST_OF_ONE, rng=self.rng)
+        pixels, owner, shapes = marked_pixels(self.features, scene.native, most=MOST_OF_ONE, seed=self.seed)
         self.used[np.unique(owner)] = True
         marks = Marks(pixels=pixels, titles=self.titles[owner], mark=owner, shapes=shapes)
         return self._without_contradictions(marks, shapes, scene) if len(marks) else marks
@@ -137,7 +145,7 @@ class RasterLabels:
         self.raster: ClassRaster = open_classes(path, names=names)
         self.titles = titles
         """Of values that the raster gives no name, in their order."""
-        self.rng = np.random.default_rng(seed)
+        self.seed = seed
         self.notes: list[str] = []
         self.found = 0
 
@@ -175,16 +183,14 @@ class RasterLabels:
                     continue
                 down, across = np.nonzero(valid & (values == value))
                 seen[value] = seen.get(value, 0) + len(down)
-                some = self.rng.permutation(len(down))[: 4 * RASTER_SAMPLE]
+                some = _first(_drawn(down + row, across, self.seed), 4 * RASTER_SAMPLE)
                 drawn.setdefault(value, []).append(np.stack([down[some] + row, across[some]], axis=1))
         found = []
         for value, parts in sorted(drawn.items()):
             places = np.concatenate(parts)
-            piece = places[:, 0] // BLOCK * (self.raster.grid.width // BLOCK + 1) + places[:, 1] // BLOCK
-            names = np.unique(piece)
-            rank = np.zeros(len(names), np.int64)
-            rank[self.rng.permutation(len(names))] = np.arange(len(names))
-            order = np.argsort(rank[np.searchsorted(names, piece)], kind="stable")
+            tall, wide = (places // BLOCK).T
+            piece = tall * (self.raster.grid.width // BLOCK + 1) + wide
+            order = np.lexsort((_drawn(places[:, 0], places[:, 1], self.seed), piece, _drawn(tall, wide, self.seed)))
             taken = _spread(order, piece, most=RASTER_SAMPLE)
             found.append(np.column_stack([places[taken], np.full(len(taken), value)]))
             if seen[value] > RASTER_SAMPLE:
@@ -246,6 +252,24 @@ class MaskFolder:
             raise UsageError(f"No mask of {self.folder} holds a pixel of a class that has a name.")
         drawn = f"Of each mask at most {RASTER_SAMPLE} pixels of a class were drawn."
         return [drawn, *dict.fromkeys(self.notes)]
+
+
+def _drawn(rows: NDArray[np.int64], cols: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
+    """A random number for each place, the same wherever it is asked for: a mended map draws the same pixels elsewhere.
+
+    The mixing is that of SplitMix64 (https://doi.org/10.1145/2660193.2660195).
+    """
+    mixed = rows.astype(np.uint64) << np.uint64(32) ^ cols.astype(np.uint64) ^ np.uint64(seed << 1 & 2**63 - 1)
+    for factor, shift in ((0x9E3779B97F4A7C15, 30), (0xBF58476D1CE4E5B9, 27), (0x94D049BB133111EB, 31)):
+        mixed = mixed * np.uint64(factor)
+        mixed = mixed ^ mixed >> np.uint64(shift)
+    return mixed
+
+
+def _first(numbers: NDArray[np.uint64], most: int) -> NDArray[np.int64]:
+    """Indices of the smallest ones, ascending by number."""
+    some = np.argpartition(numbers, most)[:most] if len(numbers) > most else np.arange(len(numbers))
+    return some[np.argsort(numbers[some], kind="stable")]
 
 
 def _spread(order: NDArray[np.int64], piece: NDArray[np.int64], *, most: int) -> NDArray[np.int64]:

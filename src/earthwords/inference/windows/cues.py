@@ -8,14 +8,20 @@ the same cues, to the bit, in whichever window it is read.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import TracebackType
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from earthwords.errors import UsageError
 from earthwords.geo.scene import Scene
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.reading import read_twice
+from earthwords.inference.windows.resize import CELL_COLS
+from earthwords.models.taught import TaughtHead
 from earthwords.types import Window
 
 LEVELS = 4
@@ -62,6 +68,45 @@ class Cues:
                 _of_band(values, valid, around, window, out[place : place + OF_A_BAND], self.scene.grid.shape)
                 place += OF_A_BAND
         return out
+
+
+def with_cues(
+    rows: Iterator[tuple[int, Tensor]],
+    cues: Cues,
+    taught: TaughtHead,
+    weights: NDArray[np.float32],
+    region: Window,
+    policy: FailurePolicy,
+    *,
+    preset: str,
+) -> Iterator[tuple[int, Tensor]]:
+    """Logits with what the bands of their pixels add; one cue after another, so that sums have one order.
+
+    Args:
+        rows: first row and logits `(query, row, col)` of strips of the region.
+        weights: `(query, cue)`.
+        preset: its name, for messages.
+
+    Raises:
+        UsageError: the scene has another number of bands.
+    """
+    assert taught.cue_mean is not None and taught.cue_std is not None
+    if len(cues) != len(taught.cue_mean):
+        raise UsageError(
+            f"The preset {preset} was taught with {len(taught.cue_mean) // OF_A_BAND} bands and {cues.scene.source} "
+            f"has {len(cues.bands)}; teach with scenes like it."
+        )
+    for row, logits in rows:
+        logits = logits.clone()
+        for first in range(0, logits.shape[2], CELL_COLS):
+            part = logits[:, :, first : first + CELL_COLS]
+            window = Window(row=row, col=region.col + first, height=part.shape[1], width=part.shape[2])
+            seen = (part != 0).any(dim=0)
+            for i, cue in enumerate(cues.read(window, policy)):
+                standard = torch.from_numpy((cue - taught.cue_mean[i]) / taught.cue_std[i]).to(part.device) * seen
+                for query, weight in enumerate(weights[:, i].tolist()):
+                    part[query].add_(standard, alpha=weight)
+        yield row, logits
 
 
 def _aligned(window: Window, shape: tuple[int, int]) -> Window:

@@ -68,9 +68,11 @@ class WindowedPredictor:
         return self.model_name if own else f"the model of the preset {self.preset.name}"
 
     def working_gsd(self, scene: Scene) -> float | None:
-        """The ground sample distance to work at when none is asked for: the finest the weights know, for a scene
-        that is finer; else None."""
+        """The ground sample distance to work at when none is asked for: what the preset was taught at; else the finest
+        the weights know, for a scene that is finer; else None."""
         own, known = scene.native.gsd_m, self.preset.gsd
+        if self.preset.taught_gsd is not None and own is not None:
+            return self.preset.taught_gsd
         return known[0] if known is not None and own is not None and own < known[0] * 0.99 else None
 
     def at_working_gsd(self, scene: Scene) -> Scene:
@@ -90,7 +92,11 @@ class WindowedPredictor:
         transform: Affine | Sequence[float] | None = None,
         crs: Any = None,
     ) -> Scene:
-        """A scene at the resolution this preset works at; the arguments are those of `open_scene`."""
+        """A scene at the resolution this preset works at; the arguments are those of `open_scene`.
+
+        Bands that the preset was taught with hold where none are given.
+        """
+        bands = self.preset.taught_bands if bands is None else bands
         how: dict[str, Any] = {"bands": bands, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}
         how |= {"mask": mask, "transform": transform, "crs": crs}
         scene = open_scene(source, **how, **self.network.as_options())
