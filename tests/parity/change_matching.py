@@ -13,14 +13,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import Dinov2Config, Dinov2Model, ViTConfig, ViTModel
 
-from earthwords.inference.change import anychange, dynamicearth, existence, identify, matching
+from earthwords.inference.change import anychange, dynamicearth, existence, identify, matching, sam_masks
 from earthwords.inference.change.dated_masks import DatedMasks
 from earthwords.inference.change.histogram_matching import match_histogram
 from earthwords.inference.change.mask_means import mask_means, pixel_change
 from earthwords.inference.change.otsu import otsu
 from earthwords.inference.segment.postprocess import class_probabilities
+from earthwords.kernels.masks.run_lengths import mask_of_runs
 from earthwords.mask_set import MaskSet
 from earthwords.models.dino import DinoBackbone
+from earthwords.models.sam.generator import MaskGenerator
+from earthwords.models.sam.load import sam_of_authors
+from earthwords.models.sam.predictor import Sam1Predictor
+from earthwords.models.sam.settings import MaskSettings
 from earthwords.types import Grid
 
 from .cases import Case, agree
@@ -83,6 +88,135 @@ def check_anychange_match(case: Case) -> None:
             assert len(found.scores) == settings["kept"]
             assert np.array_equal(ident[found.index], case[f"out.{kind}.{mode}.ident"].numpy())
             agree_or_empty(found.scores, case[f"out.{kind}.{mode}.change_confidence"])
+
+
+class Tiny:
+    """The tiny SAM of a case and what it sees at both dates."""
+
+    def __init__(self, case: Case) -> None:
+        self.expected = expected_of(case)
+        predictor = Sam1Predictor(sam_of_authors(case.part("w."), decoder_heads=4))
+        settings = MaskSettings(name="case", **self.expected["generator"])
+        self.generator = MaskGenerator(predictor, settings)
+        self.grid = grid_of(self.expected["image_hw"])
+        repeat = self.expected["repeat"]
+        self.images = [
+            case[f"in.image{date}_small"].repeat_interleave(repeat, 0).repeat_interleave(repeat, 1).numpy()
+            for date in (1, 2)
+        ]
+        self.seen = [sam_masks.seen_by(self.generator, image, self.grid) for image in self.images]
+        self.raw = [sam_masks.raw_features(one.embedding, padded=True) for one in self.seen]
+        self.features = [sam_masks.matching_features(predictor, one.embedding, padded=True) for one in self.seen]
+        self.masks = DatedMasks.join(*(one.masks for one in self.seen))
+        count = len(self.seen[0].masks)
+        self.ident = np.concatenate([np.arange(count), 1000 + np.arange(len(self.masks) - count)])
+
+
+def check_anychange_tiny(case: Case) -> None:
+    tiny = Tiny(case)
+    for date in (1, 2):
+        case.agree_between(f"embedding{date}", tiny.raw[date - 1][None])
+        case.agree_between(f"inverse_norm{date}", tiny.features[date - 1][None])
+        check_generated(case, tiny, date)
+    small = tiny.masks.masks.areas / (tiny.grid.height * tiny.grid.width) < 0.5
+    masks, ident = tiny.masks.take(small), tiny.ident[small]
+    for date in (1, 2):
+        own = torch.from_numpy(ident[masks.second == (date == 2)])
+        case.agree_between(f"proposals{date}.ident", own)
+    for name, features in (("normalised", tiny.features), ("raw", tiny.raw)):
+        scores = torch.from_numpy(matching.change_scores(masks, *features))
+        case.agree_between(f"change_confidence_all.{name}", scores)
+    size = (tiny.grid.height, tiny.grid.width)
+    for mode in ("default", "raw_features", "one_direction", "auto", "theta_small"):
+        facts = tiny.expected["modes"][mode]
+        assert facts["proposals"] == [len(masks.before), len(masks.after)]
+        features = tiny.raw if mode == "raw_features" else tiny.features
+        theta = facts["theta_used"]
+        if mode == "auto" and "mid.inverse_norm1" in case.tensors:
+            given = [case[f"mid.inverse_norm{date}"][0] for date in (1, 2)]
+            theta = matching.found_theta(*given, size, bins=None)
+            assert abs(theta - facts["theta_used"]) < THETA
+        found = anychange.any_change(masks, *features, theta=theta, both=mode != "one_direction")
+        same_choice(case, mode, ident[found.index], found)
+        if mode == "default":
+            union = np.packbits(found.masks.masks.union())
+            assert np.array_equal(union, case["out.default.union"][0].numpy())
+    check_matched(case, tiny)
+    check_clicks(case, tiny, masks, ident)
+
+
+def same_choice(case: Case, mode: str, ident: NDArray[np.int64], found: anychange.ChangedMasks) -> None:
+    assert np.array_equal(ident, case[f"out.{mode}.ident"].numpy()), mode
+    assert len(ident) == expected_of(case)["modes"][mode]["kept"]
+    agree_or_empty(found.scores, case[f"out.{mode}.change_confidence"])
+
+
+def check_generated(case: Case, tiny: Tiny, date: int) -> None:
+    """The generator's records; masks as run lengths, column by column."""
+    found = tiny.generator.generate(tiny.images[date - 1], embedding=tiny.seen[date - 1].embedding)
+    if f"mid.generated{date}.ident" not in case.tensors:
+        return
+    first = 1000 * (date - 1)
+    mid = {k: case[f"mid.generated{date}.{k}"].numpy() for k in ("ident", "area", "boxes_xyxy", "iou", "stability")}
+    assert np.array_equal(mid["ident"], first + np.arange(len(found)))
+    assert np.array_equal(found.boxes, mid["boxes_xyxy"])
+    np.testing.assert_allclose(found.predicted_iou, mid["iou"], atol=2e-5)
+    np.testing.assert_allclose(found.stability, mid["stability"], atol=5e-4)
+    runs = case[f"mid.generated{date}.rle_counts"].numpy(), case[f"mid.generated{date}.rle_offsets"].numpy()
+    differ = [int((found.mask(i) ^ mask_of_row(runs, i, found.shape)).sum()) for i in range(len(found))]
+    assert max(differ) <= 2  # pixels whose logit is nothing but rounding
+    assert np.abs(found.areas - mid["area"]).max() <= 2
+
+
+def mask_of_row(runs: tuple[NDArray[Any], NDArray[Any]], i: int, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    counts, offsets = runs
+    return mask_of_runs(counts[offsets[i] : offsets[i + 1]].tolist(), *shape)
+
+
+def check_matched(case: Case, tiny: Tiny) -> None:
+    """The second date with the histogram of the first, before everything."""
+    matched = match_histogram(tiny.images[1], tiny.images[0])
+    if "mid.image2_matched_small" in case.tensors:
+        assert np.array_equal(matched[:: tiny.expected["repeat"], :: tiny.expected["repeat"]],
+                              case["mid.image2_matched_small"].numpy())  # fmt: skip
+    second = sam_masks.seen_by(tiny.generator, matched, tiny.grid)
+    predictor = sam_masks.first_sam(tiny.generator)
+    every = DatedMasks.join(tiny.seen[0].masks, second.masks)
+    small = every.masks.areas / (tiny.grid.height * tiny.grid.width) < 0.5
+    count = len(tiny.seen[0].masks)
+    ident = np.concatenate([np.arange(count), 1000 + np.arange(len(every) - count)])[small]
+    masks = every.take(small)
+    facts = tiny.expected["modes"]["match_hist"]
+    assert facts["proposals"] == [len(masks.before), len(masks.after)]
+    features = sam_masks.matching_features(predictor, second.embedding, padded=True)
+    found = anychange.any_change(masks, tiny.features[0], features, theta=facts["theta_used"])
+    same_choice(case, "match_hist", ident[found.index], found)
+    assert np.array_equal(found.masks.corners, case["out.match_hist.boxes_xyxy"].numpy())
+
+
+def check_clicks(case: Case, tiny: Tiny, masks: DatedMasks, ident: NDArray[np.int64]) -> None:
+    modes, queries = tiny.expected["modes"], []
+    theta = modes["default"]["theta_used"]
+    names = sorted(name for name in modes if name.startswith("point") and name != "points")
+    for name in names:
+        x, y, date = modes[name]["xyt"]
+        own = tiny.seen[date - 1]
+        first = tiny.generator.of_points(own.embedding, [[x, y]]).take([0])
+        assert int(first.areas[0]) == modes[name]["query_area"]
+        if f"mid.{name}.query_rle_counts" in case.tensors:
+            runs = tuple(case[f"mid.{name}.query_rle_{part}"].numpy() for part in ("counts", "offsets"))
+            assert np.array_equal(first.mask(0), mask_of_row((runs[0], runs[1]), 0, first.shape))
+        query = anychange.query_of(sam_masks.mask_set_of(first, tiny.grid), tiny.raw[date - 1])
+        queries.append((modes[name]["xyt"], query))
+        wanted = anychange.resembling(masks, query, *tiny.raw)
+        found = anychange.any_change(masks.take(wanted), *tiny.features, theta=theta)
+        same_choice(case, name, ident[wanted][found.index], found)
+    several = [query for xyt, query in queries if xyt in modes["points"]["xyt"]]
+    assert len(several) == len(modes["points"]["xyt"])
+    mean = anychange.mean_query(several)
+    wanted = anychange.resembling(masks, mean, *tiny.raw, degrees=modes["points"]["object_sim_thresh"])
+    found = anychange.any_change(masks.take(wanted), *tiny.features, theta=theta)
+    same_choice(case, "points", ident[wanted][found.index], found)
 
 
 def agree_or_empty(found: NDArray[Any], expected: Tensor) -> None:

@@ -19,7 +19,7 @@ from earthwords.errors import UsageError
 from earthwords.inference.change.dated_masks import DatedMasks
 from earthwords.inference.change.mask_means import alike, mask_means
 from earthwords.inference.change.matching import change_scores, strongest, turned
-from earthwords.inference.change.suppression import suppress
+from earthwords.kernels.masks.nms import nms as suppress
 from earthwords.mask_set import MaskSet
 
 THETA = 145.0

@@ -17,7 +17,7 @@ from earthwords.inference.change.dated_masks import DatedMasks
 from earthwords.inference.change.existence import only_once
 from earthwords.inference.change.identify import identified, mask_classes, mean_probabilities
 from earthwords.inference.change.matching import change_scores, turned
-from earthwords.inference.change.suppression import suppress
+from earthwords.kernels.masks.nms import nms as suppress
 from earthwords.mask_set import MaskSet
 
 THETA = 145.0
