@@ -65,6 +65,7 @@ def maps(folder: Path, micro: Path) -> dict[str, list[str]]:
         "segment": ["segment", scene, OUT, *toy, *WORDS, "--probabilities", "uint8"],
         "segment many": ["segment", archive, OUT, *toy, *WORDS],
         "segment workers": ["segment", scene, OUT, *toy, *WORDS, "--workers", 2],
+        "count": ["count", scene, OUT, *toy, *WORDS[:4], "--against", "water,trees", "--expect", "road=40"],
         "refer": ["refer", scene, OUT, "-t", "the red roof", "-t", "both roofs", "--all", "--threshold", 0.2,
                   "--model", _refseg(folder, micro), *common],
         "upsample": ["upsample", scene, OUT, "--method", "bilinear", *toy],

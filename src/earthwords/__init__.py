@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _CONTENTS: dict[str, str] = {
     # verbs: each is a command too
     "segment": "earthwords.tasks.segment:segment",
+    "count": "earthwords.tasks.count:count",
     "refer": "earthwords.tasks.refer:refer",
     "teach": "earthwords.tasks.teach:teach",
     "upsample": "earthwords.tasks.upsample:upsample",

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+_SET_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1)
+"""Of every byte."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MaskSet:
     """Masks of instances, each kept as the bits of its own box.
@@ -88,10 +92,17 @@ class MaskSet:
         height, width = (int(n) for n in self.boxes[index, 2:])
         return np.unpackbits(self.bits[index], count=height * width).reshape(height, width).astype(bool)
 
+    def rows(self, index: int, first: int, stop: int) -> NDArray[np.bool_]:
+        """`(row, col)`: some rows of its box, without the others; `first` is a multiple of eight."""
+        height, width = (int(n) for n in self.boxes[index, 2:])
+        count = (min(stop, height) - first) * width
+        part = self.bits[index][first * width // 8 :]
+        return np.unpackbits(part, count=count).reshape(-1, width).astype(bool)
+
     @property
     def areas(self) -> NDArray[np.int64]:
         """`(mask,)`: pixels of each."""
-        return np.array([int(np.unpackbits(b).sum()) for b in self.bits], np.int64)
+        return np.array([int(_SET_BITS[b].sum()) for b in self.bits], np.int64)
 
     def take(self, which: ArrayLike) -> MaskSet:
         """Some of them: indices in the order wanted, or True for those that stay."""

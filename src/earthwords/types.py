@@ -352,6 +352,19 @@ class ClassReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ZoneReport:
+    """What was found in a zone, or outside of all."""
+
+    zone: int
+    """From 1, in the order of the file; the last one is outside of all."""
+    name: str
+    area: float
+    """What was observed of it, square metres, or pixels without a CRS."""
+    classes: dict[str, dict[str, float]]
+    """Title to figures, such as `area_m2` and `share`, or `count` and `share`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SceneReport:
     """What became of a scene."""
 
@@ -372,6 +385,8 @@ class SceneReport:
     """What close means: `(first - second) / (first + second)` of their probabilities is below this."""
     failures: tuple[str, ...] = ()
     """What could not be read or computed and was left out, where that was allowed."""
+    zones: tuple[ZoneReport, ...] = ()
+    """Of the zones asked for, and of what is outside of all; empty where none were asked for."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for `report.json` and `--json`."""

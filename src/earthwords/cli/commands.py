@@ -84,6 +84,18 @@ COMMANDS = (
         ),
     ),
     Command(
+        name="count",
+        panel=MAPS,
+        target="earthwords.tasks.count:count",
+        help="Count things by words: where each is, how many.",
+        usage="SRC DST -t WORDS [-t WORDS...] [OPTIONS]",
+        examples=(
+            ("ships and planes, as polygons with a report", 'count scene.tif out -t "ship,boat" -t plane'),
+            ("houses as points, and their number in every district",
+             'count ortho.tif out -t house --as points --zones districts.gpkg'),
+        ),
+    ),
+    Command(
         name="refer",
         panel=MAPS,
         target="earthwords.tasks.refer:refer",

@@ -15,7 +15,7 @@ from earthwords.types import SceneReport
 def show(result: Any) -> None:
     """Print a result: `SceneReport` as a table of classes, others by their own `table()`."""
     console = Console(markup=False, emoji=False, width=None if sys.stdout.isatty() else 160)
-    if isinstance(result, SceneReport):
+    if isinstance(result, SceneReport) and not hasattr(result, "table"):
         console.print(f"{printable(result.source)}: {result.seconds['total']:.1f} s", soft_wrap=True)
         console.print(_scene_table(result))
         if result.undecided_share is not None:

@@ -26,6 +26,13 @@ MAP_FILES = {
     "report": "report.json",
 }
 """What a folder gets of a map."""
+COUNT_FILES = {
+    "instances": "instances.gpkg",
+    "style": "instances.qml",
+    "preview": "preview.png",
+    "report": "report.json",
+}
+"""What a folder gets of counted things."""
 FEATURE_FILES = {
     "features": "features.tif",
     "components": f"features{PCA}",
@@ -33,6 +40,8 @@ FEATURE_FILES = {
     "report": "report.json",
 }
 """What a folder gets of features."""
+ZONES_FILE = "zones.gpkg"
+"""What a folder gets of the zones that figures are asked of."""
 RESULT_FILES = {"places": "results.gpkg", "table": "results.csv", "sheet": "sheet.png", "report": "report.json"}
 """What a folder gets of a search."""
 ASSESSMENT_FILES = {
@@ -48,13 +57,20 @@ _ASSESSMENT_KINDS = {".json": "report", ".csv": "table", ".png": "chart"}
 
 
 def plan_outputs(
-    dst: Path, *, probabilities: bool, overwrite: bool, inputs: Inputs | None = None, folder: bool = False
+    dst: Path,
+    *,
+    probabilities: bool,
+    overwrite: bool,
+    inputs: Inputs | None = None,
+    folder: bool = False,
+    zones: bool = False,
 ) -> dict[str, Path]:
     """Kind of output of a map to path; the suffix of `dst` decides, a folder or no suffix gets the `MAP_FILES`.
 
     Args:
         inputs: what the command reads.
         folder: `dst` is a folder whatever its name.
+        zones: figures of zones are written too.
 
     Raises:
         UsageError: unknown suffix, a URL, a file that the command reads, or one is there and may not be
@@ -65,7 +81,39 @@ def plan_outputs(
     if probabilities:
         bundle = "report" in kinds
         kinds["probabilities"] = dst / "probabilities.tif" if bundle else dst.with_name(f"{dst.stem}_probabilities.tif")
-    return checked(kinds, dst, overwrite=overwrite, inputs=inputs)
+    return checked(_with_zones(kinds, dst) if zones else kinds, dst, overwrite=overwrite, inputs=inputs)
+
+
+def plan_counts(
+    dst: Path, *, zones: bool, overwrite: bool, inputs: Inputs | None = None, folder: bool = False
+) -> dict[str, Path]:
+    """Kind of output of counted things to path; the suffix of `dst` decides, a folder or no suffix gets the
+    `COUNT_FILES`.
+
+    Args:
+        zones: figures of zones are written too.
+        inputs: what the command reads.
+        folder: `dst` is a folder whatever its name.
+
+    Raises:
+        UsageError, OutputError: as `plan_outputs`.
+    """
+    suffix = dst.suffix.lower()
+    if folder or os.path.isdir(dst) or not suffix:
+        kinds = {kind: dst / name for kind, name in COUNT_FILES.items()}
+    elif suffix in VECTORS:
+        kinds = {"instances": dst}
+    elif suffix in PICTURES:
+        kinds = {"preview": dst}
+    else:
+        raise unknown_suffix(dst, (*VECTORS, *PICTURES))
+    return checked(_with_zones(kinds, dst) if zones else kinds, dst, overwrite=overwrite, inputs=inputs)
+
+
+def _with_zones(kinds: dict[str, Path], dst: Path) -> dict[str, Path]:
+    """The same, and the file of zones."""
+    bundle = "report" in kinds
+    return {**kinds, "zones": dst / ZONES_FILE if bundle else dst.with_name(f"{dst.stem}_zones.gpkg")}
 
 
 def plan_features(

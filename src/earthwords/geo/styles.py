@@ -42,8 +42,13 @@ def write_qml(path: str | Path, vocabulary: Vocabulary, *, overwrite: bool = Fal
     _write(path, root, overwrite=overwrite)
 
 
-def write_polygons_qml(path: str | Path, vocabulary: Vocabulary, *, overwrite: bool = False) -> None:
+def write_polygons_qml(
+    path: str | Path, vocabulary: Vocabulary, *, points: bool = False, overwrite: bool = False
+) -> None:
     """Style of polygons: filled by their `class` column, with a thin outline.
+
+    Args:
+        points: of points instead, as dots.
 
     Raises:
         UsageError, OutputError: as `check_output`.
@@ -56,7 +61,7 @@ def write_polygons_qml(path: str | Path, vocabulary: Vocabulary, *, overwrite: b
     symbols = SubElement(renderer, "symbols")
     for label, entry in enumerate(vocabulary.classes):
         SubElement(categories, "category", value=entry.title, label=entry.title, symbol=str(label), render="true")
-        _add_symbol(symbols, name=str(label), colour=entry.colour)
+        _add_symbol(symbols, name=str(label), colour=entry.colour, point=points)
     _write(path, root, overwrite=overwrite)
 
 
@@ -64,16 +69,18 @@ def _root() -> Element:
     return Element("qgis", version=_VERSION, styleCategories="Symbology")
 
 
-def _add_symbol(symbols: Element, *, name: str, colour: Colour) -> None:
-    symbol = SubElement(symbols, "symbol", type="fill", name=name, alpha="1", clip_to_extent="1")
-    layer = SubElement(symbol, "layer", {"class": "SimpleFill", "enabled": "1", "locked": "0", "pass": "0"})
+def _add_symbol(symbols: Element, *, name: str, colour: Colour, point: bool = False) -> None:
+    kind, look = ("marker", "SimpleMarker") if point else ("fill", "SimpleFill")
+    symbol = SubElement(symbols, "symbol", type=kind, name=name, alpha="1", clip_to_extent="1")
+    layer = SubElement(symbol, "layer", {"class": look, "enabled": "1", "locked": "0", "pass": "0"})
     settings = {
-        "color": _rgba(colour, _FILL_ALPHA),
+        "color": _rgba(colour, 255 if point else _FILL_ALPHA),
         "style": "solid",
         "outline_color": _rgba(_OUTLINE, 255),
         "outline_style": "solid",
         "outline_width": "0.2",
         "outline_width_unit": "MM",
+        **({"name": "circle", "size": "2.4", "size_unit": "MM"} if point else {}),
     }
     options = SubElement(layer, "Option", type="Map")
     for key, value in settings.items():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earthwords.errors import UsageError
-from earthwords.inference.checks import check_mask, check_named, check_raster
+from earthwords.inference.checks import check_file, check_mask, check_named, check_raster
 from earthwords.jobs.progress import Console
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset
 
@@ -91,18 +92,24 @@ def with_rivals(words: Vocabulary, against: str | None, mask: Any) -> Vocabulary
 
 
 def sources_of(
-    src: Any, dst: Path, console: Console, *, probabilities: str, overwrite: bool, arrays: str = ARRAYS
+    src: Any,
+    dst: Path,
+    console: Console,
+    *,
+    overwrite: bool,
+    plan: Callable[..., object],
+    arrays: str = ARRAYS,
 ) -> Sources | None:
     """What SRC means, see `find_sources`; of a single one, DST is looked at too.
 
     Args:
+        plan: a function of `destinations` that looks at DST, still without `overwrite`.
         arrays: the call that takes arrays instead.
 
     Raises:
         UsageError, SourceError, OutputError: what is wrong, before anything heavy is loaded.
     """
     from earthwords.files.ownership import check_ours
-    from earthwords.geo.destinations import plan_outputs
     from earthwords.geo.sources.find import find_sources, folder_of
 
     sources = find_sources(str(check_named(src, what="A raster", instead=arrays)), say=console.say)
@@ -110,8 +117,18 @@ def sources_of(
         check_ours([folder_of(dst) / "batch.json"])
     if sources is None:
         check_raster(str(src))
-        plan_outputs(dst, probabilities=probabilities != "no", overwrite=overwrite)
+        plan(overwrite=overwrite)
     return sources
+
+
+def check_zones(zones: str | Path | None) -> None:
+    """Refuse a path of zones at which nothing can be read.
+
+    Raises:
+        SourceError: why not.
+    """
+    if zones is not None and not os.path.isdir(zones):
+        check_file(zones, what="a file of polygons such as .gpkg or .geojson")
 
 
 def check_limits(threshold: float, batch: int | None, memory: str, workers: int, co: Sequence[str]) -> None:
@@ -181,6 +198,31 @@ def words_of(row: SegmentPreset, text: Sequence[str], classes: Path | None, back
     if background is not None:
         raise UsageError("A background goes with words; name the classes with -t, too.")
     return taught_vocabulary(row.taught)
+
+
+def counted_words(
+    row: SegmentPreset, text: Sequence[str], classes: Path | None, against: str, mask: Any
+) -> tuple[Vocabulary, tuple[int, ...]]:
+    """The classes that compete for the pixels, and the labels of those that are counted: the ones asked for.
+
+    Of a taught preset its other classes compete, of others the words of `against`.
+
+    Raises:
+        UsageError: there is no word, or one that cannot be.
+    """
+    from earthwords.types import Vocabulary
+
+    words = words_of(row, text, classes, None)
+    counted = tuple(label for label in range(len(words)) if label != words.background)
+    if row.taught is None:
+        return with_rivals(words, against, mask), counted
+    from earthwords.models.taught import taught_vocabulary
+
+    known = {entry.title.casefold() for entry in words.classes}
+    taught = taught_vocabulary(row.taught)
+    others = [entry for entry in taught.classes if entry.title.casefold() not in known]
+    check_mask(mask)
+    return Vocabulary(classes=(*words.classes, *others), background=words.background), counted
 
 
 def taught_for_maps(row: SegmentPreset) -> tuple[str, ...]:

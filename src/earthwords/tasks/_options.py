@@ -253,6 +253,14 @@ Probabilities = Annotated[
     ),
 ]
 MinArea = Annotated[float, option(OUTPUTS, "Smallest polygon kept, m2 (pixels without a CRS).", metavar="M2")]
+Zones = Annotated[
+    Path | None,
+    option(
+        OUTPUTS,
+        "Polygons, such as districts, of any vector file and CRS: the figures of each, in zones.gpkg and the report.",
+        metavar="FILE",
+    ),
+]
 Simplify = Annotated[
     float,
     option(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from earthwords.errors import UsageError, brief
+from earthwords.geo.destinations import plan_outputs
 from earthwords.geo.sources.find import inputs_of
 from earthwords.inference.checks import check_mask, check_referrer
 from earthwords.inference.options import output_options, reach, scene_spec, sources_of
@@ -100,7 +102,8 @@ def refer(
     """
     console = Console(quiet=quiet)
     given = _sentences(text, sentences, src, Path(dst))
-    sources = sources_of(src, Path(dst), console, probabilities=probabilities, overwrite=overwrite, arrays=ARRAYS)
+    plan = partial(plan_outputs, Path(dst), probabilities=probabilities != "no")
+    sources = sources_of(src, Path(dst), console, overwrite=overwrite, plan=plan, arrays=ARRAYS)
     _check(preset, model, threshold, min_score)
     check_mask(mask)
     from earthwords.inference.batch import run_many

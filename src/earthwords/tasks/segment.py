@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from earthwords.geo.destinations import plan_outputs
 from earthwords.inference.checks import check_parts, check_raster
 from earthwords.inference.options import (
     adapt_preset,
     check_limits,
+    check_zones,
     load_segmenter,
     output_options,
     reach,
@@ -22,7 +25,6 @@ from earthwords.presets import DEFAULT_PRESET, Attention, load_preset
 from earthwords.tasks import _options as opt
 
 if TYPE_CHECKING:
-    from earthwords.inference.segment.segmenter import Segmenter
     from earthwords.types import BatchReport, SceneReport
 else:
     SceneReport = BatchReport = object  # they load much, and a command line reads the annotations
@@ -58,6 +60,7 @@ def segment(
     blend_mode: opt.BlendMode = None,
     batch_size: opt.BatchSize = None,
     probabilities: opt.Probabilities = "no",
+    zones: opt.Zones = None,
     min_area: opt.MinArea = 0.0,
     simplify: opt.Simplify = 0.0,
     co: opt.Co = (),
@@ -108,7 +111,9 @@ def segment(
     check_parts(row, model=model, upsampler_weights=upsampler_weights)
     check_limits(row.threshold if threshold is None else threshold, batch_size, memory, workers, co)
     words, network = words_of(row, text, classes, background), reach(offline, allow_remote_parts)
-    sources = sources_of(src, Path(dst), console, probabilities=probabilities, overwrite=overwrite)
+    check_zones(zones)
+    plan = partial(plan_outputs, Path(dst), probabilities=probabilities != "no", zones=zones is not None)
+    sources = sources_of(src, Path(dst), console, overwrite=overwrite, plan=plan)
     words = with_rivals(words, against, mask)
     from earthwords.geo.sources.find import inputs_of
     from earthwords.inference.batch import run_many
@@ -119,21 +124,19 @@ def segment(
     request = SegmentRequest(
         vocabulary=words, spec=scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, network, row=row),
         options=output_options(probabilities, min_area, simplify, co, overwrite), threshold=threshold,
-        on_error=on_error, strict=strict,
+        on_error=on_error, strict=strict, zones=None if zones is None else str(zones),
     )  # fmt: skip
     request.check(preset=row, batch=batch_size)
     inputs = inputs_of(
         sources or [str(src)], row=row, lists=[str(src)], classes=classes, preset=preset, model=model,
-        upsampler_weights=upsampler_weights, templates=templates, mask=mask,
+        upsampler_weights=upsampler_weights, templates=templates, mask=mask, zones=zones,
     )  # fmt: skip
     execution = ExecutionOptions.parse(memory=memory, workers=workers, cluster=cluster, resume=resume, offline=offline)
     run = SegmentRun(request=request, inputs=inputs, execution=execution)
-
-    def load() -> Segmenter:
-        return load_segmenter(
-            row, console, model=model, weights=upsampler_weights, device=device, batch=batch_size, offline=offline
-        )
-
+    load = partial(
+        load_segmenter, row, console, model=model, weights=upsampler_weights, device=device, batch=batch_size,
+        offline=offline,
+    )  # fmt: skip
     if sources is not None:
         return run_many(run, sources, Path(dst), str(src), console, load, doing="segmenting")
     return segment_scene(run, load, str(src), Path(dst), console)

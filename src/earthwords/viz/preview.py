@@ -99,12 +99,12 @@ class PreviewBuilder:
         rgb, observed, zoom = self._rgb.means, self._rgb.observed, self._rgb.zoom
         panels = [
             panel(to_bytes(rgb), observed, zoom),
-            panel(overlay(_muted(rgb), self._labels, self.vocabulary), observed, zoom),
+            panel(overlay(muted(rgb), self._labels, self.vocabulary), observed, zoom),
         ]
         sides = self.grid.ground_pixel_m
         if sides is not None:
             draw_scale(panels[0], sides[0] * self.grid.width / (self.width * zoom))
-        return _compose(panels, _legend(self.vocabulary, self.shares))
+        return compose(panels, _legend(self.vocabulary, self.shares))
 
     def _sample(self, row: int, labels: Array) -> None:
         """Keep the label in the middle of each pixel of the picture."""
@@ -118,23 +118,24 @@ def _middles(count: int, length: int) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Entry:
+class LegendEntry:
     """A line of the legend."""
 
     title: str
     share: str
+    """What follows the title: a share, or a number."""
     colour: Colour | None
 
 
-def _legend(vocabulary: Vocabulary, shares: Array) -> list[_Entry]:
+def _legend(vocabulary: Vocabulary, shares: Array) -> list[LegendEntry]:
     """Classes in their order; of too many, those with the largest shares."""
     order = np.sort(np.argsort(-shares, kind="stable")[:MOST_CLASSES])
     entries = [
-        _Entry(title=vocabulary.classes[i].title, share=_percent(shares[i]), colour=vocabulary.classes[i].colour)
+        LegendEntry(title=vocabulary.classes[i].title, share=_percent(shares[i]), colour=vocabulary.classes[i].colour)
         for i in order.tolist()
     ]
     hidden = len(vocabulary) - len(entries)
-    return [*entries, _Entry(title=f"and {hidden} more", share="", colour=None)] if hidden else entries
+    return [*entries, LegendEntry(title=f"and {hidden} more", share="", colour=None)] if hidden else entries
 
 
 def _short(title: str) -> str:
@@ -147,14 +148,14 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _muted(rgb: Array) -> Array:
+def muted(rgb: Array) -> Array:
     """Light grey tones of an image, over which colours keep their hue."""
     grey = np.tensordot((0.299, 0.587, 0.114), rgb, axes=1)
     return np.broadcast_to(0.25 + 0.75 * grey, rgb.shape)
 
 
-def _compose(panels: Sequence[Image.Image], entries: Sequence[_Entry]) -> Image.Image:
-    """Panels side by side, one above the other if they are wide, and the legend below."""
+def compose(panels: Sequence[Image.Image], entries: Sequence[LegendEntry]) -> Image.Image:
+    """A picture: panels side by side, one above the other if they are wide, and the legend below."""
     width, height = panels[0].size
     letters = font([entry.title for entry in entries])
     columns, column_width = _columns(entries, letters, width if width > 1.6 * height else 2 * width + GAP)
@@ -166,7 +167,7 @@ def _compose(panels: Sequence[Image.Image], entries: Sequence[_Entry]) -> Image.
     return canvas
 
 
-def _columns(entries: Sequence[_Entry], font: Font, width: int) -> tuple[int, int]:
+def _columns(entries: Sequence[LegendEntry], font: Font, width: int) -> tuple[int, int]:
     """How many columns the legend has, and their width: as many as fit."""
     widest = max((font.getlength(entry.title) + font.getlength(f"  {entry.share}") for entry in entries), default=0)
     column = math.ceil(widest) + SWATCH + 9 + 2 * GAP
@@ -174,7 +175,7 @@ def _columns(entries: Sequence[_Entry], font: Font, width: int) -> tuple[int, in
     return count, max(column, min(width // count, column + 3 * GAP))
 
 
-def _draw_entry(draw: ImageDraw.ImageDraw, place: tuple[int, int], entry: _Entry, font: Font) -> None:
+def _draw_entry(draw: ImageDraw.ImageDraw, place: tuple[int, int], entry: LegendEntry, font: Font) -> None:
     x, y = place
     if entry.colour is not None:
         box = (x, y + 1, x + SWATCH, y + 1 + SWATCH)

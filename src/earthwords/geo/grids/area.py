@@ -44,6 +44,14 @@ class PixelAreas:
             return along[:, :1]
         return _interpolate(along, self._cols, np.arange(self.grid.width) + 0.5, axis=1)
 
+    def at(self, rows: Array, cols: Array) -> Array:
+        """`(n,)` at places `(n,)` in pixels: times its number of pixels, that of a thing's centre is the thing's."""
+        (row, down), (col, right) = (_cells(places, at) for places, at in ((self._rows, rows), (self._cols, cols)))
+        upper, lower = (
+            self._lattice[r, col] + (self._lattice[r, col + 1] - self._lattice[r, col]) * right for r in (row, row + 1)
+        )
+        return np.asarray(upper + (lower - upper) * down)
+
 
 def row_area_m2(grid: Grid) -> Array:
     """`(height,)` mean area of a pixel in each row, in square metres; 1 for a grid without CRS."""
@@ -102,9 +110,14 @@ def _geocentric(crs: CRS, x: Array, y: Array) -> Array:
 
 def _interpolate(values: Array, places: Array, at: Array, *, axis: int) -> Array:
     """Linear interpolation along an axis at evenly spaced `places`, all of `at` lying between them."""
-    step = places[1] - places[0]
-    left = np.clip((at / step).astype(np.int64), 0, len(places) - 2)
-    weight = at / step - left
+    left, weight = _cells(places, at)
     shape = (-1, 1) if axis == 0 else (1, -1)
     lower, upper = np.take(values, left, axis=axis), np.take(values, left + 1, axis=axis)
     return np.asarray(lower + (upper - lower) * weight.reshape(shape))
+
+
+def _cells(places: Array, at: Array) -> tuple[NDArray[np.int64], Array]:
+    """The place before each of `at`, and how far on it is, in steps of evenly spaced `places`."""
+    step = places[1] - places[0]
+    left = np.clip((at / step).astype(np.int64), 0, len(places) - 2)
+    return left, at / step - left

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +16,7 @@ import numpy as np
 
 from earthwords.files.atomic import discard
 from earthwords.geo.scene import Scene
+from earthwords.geo.vectors.zones import ZonesOnGrid, read_zones
 from earthwords.inference.cautions import enforce
 from earthwords.inference.execution import ExecutionOptions
 from earthwords.inference.segment.block import BlockJob
@@ -29,6 +30,7 @@ from earthwords.inference.windows.outputs import About, write_outputs
 from earthwords.inference.windows.reading import read_twice
 from earthwords.inference.windows.resize import CELL_ROWS
 from earthwords.inference.windows.strip import Strip, observed
+from earthwords.inference.windows.zone_figures import zone_notes
 from earthwords.jobs.executor import Executor
 from earthwords.jobs.job import Tick
 from earthwords.jobs.journal import journal_beside
@@ -59,7 +61,17 @@ class SceneJob:
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What was assumed, and what is known of the worth of the map before it is made."""
-        return (*self.scene.notes, *self.segmenter.request_notes(self.scene, self.request.vocabulary))
+        of_zones = () if self.zones is None else zone_notes(self.zones)
+        return (*self.scene.notes, *self.segmenter.request_notes(self.scene, self.request.vocabulary), *of_zones)
+
+    @cached_property
+    def zones(self) -> ZonesOnGrid | None:
+        """In the pixels of the outputs; None: none are asked for.
+
+        Raises:
+            SourceError, UsageError: the file cannot be read, or does not fit the scene's CRS.
+        """
+        return None if self.request.zones is None else read_zones(self.request.zones).on(self.grid)
 
     def blocks(self) -> Blocks:
         """How the scene is cut to fit into the memory.
@@ -157,10 +169,21 @@ class SceneJob:
             made=made,
         )
         with closing(ahead(observed(strips, self.scene.source), depth=2, stop=stop)) as ready:
-            return write_outputs(
-                self.outputs, ready, about=about, options=self.request.options, policy=policy,
-                writing_begins=writing_begins, moved=moved,
-            )  # fmt: skip
+            return self.write(ready, about, policy, writing_begins, moved)
+
+    def write(
+        self,
+        strips: Iterable[Strip],
+        about: About,
+        policy: FailurePolicy,
+        writing_begins: Callable[[], None],
+        moved: Moved,
+    ) -> SceneReport:
+        """From strips to outputs, see `write_outputs`."""
+        return write_outputs(
+            self.outputs, strips, about=about, options=self.request.options, policy=policy, zones=self.zones,
+            writing_begins=writing_begins, moved=moved,
+        )  # fmt: skip
 
     def settings(self) -> dict[str, str]:
         """Everything that the outputs depend on, as text."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from earthwords.geo.scene import Scene
+from earthwords.geo.vectors.zones import zones_identity
 from earthwords.inference.limits import check_numbers
 from earthwords.inference.scene_run import SceneRequest
 from earthwords.inference.segment.segmenter import Segmenter
@@ -24,6 +25,8 @@ class SegmentRequest(SceneRequest[Segmenter]):
     """Least probability of a label; None: the preset's."""
     on_error: str = "stop"
     """What a window that fails twice does, see `FailurePolicy`."""
+    zones: str | None = None
+    """A file of polygons of each of which figures are wanted."""
 
     @property
     def wants_probabilities(self) -> bool:
@@ -61,5 +64,6 @@ class SegmentRequest(SceneRequest[Segmenter]):
             "weights": f"{tags['weights']}, hash {segmenter.weights_hash}, words {bank.digest}",
             "on-error": self.on_error,
             "device": segmenter.arithmetic,
+            **({} if self.zones is None else {"zones": zones_identity(self.zones)}),
             **{name.replace("_", "-"): str(value) for name, value in vars(self.options).items() if name != "overwrite"},
         }

@@ -7,16 +7,19 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 from earthwords.geo.destinations import plan_outputs
 from earthwords.geo.scene import Scene
 from earthwords.geo.sources.inputs import Inputs
+from earthwords.geo.vectors.zones import read_zones
 from earthwords.inference.cautions import enforce
 from earthwords.inference.scene_run import SceneRun
 from earthwords.inference.segment.job import SceneJob
 from earthwords.inference.segment.memory import shown
 from earthwords.inference.segment.request import SegmentRequest
 from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.inference.windows.zone_figures import check_touching
 from earthwords.jobs.executor import Executor
 from earthwords.jobs.progress import Console, duration
 from earthwords.types import SceneReport
@@ -28,13 +31,17 @@ LONG = 400
 class SegmentRun(SceneRun[SegmentRequest, Segmenter]):
     """What `segment` does with a scene."""
 
+    DOING: ClassVar[str] = "segmenting"
+    JOB: ClassVar[type[SceneJob]] = SceneJob
+
     PRELOAD = "earthwords.inference.segment.block"
 
     def plan(self, dst: Path, *, overwrite: bool, inputs: Inputs | None, folder: bool) -> dict[str, Path]:
         """See `plan_outputs`."""
         return plan_outputs(
-            dst, probabilities=self.request.wants_probabilities, overwrite=overwrite, inputs=inputs, folder=folder
-        )
+            dst, probabilities=self.request.wants_probabilities, zones=self.request.zones is not None,
+            overwrite=overwrite, inputs=inputs, folder=folder,
+        )  # fmt: skip
 
     def device(self, segmenter: Segmenter) -> str:
         """Where it computes."""
@@ -45,7 +52,7 @@ class SegmentRun(SceneRun[SegmentRequest, Segmenter]):
     ) -> SceneJob:
         """The work on an open scene."""
         request = self.request.of(opened.source)
-        return SceneJob(
+        return self.JOB(
             segmenter=segmenter,
             scene=request.at_working_gsd(segmenter, opened),
             request=request,
@@ -63,6 +70,8 @@ def segment_scene(
     outputs = run.outputs(dst)
     with ExitStack() as stack:
         opened = stack.enter_context(run.open(source))
+        if run.request.zones is not None:
+            check_touching(read_zones(run.request.zones).on(opened.native.window(opened.region)), source)
         console.notes(opened.notes)
         segmenter = load()
         job = run.job(segmenter, opened, outputs)
@@ -74,7 +83,7 @@ def segment_scene(
         total = job.windows(blocks, set(range(len(blocks))))
         if total > LONG and not console.quiet:
             console.say(_estimate(job, total))
-        with console.bar("segmenting", total, unit="windows") as bar:
+        with console.bar(run.DOING, total, unit="windows") as bar:
             report = job.run(tick=bar, skip=bar.skip, writing_begins=bar.writing, loading_s=time.perf_counter() - began)
     console.notes(report.notes)
     console.outputs(report.outputs, report.failures)

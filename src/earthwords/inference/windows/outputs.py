@@ -26,11 +26,13 @@ from earthwords.geo.geotiff import RasterWriter, cog_options
 from earthwords.geo.styles import write_polygons_qml, write_qml
 from earthwords.geo.vectors.vectorize import PolygonCollector, polygon_schema
 from earthwords.geo.vectors.write import VectorWriter
+from earthwords.geo.vectors.zones import ZonesOnGrid
 from earthwords.inference.cautions import enforce, is_radar
 from earthwords.inference.segment.postprocess import MARGIN
 from earthwords.inference.windows.class_statistics import Figures
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.strip import Strip
+from earthwords.inference.windows.zone_figures import ZoneFigures
 from earthwords.types import Grid, SceneReport, VectorLayer, Vocabulary
 from earthwords.viz.preview import PreviewBuilder
 
@@ -92,16 +94,18 @@ def write_outputs(
     about: About,
     options: OutputOptions,
     policy: FailurePolicy | None = None,
+    zones: ZonesOnGrid | None = None,
     writing_begins: Callable[[], None] = lambda: None,
     moved: Callable[[SceneReport], None] = lambda report: None,
 ) -> SceneReport:
     """Write all of a segmentation in one pass.
 
     Args:
-        paths: kinds `labels`, `polygons`, `preview`, `style`, `polygons_style`, `probabilities`, `report`, each
-            with its path.
+        paths: kinds `labels`, `polygons`, `preview`, `style`, `polygons_style`, `probabilities`, `report`, `zones`,
+            each with its path.
         strips: from top to bottom, with probabilities if those are asked for.
         account: for the report, complete when the strips have ended.
+        zones: of which figures are wanted too.
         writing_begins: called when the strips have ended, before what is left to write is written.
         moved: called with the report when all is in its place, while a death would still make the same command begin
             again.
@@ -113,7 +117,7 @@ def write_outputs(
     began = time.perf_counter()
     settings = _settings(about, options)
     with staging_all(paths, settings=settings, overwrite=options.overwrite, moved=lambda: moved(report)) as places:
-        outputs = _Outputs(places, about, options)
+        outputs = _Outputs(places, about, options, zones)
         with ExitStack() as stack:
             sinks = outputs.open(stack)
             for strip in strips:
@@ -123,7 +127,8 @@ def write_outputs(
             writing_begins()
         done = time.perf_counter()
         figures = outputs.figures
-        notes = tuple(dict.fromkeys((*about.notes, *figures.notes())))
+        by_zone = outputs.zones
+        notes = tuple(dict.fromkeys((*about.notes, *figures.notes(), *(by_zone.notes() if by_zone else ()))))
         enforce(notes, strict=about.strict)
         seconds = {
             "loading": about.loading_s,
@@ -141,6 +146,7 @@ def write_outputs(
             settings=settings_of(about.tags) | _more(options, policy),
             notes=notes,
             failures=tuple(policy.failures) if policy else (),
+            zones=by_zone.reports() if by_zone else (),
             seconds={name: round(value, 3) for name, value in seconds.items()},
         )
         if "report" in places:
@@ -179,11 +185,14 @@ Sink = Callable[[Strip], None]
 class _Outputs:
     """A function for every output that takes strips, and the figures of them all."""
 
-    def __init__(self, places: Mapping[str, Path], about: About, options: OutputOptions) -> None:
+    def __init__(
+        self, places: Mapping[str, Path], about: About, options: OutputOptions, zones: ZonesOnGrid | None = None
+    ) -> None:
         self.places = places
         self.about = about
         self.options = options
         self.figures = Figures(about.grid, about.vocabulary, radar=is_radar(about.tags))
+        self.zones = None if zones is None else ZoneFigures(zones, about.vocabulary)
 
     def open(self, stack: ExitStack) -> list[Sink]:
         """`stack` completes the outputs; after an exception it abandons them."""
@@ -203,6 +212,10 @@ class _Outputs:
             sinks.append(lambda strip: writer.write(strip.row, packed(strip.probabilities, self.options.probabilities)))
         if "polygons" in places:
             sinks.append(self._polygon_sink(stack, places["polygons"]))
+        if (zones := self.zones) is not None:
+            sinks.append(zones.add)
+            if "zones" in places:
+                on_success(stack, lambda: zones.write(places["zones"], made=self.about.made))
         return sinks
 
     def _preview_sink(self, stack: ExitStack, path: Path) -> Sink:

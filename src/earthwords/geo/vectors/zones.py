@@ -1,0 +1,190 @@
+"""Zones: polygons of any vector file, such as districts or fields, of each of which figures are wanted."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from pyproj import CRS
+from rasterio.enums import MergeAlg
+from rasterio.features import rasterize
+from shapely import STRtree
+
+from earthwords.errors import SourceError, UsageError, brief
+from earthwords.geo.vectors.features import as_text, read_features
+from earthwords.geo.vectors.into_pixels import IntoPixels
+from earthwords.geo.vectors.write import VectorWriter
+from earthwords.types import Grid, VectorLayer
+
+Array: TypeAlias = NDArray[Any]
+
+NAME_COLUMNS = ("name", "zone", "title", "label", "id", "code")
+"""Where the name of a zone is looked for, first to last."""
+_NUDGE = 1e-6, 3e-6
+"""Pixels by which a place is moved, so that it lies on no border of two zones."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Zones:
+    """Polygons as their file has them."""
+
+    source: str
+    names: tuple[str, ...]
+    """As a column says them, else numbers from 1."""
+    shapes: NDArray[np.object_]
+    """`(zone,)` valid polygons in `crs`."""
+    crs: str | None
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    @cached_property
+    def shown(self) -> str:
+        """The file's name, for messages."""
+        return Path(self.source).name
+
+    def on(self, grid: Grid) -> ZonesOnGrid:
+        """Them in the pixels of a raster.
+
+        Raises:
+            UsageError: only the raster has a CRS, or nothing leads from one to the other.
+        """
+        shapes = shapely.transform(self.shapes, IntoPixels(self.crs, grid, source=self.source, onto="the scene"))
+        shapes = shapely.make_valid(shapes)
+        return ZonesOnGrid(zones=self, grid=grid, shapes=shapes)
+
+
+def read_zones(path: str | Path) -> Zones:
+    """The polygons of a local file.
+
+    Raises:
+        SourceError: it is missing, no vector file, or holds no polygon.
+    """
+    found = read_features(path, what="zones")
+    if found.kind != "polygons":
+        raise SourceError(f"{path} holds points, and zones are polygons.")
+    shapes = shapely.make_valid(found.geometries)
+    lower = {name.lower(): name for name in found.columns}
+    column = next((lower[name] for name in NAME_COLUMNS if name in lower), None)
+    given = [""] * len(shapes) if column is None else [as_text(value) for value in found.columns[column]]
+    names = tuple(name or str(i) for i, name in enumerate(given, 1))
+    return Zones(source=str(path), names=names, shapes=np.asarray(shapes), crs=found.crs)
+
+
+def zones_identity(path: str | Path) -> str:
+    """Name and contents of a file of zones as text: 16 hexadecimal digits of the SHA-256 of all that lies there."""
+    place, digest = Path(path), hashlib.sha256()
+    for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
+        if file.is_file():
+            with file.open("rb") as opened:
+                while part := opened.read(2**20):
+                    digest.update(part)
+    return f"{place.name} {digest.hexdigest()[:16]}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ZonesOnGrid:
+    """Zones in the pixels of a raster."""
+
+    zones: Zones
+    grid: Grid
+    shapes: NDArray[np.object_]
+    """`(zone,)`, x to the right, y down, whole numbers are corners; empty where the CRS does not reach."""
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    @cached_property
+    def _tree(self) -> STRtree:
+        return STRtree(self.shapes)
+
+    @cached_property
+    def touching(self) -> NDArray[np.bool_]:
+        """`(zone,)`: those that share ground with the raster."""
+        frame = shapely.box(0, 0, self.grid.width, self.grid.height)
+        return np.asarray(shapely.area(self._clipped(frame)) > 0)
+
+    @cached_property
+    def reaching_out(self) -> NDArray[np.bool_]:
+        """`(zone,)`: those that touch the raster and go on outside of it."""
+        frame = shapely.box(0, 0, self.grid.width, self.grid.height)
+        inside, whole = shapely.area(self._clipped(frame)), shapely.area(self.shapes)
+        return np.asarray((inside > 0) & (inside < whole * (1 - 1e-9)))
+
+    def _clipped(self, frame: Any) -> NDArray[np.object_]:
+        return np.asarray(shapely.intersection(self.shapes, frame))
+
+    def holding(self, places: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which place lies in which zone: indices of places, and of zones; a place may lie in several, or none.
+
+        A place on the border of two zones lies in one of them.
+
+        Args:
+            places: `(n, 2)` x, y in pixels.
+        """
+        if not len(places):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        pairs = self._tree.query(shapely.points(np.asarray(places, np.float64) + _NUDGE), predicate="within")
+        order = np.lexsort((pairs[1], pairs[0]))
+        return pairs[0][order], pairs[1][order]
+
+    def strip(self, row: int, height: int) -> tuple[NDArray[np.int32], Iterator[tuple[int, slice, NDArray[np.bool_]]]]:
+        """Full-width rows: in how many zones each pixel's middle lies `(row, col)`; and number, columns and mask
+        `(row, columns)` of every zone that is there."""
+        width = self.grid.width
+        found = np.sort(self._tree.query(shapely.box(0, row, width, row + height), predicate="intersects"))
+        cover = np.zeros((height, width), np.int32)
+        return cover, self._masks(found, row, cover)
+
+    def _masks(self, found: Array, row: int, cover: Array) -> Iterator[tuple[int, slice, NDArray[np.bool_]]]:
+        height, width = cover.shape
+        for index in found.tolist():
+            shape = self.shapes[index]
+            left, right = (min(max(edge, 0), width) for edge in _columns(shape))
+            if left == right:
+                continue
+            mask = rasterize(
+                [(shape, 1)], out_shape=(height, right - left), transform=Affine.translation(left, row),
+                dtype="uint8", fill=0, merge_alg=MergeAlg.replace,
+            ).astype(bool)  # fmt: skip
+            cover[:, left:right] += mask
+            yield index, slice(left, right), mask
+
+
+def write_zones(path: Path, zones: Zones, columns: dict[str, Array], *, made: Any = None) -> None:
+    """The zones as polygons in their own CRS, with figures `(zone,)` by name.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    try:
+        crs = None if zones.crs is None else CRS.from_user_input(zones.crs)
+    except Exception as error:  # PROJ's
+        raise UsageError(f"The CRS of {zones.source} is not known ({brief(error)}).") from error
+    all_columns = {"zone": np.arange(1, len(zones) + 1), "name": np.array(zones.names, object), **columns}
+    schema = {name: "str" if values.dtype == object else str(values.dtype) for name, values in all_columns.items()}
+    shapes = np.array([shapely.multipolygons(_parts(shape)) for shape in zones.shapes], object)
+    how: dict[str, Any] = {"layer_name": "zones", "geometry_type": "MultiPolygon", "made": made}
+    with VectorWriter(path, crs=crs, schema=schema, **how) as writer:
+        writer.write(VectorLayer(geometries=shapes, columns=all_columns, crs=crs))
+
+
+def _columns(shape: Any) -> tuple[int, int]:
+    """First column of a shape, and the one behind the last."""
+    return math.floor(shape.bounds[0]), math.ceil(shape.bounds[2])
+
+
+def _parts(shape: Any) -> list[Any]:
+    """The polygons of a shape."""
+    found = shapely.get_parts(shape)
+    parts = [part for one in found for part in shapely.get_parts(one)]
+    return [part for part in parts if part.geom_type == "Polygon"]

@@ -1,0 +1,1 @@
+"""Instances of a scene: where things are, and how many."""

@@ -1,0 +1,76 @@
+"""A scene of any size in which things are counted: the walk is that of `segment`, the outputs are instances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from earthwords.inference.instances.finders import PeakFinder, RegionFinder
+from earthwords.inference.instances.options import CountOptions
+from earthwords.inference.instances.report import CountReport
+from earthwords.inference.instances.request import CountRequest
+from earthwords.inference.instances.writing import CountWork, write_counts
+from earthwords.inference.segment.job import SceneJob
+from earthwords.inference.windows.failures import FailurePolicy
+from earthwords.inference.windows.outputs import About
+from earthwords.inference.windows.strip import Strip
+from earthwords.types import Grid
+
+LEAST_SHARE = 0.1
+"""Of what the model sees as one: smaller regions are specks, where nobody says what is small."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountJob(SceneJob):
+    """What to count in a scene."""
+
+    request: CountRequest
+
+    @property
+    def seen(self) -> float:
+        """Side of what the model sees as one, a token, in pixels of the scene."""
+        zoom = self.scene.grid.width / self.scene.native.width
+        return float(self.segmenter.backbone.patch / zoom)
+
+    @cached_property
+    def counting(self) -> CountOptions:
+        """The options, with sizes where none were given."""
+        asked, metres = self.request.counting, self.grid.gsd_m or 1.0
+        least = LEAST_SHARE * (self.seen * metres) ** 2 if asked.min_area is None else asked.min_area
+        apart = self.seen * metres if asked.distance is None else asked.distance
+        return replace(asked, min_area=least, distance=apart)
+
+    def work(self) -> CountWork:
+        """How strips become instances."""
+        return CountWork(
+            finder=_finder(self.counting, self.grid, self), counting=self.counting, seen=self.seen,
+            zones=self.zones,
+        )  # fmt: skip
+
+    def write(
+        self,
+        strips: Iterable[Strip],
+        about: About,
+        policy: FailurePolicy,
+        writing_begins: Callable[[], None],
+        moved: Callable[[Any], None],
+    ) -> CountReport:
+        """See `SceneJob.write`."""
+        return write_counts(
+            self.outputs, strips, about=about, options=self.request.options, work=self.work(), policy=policy,
+            writing_begins=writing_begins, moved=moved,
+        )  # fmt: skip
+
+
+def _finder(counting: CountOptions, grid: Grid, job: CountJob) -> RegionFinder | PeakFinder:
+    assert counting.distance is not None and counting.min_area is not None
+    vocabulary = job.request.vocabulary
+    if counting.method == "peaks":
+        pixels = max(1.0, counting.distance / (grid.gsd_m or 1.0))
+        return PeakFinder(grid=grid, vocabulary=vocabulary, counted=counting.counted, distance=pixels)
+    return RegionFinder(
+        grid=grid, vocabulary=vocabulary, counted=counting.counted, split=counting.split,
+        min_area=counting.min_area, kept=counting.needs_probabilities,
+    )  # fmt: skip

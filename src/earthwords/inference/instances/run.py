@@ -1,0 +1,35 @@
+"""What `count` does with a scene, and with each of many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+from earthwords.geo.destinations import plan_counts
+from earthwords.geo.sources.inputs import Inputs
+from earthwords.inference.instances.job import CountJob
+from earthwords.inference.instances.report import CountReport
+from earthwords.inference.segment.job import SceneJob
+from earthwords.inference.segment.run import SegmentRun, segment_scene
+from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.jobs.progress import Console
+
+
+class CountRun(SegmentRun):
+    """A map from strip to strip, of which only what is counted is kept."""
+
+    DOING: ClassVar[str] = "counting"
+    JOB: ClassVar[type[SceneJob]] = CountJob
+
+    def plan(self, dst: Path, *, overwrite: bool, inputs: Inputs | None, folder: bool) -> dict[str, Path]:
+        """See `plan_counts`."""
+        zones = self.request.zones is not None
+        return plan_counts(dst, zones=zones, overwrite=overwrite, inputs=inputs, folder=folder)
+
+
+def count_scene(run: CountRun, load: Callable[[], Segmenter], source: str, dst: Path, console: Console) -> CountReport:
+    """Count in a single scene, as `segment_scene`."""
+    report = segment_scene(run, load, source, dst, console)
+    assert isinstance(report, CountReport)
+    return report

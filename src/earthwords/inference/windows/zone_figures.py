@@ -1,0 +1,132 @@
+"""Figures of zones, such as districts, counted as strips come by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthwords.errors import Caution, UsageError
+from earthwords.geo.grids.area import PixelAreas
+from earthwords.geo.vectors.zones import ZonesOnGrid, write_zones
+from earthwords.inference.windows.strip import Strip
+from earthwords.types import Vocabulary, ZoneReport
+
+Array: TypeAlias = NDArray[Any]
+
+
+class ZoneFigures:
+    """Area of every class in every zone, and outside of all."""
+
+    def __init__(self, zones: ZonesOnGrid, vocabulary: Vocabulary) -> None:
+        self.zones = zones
+        self.vocabulary = vocabulary
+        self._areas = PixelAreas(zones.grid)
+        shape = len(zones) + 1, len(vocabulary) + 1
+        self._sums = np.zeros(shape)
+        """`(zone, class)`: the last zone is outside of all, the last class what has none though it was observed."""
+        self._pixels = np.zeros(len(zones), np.int64)
+        self._twice = 0.0
+        self._inside = 0.0
+
+    def add(self, strip: Strip) -> None:
+        """Count a strip."""
+        height, width = strip.labels.shape
+        count = len(self.vocabulary)
+        labels = np.where(strip.labels < count, strip.labels, count).astype(np.int64)
+        areas = np.broadcast_to(self._areas.block(strip.row, height), (height, width))
+        cover, masks = self.zones.strip(strip.row, height)
+        for zone, cols, mask in masks:
+            self._pixels[zone] += int(mask.sum())
+            self._count(zone, labels[:, cols], areas[:, cols], mask & strip.valid[:, cols])
+        self._count(len(self.zones), labels, areas, (cover == 0) & strip.valid)
+        self._inside += float(areas[(cover > 0) & strip.valid].sum())
+        self._twice += float(areas[(cover > 1) & strip.valid].sum())
+
+    def _count(self, zone: int, labels: Array, areas: Array, mask: Array) -> None:
+        self._sums[zone] += np.bincount(labels[mask], areas[mask], minlength=self._sums.shape[1])
+
+    @property
+    def observed(self) -> NDArray[np.float64]:
+        """`(zone,)` square metres (pixels without a CRS) that were observed; the last is outside of all."""
+        return np.asarray(self._sums.sum(axis=1))
+
+    @property
+    def area_name(self) -> str:
+        """Of the column of areas."""
+        return f"area_{self._areas.unit}"
+
+    def reports(self) -> tuple[ZoneReport, ...]:
+        """Zone by zone, then what is outside of all."""
+        return tuple(
+            ZoneReport(zone=number, name=name, area=round(float(sums.sum()), 2), classes=self._classes(sums))
+            for number, name, sums in zip(*_rows(self.zones), self._sums, strict=True)
+        )
+
+    def _classes(self, sums: Array) -> dict[str, dict[str, float]]:
+        whole = max(float(sums.sum()), 1e-12)
+        return {
+            title: {self.area_name: round(float(area), 2), "share": round(float(area) / whole, 6)}
+            for title, area in zip(self.vocabulary.titles, sums, strict=False)
+        }
+
+    def columns(self) -> dict[str, Array]:
+        """Of the file of zones: name to `(zone,)`."""
+        whole, found = self.observed[:-1], self._sums[:-1]
+        columns: dict[str, Array] = {self.area_name: np.round(whole, 2)}
+        for label, title in enumerate(self.vocabulary.titles):
+            columns[f"{title} {self._areas.unit}"] = np.round(found[:, label], 2)
+            columns[f"{title} share"] = np.round(found[:, label] / np.maximum(whole, 1e-12), 6)
+        return columns
+
+    def write(self, path: Path, *, made: Any = None) -> None:
+        """The file of zones."""
+        write_zones(path, self.zones.zones, self.columns(), made=made)
+
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known of these figures."""
+        both = self._twice / max(self._inside, 1e-12)
+        small = int(((self._pixels == 0) & self.zones.touching).sum())
+        found = [
+            f"{both:.1%} of the ground in zones lies in more than one: it counts in each." if both > 0 else "",
+            f"{small:,} of {len(self.zones):,} zones hold no middle of a pixel." if small else "",
+        ]
+        return tuple(note for note in found if note)
+
+
+def _rows(zones: ZonesOnGrid) -> tuple[Iterable[int], Iterable[str]]:
+    """Numbers and names, with what is outside of all."""
+    return range(1, len(zones) + 2), (*zones.zones.names, OUTSIDE)
+
+
+OUTSIDE = "outside of all zones"
+
+
+def zone_notes(zones: ZonesOnGrid) -> tuple[str, ...]:
+    """What is known of zones in a scene before the work."""
+    total, there = len(zones), int(zones.touching.sum())
+    if not there:
+        return (Caution(f"No zone of {zones.zones.shown} touches the scene: none has a figure."),)
+    out = int(zones.reaching_out.sum())
+    found = [
+        f"{total - there:,} of {total:,} zones of {zones.zones.shown} lie outside of the scene."
+        if there < total
+        else "",
+        f"{out:,} of {there:,} zones reach out of the scene: their figures are of the part inside." if out else "",
+    ]
+    return tuple(note for note in found if note)
+
+
+def check_touching(zones: ZonesOnGrid, source: str) -> None:
+    """Refuse zones none of which is in a scene.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if not zones.touching.any():
+        raise UsageError(
+            f"None of the {len(zones):,} zones of {zones.zones.source} touches {source}; are they of another place?"
+        )

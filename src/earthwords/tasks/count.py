@@ -1,0 +1,154 @@
+"""How many things there are in a georeferenced raster, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from earthwords.geo.destinations import plan_counts
+from earthwords.inference.checks import check_parts, check_raster
+from earthwords.inference.instances.options import CountOptions, parse_expected
+from earthwords.inference.options import (
+    adapt_preset,
+    check_limits,
+    check_zones,
+    counted_words,
+    load_segmenter,
+    output_options,
+    reach,
+    scene_spec,
+    sources_of,
+)
+from earthwords.jobs.progress import Console
+from earthwords.presets import DEFAULT_PRESET, load_preset
+from earthwords.tasks import _options as opt
+
+if TYPE_CHECKING:
+    from earthwords.inference.instances.report import CountReport
+    from earthwords.types import BatchReport
+else:
+    CountReport = BatchReport = object  # they load much, and a command line reads the annotations
+
+Method = Literal["regions", "peaks"]
+Shapes = Literal["polygons", "boxes", "points"]
+Split = Literal["distance", "probability", "none"]
+
+
+@opt.documented
+def count(
+    src: Annotated[str, opt.ARGUMENTS],
+    dst: opt.Dst,
+    *,
+    text: opt.Text = (),
+    classes: opt.Classes = None,
+    against: Annotated[str, opt.option(opt.WORDS, metavar="auto|WORDS")] = "auto",
+    threshold: opt.Threshold = None,
+    templates: opt.Templates = None,
+    expect: Annotated[Sequence[str], opt.option(opt.WORDS, metavar="CLASS=NUMBER", show_default=False)] = (),
+    method: Annotated[Method, opt.MODEL] = "regions",
+    split: Annotated[Split, opt.MODEL] = "distance",
+    distance: Annotated[float | None, opt.option(opt.MODEL, metavar="METRES")] = None,
+    preset: opt.Preset = DEFAULT_PRESET,
+    model: opt.Model = None,
+    upsampler: Annotated[opt.Upsampler | None, opt.MODEL] = None,
+    upsampler_weights: opt.UpsamplerWeights = None,
+    bands: opt.Bands = None,
+    gsd: opt.Gsd = None,
+    bounds: opt.Bounds = None,
+    nodata: opt.Nodata = None,
+    mask: opt.Mask = None,
+    stretch: opt.Stretch = "auto",
+    allow_remote_parts: opt.AllowRemoteParts = False,
+    on_error: opt.OnError = "stop",
+    tile_size: opt.TileSize = None,
+    overlap: opt.Overlap = None,
+    batch_size: opt.BatchSize = None,
+    shapes: Annotated[Shapes | None, opt.option(opt.OUTPUTS, name="--as")] = None,
+    zones: opt.Zones = None,
+    min_area: Annotated[float | None, opt.option(opt.OUTPUTS, metavar="M2")] = None,
+    overwrite: opt.Overwrite = False,
+    device: opt.Device = "auto",
+    memory: opt.Memory = "2GiB",
+    workers: opt.Workers = 1,
+    cluster: opt.Cluster = None,
+    resume: opt.Resume = True,
+    strict: opt.Strict = False,
+    offline: opt.Offline = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> CountReport | BatchReport:
+    """Count the things of a raster by words, or of many rasters: where each is, and how many there are.
+
+    A thing is counted once, however the scene is cut into blocks. A run that was killed goes on where it stopped when
+    the same command is given again.
+
+    Args:
+        src: Raster: a path, a URL or a /vsi path; anything GDAL reads. Or many: a folder, a quoted pattern such as
+            "scenes/*.tif", or @FILE with one a line.
+        dst: .gpkg .geojson .fgb .parquet: instances; .png: picture; a folder or no suffix: instances.gpkg, its style
+            (.qml), preview.png and report.json. For many scenes a folder, or a pattern such as found/{stem}.gpkg.
+        against: Words that compete with what is counted: auto (what most scenes consist of), words with commas
+            between, or none.
+        expect: How many there are of a class, such as ship=12; repeat for more classes: the surest are taken, as many
+            as that.
+        method: regions (connected pixels of a class) or peaks (of its probability, for things without a shape).
+        split: What cuts regions apart that touch: the distance to their outline, the probability, or nothing.
+        distance: Least distance of peaks; default: the ground that the model sees as one.
+        shapes: What the file holds: polygons, boxes or points; default: polygons, of peaks points.
+        min_area: Smallest region counted, m2 (pixels without a CRS); default: a tenth of what the model sees as one.
+        upsampler: Other upsampler.
+
+    Returns:
+        The number of every class and where it was written; of many scenes what became of each.
+
+    Raises:
+        UsageError: an option is wrong, an output exists, no zone touches the scene, or `strict` and something makes the
+            count worth less.
+        SourceError: the raster or the zones cannot be read, or there is no valid pixel.
+        OutputError: an output cannot be written.
+        WeightsError: the weights are missing or damaged.
+
+    Example:
+        >>> report = earthwords.count("harbour.tif", "ships", text=["ship,boat"])
+        >>> report.counts["ship"]
+    """
+    check_raster(src)
+    console = Console(quiet=quiet, verbose=verbose)
+    windows = {"tile_size": tile_size, "overlap": overlap}
+    row = adapt_preset(load_preset(preset), upsampler=upsampler, templates=templates, **windows)
+    check_parts(row, model=model, upsampler_weights=upsampler_weights)
+    check_limits(row.threshold if threshold is None else threshold, batch_size, memory, workers, ())
+    check_zones(zones)
+    words, counted = counted_words(row, text, classes, against, mask)
+    counting = CountOptions(
+        counted=counted, method=method, split=split, distance=distance, min_area=min_area, shapes=shapes or "",
+        expected=parse_expected(expect, words, counted),
+    )  # fmt: skip
+    dst, where = Path(dst), None if zones is None else str(zones)
+    plan = partial(plan_counts, dst, zones=zones is not None)
+    sources = sources_of(src, dst, console, overwrite=overwrite, plan=plan)
+    from earthwords.geo.sources.find import inputs_of
+    from earthwords.inference.batch import run_many
+    from earthwords.inference.execution import ExecutionOptions
+    from earthwords.inference.instances.request import CountRequest
+    from earthwords.inference.instances.run import CountRun, count_scene
+
+    spec = scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, reach(offline, allow_remote_parts))
+    request = CountRequest(
+        vocabulary=words, spec=spec, options=output_options(counting.kept, 0.0, 0.0, (), overwrite),
+        threshold=threshold, on_error=on_error, strict=strict, counting=counting, zones=where,
+    )  # fmt: skip
+    request.check(preset=row, batch=batch_size)
+    inputs = inputs_of(
+        sources or [str(src)], row=row, lists=[str(src)], classes=classes, preset=preset, model=model,
+        upsampler_weights=upsampler_weights, templates=templates, mask=mask, zones=zones,
+    )  # fmt: skip
+    execution = ExecutionOptions.parse(memory=memory, workers=workers, cluster=cluster, resume=resume, offline=offline)
+    run = CountRun(request=request, inputs=inputs, execution=execution)
+    how: dict[str, Any] = {"device": device, "batch": batch_size, "offline": offline}
+    load = partial(load_segmenter, row, console, model=model, weights=upsampler_weights, **how)
+    if sources is not None:
+        return run_many(run, sources, dst, str(src), console, load, doing="counting")
+    return count_scene(run, load, str(src), dst, console)

@@ -1,0 +1,88 @@
+"""Zones of any file and CRS in the pixels of a raster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import shapely
+from affine import Affine
+from pyproj import CRS
+from rasterio.features import rasterize
+
+from earthwords.errors import SourceError, UsageError
+from earthwords.geo.vectors.zones import read_zones, write_zones, zones_identity
+from earthwords.types import Grid
+
+GRID = Grid(height=70, width=110, transform=Affine(0.5, 0, 400_000, 0, -0.5, 5_000_000), crs=CRS.from_epsg(32633))
+PIXELS = [
+    shapely.box(-10, 5, 40, 60),
+    shapely.box(40, 5, 90, 60),
+    shapely.Polygon([(30, 20), (80, 31), (55, 66)]),
+    shapely.box(300, 300, 320, 320),
+]
+
+
+def write(path: Path, shapes: list[shapely.Polygon], crs: str | None = "EPSG:32633", **columns: list[object]) -> Path:
+    a, _, c, _, e, f = GRID.transform[:6]
+    placed = [shapely.transform(s, lambda p: p * (a, e) + (c, f)) for s in shapes]
+    geopandas.GeoDataFrame(columns, geometry=placed, crs=crs).to_file(path)
+    return path
+
+
+def test_strips_are_those_of_the_whole(tmp_path: Path) -> None:
+    zones = read_zones(write(tmp_path / "z.gpkg", PIXELS, Name=["a", "b", "", "far"])).on(GRID)
+    assert zones.zones.names == ("a", "b", "3", "far")
+    assert zones.touching.tolist() == [True, True, True, False]
+    assert zones.reaching_out.tolist() == [True, False, False, False]
+    whole, cover = np.zeros((4, *GRID.shape), bool), np.zeros(GRID.shape, int)
+    for row, height in ((0, 32), (32, 7), (39, 31)):
+        counted, masks = zones.strip(row, height)
+        for zone, cols, mask in masks:
+            whole[zone, row : row + height, cols] = mask
+        cover[row : row + height] = counted
+    wanted = np.stack([rasterize([s], out_shape=GRID.shape).astype(bool) for s in PIXELS])
+    np.testing.assert_array_equal(whole, wanted)
+    np.testing.assert_array_equal(cover, wanted.sum(axis=0))
+    assert cover.max() == 2
+
+
+def test_places_lie_in_zones(tmp_path: Path) -> None:
+    zones = read_zones(write(tmp_path / "z.gpkg", PIXELS)).on(GRID)
+    places = np.array([[10, 30], [40, 30], [60, 40], [105, 65], [40, 10]])
+    place, zone = zones.holding(places)
+    pairs = set(zip(place.tolist(), zone.tolist(), strict=True))
+    assert {pair for pair in pairs if pair[1] != 2} == {(0, 0), (1, 1), (2, 1), (4, 1)}, "on a border: one of both"
+    assert {pair[0] for pair in pairs if pair[1] == 2} == {1, 2}
+
+
+def test_other_crs_lead_to_the_same_pixels(tmp_path: Path) -> None:
+    own = write(tmp_path / "z.gpkg", PIXELS[1:3])
+    geopandas.read_file(own).to_crs(4326).to_file(tmp_path / "z.geojson")
+    first, second = (read_zones(path).on(GRID) for path in (own, tmp_path / "z.geojson"))
+    for one, other in zip(first.shapes, second.shapes, strict=True):
+        assert shapely.hausdorff_distance(one, other) < 0.01
+
+
+def test_what_cannot_be_zones(tmp_path: Path) -> None:
+    nowhere = write(tmp_path / "nowhere.gpkg", PIXELS, crs=None)
+    with pytest.raises(UsageError, match="has no CRS"):
+        read_zones(nowhere).on(GRID)
+    geopandas.GeoDataFrame({"a": []}, geometry=[], crs=4326).to_file(tmp_path / "empty.gpkg")
+    geopandas.GeoDataFrame(geometry=[shapely.Point(1, 2)], crs=4326).to_file(tmp_path / "points.gpkg")
+    for name, said in (("empty", "holds no points and no polygons"), ("points", "zones are polygons")):
+        with pytest.raises(SourceError, match=said):
+            read_zones(tmp_path / f"{name}.gpkg")
+
+
+def test_figures_are_written_with_the_zones(tmp_path: Path) -> None:
+    path = write(tmp_path / "z.gpkg", PIXELS[:2], crs="EPSG:32633", zone=["west", "east"])
+    write_zones(tmp_path / "out.gpkg", read_zones(path), {"ship count": np.array([3, 0])})
+    found, source = geopandas.read_file(tmp_path / "out.gpkg"), geopandas.read_file(path)
+    assert found["ship count"].tolist() == [3, 0] and found["name"].tolist() == ["west", "east"]
+    assert found.crs == source.crs and found.geometry.area.tolist() == source.geometry.area.tolist()
+    before = zones_identity(path)
+    path.write_bytes(path.read_bytes() + b" ")
+    assert zones_identity(path) != before

@@ -1,0 +1,192 @@
+"""`earthwords count`: every thing once, whatever the blocks; zones, expected counts, and ways to fail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from PIL import Image
+from scipy import ndimage
+
+import earthwords
+from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.inference.windows import blocks
+from earthwords.text.vocabulary import parse_classes
+from tests.conftest import TRANSFORM, Command, Outcome
+from tests.tasks.conftest import names
+from tests.tasks.test_segment import like_tiny  # noqa: F401, a fixture
+
+FILES = {"instances.gpkg", "instances.qml", "preview.png", "report.json"}
+TEXT = ("-t", "building,roof", "-t", "water")
+AGAINST = ("--against", "road,trees")
+
+Count = Callable[..., Outcome]
+
+
+@pytest.fixture
+def count(command: Command, micro: Path) -> Count:
+    """`count(src, dst, ...)` with the toy model, small windows and nothing said."""
+
+    def run(src: object, dst: object, *options: object) -> Outcome:
+        return command("count", src, dst, "--model", micro, "--tile-size", 64, "--quiet", *TEXT, *AGAINST, *options)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def labels(like_tiny: Segmenter, scene_file: Path) -> np.ndarray:  # noqa: F811
+    """What the words give, pixel by pixel: 0 building, 1 water."""
+    vocabulary = parse_classes(["building,roof", "water", "road,trees"], background="road")
+    return np.asarray(like_tiny.predict(scene_file, vocabulary).labels)
+
+
+def write_zones(path: Path, **boxes: tuple[float, float, float, float]) -> Path:
+    """Boxes in pixels: left, top, right, bottom."""
+    a, _, c, _, e, f = TRANSFORM[:6]
+    shapes = [shapely.box(c + a * x0, f + e * y1, c + a * x1, f + e * y0) for x0, y0, x1, y1 in boxes.values()]
+    geopandas.GeoDataFrame({"name": list(boxes)}, geometry=shapes, crs="EPSG:32640").to_crs(4326).to_file(path)
+    return path
+
+
+def test_regions_are_counted(count: Count, scene_file: Path, tmp_path: Path, labels: np.ndarray) -> None:
+    done = count(scene_file, tmp_path / "out", "--split", "none", "--min-area", 0, "--json")
+    assert (done.code, done.err, names(tmp_path / "out")) == (0, "", FILES)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report == json.loads(done.out)
+    wanted = {}
+    for label, title in enumerate(("building", "water")):
+        ids, wanted[title] = ndimage.label(labels == label)
+        areas = ndimage.sum_labels(labels == label, ids, range(1, wanted[title] + 1)) * 0.25
+        frame = geopandas.read_file(tmp_path / "out" / "instances.gpkg")
+        mine = frame[frame["class"] == title]
+        assert sorted(mine["area_m2"]) == pytest.approx(sorted(areas), rel=1e-3)
+        assert mine.geometry.area.tolist() == pytest.approx(mine["area_m2"].tolist(), rel=1e-3)
+    assert {row["name"]: row["count"] for row in report["classes"]} == wanted
+    assert min(wanted.values()) > 3 and frame.crs.to_epsg() == 32640
+    assert frame["id"].tolist() == list(range(1, len(frame) + 1))
+    with Image.open(tmp_path / "out" / "preview.png") as picture:
+        assert picture.size[0] > 300
+
+
+def test_points_and_boxes_lie_where_the_polygons_lie(count: Count, scene_file: Path, tmp_path: Path) -> None:
+    frames = {}
+    for shapes in ("polygons", "boxes", "points"):
+        assert count(scene_file, tmp_path / f"{shapes}.gpkg", "--as", shapes).code == 0
+        frames[shapes] = geopandas.read_file(tmp_path / f"{shapes}.gpkg")
+    polygons, boxes, points = frames.values()
+    assert boxes.geometry.bounds.to_numpy() == pytest.approx(polygons.geometry.bounds.to_numpy())
+    assert shapely.distance(points.geometry.to_numpy(), polygons.geometry.centroid.to_numpy()).max() < 0.01
+    assert names(tmp_path) == {"polygons.gpkg", "boxes.gpkg", "points.gpkg"}
+
+
+@pytest.mark.parametrize("options", [(), ("--method", "peaks"), ("--expect", "roof=3", "--expect", "water=2")])
+def test_blocks_and_workers_change_nothing(
+    count: Count, scene_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1760000000")
+    assert count(scene_file, tmp_path / "whole", *options).code == 0
+    monkeypatch.setattr(blocks, "PIXELS", 32 * 190)
+    assert count(scene_file, tmp_path / "cut", *options).code == 0
+    for name in FILES - {"report.json"}:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes(), name
+
+
+def test_expected_counts_are_kept(count: Count, scene_file: Path, tmp_path: Path) -> None:
+    assert count(scene_file, tmp_path / "all").code == 0
+    everything = geopandas.read_file(tmp_path / "all" / "instances.gpkg")
+    assert count(scene_file, tmp_path / "out", "--expect", "water=2").code == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [(row["count"], row["expected"]) for row in report["classes"]] == [(0, 0), (2, 2)]
+    best = everything[everything["class"] == "water"]["score"].nlargest(2)
+    found = geopandas.read_file(tmp_path / "out" / "instances.gpkg")
+    assert found["score"].min() >= best.min() - 1e-6
+    done = count(scene_file, tmp_path / "many", "--expect", "water=500", "--expect", "roof=500")
+    assert done.code == 0
+    notes = json.loads((tmp_path / "many" / "report.json").read_text())["notes"]
+    assert any("Expected 500 of water, but only" in note for note in notes)
+
+
+def test_zones(count: Count, scene_file: Path, tmp_path: Path) -> None:
+    zones = write_zones(tmp_path / "z.geojson", west=(-9, -9, 80, 99), east=(80, 20, 150, 120), both=(60, 30, 100, 60))
+    assert count(scene_file, tmp_path / "out", "--as", "points", "--zones", zones).code == 0
+    assert names(tmp_path / "out") == FILES | {"zones.gpkg"}
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    points = geopandas.read_file(tmp_path / "out" / "instances.gpkg")
+    shapes = geopandas.read_file(zones).to_crs(points.crs)
+    figures = geopandas.read_file(tmp_path / "out" / "zones.gpkg")
+    inside = np.stack([points.geometry.within(shape) for shape in shapes.geometry])
+    for i, entry in enumerate(report["zones"]):
+        mine = inside[i] if i < 3 else ~inside.any(axis=0)
+        for title in ("building", "water"):
+            wanted = int((mine & (points["class"] == title)).sum())
+            assert entry["classes"][title]["count"] == wanted, (entry["name"], title)
+            if i < 3:
+                assert figures[f"{title} count"][i] == wanted
+    assert [entry["name"] for entry in report["zones"]] == ["west", "east", "both", "outside of all zones"]
+    assert figures.crs.to_epsg() == 4326
+    said = " ".join(report["notes"])
+    assert "1 of 3 zones reach out of the scene" in said and "more than one zone" in said
+
+
+def test_zones_of_a_map(command: Command, micro: Path, scene_file: Path, tmp_path: Path) -> None:
+    zones = write_zones(tmp_path / "z.gpkg", west=(0, 0, 80, 99), both=(60, 30, 100, 60))
+    done = command("segment", scene_file, tmp_path / "out", "--model", micro, "--tile-size", 64, "--quiet", *TEXT,
+                   "-t", "road", "--zones", zones)  # fmt: skip
+    assert done.code == 0, done.err
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    with rasterio.open(tmp_path / "out" / "labels.tif") as dataset:
+        labels = dataset.read(1)
+    parts = {"west": np.s_[:99, :80], "both": np.s_[30:60, 60:100]}
+    outside = np.ones(labels.shape, bool)
+    for part in parts.values():
+        outside[part] = False
+    masks = [np.zeros(labels.shape, bool) for _ in parts]
+    for mask, part in zip(masks, parts.values(), strict=True):
+        mask[part] = True
+    for entry, mask in zip(report["zones"], [*masks, outside], strict=True):
+        seen = labels[mask & (labels != 255)]
+        assert entry["area"] == pytest.approx(len(seen) * 0.25, rel=1e-3)
+        for label, title in enumerate(("building", "water", "road")):
+            assert entry["classes"][title]["share"] == pytest.approx((seen == label).mean(), abs=1e-3)
+    figures = geopandas.read_file(tmp_path / "out" / "zones.gpkg")
+    assert figures["water share"][1] == pytest.approx(report["zones"][1]["classes"]["water"]["share"])
+    assert any("lies in more than one" in note for note in report["notes"])
+
+
+def test_what_is_wrong_is_said(count: Count, scene_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    count(scene_file, out, "--expect", "ship=2").failed(2, "'ship', which is not counted")
+    count(scene_file, out, "--expect", "water=-1").failed(2, "whole number from 0", "'-1'")
+    count(scene_file, out, "--expect", "water=1.5").failed(2, "'1.5'")
+    count(scene_file, out, "--expect", "water=1e99").failed(2, "'1e99'")
+    count(scene_file, out, "--expect", "water").failed(2, "is not CLASS=NUMBER")
+    count(scene_file, out, "--expect", "roof=1", "--expect", "building=1").failed(2, "'building' twice")
+    count(scene_file, out, "--method", "peaks", "--as", "boxes").failed(2, "Peaks are points")
+    count(scene_file, out, "--min-area", "-1").failed(2, "--min-area")
+    far = write_zones(tmp_path / "far.gpkg", far=(4000, 0, 4100, 90))
+    count(scene_file, out, "--zones", far).failed(2, "None of the 1 zones", "touches")
+    count(scene_file, out, "--zones", tmp_path / "no.gpkg").failed(1, "no.gpkg does not exist")
+    count(scene_file, out, "--zones", far, "-o", far).failed(2)
+    assert names(tmp_path) == {"far.gpkg"}
+
+
+def test_many_scenes_where_some_have_no_zone(count: Count, scene_file: Path, tmp_path: Path) -> None:
+    zones = write_zones(tmp_path / "far.gpkg", far=(4000, 0, 4100, 90))
+    (tmp_path / "list.txt").write_text(f"{scene_file}\n")
+    done = count(f"@{tmp_path / 'list.txt'}", tmp_path / "out", "--zones", zones, "--json")
+    assert done.code == 0, done.err
+    assert "No zone of far.gpkg touches the scene" in done.out
+
+
+def test_from_python(scene_file: Path, micro: Path, tmp_path: Path) -> None:
+    report = earthwords.count(
+        str(scene_file), tmp_path / "out", text=["water"], against="road,trees", model=str(micro), tile_size=64,
+        quiet=True, device="cpu",
+    )  # fmt: skip
+    assert report.counts.keys() == {"water"} and report.outputs["instances"].exists()
