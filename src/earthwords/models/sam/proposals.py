@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from earthwords.kernels.masks.run_lengths import runs_of_mask, text_of_runs
+from earthwords.mask_set import MaskSet
 from earthwords.models.sam.grids import CropBox
+from earthwords.types import Grid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +119,17 @@ class Proposals:
         if len(self) <= most:
             return self
         return self.take(np.argsort(-self.quality, kind="stable")[:most])
+
+    def on(self, grid: Grid) -> MaskSet:
+        """Those that have a pixel, as masks of the grid that the image lies on; scores are predicted IoU."""
+        some = self.take(self.places[:, 2] > 0)
+        return MaskSet(
+            grid=grid,
+            boxes=some.places,
+            bits=some.bits,
+            scores=some.predicted_iou.clip(0, 1),
+            classes=np.full(len(some), -1, np.int32),
+        )
 
     def moved(self, crop: CropBox, shape: tuple[int, int]) -> Proposals:
         """The masks of a crop as masks of the image."""
