@@ -206,7 +206,7 @@ def check_clicks(case: Case, tiny: Tiny, masks: DatedMasks, ident: NDArray[np.in
         if f"mid.{name}.query_rle_counts" in case.tensors:
             runs = tuple(case[f"mid.{name}.query_rle_{part}"].numpy() for part in ("counts", "offsets"))
             assert np.array_equal(first.mask(0), mask_of_row((runs[0], runs[1]), 0, first.shape))
-        query = anychange.query_of(sam_masks.mask_set_of(first, tiny.grid), tiny.raw[date - 1])
+        query = anychange.query_of(first.on(tiny.grid), tiny.raw[date - 1])
         queries.append((modes[name]["xyt"], query))
         wanted = anychange.resembling(masks, query, *tiny.raw)
         found = anychange.any_change(masks.take(wanted), *tiny.features, theta=theta)

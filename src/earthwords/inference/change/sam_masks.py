@@ -13,7 +13,6 @@ from earthwords.inference.change.matching import undo_norm
 from earthwords.mask_set import MaskSet
 from earthwords.models.sam.generator import MaskGenerator
 from earthwords.models.sam.predictor import ImageEmbedding, Sam1Predictor
-from earthwords.models.sam.proposals import Proposals
 from earthwords.types import Grid
 
 
@@ -29,19 +28,7 @@ class SeenBySam:
 def seen_by(generator: MaskGenerator, image: NDArray[np.uint8], grid: Grid) -> SeenBySam:
     """Masks of a picture `(row, col, 3)`, RGB, that lies on `grid`."""
     embedding = generator.encode(image)
-    return SeenBySam(masks=mask_set_of(generator.generate(image, embedding=embedding), grid), embedding=embedding)
-
-
-def mask_set_of(proposals: Proposals, grid: Grid) -> MaskSet:
-    """Without those that have no pixel; scores are predicted IoU."""
-    found = proposals.take(proposals.places[:, 2] > 0)
-    return MaskSet(
-        grid=grid,
-        boxes=found.places,
-        bits=found.bits,
-        scores=np.clip(found.predicted_iou, 0, 1),
-        classes=np.full(len(found), -1, np.int32),
-    )
+    return SeenBySam(masks=generator.generate(image, embedding=embedding).on(grid), embedding=embedding)
 
 
 def matching_features(predictor: Sam1Predictor, embedding: ImageEmbedding, *, padded: bool = False) -> Tensor:

@@ -76,7 +76,7 @@ class TileMasks:
         return cls(masks=masks, cut=arrays["cut"], failures=tuple(json.loads(about["failures"])))
 
 
-class Part(NamedTuple):
+class SeenPart(NamedTuple):
     """A piece of a mask where two tiles overlap."""
 
     mask: int
@@ -133,7 +133,9 @@ def _agreeing(
             yield first[i].mask, second[j].mask
 
 
-def _parts(masks: MaskSet, which: NDArray[np.int64], common: Window, cores: tuple[Window, Window]) -> Iterator[Part]:
+def _parts(
+    masks: MaskSet, which: NDArray[np.int64], common: Window, cores: tuple[Window, Window]
+) -> Iterator[SeenPart]:
     """The parts of masks in `common` that reach both cores; all that a mask has there if none does."""
     for index in which:
         row, col, height, width = (int(value) for value in masks.boxes[index])
@@ -153,13 +155,13 @@ def _parts(masks: MaskSet, which: NDArray[np.int64], common: Window, cores: tupl
             inside: NDArray[np.int32] = regions[within.slices_in(seen)] if within is not None else np.zeros(0, np.int32)
             reaching &= np.bincount(inside.ravel(), minlength=count + 1) > 0
         if not reaching.any():
-            yield Part(int(index), seen.row, seen.col, pixels)
+            yield SeenPart(int(index), seen.row, seen.col, pixels)
         for number in np.flatnonzero(reaching):
             rows, cols = boxes[number - 1]
-            yield Part(int(index), seen.row + rows.start, seen.col + cols.start, regions[rows, cols] == number)
+            yield SeenPart(int(index), seen.row + rows.start, seen.col + cols.start, regions[rows, cols] == number)
 
 
-def _shares(first: Sequence[Part], second: Sequence[Part]) -> Iterator[tuple[int, int, float]]:
+def _shares(first: Sequence[SeenPart], second: Sequence[SeenPart]) -> Iterator[tuple[int, int, float]]:
     """Intersection by union of the parts that meet."""
     starts = np.array([(part.row, part.col) for part in second], np.int64).reshape(-1, 2)
     stops = starts + np.array([part.pixels.shape for part in second], np.int64).reshape(-1, 2)
@@ -172,7 +174,7 @@ def _shares(first: Sequence[Part], second: Sequence[Part]) -> Iterator[tuple[int
                 yield i, j, shared / (size + sizes[j] - shared)
 
 
-def _intersection(one: Part, other: Part) -> int:
+def _intersection(one: SeenPart, other: SeenPart) -> int:
     row, col = max(one.row, other.row), max(one.col, other.col)
     stop_row = min(one.row + one.pixels.shape[0], other.row + other.pixels.shape[0])
     stop_col = min(one.col + one.pixels.shape[1], other.col + other.pixels.shape[1])
