@@ -1,4 +1,4 @@
-"""The code of `docs/uses` runs as it is written, and finds something."""
+"""The code of `docs/uses`, and of `docs/change.md`, runs as it is written, and finds something."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parents[1] / "docs" / "uses"
 def run(tiny: Path) -> Any:
     def run(page: str) -> dict[str, Any]:
         """All of a page's code, in one namespace."""
-        (code,) = re.findall(r"```python\n(.*?)```", (FOLDER / f"{page}.md").read_text(encoding="utf-8"), flags=re.S)
+        code = re.findall(r"```python\n(.*?)```", (FOLDER / f"{page}.md").read_text(encoding="utf-8"), flags=re.S)[-1]
         assert 20 <= len(code.splitlines()) <= 50
         names: dict[str, Any] = {}
         exec(compile(code, f"{page}.md", "exec"), names)
@@ -44,7 +44,7 @@ def test_peaks(run: Any) -> None:
 
 
 def test_change(run: Any) -> None:
-    names = run("change")
+    names = run("../change")
     mask = names["pair"].mask > 0
     assert names["anything"].shape == names["built"].shape == mask.shape
     assert names["anything"][mask].mean() > 1.5 * names["anything"][~mask].mean()
@@ -52,7 +52,7 @@ def test_change(run: Any) -> None:
 
 
 def test_every_page_is_tested_and_its_pictures_are_there() -> None:
-    assert {page.stem for page in FOLDER.glob("*.md")} == {"pooling", "peaks", "change"}
-    for page in FOLDER.glob("*.md"):
-        for target in re.findall(r"\]\((\.\.?/[^)#]+)", page.read_text(encoding="utf-8")):
-            assert (FOLDER / target).exists(), target
+    assert {page.stem for page in FOLDER.glob("*.md")} == {"pooling", "peaks"}
+    for page in (*FOLDER.glob("*.md"), FOLDER.parent / "change.md"):
+        for target in re.findall(r"\]\(((?:\.\.?/|images/)[^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), target

@@ -40,6 +40,8 @@ def ortho(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     scene = render_scene(height=96, width=140, gsd=0.5, theme="town", seed=3)
     data = np.moveaxis(scene.image, -1, 0)
     path = write_raster(tmp_path / "ortho.tif", data, photometric="RGB", transform=TRANSFORM)
+    shutil.copy(path, tmp_path / "2019.tif")
+    write_raster(tmp_path / "2024.tif", np.roll(data, 9, axis=2), photometric="RGB", transform=TRANSFORM)
     (tmp_path / "scenes").mkdir()
     shutil.copy(path, tmp_path / "scenes")
     points = [Point(TRANSFORM @ (col + 0.5, row + 0.5)) for row, col in ((10, 20), (80, 30), (40, 100), (70, 130))]

@@ -55,6 +55,7 @@ def maps(folder: Path, micro: Path) -> dict[str, list[str]]:
     """The same for `segment` (a scene, many, two processes), `refer` and `upsample`."""
     folder.mkdir(parents=True, exist_ok=True)
     scene = write_raster(folder / "scene.tif", np.moveaxis(patchwork(*SCENE), -1, 0))
+    later = write_raster(folder / "later.tif", np.moveaxis(patchwork(*SCENE, seed=9), -1, 0))
     archive = folder / "archive"
     archive.mkdir()
     for i in range(3):
@@ -66,6 +67,7 @@ def maps(folder: Path, micro: Path) -> dict[str, list[str]]:
         "segment many": ["segment", archive, OUT, *toy, *WORDS],
         "segment workers": ["segment", scene, OUT, *toy, *WORDS, "--workers", 2],
         "count": ["count", scene, OUT, *toy, *WORDS[:4], "--against", "water,trees", "--expect", "road=40"],
+        "change": ["change", scene, later, OUT, *toy, *WORDS, "--scales", 1, "--threshold", 0.01],
         "refer": ["refer", scene, OUT, "-t", "the red roof", "-t", "both roofs", "--all", "--threshold", 0.2,
                   "--model", _refseg(folder, micro), *common],
         "upsample": ["upsample", scene, OUT, "--method", "bilinear", *toy],

@@ -16,6 +16,7 @@ _CONTENTS: dict[str, str] = {
     "segment": "earthwords.tasks.segment:segment",
     "count": "earthwords.tasks.count:count",
     "refer": "earthwords.tasks.refer:refer",
+    "change": "earthwords.tasks.change:change",
     "teach": "earthwords.tasks.teach:teach",
     "upsample": "earthwords.tasks.upsample:upsample",
     "assess": "earthwords.tasks.assess:assess",

@@ -29,6 +29,7 @@ from earthwords.cli.show import show
 from earthwords.presets import Attention
 from earthwords.tasks import _options as opt
 from earthwords.tasks.assess import assess
+from earthwords.tasks.change import change
 from earthwords.tasks.classify import classify
 from earthwords.tasks.data import check_data, list_data, prepare_data
 from earthwords.tasks.demo import demo
@@ -94,7 +95,7 @@ def test_the_commands() -> None:
 
 
 VERBS = [
-    segment, suggest, refer, upsample, assess, classify, index, search, evaluate, evaluate_scenes,
+    segment, change, suggest, refer, upsample, assess, classify, index, search, evaluate, evaluate_scenes,
     evaluate_segmentation, evaluate_referring, pairs, expressions, demo, list_data, prepare_data, check_data,
     show_model, pull, train_clip, train_segment, train_upsampler, train_refer, train_change,
 ]  # fmt: skip
@@ -334,7 +335,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
     ("typed", "wanted"),
     [
         (["seg"], {"segment"}),
-        (["train", ""], {"clip", "refer", "segment", "upsampler"}),
+        (["train", ""], {"change", "clip", "refer", "segment", "upsampler"}),
         (["segment", "--thr"], {"--threshold"}),
         (["segment", "--attention", "c"], {"clearclip"}),
     ],

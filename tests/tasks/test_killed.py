@@ -26,6 +26,7 @@ for package in (earthwords.tasks, earthwords.training, earthwords.inference):
         importlib.import_module(module.name)
 from earthwords.archive import embed
 from earthwords.cli import main
+from earthwords.inference.change.dates import block
 from earthwords.inference.windows import array_file, blocks
 from earthwords.jobs import progress
 from earthwords.jobs.journal import Journal
@@ -33,6 +34,7 @@ from earthwords.training import loop
 
 folder, rows, cases = Path(sys.argv[1]), int(sys.argv[2]), json.loads(Path(sys.argv[3]).read_text())
 blocks.PIXELS = rows
+block.SIDE = 128
 embed.cache_folder = lambda: Path(tempfile.mkdtemp(dir=folder.parent))  # no run knows the vectors of another one
 
 
@@ -191,7 +193,7 @@ def lines(micro: Path, tmp_path: Path) -> dict[str, list[str]]:
 @needs_fork
 def test_killed_where_it_hurts(lines: dict[str, list[str]], tmp_path: Path) -> None:
     """Between any two windows or steps, before and after anything that happens to a file."""
-    some = {"segment": 6, "segment_many": 3, "refer": 3, "upsample": 3}
+    some = {"segment": 6, "segment_many": 3, "change": 3, "refer": 3, "upsample": 3}
     some |= {"classify": 3, "expressions": 3, "data_prepare": 2}
     learnt = {"train_clip": 2, "train_upsampler": 2, "train_refer": 2}
     survive(tmp_path, cases(lines, "events", 3, **some, **learnt))

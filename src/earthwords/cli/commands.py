@@ -73,6 +73,18 @@ COMMANDS = (
         ),
     ),
     Command(
+        name="change",
+        panel=MAPS,
+        target="earthwords.tasks.change:change",
+        help="What changed between two dates, by words.",
+        usage="BEFORE AFTER DST -t WORDS [-t WORDS...] [OPTIONS]",
+        examples=(
+            ("buildings that came and went", 'change 2019.tif 2024.tif out -t "building,roof,house" --align'),
+            ("from which class to which, in hectares",
+             "change 2019.tif 2024.tif out -t building -t trees -t water -t grass"),
+        ),
+    ),
+    Command(
         name="suggest",
         panel=MAPS,
         target="earthwords.tasks.suggest:suggest",

@@ -33,6 +33,15 @@ COUNT_FILES = {
     "report": "report.json",
 }
 """What a folder gets of counted things."""
+CHANGE_FILES = {
+    "labels": "change.tif",
+    "style": "change.qml",
+    "polygons": "changes.gpkg",
+    "polygons_style": "changes.qml",
+    "preview": "preview.png",
+    "report": "report.json",
+}
+"""What a folder gets of a comparison of two dates."""
 FEATURE_FILES = {
     "features": "features.tif",
     "components": f"features{PCA}",
@@ -114,6 +123,22 @@ def _with_zones(kinds: dict[str, Path], dst: Path) -> dict[str, Path]:
     """The same, and the file of zones."""
     bundle = "report" in kinds
     return {**kinds, "zones": dst / ZONES_FILE if bundle else dst.with_name(f"{dst.stem}_zones.gpkg")}
+
+
+def plan_changes(dst: Path, *, overwrite: bool, inputs: Inputs | None = None, folder: bool = False) -> dict[str, Path]:
+    """Kind of output of a comparison to path; the suffix of `dst` decides, a folder or no suffix gets the
+    `CHANGE_FILES`.
+
+    Args:
+        inputs: what the command reads.
+        folder: `dst` is a folder whatever its name.
+
+    Raises:
+        UsageError, OutputError: as `plan_outputs`.
+    """
+    whole = folder or os.path.isdir(dst) or not dst.suffix
+    kinds = {kind: dst / name for kind, name in CHANGE_FILES.items()} if whole else _of_map(dst)
+    return checked(kinds, dst, overwrite=overwrite, inputs=inputs)
 
 
 def plan_features(

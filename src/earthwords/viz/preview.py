@@ -70,8 +70,8 @@ class PreviewBuilder:
         self.vocabulary = vocabulary
         self._rgb = Averages(grid, 3, max_side=max_side)
         self.height, self.width = self._rgb.height, self._rgb.width
-        self._middle_rows = _middles(self.height, grid.height)
-        self._middle_cols = _middles(self.width, grid.width)
+        self._middle_rows = middles(self.height, grid.height)
+        self._middle_cols = middles(self.width, grid.width)
         self._labels = np.full((self.height, self.width), vocabulary.nodata, vocabulary.label_dtype)
         self._pixels = np.zeros(len(vocabulary), np.int64)
         self._observed = 0
@@ -104,7 +104,7 @@ class PreviewBuilder:
         sides = self.grid.ground_pixel_m
         if sides is not None:
             draw_scale(panels[0], sides[0] * self.grid.width / (self.width * zoom))
-        return compose(panels, _legend(self.vocabulary, self.shares))
+        return compose(panels, legend(self.vocabulary, self.shares))
 
     def _sample(self, row: int, labels: Array) -> None:
         """Keep the label in the middle of each pixel of the picture."""
@@ -112,7 +112,7 @@ class PreviewBuilder:
         self._labels[here] = labels[self._middle_rows[here] - row][:, self._middle_cols]
 
 
-def _middles(count: int, length: int) -> NDArray[np.int64]:
+def middles(count: int, length: int) -> NDArray[np.int64]:
     """The pixels of an axis of `length` in the middle of each of `count` parts."""
     return ((np.arange(count) + 0.5) * length / count).astype(np.int64)
 
@@ -127,7 +127,7 @@ class LegendEntry:
     colour: Colour | None
 
 
-def _legend(vocabulary: Vocabulary, shares: Array) -> list[LegendEntry]:
+def legend(vocabulary: Vocabulary, shares: Array) -> list[LegendEntry]:
     """Classes in their order; of too many, those with the largest shares."""
     order = np.sort(np.argsort(-shares, kind="stable")[:MOST_CLASSES])
     entries = [
@@ -154,13 +154,15 @@ def muted(rgb: Array) -> Array:
     return np.broadcast_to(0.25 + 0.75 * grey, rgb.shape)
 
 
-def compose(panels: Sequence[Image.Image], entries: Sequence[LegendEntry]) -> Image.Image:
-    """A picture: panels side by side, one above the other if they are wide, and the legend below."""
+def compose(
+    panels: Sequence[Image.Image], entries: Sequence[LegendEntry], *, captions: Sequence[str] = ()
+) -> Image.Image:
+    """A picture: panels side by side, one above the other if they are wide, each with its caption, and the legend below."""
     width, height = panels[0].size
     letters = font([entry.title for entry in entries])
     columns, column_width = _columns(entries, letters, width if width > 1.6 * height else 2 * width + GAP)
     rows, line = math.ceil(len(entries) / columns), TEXT_SIZE + 11
-    canvas, top = arrange(panels, below=rows * line, least_width=columns * column_width)
+    canvas, top = arrange(panels, captions=captions, below=rows * line, least_width=columns * column_width)
     draw = ImageDraw.Draw(canvas)
     for i, entry in enumerate(entries):
         _draw_entry(draw, (MARGIN + i // rows * column_width, top + i % rows * line), entry, letters)

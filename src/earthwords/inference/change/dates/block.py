@@ -1,0 +1,85 @@
+"""The comparison of two dates as blocks: what a worker needs to know, and how it computes one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from earthwords.inference.change.dates.pair import DatePair
+from earthwords.inference.change.dates.request import ChangeRequest
+from earthwords.inference.change.dates.windows import ChangeMethod, PairWindow, resolutions
+from earthwords.inference.change.methods import METHODS
+from earthwords.inference.segment.block import kept_segmenter
+from earthwords.inference.segment.block_store import BlockResult
+from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.inference.windows.blocks import Blocks
+from earthwords.inference.windows.failures import FailurePolicy
+from earthwords.jobs.job import Tick, Worker
+from earthwords.presets import SegmentPreset
+from earthwords.types import TextBank, Window
+
+SIDE = 1024
+"""Of a block, pixels; always the same, so that nothing depends on memory and workers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeBlockJob:
+    """What is to be computed of two dates: a `Job` whose parts are blocks."""
+
+    request: ChangeRequest
+    preset: SegmentPreset
+    """With the weights that are really used."""
+    bank: TextBank
+    blocks: Blocks
+    batch: int | None = None
+    device: str = "cpu"
+    offline: bool = False
+
+    def compute(self, worker: Worker, index: int) -> tuple[int, BlockResult]:
+        """How many windows a block needs, and what became of it."""
+        segmenter = kept_segmenter(worker, self.preset, device=self.device, batch=self.batch, offline=self.offline)
+        pair = worker.keep("pair", (self.request, self.preset), lambda: self.request.open(segmenter))
+        key = (self.preset, self.request.method, self.request.threshold)
+        method = worker.keep("method", key, lambda: METHODS[self.request.method](segmenter, self.request.threshold))
+        windows = planned(segmenter, pair, around(self.blocks.window(index), pair, method), self.request.scales)
+        return windows, self.run(segmenter, pair, method, index, lambda done: None)
+
+    def place(self, index: int) -> str:
+        """Where a block begins."""
+        window = self.blocks.window(index)
+        return f"row {window.row}, column {window.col} of {self.request.spec.source}"
+
+    def run(self, segmenter: Segmenter, pair: DatePair, method: ChangeMethod, index: int, tick: Tick) -> BlockResult:
+        """One block."""
+        window = self.blocks.window(index)
+        wide = around(window, pair, method)
+        policy = FailurePolicy(on_error=self.request.on_error)
+        part = PairWindow(
+            pair=pair, facts=self.request.facts, window=wide, segmenter=segmenter, bank=self.bank,
+            scales=self.request.scales, policy=policy, tick=tick,
+        )  # fmt: skip
+        found, inner = method(part), window.slices_in(wide)
+        pairs = self.request.transitions.pair(found.before[inner], found.after[inner], found.seen[inner])
+        return BlockResult(labels=pairs, score=found.score[inner], failures=list(policy.failures), ranks=policy.ranks)
+
+
+def cut(region: Window) -> Blocks:
+    """Blocks of what both dates cover."""
+    return Blocks(region=region, rows=SIDE, cols=SIDE)
+
+
+def around(window: Window, pair: DatePair, method: ChangeMethod) -> Window:
+    """A block and the margin that a method looks at, within what both dates cover."""
+    margin = method.margin(pair.zoom)
+    wide = Window(
+        row=window.row - margin, col=window.col - margin, height=window.height + 2 * margin,
+        width=window.width + 2 * margin,
+    )  # fmt: skip
+    found = wide.intersect(pair.region)
+    assert found is not None
+    return found
+
+
+def planned(segmenter: Segmenter, pair: DatePair, window: Window, scales: int) -> int:
+    """Windows that both dates take for a part of them, at so many resolutions."""
+    pairs = resolutions(segmenter, pair.within(window), scales)
+    return sum(len(segmenter.plan(scene)) for each in pairs for scene in each.scenes)

@@ -1,0 +1,83 @@
+"""What `change` is asked for: it travels whole from the command to the block."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+
+from earthwords.geo.scene import SceneSpec
+from earthwords.inference.change.dates.pair import DatePair, PairFacts, PairSpec
+from earthwords.inference.change.dates.shift import SEARCH
+from earthwords.inference.change.dates.transitions import Transitions
+from earthwords.inference.change.methods import DEFAULT
+from earthwords.inference.scene_run import SceneRequest
+from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.inference.windows.outputs import OutputOptions, settings_of
+from earthwords.types import Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeRequest(SceneRequest[Segmenter]):
+    """What to make of two dates; `spec` is how the first one is opened."""
+
+    after: SceneSpec
+    vocabulary: Vocabulary
+    method: str = DEFAULT
+    threshold: float | None = None
+    """Least score of a change; None: the method's."""
+    scales: int = 2
+    """Resolutions at which words are asked, each twice as fine as the one before."""
+    align: bool = False
+    match_histogram: bool = False
+    search: float = SEARCH
+    """Pixels in either direction within which a shift is believed."""
+    options: OutputOptions = field(default_factory=OutputOptions)
+    on_error: str = "stop"
+    """What a window that fails twice does, see `FailurePolicy`."""
+    facts: PairFacts = field(default_factory=PairFacts)
+    """What was found of the dates before they are compared; see `DatePair.find`."""
+
+    @property
+    def transitions(self) -> Transitions:
+        """Labels of the map."""
+        return Transitions(vocabulary=self.vocabulary)
+
+    @property
+    def replaces(self) -> bool:
+        """Whether outputs that are there are replaced."""
+        return self.options.overwrite
+
+    def open(self, segmenter: Segmenter) -> DatePair:
+        """Both dates on the same pixels, at the resolution at which they are compared."""
+        pair = PairSpec(before=self.spec, after=self.after, facts=self.facts).open()
+        return pair.at_working_gsd(self.spec.gsd or segmenter.working_gsd(pair.before))
+
+    def found(self, pair: DatePair) -> ChangeRequest:
+        """The same with the facts of an open pair."""
+        how = {"align": self.align, "match_histogram": self.match_histogram}
+        return replace(self, facts=pair.find(**how, search=self.search))
+
+    def settings(self, segmenter: Segmenter) -> dict[str, str]:
+        """What the outputs depend on beside the dates, as text."""
+        tags = settings_of(segmenter.tags(self.vocabulary))
+        bank = segmenter.text_bank(self.vocabulary)
+        return {
+            **tags,
+            **self.tags(),
+            "weights": f"{tags['weights']}, hash {segmenter.weights_hash}, words {bank.digest}",
+            "on-error": self.on_error,
+            "device": segmenter.arithmetic,
+            "facts": hashlib.sha256(repr(self.facts).encode()).hexdigest()[:16],
+            **{name.replace("_", "-"): str(value) for name, value in vars(self.options).items() if name != "overwrite"},
+        }
+
+    def tags(self) -> dict[str, str]:
+        """How the dates are compared, for settings."""
+        return {
+            "method": self.method,
+            "threshold": "the method's" if self.threshold is None else f"{self.threshold:g}",
+            "scales": f"{self.scales}",
+            "align": "yes" if self.align else "no",
+            "match-histogram": "yes" if self.match_histogram else "no",
+            "search": f"{self.search:g}",
+        }

@@ -1,0 +1,163 @@
+"""What is different between two dates, or more, by words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from earthwords.errors import UsageError
+from earthwords.inference.checks import check_named, check_parts, check_positive, check_raster, sources_and_dst
+from earthwords.inference.options import (
+    adapt_preset,
+    check_limits,
+    load_segmenter,
+    output_options,
+    reach,
+    scene_spec,
+    with_rivals,
+    words_of,
+)
+from earthwords.jobs.progress import Console
+from earthwords.presets import DEFAULT_PRESET, load_preset
+from earthwords.tasks import _options as opt
+
+if TYPE_CHECKING:
+    from earthwords.inference.change.dates.report import ChangeReport
+else:
+    ChangeReport = object  # it loads much, and a command line reads the annotations
+
+USAGE = "earthwords change BEFORE AFTER DST -t WORDS."
+Method = Literal["dense"]
+"""Those of `inference.change.methods`."""
+
+
+@opt.documented
+def change(
+    *dates_and_dst: Annotated[str | Path, opt.option(opt.ARGUMENTS, name="BEFORE AFTER DST")],
+    out: opt.Out = None,
+    text: opt.Text = (),
+    classes: opt.Classes = None,
+    against: opt.Against = None,
+    threshold: Annotated[float | None, opt.option(opt.WORDS, metavar="SCORE")] = None,
+    background: Annotated[str | None, opt.option(opt.WORDS, metavar="WORD")] = None,
+    templates: opt.Templates = None,
+    method: Annotated[Method, opt.MODEL] = "dense",
+    preset: opt.Preset = DEFAULT_PRESET,
+    model: opt.Model = None,
+    upsampler: Annotated[opt.Upsampler | None, opt.MODEL] = None,
+    upsampler_weights: opt.UpsamplerWeights = None,
+    scales: Annotated[int, opt.option(opt.MODEL, metavar="N")] = 2,
+    align: Annotated[bool, opt.option(opt.READING, negative="")] = False,
+    search: Annotated[float, opt.option(opt.READING, metavar="PIXELS")] = 64.0,
+    match_histogram: Annotated[bool, opt.option(opt.READING, negative="")] = False,
+    bands: opt.Bands = None,
+    bands_after: Annotated[opt.Rgb | None, opt.option(opt.READING, metavar="R,G,B")] = None,
+    gsd: opt.Gsd = None,
+    bounds: opt.Bounds = None,
+    nodata: opt.Nodata = None,
+    mask: opt.Mask = None,
+    stretch: opt.Stretch = "auto",
+    allow_remote_parts: opt.AllowRemoteParts = False,
+    on_error: opt.OnError = "stop",
+    tile_size: opt.TileSize = None,
+    overlap: opt.Overlap = None,
+    batch_size: opt.BatchSize = None,
+    min_area: opt.MinArea = 0.0,
+    simplify: opt.Simplify = 0.0,
+    co: opt.Co = (),
+    overwrite: opt.Overwrite = False,
+    device: opt.Device = "auto",
+    memory: opt.Memory = "2GiB",
+    workers: opt.Workers = 1,
+    cluster: opt.Cluster = None,
+    resume: opt.Resume = True,
+    strict: opt.Strict = False,
+    offline: opt.Offline = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> ChangeReport:
+    """Compare two dates by words: from which class to which, where and how much.
+
+    The dates may have other CRSs, extents and pixels: the result lies on the pixels of BEFORE, where both dates show
+    something. A run that was killed goes on where it stopped when the same command is given again.
+
+    Args:
+        dates_and_dst: BEFORE and AFTER, rasters by path, URL or /vsi path, and last DST. DST: .tif: map of changes
+            (COG with colour table); .gpkg .geojson .fgb .parquet: polygons; .png: picture; a folder or no suffix:
+            change.tif, changes.gpkg, their styles (.qml), preview.png and report.json.
+        threshold: Least score (0..1) of a changed pixel; default: the method's.
+        background: Class that takes what fits no other; default: a class named background, if any.
+        method: How the dates are compared: dense (the difference of what the words say of every pixel).
+        upsampler: Other upsampler.
+        scales: Resolutions at which the words are asked, each twice as fine as the one before and four times as slow,
+            none finer than what the model learned.
+        align: Take the shift of AFTER against BEFORE out, which is estimated and told in any case.
+        search: Largest shift that is believed, pixels of BEFORE.
+        match_histogram: Give AFTER the histogram of BEFORE, band by band.
+        bands_after: Bands of AFTER, if they are others than those of BEFORE; as --bands.
+
+    Returns:
+        What changed, class by class, and what was written.
+
+    Raises:
+        UsageError: an option is wrong, an output exists, both dates are the same file, or `strict` and something makes
+            the map worth less.
+        SourceError: a raster cannot be read, or the dates have no ground in common.
+        OutputError: an output cannot be written.
+        WeightsError: the weights are missing or damaged.
+
+    Example:
+        >>> report = earthwords.change("2019.tif", "2024.tif", "out", text=["building,roof,house"])
+        >>> report.classes[0].gained
+    """
+    dates, dst = _named(dates_and_dst, out, overwrite=overwrite)
+    console = Console(quiet=quiet, verbose=verbose)
+    row = adapt_preset(
+        load_preset(preset), upsampler=upsampler, templates=templates, tile_size=tile_size, overlap=overlap
+    )
+    check_parts(row, model=model, upsampler_weights=upsampler_weights)
+    check_limits(0.5 if threshold is None else threshold, batch_size, memory, workers, co)
+    check_positive(search=search, scales=scales)
+    words = with_rivals(words_of(row, text, classes, background), against, mask)
+    network = reach(offline, allow_remote_parts)
+    from earthwords.geo.sources.find import inputs_of
+    from earthwords.inference.change.dates.request import ChangeRequest
+    from earthwords.inference.change.dates.run import ChangeRun, compare_dates
+    from earthwords.inference.execution import ExecutionOptions
+
+    how = (gsd, bounds, nodata, stretch, mask, network)
+    second = bands if bands_after is None else bands_after
+    request = ChangeRequest(
+        spec=scene_spec(dates[0], bands, *how), after=scene_spec(dates[1], second, None, None, *how[2:]),
+        vocabulary=words, method=method, threshold=threshold, scales=scales, align=align,
+        match_histogram=match_histogram, search=search,
+        options=output_options("no", min_area, simplify, co, overwrite), on_error=on_error, strict=strict,
+    )  # fmt: skip
+    inputs = inputs_of(
+        dates, row=row, classes=classes, preset=preset, model=model, upsampler_weights=upsampler_weights,
+        templates=templates, mask=mask,
+    )  # fmt: skip
+    execution = ExecutionOptions.parse(memory=memory, workers=workers, cluster=cluster, resume=resume, offline=offline)
+    run = ChangeRun(request=request, inputs=inputs, execution=execution)
+    load = partial(
+        load_segmenter, row, console, model=model, weights=upsampler_weights, device=device, batch=batch_size,
+        offline=offline,
+    )  # fmt: skip
+    return compare_dates(run, load, dst, console)
+
+
+def _named(dates_and_dst: Sequence[str | Path], out: Path | None, *, overwrite: bool) -> tuple[list[str], Path]:
+    """The dates and the destination, if all of them can be."""
+    for path in dates_and_dst:
+        check_named(path, what="A raster", instead="Segmenter.from_preset().predict(array, words)")
+    dates, dst = sources_and_dst(dates_and_dst, out, usage=USAGE)
+    if len(dates) != 2:
+        raise UsageError(f"Name two dates and the destination: {USAGE}")
+    for date in dates:
+        check_raster(date)
+    from earthwords.geo.destinations import plan_changes
+
+    plan_changes(dst, overwrite=overwrite)
+    return dates, dst
