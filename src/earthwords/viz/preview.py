@@ -157,7 +157,7 @@ def muted(rgb: Array) -> Array:
 def compose(
     panels: Sequence[Image.Image], entries: Sequence[LegendEntry], *, captions: Sequence[str] = ()
 ) -> Image.Image:
-    """A picture: panels side by side, one above the other if they are wide, each with its caption, and the legend below."""
+    """Panels side by side, one above the other if they are wide, each with its caption, and the legend below."""
     width, height = panels[0].size
     letters = font([entry.title for entry in entries])
     columns, column_width = _columns(entries, letters, width if width > 1.6 * height else 2 * width + GAP)
