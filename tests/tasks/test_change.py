@@ -16,7 +16,7 @@ from rasterio.warp import Resampling, reproject, transform_bounds
 
 from earthwords.inference.change import methods
 from earthwords.inference.change.dates import block
-from earthwords.inference.change.dates.windows import Found, PairWindow
+from earthwords.inference.change.dates.windows import Comparison, PairWindow
 from tests.conftest import CRS, TRANSFORM, Command
 from tests.micro import patchwork
 
@@ -46,11 +46,11 @@ class ByColour:
     def margin(self, zoom: float) -> int:
         return 16
 
-    def __call__(self, pair: PairWindow) -> Found:
+    def __call__(self, pair: PairWindow) -> Comparison:
         self.asked.append(pair.window)
         first, second = (rgb.argmax(axis=0) for rgb in pair.rgb)
         score = np.where(first != second, 0.75, 0).astype(np.float32)
-        return Found(before=first, after=second, score=score, seen=pair.valid)
+        return Comparison(before=first, after=second, score=score, seen=pair.valid)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from earthwords.inference.change.dates.windows import Found
+from earthwords.inference.change.dates.windows import Comparison
 from earthwords.inference.change.dense import LEAST, compare, evidence
 from earthwords.inference.change.guided import GuidedFilter
 
@@ -21,7 +21,7 @@ def day(*boxes: tuple[int, int, int, int], shift: tuple[int, int] = (0, 0), sure
     return np.stack([soft, 1 - soft]).astype(np.float32)
 
 
-def found(before: np.ndarray, after: np.ndarray, **how: float) -> Found:
+def found(before: np.ndarray, after: np.ndarray, **how: float) -> Comparison:
     """With pictures that differ by half as much as the probabilities of the first class."""
     rng = np.random.default_rng(2)
     guide = (0.5 * (after[0] - before[0]) + rng.normal(0, 0.01, (3, *SHAPE))).astype(np.float32)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from earthwords.inference.change.dates.pair import PairFacts
-from earthwords.inference.change.dates.windows import Found, PairWindow
+from earthwords.inference.change.dates.windows import Comparison, PairWindow
 from earthwords.inference.change.guided import GuidedFilter
 
 CUT = 0.98
@@ -61,7 +61,7 @@ class PosteriorDifference:
         """See `ChangeMethod`."""
         return round(MARGIN * zoom)
 
-    def __call__(self, pair: PairWindow) -> Found:
+    def __call__(self, pair: PairWindow) -> Comparison:
         """Compare a window."""
         first, second = pair.probabilities
         seen = pair.valid & ~np.isnan(first[0]) & ~np.isnan(second[0])
@@ -79,7 +79,7 @@ def compare(
     *,
     zoom: float = 1.0,
     edge: float = EDGE,
-) -> Found:
+) -> Comparison:
     """Classes of both dates and the score of their change.
 
     Args:
@@ -144,7 +144,7 @@ def _grown(cores: Mask, area: Mask, zoom: float) -> Mask:
     return kept
 
 
-def _decided(first: Array, second: Array, gain: Array, loss: Array, seen: Mask) -> Found:
+def _decided(first: Array, second: Array, gain: Array, loss: Array, seen: Mask) -> Comparison:
     """Classes of both dates: what came and what went, where only one of them is clear the likeliest other class."""
     came, went = gain.max(axis=0), loss.max(axis=0)
     new, old = gain.argmax(axis=0), loss.argmax(axis=0)
@@ -153,7 +153,7 @@ def _decided(first: Array, second: Array, gain: Array, loss: Array, seen: Mask) 
     before = np.where(went > 0, old, _likeliest(first, new))
     after = np.where(came > 0, new, _likeliest(second, old))
     changed &= (before != after) & seen
-    return Found(
+    return Comparison(
         before=np.where(changed, before, both),
         after=np.where(changed, after, both),
         score=np.where(changed, np.maximum(came, went), 0).astype(np.float32),

@@ -77,7 +77,7 @@ def resolutions(segmenter: Segmenter, pair: DatePair, count: int) -> list[DatePa
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class Comparison:
     """What a method says of a window, arrays `(row, col)`."""
 
     before: NDArray[np.integer]
@@ -95,5 +95,5 @@ class ChangeMethod(Protocol):
     def margin(self, zoom: float) -> int:
         """Pixels around a block that decide about it; those of a pair with that `zoom`."""
 
-    def __call__(self, pair: PairWindow) -> Found:
+    def __call__(self, pair: PairWindow) -> Comparison:
         """Compare a window; the same block must get the same answer whatever lies further away than the margin."""
