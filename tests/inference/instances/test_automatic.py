@@ -131,6 +131,28 @@ def test_tiles_that_do_not_agree_to_the_pixel(tmp_path: Path) -> None:
     assert rows <= {*range(4, 118, 14), *range(5, 119, 14)} and len(rows) > 9
 
 
+def test_what_only_one_tile_sees_is_told(tmp_path: Path) -> None:
+    """A thing that goes on behind the border of the tile that sees it."""
+    numbers = np.zeros((60, 100), int)
+    numbers[20:40, 10:90] = 1
+    numbers[50:55, 5:9] = 2
+
+    @dataclass(frozen=True)
+    class Left(Regions):
+        def find(self, image: NDArray[np.uint8], grid: Grid) -> MaskSet:
+            found = super().find(image, grid)
+            return found if grid.transform.c == scene.grid.transform.c else found.take([])
+
+    job = MaskJob(spec=scene_of(numbers, tmp_path / "a.tif"), source=Left(), side=60, margin=8)
+    notes: list[str] = []
+    with job.spec.open() as scene:
+        masks = scene_masks(scene, job, notes=notes)
+        assert masks.boxes.tolist() == [[20, 10, 20, 50], [50, 5, 5, 4]]
+        assert len(notes) == 1 and notes[0].startswith("1 of 2 masks reach the border of a tile")
+        scene_masks(scene, replace(job, source=Regions()), notes=notes)
+    assert len(notes) == 1
+
+
 def test_what_was_not_observed_is_in_no_mask(tmp_path: Path) -> None:
     """Masks lose such pixels, and tiles without others are not asked about."""
     numbers = np.ones((90, 120), int)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from earthwords.models.sam.load import load_sam
 from earthwords.models.sam.predictor import ImageEmbedding, Sam1Predictor, Sam2Predictor, SamPredictor
 from earthwords.models.sam.proposals import Proposals
 from earthwords.models.sam.settings import MASK_SETTINGS, MaskSettings, mask_settings
-from tests.published import spread
+from tests.published import spread, write_sam, write_sam_of_authors
 from tests.referring import _SAM, _SAM2
 
 SOME = MaskSettings(
@@ -265,6 +267,35 @@ def test_discs_of_crops() -> None:
     assert (0, 0, 220, 150) in crops and len(crops) > 1
     sides = found.crops[:, 2:] - found.crops[:, :2]
     assert (np.diff(sides.prod(axis=1)) >= 0).all()
+
+
+def test_nothing_passes() -> None:
+    found = MaskGenerator(predictor("sam2"), MaskSettings(name="none", points_per_side=2, pred_iou_thresh=2)).generate(
+        picture(50, 40)
+    )
+    assert len(found) == 0 and found.masks.shape == (0, 50, 40) and len(found.best(3)) == 0
+
+
+def test_damaged_weights(tmp_path: Path) -> None:
+    """Names or shapes that lack or do not fit, before anything is built of a size that a file claims."""
+    model = spread(SamModel(SamConfig(**_SAM)))
+    write_sam_of_authors(tmp_path / "sam.pth", model)
+    state = torch.load(tmp_path / "sam.pth", weights_only=True)
+    for name, told in (
+        ("image_encoder.pos_embed", "no SAM of the authors: 'image_encoder.pos_embed' is missing"),
+        ("mask_decoder.iou_token.weight", "no checkpoint of SAM's authors"),
+        ("image_encoder.blocks.1.attn.qkv.bias", "1 names missing, first vision_encoder.layers.1.attn.qkv.bias"),
+    ):
+        torch.save({key: value for key, value in state.items() if key != name}, tmp_path / "less.pth")
+        with pytest.raises(WeightsError, match=told):
+            load_sam(str(tmp_path / "less.pth"))
+    write_sam(tmp_path / "sam")
+    config = json.loads((tmp_path / "sam" / "config.json").read_text())
+    for field, value in (("hidden_size", 10**7), ("num_hidden_layers", 3), ("patch_size", 0), ("mlp_dim", "x")):
+        wrong = {**config, "vision_config": {**config["vision_config"], field: value}}
+        (tmp_path / "sam" / "config.json").write_text(json.dumps(wrong))
+        with pytest.raises(WeightsError, match=r"does not fit|does not describe a SAM|not a folder"):
+            load_sam(str(tmp_path / "sam"))
 
 
 def test_what_is_no_sam(tmp_path: Any) -> None:

@@ -115,6 +115,7 @@ def scene_masks(
     journal: Journal | None = None,
     tick: Tick = lambda tiles: None,
     policy: FailurePolicy | None = None,
+    notes: list[str] | None = None,
 ) -> MaskSet:
     """Masks of the region of a scene, on its working grid, from the top left to the bottom right.
 
@@ -126,6 +127,7 @@ def scene_masks(
         journal: keeps the tiles that are done, and gives those of an earlier run.
         tick: told of every tile that is done.
         policy: told what could not be read.
+        notes: gets a sentence about what the masks are worth, if there is one.
 
     Raises:
         UsageError: the margins leave no core.
@@ -145,7 +147,12 @@ def scene_masks(
             journal.save(_name(index), result.to_bytes())
     if policy is not None:
         policy.add(sentence for index in sorted(found) for sentence in found[index].failures)
-    masks = joined_masks([found[index] for index in range(len(tiles))], tiles, scene.grid)
+    masks, ended = joined_masks([found[index] for index in range(len(tiles))], tiles, scene.grid)
+    if ended and notes is not None:
+        notes.append(
+            f"{ended:,} of {len(masks):,} masks reach the border of a tile behind which no other tile saw the same: "
+            "larger tiles see such things whole."
+        )
     boxes = masks.boxes - np.array([region.row, region.col, 0, 0])
     return replace(masks, grid=scene.grid.window(region), boxes=boxes)
 

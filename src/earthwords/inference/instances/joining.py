@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -86,8 +87,8 @@ class SeenPart(NamedTuple):
     pixels: NDArray[np.bool_]
 
 
-def joined_masks(found: Sequence[TileMasks], tiles: Sequence[View], grid: Grid) -> MaskSet:
-    """The masks of a scene, from the top left to the bottom right.
+def joined_masks(found: Sequence[TileMasks], tiles: Sequence[View], grid: Grid) -> tuple[MaskSet, int]:
+    """The masks of a scene, from the top left to the bottom right; and how many end at the border of a tile.
 
     Args:
         found: of each tile.
@@ -95,16 +96,24 @@ def joined_masks(found: Sequence[TileMasks], tiles: Sequence[View], grid: Grid) 
     """
     every = _concatenated([one.masks for one in found], grid)
     if not len(every):
-        return every
+        return every, 0
     cut = np.concatenate([one.cut for one in found])
-    tile = np.repeat(np.arange(len(found)), [len(one.masks) for one in found])
-    links = [pair for one, other in _neighbours(tiles) for pair in _agreeing(every, tile, tiles, one, other)]
+    first = np.cumsum([0, *(len(one.masks) for one in found)])
+    tile = np.repeat(np.arange(len(found)), np.diff(first))
+    own = [range(start, stop) for start, stop in pairwise(first.tolist())]
+    links = [
+        pair
+        for one, other in _neighbours(tiles)
+        for pair in _agreeing(every, (own[one], own[other]), (tiles[one], tiles[other]))
+    ]
     ends = np.array(links, np.int64).reshape(-1, 2).T
     graph = sparse.coo_array((np.ones(ends.shape[1], np.int8), (ends[0], ends[1])), shape=(len(every),) * 2)
     _, group = csgraph.connected_components(graph, directed=False)
     order = np.argsort(group, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
-    return _sorted(_concatenated([_one(every.take(own), cut[own], tile[own], tiles) for own in groups], grid))
+    ended = sum(len(alone) == 1 and bool(cut[alone[0]]) for alone in groups)
+    joined = [_one(every.take(some), cut[some], tile[some], tiles) for some in groups]
+    return _sorted(_concatenated(joined, grid)), ended
 
 
 def _neighbours(tiles: Sequence[View]) -> Iterator[tuple[int, int]]:
@@ -116,14 +125,15 @@ def _neighbours(tiles: Sequence[View]) -> Iterator[tuple[int, int]]:
         yield from ((i, i + 1 + int(j)) for j in np.flatnonzero(meets))
 
 
-def _agreeing(
-    masks: MaskSet, tile: NDArray[np.int64], tiles: Sequence[View], one: int, other: int
-) -> Iterator[tuple[int, int]]:
-    """Masks of two tiles that agree where both see."""
-    common = tiles[one].window.intersect(tiles[other].window)
+def _agreeing(masks: MaskSet, own: tuple[range, range], tiles: tuple[View, View]) -> Iterator[tuple[int, int]]:
+    """Masks of two tiles that agree where both see.
+
+    Args:
+        own: which of the masks are of either tile.
+    """
+    common = tiles[0].window.intersect(tiles[1].window)
     assert common is not None
-    cores = tiles[one].core, tiles[other].core
-    first, second = (list(_parts(masks, np.flatnonzero(tile == number), common, cores)) for number in (one, other))
+    first, second = (list(_parts(masks, some, common, (tiles[0].core, tiles[1].core))) for some in own)
     pairs = [(share, i, j) for i, j, share in _shares(first, second) if share >= AGREE]
     taken: tuple[set[int], set[int]] = set(), set()
     for _, i, j in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2])):
@@ -133,9 +143,7 @@ def _agreeing(
             yield first[i].mask, second[j].mask
 
 
-def _parts(
-    masks: MaskSet, which: NDArray[np.int64], common: Window, cores: tuple[Window, Window]
-) -> Iterator[SeenPart]:
+def _parts(masks: MaskSet, which: range, common: Window, cores: tuple[Window, Window]) -> Iterator[SeenPart]:
     """The parts of masks in `common` that reach both cores; all that a mask has there if none does."""
     for index in which:
         row, col, height, width = (int(value) for value in masks.boxes[index])
@@ -155,10 +163,10 @@ def _parts(
             inside: NDArray[np.int32] = regions[within.slices_in(seen)] if within is not None else np.zeros(0, np.int32)
             reaching &= np.bincount(inside.ravel(), minlength=count + 1) > 0
         if not reaching.any():
-            yield SeenPart(int(index), seen.row, seen.col, pixels)
+            yield SeenPart(index, seen.row, seen.col, pixels)
         for number in np.flatnonzero(reaching):
             rows, cols = boxes[number - 1]
-            yield SeenPart(int(index), seen.row + rows.start, seen.col + cols.start, regions[rows, cols] == number)
+            yield SeenPart(index, seen.row + rows.start, seen.col + cols.start, regions[rows, cols] == number)
 
 
 def _shares(first: Sequence[SeenPart], second: Sequence[SeenPart]) -> Iterator[tuple[int, int, float]]:

@@ -23,6 +23,8 @@ from earthwords.models.sam.settings import MaskSettings, mask_settings
 
 _AT_ONCE = 2**26
 """Logits on the image's pixels that are held at once."""
+_MOST_ON_CPU = 32
+"""Points at once, 100 MB each: more are not faster there."""
 
 
 class MaskGenerator:
@@ -79,8 +81,12 @@ class MaskGenerator:
         found = found.take(~near_crop_edge(found.boxes, crop, shape))
         return found.take(nms(found.boxes, found.predicted_iou, settings.box_nms_thresh)).moved(crop, shape)
 
+    def _at_once(self, embedding: ImageEmbedding) -> int:
+        most = self.settings.points_per_batch
+        return min(most, _MOST_ON_CPU) if embedding.features.device.type == "cpu" else most
+
     def _answers(self, embedding: ImageEmbedding, points: NDArray[np.float64]) -> Proposals:
-        size = self.settings.points_per_batch
+        size = self._at_once(embedding)
         parts = [self._batch(embedding, points[i : i + size]) for i in range(0, len(points), size)]
         return Proposals.joined(embedding.shape, parts)
 
@@ -100,7 +106,7 @@ class MaskGenerator:
 
     def _refined(self, embedding: ImageEmbedding, points: NDArray[np.float64], low: Tensor) -> tuple[Tensor, Tensor]:
         """Every mask once more, with itself as a prompt."""
-        size, masks = self.settings.points_per_batch, self.predictor.again(low)[:, None]
+        size, masks = self._at_once(embedding), self.predictor.again(low)[:, None]
         found = [
             self.predictor.decode(embedding, points=points[i : i + size], masks=masks[i : i + size], single=True)
             for i in range(0, len(points), size)

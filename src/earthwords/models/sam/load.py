@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from transformers import Sam2Config, Sam2Model, SamConfig, SamModel
 
-from earthwords.errors import WeightsError, brief
+from earthwords.errors import EarthwordsError, WeightsError, brief
 from earthwords.files.reading import read_json
-from earthwords.models.clip.convert import listed, load_strict
+from earthwords.models.clip.convert import check_fit, listed, load_strict
 from earthwords.models.clip.folder import folder_config, folder_state
-from earthwords.models.sam.author_names import authors_config, from_authors, is_sam, with_positions
+from earthwords.models.sam.author_names import DECODER_HEADS, authors_config, from_authors, is_sam, with_positions
 from earthwords.models.sam.predictor import Sam1Predictor, Sam2Predictor, SamPredictor
 from earthwords.models.weights.checkpoint import read_state
 from earthwords.models.weights.download import Report
@@ -48,28 +49,47 @@ def sam_of_folder(path: Path) -> SamModel:
     Raises:
         WeightsError: it is none, or its weights do not fit.
     """
-    return _filled(SamModel(folder_config(SamConfig, path)), folder_state(path))
+    return _filled(SamModel, folder_config(SamConfig, path), folder_state(path), path / "config.json")
 
 
 def sam2_of_folder(path: Path) -> Sam2Model:
     """The same of SAM 2.1, which is published with a memory for videos."""
-    model, state = Sam2Model(folder_config(Sam2Config, path)), folder_state(path)
-    own = model.state_dict().keys()
-    return _filled(model, {name: value for name, value in state.items() if name in own})
+    return _filled(Sam2Model, folder_config(Sam2Config, path), folder_state(path), path / "config.json", more=True)
 
 
-def sam_of_authors(state: dict[str, Tensor], **sizes: int) -> SamModel:
+def sam_of_authors(
+    state: dict[str, Tensor], *, decoder_heads: int = DECODER_HEADS, path: Path | str = "The checkpoint"
+) -> SamModel:
     """SAM with the tensors of the authors' checkpoint.
 
     Args:
-        sizes: `decoder_heads`, of others than the published ones.
+        decoder_heads: heads of the mask decoder, where they are not those of the published ones.
+        path: where they lie, for errors.
     """
-    return _filled(SamModel(authors_config(state, **sizes)), from_authors(state))
+    return _filled(SamModel, authors_config(state, decoder_heads=decoder_heads), from_authors(state), path)
 
 
-def _filled(model: Model, state: dict[str, Tensor]) -> Model:
-    state = {name: value.float() for name, value in state.items()}
-    load_strict(model, with_positions(state))
+def _filled(kind: type[Model], config: Any, state: dict[str, Tensor], path: Path | str, *, more: bool = False) -> Model:
+    """A model with the tensors of a checkpoint.
+
+    Args:
+        path: what describes the model, for errors.
+        more: the checkpoint may hold others too.
+    """
+    named = with_positions({name: value.float() for name, value in state.items()})
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about layers of no size, which will not fit
+            empty = kind(config)
+            own = empty.state_dict().keys()
+            named = {name: value for name, value in named.items() if name in own or not more}
+            check_fit(empty, named)  # before anything of a size that a file claims is allocated
+        model = kind(config)
+    except (EarthwordsError, MemoryError):
+        raise
+    except Exception as error:  # any value of config.json may be wrong in a way of its own
+        raise WeightsError(f"{path} does not describe a SAM: {brief(error)}.") from error
+    load_strict(model, named)
     return model
 
 
@@ -92,4 +112,4 @@ def _from_checkpoint(path: Path) -> SamPredictor:
             f"{path} is no checkpoint of SAM's authors; first names: {listed(sorted(state))}. SAM 2.1 is read from "
             "folders of transformers, such as facebook/sam2.1-hiera-large."
         )
-    return Sam1Predictor(sam_of_authors(state))
+    return Sam1Predictor(sam_of_authors(state, path=path))

@@ -82,10 +82,9 @@ class Proposals:
         return np.concatenate([self.boxes[:, :2], self.boxes[:, 2:] - self.boxes[:, :2]], axis=1)
 
     @property
-    def quality(self) -> NDArray[np.float32]:
+    def quality(self) -> NDArray[np.float64]:
         """`(mask,)`: the mean of predicted IoU and stability."""
-        quality: NDArray[np.float32] = (self.predicted_iou + self.stability) / np.float32(2)
-        return quality
+        return (self.predicted_iou.astype(np.float64) + self.stability) / 2
 
     def run_lengths(self, index: int) -> NDArray[np.int64]:
         """Of a mask, column by column, beginning with those that are not set."""

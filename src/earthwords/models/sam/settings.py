@@ -14,6 +14,7 @@ class MaskSettings:
     name: str
     points_per_side: int = 32
     points_per_batch: int = 64
+    """Points that are asked at once; a CPU takes fewer. Only rounding depends on it."""
     pred_iou_thresh: float = 0.88
     """The network's own estimate of a mask's quality must be above it; 0 asks nothing."""
     stability_score_thresh: float = 0.95
