@@ -9,8 +9,8 @@ A figure is the mean over seeds, in brackets the worst seed. `--cache` keeps fea
 
     python benchmarks/bench_teach.py --cost
 
-instead renders a scene of 1 Mpx, marks ten pixels a class, and prints how long teaching, a correction, and maps by
-words, by a taught head and by one with bands take, as ratios to the map by words (alternated, the least of three).
+instead renders a scene of 4 Mpx (`--side`), marks eleven pixels a class, and prints how long it takes to teach, to
+correct by one more mark, and to map a scene (`--map-side`) by words and by what was taught, alternately.
 """
 
 from __future__ import annotations
@@ -18,29 +18,40 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import numpy as np
+import shapely
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from earthwords.geo.scene import Scene
+import earthwords
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.teach.choice import Candidate, Lessons, QueryHead, candidates, choose, fit
 from earthwords.inference.teach.features import features_at
 from earthwords.inference.windows.cues import Cues
-from earthwords.models.taught import TaughtHead
 from earthwords.synthetic import render_scene, vocabulary
 from earthwords.text.vocabulary import parse_classes
+from earthwords.types import Window
 
 SIDE = 768
 """Largest part of a picture, from its middle."""
 AROUND = 1536
+PART = 512
+"""Rows that are mapped at a time."""
+WORDS = ("building,roof,house", "road,street,pavement", "trees,grass,vegetation,field", "water")
+CLASSES = {
+    "building": ("building",), "road": ("road", "pavement"), "trees": ("trees", "grass", "cropland"),
+    "water": ("water",),
+}  # fmt: skip
+"""Class of WORDS to what is rendered."""
 GROUND = "road,street,pavement,trees,grass,vegetation,field,bare land,soil,sand,water"
 
 
@@ -213,70 +224,75 @@ def measure(segmenter: Segmenter, row: Row, data: Path, args: argparse.Namespace
     return out
 
 
-def cost(segmenter: Segmenter) -> None:
-    """Print the time of teaching and of maps."""
-    words = ("building,roof,house", "road,street,pavement", "trees,grass,vegetation,field", "water")
-    made = render_scene(height=1024, width=1024, gsd=0.5, theme="town", seed=3)
-    titles, truth = vocabulary().titles, np.full(made.labels.shape, -1)
-    for index, names in enumerate((("building",), ("road", "pavement"), ("trees", "grass", "cropland"), ("water",))):
-        truth[np.isin(made.labels, [titles.index(name) for name in names])] = index
-    rng = np.random.default_rng(0)
-    places = np.concatenate([rng.permutation(np.argwhere(truth == k))[:10] for k in range(4) if (truth == k).any()])
-    with segmenter.open(made.image, gsd=0.5) as scene:
-        began = time.perf_counter()
-        around = rng.integers(0, 1024, (200, 2))
-        with Cues(scene) as cues:
-            every = np.concatenate([places, around])
-            features, beside, _ = features_at(segmenter, scene, every, cues=cues)
-        pixels = Pixels(features=torch.from_numpy(features), cues=torch.from_numpy(beside),
-                        labels=np.maximum(truth[every[:, 0], every[:, 1]], 0),
-                        picture=every[:, 0] // 128 * 8 + every[:, 1] // 128)  # fmt: skip
-        row = Row(name="cost", words=words, classes={}, marked=lambda data: [], measured=lambda data: [])
-        lessons = lessons_of(segmenter, row, pixels, np.arange(len(places)))
-        features_s, began = time.perf_counter() - began, time.perf_counter()
-        choose(lessons, candidates("auto", cues=True))
-        choosing_s, began = time.perf_counter() - began, time.perf_counter()
-        again = [Candidate(head="words"), Candidate(head="anchored", strength=1.0, cues=True)]
-        choose(lessons, again)
-        again_s = time.perf_counter() - began
-        print(f"features of {len(every)} pixels {features_s:.1f} s, choosing {choosing_s:.1f} s, "
-              f"fitting a choice again {again_s:.1f} s")  # fmt: skip
-        ways = {"words": None, "taught": Candidate(head="anchored", strength=1.0),
-                "taught, bands": Candidate(head="anchored", strength=1.0, cues=True)}  # fmt: skip
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(3):
-            for name, candidate in ways.items():
-                seconds[name].append(_map_time(segmenter, scene, words, lessons, candidate, pixels))
-    for name, found in seconds.items():
-        print(f"{name:16}{min(found):7.1f} s{min(found) / min(seconds['words']):7.2f}")
+def cost(side: int, map_side: int) -> None:
+    """Print the time of a first teaching, of corrections, and of maps."""
+    segmenter = Segmenter.from_preset("tiny", device="cpu")
+    image, table = town(side, each=11)
+    first, one_more = table.iloc[:-1], table.iloc[-1:]
+    whole = timed(f"first teaching, {side} px, {len(first)} marks", lambda: segmenter.teach(first, WORDS, scenes=image))
+    timed("one more mark onto it", lambda: whole.teach(one_more, scenes=image))
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        Image.fromarray(image).save(place / "town.tif")
+        for name, some in (("first", first), ("more", table)):
+            some.to_file(place / f"{name}.gpkg")
+        how: dict[str, Any] = {"scenes": [str(place / "town.tif")], "text": WORDS, "device": "cpu", "quiet": True}
+        earthwords.teach(place / "first.gpkg", place / "mine", **how)
+        again = earthwords.teach(place / "more.gpkg", place / "mine", **how, overwrite=True)
+        print(f"{'the same command, one more mark':44}{again.seconds:7.1f} s, {again.windows} windows", flush=True)
+    maps(segmenter, whole, image if map_side == side else town(map_side, each=1)[0])
 
 
-def _map_time(
-    segmenter: Segmenter, scene: Scene, words: Sequence[str], lessons: Lessons, candidate: Candidate | None,
-    pixels: Pixels,
-) -> float:  # fmt: skip
-    asked = parse_classes(words)
-    twin = Segmenter(segmenter.preset, segmenter.encoder, taught=None)
-    if candidate is not None:
-        head, dim = fit(lessons, candidate), segmenter.encoder.backbone.dim
-        weight = head.weight.numpy()
-        twin.taught = TaughtHead(
-            vocabulary=asked, weight=weight[:, :dim], bias=head.bias.numpy(), base="", method=candidate.title,
-            query_class=head.query_class.numpy(), cue_weight=weight[:, dim:] if candidate.cues else None,
-            cue_mean=pixels.cues.mean(dim=0).numpy() if candidate.cues else None,
-            cue_std=pixels.cues.std(dim=0).clamp_min(1e-3).numpy() if candidate.cues else None,
-        )  # fmt: skip
-    bank = twin.text_bank(asked)
-    began = time.perf_counter()
-    for _ in twin.strips(scene, bank):
-        pass
-    return time.perf_counter() - began
+def town(side: int, *, each: int) -> tuple[NDArray[np.uint8], geopandas.GeoDataFrame]:
+    """A rendered scene, and so many points a class, in its pixels."""
+    made = render_scene(height=side, width=side, gsd=0.5, theme="town", seed=3)
+    titles, rng, points, names = vocabulary().titles, np.random.default_rng(0), [], []
+    for name, parts in CLASSES.items():
+        places = np.argwhere(np.isin(made.labels, [titles.index(part) for part in parts]))
+        for row, col in places[rng.choice(len(places), each)] if len(places) else ():
+            points.append(shapely.Point(col + 0.5, row + 0.5))
+            names.append(name)
+    return made.image, geopandas.GeoDataFrame({"class": names}, geometry=points)
+
+
+def timed(name: str, call: Callable[[], Segmenter]) -> Segmenter:
+    """Do it, and print how long it took."""
+    began, spent = time.perf_counter(), time.process_time()
+    found = call()
+    assert found.teaching is not None
+    report, seconds = found.teaching.report, time.perf_counter() - began
+    told = f"{seconds:7.1f} s, of it {time.process_time() - spent:.1f} computing, {report.windows} windows"
+    print(f"{name:44}{told}, {report.chosen}", flush=True)
+    return found
+
+
+def maps(segmenter: Segmenter, taught: Segmenter, image: NDArray[np.uint8]) -> None:
+    """Maps by words and by what was taught, alternately, strip after strip; the time of the processor, all threads."""
+    asked = parse_classes(WORDS)
+    seconds = {"words": 0.0, "taught": 0.0}
+    with segmenter.open(image) as scene:
+        for row in range(0, len(image), PART):
+            region = Window(row=row, col=0, height=min(PART, len(image) - row), width=image.shape[1])
+            ways = (("words", segmenter), ("taught", taught))
+            for name, model in ways if row // PART % 2 else ways[::-1]:
+                bank = model.text_bank(asked)
+                began = time.process_time()
+                for _ in model.strips(scene, bank, region=region):
+                    pass
+                seconds[name] += time.process_time() - began
+    for name, total in seconds.items():
+        print(
+            f"{f'map of {len(image)} px by {name}':44}{total:7.1f} s of computing, {total / seconds['words']:.2f}",
+            flush=True,
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--cost", action="store_true", help="print times instead; needs no DATA")
+    parser.add_argument("--side", type=int, default=2048, help="of the scene of --cost, pixels")
+    parser.add_argument("--map-side", type=int, help="of the scene that --cost maps; default: --side")
     parser.add_argument("--shots", type=int, nargs="+", default=[2, 10, 50])
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--head", default="auto")
@@ -285,10 +301,10 @@ def main() -> None:
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    segmenter, rows = Segmenter.from_preset("tiny", device="cpu"), []
     if args.cost:
-        cost(segmenter)
+        cost(args.side, args.map_side or args.side)
         return
+    segmenter, rows = Segmenter.from_preset("tiny", device="cpu"), []
     if args.data is None:
         parser.error("name the folder of the data")
     columns = [f"{each} marks" for each in args.shots]

@@ -98,6 +98,8 @@ def others(folder: Path, micro: Path) -> dict[str, list[str]]:
                                   "--preset", folder / "toy.toml", *common],
         "evaluate referring": ["evaluate", "referring", write_list(folder / "told", images=2), "--out", OUT,
                                "--model", _refseg(folder, micro), *common],
+        "suggest": ["suggest", folder / "labelled.tif", f"{OUT}.geojson", "-n", 3, "-t", "water", "-t", "road",
+                    "--preset", folder / "toy.toml", *common],
         "assess": ["assess", folder / "labels.tif", "--draw", 60, "-o", f"{OUT}.gpkg", "--quiet"],
         "teach": ["teach", folder / "labels.tif", OUT, "--scenes", folder / "labelled.tif", "--names",
                   folder / "names.txt", "-t", "water", "--preset", folder / "toy.toml", *common],

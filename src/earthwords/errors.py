@@ -65,6 +65,13 @@ def number_of(number: int, thing: str) -> str:
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
+def some_of(names: Iterable[str], *, most: int = 8) -> str:
+    """`"road, water and 12 more"`: a few of many names."""
+    listed = list(names)
+    more = f" and {len(listed) - most:,} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
+
+
 def unknown(kind: str, value: str, known: Iterable[str]) -> UsageError:
     """The error for a name that is in no table."""
     return UsageError(f"Unknown {kind} {value!r}. {did_you_mean(value, known)}")

@@ -131,6 +131,19 @@ def test_labels_at_a_threshold() -> None:
     assert at(0.4, best, probability, plain).tolist() == [[3, 1, 3, 3]]
 
 
+def test_classes_with_a_threshold_of_their_own() -> None:
+    """It holds instead of both: a lower one keeps what both would drop, a higher one drops what both would keep."""
+    best = np.array([[0, 0, 1, 1, 2, 2, 255]], np.uint8)
+    probability = np.array([[0.2, 0.25, 0.6, 0.7, 0.3, 0.5, 0.0]], np.float32)
+    rule = CountingRule(classes=3, background=None, tuned=0.4, fixed=0.0, levels=(0.25, 0.7, None))
+    assert at(0.4, best, probability, rule).tolist() == [[3, 0, 3, 1, 3, 2, 3]]
+    assert at(0.0, best, probability, rule).tolist() == [[3, 0, 3, 1, 2, 2, 3]]
+    counts = Counts(rule).add(np.array([[0, 0, 1, 1, 2, 2, 2]], np.uint8), best, probability)
+    assert [int(counts.pixels.at(t).missed.sum()) for t in (0.4, 0.0)] == [4, 3]
+    assert np.diag(counts.pixels.at(0.4).counts).tolist() == [1, 1, 1]
+    assert np.diag(counts.pixels.at(0.0).counts).tolist() == [1, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("scores", "count", "kinds"),
     [

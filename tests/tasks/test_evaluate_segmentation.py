@@ -141,6 +141,23 @@ def test_figures_are_those_of_a_plain_loop(root: Path, toml: Path, run: Run) -> 
     assert 5 < found.figures["tuned"]["mIoU"] < 60
 
 
+def test_classes_with_a_threshold_of_their_own_are_measured_at_it(
+    root: Path, toml: Path, run: Run, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.toml"
+    title = open_set("dubai", root / "dubai_mbrsc").spec.titles[1]
+    own.write_text(f'base = "{toml}"\nthresholds = {{ "{title}" = 0.99 }}\n')
+    plain, found = run("dubai").entries[0], run("dubai", preset=str(own)).entries[0]
+    assert found.settings["thresholds of classes"] == f"{title} 0.99"
+    for which in ("tuned", "fixed"):
+        before, after = plain.figures[which], found.figures[which]
+        assert before["recall"][1] > 0 and not after["recall"][1], "no pixel is so sure"
+        assert before["recall"][2] == after["recall"][2]
+    given = run("dubai", preset=str(own), threshold=0.0).entries[0]
+    assert "thresholds of classes" not in given.settings
+    assert given.figures["fixed"]["IoU"] == plain.figures["fixed"]["IoU"]
+
+
 def test_pictures_are_of_the_best_the_median_and_the_worst(root: Path, run: Run, tmp_path: Path) -> None:
     found = run("dubai", examples=2).entries[0]
     shown, scores = found.figures["examples"], dict(found.figures["image_scores"])

@@ -315,11 +315,29 @@ def test_classes_that_no_model_can_read(command: Command, preset: Path, ground: 
     assert done.code == 0, done.err
     marks = {c["name"]: c["marks"] for c in json.loads(done.out)["classes"]}
     assert marks["某某暖房"] == 6 and sorted(marks.values()) == [6, 12]
-    assert "'某某暖房' is known by its marks alone" in done.err
+    assert "Known by its marks alone: '某某暖房'; micro never learned the word." in done.err
     done = command("segment", ground, tmp_path / "m.tif", "--preset", tmp_path / "c")
     assert done.code == 0, done.err
     with rasterio.open(tmp_path / "m.tif") as dataset:
         assert "某某暖房" in dataset.tags().values()
+
+
+def test_many_classes_are_said_in_few_lines(command: Command, preset: Path, ground: Path, tmp_path: Path) -> None:
+    """Of 40 classes that no word means, with a mark or two each."""
+    rng = np.random.default_rng(3)
+    with rasterio.open(ground) as dataset:
+        points = [shapely.Point(dataset.transform @ tuple(xy)) for xy in rng.uniform(1, 119, (80, 2))]
+        frame = geopandas.GeoDataFrame({"class": [f"某{i % 40}" for i in range(80)]}, geometry=points, crs=dataset.crs)
+    frame.to_file(tmp_path / "marks.gpkg")
+    done = command(
+        "teach", tmp_path / "marks.gpkg", tmp_path / "t", "--scenes", ground, "--preset", preset, "--head",
+        "prototypes", "--json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    assert len(report["classes"]) == 40 and len(report["notes"]) < 12
+    assert any(note.startswith("Known by their marks alone: ") and "and 32 more" in note for note in report["notes"])
+    assert max(map(len, report["notes"])) < 250
 
 
 def test_a_folder_of_images_and_masks(command: Command, preset: Path, ground: Path, tmp_path: Path) -> None:
@@ -331,6 +349,9 @@ def test_a_folder_of_images_and_masks(command: Command, preset: Path, ground: Pa
     done = command("teach", tmp_path / "set", tmp_path / "m", *words, "--preset", preset, "--json")
     assert done.code == 0, done.err
     report = json.loads(done.out)
+    write_raster(tmp_path / "set/masks/a.tif", np.zeros((1, 50, 60), np.uint8))
+    wrong = command("teach", tmp_path / "set", tmp_path / "n", *words, "--preset", preset)
+    wrong.failed(2, f"has 50 x 60 pixels and its image {HEIGHT} x {WIDTH}; a mask has the size of its image")
     assert [(c["name"], c["pixels"]) for c in report["classes"]] == [("road", 4 * 20), ("water", 6 * 20)]
     assert any("Values without a name left out: 7" in note for note in report["notes"])
 

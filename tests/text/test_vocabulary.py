@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from earthwords.errors import UsageError
-from earthwords.text.vocabulary import parse_classes, read_class_file
+from earthwords.text.vocabulary import more_colours, parse_classes, read_class_file
 
 
 def test_synonyms_stay_with_their_class_in_order() -> None:
@@ -24,6 +25,19 @@ def test_colours_differ_and_water_is_blue() -> None:
     colours = [c.colour for c in found.classes]
     assert len(set(colours)) == len(colours)
     assert colours[0][2] > max(colours[0][:2])
+
+
+def test_no_class_looks_like_its_neighbours() -> None:
+    """A colour that nobody expects keeps away from expected ones, before and behind."""
+    names = ["thing 0", "building", "water", "thing 1", "trees", "thing 2", "road", *(f"kind {i}" for i in range(80))]
+    colours = np.array([c.colour for c in parse_classes(names).classes], float)
+    colours = np.concatenate([colours, more_colours([tuple(map(int, c)) for c in colours], 90)])
+    expected = [i for i, name in enumerate(names) if name in ("building", "water", "trees", "road")]
+    for i, colour in enumerate(colours):
+        for j in range(max(0, i - 5), i):
+            if not {i, j} <= set(expected):
+                assert np.abs(colours[j] - colour).sum() > 55, (i, j)
+    assert len(np.unique(colours, axis=0)) == len(colours)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from earthwords.errors import Caution, UsageError
+from earthwords.errors import Caution, UsageError, some_of
 from earthwords.geo.scene import Scene
 from earthwords.models.taught import TaughtHead
 from earthwords.text.competing import AGAINST, lacking
@@ -120,13 +120,13 @@ def taught_notes(
     """
     known = {title.casefold() for title in taught.vocabulary.titles}
     others = [c for c in vocabulary.classes if c.title.casefold() not in known]
-    notes = [f"Taught by marks ({taught.method}): {', '.join(taught.vocabulary.titles)}."]
+    notes = [f"Taught by marks ({taught.method}): {some_of(taught.vocabulary.titles)}."]
     given = [] if bands is None else [f"--bands {','.join(map(str, bands))}"]
     given += [] if gsd is None else [f"--gsd {gsd:g}"]
     if given:
         notes.append(f"It was taught with {' '.join(given)}, and reads scenes so unless told otherwise.")
     if others:
-        notes.append(f"Not taught, by words alone: {', '.join(c.title for c in others)}.")
+        notes.append(f"Not taught, by words alone: {some_of(c.title for c in others)}.")
         notes += word_cautions([query for c in others for query in c.queries], lexicon, model)
     return tuple(notes)
 

@@ -119,6 +119,7 @@ def teach(
     request = TeachRequest(
         words=text, background=background, head=head, seed=seed, strict=strict, bands=spec.bands,
         gsd=row.taught_gsd if gsd is None else gsd,
+        stretch=stretch,
     )  # fmt: skip
     known = known_of(dst) if before is None else before.pixels
     found = collect(

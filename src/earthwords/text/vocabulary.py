@@ -8,6 +8,7 @@ read as the English ones of `text.glossary`.
 from __future__ import annotations
 
 import colorsys
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from earthwords.files.plaintext import Unreadable, read_text, utf8
 from earthwords.text import glossary
 from earthwords.types import ClassName, Colour, Vocabulary
 
+NEAR, TRIES, APART = 6, 24, 90.0
+"""A colour differs by so much from those of so many classes before and behind it, if one of so many hues does."""
 MAX_QUERIES = 1000
 MAX_LETTERS = 1000
 MAX_SENTENCES, MAX_SENTENCE_LETTERS = 250, 10_000
@@ -269,16 +272,46 @@ def _background(
 
 
 def _palette(titles: Sequence[str]) -> list[Colour]:
-    """A colour per title: the expected one where there is one, never the same twice."""
+    """A colour per title, never the same twice: the expected one where there is one, others unlike those near them."""
+    expected = [COLOURS.get(title.lower()) for title in titles]
     taken: list[Colour] = []
-    for title in titles:
-        colour = COLOURS.get(title.lower())
-        step = len(taken)
-        while colour is None or colour in taken:
-            colour = _hue(step)
-            step += 1
+    for i in range(len(titles)):
+        colour = expected[i]
+        if colour is None or colour in taken:
+            near = [*taken[-NEAR:], *(other for other in expected[i + 1 : i + 1 + NEAR] if other is not None)]
+            colour = _unlike(near, taken, step=i)
         taken.append(colour)
     return taken
+
+
+def more_colours(taken: Sequence[Colour], count: int) -> list[Colour]:
+    """Colours of further classes, whose names tell none."""
+    found = list(taken)
+    for _ in range(count):
+        found.append(_unlike(found[-NEAR:], found, step=len(found)))
+    return found[len(taken) :]
+
+
+def _unlike(near: Sequence[Colour], taken: Sequence[Colour], *, step: int) -> Colour:
+    """The next hue that is not taken and differs enough from those near, else the one that differs most."""
+    best, farthest = None, -1.0
+    for candidate in (_hue(step + i) for i in range(len(taken) + TRIES)):
+        if candidate in taken:
+            continue
+        apart = min((_distance(candidate, other) for other in near), default=APART)
+        if apart >= APART:
+            return candidate
+        if apart > farthest:
+            best, farthest = candidate, apart
+    assert best is not None, "there are more hues than classes"
+    return best
+
+
+def _distance(one: Colour, other: Colour) -> float:
+    """How different two colours look: Euclidean, weighted as eyes do."""
+    red = (one[0] + other[0]) / 512
+    parts = zip((2 + red, 4.0, 3 - red), one, other, strict=True)
+    return math.sqrt(sum(weight * (a - b) ** 2 for weight, a, b in parts))
 
 
 def _hue(step: int) -> Colour:

@@ -24,6 +24,17 @@ class CountingRule:
     """Threshold that was tuned for the set, 0..1."""
     fixed: float
     """Threshold that is the same for all sets, 0..1."""
+    levels: tuple[float | None, ...] = ()
+    """Of classes with a threshold of their own, which holds instead of both; None: no own one. Empty: of no class."""
+
+    def judged(self, best: NDArray[np.integer], probability: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+        """`(row, col)` probabilities to compare with both: 1 or -1 for a class that reaches its own one or does not."""
+        if not any(level is not None for level in self.levels):
+            return probability
+        own = np.array([np.nan if level is None else level for level in (*self.levels, None)], probability.dtype)
+        least = own[np.where((best >= 0) & (best < self.classes), best, self.classes)]
+        reached = np.where(probability >= least, probability.dtype.type(1), probability.dtype.type(-1))
+        return np.where(np.isnan(least), probability, reached)
 
     @property
     def thresholds(self) -> tuple[float, ...]:
@@ -52,7 +63,7 @@ class Counts:
         Raises:
             UsageError: the shapes differ, or a true label is no class.
         """
-        self.pixels.add(truth, best, probability)
+        self.pixels.add(truth, best, self.rule.judged(best, probability))
         for threshold, edges in self.edges.items():
             edges.add(truth, at(threshold, best, probability, self.rule))
         return self
@@ -97,6 +108,7 @@ def at(
     """`(row, col)` labels at a threshold; `rule.classes` where a pixel has none."""
     none = rule.classes
     labels = np.where((best >= 0) & (best < none), best, none).astype(np.int32)
+    probability = rule.judged(best, probability)
     below = (labels < none) & (probability < np.asarray(threshold, probability.dtype))
     labels[below] = none if rule.background is None else rule.background
     return labels

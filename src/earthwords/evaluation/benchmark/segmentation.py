@@ -166,6 +166,11 @@ class BenchmarkJob:
         return Prediction(best=best, probability=probability, image=np.rint(255 * rgb).astype(np.uint8))
 
 
+def _own(rule: CountingRule, vocabulary: Vocabulary) -> str:
+    pairs = zip(vocabulary.titles, rule.levels, strict=False)
+    return ", ".join(f"{title} {level:g}" for title, level in pairs if level is not None)
+
+
 _NOTHING = np.empty((0, 0, 3), np.float32)
 
 
@@ -262,6 +267,7 @@ class SegmentationBenchmark:
         setting, options = setting_of(found.spec, variant.preset.name), self.options
         fixed = segmenter.preset.threshold if options.threshold is None else options.threshold
         tuned = segmenter.preset.threshold if setting is None else setting.threshold
+        own = dict(segmenter.preset.thresholds) if options.threshold is None else {}
         side = options.image_size or None
         if options.image_size is None and setting is not None and segmenter.preset.gsd is None:
             side = setting.side
@@ -269,7 +275,7 @@ class SegmentationBenchmark:
             preset=segmenter.preset, bank=segmenter.text_bank(vocabulary),
             rule=CountingRule(
                 classes=len(found.spec.classes), background=found.spec.background, tuned=float(tuned),
-                fixed=float(fixed),
+                fixed=float(fixed), levels=tuple(map(own.get, vocabulary.titles)) if own else (),
             ),
             view=ImageReader(bands=options.bands, nodata=options.nodata, stretch=options.stretch, side=side),
             encoding=found.layout.encoding,
@@ -296,6 +302,7 @@ class SegmentationBenchmark:
             "hash of the weights": f"{segmenter.weights_hash}, words {job.bank.digest}",
             "tuned threshold": f"{job.rule.tuned:g}, {f'tuned for {whose}' if whose else 'of the preset'}",
             "fixed threshold": f"{job.rule.fixed:g}",
+            **({"thresholds of classes": own} if (own := _own(job.rule, vocabulary)) else {}),
             "background": "none" if spec.background is None else spec.titles[spec.background],
             "images seen": "as segment does" if side is None else f"{side} pixels at their longer side",
             "bands": "as in the file" if job.view.bands is None else ",".join(map(str, job.view.bands)),

@@ -55,6 +55,7 @@ def teach_in_memory(
     request = TeachRequest(
         words=words, background=background, head=head, seed=seed, strict=strict,
         bands=None if bands is None else tuple(as_items(bands)), gsd=reading.get("gsd", segmenter.preset.taught_gsd),
+        stretch=str(reading.get("stretch", "auto")),
     )  # fmt: skip
     openers = openers_in_memory(segmenter, sources, reading)
     known = None if before is None else before.pixels

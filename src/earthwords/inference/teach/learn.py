@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from earthwords.errors import Caution, UsageError
+from earthwords.errors import Caution, UsageError, some_of
 from earthwords.inference.teach.choice import Candidate, Choice, Lessons, candidates, choose
 from earthwords.inference.teach.marked_pixels import MarkedPixels
 from earthwords.inference.teach.report import TaughtClass, TriedHead
@@ -20,8 +20,8 @@ from earthwords.jobs.threads import one_core
 from earthwords.models.taught import TaughtHead
 from earthwords.models.weights.fingerprint import tower_hash
 from earthwords.text.competing import compete
-from earthwords.text.vocabulary import parse_classes
-from earthwords.types import ClassName, Colour, Vocabulary
+from earthwords.text.vocabulary import more_colours, parse_classes
+from earthwords.types import ClassName, Vocabulary
 
 if TYPE_CHECKING:
     from earthwords.inference.segment.segmenter import Segmenter
@@ -87,7 +87,9 @@ def name_classes(words: Sequence[str], titles: Sequence[str], *, background: str
     of |= {title: len(words) + i for i, key in enumerate(order) for title in new[key]}
     texts = [*words, *readable]
     found = parse_classes(texts, background=background) if texts else Vocabulary(classes=())
-    unread = _colours([plain[key] for key in order[len(readable) :]], taken=[c.colour for c in found.classes])
+    names = [plain[key] for key in order[len(readable) :]]
+    colours = more_colours([c.colour for c in found.classes], len(names))
+    unread = tuple(ClassName(names=(name,), colour=colour) for name, colour in zip(names, colours, strict=True))
     found = replace(found, classes=(*found.classes, *unread))
     places = {name.casefold(): i for i, c in enumerate(found.classes) for name in (*c.names, *c.queries)}
     not_of: dict[str, int] = {}
@@ -106,13 +108,6 @@ def _readable(title: str) -> bool:
     except UsageError:
         return False
     return True
-
-
-def _colours(titles: Sequence[str], taken: Sequence[Colour] = ()) -> tuple[ClassName, ...]:
-    """Classes with the colours of words that nobody else has."""
-    palette = parse_classes([f"class {i}" for i in range(len(titles) + len(taken))])
-    free = [c.colour for c in palette.classes if c.colour not in taken]
-    return tuple(ClassName(names=(title,), colour=free[i]) for i, title in enumerate(titles))
 
 
 def negated(title: str) -> str | None:
@@ -169,7 +164,11 @@ def _wordless(segmenter: Segmenter, vocabulary: Vocabulary) -> tuple[NDArray[np.
         if lexicon is not None:
             found[i] |= all(lexicon.doubt(query, name) is not None for query in c.queries)
     titles = [vocabulary.titles[i] for i in np.flatnonzero(found)]
-    return found, [f"{t!r} is known by its marks alone: {name} never learned the word." for t in titles]
+    if not titles:
+        return found, []
+    one = len(titles) == 1
+    shown, those = some_of(map(repr, titles)), "its marks" if one else "their marks"
+    return found, [f"Known by {those} alone: {shown}; {name} never learned the word{'' if one else 's'}."]
 
 
 def labels_of(examples: MarkedPixels, named: NamedClasses) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -304,15 +303,15 @@ def _doubts(
     if not choice.tried:
         notes.append(Caution("No class has marks in two places, so nothing could be checked; mark more of each."))
     elif unchecked:
-        notes.append(Caution(f"Marks in one place alone, so not checked: {', '.join(unchecked)}."))
+        notes.append(Caution(f"Marks in one place alone, so not checked: {some_of(unchecked)}."))
     unmarked = [t for k, t in enumerate(vocabulary.titles) if k not in marked and k != vocabulary.background]
     if unmarked:
-        notes.append(f"Without marks, by words alone: {', '.join(unmarked)}.")
+        notes.append(f"Without marks, by words alone: {some_of(unmarked)}.")
     if choice.candidate.head == "words" and head == "auto" and choice.tried:
         notes.append("The marks make no head surely better than the words alone, so the words stay as they are.")
     if choice.tried and not examples.by_scene():
         notes.append("Checked within the marked scenes alone; on other scenes it may do worse.")
     few = [vocabulary.titles[k] for k in marked if len(np.unique(examples.marks[labels == k])) < 5]
     if few and choice.tried:
-        notes.append(f"Fewer than 5 marks, so the figures are rough: {', '.join(few)}.")
+        notes.append(f"Fewer than 5 marks, so the figures are rough: {some_of(few)}.")
     return notes

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from earthwords.errors import Caution, UsageError, number_of
+from earthwords.errors import Caution, UsageError, number_of, some_of
 from earthwords.geo.class_raster import ClassRaster, open_classes
 from earthwords.geo.grids.georeference import pixel_to_crs
 from earthwords.geo.scene import Scene
@@ -94,11 +94,14 @@ class VectorLabels:
     def _thin(self) -> None:
         """At most so many features a class."""
         kept, rng = np.ones(len(self.titles), bool), np.random.default_rng(self.seed)
+        thinned: list[str] = []
         for title in sorted(set(self.titles)):
             own = np.flatnonzero(self.titles == title)
             if len(own) > MOST_OF_CLASS:
                 kept[rng.permutation(own)[MOST_OF_CLASS:]] = False
-                self.notes.append(f"Of {len(own):,} marks of {title!r}, {MOST_OF_CLASS:,} were drawn.")
+                thinned.append(f"{title!r} ({len(own):,})")
+        if thinned:
+            self.notes.append(f"Of the marks of {some_of(thinned)}, {MOST_OF_CLASS:,} each were drawn.")
         self.titles, self.features = self.titles[kept], self.features.part(kept)
 
     def on(self, scene: Scene) -> Marks:
@@ -185,7 +188,7 @@ class RasterLabels:
                 seen[value] = seen.get(value, 0) + len(down)
                 some = _first(_drawn(down + row, across, self.seed), 4 * RASTER_SAMPLE)
                 drawn.setdefault(value, []).append(np.stack([down[some] + row, across[some]], axis=1))
-        found = []
+        found, thinned = [], []
         for value, parts in sorted(drawn.items()):
             places = np.concatenate(parts)
             tall, wide = (places // BLOCK).T
@@ -194,7 +197,9 @@ class RasterLabels:
             taken = _spread(order, piece, most=RASTER_SAMPLE)
             found.append(np.column_stack([places[taken], np.full(len(taken), value)]))
             if seen[value] > RASTER_SAMPLE:
-                self.notes.append(f"Of {seen[value]:,} pixels of {self.title(value)!r}, {len(taken):,} were drawn.")
+                thinned.append(f"{self.title(value)!r} ({len(taken):,} of {seen[value]:,})")
+        if thinned:
+            self.notes.append(f"Pixels were drawn of {some_of(thinned)}.")
         if unnamed:
             shown = ", ".join(map(str, sorted(unnamed)[:8]))
             self.notes.append(f"Values without a name left out: {shown}.")
@@ -235,9 +240,10 @@ class MaskFolder:
         labels = RasterLabels(self.masks[scene.source], names=self.names, titles=self.titles, seed=self.seed)
         try:
             if labels.raster.grid.shape != scene.native.shape:
+                (tall, wide), (high, broad) = labels.raster.grid.shape, scene.native.shape
                 raise UsageError(
-                    f"{labels.source} has {labels.raster.grid.shape} pixels and its image {scene.native.shape}; a mask "
-                    "has the size of its image."
+                    f"{labels.source} has {tall} x {wide} pixels and its image {high} x {broad}; a mask has the size "
+                    "of its image."
                 )
             marks = labels.on(scene)
         finally:

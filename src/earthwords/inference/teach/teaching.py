@@ -44,6 +44,8 @@ class TeachRequest:
     bands: tuple[int | str, ...] | None = None
     gsd: float | None = None
     """How the scenes are read, for the preset."""
+    stretch: str = "auto"
+    """Likewise, which it does not keep."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +151,8 @@ def teaching_of(
         UsageError: nothing to tell apart, or a caution and `request.strict`.
     """
     words, fixed, background, notes = list(request.words), None, request.background, list(found.notes)
+    if request.stretch != "auto":
+        notes.append(f"The preset does not keep --stretch {request.stretch}: give it to every map made by it.")
     examples, by_words = found.examples, by_words or ByWords.of(segmenter.preset)
     if before is not None:
         before, by_words = before.without(found.marks), before.by_words
