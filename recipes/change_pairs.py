@@ -46,9 +46,7 @@ def write(folder: Path, seed: int, side: int) -> float:
     theme = THEMES[seed % len(THEMES)]
     gsd = float(np.exp(rng.uniform(np.log(0.3), np.log(1.0))))
     amount = int(rng.integers(0, 7))
-    pair = render_pair(
-        height=side, width=side, gsd=gsd, theme=theme, seed=seed, changes=KINDS, amount=amount
-    )
+    pair = render_pair(height=side, width=side, gsd=gsd, theme=theme, seed=seed, changes=KINDS, amount=amount)
     mask = (pair.before.labels == BUILDING) != (pair.after.labels == BUILDING)
     for name, pixels in (("A", pair.before.image), ("B", pair.after.image), ("label", mask.astype(np.uint8) * 255)):
         path = folder / name / f"{theme}-{seed}.png"

@@ -178,6 +178,7 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("train segment list.jsonl out --lr 0", 2, "--lr must be above 0"),
     ("train segment list.jsonl out --learn lora", 2, "--learn lora is for --head none"),
     ("train segment list.jsonl out --head none --unlock", 2, "--learn says what learns"),
+    ("change a.tif b.tif out -t x --network empty", 1, "a.tif does not exist"),
     ("train change nowhere out", 2, "nowhere is not a folder"),
     ("train change empty out", 2, "empty does not hold any known layout"),
     ("train change empty out --layout levircd", 2, "Did you mean 'levir-cd'?"),

@@ -17,6 +17,11 @@ from rasterio.warp import Resampling, reproject, transform_bounds
 from earthwords.inference.change import methods
 from earthwords.inference.change.dates import block
 from earthwords.inference.change.dates.windows import Comparison, PairWindow
+from earthwords.inference.change.learned import _named
+from earthwords.models.change.folder import make_network, store_network
+from earthwords.models.change.network import ChangeSettings
+from earthwords.models.weights.fingerprint import tower_hash
+from earthwords.models.weights.table import load_clip
 from tests.conftest import CRS, TRANSFORM, Command
 from tests.micro import patchwork
 
@@ -56,7 +61,7 @@ class ByColour:
 @pytest.fixture
 def change(micro: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """`change(before, after, *options)`: report and folder, by the method `ByColour`."""
-    monkeypatch.setitem(methods.METHODS, "dense", lambda segmenter, threshold: ByColour())
+    monkeypatch.setitem(methods.METHODS, "dense", lambda options: ByColour())
     monkeypatch.setattr(ByColour, "asked", [])
 
     def run(first: Path, second: Path, *options: object) -> tuple[dict[str, Any], Path]:
@@ -259,6 +264,38 @@ def test_the_method_itself_runs(micro: Path, command: Command, before: Path, aft
     report = json.loads(done.out)
     assert np.sum(report["matrix"]) == pytest.approx(HEIGHT * WIDTH * 0.25 / 1e4, rel=1e-3)
     assert len(geopandas.read_file(out)) == sum(row["polygons_gained"] for row in report["classes"])
+
+
+def test_a_network_says_where_and_the_words_what(
+    micro: Path, command: Command, before: Path, after: Path, tmp_path: Path
+) -> None:
+    """Its own threshold holds unless another is given, and 0 of it calls everything changed."""
+    network = make_network(ChangeSettings(tuning="frozen", width=8), load_clip(str(micro)), seed=4)
+    base = tower_hash(network.backbone, "vision")
+    store_network(network, tmp_path / "net", encoder=str(micro), base=base, threshold=1.0, notes={})
+    how = ["--model", micro, "--tile-size", 64, "--device", "cpu", "--offline", "--quiet", "--json"]
+    how += ["--network", tmp_path / "net"]
+    done = command("change", before, after, tmp_path / "none.tif", *WORDS, *how)
+    assert done.code == 0 and json.loads(done.out)["changed_share"] == 0, done.err
+    done = command("change", before, after, tmp_path / "all.tif", *WORDS, *how, "--threshold", 0)
+    assert done.code == 0 and json.loads(done.out)["changed_share"] == 1, done.err
+    with rasterio.open(tmp_path / "all.tif") as made:
+        assert made.tags()["EARTHWORDS_METHOD"] == "learned" and "net" in made.tags()["EARTHWORDS_NETWORK"]
+        assert len(np.unique(made.read(1))) == 1  # one connected change, from one class to one class
+
+
+def test_what_becomes_what_of_each_connected_change() -> None:
+    first, second = np.full((2, 3, 20, 30), 0.05, np.float32)
+    changed = np.zeros((20, 30), bool)
+    changed[2:8, 3:9] = changed[12:18, 20:29] = changed[19, 0] = True
+    first[0], second[0] = 0.5, 0.6  # class 0 everywhere, likelier on the second date
+    first[1, 2:8, 3:9] = 0.9
+    second[2, 12:18, 20:29] = 0.4  # below class 0, which it cannot stay
+    old, new = _named(first, second, changed, 20)
+    assert set(zip(old[2:8, 3:9].flat, new[2:8, 3:9].flat, strict=True)) == {(1, 0)}
+    assert set(zip(old[12:18, 20:29].flat, new[12:18, 20:29].flat, strict=True)) == {(0, 2)}
+    still = ~changed | (np.arange(20) == 19)[:, None]  # a single pixel is no change
+    assert (old[still] == new[still]).all() and (old[still] == 0).all()
 
 
 def test_a_python_call(micro: Path, before: Path, after: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ else:
     ChangeReport = object  # it loads much, and a command line reads the annotations
 
 USAGE = "earthwords change BEFORE AFTER DST -t WORDS."
-Method = Literal["dense"]
+Method = Literal["dense", "learned"]
 """Those of `inference.change.methods`."""
 
 
@@ -43,7 +43,8 @@ def change(
     threshold: Annotated[float | None, opt.option(opt.WORDS, metavar="SCORE")] = None,
     background: Annotated[str | None, opt.option(opt.WORDS, metavar="WORD")] = None,
     templates: opt.Templates = None,
-    method: Annotated[Method, opt.MODEL] = "dense",
+    method: Annotated[Method | None, opt.MODEL] = None,
+    network: Annotated[Path | None, opt.option(opt.MODEL, metavar="DIR")] = None,
     preset: opt.Preset = DEFAULT_PRESET,
     model: opt.Model = None,
     upsampler: Annotated[opt.Upsampler | None, opt.MODEL] = None,
@@ -89,7 +90,9 @@ def change(
             change.tif, changes.gpkg, their styles (.qml), preview.png and report.json.
         threshold: Least score (0..1) of a changed pixel; default: the method's.
         background: Class that takes what fits no other; default: a class named background, if any.
-        method: How the dates are compared: dense (the difference of what the words say of every pixel).
+        method: How the dates are compared: dense (the difference of what the words say of every pixel; default) or
+            learned (by --network).
+        network: Folder of `train change`: where something changed is what it learned, from what to what the words say.
         upsampler: Other upsampler.
         scales: Resolutions at which the words are asked, each twice as fine as the one before and four times as slow,
             none finer than what the model learned.
@@ -120,18 +123,20 @@ def change(
     check_parts(row, model=model, upsampler_weights=upsampler_weights)
     check_limits(0.5 if threshold is None else threshold, batch_size, memory, workers, co)
     check_positive(search=search, scales=scales)
+    method = _method(method, network)
     words = with_rivals(words_of(row, text, classes, background), against, mask)
-    network = reach(offline, allow_remote_parts)
+    reachable = reach(offline, allow_remote_parts)
     from earthwords.geo.sources.find import inputs_of
     from earthwords.inference.change.dates.request import ChangeRequest
     from earthwords.inference.change.dates.run import ChangeRun, compare_dates
     from earthwords.inference.execution import ExecutionOptions
 
-    how = (gsd, bounds, nodata, stretch, mask, network)
+    how = (gsd, bounds, nodata, stretch, mask, reachable)
     second = bands if bands_after is None else bands_after
     request = ChangeRequest(
         spec=scene_spec(dates[0], bands, *how), after=scene_spec(dates[1], second, None, None, *how[2:]),
-        vocabulary=words, method=method, threshold=threshold, scales=scales, align=align,
+        vocabulary=words, method=method, threshold=threshold, network=None if network is None else str(network),
+        scales=scales, align=align,
         match_histogram=match_histogram, search=search,
         options=output_options("no", min_area, simplify, co, overwrite), on_error=on_error, strict=strict,
     )  # fmt: skip
@@ -146,6 +151,23 @@ def change(
         offline=offline,
     )  # fmt: skip
     return compare_dates(run, load, dst, console)
+
+
+def _method(method: Method | None, network: Path | None) -> Method:
+    """The method that is asked for; a network asks for its own.
+
+    Raises:
+        UsageError: the two do not fit together, or the network is none.
+    """
+    if network is None:
+        if method == "learned":
+            raise UsageError("The method learned needs --network FOLDER, which `train change` makes.")
+        return method or "dense"
+    if method not in (None, "learned"):
+        raise UsageError(f"--network is for the method learned, not for {method}.")
+    if not (network / "change.json").is_file():
+        raise UsageError(f"{network} is not a network of `train change`: it has no change.json.")
+    return "learned"
 
 
 def _named(dates_and_dst: Sequence[str | Path], out: Path | None, *, overwrite: bool) -> tuple[list[str], Path]:

@@ -64,8 +64,8 @@ def train_change(
 ) -> Trained:
     """Train a network for change on pairs of images with masks, as PeftCD does.
 
-    Both dates share an encoder of which little learns and a decoder; OUT is then a method of `change`. An interrupted
-    run goes on where its last checkpoint stands.
+    Both dates share an encoder of which little learns and a decoder; `change --network OUT` takes what comes out. An
+    interrupted run goes on where its last checkpoint stands.
 
     Args:
         train_data: Folder of a set for change, see `earthwords data list`, or with folders A, B and label; of a set
@@ -103,7 +103,7 @@ def train_change(
 
     Example:
         >>> earthwords.train_change("LEVIR-CD", "my-change", steps=2000)
-        >>> earthwords.change("before.tif", "after.tif", "out", method="my-change")
+        >>> earthwords.change("before.tif", "after.tif", "out", text=["building"], network="my-change")
     """
     check_positive(batch_size=batch_size, steps=steps, lr=lr, save_frequency=save_frequency, width=width)
     check_positive(grad_clip_norm=grad_clip_norm, val_frequency=val_frequency, image_size=image_size)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -50,9 +51,17 @@ def store_network(
         write_json(part, told, indent=2)
 
 
-def is_network(folder: Path) -> bool:
-    """Whether a folder holds a network of `train change`."""
-    return (folder / CARD).is_file()
+def network_digest(folder: str) -> str:
+    """A folder and what its files hold, for settings of a run.
+
+    Raises:
+        WeightsError: a file is missing.
+    """
+    try:
+        digest = hashlib.sha256(b"".join((Path(folder) / name).read_bytes() for name in (CARD, WEIGHTS_FILE)))
+    except OSError as error:
+        raise WeightsError(f"{folder} is not a network of `train change`: {brief(error)}.") from error
+    return f"{folder} ({digest.hexdigest()[:12]})"
 
 
 def load_network(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from earthwords.inference.change.dates.pair import DatePair
 from earthwords.inference.change.dates.request import ChangeRequest
 from earthwords.inference.change.dates.windows import ChangeMethod, PairWindow, resolutions
-from earthwords.inference.change.methods import METHODS
 from earthwords.inference.segment.block import kept_segmenter
 from earthwords.inference.segment.block_store import BlockResult
 from earthwords.inference.segment.segmenter import Segmenter
@@ -38,8 +37,8 @@ class ChangeBlockJob:
         """How many windows a block needs, and what became of it."""
         segmenter = kept_segmenter(worker, self.preset, device=self.device, batch=self.batch, offline=self.offline)
         pair = worker.keep("pair", (self.request, self.preset), lambda: self.request.open(segmenter))
-        key = (self.preset, self.request.method, self.request.threshold)
-        method = worker.keep("method", key, lambda: METHODS[self.request.method](segmenter, self.request.threshold))
+        key = (self.preset, self.request.method, self.request.threshold, self.request.network)
+        method = worker.keep("method", key, lambda: self.request.comparison(segmenter, offline=self.offline))
         windows = planned(segmenter, pair, around(self.blocks.window(index), pair, method), self.request.scales)
         return windows, self.run(segmenter, pair, method, index, lambda done: None)
 

@@ -21,7 +21,6 @@ from earthwords.inference.change.dates.pair import DatePair
 from earthwords.inference.change.dates.report import ChangeReport
 from earthwords.inference.change.dates.request import ChangeRequest
 from earthwords.inference.change.dates.windows import ChangeMethod
-from earthwords.inference.change.methods import METHODS
 from earthwords.inference.execution import ExecutionOptions
 from earthwords.inference.segment.block_store import BlockResult, BlockStore, open_blocks
 from earthwords.inference.segment.segmenter import Segmenter
@@ -55,7 +54,7 @@ class ChangeJob:
     @cached_property
     def method(self) -> ChangeMethod:
         """How they are compared."""
-        return METHODS[self.request.method](self.segmenter, self.request.threshold)
+        return self.request.comparison(self.segmenter, offline=self.execution.offline)
 
     @cached_property
     def blocks(self) -> Blocks:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from earthwords.geo.scene import SceneSpec
 from earthwords.inference.change.dates.pair import DatePair, PairFacts, PairSpec
 from earthwords.inference.change.dates.shift import SEARCH
 from earthwords.inference.change.dates.transitions import Transitions
-from earthwords.inference.change.methods import DEFAULT
+from earthwords.inference.change.dates.windows import ChangeMethod
+from earthwords.inference.change.methods import DEFAULT, METHODS, MethodOptions
 from earthwords.inference.scene_run import SceneRequest
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.outputs import OutputOptions, settings_of
+from earthwords.models.change.folder import network_digest
 from earthwords.types import Vocabulary
 
 
@@ -25,6 +28,8 @@ class ChangeRequest(SceneRequest[Segmenter]):
     method: str = DEFAULT
     threshold: float | None = None
     """Least score of a change; None: the method's."""
+    network: str | None = None
+    """Folder of `train change`, of the method `learned`."""
     scales: int = 2
     """Resolutions at which words are asked, each twice as fine as the one before."""
     align: bool = False
@@ -46,6 +51,12 @@ class ChangeRequest(SceneRequest[Segmenter]):
     def replaces(self) -> bool:
         """Whether outputs that are there are replaced."""
         return self.options.overwrite
+
+    def comparison(self, segmenter: Segmenter, *, offline: bool) -> ChangeMethod:
+        """How the dates are compared."""
+        network = None if self.network is None else Path(self.network)
+        options = MethodOptions(segmenter=segmenter, threshold=self.threshold, network=network, offline=offline)
+        return METHODS[self.method](options)
 
     def open(self, segmenter: Segmenter) -> DatePair:
         """Both dates on the same pixels, at the resolution at which they are compared."""
@@ -75,6 +86,7 @@ class ChangeRequest(SceneRequest[Segmenter]):
         """How the dates are compared, for settings."""
         return {
             "method": self.method,
+            **({} if self.network is None else {"network": network_digest(self.network)}),
             "threshold": "the method's" if self.threshold is None else f"{self.threshold:g}",
             "scales": f"{self.scales}",
             "align": "yes" if self.align else "no",
