@@ -135,9 +135,8 @@ def change(
     second = bands if bands_after is None else bands_after
     request = ChangeRequest(
         spec=scene_spec(dates[0], bands, *how), after=scene_spec(dates[1], second, None, None, *how[2:]),
-        vocabulary=words, method=method, threshold=threshold, network=None if network is None else str(network),
-        scales=scales, align=align,
-        match_histogram=match_histogram, search=search,
+        vocabulary=words, method=method, threshold=threshold, scales=scales, align=align,
+        match_histogram=match_histogram, search=search, network=None if network is None else str(network),
         options=output_options("no", min_area, simplify, co, overwrite), on_error=on_error, strict=strict,
     )  # fmt: skip
     inputs = inputs_of(
