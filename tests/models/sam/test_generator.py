@@ -174,7 +174,8 @@ def test_the_norm_of_sams_neck() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [np.zeros((8, 8, 3), np.float32), np.zeros((8, 8), np.uint8), np.zeros((0, 8, 3), np.uint8)]
+    "wrong",
+    [np.zeros((8, 8, 3), np.float32), np.zeros((8, 8), np.uint8), np.zeros((0, 8, 3), np.uint8), np.zeros(8, np.uint8)],
 )
 def test_other_images(wrong: NDArray[Any]) -> None:
     with pytest.raises(UsageError, match=r"takes uint8 images \(row, column, 3\)"):

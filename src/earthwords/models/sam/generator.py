@@ -17,7 +17,7 @@ from torch import Tensor
 from earthwords.kernels.masks.nms import nms
 from earthwords.models.sam.filters import inclusive_boxes, near_crop_edge, stability, without_holes, without_islands
 from earthwords.models.sam.grids import CropBox, crops_of, layer_grid
-from earthwords.models.sam.predictor import ImageEmbedding, SamPredictor
+from earthwords.models.sam.predictor import ImageEmbedding, SamPredictor, shape_of
 from earthwords.models.sam.proposals import Proposals, packed
 from earthwords.models.sam.settings import MaskSettings, mask_settings
 
@@ -53,7 +53,7 @@ class MaskGenerator:
         Raises:
             UsageError: it is no such image, or too thin.
         """
-        settings, shape = self.settings, (image.shape[0], image.shape[1])
+        settings, shape = self.settings, shape_of(image)
         crops = crops_of(shape, settings.crop_n_layers, settings.crop_overlap_ratio)
         found = Proposals.joined(
             shape, [self._of_crop(image, crop, None if crop.layer else embedding) for crop in crops]

@@ -75,7 +75,7 @@ class SamPredictor(ABC):
         """Rows and columns that an image takes of the network's square.
 
         Raises:
-            UsageError: none.
+            UsageError: it would take none.
         """
 
     @abstractmethod
@@ -97,9 +97,7 @@ class SamPredictor(ABC):
         Raises:
             UsageError: it is no such image, or too thin.
         """
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise UsageError(f"SAM takes uint8 images (row, column, 3), got {image.dtype} of shape {image.shape}.")
-        shape = (image.shape[0], image.shape[1])
+        shape = shape_of(image)
         frame = self.frame(shape)
         features, fine = self._embed(self.prepare(image).to(self.device))
         return ImageEmbedding(features=features, shape=shape, frame=frame, fine=fine)
@@ -257,6 +255,17 @@ class Sam2Predictor(SamPredictor):
 
     def _finer(self, embedding: ImageEmbedding, count: int) -> dict[str, Any]:
         return {"high_resolution_features": [level.expand(count, -1, -1, -1) for level in embedding.fine]}
+
+
+def shape_of(image: NDArray[np.uint8]) -> tuple[int, int]:
+    """Rows and columns of an image `(row, col, 3)`.
+
+    Raises:
+        UsageError: it is no such image.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise UsageError(f"SAM takes uint8 images (row, column, 3), got {image.dtype} of shape {image.shape}.")
+    return image.shape[0], image.shape[1]
 
 
 def _bilinear(images: Tensor, size: tuple[int, int], *, antialias: bool = False) -> Tensor:
