@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, Sam2Config, Sam2Model, SamConfig, SamModel, SiglipConfig, SiglipModel
 
-from earthwords.presets import REFSEG_TINY, RSREFSEG2, RSREFSEG_B, ReferPreset
+from earthwords.refer_presets import REFSEG_TINY, RSREFSEG2, RSREFSEG_B, ReferPreset
 
 COLOURS = {"red": (220, 40, 30), "blue": (40, 50, 220)}
 WORDS = ("the", "red", "blue", "roof", "both", "roofs", "a", "left", "right")

@@ -302,7 +302,7 @@ def test_a_table_shows_what_was_typed(command: Command, scene: Path, micro: Path
 
 
 def test_areas_in_a_table_have_fitting_units(capsys: pytest.CaptureFixture[str]) -> None:
-    from earthwords.types import ClassReport, SceneReport
+    from earthwords.reports import ClassReport, SceneReport
 
     areas = {"pond": 730.0, "field": 52_000.0, "forest": 3_400_000.0}
     rows = tuple(

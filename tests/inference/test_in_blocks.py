@@ -29,8 +29,9 @@ from earthwords.inference.windows.outputs import OutputOptions
 from earthwords.jobs.executor import Executor
 from earthwords.jobs.journal import journal_beside
 from earthwords.jobs.processes import Processes
+from earthwords.reports import SceneReport
 from earthwords.text.vocabulary import parse_classes
-from earthwords.types import SceneReport, Window
+from earthwords.types import Window
 from tests.conftest import HEIGHT, WIDTH, write_raster
 from tests.micro import patchwork
 

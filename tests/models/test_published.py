@@ -35,7 +35,7 @@ from earthwords.models.sam.predictor import SamPredictor
 from earthwords.models.upsamplers import anyup, jbu, simfeatup
 from earthwords.models.weights.download import sha256_of
 from earthwords.models.weights.table import WEIGHTS, fetch, fetch_tokenizer, find, load_clip, load_upsampler_state
-from earthwords.presets import REFER_PRESETS
+from earthwords.refer_presets import REFER_PRESETS
 from earthwords.text.siglip import SiglipTokenizer
 from tests import hub, published
 from tests.origin import Origin, silent

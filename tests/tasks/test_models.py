@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from earthwords.models.weights.table import WEIGHTS
-from earthwords.presets import REFER_PRESETS, SEGMENT_PRESETS
+from earthwords.presets import SEGMENT_PRESETS
+from earthwords.refer_presets import REFER_PRESETS
 from tests.conftest import ROOT, Command
 
 ASSETS = ROOT / "src" / "earthwords" / "assets"

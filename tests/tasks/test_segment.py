@@ -18,7 +18,7 @@ from earthwords.inference.options import adapt_preset
 from earthwords.inference.segment.result import SegmentationResult
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.presets import SEGMENT_PRESETS
-from earthwords.types import SceneReport
+from earthwords.reports import SceneReport
 from tests.conftest import Command
 from tests.tasks.conftest import BUNDLE, TEXT, WORDS, Segment, labels_of, names
 

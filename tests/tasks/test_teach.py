@@ -397,6 +397,12 @@ def test_scenes_and_weights_must_fit(
         Segmenter.from_preset(other)
 
 
+def test_a_sentence_is_no_class(command: Command, taught: Path, ground: Path, tmp_path: Path) -> None:
+    for option in ("--preset", "--model"):
+        done = command("refer", ground, tmp_path / "m.tif", "-t", "the largest stone", option, taught)
+        done.failed(2, f"segment SRC DST --preset {taught}")
+
+
 def test_what_to_mark_next_by_what_was_taught(command: Command, taught: Path, ground: Path, tmp_path: Path) -> None:
     done = command("suggest", ground, tmp_path / "next.gpkg", "-n", 3, "--preset", taught)
     assert done.code == 0, done.err

@@ -21,7 +21,7 @@ from earthwords.data.manifests.expressions import Described, read_referring
 from earthwords.evaluation.benchmark.referring_protocol import measure, pointing
 from earthwords.models.refseg.load import assemble, kept, load_refseg
 from earthwords.models.refseg.model import MaskPrediction
-from earthwords.presets import REFER_PRESETS, ReferPreset
+from earthwords.refer_presets import REFER_PRESETS, ReferPreset
 from earthwords.training.loop import Schedule, train
 from earthwords.training.referring import (
     ReferringSettings,

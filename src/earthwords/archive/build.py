@@ -28,7 +28,8 @@ from earthwords.inference.limits import ABOUT, WORK
 from earthwords.jobs.job import Tick
 from earthwords.jobs.journal import open_journal
 from earthwords.jobs.threads import ahead
-from earthwords.types import IndexReport, Window
+from earthwords.reports import IndexReport
+from earthwords.types import Window
 
 BLOCK = 1024
 """Tiles that are remembered at once."""

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from earthwords.errors import printable
-from earthwords.types import SceneReport
+from earthwords.reports import SceneReport
 
 
 def show(result: Any) -> None:

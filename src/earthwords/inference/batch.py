@@ -25,7 +25,7 @@ from earthwords.jobs.executor import Executor
 from earthwords.jobs.journal import Journal, journal_beside, open_journal
 from earthwords.jobs.progress import Bar, Console
 from earthwords.jobs.thread_map import thread_map
-from earthwords.types import BatchReport
+from earthwords.reports import BatchReport
 
 BATCH = "batch.json"
 Model = TypeVar("Model")

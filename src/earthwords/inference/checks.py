@@ -18,7 +18,9 @@ from earthwords.files.atomic import exists
 from earthwords.files.paths import IMAGES, is_local_path, similar, trouble, unreadable
 from earthwords.geo.sources.find import is_pattern
 from earthwords.geo.sources.gdal_names import check_waits
-from earthwords.presets import REFER_PRESETS, Attention, Blend, SegmentPreset
+from earthwords.inference.teach.folder import CARD
+from earthwords.presets import Attention, Blend, SegmentPreset
+from earthwords.refer_presets import REFER_PRESETS
 
 _VALUES = re.compile(r":(?:-?\d+(?:-\d+)?|bit\d+)(?:,(?:-?\d+(?:-\d+)?|bit\d+))*$", re.IGNORECASE)
 """What hides a pixel, behind the name of a mask."""
@@ -177,9 +179,15 @@ def check_referrer(preset: str, model: str | Path | None) -> None:
     """Refuse a referring preset that there is not, and a model that is nowhere.
 
     Raises:
-        UsageError: an unknown name.
+        UsageError: an unknown name, or what `teach` has written.
         WeightsError: a path where nothing is.
     """
+    for folder in (preset, model):
+        if folder is not None and (Path(folder) / CARD).is_file():
+            raise UsageError(
+                f"{folder} was taught classes by marks, and `refer` is for sentences: map its classes by `earthwords "
+                f"segment SRC DST --preset {folder}`, or leave it away."
+            )
     if model is None and preset not in REFER_PRESETS and not os.path.exists(preset):
         raise unknown("preset", preset, REFER_PRESETS)
     if model is not None and model not in REFER_PRESETS:

@@ -27,7 +27,7 @@ from earthwords.tasks import _options as opt
 
 if TYPE_CHECKING:
     from earthwords.inference.instances.report import CountReport
-    from earthwords.types import BatchReport
+    from earthwords.reports import BatchReport
 else:
     CountReport = BatchReport = object  # they load much, and a command line reads the annotations
 

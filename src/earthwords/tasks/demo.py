@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from earthwords.types import SceneReport
+    from earthwords.reports import SceneReport
 
 WORDS = (
     "building,roof,house",

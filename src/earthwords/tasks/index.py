@@ -14,7 +14,7 @@ from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
 
 if TYPE_CHECKING:
-    from earthwords.types import IndexReport
+    from earthwords.reports import IndexReport
 else:
     IndexReport = object  # it loads much, and a command line reads the annotations
 

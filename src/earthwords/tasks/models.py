@@ -49,7 +49,8 @@ class Pulled:
 def models() -> ModelList:
     """List presets and weights with size, licence and source."""
     from earthwords.models.weights.table import WEIGHTS
-    from earthwords.presets import REFER_PRESETS, SEGMENT_PRESETS
+    from earthwords.presets import SEGMENT_PRESETS
+    from earthwords.refer_presets import REFER_PRESETS
 
     rows = [(p.name, p.weights, p.note, p.paper) for p in SEGMENT_PRESETS.values()]
     rows += [
@@ -112,7 +113,8 @@ def pull(name: Annotated[str, opt.ARGUMENTS], *, quiet: opt.Quiet = False) -> Pu
         >>> earthwords.pull("segearth-ov").path
     """
     from earthwords.models.weights.table import fetch, find
-    from earthwords.presets import REFER_PRESETS, SEGMENT_PRESETS
+    from earthwords.presets import SEGMENT_PRESETS
+    from earthwords.refer_presets import REFER_PRESETS
 
     console = Console(quiet=quiet)
     needed = [name]

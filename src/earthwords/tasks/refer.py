@@ -17,7 +17,7 @@ from earthwords.tasks import _options as opt
 
 if TYPE_CHECKING:
     from earthwords.inference.refer.referrer import Referrer, ReferrerSpec
-    from earthwords.types import BatchReport, SceneReport
+    from earthwords.reports import BatchReport, SceneReport
 else:
     SceneReport = BatchReport = object  # they load much, and a command line reads the annotations
 

@@ -25,7 +25,7 @@ from earthwords.presets import DEFAULT_PRESET, Attention, load_preset
 from earthwords.tasks import _options as opt
 
 if TYPE_CHECKING:
-    from earthwords.types import BatchReport, SceneReport
+    from earthwords.reports import BatchReport, SceneReport
 else:
     SceneReport = BatchReport = object  # they load much, and a command line reads the annotations
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from earthwords.data.manifests.expressions import ReferringManifest
     from earthwords.models.refseg.model import RefSeg
-    from earthwords.presets import ReferPreset
+    from earthwords.refer_presets import ReferPreset
     from earthwords.training.loop import Schedule
 
 HELD_OUT_IMAGES = 64

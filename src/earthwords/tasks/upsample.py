@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from earthwords.geo.sources.find import Sources
     from earthwords.inference.features.implicit import Fit
     from earthwords.inference.features.upsampler import Upsampler
-    from earthwords.types import BatchReport, FeatureReport
+    from earthwords.reports import BatchReport, FeatureReport
 else:
     FeatureReport = BatchReport = object  # they load much, and a command line reads the annotations
 

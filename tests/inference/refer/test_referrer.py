@@ -22,7 +22,7 @@ from earthwords.inference.refer.referrer import Referrer, lexicon_of
 from earthwords.inference.refer.scene_level import is_scenewide
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.models.refseg.encoders import TextFeatures
-from earthwords.presets import REFER_PRESETS
+from earthwords.refer_presets import REFER_PRESETS
 from earthwords.text.known_words import word_cautions
 from tests.conftest import write_raster
 

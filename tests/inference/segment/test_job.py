@@ -25,8 +25,8 @@ from earthwords.inference.segment.request import SegmentRequest
 from earthwords.inference.segment.result import SegmentationResult
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.outputs import OutputOptions
+from earthwords.reports import SceneReport
 from earthwords.text.vocabulary import parse_classes
-from earthwords.types import SceneReport
 from tests.conftest import TRANSFORM
 from tests.micro import patchwork
 

@@ -25,7 +25,7 @@ from earthwords.models.refseg.load import assemble, kept, load_refseg, store_ref
 from earthwords.models.refseg.model import RefSeg, enlarge
 from earthwords.models.refseg.prompter import AttnPrompter, WordPrompts, activate, fourier_position
 from earthwords.models.weights.table import load_clip
-from earthwords.presets import REFER_PRESETS, RSREFSEG_B, ReferPreset
+from earthwords.refer_presets import REFER_PRESETS, RSREFSEG_B, ReferPreset
 from tests.referring import micro_preset, toy_row, write_bases
 
 

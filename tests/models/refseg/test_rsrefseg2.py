@@ -12,7 +12,7 @@ from earthwords.models.refseg.adapters import checkpoint_gradients
 from earthwords.models.refseg.cascaded_prompter import QUERIES, Attend, CascadedPrompter, likeness
 from earthwords.models.refseg.load import assemble, kept, load_refseg, store_refseg
 from earthwords.models.refseg.rsrefseg2 import RefSeg2
-from earthwords.presets import ReferPreset
+from earthwords.refer_presets import ReferPreset
 from earthwords.training.referring import shrink
 from tests.referring import write_bases2
 

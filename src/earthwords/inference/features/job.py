@@ -38,7 +38,7 @@ from earthwords.jobs.executor import AHEAD, Executor
 from earthwords.jobs.job import Tick
 from earthwords.jobs.journal import Journal, journal_beside, open_journal
 from earthwords.jobs.threads import ahead, until
-from earthwords.types import FeatureReport
+from earthwords.reports import FeatureReport
 
 COLOURS = 3
 """Components that pictures show."""

@@ -24,7 +24,8 @@ from earthwords.inference.features.pca import Components
 from earthwords.inference.features.strips import FeatureStrip
 from earthwords.inference.windows.failures import from_the_top
 from earthwords.inference.windows.outputs import of_grid, on_success, settings_of
-from earthwords.types import FeatureReport, Grid
+from earthwords.reports import FeatureReport
+from earthwords.types import Grid
 from earthwords.viz.feature_preview import FeaturePicture
 
 MOST_WITH_OVERVIEWS = 32

@@ -19,7 +19,7 @@ from earthwords.inference.features.upsampler import Upsampler
 from earthwords.inference.scene_run import SceneRun
 from earthwords.jobs.executor import Executor
 from earthwords.jobs.progress import Console, duration
-from earthwords.types import FeatureReport
+from earthwords.reports import FeatureReport
 
 
 class FeatureRun(SceneRun[FeatureRequest, Upsampler]):

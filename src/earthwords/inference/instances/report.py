@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from earthwords.errors import number_of
-from earthwords.types import ClassReport, SceneReport
+from earthwords.reports import ClassReport, SceneReport
 
 
 @dataclass(frozen=True, kw_only=True)

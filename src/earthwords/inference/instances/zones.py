@@ -11,7 +11,8 @@ from earthwords.geo.vectors.zones import ZonesOnGrid, write_zones
 from earthwords.inference.instances.candidates import InstanceCandidates
 from earthwords.inference.windows.strip import Strip
 from earthwords.inference.windows.zone_figures import OUTSIDE, ZoneFigures
-from earthwords.types import Vocabulary, ZoneReport
+from earthwords.reports import ZoneReport
+from earthwords.types import Vocabulary
 
 Array: TypeAlias = NDArray[Any]
 

@@ -30,7 +30,7 @@ from earthwords.jobs.executor import Executor
 from earthwords.jobs.job import Tick
 from earthwords.jobs.journal import Journal, journal_beside, open_journal
 from earthwords.jobs.progress import Bar
-from earthwords.types import SceneReport
+from earthwords.reports import SceneReport
 
 Moved: TypeAlias = Callable[[SceneReport], None]
 

@@ -36,7 +36,7 @@ from earthwords.models.refseg.encoders import ClipWords, TextFeatures
 from earthwords.models.refseg.load import load_refseg
 from earthwords.models.refseg.model import RefSeg
 from earthwords.models.weights.fingerprint import weights_hash
-from earthwords.presets import ReferPreset
+from earthwords.refer_presets import ReferPreset
 from earthwords.text.known_words import LEAST, KnownWords, Lexicon, Pieces, word_cautions
 from earthwords.text.vocabulary import parse_sentences
 from earthwords.types import Vocabulary, Window

@@ -18,7 +18,7 @@ from earthwords.inference.refer.request import ReferRequest
 from earthwords.inference.scene_run import SceneRun
 from earthwords.jobs.executor import Executor
 from earthwords.jobs.progress import Bar, Console
-from earthwords.types import SceneReport
+from earthwords.reports import SceneReport
 
 
 class ReferRun(SceneRun[ReferRequest, Referrer]):

@@ -35,7 +35,8 @@ from earthwords.jobs.executor import Executor
 from earthwords.jobs.job import Tick
 from earthwords.jobs.journal import journal_beside
 from earthwords.jobs.threads import ahead, until
-from earthwords.types import Grid, SceneReport, TextBank, Window
+from earthwords.reports import SceneReport
+from earthwords.types import Grid, TextBank, Window
 
 Moved: TypeAlias = Callable[[SceneReport], None]
 

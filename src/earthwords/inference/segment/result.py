@@ -20,7 +20,8 @@ from earthwords.inference.cautions import is_radar
 from earthwords.inference.windows.class_statistics import Figures
 from earthwords.inference.windows.outputs import About, OutputOptions, write_outputs
 from earthwords.inference.windows.strip import Strip
-from earthwords.types import SceneReport, Segmentation, VectorLayer, Vocabulary
+from earthwords.reports import SceneReport
+from earthwords.types import Segmentation, VectorLayer, Vocabulary
 from earthwords.viz.preview import PreviewBuilder
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.zone_figures import check_touching
 from earthwords.jobs.executor import Executor
 from earthwords.jobs.progress import Console, duration
-from earthwords.types import SceneReport
+from earthwords.reports import SceneReport
 
 LONG = 400
 """Windows from which on a run is estimated before it begins."""

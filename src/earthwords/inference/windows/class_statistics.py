@@ -10,7 +10,8 @@ from earthwords.geo.grids.area import PixelAreas
 from earthwords.inference.cautions import GREY, RADAR_COLOURS
 from earthwords.inference.segment.postprocess import MARGIN
 from earthwords.inference.windows.strip import Strip
-from earthwords.types import ClassReport, Grid, VectorLayer, Vocabulary
+from earthwords.reports import ClassReport
+from earthwords.types import Grid, VectorLayer, Vocabulary
 
 MOST = 0.5
 """Share of a scene above which it is said that it is undecided, or has no class."""

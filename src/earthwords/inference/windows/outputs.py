@@ -33,7 +33,8 @@ from earthwords.inference.windows.class_statistics import Figures
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.strip import Strip
 from earthwords.inference.windows.zone_figures import ZoneFigures
-from earthwords.types import Grid, SceneReport, VectorLayer, Vocabulary
+from earthwords.reports import SceneReport
+from earthwords.types import Grid, VectorLayer, Vocabulary
 from earthwords.viz.preview import PreviewBuilder
 
 UINT8_STEPS = 250

@@ -13,7 +13,8 @@ from earthwords.errors import Caution, UsageError
 from earthwords.geo.grids.area import PixelAreas
 from earthwords.geo.vectors.zones import ZonesOnGrid, write_zones
 from earthwords.inference.windows.strip import Strip
-from earthwords.types import Vocabulary, ZoneReport
+from earthwords.reports import ZoneReport
+from earthwords.types import Vocabulary
 
 Array: TypeAlias = NDArray[Any]
 

@@ -37,7 +37,7 @@ from earthwords.models.weights.checkpoint import read_state
 from earthwords.models.weights.fingerprint import weights_hash
 from earthwords.models.weights.store import write_safetensors
 from earthwords.models.weights.table import fetch, fetch_tokenizer, find, load_clip, no_referrer
-from earthwords.presets import REFER_PRESETS, ReferPreset
+from earthwords.refer_presets import REFER_PRESETS, ReferPreset
 from earthwords.text.siglip import SiglipTokenizer
 
 CARD, WEIGHTS_FILE = "refseg.json", "refseg.safetensors"

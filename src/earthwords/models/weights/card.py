@@ -11,7 +11,8 @@ from earthwords.errors import UsageError, WeightsError, did_you_mean
 
 if TYPE_CHECKING:
     from earthwords.models.weights.table import WeightSpec
-    from earthwords.presets import ReferPreset, SegmentPreset
+    from earthwords.presets import SegmentPreset
+    from earthwords.refer_presets import ReferPreset
 
 Facts = dict[str, str]
 
@@ -42,7 +43,8 @@ def card(name: str) -> ModelCard:
         WeightsError: there is nothing at the path.
     """
     from earthwords.models.weights.table import WEIGHTS, find
-    from earthwords.presets import REFER_PRESETS, SEGMENT_PRESETS, load_preset
+    from earthwords.presets import SEGMENT_PRESETS, load_preset
+    from earthwords.refer_presets import REFER_PRESETS
 
     if name in SEGMENT_PRESETS or name.endswith(".toml"):
         row = load_preset(name)
@@ -131,7 +133,8 @@ def _weights(spec: WeightSpec) -> Facts:
 
 def _users(weights: str) -> Iterator[str]:
     """Presets that need these weights."""
-    from earthwords.presets import REFER_PRESETS, SEGMENT_PRESETS
+    from earthwords.presets import SEGMENT_PRESETS
+    from earthwords.refer_presets import REFER_PRESETS
 
     for row in SEGMENT_PRESETS.values():
         if weights in (row.weights, row.upsampler_weights, row.head):

@@ -11,7 +11,7 @@ from earthwords.errors import WeightsError, unknown
 from earthwords.files.paths import trouble
 from earthwords.models.weights.download import Report
 from earthwords.models.weights.fetch import cache_folder, fetch, fetch_tokenizer
-from earthwords.presets import REFER_PRESETS
+from earthwords.refer_presets import REFER_PRESETS
 
 if TYPE_CHECKING:
     import torch
