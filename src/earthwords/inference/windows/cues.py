@@ -96,16 +96,20 @@ def with_cues(
             f"The preset {preset} was taught with {len(taught.cue_mean) // OF_A_BAND} bands and {cues.scene.source} "
             f"has {len(cues.bands)}; teach with scenes like it."
         )
+    unlike, which = np.unique(weights, axis=0, return_inverse=True)  # words of a class are moved alike
     for row, logits in rows:
         logits = logits.clone()
         for first in range(0, logits.shape[2], CELL_COLS):
             part = logits[:, :, first : first + CELL_COLS]
             window = Window(row=row, col=region.col + first, height=part.shape[1], width=part.shape[2])
-            seen = (part != 0).any(dim=0)
+            moved = part.new_zeros(len(unlike), *part.shape[1:])
             for i, cue in enumerate(cues.read(window, policy)):
-                standard = torch.from_numpy((cue - taught.cue_mean[i]) / taught.cue_std[i]).to(part.device) * seen
-                for query, weight in enumerate(weights[:, i].tolist()):
-                    part[query].add_(standard, alpha=weight)
+                standard = torch.from_numpy((cue - taught.cue_mean[i]) / taught.cue_std[i]).to(part.device)
+                for each, weight in zip(moved, unlike[:, i].tolist(), strict=True):
+                    each.add_(standard, alpha=weight)
+            seen = (part != 0).any(dim=0)
+            for query, number in zip(part, which.reshape(-1).tolist(), strict=True):
+                query.add_(moved[number] * seen)
         yield row, logits
 
 
