@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError
+from earthwords.inference.change.mask_options import MaskOptions
 from earthwords.inference.checks import check_named, check_parts, check_positive, check_raster, sources_and_dst
 from earthwords.inference.options import (
     adapt_preset,
@@ -29,7 +30,7 @@ else:
     ChangeReport = object  # it loads much, and a command line reads the annotations
 
 USAGE = "earthwords change BEFORE AFTER DST -t WORDS."
-Method = Literal["dense", "learned"]
+Method = Literal["dense", "learned", "anychange", "dynamicearth-mci", "dynamicearth-imc"]
 """Those of `inference.change.methods`."""
 
 
@@ -45,6 +46,10 @@ def change(
     templates: opt.Templates = None,
     method: Annotated[Method | None, opt.MODEL] = None,
     network: Annotated[Path | None, opt.option(opt.MODEL, metavar="DIR")] = None,
+    segmenter: Annotated[str | None, opt.option(opt.MODEL, metavar="WEIGHTS|regions")] = None,
+    comparer: Annotated[str | None, opt.option(opt.MODEL, metavar="clip|dino|dinov2|WEIGHTS")] = None,
+    theta: Annotated[float | None, opt.option(opt.MODEL, metavar="DEGREES")] = None,
+    instances: Annotated[bool, opt.MODEL] = True,
     preset: opt.Preset = DEFAULT_PRESET,
     model: opt.Model = None,
     upsampler: Annotated[opt.Upsampler | None, opt.MODEL] = None,
@@ -90,12 +95,21 @@ def change(
             change.tif, changes.gpkg, their styles (.qml), preview.png and report.json.
         threshold: Least score (0..1) of a changed pixel; default: the method's.
         background: Class that takes what fits no other; default: a class named background, if any.
-        method: How the dates are compared: dense (the difference of what the words say of every pixel; default) or
-            learned (by --network).
+        method: How the dates are compared: dense (the difference of what the words say of every pixel; default),
+            learned (by --network), or mask by mask: anychange (SAM's masks that changed in SAM's features),
+            dynamicearth-mci (masks whose features turned and that words call something else), dynamicearth-imc (things
+            that one of the dates lacks).
         network: Folder of `train change`: where something changed is what it learned, from what to what the words say.
+        segmenter: Who draws the masks: weights of SAM or SAM 2.1 (sam-vit-b), or regions, which need none: connected
+            regions of what the words say.
+        comparer: What masks are compared by: clip (the preset's own), dino, dinov2 (default), or weights of one.
+        theta: Angle that decides; a mask changed if its features turned by more than 180 - DEGREES. Default: 145, with
+            clip 160.
+        instances: dynamicearth-mci keeps masks only of a class that was asked for at their own date; --no-instances for
+            classes without single things, such as grass.
         upsampler: Other upsampler.
         scales: Resolutions at which the words are asked, each twice as fine as the one before and four times as slow,
-            none finer than what the model learned.
+            none finer than what the model learned. The methods by masks ask once.
         align: Take the shift of AFTER against BEFORE out, which is estimated and told in any case.
         search: Largest shift that is believed, pixels of BEFORE.
         match_histogram: Give AFTER the histogram of BEFORE, band by band.
@@ -117,32 +131,28 @@ def change(
     """
     dates, dst = _named(dates_and_dst, out, overwrite=overwrite)
     console = Console(quiet=quiet, verbose=verbose)
-    row = adapt_preset(
-        load_preset(preset), upsampler=upsampler, templates=templates, tile_size=tile_size, overlap=overlap
-    )
-    check_parts(row, model=model, upsampler_weights=upsampler_weights)
+    windows = {"tile_size": tile_size, "overlap": overlap}
+    row = adapt_preset(load_preset(preset), upsampler=upsampler, templates=templates, **windows)
+    weights: dict[str, Any] = {"model": model, "upsampler_weights": upsampler_weights}
+    check_parts(row, **weights)
     check_limits(0.5 if threshold is None else threshold, batch_size, memory, workers, co)
     check_positive(search=search, scales=scales)
     method = _method(method, network)
+    by_masks = MaskOptions(segmenter=segmenter, comparer=comparer, theta=theta, instances=instances).checked(method)
     words = with_rivals(words_of(row, text, classes, background), against, mask)
-    reachable = reach(offline, allow_remote_parts)
     from earthwords.geo.sources.find import inputs_of
     from earthwords.inference.change.dates.request import ChangeRequest
     from earthwords.inference.change.dates.run import ChangeRun, compare_dates
     from earthwords.inference.execution import ExecutionOptions
 
-    how = (gsd, bounds, nodata, stretch, mask, reachable)
-    second = bands if bands_after is None else bands_after
+    how = (gsd, bounds, nodata, stretch, mask, reach(offline, allow_remote_parts))
     request = ChangeRequest(
-        spec=scene_spec(dates[0], bands, *how), after=scene_spec(dates[1], second, None, None, *how[2:]),
-        vocabulary=words, method=method, threshold=threshold, scales=scales, align=align,
+        spec=scene_spec(dates[0], bands, *how), after=scene_spec(dates[1], bands_after or bands, None, None, *how[2:]),
+        vocabulary=words, method=method, threshold=threshold, by_masks=by_masks, align=align, scales=scales,
         match_histogram=match_histogram, search=search, network=None if network is None else str(network),
         options=output_options("no", min_area, simplify, co, overwrite), on_error=on_error, strict=strict,
     )  # fmt: skip
-    inputs = inputs_of(
-        dates, row=row, classes=classes, preset=preset, model=model, upsampler_weights=upsampler_weights,
-        templates=templates, mask=mask,
-    )  # fmt: skip
+    inputs = inputs_of(dates, row=row, classes=classes, preset=preset, templates=templates, mask=mask, **weights)
     execution = ExecutionOptions.parse(memory=memory, workers=workers, cluster=cluster, resume=resume, offline=offline)
     run = ChangeRun(request=request, inputs=inputs, execution=execution)
     load = partial(

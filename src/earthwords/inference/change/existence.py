@@ -17,12 +17,17 @@ def only_once(masks: DatedMasks, *, most: float = 0.01) -> DatedMasks:
     The sum counts, not the largest: two overlaps of 0.006 are enough to drop a mask. All stay where the other date has
     none.
     """
+    return masks.take(overlap_sums(masks) <= most)
+
+
+def overlap_sums(masks: DatedMasks) -> NDArray[np.float64]:
+    """`(mask,)`: the sum of its IoUs with all masks of the other date."""
     covered = np.zeros(len(masks), np.float64)
     first, second = np.flatnonzero(~masks.second), np.flatnonzero(masks.second)
     for i, j, overlap in overlaps(masks.before, masks.after):
         covered[first[i]] += overlap
         covered[second[j]] += overlap
-    return masks.take(covered <= most)
+    return covered
 
 
 def overlaps(one: MaskSet, other: MaskSet) -> Iterator[tuple[int, int, float]]:

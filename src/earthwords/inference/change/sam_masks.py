@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from earthwords.inference.change.matching import undo_norm
 from earthwords.mask_set import MaskSet
 from earthwords.models.sam.generator import MaskGenerator
 from earthwords.models.sam.predictor import ImageEmbedding, Sam1Predictor
+from earthwords.models.sam.proposals import packed
 from earthwords.types import Grid
 
 
@@ -29,6 +30,28 @@ def seen_by(generator: MaskGenerator, image: NDArray[np.uint8], grid: Grid) -> S
     """Masks of a picture `(row, col, 3)`, RGB, that lies on `grid`."""
     embedding = generator.encode(image)
     return SeenBySam(masks=generator.generate(image, embedding=embedding).on(grid), embedding=embedding)
+
+
+def redrawn(generator: MaskGenerator, image: NDArray[np.uint8], masks: MaskSet) -> MaskSet:
+    """Masks drawn anew by SAM from their boxes, one each; where it draws nothing a mask stays as it is.
+
+    Args:
+        image: `(row, col, 3)`, RGB, of the masks' grid.
+    """
+    if not len(masks):
+        return masks
+    predictor, size = generator.predictor, generator.settings.points_per_batch
+    embedding = predictor.encode(image)
+    rows, cols, heights, widths = masks.boxes.T
+    corners = np.stack([cols, rows, cols + widths, rows + heights], axis=1)
+    boxes, bits = masks.boxes.copy(), list(masks.bits)
+    for first in range(0, len(masks), size):
+        low, _ = predictor.decode(embedding, boxes=corners[first : first + size], single=True)
+        for i, logits in enumerate(low[:, 0], start=first):
+            place, inside = packed((predictor.enlarge(logits[None], embedding)[0] > 0).cpu().numpy())
+            if place[2]:
+                boxes[i], bits[i] = place, inside
+    return replace(masks, boxes=boxes, bits=tuple(bits))
 
 
 def matching_features(predictor: Sam1Predictor, embedding: ImageEmbedding, *, padded: bool = False) -> Tensor:

@@ -37,9 +37,10 @@ class ChangeBlockJob:
         """How many windows a block needs, and what became of it."""
         segmenter = kept_segmenter(worker, self.preset, device=self.device, batch=self.batch, offline=self.offline)
         pair = worker.keep("pair", (self.request, self.preset), lambda: self.request.open(segmenter))
-        key = (self.preset, self.request.method, self.request.threshold, self.request.network)
+        request = self.request
+        key = (self.preset, request.method, request.threshold, request.network, request.by_masks, request.vocabulary)
         method = worker.keep("method", key, lambda: self.request.comparison(segmenter, offline=self.offline))
-        windows = planned(segmenter, pair, around(self.blocks.window(index), pair, method), self.request.scales)
+        windows = planned(segmenter, pair, around(self.blocks.window(index), pair, method), self.request.asked_scales)
         return windows, self.run(segmenter, pair, method, index, lambda done: None)
 
     def place(self, index: int) -> str:
@@ -54,7 +55,7 @@ class ChangeBlockJob:
         policy = FailurePolicy(on_error=self.request.on_error)
         part = PairWindow(
             pair=pair, facts=self.request.facts, window=wide, segmenter=segmenter, bank=self.bank,
-            scales=self.request.scales, policy=policy, tick=tick,
+            scales=self.request.asked_scales, policy=policy, tick=tick,
         )  # fmt: skip
         found, inner = method(part), window.slices_in(wide)
         pairs = self.request.transitions.pair(found.before[inner], found.after[inner], found.seen[inner])

@@ -56,6 +56,10 @@ class ChangeJob:
         """How they are compared."""
         return self.request.comparison(self.segmenter, offline=self.execution.offline)
 
+    def load(self) -> None:
+        """Load what the method needs, before anything is said or written."""
+        _ = self.method
+
     @cached_property
     def blocks(self) -> Blocks:
         """How they are cut."""
@@ -77,7 +81,10 @@ class ChangeJob:
 
     def _windows(self, index: int) -> int:
         return planned(
-            self.segmenter, self.pair, around(self.blocks.window(index), self.pair, self.method), self.request.scales
+            self.segmenter,
+            self.pair,
+            around(self.blocks.window(index), self.pair, self.method),
+            self.request.asked_scales,
         )
 
     def settings(self) -> dict[str, str]:

@@ -11,6 +11,7 @@ from earthwords.inference.change.dates.pair import DatePair, PairFacts, PairSpec
 from earthwords.inference.change.dates.shift import SEARCH
 from earthwords.inference.change.dates.transitions import Transitions
 from earthwords.inference.change.dates.windows import ChangeMethod
+from earthwords.inference.change.mask_options import BY_MASKS, MaskOptions
 from earthwords.inference.change.methods import DEFAULT, METHODS, MethodOptions
 from earthwords.inference.scene_run import SceneRequest
 from earthwords.inference.segment.segmenter import Segmenter
@@ -30,6 +31,8 @@ class ChangeRequest(SceneRequest[Segmenter]):
     """Least score of a change; None: the method's."""
     network: str | None = None
     """Folder of `train change`, of the method `learned`."""
+    by_masks: MaskOptions = field(default_factory=MaskOptions)
+    """What a method by masks is told."""
     scales: int = 2
     """Resolutions at which words are asked, each twice as fine as the one before."""
     align: bool = False
@@ -52,10 +55,18 @@ class ChangeRequest(SceneRequest[Segmenter]):
         """Whether outputs that are there are replaced."""
         return self.options.overwrite
 
+    @property
+    def asked_scales(self) -> int:
+        """Resolutions at which words are really asked: the methods by masks ask once."""
+        return 1 if self.method in BY_MASKS else self.scales
+
     def comparison(self, segmenter: Segmenter, *, offline: bool) -> ChangeMethod:
         """How the dates are compared."""
         network = None if self.network is None else Path(self.network)
-        options = MethodOptions(segmenter=segmenter, threshold=self.threshold, network=network, offline=offline)
+        options = MethodOptions(
+            segmenter=segmenter, threshold=self.threshold, network=network, background=self.vocabulary.background,
+            by_masks=self.by_masks, offline=offline,
+        )  # fmt: skip
         return METHODS[self.method](options)
 
     def open(self, segmenter: Segmenter) -> DatePair:
@@ -87,8 +98,9 @@ class ChangeRequest(SceneRequest[Segmenter]):
         return {
             "method": self.method,
             **({} if self.network is None else {"network": network_digest(self.network)}),
+            **self.by_masks.tags(self.method),
             "threshold": "the method's" if self.threshold is None else f"{self.threshold:g}",
-            "scales": f"{self.scales}",
+            "scales": f"{self.asked_scales}",
             "align": "yes" if self.align else "no",
             "match-histogram": "yes" if self.match_histogram else "no",
             "search": f"{self.search:g}",

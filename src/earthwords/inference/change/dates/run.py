@@ -78,6 +78,7 @@ def compare_dates(
             segmenter=segmenter, pair=pair, request=request, outputs=outputs, execution=run.execution,
             executor=executor,
         )  # fmt: skip
+        job.load()
         console.notes(job.notes)
         enforce(job.notes, strict=request.strict)
         with console.bar("comparing", job.windows, unit="windows") as bar:

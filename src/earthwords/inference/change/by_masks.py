@@ -1,0 +1,153 @@
+"""The methods by masks as methods of `change`: networks loaded, pictures at the working resolution, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+
+from earthwords.errors import WeightsError
+from earthwords.geo.resample import resample
+from earthwords.inference.change.dates.windows import Comparison, PairWindow
+from earthwords.inference.change.features import ClipFeatures, DinoFeatures, Features
+from earthwords.inference.change.mask_options import ANYCHANGE, CLIP, MCI, REGIONS, MaskOptions
+from earthwords.inference.change.masked import (
+    AnyChangeJudge,
+    DatesView,
+    IdentifyMaskCompareJudge,
+    MaskCompareIdentifyJudge,
+    MaskJudge,
+    at_size,
+)
+from earthwords.inference.change.sam_masks import first_sam
+from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.models.dino import load_dino
+from earthwords.models.sam.generator import MaskGenerator
+from earthwords.models.sam.load import load_sam
+from earthwords.types import Grid, Window
+
+MARGIN = 128
+"""Pixels of the working grid around a block: a mask that reaches further is judged in parts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByMasks:
+    """A method by masks; see `ChangeMethod`."""
+
+    maker: MaskJudge
+    background: int | None
+    threshold: float | None = None
+    """Least score of a mask."""
+
+    def margin(self, zoom: float) -> int:
+        """See `ChangeMethod`."""
+        return round(MARGIN * zoom)
+
+    def __call__(self, pair: PairWindow) -> Comparison:
+        """Compare a window."""
+        first, second = pair.probabilities
+        seen = pair.valid & ~np.isnan(first[0]) & ~np.isnan(second[0])
+        words = np.nan_to_num(first), np.nan_to_num(second)
+        same: NDArray[np.int64] = (words[0] + words[1]).argmax(axis=0)
+        shape = (max(1, round(seen.shape[0] / pair.zoom)), max(1, round(seen.shape[1] / pair.zoom)))
+        if not seen.any():
+            return Comparison(before=same, after=same, score=np.zeros(seen.shape, np.float32), seen=seen)
+        view = DatesView(
+            grid=Grid(height=shape[0], width=shape[1], transform=Affine.identity(), crs=None),
+            pictures=(_shown(pair.rgb[0], seen, shape), _shown(pair.rgb[1], seen, shape)),
+            probabilities=words,
+            seen=at_size(seen[None], shape)[0],
+            background=self.background,
+        )
+        judged = self.maker.judge(view)
+        if self.threshold is not None:
+            judged = judged.take(judged.scores >= self.threshold)
+        nothing = np.full(shape, -1)
+        before, after, score = (at_size(part[None], seen.shape)[0] for part in judged.painted(nothing, nothing))
+        changed = seen & (before >= 0) & (before != after)
+        return Comparison(
+            before=np.where(changed, before, same),
+            after=np.where(changed, after, same),
+            score=np.where(changed, score, np.float32(0)),
+            seen=seen,
+        )
+
+
+def _shown(picture: NDArray[np.float32], seen: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """`(3, row, col)` at the working resolution; what a date does not show has the mean colour of the rest."""
+    filled = np.where(seen, picture, picture[:, seen].mean(axis=1)[:, None, None]).astype(np.float32)
+    if seen.shape == shape:
+        return filled
+    own, whole = (seen.shape[0], seen.shape[1]), Window(row=0, col=0, height=shape[0], width=shape[1])
+    return resample(filled, np.ones(own, bool), whole, source=own, target=shape)[0]
+
+
+def make_by_masks(
+    method: str,
+    segmenter: Segmenter,
+    told: MaskOptions,
+    *,
+    background: int | None,
+    threshold: float | None,
+    offline: bool,
+) -> ByMasks:
+    """A method of `BY_MASKS`, with its networks loaded.
+
+    Args:
+        told: whatever it was told; `MaskOptions.of` fills in the rest.
+        background: class of what was not asked for.
+        threshold: least score of a mask.
+
+    Raises:
+        UsageError: the method does not take an option, or these networks.
+        WeightsError: weights are unknown, unreachable or do not fit.
+    """
+    whole = told.checked(method).of(method)
+    generator, theta = _generator(method, segmenter, whole, offline=offline), float(whole.theta or 0)
+    judge: MaskJudge
+    if method == ANYCHANGE:
+        assert generator is not None
+        first_sam(generator)
+        judge = AnyChangeJudge(generator=generator, theta=theta)
+    else:
+        features = _features(segmenter, whole, offline=offline)
+        if method == MCI:
+            judge = MaskCompareIdentifyJudge(
+                generator=generator, features=features, theta=theta, instances=whole.instances
+            )
+        else:
+            judge = IdentifyMaskCompareJudge(generator=generator, features=features, theta=theta)
+    return ByMasks(maker=judge, background=background, threshold=threshold)
+
+
+def _generator(method: str, segmenter: Segmenter, told: MaskOptions, *, offline: bool) -> MaskGenerator | None:
+    """The segmenter with its authors' settings; None: there is none."""
+    assert told.segmenter is not None
+    if told.segmenter == REGIONS:
+        return None
+    with _named("--segmenter"):
+        predictor = load_sam(told.segmenter, offline=offline, device=segmenter.encoder.backbone.device)
+    return MaskGenerator(predictor, method if method == ANYCHANGE else f"dynamicearth-{predictor.settings}")
+
+
+def _features(segmenter: Segmenter, told: MaskOptions, *, offline: bool) -> Features:
+    assert told.comparer is not None
+    encoder = segmenter.encoder
+    if told.comparer == CLIP:
+        return ClipFeatures(backbone=encoder.backbone, method=encoder.method, side=segmenter.preset.tile_size)
+    with _named("--comparer"):
+        dino = load_dino(told.comparer, offline=offline, device=encoder.backbone.device)
+    return DinoFeatures(backbone=dino)
+
+
+@contextmanager
+def _named(option: str) -> Iterator[None]:
+    """What is wrong with weights is told with the option that names them."""
+    try:
+        yield
+    except WeightsError as error:
+        raise WeightsError(str(error).replace("--model PATH", f"{option} PATH")) from error
