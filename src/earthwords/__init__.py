@@ -58,6 +58,7 @@ _CONTENTS: dict[str, str] = {
     "ClassName": "earthwords.types:ClassName",
     "FeatureReport": "earthwords.reports:FeatureReport",
     "IndexReport": "earthwords.reports:IndexReport",
+    "ChangeReport": "earthwords.inference.change.dates.report:ChangeReport",
     "Assessment": "earthwords.evaluation.accuracy.assessment:Assessment",
     "Grid": "earthwords.types:Grid",
     "Raster": "earthwords.types:Raster",

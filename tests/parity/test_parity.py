@@ -30,6 +30,7 @@ from earthwords.text.tokenizer import ClipTokenizer
 from . import (
     active_learning,
     aggregation,
+    change_figures,
     change_matching,
     clip_lora,
     fewshot,
@@ -405,6 +406,7 @@ CHECKS: dict[str, Callable[[Case], None]] = {
     "al_fast": active_learning.check_al_fast,
     "al_hslabeling": active_learning.check_al_hslabeling,
     "al_strategic_sampling": active_learning.check_al_strategic_sampling,
+    "change_metrics": change_figures.check_change_metrics,
     "anychange_match": change_matching.check_anychange_match,
     "anychange_tiny": change_matching.check_anychange_tiny,
     "dynamicearth_proposal": change_matching.check_proposal,
@@ -427,7 +429,6 @@ UNREAD: dict[str, tuple[str, ...]] = {
 """Kinds whose cases hold more than what is computed here: beginnings of names, and why."""
 
 NOT_YET = (
-    *("change_metrics", "change_metrics_2"),
     *("coninfer_gmm", "d2ls_decoder"),
     *("geosa_basa", "holi_tracer_head", "holi_vectorise"),
     *("instructsam_assign", "instructsam_assign_2", "instructsam_eval", "instructsam_eval_2"),
@@ -443,7 +444,14 @@ NOT_YET = (
 ELSEWHERE_KINDS = (
     *("clip_convert", "jbu_stack", "transclip_whu", "fewshot_whu", "fewshot_linear_probe"),
     *("anychange_match", "anychange_tiny", "dynamicearth_proposal", "dynamicearth_compare", "dynamicearth_identify"),
-    *("dynamicearth_instance_merge", "dynamicearth_chain", "e2e_sar", "peftcd_modules", "peftcd_sam2_route"),
+    *(
+        "change_metrics",
+        "dynamicearth_instance_merge",
+        "dynamicearth_chain",
+        "e2e_sar",
+        "peftcd_modules",
+        "peftcd_sam2_route",
+    ),
     *sam.CHECKS,
 )
 """Kinds whose cases, or their inputs, do not lie in this repository."""

@@ -64,10 +64,10 @@ def change(micro: Path, command: Command, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(methods.METHODS, "dense", lambda options: ByColour())
     monkeypatch.setattr(ByColour, "asked", [])
 
-    def run(first: Path, second: Path, *options: object) -> tuple[dict[str, Any], Path]:
+    def run(*dates: Path, options: tuple[object, ...] = ()) -> tuple[dict[str, Any], Path]:
         out = tmp_path / "out"
         common = ["--model", micro, "--tile-size", 64, "--device", "cpu", "--offline", "--json"]
-        done = command("change", first, second, out, *WORDS, *common, *options)
+        done = command("change", *dates, out, *WORDS, *common, *options)
         assert done.code == 0, done.err
         return json.loads(done.out), out
 
@@ -146,7 +146,7 @@ def test_blocks_with_margins_and_workers(
         whole = made.read(1)
     ByColour.asked.clear()
     monkeypatch.setattr(block, "SIDE", 64)
-    _, out = change(before, after, "--overwrite")
+    _, out = change(before, after, options=("--overwrite",))
     with rasterio.open(out / "change.tif") as made:
         assert np.array_equal(made.read(1), whole)
     assert len(ByColour.asked) == 6
@@ -160,7 +160,7 @@ def test_the_shift_is_told_and_taken_out(
 ) -> None:
     data = np.moveaxis(patchwork(HEIGHT, WIDTH), -1, 0)
     after = make_scene(np.roll(data, (4, -7), (1, 2)), name="after.tif")
-    report, out = change(before, after, *(["--align"] if align else []))
+    report, out = change(before, after, options=("--align",) if align else ())
     shift = report["shift"]
     assert abs(shift["rows"] - 4) < 0.1 and abs(shift["cols"] + 7) < 0.1 and shift["sure"]
     assert shift["metres"] == pytest.approx(np.hypot(4, 7) * 0.5, abs=0.05) and shift["taken_out"] is align
@@ -178,7 +178,7 @@ def test_the_histogram_is_matched(change: Callable[..., Any], before: Path, make
     other = np.stack([data[0] * 0.3, data[1] * 0.9, data[2] * 0.5 + 90])
     after = make_scene(other.astype(np.uint8), name="after.tif")
     plain, _ = change(before, after)
-    matched, _ = change(before, after, "--match-histogram", "--overwrite")
+    matched, _ = change(before, after, options=("--match-histogram", "--overwrite"))
     assert plain["changed_share"] > 0.3 and matched["changed_share"] < 0.03
 
 
@@ -243,14 +243,14 @@ def test_dates_that_are_swapped_and_a_grey_one(
     report, _ = change(before, after)
     assert any("of 2019-05-01" in note and "swapped?" in note for note in report["notes"])
     grey = make_scene(patchwork(HEIGHT, WIDTH)[None, ..., 0], name="grey.tif")
-    report, _ = change(before, grey, "--overwrite")
+    report, _ = change(before, grey, options=("--overwrite",))
     assert any("grey.tif is grey and" in note for note in report["notes"])
 
 
 def test_a_shift_that_is_too_large(change: Callable[..., Any], before: Path, make_scene: Make) -> None:
     data = np.moveaxis(patchwork(HEIGHT, WIDTH), -1, 0)
     after = make_scene(np.roll(data, (0, 25), (1, 2)), name="after.tif")
-    report, _ = change(before, after, "--align", "--search", 20)
+    report, _ = change(before, after, options=("--align", "--search", 20))
     (note,) = [note for note in report["notes"] if "beyond the 20 px" in note]
     assert "25.0 px (12.5 m)" in note and not report["shift"]["taken_out"]
 
@@ -304,3 +304,21 @@ def test_a_python_call(micro: Path, before: Path, after: Path, tmp_path: Path) -
     text = ["building", "water"]
     report = earthwords.change(before, after, tmp_path / "a.tif", text=text, model=str(micro), tile_size=64, quiet=True)
     assert report.classes[0].name == "building" and report.outputs == {"labels": tmp_path / "a.tif"}
+
+
+@pytest.fixture
+def dates(before: Path, after: Path, make_scene: Make) -> list[Path]:
+    third = make_scene(np.moveaxis(patchwork(HEIGHT, WIDTH, seed=12), -1, 0), name="third.tif")
+    return [before, after, third]
+
+
+def test_more_than_two_dates(change: Callable[..., Any], dates: list[Path]) -> None:
+    report, out = change(*dates)
+    names = ["01-before-after", "02-after-third"]
+    assert {path.name for path in out.iterdir()} == {*names, "changes.json"}
+    for (first, second), name, told in zip(((0, 1), (1, 2)), names, report["pairs"], strict=True):
+        with rasterio.open(out / name / "change.tif") as made:
+            differ = made.read(1) > 0
+        assert np.array_equal(differ, brightest(dates[first]) != brightest(dates[second]))
+        assert told["changed_share"] == pytest.approx(differ.mean(), abs=1e-6)
+    assert json.loads((out / "changes.json").read_text())["pairs"] == report["pairs"]

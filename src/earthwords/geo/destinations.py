@@ -42,6 +42,8 @@ CHANGE_FILES = {
     "report": "report.json",
 }
 """What a folder gets of a comparison of two dates."""
+CHANGES_TABLE = "changes.json"
+"""What a folder gets beside those of each pair of more than two dates."""
 FEATURE_FILES = {
     "features": "features.tif",
     "components": f"features{PCA}",

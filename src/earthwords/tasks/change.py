@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError
 from earthwords.inference.change.mask_options import MaskOptions
-from earthwords.inference.checks import check_named, check_parts, check_positive, check_raster, sources_and_dst
+from earthwords.inference.checks import (
+    check_named,
+    check_parts,
+    check_positive,
+    check_raster,
+    check_replaceable,
+    sources_and_dst,
+)
 from earthwords.inference.options import (
     adapt_preset,
     check_limits,
@@ -26,8 +33,9 @@ from earthwords.tasks import _options as opt
 
 if TYPE_CHECKING:
     from earthwords.inference.change.dates.report import ChangeReport
+    from earthwords.inference.change.dates.sequence import SequenceReport
 else:
-    ChangeReport = object  # it loads much, and a command line reads the annotations
+    ChangeReport = SequenceReport = object  # it loads much, and a command line reads the annotations
 
 USAGE = "earthwords change BEFORE AFTER DST -t WORDS."
 Method = Literal["dense", "learned", "anychange", "dynamicearth-mci", "dynamicearth-imc"]
@@ -36,7 +44,7 @@ Method = Literal["dense", "learned", "anychange", "dynamicearth-mci", "dynamicea
 
 @opt.documented
 def change(
-    *dates_and_dst: Annotated[str | Path, opt.option(opt.ARGUMENTS, name="BEFORE AFTER DST")],
+    *dates_and_dst: Annotated[str | Path, opt.option(opt.ARGUMENTS, name="BEFORE AFTER... DST")],
     out: opt.Out = None,
     text: opt.Text = (),
     classes: opt.Classes = None,
@@ -83,7 +91,7 @@ def change(
     offline: opt.Offline = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
-) -> ChangeReport:
+) -> ChangeReport | SequenceReport:
     """Compare two dates by words: from which class to which, where and how much.
 
     The dates may have other CRSs, extents and pixels: the result lies on the pixels of BEFORE, where both dates show
@@ -92,7 +100,8 @@ def change(
     Args:
         dates_and_dst: BEFORE and AFTER, rasters by path, URL or /vsi path, and last DST. DST: .tif: map of changes
             (COG with colour table); .gpkg .geojson .fgb .parquet: polygons; .png: picture; a folder or no suffix:
-            change.tif, changes.gpkg, their styles (.qml), preview.png and report.json.
+            change.tif, changes.gpkg, their styles (.qml), preview.png and report.json. More than two dates are compared
+            each with the next one, into a folder of DST for each pair, with a table changes.json.
         threshold: Least score (0..1) of a changed pixel; default: the method's.
         background: Class that takes what fits no other; default: a class named background, if any.
         method: How the dates are compared: dense (the difference of what the words say of every pixel; default),
@@ -143,6 +152,7 @@ def change(
     from earthwords.geo.sources.find import inputs_of
     from earthwords.inference.change.dates.request import ChangeRequest
     from earthwords.inference.change.dates.run import ChangeRun, compare_dates
+    from earthwords.inference.change.dates.sequence import compare_sequence
     from earthwords.inference.execution import ExecutionOptions
 
     how = (gsd, bounds, nodata, stretch, mask, reach(offline, allow_remote_parts))
@@ -159,6 +169,8 @@ def change(
         load_segmenter, row, console, model=model, weights=upsampler_weights, device=device, batch=batch_size,
         offline=offline,
     )  # fmt: skip
+    if len(dates) > 2:
+        return compare_sequence(run, load, dates, dst, console)
     return compare_dates(run, load, dst, console)
 
 
@@ -184,11 +196,14 @@ def _named(dates_and_dst: Sequence[str | Path], out: Path | None, *, overwrite: 
     for path in dates_and_dst:
         check_named(path, what="A raster", instead="Segmenter.from_preset().predict(array, words)")
     dates, dst = sources_and_dst(dates_and_dst, out, usage=USAGE)
-    if len(dates) != 2:
+    if len(dates) < 2:
         raise UsageError(f"Name two dates and the destination: {USAGE}")
     for date in dates:
         check_raster(date)
-    from earthwords.geo.destinations import plan_changes
+    from earthwords.geo.destinations import CHANGES_TABLE, plan_changes
 
-    plan_changes(dst, overwrite=overwrite)
+    if len(dates) == 2:
+        plan_changes(dst, overwrite=overwrite)
+    else:
+        check_replaceable(dst / CHANGES_TABLE, overwrite=overwrite)
     return dates, dst

@@ -1,0 +1,94 @@
+"""More than two dates: each with the next one, and a table of them all."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from earthwords.errors import UsageError, number_of
+from earthwords.files.atomic import atomic_path
+from earthwords.files.plaintext import write_json
+from earthwords.geo.destinations import CHANGES_TABLE
+from earthwords.inference.change.dates.report import ChangeReport
+from earthwords.inference.change.dates.run import ChangeRun, compare_dates
+from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.jobs.journal import journal_beside, open_journal
+from earthwords.jobs.progress import Console
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceReport:
+    """What is different between each date and the next one."""
+
+    file: Path
+    """Where the same is written down."""
+    pairs: tuple[dict[str, Any], ...]
+    """What `ChangeReport` has as JSON, in order."""
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"file": str(self.file), "pairs": list(self.pairs), "seconds": self.seconds}
+
+    def table(self) -> tuple[str, Sequence[str], list[list[str]]]:
+        """Title, columns, rows."""
+        unit = self.pairs[0]["unit"]
+        title = f"{number_of(len(self.pairs) + 1, 'date')}, {self.seconds:.1f} s; areas in {unit}; see {self.file}"
+        rows = [
+            [Path(pair["before"]).name, Path(pair["after"]).name, one["name"], *_shown(one, unit)]
+            for pair in self.pairs
+            for one in pair["classes"]
+        ]
+        return title, ("from", "to", "class", "gained", "lost", "net"), rows
+
+
+def compare_sequence(
+    run: ChangeRun, load: Callable[[], Segmenter], dates: Sequence[str], dst: Path, console: Console
+) -> SequenceReport:
+    """Compare dates in their order; pairs that an earlier run of the same command has done are left alone.
+
+    Args:
+        dst: a folder, which gets one for every pair, and the table.
+
+    Raises:
+        UsageError: `dst` is a file, or there is a table already; and as `compare_dates`.
+    """
+    began = time.perf_counter()
+    if dst.suffix and not dst.is_dir():
+        raise UsageError(f"{len(dates)} dates make {len(dates) - 1} maps: name a folder, not the file {dst}.")
+    loaded: list[Segmenter] = []
+
+    def once() -> Segmenter:
+        if not loaded:
+            loaded.append(load())
+        return loaded[0]
+
+    segmenter = once()
+    settings = {"dates": ", ".join(dates), **run.request.spec.settings(), **run.request.settings(segmenter)}
+    pairs: list[dict[str, Any]] = []
+    journal_folder = journal_beside(dst / CHANGES_TABLE)
+    with open_journal(journal_folder, settings=settings, resume=run.execution.resume, unit="pairs") as journal:
+        journal.total = len(dates) - 1
+        for number, (before, after) in enumerate(pairwise(dates), 1):
+            name = f"{number:02}-{Path(before).stem}-{Path(after).stem}"
+            if name not in journal:
+                console.say(f"{before} -> {after}")
+
+                def moved(report: ChangeReport, name: str = name) -> None:
+                    journal.save(name, json.dumps(report.as_json()).encode())
+
+                compare_dates(run.of(before, after), once, dst / name, console, folder=True, moved=moved)
+            pairs.append(json.loads(journal.read(name)))
+        with atomic_path(dst / CHANGES_TABLE, overwrite=True) as part:
+            write_json(part, {"pairs": pairs}, indent=2)
+    return SequenceReport(file=dst / CHANGES_TABLE, pairs=tuple(pairs), seconds=round(time.perf_counter() - began, 3))
+
+
+def _shown(one: dict[str, Any], unit: str) -> list[str]:
+    values = (one["gained"], one["lost"], one["net"])
+    return [f"{value:,.2f}" if unit == "ha" else f"{value:,.0f}" for value in values]
