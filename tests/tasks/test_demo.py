@@ -69,3 +69,21 @@ def test_with_the_embedded_model(tiny: Path, tmp_path: Path) -> None:
     result = demo(tmp_path / "demo", size=384, quiet=True)
     assert result.miou > 0.25 and result.seconds > 0
     assert (tmp_path / "demo" / "preview.png").exists()
+
+
+def test_two_dates(command: Command, preset: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "changes"
+    done = command("demo", folder, "--change", "--size", 200, "--seed", 3, "--preset", preset, "--quiet", "--json")
+    assert (done.code, done.err) == (0, "")
+    result = json.loads(done.out)
+    with rasterio.open(folder / "truth.tif") as truth, rasterio.open(folder / "change.tif") as made:
+        assert truth.shape == made.shape == (200, 250)
+        assert (truth.crs, truth.transform) == (made.crs, made.transform)
+        true, found = truth.read(1), made.read(1)
+    assert set(np.unique(true)) == {0, 1, 2}
+    for name, labels in (("gone", [1]), ("new", [2]), ("both", [1, 2])):
+        mine, is_it = np.isin(found, labels), np.isin(true, labels)
+        assert is_it.any()
+        assert result["f1"][name] == pytest.approx(2 * (mine & is_it).sum() / (mine.sum() + is_it.sum()), abs=1e-4)
+    assert result["report"]["after"] == str(folder / "after.tif")
+    command("demo", folder, "--change", "--preset", preset, "--quiet").failed(2, "exists; pass --overwrite")

@@ -357,7 +357,7 @@ COMMANDS = (
         usage="[FOLDER] [OPTIONS]",
         examples=(
             ("into the folder earthwords-demo", "demo"),
-            ("another scene, smaller", "demo second --seed 7 --size 512"),
+            ("two dates, and what changed between them", "demo changes --change"),
         ),
     ),
     Command(

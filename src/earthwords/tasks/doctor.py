@@ -110,11 +110,12 @@ def _weights() -> str:
 def _self_test() -> str:
     import tempfile
 
-    from earthwords.tasks.demo import demo
+    from earthwords.tasks.demo import DemoResult, demo
 
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         result = demo(Path(folder) / "out", size=384, quiet=True)
+    assert isinstance(result, DemoResult)
     if result.miou < 0.25:
         raise RuntimeError(f"mIoU {result.miou:.2f} on a rendered scene is far too low: the numbers are wrong here")
     return f"mIoU {result.miou:.2f} on a rendered scene, {time.perf_counter() - began:.1f} s"
