@@ -151,8 +151,8 @@ def change(
     words = with_rivals(words_of(row, text, classes, background), against, mask)
     from earthwords.geo.sources.find import inputs_of
     from earthwords.inference.change.dates.request import ChangeRequest
-    from earthwords.inference.change.dates.run import ChangeRun, compare_dates
-    from earthwords.inference.change.dates.sequence import compare_sequence
+    from earthwords.inference.change.dates.run import ChangeRun
+    from earthwords.inference.change.dates.sequence import compare_all
     from earthwords.inference.execution import ExecutionOptions
 
     how = (gsd, bounds, nodata, stretch, mask, reach(offline, allow_remote_parts))
@@ -169,9 +169,7 @@ def change(
         load_segmenter, row, console, model=model, weights=upsampler_weights, device=device, batch=batch_size,
         offline=offline,
     )  # fmt: skip
-    if len(dates) > 2:
-        return compare_sequence(run, load, dates, dst, console)
-    return compare_dates(run, load, dst, console)
+    return compare_all(run, load, dates, dst, console)
 
 
 def _method(method: Method | None, network: Path | None) -> Method:

@@ -47,6 +47,15 @@ class SequenceReport:
         return title, ("from", "to", "class", "gained", "lost", "net"), rows
 
 
+def compare_all(
+    run: ChangeRun, load: Callable[[], Segmenter], dates: Sequence[str], dst: Path, console: Console
+) -> ChangeReport | SequenceReport:
+    """Two dates, or more; see `compare_dates` and `compare_sequence`."""
+    if len(dates) > 2:
+        return compare_sequence(run, load, dates, dst, console)
+    return compare_dates(run, load, dst, console)
+
+
 def compare_sequence(
     run: ChangeRun, load: Callable[[], Segmenter], dates: Sequence[str], dst: Path, console: Console
 ) -> SequenceReport:
