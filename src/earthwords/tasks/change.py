@@ -164,12 +164,11 @@ def change(
     )  # fmt: skip
     inputs = inputs_of(dates, row=row, classes=classes, preset=preset, templates=templates, mask=mask, **weights)
     execution = ExecutionOptions.parse(memory=memory, workers=workers, cluster=cluster, resume=resume, offline=offline)
-    run = ChangeRun(request=request, inputs=inputs, execution=execution)
     load = partial(
         load_segmenter, row, console, model=model, weights=upsampler_weights, device=device, batch=batch_size,
         offline=offline,
     )  # fmt: skip
-    return compare_all(run, load, dates, dst, console)
+    return compare_all(ChangeRun(request=request, inputs=inputs, execution=execution), load, dates, dst, console)
 
 
 def _method(method: Method | None, network: Path | None) -> Method:
