@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import re
 import socket
 import threading
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 
 class Listener:
@@ -144,3 +146,38 @@ def wait_until(condition: Callable[[], bool], *, seconds: float = 60) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+class ChatServer:
+    """Answers every request with one text, as OpenAI's servers do, and keeps what it was asked; a context manager."""
+
+    def __init__(self, text: str = "", *, status: int = 200, raw: bytes | None = None) -> None:
+        self.requests: list[tuple[str, str, dict[str, Any]]] = []
+        """Path, authorization and body of each."""
+        told = json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}).encode()
+        body, requests = told if raw is None else raw, self.requests
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                requests.append((self.path, self.headers.get("Authorization", ""), asked))
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def __enter__(self) -> ChatServer:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()

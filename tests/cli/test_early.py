@@ -85,6 +85,7 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("count ortho.tif out -t tree --expect tree=two", 2, "whole number from 0"),
     ("count ortho.tif out -t tree --method peaks --as boxes", 2, "Peaks are points"),
     ("count ortho.tif out -t tree --zones no.gpkg", 1, "no.gpkg does not exist"),
+    ("evaluate count no.gpkg ortho.tif", 1, "no.gpkg does not exist"),
     ("segment ortho.tif out -t tree --zones no.gpkg", 1, "no.gpkg does not exist"),
     ("refer nofile.tif out -t tree", 1, "nofile.tif does not exist"),
     ("refer ortho.tif there.tif -t tree", 2, "there.tif exists"),

@@ -34,6 +34,7 @@ from . import (
     change_matching,
     clip_lora,
     fewshot,
+    instructsam,
     peftcd,
     radar,
     refseg,
@@ -415,6 +416,7 @@ CHECKS: dict[str, Callable[[Case], None]] = {
     "dynamicearth_instance_merge": change_matching.check_instance_merge,
     "dynamicearth_chain": change_matching.check_chain,
     **sam.CHECKS,
+    **instructsam.CHECKS,
 }
 
 
@@ -431,8 +433,6 @@ UNREAD: dict[str, tuple[str, ...]] = {
 NOT_YET = (
     *("coninfer_gmm", "d2ls_decoder"),
     *("geosa_basa", "holi_tracer_head", "holi_vectorise"),
-    *("instructsam_assign", "instructsam_assign_2", "instructsam_eval", "instructsam_eval_2"),
-    *("instructsam_masks", "instructsam_masks_2", "instructsam_similarity", "instructsam_similarity_2"),
     *("mfnet_mm_blocks", "naf_basic", "naf_big_image", "naf_full_defaults", "naf_kernel5", "naf_outsize"),
     *("naf_ratio14", "procsam3_fusion", "procsam3_prompts"),
     *("sam3_tiny_text", "segearthov3_change", "segearthov3_fusion", "segearthov3_slide"),
@@ -453,6 +453,7 @@ ELSEWHERE_KINDS = (
         "peftcd_sam2_route",
     ),
     *sam.CHECKS,
+    *instructsam.CHECKS,
 )
 """Kinds whose cases, or their inputs, do not lie in this repository."""
 

@@ -18,7 +18,7 @@ import earthwords
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows import blocks
 from earthwords.text.vocabulary import parse_classes
-from tests.conftest import TRANSFORM, Command, Outcome
+from tests.conftest import TRANSFORM, Command, Outcome, write_raster
 from tests.tasks.conftest import names
 from tests.tasks.test_segment import like_tiny  # noqa: F401, a fixture
 
@@ -174,6 +174,36 @@ def test_what_is_wrong_is_said(count: Count, scene_file: Path, tmp_path: Path) -
     count(scene_file, out, "--zones", tmp_path / "no.gpkg").failed(1, "no.gpkg does not exist")
     count(scene_file, out, "--zones", far, "-o", far).failed(2)
     assert names(tmp_path) == {"far.gpkg"}
+
+
+def test_nothing_is_a_result(count: Count, scene_file: Path, tmp_path: Path) -> None:
+    zones = write_zones(tmp_path / "z.gpkg", west=(0, 0, 80, 99))
+    for shapes in ("polygons", "boxes", "points"):
+        out = tmp_path / shapes
+        assert count(scene_file, out, "--expect", "water=0", "--as", shapes, "--zones", zones).code == 0
+        assert len(geopandas.read_file(out / "instances.gpkg")) == 0
+        report = json.loads((out / "report.json").read_text())
+        assert [row["count"] for row in report["classes"]] == [0, 0]
+        assert report["zones"][0]["classes"]["water"] == {"count": 0, "share": 0.0}
+
+
+def test_a_taught_preset(command: Command, micro: Path, scene_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "toy.toml").write_text(f'base = "tiny"\nweights = "{micro}"\ntile_size = 64\noverlap = 32\n')
+    (tmp_path / "names.txt").write_text("pond\nlawn\n")
+    labels = np.full((1, 130, 190), 5, np.uint8)
+    labels[0, 5:30, 5:40], labels[0, 40:80, 60:150] = 0, 1
+    write_raster(tmp_path / "labels.tif", labels, nodata=5)
+    common = ("--device", "cpu", "--offline", "--quiet")
+    taught = command("teach", tmp_path / "labels.tif", tmp_path / "mine", "--scenes", scene_file, "--names",
+                     tmp_path / "names.txt", "--preset", tmp_path / "toy.toml", *common)  # fmt: skip
+    assert taught.code == 0, taught.err
+    done = command(
+        "count", scene_file, tmp_path / "out", "--preset", tmp_path / "mine", "-t", "pond", "--json", *common
+    )
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    assert [row["name"] for row in report["classes"]] == ["pond"] and report["classes"][0]["count"] > 0
+    assert "lawn" in report["settings"]["vocabulary"], "what else was taught competes"
 
 
 def test_many_scenes_where_some_have_no_zone(count: Count, scene_file: Path, tmp_path: Path) -> None:

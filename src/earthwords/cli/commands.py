@@ -220,6 +220,16 @@ COMMANDS = (
         ),
     ),
     Command(
+        name="evaluate count",
+        target="earthwords.tasks.evaluate_count:evaluate_count",
+        help="Counted things: errors of the numbers, F1 of places.",
+        usage="PREDICTIONS TRUTH [-o FILE.json]",
+        examples=(
+            ("what `count` found against boxes drawn by hand", "evaluate count out boxes.gpkg"),
+            ("many scenes by their names, as JSON", "evaluate count found truth -o figures.json"),
+        ),
+    ),
+    Command(
         name="pairs",
         panel=TRAINING,
         target="earthwords.tasks.pairs:pairs",

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     Bands = str | Sequence[int | str] | None
 
+AUTO = "auto"
+"""Of `--against`, see `text.competing`."""
 ARRAYS = "Segmenter.from_preset().predict(array, words)"
 """The call that takes arrays instead."""
 TINY_NOTICE = (
@@ -131,8 +133,18 @@ def check_zones(zones: str | Path | None) -> None:
         check_file(zones, what="a file of polygons such as .gpkg or .geojson")
 
 
-def check_limits(threshold: float, batch: int | None, memory: str, workers: int, co: Sequence[str]) -> None:
-    """Raises `UsageError` for numbers that cannot be, before anything heavy is loaded."""
+def check_limits(
+    threshold: float,
+    batch: int | None,
+    memory: str,
+    workers: int,
+    co: Sequence[str],
+    *,
+    zones: str | Path | None = None,
+) -> None:
+    """Raises `UsageError` for numbers that cannot be, and `SourceError` for zones that are not there, before anything
+    heavy is loaded."""
+    check_zones(zones)
     from earthwords.inference.limits import check_numbers, parse_memory
 
     check_numbers(threshold=threshold, batch=batch)
@@ -215,6 +227,11 @@ def counted_words(
     words = words_of(row, text, classes, None)
     counted = tuple(label for label in range(len(words)) if label != words.background)
     if row.taught is None:
+        if against == AUTO:
+            from earthwords.text.competing import against_things, with_background
+
+            check_mask(mask)
+            return with_background(words, against_things(words)), counted
         return with_rivals(words, against, mask), counted
     from earthwords.models.taught import taught_vocabulary
 

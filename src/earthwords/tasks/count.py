@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.geo.destinations import plan_counts
 from earthwords.inference.checks import check_parts, check_raster
-from earthwords.inference.instances.options import CountOptions, parse_expected
+from earthwords.inference.instances.options import counting_of
 from earthwords.inference.options import (
     adapt_preset,
     check_limits,
-    check_zones,
     counted_words,
     load_segmenter,
     output_options,
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 else:
     CountReport = BatchReport = object  # they load much, and a command line reads the annotations
 
-Method = Literal["regions", "peaks"]
+Method = Literal["regions", "peaks", "instructsam"]
 Shapes = Literal["polygons", "boxes", "points"]
 Split = Literal["distance", "probability", "none"]
 
@@ -47,9 +46,12 @@ def count(
     threshold: opt.Threshold = None,
     templates: opt.Templates = None,
     expect: Annotated[Sequence[str], opt.option(opt.WORDS, metavar="CLASS=NUMBER", show_default=False)] = (),
+    counts_from: Annotated[str | None, opt.option(opt.WORDS, metavar="URL")] = None,
+    counts_model: Annotated[str | None, opt.option(opt.WORDS, metavar="NAME")] = None,
     method: Annotated[Method, opt.MODEL] = "regions",
     split: Annotated[Split, opt.MODEL] = "distance",
     distance: Annotated[float | None, opt.option(opt.MODEL, metavar="METRES")] = None,
+    masks: Annotated[str | None, opt.option(opt.MODEL, metavar="NAME|ID|PATH")] = None,
     preset: opt.Preset = DEFAULT_PRESET,
     model: opt.Model = None,
     upsampler: Annotated[opt.Upsampler | None, opt.MODEL] = None,
@@ -77,7 +79,6 @@ def count(
     strict: opt.Strict = False,
     offline: opt.Offline = False,
     quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
 ) -> CountReport | BatchReport:
     """Count the things of a raster by words, or of many rasters: where each is, and how many there are.
 
@@ -89,14 +90,20 @@ def count(
             "scenes/*.tif", or @FILE with one a line.
         dst: .gpkg .geojson .fgb .parquet: instances; .png: picture; a folder or no suffix: instances.gpkg, its style
             (.qml), preview.png and report.json. For many scenes a folder, or a pattern such as found/{stem}.gpkg.
-        against: Words that compete with what is counted: auto (what most scenes consist of), words with commas
-            between, or none.
+        against: Words that compete with what is counted: auto (what most scenes consist of, and other things), words
+            with commas between, or none.
         expect: How many there are of a class, such as ship=12; repeat for more classes: the surest are taken, as many
             as that.
-        method: regions (connected pixels of a class) or peaks (of its probability, for things without a shape).
+        counts_from: Address of a server that speaks as OpenAI's do, such as http://localhost:8000/v1: a picture of the
+            scene is sent to it and it says how many there are. A key is read from EARTHWORDS_API_KEY.
+        counts_model: Name of the model there.
+        method: regions (connected pixels of a class), peaks (of its probability, for things without a shape), or
+            instructsam (masks of everything, each compared with the words).
         split: What cuts regions apart that touch: the distance to their outline, the probability, or nothing.
         distance: Least distance of peaks; default: the ground that the model sees as one.
         shapes: What the file holds: polygons, boxes or points; default: polygons, of peaks points.
+        masks: Weights of SAM or SAM 2.1 for instructsam: a name, a Hugging Face id or a folder; default:
+            sam2.1-hiera-large.
         min_area: Smallest region counted, m2 (pixels without a CRS); default: a tenth of what the model sees as one.
         upsampler: Other upsampler.
 
@@ -115,20 +122,18 @@ def count(
         >>> report.counts["ship"]
     """
     check_raster(src)
-    console = Console(quiet=quiet, verbose=verbose)
+    console = Console(quiet=quiet)
     windows = {"tile_size": tile_size, "overlap": overlap}
     row = adapt_preset(load_preset(preset), upsampler=upsampler, templates=templates, **windows)
     check_parts(row, model=model, upsampler_weights=upsampler_weights)
-    check_limits(row.threshold if threshold is None else threshold, batch_size, memory, workers, ())
-    check_zones(zones)
+    check_limits(row.threshold if threshold is None else threshold, batch_size, memory, workers, (), zones=zones)
     words, counted = counted_words(row, text, classes, against, mask)
-    counting = CountOptions(
-        counted=counted, method=method, split=split, distance=distance, min_area=min_area, shapes=shapes or "",
-        expected=parse_expected(expect, words, counted),
+    counting = counting_of(
+        words, counted, expect=expect, counts_from=counts_from, counts_model=counts_model, offline=offline,
+        method=method, split=split, distance=distance, min_area=min_area, shapes=shapes or "", masks=masks or "",
     )  # fmt: skip
     dst, where = Path(dst), None if zones is None else str(zones)
-    plan = partial(plan_counts, dst, zones=zones is not None)
-    sources = sources_of(src, dst, console, overwrite=overwrite, plan=plan)
+    sources = sources_of(src, dst, console, overwrite=overwrite, plan=partial(plan_counts, dst, zones=bool(where)))
     from earthwords.geo.sources.find import inputs_of
     from earthwords.inference.batch import run_many
     from earthwords.inference.execution import ExecutionOptions
@@ -143,7 +148,7 @@ def count(
     request.check(preset=row, batch=batch_size)
     inputs = inputs_of(
         sources or [str(src)], row=row, lists=[str(src)], classes=classes, preset=preset, model=model,
-        upsampler_weights=upsampler_weights, templates=templates, mask=mask, zones=zones,
+        upsampler_weights=upsampler_weights, templates=templates, mask=mask, zones=zones, masks=masks,
     )  # fmt: skip
     execution = ExecutionOptions.parse(memory=memory, workers=workers, cluster=cluster, resume=resume, offline=offline)
     run = CountRun(request=request, inputs=inputs, execution=execution)

@@ -11,7 +11,6 @@ from earthwords.inference.checks import check_parts, check_raster
 from earthwords.inference.options import (
     adapt_preset,
     check_limits,
-    check_zones,
     load_segmenter,
     output_options,
     reach,
@@ -109,9 +108,8 @@ def segment(
     changes = {"attention": attention, "templates": templates, "tile_size": tile_size, "overlap": overlap}
     row = adapt_preset(load_preset(preset), upsampler=upsampler, blend=blend_mode, energy=energy, **changes)
     check_parts(row, model=model, upsampler_weights=upsampler_weights)
-    check_limits(row.threshold if threshold is None else threshold, batch_size, memory, workers, co)
+    check_limits(row.threshold if threshold is None else threshold, batch_size, memory, workers, co, zones=zones)
     words, network = words_of(row, text, classes, background), reach(offline, allow_remote_parts)
-    check_zones(zones)
     plan = partial(plan_outputs, Path(dst), probabilities=probabilities != "no", zones=zones is not None)
     sources = sources_of(src, Path(dst), console, overwrite=overwrite, plan=plan)
     words = with_rivals(words, against, mask)

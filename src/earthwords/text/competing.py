@@ -47,9 +47,27 @@ AGAINST: tuple[Ground, ...] = (
 """What `--against auto` adds: the grounds of LoveDA and OpenEarthMap, in words that every preset knows."""
 
 
+THINGS: tuple[Ground, ...] = (
+    _ground("car,vehicle", "truck,lorry,bus,van,traffic,parking lot,automobile"),
+    _ground("ship,boat", "vessel,yacht,ferry,barge,harbour,harbor,marina,port"),
+    _ground("airplane", "plane,aircraft,jet,airport,helicopter,airliner"),
+    _ground("shipping container", "container,truck,lorry,train,freight"),
+    _ground("storage tank", "tank,silo,oil tank,gas tank,industry"),
+    _ground("swimming pool", "pool,water,lake,pond,basin"),
+    _ground("tennis court,sports field", "court,field,stadium,playground,pitch,basketball court,football field"),
+)
+"""What `count` adds to them: things that are taken for others."""
+
+
 def against(vocabulary: Vocabulary) -> tuple[str, ...]:
     """The words of `AGAINST` that mean nothing of what a vocabulary asks for."""
     return tuple(word for ground in AGAINST if not _is_queried(ground, vocabulary.queries) for word in ground.words)
+
+
+def against_things(vocabulary: Vocabulary) -> tuple[str, ...]:
+    """The words of `AGAINST` and of `THINGS` that mean nothing of what a vocabulary asks for."""
+    found = [word for thing in THINGS if not _is_queried(thing, vocabulary.queries) for word in thing.words]
+    return tuple(dict.fromkeys((*against(vocabulary), *found)))
 
 
 def lacking(vocabulary: Vocabulary) -> tuple[str, ...]:

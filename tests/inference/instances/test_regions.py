@@ -7,10 +7,12 @@ import pytest
 from affine import Affine
 from scipy import ndimage
 
-from earthwords.inference.instances import regions
+from earthwords.inference.instances import finders, regions
 from earthwords.inference.instances.regions import STEPS, ConnectedRegion, RegionCollector
 from earthwords.inference.instances.splitting import basins, height_of
+from earthwords.inference.windows.strip import Strip
 from earthwords.mask_set import MaskSet
+from earthwords.text.vocabulary import parse_classes
 from earthwords.types import Grid
 
 
@@ -71,6 +73,25 @@ def test_large_regions_keep_their_shape_alone(monkeypatch: pytest.MonkeyPatch) -
     assert large.picture(0) is None and small.picture(0) is not None
     assert (large.pixels, small.pixels) == (1191, 9)
     np.testing.assert_allclose(large.means, 0.2)
+
+
+def test_a_long_thin_region_is_held_as_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    side = 400
+    labels = np.ones((side, side), np.uint8)
+    rows = np.arange(side)
+    labels[rows, rows] = labels[rows[1:], rows[:-1]] = 0
+    grid = Grid(height=side, width=side, transform=Affine.identity(), crs=None)
+    monkeypatch.setattr(finders, "MOST_BOX", side * side - 1)
+    monkeypatch.setattr(ConnectedRegion, "mask", None)
+    vocabulary = parse_classes(["road", "grass"])
+    finder = finders.RegionFinder(
+        grid=grid, vocabulary=vocabulary, counted=(0,), split="distance", min_area=0, kept=False
+    )
+    score, rgb = np.full(labels.shape, 0.5, np.float32), np.zeros((3, *labels.shape), np.float32)
+    finder.add(Strip(row=0, labels=labels, score=score, rgb=rgb, valid=score > 0))
+    found = finder.finish()
+    assert found.masks.areas.tolist() == [2 * side - 1] and "too large to be things" in found.notes[0]
+    np.testing.assert_array_equal(found.masks.mask(0), labels == 0)
 
 
 def test_two_discs_that_touch_are_two_and_one_is_one() -> None:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.errors import Caution
-from earthwords.inference.instances.assign import assign
 from earthwords.inference.instances.candidates import InstanceCandidates
+from earthwords.inference.instances.instructsam.assign import assign
 from earthwords.inference.instances.options import CountOptions
 
 Array: TypeAlias = NDArray[Any]

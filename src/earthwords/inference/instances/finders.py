@@ -25,7 +25,9 @@ DEPTH = 0.1
 """Two peaks are two things where the way between them sinks by this share of the lower one."""
 SMOOTH = 1.0
 """Standard deviation of the Gaussian before peaks are looked for, pixels."""
-_SMALL = "small"
+MOST_BOX = 2**24
+"""Pixels of the rectangle around a region that is cut apart: larger ones are stuff, not things."""
+_SMALL, _LARGE = "small", "large"
 _SEGMENT = 512
 """Rows that peaks are looked for in at once."""
 
@@ -58,7 +60,8 @@ class RegionFinder:
         found = gathered_masks(self._found, self._masks)
         unit = "m2" if self._areas.unit == "m2" else "pixels"
         sentence = f"{{}} regions below {self._min_area:.3g} {unit} were left out (--min-area)."
-        notes = self._dropped.notes({_SMALL: sentence})
+        large = "{} regions are too large to be things and were not cut apart: each is counted as one."
+        notes = self._dropped.notes({_SMALL: sentence, _LARGE: large})
         return InstanceCandidates(masks=found.masks, similarity=found.similarity, centres=found.centres, notes=notes)
 
     def _take(self, regions: Iterable[ConnectedRegion]) -> None:
@@ -74,11 +77,13 @@ class RegionFinder:
     def _parts(self, region: ConnectedRegion) -> list[_Part]:
         """What a region falls into; of one too large to be a thing, itself."""
         own = self._counted.index(region.label)
-        picture = region.picture(own if self._kept else 0)
-        if picture is None or self._split == "none":
+        top, left, height, width = region.box
+        small = height * width <= MOST_BOX and self._split != "none"
+        picture = region.picture(own if self._kept else 0) if small else None
+        if picture is None:
+            self._dropped.add(_LARGE, int(self._split != "none"))
             bits = region.packed()
             return [_part(own, region.box, bits, region.centre, region.pixels, self._similar(own, region.means))]
-        top, left, _, _ = region.box
         mask = region.mask()
         number = basins(height_of(mask, picture, self._split, smooth=SMOOTH), mask, depth=DEPTH)
         pictures = [picture] if not self._kept else [region.picture(i) for i in range(len(self._counted))]

@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from PIL import Image
+
+from earthwords.inference.instances.candidates import Finder
 from earthwords.inference.instances.finders import PeakFinder, RegionFinder
 from earthwords.inference.instances.options import CountOptions
 from earthwords.inference.instances.report import CountReport
@@ -15,9 +18,13 @@ from earthwords.inference.instances.writing import CountWork, write_counts
 from earthwords.inference.segment.job import SceneJob
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.outputs import About
+from earthwords.inference.windows.reading import read_twice
 from earthwords.inference.windows.strip import Strip
-from earthwords.types import Grid
+from earthwords.types import Grid, Window
+from earthwords.viz.panels import Averages, to_bytes
 
+PICTURE_SIDE, PICTURE_ROWS = 1024, 256
+"""Longest side of the picture that a server gets, and rows read at once for it."""
 LEAST_SHARE = 0.1
 """Of what the model sees as one: smaller regions are specks, where nobody says what is small."""
 
@@ -43,11 +50,37 @@ class CountJob(SceneJob):
         return replace(asked, min_area=least, distance=apart)
 
     def work(self) -> CountWork:
-        """How strips become instances."""
-        return CountWork(
-            finder=_finder(self.counting, self.grid, self), counting=self.counting, seen=self.seen,
-            zones=self.zones,
-        )  # fmt: skip
+        """How strips become instances; a server is asked here, before anything else is done.
+
+        Raises:
+            ServerError: it gives no counts.
+        """
+        counting, notes = self.counting, tuple[str, ...]()
+        if (server := counting.server) is not None:
+            picture, size = self._picture()
+            words = self.request.vocabulary
+            numbers, _ = server.ask(picture, words, counting.counted)
+            counting = replace(counting, server=None, expected=numbers)
+            told = ", ".join(f"{words.titles[c]} {n:,}" for c, n in zip(counting.counted, numbers, strict=True))
+            notes = (f"{server.shown} counted in a picture of {size}: {told}.",)
+        finder = self.finder(counting)
+        return CountWork(finder=finder, counting=counting, seen=self.seen, zones=self.zones, notes=notes)
+
+    def finder(self, counting: CountOptions) -> Finder:
+        """Who finds candidates."""
+        return _finder(counting, self.grid, self)
+
+    def _picture(self) -> tuple[Image.Image, str]:
+        """The scene as a picture for a server, and its size in words."""
+        region, policy = self.scene.region, FailurePolicy(on_error=self.request.on_error)
+        seen = Averages(self.grid, 3, max_side=PICTURE_SIDE)
+        for row in range(0, region.height, PICTURE_ROWS):
+            tall = min(PICTURE_ROWS, region.height - row)
+            window = Window(row=region.row + row, col=region.col, height=tall, width=region.width)
+            seen.add(row, *read_twice(self.scene.read_rgb, window, self.scene.native, policy))
+        size, metres = f"{seen.width} x {seen.height} pixels", self.grid.gsd_m
+        shown = size if metres is None else f"{size} of {metres * self.grid.width / seen.width:.3g} m"
+        return Image.fromarray(to_bytes(seen.means)), shown
 
     def write(
         self,

@@ -5,11 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from earthwords.errors import UsageError, did_you_mean, unknown
 from earthwords.types import Vocabulary
 
-METHODS = ("regions", "peaks")
+if TYPE_CHECKING:
+    from earthwords.inference.instances.instructsam.server import CountServer
+
+METHODS = ("regions", "peaks", "instructsam")
+MASKS, MASK_RULES = "sam2.1-hiera-large", "instructsam"
+"""Weights, and the settings of `models.sam`, of the masks of InstructSAM."""
 SPLITS = ("distance", "probability", "none")
 """By what regions that touch are cut apart."""
 SHAPES = ("polygons", "boxes", "points")
@@ -33,10 +39,20 @@ class CountOptions:
     """Smallest region, square metres (pixels without a CRS); None: see `job.least_area`."""
     expected: tuple[int, ...] | None = None
     """How many of each counted class there are; None: nobody knows."""
+    server: CountServer | None = None
+    """Who is asked how many there are."""
+    masks: str = ""
+    """Weights of SAM for the method instructsam; empty: `MASKS`."""
 
     def __post_init__(self) -> None:
         if not self.shapes:
             object.__setattr__(self, "shapes", "points" if self.method == "peaks" else "polygons")
+        if self.method == "instructsam" and not self.masks:
+            object.__setattr__(self, "masks", MASKS)
+        if self.masks and self.method != "instructsam":
+            raise UsageError(f"--masks belongs to --method instructsam, not to {self.method}.")
+        if self.server is not None and self.expected is not None:
+            raise UsageError("Give the counts either by --expect or by --counts-from, not both.")
         for kind, value, known in (
             ("method", self.method, METHODS), ("shape", self.shapes, SHAPES), ("split", self.split, SPLITS),
         ):  # fmt: skip
@@ -51,7 +67,12 @@ class CountOptions:
     @property
     def needs_probabilities(self) -> bool:
         """Whether more than the best class must be known."""
-        return self.method == "peaks" or self.expected is not None
+        return self.method == "peaks" or (self.method == "regions" and self.expects)
+
+    @property
+    def expects(self) -> bool:
+        """Whether it is known, or asked, how many there are."""
+        return self.expected is not None or self.server is not None
 
     @property
     def kept(self) -> str:
@@ -60,7 +81,7 @@ class CountOptions:
 
     def settings(self) -> dict[str, str]:
         """What tells one way to count from another, as text."""
-        given = {name: str(value) for name, value in vars(self).items() if value is not None}
+        given = {name: str(value) for name, value in vars(self).items() if value not in (None, "")}
         return {f"count-{name.replace('_', '-')}": value for name, value in given.items()}
 
 
@@ -103,3 +124,31 @@ def parse_count(text: str, name: str) -> int:
     if not (number >= 0 and number == math.floor(number) and number <= MOST_COUNT):
         raise UsageError(f"The number of {name!r} must be a whole number from 0 to {MOST_COUNT:,}, got {text!r}.")
     return int(number)
+
+
+def counting_of(
+    vocabulary: Vocabulary,
+    counted: tuple[int, ...],
+    *,
+    expect: Sequence[str],
+    counts_from: str | None,
+    counts_model: str | None,
+    offline: bool,
+    **how: Any,
+) -> CountOptions:
+    """From options of a command; `how` is what `CountOptions` takes.
+
+    Raises:
+        UsageError: they contradict each other, or cannot be.
+    """
+    server = None
+    if counts_from is not None:
+        from earthwords.inference.instances.instructsam.server import CountServer
+
+        if offline:
+            raise UsageError("--counts-from asks a server, and --offline allows none.")
+        server = CountServer(url=counts_from, model=counts_model or "")
+    elif counts_model is not None:
+        raise UsageError("--counts-model names who counts behind --counts-from; give its address, too.")
+    expected = parse_expected(expect, vocabulary, counted)
+    return CountOptions(counted=counted, server=server, expected=expected, **how)

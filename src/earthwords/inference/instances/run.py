@@ -8,8 +8,10 @@ from typing import ClassVar
 
 from earthwords.geo.destinations import plan_counts
 from earthwords.geo.sources.inputs import Inputs
+from earthwords.inference.instances.instructsam.job import MaskCountJob
 from earthwords.inference.instances.job import CountJob
 from earthwords.inference.instances.report import CountReport
+from earthwords.inference.instances.request import CountRequest
 from earthwords.inference.segment.job import SceneJob
 from earthwords.inference.segment.run import SegmentRun, segment_scene
 from earthwords.inference.segment.segmenter import Segmenter
@@ -20,7 +22,12 @@ class CountRun(SegmentRun):
     """A map from strip to strip, of which only what is counted is kept."""
 
     DOING: ClassVar[str] = "counting"
-    JOB: ClassVar[type[SceneJob]] = CountJob
+
+    @property
+    def work_on(self) -> type[SceneJob]:
+        """See `SegmentRun`."""
+        assert isinstance(self.request, CountRequest)
+        return MaskCountJob if self.request.counting.method == "instructsam" else CountJob
 
     def plan(self, dst: Path, *, overwrite: bool, inputs: Inputs | None, folder: bool) -> dict[str, Path]:
         """See `plan_counts`."""

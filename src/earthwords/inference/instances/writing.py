@@ -51,6 +51,8 @@ class CountWork:
     seen: float
     """Side of what the model sees as one, pixels of the scene."""
     zones: ZonesOnGrid | None = None
+    notes: tuple[str, ...] = ()
+    """What is known beforehand."""
 
 
 def write_counts(
@@ -121,7 +123,7 @@ def _notes(
     of_map = [note for note in figures.notes() if isinstance(note, Caution)]
     of_zones = () if zones is None else zones.notes()
     of_things = worth(found, work.counting, seen=work.seen)
-    return tuple(dict.fromkeys((*about.notes, *of_map, *found.notes, *of_things, *of_zones)))
+    return tuple(dict.fromkeys((*about.notes, *work.notes, *of_map, *found.notes, *of_things, *of_zones)))
 
 
 def write_files(

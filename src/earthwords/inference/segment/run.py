@@ -32,8 +32,6 @@ class SegmentRun(SceneRun[SegmentRequest, Segmenter]):
     """What `segment` does with a scene."""
 
     DOING: ClassVar[str] = "segmenting"
-    JOB: ClassVar[type[SceneJob]] = SceneJob
-
     PRELOAD = "earthwords.inference.segment.block"
 
     def plan(self, dst: Path, *, overwrite: bool, inputs: Inputs | None, folder: bool) -> dict[str, Path]:
@@ -42,6 +40,11 @@ class SegmentRun(SceneRun[SegmentRequest, Segmenter]):
             dst, probabilities=self.request.wants_probabilities, zones=self.request.zones is not None,
             overwrite=overwrite, inputs=inputs, folder=folder,
         )  # fmt: skip
+
+    @property
+    def work_on(self) -> type[SceneJob]:
+        """What becomes of a scene."""
+        return SceneJob
 
     def device(self, segmenter: Segmenter) -> str:
         """Where it computes."""
@@ -52,7 +55,7 @@ class SegmentRun(SceneRun[SegmentRequest, Segmenter]):
     ) -> SceneJob:
         """The work on an open scene."""
         request = self.request.of(opened.source)
-        return self.JOB(
+        return self.work_on(
             segmenter=segmenter,
             scene=request.at_working_gsd(segmenter, opened),
             request=request,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from earthwords.errors import UsageError
-from earthwords.inference.instances import assign as module
-from earthwords.inference.instances.assign import assign
+from earthwords.inference.instances.instructsam import assign as module
+from earthwords.inference.instances.instructsam.assign import assign
 
 
 def best_of_all(similarity: np.ndarray, counts: list[int]) -> float:

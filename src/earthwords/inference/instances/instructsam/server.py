@@ -1,0 +1,119 @@
+"""Numbers of things from a vision-language model behind an OpenAI-compatible address."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from PIL import Image
+
+from earthwords.errors import ServerError, UsageError, brief
+from earthwords.inference.instances.instructsam.answers import UnreadableAnswer, counts_of_answer
+from earthwords.types import Vocabulary
+
+KEY = "EARTHWORDS_API_KEY"
+"""Variable of the environment with the key, if the server wants one."""
+PATH = "/chat/completions"
+SECONDS = 120.0
+_MOST_BYTES = 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountServer:
+    """Who is asked how many there are."""
+
+    url: str
+    model: str
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise UsageError(f"--counts-from is an address such as http://localhost:8000/v1, not {self.url!r}.")
+        if parts.username or parts.password:
+            raise UsageError(f"Put the key into the variable {KEY}, not into the address.")
+        if not self.model.strip():
+            raise UsageError("Name the model that counts: --counts-model NAME.")
+
+    @property
+    def address(self) -> str:
+        """What is asked."""
+        return self.url if self.url.endswith(PATH) else self.url.rstrip("/") + PATH
+
+    def __str__(self) -> str:
+        return f"{self.model} at {self.url}"
+
+    @property
+    def shown(self) -> str:
+        """For people."""
+        return f"{self.model} at {urlsplit(self.url).netloc}"
+
+    def ask(self, picture: Image.Image, vocabulary: Vocabulary, counted: Sequence[int]) -> tuple[tuple[int, ...], str]:
+        """How many there are of each counted class, and the answer as it came.
+
+        Raises:
+            ServerError: the server does not answer, refuses, or answers nonsense.
+        """
+        names = [vocabulary.classes[label].queries for label in counted]
+        text = self._asked(_request(self.model, picture, [synonyms[0] for synonyms in names]))
+        try:
+            found = counts_of_answer(text)
+        except UnreadableAnswer as error:
+            raise ServerError(f"{self.shown} gave no counts. {error}") from error
+        own = {name.casefold(): place for place, synonyms in enumerate(names) for name in synonyms}
+        own |= {vocabulary.titles[label].casefold(): place for place, label in enumerate(counted)}
+        numbers = [0] * len(counted)
+        for name, number in found.items():
+            if (place := own.get(name.strip().casefold())) is not None:
+                numbers[place] += int(number)
+        if found and not any(name.strip().casefold() in own for name in found):
+            raise ServerError(f"{self.shown} counted {brief(', '.join(found), most=80)}, none of which was asked for.")
+        return tuple(numbers), text
+
+    def _asked(self, body: Mapping[str, Any]) -> str:
+        headers = {"Content-Type": "application/json"}
+        if key := os.environ.get(KEY):
+            headers["Authorization"] = f"Bearer {key}"
+        request = urllib.request.Request(self.address, json.dumps(body).encode(), headers, method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+                content = answer.read(_MOST_BYTES + 1)
+        except urllib.error.HTTPError as error:
+            hint = f" (is {KEY} set?)" if error.code in (401, 403) else ""
+            raise ServerError(f"{self.shown} refuses: {error.code} {brief(error.reason or '')}{hint}.") from error
+        except (TimeoutError, OSError, ValueError) as error:
+            reason = brief(str(getattr(error, "reason", error)))
+            raise ServerError(f"{self.shown} cannot be asked ({reason}); is the address right?") from error
+        try:
+            text = json.loads(content[:_MOST_BYTES])["choices"][0]["message"]["content"]
+        except (ValueError, LookupError, TypeError) as error:
+            raise ServerError(f"{self.shown} does not answer as OpenAI's servers do.") from error
+        if not isinstance(text, str):
+            raise ServerError(f"{self.shown} answered without text.")
+        return text
+
+
+def _request(model: str, picture: Image.Image, names: Sequence[str]) -> dict[str, Any]:
+    """What is sent: the picture, and what is to be counted."""
+    stored = io.BytesIO()
+    picture.convert("RGB").save(stored, format="PNG")
+    url = "data:image/png;base64," + base64.b64encode(stored.getvalue()).decode("ascii")
+    task = {
+        "Persona": "You are an expert in counting objects in aerial and satellite images.",
+        "Task": "Count the objects of the listed categories in the image.",
+        "Categories": list(names),
+        "Instructions": [
+            "Count every object that is clearly visible, also small and dense ones.",
+            "Use the category names as they are listed; a category that is not visible is 0.",
+        ],
+        "Output format": "One JSON object: the keys are the category names, the values whole numbers. Nothing else.",
+    }
+    content = [{"type": "text", "text": json.dumps(task)}, {"type": "image_url", "image_url": {"url": url}}]
+    return {"model": model, "messages": [{"role": "user", "content": content}], "temperature": 0}
