@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -183,6 +185,8 @@ def test_in_python_it_is_the_same(taught: Path, ground: Path, preset: Path, tmp_
         segmenter.suggest(3, ["road", "water"])
     with pytest.raises(earthwords.UsageError, match="not read with 'bounds'"):
         segmenter.teach(table, scenes=ground, bounds=(0, 0, 1, 1))
+    with pytest.raises(earthwords.UsageError, match="a file or a GeoDataFrame, not DataFrame"):
+        segmenter.teach(pandas.DataFrame({"class": ["a"]}), scenes=ground)
     with pytest.raises(earthwords.UsageError, match="`words` is a list"):
         segmenter.teach(table, "water", scenes=ground)
 
@@ -395,6 +399,18 @@ def test_scenes_and_weights_must_fit(
     other = replace(load_preset(str(taught)), weights="tiny")
     with pytest.raises(earthwords.WeightsError, match="taught with other weights"):
         Segmenter.from_preset(other)
+
+
+@pytest.mark.parametrize("verb", ["segment", "suggest", "count", "change", "teach"])
+def test_every_verb_that_maps_reads_scenes_as_the_preset_was_taught(verb: str) -> None:
+    """Each hands the preset over where it says how scenes are opened."""
+    module = importlib.import_module(f"earthwords.tasks.{verb}")
+    calls = [
+        node
+        for node in ast.walk(ast.parse(Path(str(module.__file__)).read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "scene_spec"
+    ]
+    assert calls and all("row" in {word.arg for word in call.keywords} for call in calls)
 
 
 def test_a_sentence_is_no_class(command: Command, taught: Path, ground: Path, tmp_path: Path) -> None:

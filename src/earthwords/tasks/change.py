@@ -155,10 +155,10 @@ def change(
     from earthwords.inference.change.dates.sequence import compare_all
     from earthwords.inference.execution import ExecutionOptions
 
-    how = (gsd, bounds, nodata, stretch, mask, reach(offline, allow_remote_parts))
+    how, seen = (gsd, bounds, nodata, stretch, mask, reach(offline, allow_remote_parts)), bands_after or bands
     request = ChangeRequest(
-        spec=scene_spec(dates[0], bands, *how), after=scene_spec(dates[1], bands_after or bands, None, None, *how[2:]),
-        vocabulary=words, method=method, threshold=threshold, by_masks=by_masks, align=align, scales=scales,
+        spec=scene_spec(dates[0], bands, *how, row=row), vocabulary=words, method=method, threshold=threshold,
+        after=scene_spec(dates[1], seen, None, None, *how[2:], row=row), by_masks=by_masks, align=align, scales=scales,
         match_histogram=match_histogram, search=search, network=None if network is None else str(network),
         options=output_options("no", min_area, simplify, co, overwrite), on_error=on_error, strict=strict,
     )  # fmt: skip

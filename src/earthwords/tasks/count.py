@@ -140,7 +140,7 @@ def count(
     from earthwords.inference.instances.request import CountRequest
     from earthwords.inference.instances.run import CountRun, count_scene
 
-    spec = scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, reach(offline, allow_remote_parts))
+    spec = scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, reach(offline, allow_remote_parts), row=row)
     request = CountRequest(
         vocabulary=words, spec=spec, options=output_options(counting.kept, 0.0, 0.0, (), overwrite),
         threshold=threshold, on_error=on_error, strict=strict, counting=counting, zones=where,
