@@ -26,6 +26,7 @@ _CONTENTS: dict[str, str] = {
     "evaluate_segmentation": "earthwords.tasks.evaluate_segmentation:evaluate_segmentation",
     "evaluate_referring": "earthwords.tasks.evaluate_referring:evaluate_referring",
     "evaluate_count": "earthwords.tasks.evaluate_count:evaluate_count",
+    "evaluate_change": "earthwords.tasks.evaluate_change:evaluate_change",
     "index": "earthwords.tasks.index:index",
     "search": "earthwords.tasks.search:search",
     "suggest": "earthwords.tasks.suggest:suggest",

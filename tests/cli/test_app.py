@@ -34,6 +34,7 @@ from earthwords.tasks.classify import classify
 from earthwords.tasks.data import check_data, list_data, prepare_data
 from earthwords.tasks.demo import demo
 from earthwords.tasks.evaluate import evaluate
+from earthwords.tasks.evaluate_change import evaluate_change
 from earthwords.tasks.evaluate_referring import evaluate_referring
 from earthwords.tasks.evaluate_scenes import evaluate_scenes
 from earthwords.tasks.evaluate_segmentation import evaluate_segmentation
@@ -96,8 +97,8 @@ def test_the_commands() -> None:
 
 VERBS = [
     segment, change, suggest, refer, upsample, assess, classify, index, search, evaluate, evaluate_scenes,
-    evaluate_segmentation, evaluate_referring, pairs, expressions, demo, list_data, prepare_data, check_data,
-    show_model, pull, train_clip, train_segment, train_upsampler, train_refer, train_change,
+    evaluate_segmentation, evaluate_referring, evaluate_change, pairs, expressions, demo, list_data, prepare_data,
+    check_data, show_model, pull, train_clip, train_segment, train_upsampler, train_refer, train_change,
 ]  # fmt: skip
 
 

@@ -166,6 +166,8 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("evaluate segmentation empty --classes words.txt -o out", 2, "images and masks"),
     ("evaluate segmentation loveda --data empty -o out --preset tinny", 2, "Did you mean 'tiny'?"),
     ("evaluate segmentation loveda --data empty -o out --workers 0", 2, "--workers must be at least 1"),
+    ("evaluate change -o out", 2, "Name the folders of pairs"),
+    ("evaluate change nofolder -o out -t tree", 1, "nofolder does not exist"),
     ("evaluate referring -o out", 2, "Name the lists"),
     ("evaluate referring no.jsonl -o out", 1, "no.jsonl"),
     ("pairs nofile pairs.jsonl", 1, "nofile does not exist"),

@@ -54,7 +54,7 @@ FIRST: Examples = (
 GROUPS = {
     "models": (START, "Presets and weights: list, show one, download."),
     "data": (TRAINING, "Data sets for segmentation: list, prepare, check."),
-    "evaluate": (TRAINING, "Measure a model: scenes, segmentation, referring."),
+    "evaluate": (TRAINING, "Measure a model: scenes, segmentation, referring, change."),
     "train": (TRAINING, "Train models."),
 }
 """Words that other words follow: the list that each stands in, and what lists say of it."""
@@ -227,6 +227,16 @@ COMMANDS = (
         examples=(
             ("what `count` found against boxes drawn by hand", "evaluate count out boxes.gpkg"),
             ("many scenes by their names, as JSON", "evaluate count found truth -o figures.json"),
+        ),
+    ),
+    Command(
+        name="evaluate change",
+        target="earthwords.tasks.evaluate_change:evaluate_change",
+        help="Pairs with masks of change: F1, IoU, kappa, SeK.",
+        usage="FOLDER... -o DIR -t WORDS [OPTIONS]",
+        examples=(
+            ("buildings that came or went", "evaluate change levir -o results -t building,roof"),
+            ("from class to class, by the set's own words", "evaluate change second -o results"),
         ),
     ),
     Command(

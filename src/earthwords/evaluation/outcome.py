@@ -12,8 +12,8 @@ from earthwords.errors import number_of
 if TYPE_CHECKING:
     from earthwords.evaluation.results import ResultEntry
 
-SCENES, SEGMENTATION, REFERRING = "scenes", "segmentation", "referring"
-KINDS = (SCENES, SEGMENTATION, REFERRING)
+SCENES, SEGMENTATION, REFERRING, CHANGE = "scenes", "segmentation", "referring", "change"
+KINDS = (SCENES, SEGMENTATION, REFERRING, CHANGE)
 """What can be measured; each is a command behind `evaluate`."""
 TASK_NAMES = ("zero-shot", "transductive", "linear-probe", "knn", "few-shot", "retrieval", "multi-label", "counting")
 """Of `evaluate scenes`."""

@@ -30,6 +30,7 @@ RESULTS, TABLE = "results.json", "results.md"
 HEADLINES = {
     **{name: task.headline for name, task in TASKS.items()},
     "referring": ("gIoU", "cIoU", "Pr@0.5", "Pr@0.7", "Pr@0.9"),
+    "change": ("F1", "IoU", "precision", "recall", "kappa", "OA", "SeK", "Fscd"),
     TASK: (),
 }
 """The figures a table shows."""

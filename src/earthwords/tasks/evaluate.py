@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from earthwords.errors import UsageError, did_you_mean
-from earthwords.evaluation.outcome import REFERRING, SEGMENTATION, Evaluation
+from earthwords.evaluation.outcome import CHANGE, REFERRING, SEGMENTATION, Evaluation
+from earthwords.tasks.evaluate_change import evaluate_change
 from earthwords.tasks.evaluate_referring import evaluate_referring
 from earthwords.tasks.evaluate_scenes import evaluate_scenes
 from earthwords.tasks.evaluate_segmentation import evaluate_segmentation
 
 
 def evaluate(*what: str, out: str | Path, **options: Any) -> Evaluation:
-    """Measure a model: `evaluate_scenes`, or `evaluate_segmentation` or `evaluate_referring` if `what` says so.
+    """Measure a model: `evaluate_scenes`, or `evaluate_segmentation`, `evaluate_referring`, `evaluate_change`.
+
+    The first word of `what` that is one of segmentation, referring and change says so.
 
     Args:
-        what: Tasks and data sets of `evaluate_scenes`; or "segmentation" and sets; or "referring" and lists.
+        what: Tasks and data sets of `evaluate_scenes`; or "segmentation" and sets; "referring" and lists; "change"
+            and folders of pairs.
         out: Folder of report.html, results.json, results.md, plots and pictures.
         options: Those of the function that measures.
 
@@ -36,7 +40,11 @@ def evaluate(*what: str, out: str | Path, **options: Any) -> Evaluation:
         >>> earthwords.evaluate("segmentation", "loveda", data="sets", out="results", preset="segearth-ov")
     """
     measure: Callable[..., Evaluation] = evaluate_scenes
-    for kind, function in ((SEGMENTATION, evaluate_segmentation), (REFERRING, evaluate_referring)):
+    for kind, function in (
+        (SEGMENTATION, evaluate_segmentation),
+        (REFERRING, evaluate_referring),
+        (CHANGE, evaluate_change),
+    ):
         if kind in what:
             what, measure = tuple(word for word in what if word != kind), function
             break

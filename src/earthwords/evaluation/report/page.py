@@ -41,6 +41,7 @@ TITLES = {
     "multi-label": ("Several labels", "How well the words of a label rank the images that have it."),
     "counting": ("Counting", "Which of one ... ten in its sentence fits an image."),
     "referring": ("Referring", "The pixels that a sentence means."),
+    "change": ("Change", "The pixels that changed between two dates; by class SeK and Fscd."),
     "segmentation": ("Segmentation", "A class of words for every pixel."),
 }
 MAIN = {"transductive": "top-1", "few-shot": "16-shot", "retrieval": "mean recall"}
