@@ -322,3 +322,12 @@ def test_more_than_two_dates(change: Callable[..., Any], dates: list[Path]) -> N
         assert np.array_equal(differ, brightest(dates[first]) != brightest(dates[second]))
         assert told["changed_share"] == pytest.approx(differ.mean(), abs=1e-6)
     assert json.loads((out / "changes.json").read_text())["pairs"] == report["pairs"]
+
+
+def test_the_coarser_date_decides_unless_told(change: Callable[..., Any], before: Path, make_scene: Make) -> None:
+    coarse = np.moveaxis(patchwork(HEIGHT, WIDTH), -1, 0)[:, ::2, ::2]
+    after = make_scene(coarse, name="after.tif", transform=TRANSFORM @ Affine.scale(2))
+    for options, worked in (((), "worked at 1 m"), (("--gsd", 0.5, "--overwrite"), "worked at 0.5 m")):
+        report, _ = change(before, after, options=options)
+        assert any(worked in note for note in report["notes"]), report["notes"]
+        assert np.sum(report["matrix"]) == pytest.approx(HEIGHT * WIDTH * 0.25 / 1e4, rel=1e-2)

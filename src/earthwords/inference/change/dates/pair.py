@@ -135,15 +135,17 @@ class DatePair:
         before.region = after.region = region
         return DatePair(before, after)
 
-    def at_working_gsd(self, gsd: float | None) -> DatePair:
+    def at_working_gsd(self, gsd: float | None, *, asked: float | None = None) -> DatePair:
         """The same files at a ground sample distance, or that of the second date where it is much coarser.
 
         Args:
             gsd: metres; None: the pixels of the first date.
+            asked: what was asked for, which counts whatever the dates are.
         """
         own, other = self.before.native.gsd_m, self.after.own.gsd_m
         if own is not None and other is not None and other > COARSER * (gsd or own):
             gsd = other
+        gsd = gsd if asked is None else asked
         grid = self.before.native if gsd is None else working_grid(self.before.native, gsd)
         before, after = self.before.gridded(grid.shape), self.after.gridded(grid.shape)
         assert isinstance(after, AlignedScene)

@@ -72,7 +72,7 @@ class ChangeRequest(SceneRequest[Segmenter]):
     def open(self, segmenter: Segmenter) -> DatePair:
         """Both dates on the same pixels, at the resolution at which they are compared."""
         pair = PairSpec(before=self.spec, after=self.after, facts=self.facts).open()
-        return pair.at_working_gsd(self.spec.gsd or segmenter.working_gsd(pair.before))
+        return pair.at_working_gsd(segmenter.working_gsd(pair.before), asked=self.spec.gsd)
 
     def found(self, pair: DatePair) -> ChangeRequest:
         """The same with the facts of an open pair."""
