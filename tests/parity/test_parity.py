@@ -443,17 +443,7 @@ NOT_YET = (
 
 ELSEWHERE_KINDS = (
     *("clip_convert", "jbu_stack", "transclip_whu", "fewshot_whu", "fewshot_linear_probe"),
-    *("anychange_match", "anychange_tiny", "dynamicearth_proposal", "dynamicearth_compare", "dynamicearth_identify"),
-    *(
-        "change_metrics",
-        "dynamicearth_instance_merge",
-        "dynamicearth_chain",
-        "e2e_sar",
-        "peftcd_modules",
-        "peftcd_sam2_route",
-    ),
-    *sam.CHECKS,
-    *instructsam.CHECKS,
+    *("anychange_tiny", "dynamicearth_chain", "e2e_sar", "peftcd_sam2_route", *sam.CHECKS),
 )
 """Kinds whose cases, or their inputs, do not lie in this repository."""
 
