@@ -22,6 +22,7 @@ from shapely import STRtree
 from earthwords.errors import SourceError, UsageError, brief
 from earthwords.geo.vectors.features import as_text, read_features
 from earthwords.geo.vectors.into_pixels import IntoPixels
+from earthwords.geo.vectors.straight_edges import polygons_on
 from earthwords.geo.vectors.write import VectorWriter
 from earthwords.types import Grid, VectorLayer
 
@@ -58,8 +59,11 @@ class Zones:
         Raises:
             UsageError: only the raster has a CRS, or nothing leads from one to the other.
         """
-        shapes = shapely.transform(self.shapes, IntoPixels(self.crs, grid, source=self.source, onto="the scene"))
-        shapes = shapely.make_valid(shapes)
+        way = IntoPixels(self.crs, grid, source=self.source, onto="the scene")
+        if way.moved:
+            shapes = polygons_on(self.shapes, CRS.from_user_input(self.crs), grid)
+        else:
+            shapes = shapely.make_valid(shapely.transform(self.shapes, way))
         return ZonesOnGrid(zones=self, grid=grid, shapes=shapes)
 
 
