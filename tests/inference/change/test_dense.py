@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from rasterio.features import shapes
 from scipy import ndimage
+from shapely.geometry import shape
 
 from earthwords.inference.change.dates.windows import Comparison
 from earthwords.inference.change.dense import LEAST, compare, evidence
@@ -122,3 +124,20 @@ def test_the_guided_filter_solves_the_linear_model() -> None:
     for row, col in ((7, 9), (12, 15)):
         mean = slopes[row - 2 : row + 3, col - 2 : col + 3].mean(axis=(0, 1))
         assert abs(smooth[row, col] - (mean[:3] @ guide[:, row, col] + mean[3])) < 1e-4
+
+
+def test_no_change_from_class_to_class_is_smaller_than_told() -> None:
+    """As polygons count: pixels that touch by sides and go from one class to one class."""
+    rng = np.random.default_rng(3)
+    dates = []
+    for _ in range(2):
+        odds = ndimage.gaussian_filter(rng.normal(size=(4, *SHAPE)), (0, 3, 3)) * 80
+        dates.append((np.exp(odds) / np.exp(odds).sum(axis=0)).astype(np.float32))
+    guide = rng.normal(0, 0.3, (3, *SHAPE)).astype(np.float32)
+    for zoom in (1.0, 1.4):
+        result = compare([dates[0]], [dates[1]], guide, np.ones(SHAPE, bool), zoom=zoom, edge=0.1)
+        pairs = (result.before * 4 + result.after).astype(np.int32)
+        changed = result.before != result.after
+        sizes = [shape(one).area for one, _ in shapes(pairs, mask=changed, connectivity=4)]
+        assert len(sizes) > 20 and min(sizes) >= LEAST * zoom**2
+        assert np.array_equal(result.score > 0, changed)

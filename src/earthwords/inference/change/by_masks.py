@@ -23,6 +23,7 @@ from earthwords.inference.change.masked import (
     MaskJudge,
     at_size,
 )
+from earthwords.inference.change.pieces import without_specks
 from earthwords.inference.change.sam_masks import first_sam
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.models.dino import load_dino
@@ -32,6 +33,8 @@ from earthwords.types import Grid, Window
 
 MARGIN = 128
 """Pixels of the working grid around a block: a mask that reaches further is judged in parts."""
+LEAST = 16
+"""Pixels of a change that touch by sides, on the working grid: what is left of a mask under surer ones may be less."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +72,13 @@ class ByMasks:
         nothing = np.full(shape, -1)
         before, after, score = (at_size(part[None], seen.shape)[0] for part in judged.painted(nothing, nothing))
         changed = seen & (before >= 0) & (before != after)
-        return Comparison(
+        found = Comparison(
             before=np.where(changed, before, same),
             after=np.where(changed, after, same),
             score=np.where(changed, score, np.float32(0)),
             seen=seen,
         )
+        return without_specks(found, same, LEAST * pair.zoom**2)
 
 
 def _shown(picture: NDArray[np.float32], seen: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.float32]:

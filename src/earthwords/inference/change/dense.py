@@ -7,7 +7,7 @@ season and a shift of some pixels from looking like change:
 * a change needs a core where a class is likelier than it was anywhere within `REACH` pixels on the other date;
 * its outline is that of the difference after a guided filter (He et al. 2010) that follows the difference of the two
   pictures, each band with its own mean and spread: what only got darker has no edges in it;
-* a change has at least `LEAST` pixels.
+* a change from one class to another has at least `LEAST` pixels that touch by sides.
 
 Lengths are pixels of the working grid.
 """
@@ -24,6 +24,7 @@ from scipy import ndimage
 from earthwords.inference.change.dates.pair import PairFacts
 from earthwords.inference.change.dates.windows import Comparison, PairWindow
 from earthwords.inference.change.guided import GuidedFilter
+from earthwords.inference.change.pieces import large_pieces, without_specks
 
 CUT = 0.98
 """Probability beyond which it does not matter how sure a word is."""
@@ -102,7 +103,7 @@ def compare(
         for found, core, sign in ((gain, cores[0], 1), (loss, cores[1], -1)):
             area = sign * change > edge
             found[label] = np.where(_grown(core & area, area, zoom), np.clip(sign * change, 0, 1), 0)
-    return _decided(np.sum(first, axis=0), np.sum(second, axis=0), gain, loss, seen)
+    return _decided(np.sum(first, axis=0), np.sum(second, axis=0), gain, loss, seen, least=LEAST * zoom**2)
 
 
 def difference(first: Array, second: Array, facts: PairFacts, seen: Mask) -> Array:
@@ -137,14 +138,10 @@ def _grown(cores: Mask, area: Mask, zoom: float) -> Mask:
         return cores
     square = np.ones((3, 3), bool)
     reached = ndimage.binary_dilation(cores, square, iterations=round(WALK * zoom), mask=area)
-    pieces, count = ndimage.label(reached, square)
-    large = np.bincount(pieces.ravel(), minlength=count + 1) >= LEAST * zoom**2
-    large[0] = False
-    kept: Mask = large[pieces]
-    return kept
+    return large_pieces(reached, LEAST * zoom**2)
 
 
-def _decided(first: Array, second: Array, gain: Array, loss: Array, seen: Mask) -> Comparison:
+def _decided(first: Array, second: Array, gain: Array, loss: Array, seen: Mask, *, least: float) -> Comparison:
     """Classes of both dates: what came and what went, where only one of them is clear the likeliest other class."""
     came, went = gain.max(axis=0), loss.max(axis=0)
     new, old = gain.argmax(axis=0), loss.argmax(axis=0)
@@ -153,12 +150,13 @@ def _decided(first: Array, second: Array, gain: Array, loss: Array, seen: Mask) 
     before = np.where(went > 0, old, _likeliest(first, new))
     after = np.where(came > 0, new, _likeliest(second, old))
     changed &= (before != after) & seen
-    return Comparison(
+    found = Comparison(
         before=np.where(changed, before, both),
         after=np.where(changed, after, both),
         score=np.where(changed, np.maximum(came, went), 0).astype(np.float32),
         seen=seen,
     )
+    return without_specks(found, both, least)
 
 
 def _likeliest(probabilities: Array, without: NDArray[np.int64]) -> NDArray[np.int64]:

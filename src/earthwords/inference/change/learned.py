@@ -18,7 +18,7 @@ from earthwords.models.change.network import ChangeNetwork
 from earthwords.models.change.windows import TILE, change_probability
 
 LEAST = 40
-"""Pixels of a change, on the grid that the network sees."""
+"""Pixels of a change that touch by sides, on the grid that the network sees."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,12 @@ def _named(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Classes `(row, col)` of both dates, by probabilities `(class, row, col)`.
 
-    Each connected change of at least `least` pixels goes from one class to another one, the two that are likeliest
-    together over its pixels; elsewhere the dates have one class.
+    Each change of at least `least` pixels that touch by sides goes from one class to another one, the two that are
+    likeliest together over its pixels; elsewhere the dates have one class.
     """
     same = (first + second).argmax(axis=0)
     before, after = same.copy(), same.copy()
-    pieces, count = ndimage.label(changed, np.ones((3, 3), bool))
+    pieces, count = ndimage.label(changed)
     index = np.arange(1, count + 1)
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
     means = [np.stack([ndimage.mean(part, pieces, index) for part in date], axis=1) for date in (first, second)]
