@@ -33,12 +33,12 @@ class ZoneReport:
     """What was found in a zone, or outside of all."""
 
     zone: int
-    """From 1, in the order of the file; the last one is outside of all."""
+    """Row of the file, from 1; the one behind the last row is outside of all."""
     name: str
     area: float
     """What was observed of it, square metres, or pixels without a CRS."""
-    classes: dict[str, dict[str, float]]
-    """Title to figures, such as `area_m2` and `share`, or `count` and `share`."""
+    classes: dict[str, dict[str, float | None]]
+    """Title to figures, such as `area_m2` and `share`, or `count` and `share`; None where nothing was observed."""
 
 
 @dataclass(frozen=True, kw_only=True)

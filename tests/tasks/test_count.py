@@ -159,6 +159,31 @@ def test_zones_of_a_map(command: Command, micro: Path, scene_file: Path, tmp_pat
     assert any("lies in more than one" in note for note in report["notes"])
 
 
+def test_nothing_is_known_of_what_was_not_observed(
+    command: Command, count: Count, micro: Path, scene_file: Path, tmp_path: Path
+) -> None:
+    with rasterio.open(scene_file) as source:
+        profile, pixels = source.profile, source.read()
+    pixels[:, 20:70, 30:90] = 0
+    with rasterio.open(tmp_path / "s.tif", "w", **{**profile, "nodata": 0}) as target:
+        target.write(pixels)
+    zones = write_zones(tmp_path / "z.gpkg", blind=(35, 25, 80, 60), seen=(100, 20, 160, 90), far=(4e3, 0, 4100, 90))
+    assert count(tmp_path / "s.tif", tmp_path / "out", "--zones", zones).code == 0
+    assert command("segment", tmp_path / "s.tif", tmp_path / "map", "--model", micro, "--tile-size", 64, "--quiet",
+                   *TEXT, "--zones", zones).code == 0  # fmt: skip
+    for folder, figure in (("out", "count"), ("map", "area_m2")):
+        report = json.loads((tmp_path / folder / "report.json").read_text())
+        frame = geopandas.read_file(tmp_path / folder / "zones.gpkg")
+        assert [entry["area"] > 0 for entry in report["zones"]] == [False, True, False, True]
+        for place, entry in enumerate(report["zones"][:3]):
+            known = entry["name"] == "seen"
+            assert [value is not None for value in entry["classes"]["water"].values()] == [known, known]
+            column = f"water {figure}".replace("area_", "")
+            assert frame[[column, "water share"]].notna().loc[place].tolist() == [known, known]
+        assert any("1 zone has no observed pixel" in note for note in report["notes"])
+        assert any("1 of 3 zones of z.gpkg lie outside" in note for note in report["notes"])
+
+
 def test_what_is_wrong_is_said(count: Count, scene_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     count(scene_file, out, "--expect", "ship=2").failed(2, "'ship', which is not counted")
@@ -169,6 +194,7 @@ def test_what_is_wrong_is_said(count: Count, scene_file: Path, tmp_path: Path) -
     count(scene_file, out, "--expect", "roof=1", "--expect", "building=1").failed(2, "'building' twice")
     count(scene_file, out, "--method", "peaks", "--as", "boxes").failed(2, "Peaks are points")
     count(scene_file, out, "--min-area", "-1").failed(2, "--min-area")
+    count(scene_file, out, "--method", "peaks", "--distance", "0").failed(2, "--distance must be above 0")
     far = write_zones(tmp_path / "far.gpkg", far=(4000, 0, 4100, 90))
     count(scene_file, out, "--zones", far).failed(2, "None of the 1 zones", "touches")
     count(scene_file, out, "--zones", tmp_path / "no.gpkg").failed(1, "no.gpkg does not exist")

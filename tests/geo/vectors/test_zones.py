@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas
@@ -14,6 +15,7 @@ from rasterio.features import rasterize
 
 from earthwords.errors import SourceError, UsageError
 from earthwords.geo.vectors.zones import read_zones, write_zones, zones_identity
+from earthwords.inference.windows.zone_figures import zone_notes, zone_rows
 from earthwords.types import Grid
 
 GRID = Grid(height=70, width=110, transform=Affine(0.5, 0, 400_000, 0, -0.5, 5_000_000), crs=CRS.from_epsg(32633))
@@ -72,9 +74,53 @@ def test_what_cannot_be_zones(tmp_path: Path) -> None:
         read_zones(nowhere).on(GRID)
     geopandas.GeoDataFrame({"a": []}, geometry=[], crs=4326).to_file(tmp_path / "empty.gpkg")
     geopandas.GeoDataFrame(geometry=[shapely.Point(1, 2)], crs=4326).to_file(tmp_path / "points.gpkg")
-    for name, said in (("empty", "holds no points and no polygons"), ("points", "zones are polygons")):
+    for name, said in (("empty", "holds no polygons, so there are no zones in it"), ("points", "zones are polygons")):
         with pytest.raises(SourceError, match=said):
             read_zones(tmp_path / f"{name}.gpkg")
+
+
+def test_rows_without_a_shape_keep_the_numbers_of_others(tmp_path: Path) -> None:
+    path = write(tmp_path / "z.gpkg", PIXELS, code=["a", None, "c", None])
+    frame = geopandas.read_file(path)
+    frame.loc[0, "geometry"], frame.loc[2, "geometry"] = None, shapely.Polygon()
+    frame.to_file(path)
+    zones = read_zones(path)
+    assert (zones.numbers, zones.names, zones.left_out) == ((2, 4), ("2", "4"), 2)
+    on = zones.on(GRID)
+    assert "2 of 4 rows of z.gpkg have no polygon and are left out." in zone_notes(on)
+    numbers, names = zone_rows(on)
+    assert (tuple(numbers), tuple(names)) == ((2, 4, 5), ("2", "4", "outside of all zones"))
+    write_zones(tmp_path / "out.gpkg", zones, {})
+    assert geopandas.read_file(tmp_path / "out.gpkg")["zone"].tolist() == [2, 4]
+
+
+def test_columns_of_the_file_are_kept(tmp_path: Path) -> None:
+    given = {
+        "people": [7, None, 9], "built": [True, False, True], "width": [0.5, 1.5, None], "NAME": ["a", "nan", ""],
+        "Zone": ["x", "y", "z"], "area_m2": [1.0, 2.0, 3.0], "empty": [None, None, None],
+    }  # fmt: skip
+    path = write(tmp_path / "z.gpkg", PIXELS[:3], **given)
+    figures = {"area_m2": np.array([5.0, 6.0, 7.0]), "ship count": np.array([3, None, 0], object)}
+    write_zones(tmp_path / "out.gpkg", read_zones(path), figures)
+    found = geopandas.read_file(tmp_path / "out.gpkg")
+    assert found["name"].tolist() == ["a", "nan", "3"] and found["Zone_before"].tolist() == ["x", "y", "z"]
+    assert found["people"].dropna().tolist() == [7, 9] and found["width"].dropna().tolist() == [0.5, 1.5]
+    assert found["built"].tolist() == [True, False, True] and found["empty"].isna().all()
+    assert found["area_m2"].tolist() == [5, 6, 7] and found["area_m2_before"].tolist() == [1, 2, 3]
+    assert found["ship count"].isna().tolist() == [False, True, False] and found["zone"].tolist() == [1, 2, 3]
+    write_zones(tmp_path / "again.gpkg", read_zones(tmp_path / "out.gpkg"), figures)
+    assert len(geopandas.read_file(tmp_path / "again.gpkg")) == 3
+
+
+def test_only_one_side_has_a_crs(tmp_path: Path) -> None:
+    flat = replace(GRID, crs=None)
+    with pytest.raises(UsageError, match=r"z.gpkg has a CRS \(WGS 84 / UTM zone 33N\) and the scene has none"):
+        read_zones(write(tmp_path / "z.gpkg", PIXELS)).on(flat)
+    on = read_zones(write(tmp_path / "z.geojson", PIXELS, crs="EPSG:4326")).on(flat)
+    assert on.touching.any() and any("are taken as the scene's own" in note for note in zone_notes(on))
+    assert not any(
+        "taken as" in note for note in zone_notes(read_zones(write(tmp_path / "n.gpkg", PIXELS, crs=None)).on(flat))
+    )
 
 
 def test_figures_are_written_with_the_zones(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ _LONLAT_COLUMNS = {"X_POSSIBLE_NAMES": "lon,long,longitude", "Y_POSSIBLE_NAMES":
 """Of a table, in degrees; other columns tell no CRS."""
 _POINTS, _POLYGONS = {"Point", "MultiPoint"}, {"Polygon", "MultiPolygon"}
 _ANY = _POINTS | _POLYGONS | {"LineString", "MultiLineString", "LinearRing", "GeometryCollection"}
-Kinds = Literal["alike", "mixed", "any"]
-"""What a file may hold: points, or polygons; both; lines and collections too."""
+Kinds = Literal["alike", "polygons", "mixed", "any"]
+"""What a file may hold: points, or polygons; polygons alone; both; lines and collections too."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +41,8 @@ class VectorFeatures:
     crs: str | None
     left_out: int
     """Features without a shape."""
+    rows: NDArray[np.int64]
+    """`(n,)` from 0, of the file."""
 
     def __len__(self) -> int:
         return len(self.geometries)
@@ -71,7 +73,7 @@ class VectorFeatures:
     def part(self, kept: NDArray[np.bool_]) -> VectorFeatures:
         """Some of them."""
         columns = {name: values[kept] for name, values in self.columns.items()}
-        return replace(self, geometries=self.geometries[kept], columns=columns)
+        return replace(self, geometries=self.geometries[kept], columns=columns, rows=self.rows[kept])
 
 
 def read_features(
@@ -106,9 +108,14 @@ def _features(frame: Any, source: str, kinds: Kinds, what: str) -> VectorFeature
     found = {shape.geom_type for shape in shapes[kept]}
     if not found:
         table = " (a table needs columns named longitude and latitude, in degrees)" if source.endswith(".csv") else ""
+        if kinds == "polygons":
+            raise SourceError(f"{source} holds no polygons, so there are no {what} in it.")
         raise SourceError(f"{source} holds no points and no polygons{table}, so there is no {what} in it.")
-    allowed = {"alike": (_POINTS, _POLYGONS), "mixed": (_POINTS | _POLYGONS,), "any": (_ANY,)}[kinds]
+    several: dict[Kinds, tuple[set[str], ...]] = {"alike": (_POINTS, _POLYGONS), "polygons": (_POLYGONS,)}
+    allowed = {**several, "mixed": (_POINTS | _POLYGONS,), "any": (_ANY,)}[kinds]
     if not any(found <= some for some in allowed):
+        if kinds == "polygons":
+            raise SourceError(f"{source} holds {', '.join(sorted(found - _POLYGONS))}; {what} are polygons.")
         wanted = {"alike": "points, or polygons", "mixed": "points and polygons"}.get(kinds, "points, lines, polygons")
         raise SourceError(f"{source} holds {', '.join(sorted(found))}; {what} is {wanted}.")
     names = [name for name in frame.columns if name != frame.geometry.name]
@@ -116,7 +123,7 @@ def _features(frame: Any, source: str, kinds: Kinds, what: str) -> VectorFeature
     crs = None if frame.crs is None else frame.crs.to_wkt()
     return VectorFeatures(
         source=source, kind="points" if found <= _POINTS else "polygons", columns=columns, crs=crs,
-        geometries=shapely.force_2d(shapes[kept]), left_out=int((~kept).sum()),
+        geometries=shapely.force_2d(shapes[kept]), left_out=int((~kept).sum()), rows=np.flatnonzero(kept),
     )  # fmt: skip
 
 

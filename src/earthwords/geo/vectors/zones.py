@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,7 +19,7 @@ from rasterio.enums import MergeAlg
 from rasterio.features import rasterize
 from shapely import STRtree
 
-from earthwords.errors import SourceError, UsageError, brief
+from earthwords.errors import UsageError, brief
 from earthwords.geo.vectors.features import as_text, read_features
 from earthwords.geo.vectors.into_pixels import IntoPixels
 from earthwords.geo.vectors.straight_edges import polygons_on
@@ -40,10 +40,20 @@ class Zones:
 
     source: str
     names: tuple[str, ...]
-    """As a column says them, else numbers from 1."""
+    """As a column says them, else their numbers."""
     shapes: NDArray[np.object_]
     """`(zone,)` valid polygons in `crs`."""
     crs: str | None
+    numbers: tuple[int, ...] = ()
+    """Of the rows of the file, from 1; empty: none was left out."""
+    left_out: int = 0
+    """Rows without a shape."""
+    columns: dict[str, Array] = field(default_factory=dict)
+    """Of the file, name to `(zone,)`."""
+
+    def __post_init__(self) -> None:
+        if not self.numbers:
+            object.__setattr__(self, "numbers", tuple(range(1, len(self) + 1)))
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -53,12 +63,22 @@ class Zones:
         """The file's name, for messages."""
         return Path(self.source).name
 
+    @property
+    def says_degrees(self) -> bool:
+        """Whether the file is a GeoJSON, which always says that its coordinates are degrees."""
+        return self.source.lower().endswith((".geojson", ".json", ".geojsonl"))
+
     def on(self, grid: Grid) -> ZonesOnGrid:
         """Them in the pixels of a raster.
 
         Raises:
-            UsageError: only the raster has a CRS, or nothing leads from one to the other.
+            UsageError: only one of both has a CRS, or nothing leads from one to the other.
         """
+        if grid.crs is None and self.crs and not self.says_degrees:
+            raise UsageError(
+                f"{self.source} has a CRS ({CRS.from_user_input(self.crs).name}) and the scene has none, so where they "
+                "lie on each other is unknown; give the scene its CRS, such as by gdal_edit.py -a_srs."
+            )
         way = IntoPixels(self.crs, grid, source=self.source, onto="the scene")
         if way.moved:
             shapes = polygons_on(self.shapes, CRS.from_user_input(self.crs), grid)
@@ -73,15 +93,16 @@ def read_zones(path: str | Path) -> Zones:
     Raises:
         SourceError: it is missing, no vector file, or holds no polygon.
     """
-    found = read_features(path, what="zones")
-    if found.kind != "polygons":
-        raise SourceError(f"{path} holds points, and zones are polygons.")
+    found = read_features(path, kinds="polygons", what="zones")
     shapes = shapely.make_valid(found.geometries)
     lower = {name.lower(): name for name in found.columns}
     column = next((lower[name] for name in NAME_COLUMNS if name in lower), None)
     given = [""] * len(shapes) if column is None else [as_text(value) for value in found.columns[column]]
-    names = tuple(name or str(i) for i, name in enumerate(given, 1))
-    return Zones(source=str(path), names=names, shapes=np.asarray(shapes), crs=found.crs)
+    numbers = tuple((found.rows + 1).tolist())
+    return Zones(
+        source=str(path), names=tuple(name or str(number) for name, number in zip(given, numbers, strict=True)),
+        shapes=np.asarray(shapes), crs=found.crs, numbers=numbers, left_out=found.left_out, columns=found.columns,
+    )  # fmt: skip
 
 
 def zones_identity(path: str | Path) -> str:
@@ -165,7 +186,10 @@ class ZonesOnGrid:
 
 
 def write_zones(path: Path, zones: Zones, columns: dict[str, Array], *, made: Any = None) -> None:
-    """The zones as polygons in their own CRS, with figures `(zone,)` by name.
+    """The zones as polygons in their own CRS, with figures `(zone,)` by name and the columns of their file.
+
+    A column of the file that is called as one of the figures is `NAME_before`. Figures of zones of which nothing is
+    known are None.
 
     Raises:
         OutputError: the file cannot be written.
@@ -174,12 +198,65 @@ def write_zones(path: Path, zones: Zones, columns: dict[str, Array], *, made: An
         crs = None if zones.crs is None else CRS.from_user_input(zones.crs)
     except Exception as error:  # PROJ's
         raise UsageError(f"The CRS of {zones.source} is not known ({brief(error)}).") from error
-    all_columns = {"zone": np.arange(1, len(zones) + 1), "name": np.array(zones.names, object), **columns}
-    schema = {name: "str" if values.dtype == object else str(values.dtype) for name, values in all_columns.items()}
+    figures = {"zone": np.array(zones.numbers), "name": np.array(zones.names, object), **columns}
+    all_columns: dict[str, Array] = {}
+    schema: dict[str, str] = {}
+    for name, values in _kept(zones.columns, figures).items():
+        schema[name], all_columns[name] = _typed(values)
+    for name, values in figures.items():
+        schema[name], all_columns[name] = _typed(values, empty="int64")
     shapes = np.array([shapely.multipolygons(_parts(shape)) for shape in zones.shapes], object)
     how: dict[str, Any] = {"layer_name": "zones", "geometry_type": "MultiPolygon", "made": made}
     with VectorWriter(path, crs=crs, schema=schema, **how) as writer:
         writer.write(VectorLayer(geometries=shapes, columns=all_columns, crs=crs))
+
+
+def _kept(columns: dict[str, Array], figures: dict[str, Array]) -> dict[str, Array]:
+    """Columns of a file under names that no figure has; the one that `name` repeats is left out."""
+    taken = {name.lower() for name in figures} | {"fid", "geometry", "geom"}
+    found: dict[str, Array] = {}
+    for name, values in columns.items():
+        if name.lower() == "name":
+            continue
+        free = name
+        while free.lower() in taken:
+            free = f"{free}_before"
+        taken.add(free.lower())
+        found[free] = values
+    return found
+
+
+def _typed(values: Array, empty: str = "str") -> tuple[str, Array]:
+    """The numpy type of a column, that of nothing at all, and its values for it: None where there is none."""
+    if values.dtype != object:
+        return str(values.dtype), values
+    present = [value for value in values.tolist() if not _missing(value)]
+    if not present:
+        return empty, np.full(len(values), None, object)
+    for kind, classes, change in _KINDS:
+        if all(isinstance(value, classes) for value in present):
+            return kind, _changed(values, change)
+    return "str", _changed(values, str)
+
+
+def _changed(values: Array, change: Any) -> Array:
+    found = np.full(len(values), None, object)
+    for i, value in enumerate(values.tolist()):
+        found[i] = None if _missing(value) else change(value)
+    return found
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (not isinstance(value, str) and str(value) in ("nan", "NaT", "<NA>"))
+
+
+_WHOLE = (int, np.integer)
+_KINDS: tuple[tuple[str, tuple[type, ...], Any], ...] = (
+    ("bool", (bool, np.bool_), bool),
+    ("int64", _WHOLE, int),
+    ("float64", (*_WHOLE, float, np.floating), float),
+)
+"""numpy's type, of which classes values are then, and how each becomes one."""
 
 
 def _columns(shape: Any) -> tuple[int, int]:

@@ -61,6 +61,8 @@ class CountOptions:
         for name, number in (("--distance", self.distance), ("--min-area", self.min_area)):
             if number is not None and not 0 <= number < math.inf:
                 raise UsageError(f"{name} cannot be negative or infinite, got {number:g}.")
+        if self.distance == 0:
+            raise UsageError("--distance must be above 0, got 0.")
         if self.method == "peaks" and self.shapes != "points":
             raise UsageError(f"Peaks are points and have no {self.shapes}; use --as points, or --method regions.")
 

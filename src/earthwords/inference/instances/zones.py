@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from earthwords.geo.vectors.zones import ZonesOnGrid, write_zones
 from earthwords.inference.instances.candidates import InstanceCandidates
 from earthwords.inference.windows.strip import Strip
-from earthwords.inference.windows.zone_figures import OUTSIDE, ZoneFigures
+from earthwords.inference.windows.zone_figures import ZoneFigures, zone_rows
 from earthwords.reports import ZoneReport
 from earthwords.types import Vocabulary
 
@@ -44,25 +44,38 @@ class InstanceZones:
 
     def reports(self) -> tuple[ZoneReport, ...]:
         """Zone by zone, then what is outside of all."""
-        names = (*self.zones.zones.names, OUTSIDE)
-        rows = zip(names, self._figures.observed.tolist(), self._counts.tolist(), strict=True)
+        rows = zip(
+            *zone_rows(self.zones), self._figures.observed.tolist(), self._known, self._counts.tolist(), strict=True
+        )
         return tuple(
-            ZoneReport(zone=number, name=name, area=round(area, 2), classes=self._classes(counts))
-            for number, (name, area, counts) in enumerate(rows, 1)
+            ZoneReport(zone=number, name=name, area=round(area, 2), classes=self._classes(counts, known))
+            for number, name, area, known, counts in rows
         )
 
-    def _classes(self, counts: list[int]) -> dict[str, dict[str, float]]:
+    @property
+    def _known(self) -> list[bool]:
+        """Whether anything was observed zone by zone, and of what is outside of all."""
+        seen = (self._figures.observed[:-1] > 0) | (self._counts[:-1].sum(axis=1) > 0)
+        return [*seen.tolist(), True]
+
+    def _classes(self, counts: list[int], known: bool) -> dict[str, dict[str, float | None]]:
         return {
-            title: {"count": number, "share": round(number / max(1, int(whole)), 6)}
+            title: {
+                "count": number if known else None,
+                "share": round(number / max(1, int(whole)), 6) if known else None,
+            }
             for title, number, whole in zip(self._titles, counts, self._whole, strict=True)
         }
 
     def write(self, path: Any, *, made: Any = None) -> None:
         """The file of zones."""
         columns: dict[str, Array] = {self._figures.area_name: np.round(self._figures.observed[:-1], 2)}
+        known = np.array(self._known[:-1], bool)
         for place, title in enumerate(self._titles):
-            columns[f"{title} count"] = self._counts[:-1, place]
-            columns[f"{title} share"] = np.round(self._counts[:-1, place] / max(1, int(self._whole[place])), 6)
+            own = self._counts[:-1, place]
+            shares = np.round(own / max(1, int(self._whole[place])), 6)
+            columns[f"{title} count"] = np.where(known, own.astype(object), np.array(None, object))
+            columns[f"{title} share"] = np.where(known, shares, np.nan)
         write_zones(path, self.zones.zones, columns, made=made)
 
     def notes(self) -> tuple[str, ...]:
@@ -72,5 +85,6 @@ class InstanceZones:
         found = [
             f"{self._twice:,} of {total:,} things lie in more than one zone and count in each." if self._twice else "",
             f"{outside:,} of {total:,} things lie outside of all zones." if outside else "",
+            *self._figures.unobserved_notes(),
         ]
         return tuple(note for note in found if note)

@@ -64,13 +64,16 @@ class ZoneFigures:
         """Zone by zone, then what is outside of all."""
         return tuple(
             ZoneReport(zone=number, name=name, area=round(float(sums.sum()), 2), classes=self._classes(sums))
-            for number, name, sums in zip(*_rows(self.zones), self._sums, strict=True)
+            for number, name, sums in zip(*zone_rows(self.zones), self._sums, strict=True)
         )
 
-    def _classes(self, sums: Array) -> dict[str, dict[str, float]]:
-        whole = max(float(sums.sum()), 1e-12)
+    def _classes(self, sums: Array) -> dict[str, dict[str, float | None]]:
+        whole = float(sums.sum())
         return {
-            title: {self.area_name: round(float(area), 2), "share": round(float(area) / whole, 6)}
+            title: {
+                self.area_name: round(float(area), 2) if whole else None,
+                "share": round(float(area) / whole, 6) if whole else None,
+            }
             for title, area in zip(self.vocabulary.titles, sums, strict=False)
         }
 
@@ -79,8 +82,9 @@ class ZoneFigures:
         whole, found = self.observed[:-1], self._sums[:-1]
         columns: dict[str, Array] = {self.area_name: np.round(whole, 2)}
         for label, title in enumerate(self.vocabulary.titles):
-            columns[f"{title} {self._areas.unit}"] = np.round(found[:, label], 2)
-            columns[f"{title} share"] = np.round(found[:, label] / np.maximum(whole, 1e-12), 6)
+            known = np.where(whole > 0, found[:, label], np.nan)
+            columns[f"{title} {self._areas.unit}"] = np.round(known, 2)
+            columns[f"{title} share"] = np.round(known / np.maximum(whole, 1e-12), 6)
         return columns
 
     def write(self, path: Path, *, made: Any = None) -> None:
@@ -94,13 +98,21 @@ class ZoneFigures:
         found = [
             f"{both:.1%} of the ground in zones lies in more than one: it counts in each." if both > 0 else "",
             f"{small:,} of {len(self.zones):,} zones hold no middle of a pixel." if small else "",
+            *self.unobserved_notes(),
         ]
         return tuple(note for note in found if note)
 
+    def unobserved_notes(self) -> tuple[str, ...]:
+        """Of zones in the scene of which no pixel was observed."""
+        blind = int(((self._pixels > 0) & (self.observed[:-1] == 0)).sum())
+        verb = "zone has" if blind == 1 else "zones have"
+        return (f"{blind:,} {verb} no observed pixel, so nothing is known of what is there.",) if blind else ()
 
-def _rows(zones: ZonesOnGrid) -> tuple[Iterable[int], Iterable[str]]:
+
+def zone_rows(zones: ZonesOnGrid) -> tuple[Iterable[int], Iterable[str]]:
     """Numbers and names, with what is outside of all."""
-    return range(1, len(zones) + 2), (*zones.zones.names, OUTSIDE)
+    own = zones.zones
+    return (*own.numbers, len(own) + own.left_out + 1), (*own.names, OUTSIDE)
 
 
 OUTSIDE = "outside of all zones"
@@ -109,10 +121,16 @@ OUTSIDE = "outside of all zones"
 def zone_notes(zones: ZonesOnGrid) -> tuple[str, ...]:
     """What is known of zones in a scene before the work."""
     total, there = len(zones), int(zones.touching.sum())
+    own = zones.zones
     if not there:
-        return (Caution(f"No zone of {zones.zones.shown} touches the scene: none has a figure."),)
+        return (Caution(f"No zone of {own.shown} touches the scene: none has a figure."),)
     out = int(zones.reaching_out.sum())
+    without = zones.grid.crs is None and own.says_degrees
     found = [
+        f"The scene has no CRS: coordinates of {own.shown} are taken as the scene's own." if without else "",
+        f"{own.left_out:,} of {total + own.left_out:,} rows of {own.shown} have no polygon and are left out."
+        if own.left_out
+        else "",
         f"{total - there:,} of {total:,} zones of {zones.zones.shown} lie outside of the scene."
         if there < total
         else "",
