@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,11 +16,13 @@ import rasterio
 from affine import Affine
 from rasterio.warp import Resampling, reproject, transform_bounds
 
+from earthwords.errors import Caution, WeightsError
 from earthwords.inference.change import methods
 from earthwords.inference.change.dates import block
+from earthwords.inference.change.dates.report import area_text
 from earthwords.inference.change.dates.windows import Comparison, PairWindow
 from earthwords.inference.change.learned import _named
-from earthwords.models.change.folder import make_network, store_network
+from earthwords.models.change.folder import make_network, network_note, store_network
 from earthwords.models.change.network import ChangeSettings
 from earthwords.models.weights.fingerprint import tower_hash
 from earthwords.models.weights.table import load_clip
@@ -173,6 +177,34 @@ def test_the_shift_is_told_and_taken_out(
     assert bool(((labels > 0) & (labels < 255)).mean() < 0.1) is align
 
 
+@pytest.mark.parametrize("align", [False, True])
+def test_no_shift_and_one_to_the_side(
+    change: Callable[..., Any], before: Path, after: Path, make_scene: Make, align: bool
+) -> None:
+    how = ("--overwrite", *(("--align",) if align else ()))
+    report, _ = change(before, after, options=how)
+    assert "The dates lie on each other within 0.1 px." in report["notes"], report["notes"]
+    data = np.moveaxis(patchwork(HEIGHT, WIDTH), -1, 0)
+    aside = make_scene(np.roll(data, 5, 2), name="aside.tif")
+    report, _ = change(before, aside, options=how)
+    (note,) = [note for note in report["notes"] if "is shifted by" in note]
+    assert note.startswith("The second date is shifted by 5.0 px (2.5 m): 5.0 px right; "), note
+
+
+def test_notes_about_one_date_name_it(change: Callable[..., Any], before: Path, make_scene: Make) -> None:
+    data = np.moveaxis(patchwork(HEIGHT, WIDTH), -1, 0)
+    after = make_scene(data[::-1], name="after.tif")
+    report, _ = change(before, after, options=("--bands", "1,2,3", "--bands-after", "3,2,1"))
+    told = [note for note in report["notes"] if "chosen as red, green, blue" in note]
+    assert told == [
+        f"{before}: Bands 1,2,3 chosen as red, green, blue (as asked).",
+        f"{after}: Bands 3,2,1 chosen as red, green, blue (as asked).",
+    ]
+    report, _ = change(before, after, options=("--bands", "1,2,3", "--overwrite"))
+    told = [note for note in report["notes"] if "chosen as" in note]
+    assert told == ["Both dates: Bands 1,2,3 chosen as red, green, blue (as asked)."]
+
+
 def test_the_histogram_is_matched(change: Callable[..., Any], before: Path, make_scene: Make) -> None:
     data = np.moveaxis(patchwork(HEIGHT, WIDTH), -1, 0).astype(float)
     other = np.stack([data[0] * 0.3, data[1] * 0.9, data[2] * 0.5 + 90])
@@ -277,11 +309,61 @@ def test_a_network_says_where_and_the_words_what(
     how += ["--network", tmp_path / "net"]
     done = command("change", before, after, tmp_path / "none.tif", *WORDS, *how)
     assert done.code == 0 and json.loads(done.out)["changed_share"] == 0, done.err
+    unknown = f"The network {tmp_path / 'net'} was never measured on held-out pairs: what it is worth is unknown."
+    assert unknown in json.loads(done.out)["notes"]
+    command("change", before, after, tmp_path / "strict.tif", *WORDS, *how, "--strict").failed(2, "never measured")
     done = command("change", before, after, tmp_path / "all.tif", *WORDS, *how, "--threshold", 0)
     assert done.code == 0 and json.loads(done.out)["changed_share"] == 1, done.err
     with rasterio.open(tmp_path / "all.tif") as made:
         assert made.tags()["EARTHWORDS_METHOD"] == "learned" and "net" in made.tags()["EARTHWORDS_NETWORK"]
         assert len(np.unique(made.read(1))) == 1  # one connected change, from one class to one class
+
+
+@pytest.mark.parametrize(("f1", "weak"), [(33.7, True), (81.2, False)])
+def test_what_a_network_was_worth(f1: float, weak: bool, tmp_path: Path) -> None:
+    card = {"held_out": {"pairs": 40, "f1": f1, "iou": 21.4}}
+    (tmp_path / "change.json").write_text(json.dumps(card))
+    note = network_note(str(tmp_path))
+    assert note == f"The network {tmp_path} had F1 {f1:.0f} % (IoU 21 %) on 40 held-out pairs."
+    assert isinstance(note, Caution) is weak
+    (tmp_path / "change.json").write_text('{"held_out": {"pairs": 40}}')
+    with pytest.raises(WeightsError, match="is not a network of `train change`"):
+        network_note(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("area", "unit", "text"),
+    [(0.0, "ha", "0"), (31.2, "ha", "31.20 ha"), (0.0046, "ha", "46 m2"), (-0.36, "ha", "-3,600 m2"),
+     (0.00036, "ha", "3.6 m2"), (1234.0, "px", "1,234 px"), (0.0, "px", "0")],
+)  # fmt: skip
+def test_areas_as_text(area: float, unit: str, text: str) -> None:
+    assert area_text(area, unit) == text
+
+
+def test_small_changes_are_shown(
+    micro: Path, command: Command, before: Path, after: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(methods.METHODS, "dense", lambda options: ByColour())
+    done = command("change", before, after, tmp_path / "o", *WORDS, "--model", micro, "--offline", "--tile-size", 64)
+    assert done.code == 0 and " m2" in done.out and "0.00" not in done.out, done.out
+
+
+@pytest.mark.parametrize("method", ["dense", "anychange", "dynamicearth-mci", "dynamicearth-imc"])
+def test_a_single_class_without_others(method: str, before: Path, after: Path, tmp_path: Path) -> None:
+    """Before torch is loaded."""
+    code = (
+        "import sys, earthwords\ntry:\n"
+        f"    earthwords.change({str(before)!r}, {str(after)!r}, 'out', text=['building'], against='none', "
+        f"method={method!r})\n"
+        "except earthwords.EarthwordsError as error:\n    print(type(error).__name__, error)\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    first, second = done.stdout.splitlines()
+    assert first == (
+        "UsageError One class, building, has nothing to change into: add --against auto, or name more classes."
+    )
+    assert second == "False" and not (tmp_path / "out").exists()
 
 
 def test_what_becomes_what_of_each_connected_change() -> None:

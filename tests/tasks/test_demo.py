@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
 import rasterio
 
 from earthwords.synthetic import CLASSES
-from earthwords.tasks.demo import WORDS, demo
+from earthwords.tasks.demo import WORDS, ChangeDemo, _agreement_of_changes, demo
 from tests.conftest import Command
+
+if TYPE_CHECKING:
+    from earthwords.inference.change.dates.report import ChangeReport
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +73,17 @@ def test_with_the_embedded_model(tiny: Path, tmp_path: Path) -> None:
     result = demo(tmp_path / "demo", size=384, quiet=True)
     assert result.miou > 0.25 and result.seconds > 0
     assert (tmp_path / "demo" / "preview.png").exists()
+
+
+def test_what_is_nowhere_has_no_figure() -> None:
+    truth, found = np.zeros((2, 6, 9), np.uint8)
+    truth[1, 2:5], found[1, 3:8] = 2, 2
+    f1 = _agreement_of_changes(truth, found)
+    assert f1 == {"gone": None, "new": 0.5, "both": 0.5}
+    found[5, 5] = 1
+    assert _agreement_of_changes(truth, found)["gone"] == 0
+    shown = ChangeDemo(folder=Path("x"), f1=f1, seconds=1.0, report=cast("ChangeReport", None)).table()
+    assert shown[2] == [["gone", "-"], ["new", "50.0%"], ["both", "50.0%"]]
 
 
 def test_two_dates(command: Command, preset: Path, tmp_path: Path) -> None:

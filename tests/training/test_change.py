@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,15 @@ def test_it_learns_what_comes_and_goes(tmp_path: Path) -> None:
     share = float((change == 1).mean())
     assert figures[F1] > 100 * 2 * share / (1 + share) + 10  # far better than to call everything changed
     assert 0 < threshold < 1
+    held = json.loads((tmp_path / "net" / "change.json").read_text())["held_out"]
+    assert held["pairs"] == len(held_out.pairs) and held["f1"] == pytest.approx(figures[F1], abs=0.01)
+    assert held["iou"] == pytest.approx(100 * held["f1"] / (200 - held["f1"]), abs=0.01)
+    make_fake_change("folders", tmp_path / "alone")
+    train_change(
+        tmp_path / "alone", tmp_path / "unknown", model=str(tmp_path / "micro"), tuning="frozen", width=8, steps=1,
+        batch_size=1, image_size=64, device="cpu", offline=True, quiet=True,
+    )  # fmt: skip
+    assert json.loads((tmp_path / "unknown" / "change.json").read_text())["held_out"] is None
 
 
 def test_pairs_that_are_learned_are_not_held_out(tmp_path: Path) -> None:

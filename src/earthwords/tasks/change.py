@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError
 from earthwords.inference.change.mask_options import MaskOptions
+from earthwords.inference.change.words import check_can_change
 from earthwords.inference.checks import (
     check_named,
     check_parts,
@@ -128,8 +129,8 @@ def change(
         What changed, class by class, and what was written.
 
     Raises:
-        UsageError: an option is wrong, an output exists, both dates are the same file, or `strict` and something makes
-            the map worth less.
+        UsageError: an option is wrong, a single class has nothing to change into, an output exists, both dates are the
+            same file, or `strict` and something makes the map worth less.
         SourceError: a raster cannot be read, or the dates have no ground in common.
         OutputError: an output cannot be written.
         WeightsError: the weights are missing or damaged.
@@ -148,7 +149,7 @@ def change(
     check_positive(search=search, scales=scales)
     method = _method(method, network)
     by_masks = MaskOptions(segmenter=segmenter, comparer=comparer, theta=theta, instances=instances).checked(method)
-    words = with_rivals(words_of(row, text, classes, background), against, mask)
+    words = check_can_change(with_rivals(words_of(row, text, classes, background), against, mask))
     from earthwords.geo.sources.find import inputs_of
     from earthwords.inference.change.dates.request import ChangeRequest
     from earthwords.inference.change.dates.run import ChangeRun

@@ -59,8 +59,9 @@ class ChangeDemo:
     """How well the map of changes agrees with what was rendered."""
 
     folder: Path
-    f1: dict[str, float]
-    """Of the pixels of buildings that are gone, that are new, and of both, 0..1."""
+    f1: dict[str, float | None]
+    """Of the pixels of buildings that are gone, that are new, and of both, 0..1; None: there are none, on the map
+    either."""
     seconds: float
     """Wall time of everything: rendering, loading, comparing, writing."""
     report: ChangeReport
@@ -72,7 +73,7 @@ class ChangeDemo:
 
     def table(self) -> tuple[str, Sequence[str], list[list[str]]]:
         """Title, columns, rows."""
-        rows = [[name, f"{value:.1%}"] for name, value in self.f1.items()]
+        rows = [[name, "-" if value is None else f"{value:.1%}"] for name, value in self.f1.items()]
         return f"Agreement with the truth; {self.seconds:.1f} s in all; see {self.folder}", ["buildings", "F1"], rows
 
 
@@ -201,10 +202,7 @@ def _change_demo(
             device=device, offline=offline or preset == DEFAULT_PRESET, quiet=quiet,
         )  # fmt: skip
     found = read_band(folder / "change.tif")
-    f1 = {}
-    for name, labels in (("gone", [1]), ("new", [2]), ("both", [1, 2])):
-        mine, true = np.isin(found, labels), np.isin(truth, labels)
-        f1[name] = round(2 * int((mine & true).sum()) / max(1, int(mine.sum() + true.sum())), 4)
+    f1 = _agreement_of_changes(truth, found)
     seconds = round(time.perf_counter() - began, 1)
     return ChangeDemo(folder=folder, f1=f1, seconds=seconds, report=cast("ChangeReport", report))
 
@@ -224,6 +222,18 @@ def _removed_on_failure(folder: Path, *, made: bool, kept: bool) -> Iterator[Non
             with suppress(OSError):
                 folder.rmdir()
         raise
+
+
+def _agreement_of_changes(truth: NDArray[np.uint8], found: NDArray[np.generic]) -> dict[str, float | None]:
+    """See `ChangeDemo.f1`; 1 is gone, 2 is new."""
+    import numpy as np
+
+    f1: dict[str, float | None] = {}
+    for name, labels in (("gone", [1]), ("new", [2]), ("both", [1, 2])):
+        mine, true = np.isin(found, labels), np.isin(truth, labels)
+        count = int(mine.sum() + true.sum())
+        f1[name] = round(2 * int((mine & true).sum()) / count, 4) if count else None
+    return f1
 
 
 def _agreement(truth: NDArray[np.uint8], found: NDArray[np.generic], titles: Sequence[str]) -> dict[str, float]:

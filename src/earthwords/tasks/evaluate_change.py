@@ -9,6 +9,7 @@ from earthwords.errors import UsageError
 from earthwords.evaluation.outcome import RESULTS, Evaluation
 from earthwords.geo.sources.find import check_apart
 from earthwords.inference.change.mask_options import MaskOptions
+from earthwords.inference.change.words import check_can_change
 from earthwords.inference.checks import check_parts, check_paths, check_positive
 from earthwords.inference.options import load_segmenter, output_options, reach, scene_spec, with_rivals, words_of
 from earthwords.jobs.progress import Console
@@ -73,7 +74,7 @@ def evaluate_change(
     check_parts(row, model=model)
     check_positive(scales=scales)
     check_apart(out, RESULTS, {"--model": model, **{f"the set {name}": name for name in folders}})
-    words = with_rivals(words_of(row, text or ["building"], None, None), against, None)
+    words = check_can_change(with_rivals(words_of(row, text or ["building"], None, None), against, None))
     from earthwords.evaluation.benchmark.change import ChangeMeasuring, evaluate_pairs
     from earthwords.inference.change.dates.request import ChangeRequest
 

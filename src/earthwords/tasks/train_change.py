@@ -178,13 +178,17 @@ class _Work:
         return values
 
     def deliver(self, step: int) -> None:
-        """Write what was learned, with the threshold that is best on held-out pairs."""
-        from earthwords.models.change.folder import store_network
+        """Write what was learned, with the threshold that is best on held-out pairs, and their figures there."""
+        from earthwords.models.change.folder import HELD_OUT, store_network
         from earthwords.models.weights.table import WEIGHTS
         from earthwords.training.heads.preset_file import from_anywhere
 
-        threshold = 0.5 if self.measure is None else self.measure.best_threshold(self.net)
-        notes = {"steps": step, "pairs": len(self.pairs), "set": self.pairs.spec.name}
+        threshold, held_out = 0.5, None
+        if self.measure is not None:
+            threshold, figures = self.measure.best(self.net.eval())
+            rounded = {"f1": round(figures[F1], 2), "iou": round(figures[IOU], 2)}
+            held_out = {"pairs": len(self.measure.pairs), **rounded}
+        notes = {"steps": step, "pairs": len(self.pairs), "set": self.pairs.spec.name, HELD_OUT: held_out}
         encoder = from_anywhere(self.encoder, WEIGHTS)
         store_network(self.net, self.out, encoder=encoder, base=self.base, threshold=threshold, notes=notes)
 
@@ -197,15 +201,14 @@ class HeldOutPairs:
 
     def __call__(self, net: ChangeNetwork) -> dict[str, float]:
         """F1 and IoU of change, all pixels together, at the threshold with the best F1."""
-        counts = self._counts(net)
-        best = max(counts.values(), key=_f1)
-        return {F1: _f1(best), IOU: 100 * best[0] / max(1, sum(best))}
+        return self.best(net)[1]
 
-    def best_threshold(self, net: ChangeNetwork) -> float:
-        """Least probability of a change with the best F1."""
-        net.eval()
+    def best(self, net: ChangeNetwork) -> tuple[float, dict[str, float]]:
+        """Least probability of a change with the best F1, and the figures there."""
         counts = self._counts(net)
-        return max(counts, key=lambda threshold: _f1(counts[threshold]))
+        threshold = max(counts, key=lambda threshold: _f1(counts[threshold]))
+        best = counts[threshold]
+        return threshold, {F1: _f1(best), IOU: 100 * best[0] / max(1, sum(best))}
 
     def _counts(self, net: ChangeNetwork) -> dict[float, tuple[int, int, int]]:
         """Threshold -> pixels hit, missed and falsely found."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from earthwords.errors import UsageError, WeightsError, brief
+from earthwords.errors import Caution, UsageError, WeightsError, brief, number_of
 from earthwords.files.atomic import atomic_path
 from earthwords.files.plaintext import write_json
 from earthwords.files.reading import read_json
@@ -24,6 +24,10 @@ from earthwords.models.weights.store import write_safetensors
 from earthwords.models.weights.table import load_clip
 
 CARD, WEIGHTS_FILE = "change.json", "change.safetensors"
+HELD_OUT = "held_out"
+"""In the card: number of `pairs` that the training held out, and `f1` and `iou` on them in percent, or null."""
+POOR = 50.0
+"""F1 in percent below which a network misses, or makes up, more than it finds."""
 
 
 def make_network(settings: ChangeSettings, backbone: ClipBackbone, *, seed: int = 0) -> ChangeNetwork:
@@ -62,6 +66,25 @@ def network_digest(folder: str) -> str:
     except OSError as error:
         raise WeightsError(f"{folder} is not a network of `train change`: {brief(error)}.") from error
     return f"{folder} ({digest.hexdigest()[:12]})"
+
+
+def network_note(folder: str) -> str:
+    """What is known of the worth of a network, in one sentence; a `Caution` if it is little or nothing.
+
+    Raises:
+        WeightsError: it has no card.
+    """
+    try:
+        found = read_json(Path(folder) / CARD).get(HELD_OUT)
+        pairs, f1, iou = (
+            (None, 0.0, 0.0) if found is None else (int(found["pairs"]), float(found["f1"]), float(found["iou"]))
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+        raise WeightsError(f"{folder} is not a network of `train change`: {brief(error)}.") from error
+    if pairs is None:
+        return Caution(f"The network {folder} was never measured on held-out pairs: what it is worth is unknown.")
+    note = f"The network {folder} had F1 {f1:.0f} % (IoU {iou:.0f} %) on {number_of(pairs, 'held-out pair')}."
+    return Caution(note) if f1 < POOR else note
 
 
 def load_network(

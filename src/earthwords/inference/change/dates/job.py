@@ -32,6 +32,7 @@ from earthwords.jobs.executor import Executor
 from earthwords.jobs.job import Tick
 from earthwords.jobs.journal import journal_beside
 from earthwords.jobs.threads import ahead, until
+from earthwords.models.change.folder import network_note
 from earthwords.types import Window
 
 Moved = Callable[[ChangeReport], None]
@@ -69,10 +70,10 @@ class ChangeJob:
     def notes(self) -> tuple[str, ...]:
         """What was assumed, and what is known of the worth of the map before it is made."""
         request, pair = self.request, self.pair
-        of_dates = (note for scene in pair.scenes for note in scene.notes)
         of_words = self.segmenter.request_notes(pair.before, request.vocabulary)
         together = pair.notes(request.facts, align=request.align, search=request.search)
-        return tuple(dict.fromkeys((*of_dates, *together, *of_words)))
+        of_network = () if request.network is None else (network_note(request.network),)
+        return tuple(dict.fromkeys((*pair.own_notes(), *together, *of_words, *of_network)))
 
     @property
     def windows(self) -> int:

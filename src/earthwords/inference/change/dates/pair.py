@@ -23,6 +23,8 @@ COARSER = 1.2
 """So many times larger pixels of the second date make both be looked at in their size."""
 NOTED = 0.5
 """Pixels from which on a shift is told to matter."""
+LEAST = 0.1
+"""Pixels below which no shift is told: it is not known better."""
 LEVELS = 256
 """Values of a byte."""
 _ROWS = 256
@@ -198,6 +200,14 @@ class DatePair:
         found = [np.floor(match_counts(*bands)) for bands in zip(counts[1], counts[0], strict=True)]
         return np.stack(found).astype(np.float32) / np.float32(255)
 
+    def own_notes(self) -> Iterator[str]:
+        """What is to be said about each date, with its name."""
+        common = set(self.before.notes) & set(self.after.notes)
+        for scene in self.scenes:
+            for note in scene.notes:
+                whose = "Both dates" if note in common else scene.source
+                yield note if scene.source in note else type(note)(f"{whose}: {note}")
+
     def notes(self, facts: PairFacts, *, align: bool, search: float = SEARCH) -> tuple[str, ...]:
         """What is to be said about the two of them."""
         notes = [
@@ -252,12 +262,14 @@ def _of_shift(facts: PairFacts, pixel: tuple[float, float] | None, align: bool, 
             f"The dates seem to be shifted by {size}, beyond the {search:g} px that are believed: bring them together "
             "first, or give more by --search."
         )
-    where = f"{abs(found.rows):.1f} px {'down' if found.rows > 0 else 'up'}, "
-    where += f"{abs(found.cols):.1f} px {'right' if found.cols > 0 else 'left'}"
+    if found.pixels < LEAST:
+        return f"The dates lie on each other within {LEAST:g} px."
+    if found.pixels < NOTED:
+        return f"The dates lie on each other within {size}{'; that was taken out' if align else ''}."
+    ways = ((found.rows, "down", "up"), (found.cols, "right", "left"))
+    where = ", ".join(f"{abs(by):.1f} px {more if by > 0 else less}" for by, more, less in ways if abs(by) >= LEAST / 2)
     if align:
         return f"The second date is shifted by {size}: {where}; that was taken out."
-    if found.pixels < NOTED:
-        return f"The dates lie on each other within {max(size, '0.1 px')}."
     return Caution(f"The second date is shifted by {size}: {where}; --align takes that out.")
 
 

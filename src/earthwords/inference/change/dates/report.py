@@ -72,18 +72,25 @@ class ChangeReport:
 
     def table(self) -> tuple[str, Sequence[str], list[list[str]]]:
         """Title, columns, rows."""
-        title = (
-            f"{self.before} -> {self.after}: {self.changed_share:.1%} changed, {self.seconds['total']:.1f} s; areas in"
-        )
-        rows = [
-            [one.name, *(f"{value:,.2f}" if self.unit == "ha" else f"{value:,.0f}" for value in _areas(one))]
-            for one in self.classes
-        ]
-        return f"{title} {self.unit}", ("class", "before", "after", "gained", "lost"), rows
+        title = f"{self.before} -> {self.after}: {self.changed_share:.1%} changed, {self.seconds['total']:.1f} s"
+        rows = [[one.name, *(area_text(value, self.unit) for value in _areas(one))] for one in self.classes]
+        return title, ("class", "before", "after", "gained", "lost"), rows
 
 
 def _areas(one: ClassChange) -> tuple[float, ...]:
     return one.before, one.after, one.gained, one.lost
+
+
+def area_text(area: float, unit: str) -> str:
+    """An area of a report with its unit; less than a hectare in square metres."""
+    if not area:
+        return "0"
+    if unit != "ha":
+        return f"{area:,.0f} {unit}"
+    if abs(area) >= 1:
+        return f"{area:,.2f} ha"
+    metres = area * HECTARE
+    return f"{metres:,.0f} m2" if abs(metres) >= 10 else f"{metres:.2g} m2"
 
 
 class TransitionFigures:

@@ -14,7 +14,7 @@ from earthwords.errors import UsageError, number_of
 from earthwords.files.atomic import atomic_path
 from earthwords.files.plaintext import write_json
 from earthwords.geo.destinations import CHANGES_TABLE
-from earthwords.inference.change.dates.report import ChangeReport
+from earthwords.inference.change.dates.report import ChangeReport, area_text
 from earthwords.inference.change.dates.run import ChangeRun, compare_dates
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.jobs.journal import journal_beside, open_journal
@@ -38,7 +38,7 @@ class SequenceReport:
     def table(self) -> tuple[str, Sequence[str], list[list[str]]]:
         """Title, columns, rows."""
         unit = self.pairs[0]["unit"]
-        title = f"{number_of(len(self.pairs) + 1, 'date')}, {self.seconds:.1f} s; areas in {unit}; see {self.file}"
+        title = f"{number_of(len(self.pairs) + 1, 'date')}, {self.seconds:.1f} s; see {self.file}"
         rows = [
             [Path(pair["before"]).name, Path(pair["after"]).name, one["name"], *_shown(one, unit)]
             for pair in self.pairs
@@ -99,5 +99,4 @@ def compare_sequence(
 
 
 def _shown(one: dict[str, Any], unit: str) -> list[str]:
-    values = (one["gained"], one["lost"], one["net"])
-    return [f"{value:,.2f}" if unit == "ha" else f"{value:,.0f}" for value in values]
+    return [area_text(one[name], unit) for name in ("gained", "lost", "net")]
