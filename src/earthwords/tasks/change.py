@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError
+from earthwords.inference.change.dates.words import check_can_change
 from earthwords.inference.change.mask_options import MaskOptions
-from earthwords.inference.change.words import check_can_change
 from earthwords.inference.checks import (
     check_named,
     check_parts,

@@ -8,8 +8,8 @@ from typing import Annotated
 from earthwords.errors import UsageError
 from earthwords.evaluation.outcome import RESULTS, Evaluation
 from earthwords.geo.sources.find import check_apart
+from earthwords.inference.change.dates.words import check_can_change
 from earthwords.inference.change.mask_options import MaskOptions
-from earthwords.inference.change.words import check_can_change
 from earthwords.inference.checks import check_parts, check_paths, check_positive
 from earthwords.inference.options import load_segmenter, output_options, reach, scene_spec, with_rivals, words_of
 from earthwords.jobs.progress import Console

@@ -6,8 +6,8 @@ import numpy as np
 from rasterio.features import shapes
 from shapely.geometry import shape
 
+from earthwords.inference.change.dates.pieces import large_pieces, without_specks
 from earthwords.inference.change.dates.windows import Comparison
-from earthwords.inference.change.pieces import large_pieces, without_specks
 
 
 def compared(before: np.ndarray, after: np.ndarray, seen: np.ndarray | None = None) -> Comparison:

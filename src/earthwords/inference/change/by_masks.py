@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from earthwords.errors import WeightsError
 from earthwords.geo.resample import resample
+from earthwords.inference.change.dates.pieces import without_specks
 from earthwords.inference.change.dates.windows import Comparison, PairWindow
 from earthwords.inference.change.features import ClipFeatures, DinoFeatures, Features
 from earthwords.inference.change.mask_options import ANYCHANGE, CLIP, MCI, REGIONS, MaskOptions
@@ -23,7 +24,6 @@ from earthwords.inference.change.masked import (
     MaskJudge,
     at_size,
 )
-from earthwords.inference.change.pieces import without_specks
 from earthwords.inference.change.sam_masks import first_sam
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.models.dino import load_dino

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from earthwords.inference.change.dates.pair import PairFacts
+from earthwords.inference.change.dates.pieces import large_pieces, without_specks
 from earthwords.inference.change.dates.windows import Comparison, PairWindow
 from earthwords.inference.change.guided import GuidedFilter
-from earthwords.inference.change.pieces import large_pieces, without_specks
 
 CUT = 0.98
 """Probability beyond which it does not matter how sure a word is."""
