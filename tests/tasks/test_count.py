@@ -184,6 +184,59 @@ def test_nothing_is_known_of_what_was_not_observed(
         assert any("1 of 3 zones of z.gpkg lie outside" in note for note in report["notes"])
 
 
+def test_zones_of_an_earlier_run_go(
+    count: Count, command: Command, micro: Path, scene_file: Path, tmp_path: Path
+) -> None:
+    zones, out = write_zones(tmp_path / "z.gpkg", west=(0, 0, 80, 99)), tmp_path / "out"
+    assert count(scene_file, out, "--zones", zones).code == 0
+    (out / "notes.txt").write_text("mine")
+    count(scene_file, out).failed(2, "exists")
+    count(scene_file, out, "--overwrite", "--mask", out / "zones.gpkg").failed(2, "zones.gpkg")
+    assert (out / "zones.gpkg").exists()
+    assert count(scene_file, out, "--overwrite").code == 0
+    assert names(out) == FILES | {"notes.txt"}
+    write_zones(out / "zones.gpkg", mine=(0, 0, 80, 99))
+    assert count(scene_file, out, "--overwrite").code == 0
+    assert (out / "zones.gpkg").exists(), "no report says that it was written by a run"
+    common = ("--model", micro, "--tile-size", 64, "--quiet", *TEXT, "--overwrite")
+    more = ("--zones", zones, "--probabilities", "uint8")
+    for options, there in ((more, True), ((), False)):
+        done = command("segment", scene_file, tmp_path / "map", *common, *options)
+        assert done.code == 0, done.err
+        assert ({"zones.gpkg", "probabilities.tif"} <= names(tmp_path / "map")) is there
+    assert not {"zones.gpkg", "probabilities.tif"} & names(tmp_path / "map")
+
+
+def test_zones_are_printed(count: Count, command: Command, micro: Path, scene_file: Path, tmp_path: Path) -> None:
+    boxes = {f"district-{i}": (4.0 * i, 0.0, 4.0 * i + 30, 99.0) for i in range(23)}
+    zones = write_zones(tmp_path / "z.gpkg", **boxes)
+    done = count(scene_file, tmp_path / "out", "--zones", zones)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    lines = {line.split()[3]: line.split() for line in done.out.splitlines() if "district-" in line}
+    assert set(lines) == {f"district-{i}" for i in range(20)} and "The first 20 of 23 zones" in done.out
+    for place in (0, 7, 19):
+        entry = report["zones"][place]
+        numbers = [str(entry["classes"][title]["count"]) for title in ("building", "water")]
+        assert [lines[entry["name"]][column] for column in (1, 5, 7)] == [str(place + 1), *numbers]
+    assert "outside of all zones" in done.out
+    done = command("segment", scene_file, tmp_path / "map", "--model", micro, "--tile-size", 64, "--quiet", *TEXT,
+                   "--zones", zones)  # fmt: skip
+    report = json.loads((tmp_path / "map" / "report.json").read_text())
+    share = report["zones"][7]["classes"]["water"]["share"]
+    assert any("district-7 " in line and f"{share:.1%}" in line for line in done.out.splitlines())
+
+
+def test_areas_without_a_crs_are_pixels(count: Count, scene_file: Path, tmp_path: Path) -> None:
+    with rasterio.open(scene_file) as source:
+        write_raster(tmp_path / "flat.tif", source.read(), transform=None, crs=None)
+    done = count(tmp_path / "flat.tif", tmp_path / "out", "--min-area", 3)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    frame = geopandas.read_file(tmp_path / "out" / "instances.gpkg")
+    for row in report["classes"]:
+        wanted = frame[frame["class"] == row["name"]]["area_px"].mean()
+        assert f"{wanted:,.1f} px" in done.out and row["mean_area_px"] == pytest.approx(wanted, abs=0.01)
+
+
 def test_what_is_wrong_is_said(count: Count, scene_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     count(scene_file, out, "--expect", "ship=2").failed(2, "'ship', which is not counted")

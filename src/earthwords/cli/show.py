@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from earthwords.errors import printable
+from earthwords.errors import number_of, printable
 from earthwords.reports import SceneReport
 
 
@@ -24,6 +24,7 @@ def show(result: Any) -> None:
                 f"{result.undecided_margin:g} of what they share).",
                 soft_wrap=True,
             )
+        _show_zones(console, result)
         return
     title, columns, rows = result.table()
     console.print(printable(title), soft_wrap=True)
@@ -31,6 +32,36 @@ def show(result: Any) -> None:
     for row in rows:
         table.add_row(*(printable(str(cell)) for cell in row))
     console.print(table)
+    if isinstance(result, SceneReport):
+        _show_zones(console, result)
+
+
+def _show_zones(console: Console, report: SceneReport) -> None:
+    """The first zones, and what is outside of all."""
+    if not report.zones:
+        return
+    *zones, outside = report.zones
+    titles = list(outside.classes)
+    figure = "count" if any("count" in figures for figures in outside.classes.values()) else "share"
+    table = Table("zone", "name", *(printable(f"{title} {figure}") for title in titles[:_CLASSES]))
+    for zone in [*zones[:_ZONES], outside]:
+        values = [_figure(zone.classes[title][figure], figure) for title in titles[:_CLASSES]]
+        table.add_row("" if zone is outside else str(zone.zone), printable(zone.name), *values)
+    console.print(table)
+    if len(zones) > _ZONES or len(titles) > _CLASSES:
+        shown = f"The first {min(_ZONES, len(zones))} of {number_of(len(zones), 'zone')}"
+        of_classes = f", {_CLASSES} of {len(titles)} classes" if len(titles) > _CLASSES else ""
+        console.print(printable(f"{shown}{of_classes}; all are in {report.outputs['zones']}."), soft_wrap=True)
+
+
+_ZONES, _CLASSES = 20, 8
+"""That are shown."""
+
+
+def _figure(value: float | None, kind: str) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if kind == "count" else f"{value:.1%}"
 
 
 def _scene_table(report: SceneReport) -> Table:

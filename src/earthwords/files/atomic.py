@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -218,6 +218,17 @@ def parents_made_for(target: Path) -> Iterator[None]:
             for folder in missing:
                 folder.rmdir()
         raise
+
+
+def remove_files(paths: Iterable[Path]) -> None:
+    """Remove files, if they are there.
+
+    Raises:
+        OutputError: one cannot be removed.
+    """
+    for path in paths:
+        with writing(path):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

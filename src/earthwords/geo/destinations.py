@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from earthwords.errors import OutputError, UsageError
 from earthwords.files.atomic import check_local, check_name, exists
 from earthwords.files.output_sets import half_set
+from earthwords.files.reading import read_json
 from earthwords.geo.sources.inputs import Inputs
 
 RASTERS = (".tif", ".tiff")
@@ -226,13 +227,31 @@ def checked(kinds: dict[str, Path], dst: Path, *, overwrite: bool, inputs: Input
     for path in kinds.values():
         check_name(path)
     if inputs is not None:
-        inputs.check(kinds.values())
+        inputs.check([*kinds.values(), *(left_over(kinds) if overwrite else ())])
     half = half_set(kinds.values())
     there = next((path for path in kinds.values() if os.path.lexists(path) and not half.owns(path)), None)
     if there is not None and not overwrite:
         raise exists(there)
     _check_place(next(iter(kinds.values())).parent)
     return kinds
+
+
+def left_over(kinds: Mapping[str, Path]) -> tuple[Path, ...]:
+    """Outputs of an earlier run in the same folder that this one has not, such as figures of zones: they would lie
+    beside a report that knows nothing of them. Only what the earlier report names."""
+    if "report" not in kinds:
+        return ()
+    folder = kinds["report"].parent
+    try:
+        named = read_json(kinds["report"])["outputs"]
+        found = [folder / Path(named[kind]).name for kind in _OPTIONAL if kind in named and kind not in kinds]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+    return tuple(path for path in found if path.is_file() and path not in kinds.values())
+
+
+_OPTIONAL = "zones", "probabilities"
+"""Kinds that a run has or has not."""
 
 
 def unknown_suffix(dst: Path, known: Iterable[str]) -> UsageError:

@@ -17,6 +17,8 @@ class CountedClass(ClassReport):
     """How many there are, as somebody says; None: nobody does."""
     mean_area_m2: float | None = None
     """Of an instance; None without a CRS, without instances, and of points."""
+    mean_area_px: float | None = None
+    """Of an instance; None without instances, and of peaks, which have none."""
     total_score: float = 0.0
     """Sum of the scores: how many there are, if scores were calibrated."""
 
@@ -44,5 +46,6 @@ class CountReport(SceneReport):
 def _row(row: CountedClass, *, told: bool) -> list[str]:
     expected = [f"{row.expected:,}"] if told and row.expected is not None else []
     score = "-" if row.mean_score is None else f"{row.mean_score:.2f}"
-    area = "-" if row.mean_area_m2 is None else f"{row.mean_area_m2:,.1f} m2"
+    pixels = "-" if row.mean_area_px is None else f"{row.mean_area_px:,.1f} px"
+    area = pixels if row.mean_area_m2 is None else f"{row.mean_area_m2:,.1f} m2"
     return [row.name, f"{row.count:,}", *expected, score, area]

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.errors import Caution
-from earthwords.files.atomic import writing
+from earthwords.files.atomic import remove_files, writing
 from earthwords.files.output_sets import staging_all
 from earthwords.files.output_tags import save_png
 from earthwords.files.plaintext import write_json
+from earthwords.geo.destinations import left_over
 from earthwords.geo.grids.area import PixelAreas
 from earthwords.geo.styles import write_polygons_qml
 from earthwords.geo.vectors import outlines
@@ -76,7 +77,13 @@ def write_counts(
     settings = {**of_grid(about.grid), **settings_of(about.tags), **work.counting.settings()}
     figures, preview = Figures(about.grid, about.vocabulary), CountPreview(about.grid)
     zones = None if work.zones is None else InstanceZones(work.zones, about.vocabulary)
-    with staging_all(paths, settings=settings, overwrite=options.overwrite, moved=lambda: moved(report)) as places:
+    old = left_over(paths) if options.overwrite else ()
+
+    def done_moving() -> None:
+        remove_files(old)
+        moved(report)
+
+    with staging_all(paths, settings=settings, overwrite=options.overwrite, moved=done_moving) as places:
         for strip in strips:
             figures.add(strip)
             work.finder.add(strip)
@@ -189,7 +196,8 @@ def counted_classes(
 ) -> tuple[CountedClass, ...]:
     """The table of the report."""
     pixels, areas, scores = found.masks.areas, areas_of(found, grid), found.masks.scores
-    shaped = counting.method != "peaks" and grid.crs is not None
+    measured = counting.method != "peaks"
+    shaped = measured and grid.crs is not None
     rows = []
     for place, label in enumerate(counting.counted):
         mine = found.masks.classes == place
@@ -206,6 +214,7 @@ def counted_classes(
                 count=number,
                 expected=None if counting.expected is None else counting.expected[place],
                 mean_area_m2=round(float(areas[mine].mean()), 2) if shaped and number else None,
+                mean_area_px=round(own / number, 2) if measured and number else None,
                 total_score=round(float(scores[mine].sum()), 2),
             )
         )

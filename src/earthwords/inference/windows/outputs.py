@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.errors import UsageError
-from earthwords.files.atomic import writing
+from earthwords.files.atomic import remove_files, writing
 from earthwords.files.output_sets import staging_all
 from earthwords.files.output_tags import TAG, save_png
 from earthwords.files.plaintext import write_json
+from earthwords.geo.destinations import left_over
 from earthwords.geo.geotiff import RasterWriter, cog_options
 from earthwords.geo.styles import write_polygons_qml, write_qml
 from earthwords.geo.vectors.vectorize import PolygonCollector, polygon_schema
@@ -117,7 +118,13 @@ def write_outputs(
     """
     began = time.perf_counter()
     settings = _settings(about, options)
-    with staging_all(paths, settings=settings, overwrite=options.overwrite, moved=lambda: moved(report)) as places:
+    old = left_over(paths) if options.overwrite else ()
+
+    def done_moving() -> None:
+        remove_files(old)
+        moved(report)
+
+    with staging_all(paths, settings=settings, overwrite=options.overwrite, moved=done_moving) as places:
         outputs = _Outputs(places, about, options, zones)
         with ExitStack() as stack:
             sinks = outputs.open(stack)
