@@ -16,7 +16,7 @@ import rasterio
 from affine import Affine
 from rasterio.warp import Resampling, reproject, transform_bounds
 
-from earthwords.errors import Caution, WeightsError
+from earthwords.errors import Caution, SourceError, WeightsError
 from earthwords.inference.change import methods
 from earthwords.inference.change.dates import block
 from earthwords.inference.change.dates.report import area_text
@@ -386,6 +386,40 @@ def test_a_python_call(micro: Path, before: Path, after: Path, tmp_path: Path) -
     text = ["building", "water"]
     report = earthwords.change(before, after, tmp_path / "a.tif", text=text, model=str(micro), tile_size=64, quiet=True)
     assert report.classes[0].name == "building" and report.outputs == {"labels": tmp_path / "a.tif"}
+
+
+class Stopping(ByColour):
+    """Fails in the second block."""
+
+    def __call__(self, pair: PairWindow) -> Comparison:
+        if len(self.asked) == 1:
+            raise SourceError("The second block is damaged.")
+        return super().__call__(pair)
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (("--threshold", 0.2), "its threshold was the method's and is 0.2 now"),
+        (("--match-histogram",), "its match-histogram was no and is yes now"),
+        (("--search", 3), "its search was 64 and is 3 now"),
+    ],
+)
+def test_other_options_on_resume_are_named(
+    micro: Path, command: Command, before: Path, make_scene: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    option: tuple[object, ...], told: str,
+) -> None:  # fmt: skip
+    """Also where they change what is found of the dates and what both cover."""
+    after = make_scene(np.roll(np.moveaxis(patchwork(HEIGHT, WIDTH), -1, 0), (4, -7), (1, 2)), name="after.tif")
+    monkeypatch.setattr(block, "SIDE", 64)
+    monkeypatch.setattr(ByColour, "asked", [])
+    how = (*WORDS, "--model", micro, "--tile-size", 64, "--device", "cpu", "--offline", "--quiet", "--align")
+    dates = (before, after, tmp_path / "out")
+    monkeypatch.setitem(methods.METHODS, "dense", lambda options: Stopping())
+    command("change", *dates, *how).failed(1, "The second block is damaged.")
+    monkeypatch.setitem(methods.METHODS, "dense", lambda options: ByColour())
+    command("change", *dates, *how, *option).failed(2, told, "--no-resume")
+    assert command("change", *dates, *how).code == 0
 
 
 @pytest.fixture

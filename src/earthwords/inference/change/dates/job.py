@@ -96,7 +96,7 @@ class ChangeJob:
             **before.identity(),
             **_read_as(before.tags()),
             **second,
-            "region": repr(self.pair.region),
+            "what both dates cover": repr(self.pair.region),
             **self.request.settings(self.segmenter),
         }
 

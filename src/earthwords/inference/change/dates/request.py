@@ -80,7 +80,10 @@ class ChangeRequest(SceneRequest[Segmenter]):
         return replace(self, facts=pair.find(**how, search=self.search))
 
     def settings(self, segmenter: Segmenter) -> dict[str, str]:
-        """What the outputs depend on beside the dates, as text."""
+        """What the outputs depend on beside the dates, as text.
+
+        Differences are told in the order of names: what follows from options comes after them.
+        """
         tags = settings_of(segmenter.tags(self.vocabulary))
         bank = segmenter.text_bank(self.vocabulary)
         return {
@@ -89,7 +92,7 @@ class ChangeRequest(SceneRequest[Segmenter]):
             "weights": f"{tags['weights']}, hash {segmenter.weights_hash}, words {bank.digest}",
             "on-error": self.on_error,
             "device": segmenter.arithmetic,
-            "facts": hashlib.sha256(repr(self.facts).encode()).hexdigest()[:16],
+            "what was found of both dates": hashlib.sha256(repr(self.facts).encode()).hexdigest()[:16],
             **{name.replace("_", "-"): str(value) for name, value in vars(self.options).items() if name != "overwrite"},
         }
 
