@@ -18,6 +18,9 @@ UTM = Grid(height=350, width=550, transform=Affine(100, 0, 400_000, 0, -100, 5_5
 FIJI = Grid(height=100, width=300, transform=Affine(3000, 0, 150_000, 0, -3000, 8_100_000), crs=CRS.from_epsg(32701))
 ARCTIC = Grid(height=250, width=200, transform=Affine(2e4, 0, -1.001e6, 0, -2e4, 2.003e6), crs=CRS.from_epsg(3413))
 GLOBE = Grid(height=180, width=360, transform=Affine(1, 0, -180, 0, -1, 90), crs=CRS.from_epsg(4326))
+MOLLWEIDE = Grid(
+    height=200, width=400, transform=Affine(9e4, 0, -1.8e7, 0, -9e4, 9e6), crs=CRS.from_proj4("+proj=moll")
+)
 WORLD, MERCATOR = shapely.box(-180, -90, 180, 90), shapely.box(-20037508, -20037508, 20037508, 20037508)
 RING = shapely.box(-2e6, -2e6, 2e6, 2e6).difference(shapely.box(-1e6, -1e6, 1e6, 1e6))
 
@@ -76,6 +79,9 @@ def test_longitudes_may_go_on() -> None:
     whole = shapely.union(shapely.box(175, -18, 180, -17), shapely.box(-180, -18, -175, -17))
     found, _, _ = on(FIJI, "EPSG:4326", shapely.box(175, -18, 185, -17))
     assert (found != wanted(FIJI, "EPSG:4326", whole)).sum() <= 2
+    east = shapely.union(shapely.box(170, 20, 180, 60), shapely.box(-180, 20, -170, 60))
+    found, _, _ = on(MOLLWEIDE, "EPSG:4326", shapely.box(170, 20, 190, 60))
+    assert (found != wanted(MOLLWEIDE, "EPSG:4326", east)).sum() <= 2
     found, _, _ = on(UTM, "EPSG:4326", shapely.box(365, 49.97, 385, 60))
     assert (found == wanted(UTM, "EPSG:4326", shapely.box(5, 49.97, 25, 60))).all()
 

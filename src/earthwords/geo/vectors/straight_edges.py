@@ -22,6 +22,8 @@ _STEPS, _MOST_STEPS = 32, 8192
 """Pieces of an edge as long as the scene: at first, and at most."""
 _ERROR = 0.02
 """Pixels that the middle of a piece may lie off the curve."""
+_SEAM = 1e-12
+"""Turns around the globe that polygons end before a seam, so that each side is known."""
 _GAP = 0.25
 """Of the whole width: emptier than this between places of a scene, it lies on both sides of a seam, as of 180 E."""
 
@@ -87,15 +89,33 @@ def _around_the_globe(back: Transformer, turn: float, grid: Grid) -> list[tuple[
             x.min(), y.min(), x.max(), y.max(), densify_pts=4 * _SAMPLES, errcheck=True
         )
     except ProjError:
-        return [(-1.5 * turn, -turn / 4, 1.5 * turn, turn / 4)]  # partly off the globe: nothing is cut
+        return _turns(back, grid, turn, -turn / 4, turn / 4)  # partly off the globe
     if not np.isfinite([west, south, east, north]).all():
         return None
     east += turn if west > east else 0
     room = 0.1 * max(east - west, north - south, 1e-9)
     south, north = max(south - room, -turn / 4), min(north + room, turn / 4)
     if east - west + 2 * room >= turn:
-        return [(-1.5 * turn, south, 1.5 * turn, north)]
+        return _turns(back, grid, turn, south, north)
     return [(west - room + k * turn, south, east + room + k * turn, north) for k in (-1, 0, 1)]
+
+
+def _turns(
+    back: Transformer, grid: Grid, turn: float, south: float, north: float
+) -> list[tuple[float, float, float, float]]:
+    """All around the globe, cut where a projection of the globe is cut: opposite to its middle."""
+    steps = grid.crs.coordinate_operation if grid.crs else None
+    middles = [one for one in (steps.params if steps else ()) if one.name.startswith("Longitude of")]
+    middle = float(middles[0].value * middles[0].unit_conversion_factor) if middles else 0.0
+    seam, room = turn * (middle / (2 * math.pi) - 0.5), turn * _SEAM
+    rows = np.linspace(south, north, 9)[1:-1]
+    sides = [back.transform(np.full(7, seam + side), rows, direction="INVERSE") for side in (room, turn - room)]
+    with np.errstate(invalid="ignore"):
+        one, other = (np.stack(crs_to_pixel(grid, *map(np.asarray, side))) for side in sides)
+        apart = np.abs(one - other)
+    if not (apart[np.isfinite(apart)] > 1).any():  # as around a pole
+        return [(-1.5 * turn, south, 1.5 * turn, north)]
+    return [(seam + k * turn + room, south, seam + (k + 1) * turn - room, north) for k in (-1, 0, 1)]
 
 
 def _turn(crs: CRS) -> float:
