@@ -290,6 +290,7 @@ def test_rows_are_complete() -> None:
             assert row.activation in ("quickgelu", "gelu"), f"{name}: a state dict does not say its activation"
     found = {name: row.activation for name, row in WEIGHTS.items() if row.activation}
     assert found == {
+        "alignearth-sar-vit-b-16": "gelu",
         **{f"farslip-s{stage}-vit-b-{patch}": "quickgelu" for stage in (1, 2) for patch in (16, 32)},
         "laion-vit-b-16": "gelu",
         "remoteclip-vit-b-32": "quickgelu",
