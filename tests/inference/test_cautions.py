@@ -1,17 +1,20 @@
 """What a request is said to be worth."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from affine import Affine
 from pyproj import CRS
 
+import earthwords
 from earthwords.errors import Caution, UsageError
 from earthwords.geo.scene import Scene, open_scene
 from earthwords.inference.cautions import GREY, RADAR_COLOURS, Tally, enforce, scene_notes, vocabulary_notes
 from earthwords.inference.segment.segmenter import Segmenter
-from earthwords.text.known_words import KnownWords
+from earthwords.text.competing import against_things, with_background
+from earthwords.text.known_words import KnownWords, read_words
 from earthwords.text.vocabulary import parse_classes
 from earthwords.types import Grid
 
@@ -158,3 +161,13 @@ def test_a_lone_word_does_not_take_everything(segmenter: Segmenter) -> None:
     assert (alone.labels == 255).mean() > 0.5 and any("--against auto" in note for note in alone.notes)
     anything = Segmenter(replace(segmenter.preset, nothing=None), segmenter.encoder)
     assert (anything.predict(image, ["swimming pool"], against="none").labels == 0).all()
+
+
+def test_rivals_that_nobody_asked_for_are_no_caution() -> None:
+    """`count --strict` would refuse every scene; of one's own words it is said."""
+    lexicon = read_words(Path(earthwords.__file__).parent / "assets" / "tiny")
+    words = parse_classes(["car"])
+    auto = vocabulary_notes(with_background(words, against_things(words)), lexicon=lexicon, model="tiny")
+    assert "sports field" in " ".join(auto) and not any(isinstance(note, Caution) for note in auto)
+    own = vocabulary_notes(with_background(words, ("zeppelin",)), lexicon=lexicon, model="tiny")
+    assert any(isinstance(note, Caution) and "zeppelin" in note for note in own)

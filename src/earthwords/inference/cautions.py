@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from earthwords.errors import Caution, UsageError, some_of
 from earthwords.geo.scene import Scene
 from earthwords.models.taught import TaughtHead
-from earthwords.text.competing import AGAINST, lacking
+from earthwords.text.competing import AGAINST, THINGS, lacking
 from earthwords.text.known_words import Lexicon, word_cautions
 from earthwords.types import ClassName, Vocabulary
 
@@ -82,6 +82,10 @@ def colour_cautions(scene: Scene, *, radar: bool = False) -> tuple[Caution, ...]
     return (Caution(FALSE_COLOURS.format(", ".join(scene.bands))),) if scene.is_false_colour else ()
 
 
+_RIVALS = frozenset(word for ground in (*AGAINST, *THINGS) for word in ground.words)
+"""Words that are added on their own accord: nobody asks what they mark."""
+
+
 def vocabulary_notes(vocabulary: Vocabulary, *, lexicon: Lexicon | None, model: str) -> tuple[str, ...]:
     """What is known of the words: translations, words never learned, and how they compete.
 
@@ -93,7 +97,7 @@ def vocabulary_notes(vocabulary: Vocabulary, *, lexicon: Lexicon | None, model: 
     notes += word_cautions([query for c in asked for query in c.queries], lexicon, model)
     if vocabulary.background is not None and (background := vocabulary.classes[vocabulary.background]).read_as:
         notes.append(f"As {background.title} compete: {', '.join(background.read_as)}.")
-        notes += word_cautions(background.read_as, lexicon, model)
+        notes += word_cautions([word for word in background.read_as if word not in _RIVALS], lexicon, model)
     missing = lacking(vocabulary)
     if vocabulary.background is None and len(missing) > len(AGAINST) - MANY:
         sentence = (
