@@ -317,6 +317,9 @@ def test_a_network_says_where_and_the_words_what(
     with rasterio.open(tmp_path / "all.tif") as made:
         assert made.tags()["EARTHWORDS_METHOD"] == "learned" and "net" in made.tags()["EARTHWORDS_NETWORK"]
         assert len(np.unique(made.read(1))) == 1  # one connected change, from one class to one class
+    store_network(network, tmp_path / "net", encoder=str(micro), base=base, threshold=0.0, notes={})
+    done = command("change", before, after, tmp_path / "anew.tif", *WORDS, *how)
+    assert done.code == 0 and json.loads(done.out)["changed_share"] == 1, done.err  # trained anew, it is loaded anew
 
 
 @pytest.mark.parametrize(("f1", "weak"), [(33.7, True), (81.2, False)])

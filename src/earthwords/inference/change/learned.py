@@ -13,7 +13,7 @@ from scipy import ndimage
 from torch.nn import functional as F
 
 from earthwords.inference.change.dates.windows import Comparison, PairWindow
-from earthwords.models.change.folder import load_network
+from earthwords.models.change.folder import load_network, network_digest
 from earthwords.models.change.network import ChangeNetwork
 from earthwords.models.change.windows import TILE, change_probability
 
@@ -37,7 +37,7 @@ class LearnedChange:
 
     def __call__(self, pair: PairWindow) -> Comparison:
         """Compare a window."""
-        network, own = _loaded(self.folder, self.device, self.offline)
+        network, own = _loaded(self.folder, network_digest(str(self.folder)), self.device, self.offline)
         first, second = pair.probabilities
         seen = pair.valid & ~np.isnan(first[0]) & ~np.isnan(second[0])
         likely = _likely(network, *pair.rgb, zoom=pair.zoom)
@@ -48,7 +48,8 @@ class LearnedChange:
 
 
 @lru_cache(maxsize=1)
-def _loaded(folder: Path, device: str, offline: bool) -> tuple[ChangeNetwork, float]:
+def _loaded(folder: Path, digest: str, device: str, offline: bool) -> tuple[ChangeNetwork, float]:
+    """The network, loaded anew when its files are others (`digest`)."""
     return load_network(folder, device=torch.device(device), offline=offline)
 
 

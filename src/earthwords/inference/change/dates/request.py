@@ -11,7 +11,7 @@ from earthwords.inference.change.dates.pair import DatePair, PairFacts, PairSpec
 from earthwords.inference.change.dates.shift import SEARCH
 from earthwords.inference.change.dates.transitions import Transitions
 from earthwords.inference.change.dates.windows import ChangeMethod
-from earthwords.inference.change.mask_options import BY_MASKS, MaskOptions
+from earthwords.inference.change.mask_options import MaskOptions
 from earthwords.inference.change.methods import DEFAULT, METHODS, MethodOptions
 from earthwords.inference.scene_run import SceneRequest
 from earthwords.inference.segment.segmenter import Segmenter
@@ -57,8 +57,8 @@ class ChangeRequest(SceneRequest[Segmenter]):
 
     @property
     def asked_scales(self) -> int:
-        """Resolutions at which words are really asked: the methods by masks ask once."""
-        return 1 if self.method in BY_MASKS else self.scales
+        """Resolutions at which words are really asked: only `dense` asks more than once."""
+        return self.scales if self.method == DEFAULT else 1
 
     def comparison(self, segmenter: Segmenter, *, offline: bool) -> ChangeMethod:
         """How the dates are compared."""
