@@ -8,9 +8,8 @@ https://arxiv.org/abs/1802.03916), and the intersection over union that a map wo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +29,8 @@ RESAMPLES = 100
 EVEN = 0.3
 """How far estimated shares are drawn towards equal ones: where a head confuses two classes, nothing tells how much of
 the ground is which."""
+_MOST_AT_ONCE = 2**22
+"""Numbers of the tables of resamples."""
 SURE = 0.8
 """Share of resamples of the held-out places in which a head must beat the words alone."""
 
@@ -273,7 +274,7 @@ class _Judge:
     def shares(
         self, lessons: Lessons, rows: NDArray[np.bool_], times: NDArray[np.float64] | None = None
     ) -> NDArray[np.float64]:
-        """`(class,)` of the ground."""
+        """`(class,)` of the ground; `(..., class)` where places are drawn `times` `(..., place)`."""
         return area_shares(_confusion(lessons, self.held, rows, times), self.around)
 
 
@@ -290,39 +291,44 @@ def area_shares(confusion: NDArray[np.float64], said: NDArray[np.float64]) -> ND
     """The shares of the classes under which a head that errs like this says what it says.
 
     Args:
-        confusion: `(true, said)`, rows sum to 1.
+        confusion: `(..., true, said)`, rows sum to 1.
         said: `(class,)` shares that the head gives.
 
     Returns:
-        `(class,)`, of greatest likelihood (by expectation maximisation), none of them 0.
+        `(..., class)`, of greatest likelihood (by expectation maximisation), none of them 0.
     """
     count = len(said)
-    shares = np.full(count, 1 / count)
+    shares = np.full(confusion.shape[:-1], 1 / count)
     for _ in range(100):
-        joint = shares[:, None] * confusion
-        shares = (joint / np.maximum(joint.sum(axis=0), 1e-12) * said).sum(axis=1)
-        shares /= shares.sum()
+        right = said / np.maximum((shares[..., None, :] @ confusion)[..., 0, :], 1e-12)
+        shares = shares * (confusion @ right[..., None])[..., 0]
+        shares /= shares.sum(axis=-1, keepdims=True)
     return (1 - EVEN) * shares + EVEN / count
 
 
 def _confusion(
     lessons: Lessons, said: NDArray[np.int64], rows: NDArray[np.bool_], times: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
-    """`(true, said)` shares of the held-out marks, with one more mark a class that says all classes alike."""
-    count = lessons.classes
-    weight = lessons.weights.numpy().astype(np.float64) * rows * (1 if times is None else times)
-    table = np.zeros((count, count))
-    np.add.at(table, (lessons.labels.numpy(), said), weight)
-    total = table.sum(axis=1, keepdims=True)
-    found: NDArray[np.float64] = (table + 1 / count) / (total + 1)
+    """`(..., true, said)` shares of the held-out marks, with one more mark a class that says all classes alike.
+
+    Args:
+        times: `(..., place)` how often each place counts, in the order of their numbers; None: once.
+    """
+    count, names = lessons.classes, np.unique(lessons.places)
+    weight = lessons.weights.numpy().astype(np.float64) * rows
+    table = np.zeros((len(names), count, count))
+    np.add.at(table, (np.searchsorted(names, lessons.places), lessons.labels.numpy(), said), weight)
+    drawn = np.ones(len(names)) if times is None else times
+    table = np.tensordot(drawn, table, axes=1)
+    found: NDArray[np.float64] = (table + 1 / count) / (table.sum(axis=-1, keepdims=True) + 1)
     return found
 
 
 def map_iou(confusion: NDArray[np.float64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`(class,)` intersection over union of a map where classes are so common and a head errs like this."""
-    joint = shares[:, None] * confusion
-    right = np.diag(joint)
-    found: NDArray[np.float64] = right / (joint.sum(axis=0) + shares - right)
+    """`(..., class)` intersection over union of a map where classes are so common and a head errs like this."""
+    joint = shares[..., None] * confusion
+    right = np.diagonal(joint, axis1=-2, axis2=-1)
+    found: NDArray[np.float64] = right / (joint.sum(axis=-2) + shares - right)
     return found
 
 
@@ -340,34 +346,35 @@ def _compare(
         return ()
     said = {candidate: values.argmax(dim=1).numpy() for candidate, values in logits.items()}
     marked = np.unique(lessons.labels.numpy()[rows])
-    even = np.full(lessons.classes, 1 / lessons.classes)
-    draws = [(t, even if judge is None else judge.shares(lessons, rows, t)) for t in _resamples(lessons, seed=seed)]
-    priors = even if judge is None else judge.shares(lessons, rows)
-
-    def figure(candidate: Candidate, times: NDArray[np.float64] | None, shares: NDArray[np.float64]) -> Any:
-        return map_iou(_confusion(lessons, said[candidate], rows, times), shares)[marked]
-
+    figures = _figures(lessons, said, rows, judge, seed=seed)
     words = next((c for c in logits if c.head == "words"), None)
-    before = None if words is None else [figure(words, *draw).mean() for draw in draws]
     found = []
     for candidate, values in logits.items():
         surer = None
-        if before is not None and candidate is not words:
-            surer = float(np.mean([figure(candidate, *d).mean() > b for d, b in zip(draws, before, strict=True)]))
+        if words is not None and candidate is not words:
+            mine, before = (figures[each][1:, marked].mean(axis=1) for each in (candidate, words))
+            surer = float((mine > before).mean())
         iou = np.full(lessons.classes, np.nan)
-        iou[marked] = figure(candidate, None, priors)
+        iou[marked] = figures[candidate][0, marked]
         accuracy = _balanced_accuracy(lessons, values, rows)
         found.append(Tried(candidate=candidate, iou=iou, accuracy=accuracy, surer=surer))
     return tuple(found)
 
 
-def _resamples(lessons: Lessons, *, seed: int) -> Iterator[NDArray[np.float64]]:
-    """How often each mark is drawn when the places are drawn with replacement."""
-    names, place = np.unique(lessons.places, return_inverse=True)
+def _figures(
+    lessons: Lessons, said: dict[Candidate, NDArray[np.int64]], rows: NDArray[np.bool_], judge: _Judge | None, *,
+    seed: int,
+) -> dict[Candidate, NDArray[np.float64]]:  # fmt: skip
+    """`(1 + resample, class)` IoU that each would have: of all places, then of places drawn with replacement."""
+    places = len(np.unique(lessons.places))
     rng = np.random.default_rng(seed)
-    for _ in range(RESAMPLES):
-        times = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
-        yield times[place].astype(np.float64)
+    drawn = (np.bincount(rng.integers(places, size=places), minlength=places) for _ in range(RESAMPLES))
+    times = np.stack([np.ones(places), *drawn])
+    even, parts = np.full(lessons.classes, 1 / lessons.classes), []
+    for some in np.array_split(times, 1 + len(times) * lessons.classes**2 // _MOST_AT_ONCE):
+        shares = np.broadcast_to(even, (len(some), len(even))) if judge is None else judge.shares(lessons, rows, some)
+        parts.append([map_iou(_confusion(lessons, each, rows, some), shares) for each in said.values()])
+    return {candidate: np.concatenate(part) for candidate, part in zip(said, zip(*parts, strict=True), strict=True)}
 
 
 def _best(tried: Sequence[Tried]) -> Candidate:

@@ -9,7 +9,10 @@ is drawn.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -57,21 +60,29 @@ def fit_anchored(
     each = torch.ones(len(labels)) if weights is None else weights.float()
     mass = torch.zeros(classes).index_add_(0, labels, each)
     each = each / mass[labels] / int((mass > 0).sum())
-    fixed = scale * features @ words.T
-    change = torch.zeros(classes, features.shape[1], requires_grad=True)
-    bias = torch.zeros(classes, requires_grad=True)
-    solver = torch.optim.LBFGS(
-        [change, bias], max_iter=MOST_STEPS, tolerance_grad=1e-6, tolerance_change=1e-8, line_search_fn="strong_wolfe"
-    )
-    greatest = class_logits(fixed, query_class, classes)  # all words of a class are moved alike
+    greatest = class_logits(scale * features @ words.T, query_class, classes).double()  # a class's words move alike
+    inputs = F.pad(features.double(), (0, 1), value=1.0)
+    basis = torch.linalg.qr(inputs.T)[0] if 4 * len(inputs) < inputs.shape[1] else None
+    change = _least(inputs if basis is None else inputs @ basis, greatest, labels, each, strength)
+    change = (change if basis is None else change @ basis.T).float()
+    return scale * words + change[query_class, :-1], change[query_class, -1]
 
-    def loss() -> Tensor:
-        solver.zero_grad()
-        logits = greatest + F.linear(features, change, bias)
-        found = (each * F.cross_entropy(logits, labels, reduction="none")).sum()
-        found = found + strength / 2 * ((change**2).sum() + (bias**2).sum())
-        found.backward()
-        return found
 
-    solver.step(loss)
-    return (scale * words + change[query_class]).detach(), bias[query_class].detach().clone()
+def _least(inputs: Tensor, fixed: Tensor, labels: Tensor, each: Tensor, strength: float) -> Tensor:
+    """`(class, dim)`: what is added to the logits `fixed`, times `inputs` `(n, dim)`; float64.
+
+    It lies in the span of the inputs, as every move away from there costs and changes nothing.
+    """
+    told, shape = F.one_hot(labels, fixed.shape[1]).double(), (fixed.shape[1], inputs.shape[1])
+    each = each.double()[:, None]
+
+    def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        change = torch.from_numpy(flat).view(shape)
+        log = F.log_softmax(fixed + inputs @ change.T, dim=1)
+        slope = (each * (log.exp() - told)).T @ inputs + strength * change
+        value = strength / 2 * (change**2).sum() - (each * told * log).sum()
+        return float(value), slope.flatten().numpy()
+
+    limits = {"maxiter": MOST_STEPS, "gtol": 1e-6, "ftol": 1e-9}
+    found = minimize(loss, np.zeros(shape[0] * shape[1]), jac=True, method="L-BFGS-B", options=limits)
+    return torch.from_numpy(found.x).view(shape)
