@@ -55,6 +55,9 @@ class SegmentPreset:
     """Bands that the marked scenes were read by; others are, too, unless told otherwise."""
     taught_gsd: float | None = None
     """Ground sample distance, metres, that the marked scenes were worked at; likewise."""
+    taught_nodata: float | None = None
+    taught_stretch: str | None = None
+    """Values without observation, and the stretch, that the marked scenes were read with; likewise."""
     energy: float = 1.0
     """Share of the energy of a window's tokens that `jbu` and `simfeatup` keep, 0..1; 1 is exact, 0.9999 faster."""
     cls_weight: float = 0.0
@@ -89,6 +92,22 @@ class SegmentPreset:
     """`quickgelu` or `gelu`, for a checkpoint file that does not say; None: as its row, else quickgelu."""
     paper: str = ""
     note: str = ""
+
+    def reading(self, *, bands: Any, nodata: float | None, stretch: str) -> tuple[Any, float | None, str]:
+        """How a scene is read: as given (`stretch` unless it is `auto`), else as the marked scenes were."""
+        return (
+            self.taught_bands if bands is None else bands,
+            self.taught_nodata if nodata is None else nodata,
+            self.taught_stretch if stretch == "auto" and self.taught_stretch is not None else stretch,
+        )
+
+    @property
+    def taught_options(self) -> str:
+        """How the marked scenes were read, as options of a command line; empty: as any scene."""
+        bands = None if self.taught_bands is None else ",".join(map(str, self.taught_bands))
+        given = {"bands": bands, "gsd": self.taught_gsd, "nodata": self.taught_nodata, "stretch": self.taught_stretch}
+        shown = {name: f"{value:g}" if isinstance(value, float) else value for name, value in given.items()}
+        return " ".join(f"--{name} {value}" for name, value in shown.items() if value is not None)
 
 
 _CLIP = "openai-vit-b-16"
@@ -331,7 +350,7 @@ def _from_table(path: Path, base: SegmentPreset | None, table: dict[str, Any]) -
     if "weights" in table:
         table.setdefault("upsampler", None)  # the base's belongs to the base's weights
         table.setdefault("head", None)
-        table |= {name: table.get(name) for name in ("taught", "taught_bands", "taught_gsd")}
+        table |= {f.name: table.get(f.name) for f in fields(SegmentPreset) if f.name.startswith("taught")}
         table.setdefault("nothing", None)
         table.setdefault("radar", False)
         table.setdefault("thresholds", ())
@@ -360,7 +379,8 @@ def as_toml(row: SegmentPreset) -> str:
         values["thresholds"], lines = None, []
     for name, value in values.items():
         if value is not None:
-            lines.append(f"{name} = {json.dumps(list(value) if isinstance(value, tuple) else value)}\n")
+            number = repr(value) if isinstance(value, float) else None  # nan, which JSON writes NaN
+            lines.append(f"{name} = {number or json.dumps(list(value) if isinstance(value, tuple) else value)}\n")
     return "".join(lines)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ import shapely
 
 import earthwords
 from earthwords.inference.segment.segmenter import Segmenter
-from earthwords.presets import load_preset
+from earthwords.presets import as_toml, load_preset
 from earthwords.types import Window
 from tests.conftest import Command, write_raster
 
@@ -215,15 +216,17 @@ def test_words_that_stay_are_as_they_were(command: Command, preset: Path, ground
     assert heads == ["anchored", "words", "words"]
 
 
-def test_bands_and_resolution_go_with_the_preset(command: Command, preset: Path, ground: Path, tmp_path: Path) -> None:
+def test_how_scenes_are_read_goes_with_the_preset(command: Command, preset: Path, ground: Path, tmp_path: Path) -> None:
     marks = _marks(tmp_path / "marks.gpkg", ground)
     with rasterio.open(ground) as dataset:
         gsd = 2 * dataset.res[0]
-    how = ("--bands", "4,1,4", "--gsd", gsd)
+    how = ("--bands", "4,1,4", "--gsd", gsd, "--nodata", 7, "--stretch", "20,4000", "--head", "prototypes")
     done = command("teach", marks, tmp_path / "t", "--scenes", ground, "--preset", preset, *how, "--quiet")
     assert done.code == 0, done.err
     row = load_preset(str(tmp_path / "t"))
-    assert (row.taught_bands, row.taught_gsd) == ((4, 1, 4), gsd)
+    assert (row.taught_bands, row.taught_gsd, row.taught_stretch) == ((4, 1, 4), gsd, "20,4000")
+    (tmp_path / "nan.toml").write_text(as_toml(replace(row, taught=None, taught_nodata=math.nan)))
+    assert "--nodata nan" in load_preset(str(tmp_path / "nan.toml")).taught_options
 
     def tags(name: str, *options: object) -> tuple[dict[str, str], str]:
         done = command("segment", ground, tmp_path / name, "--preset", tmp_path / "t", *options)
@@ -233,12 +236,17 @@ def test_bands_and_resolution_go_with_the_preset(command: Command, preset: Path,
 
     told, said = tags("a.tif")
     assert told["EARTHWORDS_BANDS"].startswith("4,1,4") and told["EARTHWORDS_GSD"] == f"{gsd:.6g} m"
-    assert f"taught with --bands 4,1,4 --gsd {gsd:g}, and reads scenes so" in said
-    told, _ = tags("b.tif", "--bands", "1,2,3", "--gsd", gsd / 2)
+    assert told["EARTHWORDS_STRETCH"].startswith("fixed") and "20..4000" in told["EARTHWORDS_STRETCH"]
+    assert f"taught with --bands 4,1,4 --gsd {gsd:g} --nodata 7 --stretch 20,4000, and reads scenes so" in said
+    told, _ = tags("b.tif", "--bands", "1,2,3", "--gsd", gsd / 2, "--stretch", "none")
     assert told["EARTHWORDS_BANDS"].startswith("1,2,3") and told["EARTHWORDS_GSD"] == f"{gsd / 2:.6g} m"
+    assert told["EARTHWORDS_STRETCH"].startswith("none")
     segmenter = Segmenter.from_preset(row, device="cpu")
     with segmenter.open(ground) as scene:
         assert scene.choice.numbers == (4, 1, 4) and scene.grid.height == HEIGHT // 2
+        assert scene.stretch.high == (4000,) * 3
+    more = segmenter.teach(marks, scenes=ground).teaching
+    assert more is not None and more.row.taught_options == row.taught_options
     (tmp_path / "bad.toml").write_text('base = "tiny"\ntaught_bands = [4.5, 3, 2]\n')
     with pytest.raises(earthwords.UsageError, match="taught_bands must be a list of numbers or names of bands"):
         load_preset(str(tmp_path / "bad.toml"))

@@ -114,21 +114,18 @@ def taught_notes(
     *,
     lexicon: Lexicon | None,
     model: str,
-    bands: tuple[int | str, ...] | None = None,
-    gsd: float | None = None,
+    options: str = "",
 ) -> tuple[str, ...]:
     """What is known of classes that marks have taught, and of words beside; arguments as of `vocabulary_notes`.
 
     Args:
-        bands, gsd: that the preset keeps, see `SegmentPreset`.
+        options: how scenes are read, see `SegmentPreset.taught_options`.
     """
     known = {title.casefold() for title in taught.vocabulary.titles}
     others = [c for c in vocabulary.classes if c.title.casefold() not in known]
     notes = [f"Taught by marks ({taught.method}): {some_of(taught.vocabulary.titles)}."]
-    given = [] if bands is None else [f"--bands {','.join(map(str, bands))}"]
-    given += [] if gsd is None else [f"--gsd {gsd:g}"]
-    if given:
-        notes.append(f"It was taught with {' '.join(given)}, and reads scenes so unless told otherwise.")
+    if options:
+        notes.append(f"It was taught with {options}, and reads scenes so unless told otherwise.")
     if others:
         notes.append(f"Not taught, by words alone: {some_of(c.title for c in others)}.")
         notes += word_cautions([query for c in others for query in c.queries], lexicon, model)

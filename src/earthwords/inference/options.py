@@ -57,13 +57,13 @@ def scene_spec(
 
     Args:
         arrays: the call that takes arrays instead.
-        row: a preset; bands that it was taught with hold where none are given.
+        row: a preset; how it was taught to read scenes holds where nothing else is given.
     """
     from earthwords.geo.scene import SceneSpec
 
     check_named(src, what="A raster", instead=arrays)
-    if bands is None and row is not None:
-        bands = row.taught_bands
+    if row is not None:
+        bands, nodata, stretch = row.reading(bands=bands, nodata=nodata, stretch=stretch)
     numbers = split_bands(bands)
     chosen = None if numbers is None else tuple(numbers)
     hidden = None if mask is None else str(check_named(mask, what="A mask", instead=arrays))

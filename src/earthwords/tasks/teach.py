@@ -118,8 +118,7 @@ def teach(
     before = None if onto is None else read_earlier(onto, segmenter)
     request = TeachRequest(
         words=text, background=background, head=head, seed=seed, strict=strict, bands=spec.bands,
-        gsd=row.taught_gsd if gsd is None else gsd,
-        stretch=stretch,
+        gsd=row.taught_gsd if gsd is None else gsd, nodata=spec.nodata, stretch=spec.stretch,
     )  # fmt: skip
     known = known_of(dst) if before is None else before.pixels
     found = collect(

@@ -143,11 +143,9 @@ class Segmenter(Teachable):
         if self.taught is None:
             words = vocabulary_notes(vocabulary, lexicon=lexicon, model=self.model_name)
         else:
-            row = self.preset
             words = taught_notes(
-                self.taught, vocabulary, lexicon=lexicon, model=self.model_name, bands=row.taught_bands,
-                gsd=row.taught_gsd,
-            )  # fmt: skip
+                self.taught, vocabulary, lexicon=lexicon, model=self.model_name, options=self.preset.taught_options
+            )
         idle = [title for title, _ in self.preset.thresholds if title not in vocabulary.titles]
         idle_note = f"Thresholds of the preset for {', '.join(idle)} do not apply: no such class is asked for."
         return (*self.scene_notes(scene), *words, *([idle_note] if idle else []))

@@ -28,9 +28,6 @@ AROUND_WINDOWS, AROUND_PIXELS = 24, 64
 _NOT_OF_FEATURES = frozenset(
     {
         "name",
-        "taught",
-        "taught_bands",
-        "taught_gsd",
         "logit_scale",
         "sum_to_one",
         "nothing",
@@ -165,7 +162,11 @@ def _identity(segmenter: Segmenter, scene: Scene) -> str:
     files = scene.identity()
     if len(files) <= 2:  # neither a file nor an address: an array
         return ""
-    row = {name: str(value) for name, value in vars(segmenter.preset).items() if name not in _NOT_OF_FEATURES}
+    row = {
+        name: str(value)
+        for name, value in vars(segmenter.preset).items()
+        if name not in _NOT_OF_FEATURES and not name.startswith("taught")
+    }
     told = {**files, **scene.tags(), **row, "weights": segmenter.weights_hash, "device": segmenter.arithmetic}
     told["grid"] = str(scene.grid.shape)
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]

@@ -55,11 +55,13 @@ def teach_in_memory(
         scenes=listed(scenes), console=console,
     )  # fmt: skip
     before = earlier_of(segmenter)
-    bands = reading.get("bands", segmenter.preset.taught_bands)
+    bands, nodata, stretch = segmenter.preset.reading(
+        bands=reading.get("bands"), nodata=reading.get("nodata"), stretch=str(reading.get("stretch", "auto"))
+    )
     request = TeachRequest(
         words=words, background=background, head=head, seed=seed, strict=strict,
         bands=None if bands is None else tuple(as_items(bands)), gsd=reading.get("gsd", segmenter.preset.taught_gsd),
-        stretch=str(reading.get("stretch", "auto")),
+        nodata=nodata, stretch=stretch,
     )  # fmt: skip
     openers = openers_in_memory(segmenter, sources, reading)
     known = None if before is None else before.pixels

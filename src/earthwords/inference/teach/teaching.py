@@ -43,9 +43,9 @@ class TeachRequest:
     strict: bool = False
     bands: tuple[int | str, ...] | None = None
     gsd: float | None = None
-    """How the scenes are read, for the preset."""
+    nodata: float | None = None
     stretch: str = "auto"
-    """Likewise, which it does not keep."""
+    """How the scenes are read, for the preset."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,8 +151,6 @@ def teaching_of(
         UsageError: nothing to tell apart, or a caution and `request.strict`.
     """
     words, fixed, background, notes = list(request.words), None, request.background, list(found.notes)
-    if request.stretch != "auto":
-        notes.append(f"The preset does not keep --stretch {request.stretch}: give it to every map made by it.")
     examples, by_words = found.examples, by_words or ByWords.of(segmenter.preset)
     if before is not None:
         before, by_words = before.without(found.marks), before.by_words
@@ -186,8 +184,9 @@ def _row(row: SegmentPreset, learned: Learned, request: TeachRequest, by_words: 
     stayed = learned.candidate.head == "words"
     own = by_words if stayed else ByWords(nothing=None, sum_to_one=True, thresholds=())
     return replace(
-        row, taught=None, taught_bands=request.bands, taught_gsd=request.gsd, note=f"taught by marks: {learned.chosen}",
-        **vars(own),
+        row, taught=None, taught_bands=request.bands, taught_gsd=request.gsd, taught_nodata=request.nodata,
+        taught_stretch=None if request.stretch == "auto" else request.stretch,
+        note=f"taught by marks: {learned.chosen}", **vars(own),
     )  # fmt: skip
 
 

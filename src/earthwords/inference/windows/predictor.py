@@ -94,9 +94,9 @@ class WindowedPredictor:
     ) -> Scene:
         """A scene at the resolution this preset works at; the arguments are those of `open_scene`.
 
-        Bands that the preset was taught with hold where none are given.
+        How the preset was taught to read scenes holds where nothing else is given.
         """
-        bands = self.preset.taught_bands if bands is None else bands
+        bands, nodata, stretch = self.preset.reading(bands=bands, nodata=nodata, stretch=stretch)
         how: dict[str, Any] = {"bands": bands, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}
         how |= {"mask": mask, "transform": transform, "crs": crs}
         scene = open_scene(source, **how, **self.network.as_options())
