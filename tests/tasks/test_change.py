@@ -22,7 +22,8 @@ from earthwords.inference.change.dates import block
 from earthwords.inference.change.dates.report import area_text
 from earthwords.inference.change.dates.windows import Comparison, PairWindow
 from earthwords.inference.change.learned import _named
-from earthwords.models.change.folder import make_network, network_note, store_network
+from earthwords.models.change.card import network_note
+from earthwords.models.change.folder import make_network, store_network
 from earthwords.models.change.network import ChangeSettings
 from earthwords.models.weights.fingerprint import tower_hash
 from earthwords.models.weights.table import load_clip

@@ -14,6 +14,7 @@ from earthwords.errors import UsageError
 from earthwords.evaluation.outcome import TASK_NAMES
 from earthwords.evaluation.suite import TASKS
 from earthwords.tasks.evaluate import evaluate
+from earthwords.tasks.evaluate_count import evaluate_count
 from tests.conftest import Command
 from tests.evaluation.clouds import cloud
 from tests.scenes import records, write_folders, write_records
@@ -228,6 +229,34 @@ def test_an_option_of_another_kind(tmp_path: Path) -> None:
         evaluate("knn", out=tmp_path, compare="bias")
     with pytest.raises(UsageError, match="evaluate_referring has no option 'thresold'"):
         evaluate("referring", "list.jsonl", out=tmp_path, thresold=0.5)
+    with pytest.raises(UsageError, match="evaluate_count has no option 'preset'"):
+        evaluate("count", "found", "truth", preset="tiny")
+
+
+def test_whatever_is_measured_is_measured_by_its_own_function(tmp_path: Path) -> None:
+    """The first word that names one decides; a second one that is no file is something else, asked for by mistake."""
+    boxes = {"type": "FeatureCollection", "features": [
+        {"type": "Feature", "properties": {"class": "ship"},
+         "geometry": {"type": "Polygon", "coordinates": [[[x, 0], [x + 1, 0], [x + 1, 1], [x, 0]]]}}
+        for x in (0, 2, 4)
+    ]}  # fmt: skip
+    for name, most in (("count", 2), ("truth.geojson", 3)):
+        (tmp_path / name).with_suffix(".geojson").write_text(
+            json.dumps({**boxes, "features": boxes["features"][:most]})
+        )
+    figures = tmp_path / "figures.json"
+    found = evaluate("count", tmp_path / "count.geojson", tmp_path / "truth.geojson", out=figures, quiet=True)
+    assert [(one.name, one.counts.mae) for one in found.classes] == [("ship", 1.0)]
+    assert found == evaluate_count(tmp_path / "count.geojson", tmp_path / "truth.geojson") and figures.exists()
+    for what, said in (
+        (["change"], "Name the folders of pairs"),
+        (["scenes", "knn"], "Give either --data ROOT"),
+        (["change", "knn"], "change is measured apart from knn"),
+        (["segmentation", "loveda", "count"], "segmentation is measured apart from count"),
+        (["referring", "change"], "referring is measured apart from change"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            evaluate(*what, out=tmp_path)
 
 
 def test_nodata_takes_the_colour_that_nothing_has(root: Path, micro: Path, tmp_path: Path) -> None:

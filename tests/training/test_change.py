@@ -12,14 +12,15 @@ import torch
 from earthwords.data.change.fakes import make_fake_change
 from earthwords.data.change.pairs import find_pairs
 from earthwords.errors import UsageError, WeightsError
-from earthwords.models.change.folder import WEIGHTS_FILE, load_network, make_network, store_network
+from earthwords.models.change.card import WEIGHTS_FILE
+from earthwords.models.change.folder import load_network, make_network, store_network
 from earthwords.models.change.network import TUNINGS, ChangeNetwork, ChangeSettings
 from earthwords.models.change.windows import change_probability, starts
 from earthwords.models.weights.checkpoint import read_state
 from earthwords.models.weights.fingerprint import tower_hash
 from earthwords.models.weights.table import load_clip
 from earthwords.tasks.train_change import F1, HeldOutPairs, train_change
-from earthwords.training.heads.change import ChangeObjective, ChangeTask, change_loss
+from earthwords.training.heads.change import ChangeBatch, ChangeObjective, ChangeTask, change_loss
 from tests.micro import micro_clip, patchwork, write_micro
 
 CPU = torch.device("cpu")
@@ -61,6 +62,25 @@ def test_the_encoder_stays_but_for_what_learns() -> None:
         network.train()
         norms = [m for m in network.backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
         assert norms and not any(norm.training for norm in norms) and network.decoder.training
+
+
+def test_a_step_encodes_the_dates_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The distance of covariances is that of the very features that decide, with their dropout."""
+    network = make_network(ChangeSettings(tuning="lora", width=8), micro_clip()).train()
+    encode, seen = network.backbone.encode_levels, list[list[torch.Tensor]]()
+
+    def encoded(pixels: torch.Tensor) -> list[torch.Tensor]:
+        seen.append(encode(pixels))
+        return seen[-1]
+
+    monkeypatch.setattr(network.backbone, "encode_levels", encoded)
+    before, after = torch.rand(2, 3, 3, 48, 80)
+    batch = ChangeBatch(before=before, after=after, target=(torch.rand(3, 48, 80) > 0.7).long())
+    losses = ChangeTask([], ChangeObjective(coral=0.5), settings={}).losses(network, batch)
+    assert len(seen) == 1 and losses["ce"].requires_grad
+    first, second = (np.moveaxis(x.detach().numpy(), 1, 0).reshape(x.shape[1], -1) for x in seen[0][-1].split(3))
+    apart = np.square(np.cov(first) - np.cov(second)).sum() / (4 * len(first) ** 2)
+    assert losses["coral"].item() == pytest.approx(0.5 * apart, rel=1e-4)
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from earthwords.errors import number_of
+from earthwords.errors import UsageError, number_of
 
 if TYPE_CHECKING:
     from earthwords.evaluation.results import ResultEntry
 
-SCENES, SEGMENTATION, REFERRING, CHANGE = "scenes", "segmentation", "referring", "change"
-KINDS = (SCENES, SEGMENTATION, REFERRING, CHANGE)
+SCENES, SEGMENTATION, REFERRING, CHANGE, COUNT = "scenes", "segmentation", "referring", "change", "count"
+KINDS = (SCENES, SEGMENTATION, REFERRING, CHANGE, COUNT)
 """What can be measured; each is a command behind `evaluate`."""
 TASK_NAMES = ("zero-shot", "transductive", "linear-probe", "knn", "few-shot", "retrieval", "multi-label", "counting")
 """Of `evaluate scenes`."""
@@ -21,6 +21,17 @@ METHODS = ("prototypes", "tip", "tip-f", "lp++", "taskres", "linear")
 """Heads of `few-shot`, beside its probes."""
 RESULTS = ("results.json", "results.md", "report.html")
 """What every measurement writes into its folder."""
+
+
+def check_alone(kind: str, words: Sequence[str]) -> None:
+    """Refuse the name of something else that is measured among the sets of `kind`; a file of that name is meant.
+
+    Raises:
+        UsageError: there is one.
+    """
+    other = next((word for word in words if word in (*TASK_NAMES, *KINDS) and not Path(word).exists()), None)
+    if other is not None:
+        raise UsageError(f"{kind} is measured apart from {other}: ask for one of them.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earthwords.errors import UsageError
-from earthwords.inference.checks import check_file, check_mask, check_named, check_raster
-from earthwords.jobs.progress import Console
-from earthwords.presets import DEFAULT_PRESET, SegmentPreset
+from earthwords.inference.checks import check_file, check_mask, check_named, check_parts, check_raster
+from earthwords.jobs.progress import Console, Report
+from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
 
 if TYPE_CHECKING:
     from earthwords.geo.scene import SceneSpec
@@ -159,33 +160,80 @@ def check_workers(workers: int) -> None:
         raise UsageError(f"At least one worker must do the work, got {workers}.")
 
 
-def load_segmenter(
-    row: SegmentPreset,
-    console: Console,
-    *,
-    model: str | None,
-    weights: str | None,
-    device: str,
-    batch: int | None,
-    offline: bool,
-) -> Segmenter:
-    """A segmenter, with a word about the default and a bar over downloads; `weights` are the upsampler's."""
-    from earthwords.inference.segment.segmenter import Segmenter
+@dataclass(frozen=True, kw_only=True)
+class SegmenterSpec:
+    """How a segmenter is put together and where it computes, from the options of a command."""
 
+    preset: str
+    """As it was given."""
+    row: SegmentPreset
+    """With what other options changed of it."""
+    model: str | None = None
+    upsampler_weights: str | None = None
+    templates: str | None = None
+    device: str = "auto"
+    batch: int | None = None
+    offline: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        preset: str,
+        *,
+        model: str | None,
+        device: str,
+        batch: int | None,
+        offline: bool,
+        upsampler: str | None = None,
+        upsampler_weights: str | None = None,
+        templates: str | None = None,
+        **changes: Any,
+    ) -> SegmenterSpec:
+        """Nothing is loaded yet, but all that is named is there.
+
+        Args:
+            changes: fields of the preset, see `adapt_preset`.
+
+        Raises:
+            UsageError, WeightsError: an unknown name, or a file that is not there.
+        """
+        row = adapt_preset(load_preset(preset), upsampler=upsampler, templates=templates, **changes)
+        check_parts(row, model=model, upsampler_weights=upsampler_weights)
+        return cls(
+            preset=preset, row=row, model=model, upsampler_weights=upsampler_weights, templates=templates,
+            device=device, batch=batch, offline=offline,
+        )  # fmt: skip
+
+    @property
+    def read(self) -> dict[str, Any]:
+        """What a command reads for it, for `inputs_of`."""
+        given = {"preset": self.preset, "model": self.model, "templates": self.templates}
+        return {"row": self.row, **given, "upsampler_weights": self.upsampler_weights}
+
+    def threshold(self, given: float | None) -> float:
+        """The one that was given, or the preset's."""
+        return self.row.threshold if given is None else given
+
+    def load(self, console: Console) -> Segmenter:
+        """The segmenter, with its notes."""
+        from earthwords.inference.segment.segmenter import Segmenter
+
+        with loading(self.row, self.model, console) as report:
+            segmenter = Segmenter.from_preset(
+                self.row, model=self.model, upsampler_weights=self.upsampler_weights, device=self.device,
+                batch=self.batch, offline=self.offline, report=report,
+            )  # fmt: skip
+        console.notes(segmenter.notes)
+        return segmenter
+
+
+@contextmanager
+def loading(row: SegmentPreset, model: str | None, console: Console) -> Iterator[Report]:
+    """A word about the default preset, and a bar over downloads."""
     if row.name == DEFAULT_PRESET and model is None:
         console.say(TINY_NOTICE)
     with console.download(f"loading {model or row.weights}") as report:
-        segmenter = Segmenter.from_preset(
-            row,
-            model=model,
-            upsampler_weights=weights,
-            device=device,
-            batch=batch,
-            offline=offline,
-            report=report,
-        )
-    console.notes(segmenter.notes)
-    return segmenter
+        yield report
 
 
 def make_vocabulary(text: Sequence[str], classes: Path | None, background: str | None) -> Vocabulary:

@@ -55,6 +55,14 @@ def several(group: Parameter, metavar: str, **settings: Any) -> Parameter:
 
 
 # Arguments
+Src = Annotated[
+    str,
+    option(
+        ARGUMENTS,
+        "Raster: a path, a URL or a /vsi path; anything GDAL reads. Or many: a folder, a quoted pattern such as "
+        '"scenes/*.tif", or @FILE with one a line.',
+    ),
+]
 Dst = Annotated[Path, option(ARGUMENTS, name=["--dst", "--out", "-o"])]
 Out = Annotated[
     Path | None,
@@ -113,6 +121,13 @@ Strict = Annotated[
         negative="",
     ),
 ]
+Background = Annotated[
+    str | None,
+    option(
+        WORDS, "Class that takes the pixels below the threshold; default: a class named background, if any.",
+        metavar="WORD",
+    ),
+]  # fmt: skip
 Templates = Annotated[
     str | None,
     option(
@@ -145,6 +160,7 @@ UpsamplerWeights = Annotated[
 
 Upsampler = Literal["none", "bilinear", "jbu", "simfeatup", "anyup", "ifa", "resize-conv"]
 """`none`, and the files of `models.upsamplers`."""
+OtherUpsampler = Annotated[Upsampler | None, option(MODEL, "Other upsampler.")]
 
 Method = Literal["bilinear", "jbu", "simfeatup", "anyup", "ifa", "resize-conv", "featup-implicit"]
 """The files of `models.upsamplers`, and `inference.features.upsampler.IMPLICIT`."""

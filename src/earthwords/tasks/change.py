@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.errors import UsageError
 from earthwords.inference.change.dates.words import check_can_change
 from earthwords.inference.change.mask_options import MaskOptions
 from earthwords.inference.checks import (
     check_named,
-    check_parts,
     check_positive,
     check_raster,
     check_replaceable,
     sources_and_dst,
 )
 from earthwords.inference.options import (
-    adapt_preset,
+    SegmenterSpec,
     check_limits,
-    load_segmenter,
     output_options,
     reach,
     scene_spec,
@@ -29,7 +27,7 @@ from earthwords.inference.options import (
     words_of,
 )
 from earthwords.jobs.progress import Console
-from earthwords.presets import DEFAULT_PRESET, load_preset
+from earthwords.presets import DEFAULT_PRESET
 from earthwords.tasks import _options as opt
 
 if TYPE_CHECKING:
@@ -61,7 +59,7 @@ def change(
     instances: Annotated[bool, opt.MODEL] = True,
     preset: opt.Preset = DEFAULT_PRESET,
     model: opt.Model = None,
-    upsampler: Annotated[opt.Upsampler | None, opt.MODEL] = None,
+    upsampler: opt.OtherUpsampler = None,
     upsampler_weights: opt.UpsamplerWeights = None,
     scales: Annotated[int, opt.option(opt.MODEL, metavar="N")] = 2,
     align: Annotated[bool, opt.option(opt.READING, negative="")] = False,
@@ -117,7 +115,6 @@ def change(
             clip 160.
         instances: dynamicearth-mci keeps masks only of a class that was asked for at their own date; --no-instances for
             classes without single things, such as grass.
-        upsampler: Other upsampler.
         scales: Resolutions at which the words are asked, each twice as fine as the one before and four times as slow,
             none finer than what the model learned. The methods by masks ask once.
         align: Take the shift of AFTER against BEFORE out, which is estimated and told in any case.
@@ -141,10 +138,11 @@ def change(
     """
     dates, dst = _named(dates_and_dst, out, overwrite=overwrite)
     console = Console(quiet=quiet, verbose=verbose)
-    windows = {"tile_size": tile_size, "overlap": overlap}
-    row = adapt_preset(load_preset(preset), upsampler=upsampler, templates=templates, **windows)
-    weights: dict[str, Any] = {"model": model, "upsampler_weights": upsampler_weights}
-    check_parts(row, **weights)
+    model_spec = SegmenterSpec.of(
+        preset, model=model, upsampler=upsampler, upsampler_weights=upsampler_weights, templates=templates,
+        tile_size=tile_size, overlap=overlap, batch=batch_size, device=device, offline=offline,
+    )  # fmt: skip
+    row = model_spec.row
     check_limits(0.5 if threshold is None else threshold, batch_size, memory, workers, co)
     check_positive(search=search, scales=scales)
     method = _method(method, network)
@@ -163,13 +161,10 @@ def change(
         match_histogram=match_histogram, search=search, network=None if network is None else str(network),
         options=output_options("no", min_area, simplify, co, overwrite), on_error=on_error, strict=strict,
     )  # fmt: skip
-    inputs = inputs_of(dates, row=row, classes=classes, preset=preset, templates=templates, mask=mask, **weights)
+    inputs = inputs_of(dates, classes=classes, mask=mask, **model_spec.read)
     execution = ExecutionOptions.parse(memory=memory, workers=workers, cluster=cluster, resume=resume, offline=offline)
-    load = partial(
-        load_segmenter, row, console, model=model, weights=upsampler_weights, device=device, batch=batch_size,
-        offline=offline,
-    )  # fmt: skip
-    return compare_all(ChangeRun(request=request, inputs=inputs, execution=execution), load, dates, dst, console)
+    run, load = ChangeRun(request=request, inputs=inputs, execution=execution), partial(model_spec.load, console)
+    return compare_all(run, load, dates, dst, console)
 
 
 def _method(method: Method | None, network: Path | None) -> Method:
@@ -184,8 +179,10 @@ def _method(method: Method | None, network: Path | None) -> Method:
         return method or "dense"
     if method not in (None, "learned"):
         raise UsageError(f"--network is for the method learned, not for {method}.")
-    if not (network / "change.json").is_file():
-        raise UsageError(f"{network} is not a network of `train change`: it has no change.json.")
+    from earthwords.models.change.card import CARD
+
+    if not (network / CARD).is_file():
+        raise UsageError(f"{network} is not a network of `train change`: it has no {CARD}.")
     return "learned"
 
 

@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.geo.destinations import plan_counts
-from earthwords.inference.checks import check_parts, check_raster
+from earthwords.inference.checks import check_raster
 from earthwords.inference.instances.options import counting_of
 from earthwords.inference.options import (
-    adapt_preset,
+    SegmenterSpec,
     check_limits,
     counted_words,
-    load_segmenter,
     output_options,
     reach,
     scene_spec,
     sources_of,
 )
 from earthwords.jobs.progress import Console
-from earthwords.presets import DEFAULT_PRESET, load_preset
+from earthwords.presets import DEFAULT_PRESET
 from earthwords.tasks import _options as opt
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ Split = Literal["distance", "probability", "none"]
 
 @opt.documented
 def count(
-    src: Annotated[str, opt.ARGUMENTS],
+    src: opt.Src,
     dst: opt.Dst,
     *,
     text: opt.Text = (),
@@ -54,7 +53,7 @@ def count(
     masks: Annotated[str | None, opt.option(opt.MODEL, metavar="NAME|ID|PATH")] = None,
     preset: opt.Preset = DEFAULT_PRESET,
     model: opt.Model = None,
-    upsampler: Annotated[opt.Upsampler | None, opt.MODEL] = None,
+    upsampler: opt.OtherUpsampler = None,
     upsampler_weights: opt.UpsamplerWeights = None,
     bands: opt.Bands = None,
     gsd: opt.Gsd = None,
@@ -86,8 +85,6 @@ def count(
     the same command is given again.
 
     Args:
-        src: Raster: a path, a URL or a /vsi path; anything GDAL reads. Or many: a folder, a quoted pattern such as
-            "scenes/*.tif", or @FILE with one a line.
         dst: .gpkg .geojson .fgb .parquet: instances; .png: picture; a folder or no suffix: instances.gpkg, its style
             (.qml), preview.png and report.json. For many scenes a folder, or a pattern such as found/{stem}.gpkg.
         against: Words that compete with what is counted: auto (what most scenes consist of, and other things), words
@@ -105,7 +102,6 @@ def count(
         masks: Weights of SAM or SAM 2.1 for instructsam: a name, a Hugging Face id or a folder; default:
             sam2.1-hiera-large.
         min_area: Smallest region counted, m2 (pixels without a CRS); default: a tenth of what the model sees as one.
-        upsampler: Other upsampler.
 
     Returns:
         The number of every class and where it was written; of many scenes what became of each.
@@ -123,10 +119,12 @@ def count(
     """
     check_raster(src)
     console = Console(quiet=quiet)
-    windows = {"tile_size": tile_size, "overlap": overlap}
-    row = adapt_preset(load_preset(preset), upsampler=upsampler, templates=templates, **windows)
-    check_parts(row, model=model, upsampler_weights=upsampler_weights)
-    check_limits(row.threshold if threshold is None else threshold, batch_size, memory, workers, (), zones=zones)
+    model_spec = SegmenterSpec.of(
+        preset, model=model, upsampler=upsampler, upsampler_weights=upsampler_weights, templates=templates,
+        tile_size=tile_size, overlap=overlap, batch=batch_size, device=device, offline=offline,
+    )  # fmt: skip
+    row = model_spec.row
+    check_limits(model_spec.threshold(threshold), batch_size, memory, workers, (), zones=zones)
     words, counted = counted_words(row, text, classes, against, mask)
     counting = counting_of(
         words, counted, expect=expect, counts_from=counts_from, counts_model=counts_model, offline=offline,
@@ -147,13 +145,11 @@ def count(
     )  # fmt: skip
     request.check(preset=row, batch=batch_size)
     inputs = inputs_of(
-        sources or [str(src)], row=row, lists=[str(src)], classes=classes, preset=preset, model=model,
-        upsampler_weights=upsampler_weights, templates=templates, mask=mask, zones=zones, masks=masks,
+        sources or [str(src)], lists=[str(src)], classes=classes, mask=mask, zones=zones, masks=masks,
+        **model_spec.read,
     )  # fmt: skip
     execution = ExecutionOptions.parse(memory=memory, workers=workers, cluster=cluster, resume=resume, offline=offline)
-    run = CountRun(request=request, inputs=inputs, execution=execution)
-    how: dict[str, Any] = {"device": device, "batch": batch_size, "offline": offline}
-    load = partial(load_segmenter, row, console, model=model, weights=upsampler_weights, **how)
+    run, load = CountRun(request=request, inputs=inputs, execution=execution), partial(model_spec.load, console)
     if sources is not None:
         return run_many(run, sources, dst, str(src), console, load, doing="counting")
     return count_scene(run, load, str(src), dst, console)

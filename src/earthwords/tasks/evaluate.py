@@ -5,25 +5,49 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from earthwords.errors import UsageError, did_you_mean
-from earthwords.evaluation.outcome import CHANGE, REFERRING, SEGMENTATION, Evaluation
+from earthwords.evaluation.outcome import CHANGE, COUNT, REFERRING, SCENES, SEGMENTATION, Evaluation
 from earthwords.tasks.evaluate_change import evaluate_change
+from earthwords.tasks.evaluate_count import evaluate_count
 from earthwords.tasks.evaluate_referring import evaluate_referring
 from earthwords.tasks.evaluate_scenes import evaluate_scenes
 from earthwords.tasks.evaluate_segmentation import evaluate_segmentation
 
+if TYPE_CHECKING:
+    from earthwords.evaluation.counted import CountMeasurement
 
-def evaluate(*what: str, out: str | Path, **options: Any) -> Evaluation:
-    """Measure a model: `evaluate_scenes`, or `evaluate_segmentation`, `evaluate_referring`, `evaluate_change`.
+MEASURES: dict[str, Callable[..., Any]] = {
+    SCENES: evaluate_scenes,
+    SEGMENTATION: evaluate_segmentation,
+    REFERRING: evaluate_referring,
+    CHANGE: evaluate_change,
+    COUNT: evaluate_count,
+}
+"""What can be measured -> the function that does it."""
 
-    The first word of `what` that is one of segmentation, referring and change says so.
+
+@overload
+def evaluate(
+    kind: Literal["count"], /, *found_and_truth: str | Path, out: str | Path | None = None, **options: Any
+) -> CountMeasurement: ...
+
+
+@overload
+def evaluate(*what: str | Path, out: str | Path, **options: Any) -> Evaluation: ...
+
+
+def evaluate(*what: str | Path, out: str | Path | None = None, **options: Any) -> Evaluation | CountMeasurement:
+    """Measure a model, or what it found: `evaluate_scenes`, `evaluate_segmentation`, `evaluate_referring`,
+    `evaluate_change` or `evaluate_count`.
+
+    The first of `what` that is one of scenes, segmentation, referring, change and count says so; without one: scenes.
 
     Args:
         what: Tasks and data sets of `evaluate_scenes`; or "segmentation" and sets; "referring" and lists; "change"
-            and folders of pairs.
-        out: Folder of report.html, results.json, results.md, plots and pictures.
+            and folders of pairs; "count", what was found and what is there.
+        out: Folder of report.html, results.json, results.md, plots and pictures; of "count" a file.json, or nothing.
         options: Those of the function that measures.
 
     Returns:
@@ -38,18 +62,16 @@ def evaluate(*what: str, out: str | Path, **options: Any) -> Evaluation:
     Example:
         >>> earthwords.evaluate("zero-shot", "knn", data="sets/ucmerced21", out="results")
         >>> earthwords.evaluate("segmentation", "loveda", data="sets", out="results", preset="segearth-ov")
+        >>> earthwords.evaluate("count", "found", "truth.gpkg")
     """
-    measure: Callable[..., Evaluation] = evaluate_scenes
-    for kind, function in (
-        (SEGMENTATION, evaluate_segmentation),
-        (REFERRING, evaluate_referring),
-        (CHANGE, evaluate_change),
-    ):
-        if kind in what:
-            what, measure = tuple(word for word in what if word != kind), function
-            break
+    named = list(what)
+    kind = next((word for word in named if word in MEASURES), None)
+    if kind is not None:
+        named.remove(kind)
+    measure = MEASURES[str(kind or SCENES)]
     known = inspect.signature(measure).parameters
     foreign = next((name for name in options if name not in known), None)
     if foreign is not None:
         raise UsageError(f"{measure.__name__} has no option {foreign!r}. {did_you_mean(foreign, known)}")
-    return measure(*what, out=Path(out), **options)
+    found: Evaluation | CountMeasurement = measure(*named, **({} if out is None else {"out": Path(out)}), **options)
+    return found

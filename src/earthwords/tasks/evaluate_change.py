@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Annotated
 
 from earthwords.errors import UsageError
-from earthwords.evaluation.outcome import RESULTS, Evaluation
+from earthwords.evaluation.outcome import CHANGE, RESULTS, Evaluation, check_alone
 from earthwords.geo.sources.find import check_apart
 from earthwords.inference.change.dates.words import check_can_change
 from earthwords.inference.change.mask_options import MaskOptions
-from earthwords.inference.checks import check_parts, check_paths, check_positive
-from earthwords.inference.options import load_segmenter, output_options, reach, scene_spec, with_rivals, words_of
+from earthwords.inference.checks import check_paths, check_positive
+from earthwords.inference.options import SegmenterSpec, output_options, reach, scene_spec, with_rivals, words_of
 from earthwords.jobs.progress import Console
-from earthwords.presets import DEFAULT_PRESET, load_preset
+from earthwords.presets import DEFAULT_PRESET
 from earthwords.tasks import _options as opt
 from earthwords.tasks.change import Method
 
@@ -67,14 +67,14 @@ def evaluate_change(
     Example:
         >>> earthwords.evaluate_change("levir", out="results", text=["building,roof,house"]).entries[0].figures["F1"]
     """
+    check_alone(CHANGE, folders)
     if not folders:
         raise UsageError("Name the folders of pairs: earthwords evaluate change FOLDER -t WORDS --out DIR.")
     check_paths(folders, what="a folder with A, B and label")
-    row = load_preset(preset)
-    check_parts(row, model=model)
+    model_spec = SegmenterSpec.of(preset, model=model, batch=batch_size, device=device, offline=offline)
     check_positive(scales=scales)
     check_apart(out, RESULTS, {"--model": model, **{f"the set {name}": name for name in folders}})
-    words = check_can_change(with_rivals(words_of(row, text or ["building"], None, None), against, None))
+    words = check_can_change(with_rivals(words_of(model_spec.row, text or ["building"], None, None), against, None))
     from earthwords.evaluation.benchmark.change import ChangeMeasuring, evaluate_pairs
     from earthwords.inference.change.dates.request import ChangeRequest
 
@@ -88,9 +88,7 @@ def evaluate_change(
     console = Console(quiet=quiet)
 
     def load() -> ChangeMeasuring:
-        segmenter = load_segmenter(
-            row, console, model=model, weights=None, device=device, batch=batch_size, offline=offline
-        )
+        segmenter = model_spec.load(console)
         name = f"{model or preset}, {method}"
         return ChangeMeasuring(
             segmenter=segmenter, request=request, own_words=bool(text), model=name, offline=offline

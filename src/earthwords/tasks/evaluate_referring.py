@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from earthwords.errors import UsageError
-from earthwords.evaluation.outcome import REFERRING, RESULTS, SEGMENTATION, TASK_NAMES, Evaluation
+from earthwords.evaluation.outcome import REFERRING, RESULTS, Evaluation, check_alone
 from earthwords.geo.sources.find import check_apart
 from earthwords.inference.checks import check_described
 from earthwords.jobs.progress import Console
@@ -50,10 +50,7 @@ def evaluate_referring(
     Example:
         >>> earthwords.evaluate_referring("val.jsonl", model="my-refer", out="results").entries[0].figures["gIoU"]
     """
-    other = next((word for word in lists if word in (*TASK_NAMES, SEGMENTATION)), None)
-    if other is not None:
-        sentence = f"{REFERRING} is measured on lists of described images, {other} on data sets: ask for one of them."
-        raise UsageError(sentence)
+    check_alone(REFERRING, lists)
     if batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1, got {batch_size}.")
     if not lists:

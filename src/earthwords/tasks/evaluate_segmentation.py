@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from earthwords.errors import UsageError
-from earthwords.evaluation.outcome import REFERRING, RESULTS, SEGMENTATION, TASK_NAMES, Evaluation
+from earthwords.evaluation.outcome import RESULTS, SEGMENTATION, Evaluation, check_alone
 from earthwords.files.paths import check_folder
 from earthwords.geo.sources.find import check_apart
 from earthwords.inference.checks import check_parts
@@ -87,9 +87,7 @@ def evaluate_segmentation(
         >>> found.entries[0].figures["tuned"]["mIoU"]
         >>> earthwords.evaluate_segmentation("my-tiles", classes="classes.txt", out="results")
     """
-    other = next((word for word in sets if word in (*TASK_NAMES, REFERRING)), None)
-    if other is not None:
-        raise UsageError(f"{SEGMENTATION} is measured on sets of its own, apart from {other}: ask for one of them.")
+    check_alone(SEGMENTATION, sets)
     from earthwords.inference.limits import check_numbers
 
     console = Console(quiet=quiet)

@@ -32,7 +32,7 @@ ARRAYS = "Referrer.from_preset().predict(array, sentences)"
 
 @opt.documented
 def refer(
-    src: Annotated[str, opt.ARGUMENTS],
+    src: opt.Src,
     dst: opt.Dst,
     *,
     text: opt.Sentences = (),
@@ -70,8 +70,6 @@ def refer(
     look at the scene. A run that was killed goes on where it stopped when the same command is given again.
 
     Args:
-        src: Raster: a path, a URL or a /vsi path; anything GDAL reads. Or many: a folder, a quoted pattern such as
-            "scenes/*.tif", or @FILE with one a line.
         dst: .tif: labels, 0 for the first sentence (COG with colour table); .gpkg .geojson .fgb .parquet: polygons
             with sentence and score; .png: picture; a folder or no suffix: labels.tif, polygons.gpkg, their styles
             (.qml), preview.png and report.json. For many scenes a folder, or a pattern such as maps/{stem}.gpkg.

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from earthwords.geo.destinations import plan_outputs
-from earthwords.inference.checks import check_parts, check_raster
+from earthwords.inference.checks import check_raster
 from earthwords.inference.options import (
-    adapt_preset,
+    SegmenterSpec,
     check_limits,
-    load_segmenter,
     output_options,
     reach,
     scene_spec,
@@ -20,7 +19,7 @@ from earthwords.inference.options import (
     words_of,
 )
 from earthwords.jobs.progress import Console
-from earthwords.presets import DEFAULT_PRESET, Attention, load_preset
+from earthwords.presets import DEFAULT_PRESET, Attention
 from earthwords.tasks import _options as opt
 
 if TYPE_CHECKING:
@@ -31,19 +30,19 @@ else:
 
 @opt.documented
 def segment(
-    src: Annotated[str, opt.ARGUMENTS],
+    src: opt.Src,
     dst: opt.Dst,
     *,
     text: opt.Text = (),
     classes: opt.Classes = None,
     against: opt.Against = None,
     threshold: opt.Threshold = None,
-    background: Annotated[str | None, opt.option(opt.WORDS, metavar="WORD")] = None,
+    background: opt.Background = None,
     templates: opt.Templates = None,
     preset: opt.Preset = DEFAULT_PRESET,
     model: opt.Model = None,
     attention: Annotated[Attention | None, opt.MODEL] = None,
-    upsampler: Annotated[opt.Upsampler | None, opt.MODEL] = None,
+    upsampler: opt.OtherUpsampler = None,
     upsampler_weights: opt.UpsamplerWeights = None,
     energy: Annotated[float | None, opt.option(opt.MODEL, metavar="SHARE")] = None,
     bands: opt.Bands = None,
@@ -80,14 +79,10 @@ def segment(
     killed goes on where it stopped when the same command is given again.
 
     Args:
-        src: Raster: a path, a URL or a /vsi path; anything GDAL reads. Or many: a folder, a quoted pattern such as
-            "scenes/*.tif", or @FILE with one a line.
         dst: .tif: labels (COG with colour table); .gpkg .geojson .fgb .parquet: polygons; .png: picture; a folder
             or no suffix: labels.tif, polygons.gpkg, their styles (.qml), preview.png and report.json. For many
             scenes a folder, or a pattern such as maps/{stem}.gpkg.
-        background: Class that takes the pixels below the threshold; default: a class named background, if any.
         attention: Other attention of the last block.
-        upsampler: Other upsampler.
         energy: Share of the energy of a window's tokens that jbu and simfeatup keep; 1 is exact, 0.9999 faster.
 
     Returns:
@@ -105,11 +100,14 @@ def segment(
     """
     check_raster(src)
     console = Console(quiet=quiet, verbose=verbose)
-    changes = {"attention": attention, "templates": templates, "tile_size": tile_size, "overlap": overlap}
-    row = adapt_preset(load_preset(preset), upsampler=upsampler, blend=blend_mode, energy=energy, **changes)
-    check_parts(row, model=model, upsampler_weights=upsampler_weights)
-    check_limits(row.threshold if threshold is None else threshold, batch_size, memory, workers, co, zones=zones)
-    words, network = words_of(row, text, classes, background), reach(offline, allow_remote_parts)
+    model_spec = SegmenterSpec.of(
+        preset, model=model, attention=attention, upsampler=upsampler, upsampler_weights=upsampler_weights,
+        energy=energy, templates=templates, tile_size=tile_size, overlap=overlap, blend=blend_mode, batch=batch_size,
+        device=device, offline=offline,
+    )  # fmt: skip
+    row, network = model_spec.row, reach(offline, allow_remote_parts)
+    check_limits(model_spec.threshold(threshold), batch_size, memory, workers, co, zones=zones)
+    words = words_of(row, text, classes, background)
     plan = partial(plan_outputs, Path(dst), probabilities=probabilities != "no", zones=zones is not None)
     sources = sources_of(src, Path(dst), console, overwrite=overwrite, plan=plan)
     words = with_rivals(words, against, mask)
@@ -125,16 +123,10 @@ def segment(
         on_error=on_error, strict=strict, zones=None if zones is None else str(zones),
     )  # fmt: skip
     request.check(preset=row, batch=batch_size)
-    inputs = inputs_of(
-        sources or [str(src)], row=row, lists=[str(src)], classes=classes, preset=preset, model=model,
-        upsampler_weights=upsampler_weights, templates=templates, mask=mask, zones=zones,
-    )  # fmt: skip
+    listed = sources or [str(src)]
+    inputs = inputs_of(listed, lists=[str(src)], classes=classes, mask=mask, zones=zones, **model_spec.read)
     execution = ExecutionOptions.parse(memory=memory, workers=workers, cluster=cluster, resume=resume, offline=offline)
-    run = SegmentRun(request=request, inputs=inputs, execution=execution)
-    load = partial(
-        load_segmenter, row, console, model=model, weights=upsampler_weights, device=device, batch=batch_size,
-        offline=offline,
-    )  # fmt: skip
+    run, load = SegmentRun(request=request, inputs=inputs, execution=execution), partial(model_spec.load, console)
     if sources is not None:
         return run_many(run, sources, Path(dst), str(src), console, load, doing="segmenting")
     return segment_scene(run, load, str(src), Path(dst), console)

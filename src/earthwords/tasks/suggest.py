@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.errors import UsageError
-from earthwords.inference.checks import check_file, check_named, check_parts, check_raster
+from earthwords.inference.checks import check_file, check_named, check_raster
 from earthwords.inference.options import (
     ARRAYS,
+    SegmenterSpec,
     check_limits,
-    load_segmenter,
     reach,
     scene_spec,
     with_rivals,
     words_of,
 )
 from earthwords.jobs.progress import Bar, Console
-from earthwords.presets import DEFAULT_PRESET, load_preset
+from earthwords.presets import DEFAULT_PRESET
 from earthwords.tasks import _options as opt
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def suggest(
     classes: opt.Classes = None,
     against: opt.Against = None,
     threshold: opt.Threshold = None,
-    background: Annotated[str | None, opt.option(opt.WORDS, metavar="WORD")] = None,
+    background: opt.Background = None,
     marks: Annotated[Path | None, opt.option(opt.WHERE, metavar="FILE")] = None,
     rule: Annotated[SuggestRule, opt.OUTPUTS] = "margin-diversity",
     tiles: Annotated[int | None, opt.option(opt.OUTPUTS, metavar="PIXELS")] = None,
@@ -77,7 +77,6 @@ def suggest(
         dst: .gpkg .geojson .fgb .parquet: features with an empty `class`, and `guess`, `runner_up`, `uncertainty`
             (0..1), `rank`, `source`.
         n: Places to suggest.
-        background: Class that takes the pixels below the threshold; default: a class named background, if any.
         marks: File of points, lines or polygons that are marked already: avoided, and places unlike them are preferred.
             Features whose `class` is empty count as not marked.
         rule: How places are chosen, see docs/suggest.md.
@@ -104,9 +103,11 @@ def suggest(
     console = Console(quiet=quiet)
     src = str(check_named(src, what="A raster", instead=ARRAYS))
     check_raster(src)
-    row = load_preset(preset)
-    check_parts(row, model=model, upsampler_weights=upsampler_weights)
-    check_limits(row.threshold if threshold is None else threshold, batch_size, "2GiB", 1, ())
+    model_spec = SegmenterSpec.of(
+        preset, model=model, upsampler_weights=upsampler_weights, batch=batch_size, device=device, offline=offline
+    )
+    row = model_spec.row
+    check_limits(model_spec.threshold(threshold), batch_size, "2GiB", 1, ())
     if marks is not None:
         check_file(marks, what="a file of marks such as .gpkg or .geojson")
     plan_suggestions(Path(dst), overwrite=overwrite)
@@ -118,10 +119,7 @@ def suggest(
         _check_no_map(src)
     words = with_rivals(words_of(row, text, classes, background), against, mask) if worded else None
     listed: Sequence[str] = (find_sources(src, say=console.say) or [src]) if worded else _maps(src)
-    inputs = inputs_of(
-        listed, row=row, lists=[src], classes=classes, preset=preset, model=model, marks=marks,
-        upsampler_weights=upsampler_weights, mask=mask,
-    )  # fmt: skip
+    inputs = inputs_of(listed, lists=[src], classes=classes, marks=marks, mask=mask, **model_spec.read)
     plan_suggestions(Path(dst), overwrite=overwrite, inputs=inputs)
 
     from earthwords.inference.suggest.marked import read_marked
@@ -136,12 +134,10 @@ def suggest(
         opened = map_scenes(listed, console, on_bar=lambda: bars[0])
     else:
         spec = scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, reach(offline, allow_remote_parts), row=row)
-        segmenter = load_segmenter(
-            row, console, model=model, weights=upsampler_weights, device=device, batch=batch_size, offline=offline
-        )
         opened = model_scenes(
-            listed, segmenter, words, spec, console, threshold=threshold, strict=strict, on_bar=lambda: bars[0]
-        )
+            listed, model_spec.load(console), words, spec, console, threshold=threshold, strict=strict,
+            on_bar=lambda: bars[0],
+        )  # fmt: skip
     with _bar(console, len(listed)) as bar:
         bars.append(bar)
         found = suggest_places(opened, options, marked)

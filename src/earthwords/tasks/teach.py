@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.errors import UsageError
-from earthwords.inference.checks import check_mask, check_parts, check_paths, check_raster
-from earthwords.inference.options import load_segmenter, reach, scene_spec
+from earthwords.inference.checks import check_mask, check_paths, check_raster
+from earthwords.inference.options import SegmenterSpec, reach, scene_spec
 from earthwords.inference.teach.folder import check_earlier, check_folder
 from earthwords.jobs.progress import Console
-from earthwords.presets import DEFAULT_PRESET, load_preset
+from earthwords.presets import DEFAULT_PRESET
 from earthwords.tasks import _options as opt
 
 if TYPE_CHECKING:
@@ -92,10 +92,10 @@ def teach(
     if onto is not None:
         check_earlier(onto)
     chosen = preset if preset is not None else str(onto) if onto is not None else DEFAULT_PRESET
-    row = load_preset(chosen)
+    model_spec = SegmenterSpec.of(chosen, model=model, batch=batch_size, device=device, offline=offline)
+    row = model_spec.row
     if row.head is not None:
         raise UsageError(f"The preset {chosen} has a head, which marks cannot teach; take the one it was made from.")
-    check_parts(row, model=model)
     again = onto is not None and dst.resolve() == onto.resolve()
     check_folder(dst, overwrite=overwrite or again)
     if seed < 0:
@@ -112,9 +112,7 @@ def teach(
         labels, column=column, names=names, text=text, seed=seed, scenes=scenes, console=console
     )  # fmt: skip
     spec = scene_spec("", bands, gsd, None, nodata, stretch, mask, reach(offline, allow_remote_parts), row=row)
-    segmenter = load_segmenter(
-        replace(row, taught=None), console, model=model, weights=None, device=device, batch=batch_size, offline=offline
-    )
+    segmenter = replace(model_spec, row=replace(row, taught=None)).load(console)
     before = None if onto is None else read_earlier(onto, segmenter)
     request = TeachRequest(
         words=text, background=background, head=head, seed=seed, strict=strict, bands=spec.bands,

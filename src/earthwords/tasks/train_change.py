@@ -179,7 +179,8 @@ class _Work:
 
     def deliver(self, step: int) -> None:
         """Write what was learned, with the threshold that is best on held-out pairs, and their figures there."""
-        from earthwords.models.change.folder import HELD_OUT, store_network
+        from earthwords.models.change.card import HELD_OUT
+        from earthwords.models.change.folder import store_network
         from earthwords.models.weights.table import WEIGHTS
         from earthwords.training.heads.preset_file import from_anywhere
 
@@ -277,7 +278,7 @@ def _told(pairs: ChangePairs) -> str:
 
 
 def _results() -> list[str]:
-    from earthwords.models.change.folder import CARD, WEIGHTS_FILE
+    from earthwords.models.change.card import CARD, WEIGHTS_FILE
     from earthwords.training.loop import CHECKPOINT, LOG
 
     return [CHECKPOINT, LOG, CARD, WEIGHTS_FILE]

@@ -7,15 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError
+from earthwords.geo.destinations import plan_features
 from earthwords.geo.sources.find import inputs_of
-from earthwords.inference.checks import check_file, check_mask, check_named, check_parts, check_raster
-from earthwords.inference.options import TINY_NOTICE, adapt_preset, check_workers, creation_options, reach, scene_spec
+from earthwords.inference.checks import check_file, check_mask, check_parts, check_raster
+from earthwords.inference.options import (
+    adapt_preset,
+    check_workers,
+    creation_options,
+    loading,
+    reach,
+    scene_spec,
+    sources_of,
+)
 from earthwords.jobs.progress import Console
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
 from earthwords.tasks import _options as opt
 
 if TYPE_CHECKING:
-    from earthwords.geo.sources.find import Sources
     from earthwords.inference.features.implicit import Fit
     from earthwords.inference.features.upsampler import Upsampler
     from earthwords.reports import BatchReport, FeatureReport
@@ -28,7 +36,7 @@ ARRAYS = "Upsampler.from_preset().image(array)"
 
 @opt.documented
 def upsample(
-    src: Annotated[str, opt.ARGUMENTS],
+    src: opt.Src,
     dst: opt.Dst,
     *,
     method: Annotated[opt.Method | None, opt.MODEL] = None,
@@ -68,8 +76,6 @@ def upsample(
     was killed goes on where it stopped when the same command is given again.
 
     Args:
-        src: Raster: a path, a URL or a /vsi path; anything GDAL reads. Or many: a folder, a quoted pattern such as
-            "scenes/*.tif", or @FILE with one a line.
         dst: .tif: a float32 band for every component (COG, NaN where nothing was observed), and the components beside
             it (.pca.safetensors); .png: image, tokens and upsampled features in the same colours; a folder or no
             suffix: features.tif, features.pca.safetensors, preview.png and report.json. For many scenes a folder, or a
@@ -101,7 +107,8 @@ def upsample(
     row = adapt_preset(load_preset(preset), upsampler=None, blend=blend_mode, tile_size=tile_size, overlap=overlap)
     check_parts(row, model=model, upsampler_weights=upsampler_weights)
     count, options = _count(components), creation_options(co)
-    sources = _sources(src, dst, console, components=count is not None, overwrite=overwrite)
+    plan = partial(plan_features, dst, components=count is not None)
+    sources = sources_of(src, dst, console, overwrite=overwrite, plan=plan, arrays=ARRAYS)
     _check(pca, batch_size, memory, workers)
     check_mask(mask)
     from earthwords.geo.geotiff import cog_options
@@ -136,21 +143,6 @@ def upsample(
     return upsample_scene(run, load, str(src), dst, console)
 
 
-def _sources(src: Any, dst: Path, console: Console, *, components: bool, overwrite: bool) -> Sources | None:
-    """What SRC means, see `find_sources`; of a single one, DST is looked at too."""
-    from earthwords.files.ownership import check_ours
-    from earthwords.geo.destinations import plan_features
-    from earthwords.geo.sources.find import find_sources, folder_of
-
-    sources = find_sources(str(check_named(src, what="A raster", instead=ARRAYS)), say=console.say)
-    if sources is None:
-        check_raster(str(src))
-        plan_features(dst, components=components, overwrite=overwrite)
-    elif not overwrite:
-        check_ours([folder_of(dst) / "batch.json"])
-    return sources
-
-
 def _check(pca: Path | None, batch: int | None, memory: str, workers: int) -> None:
     """Say what is wrong before anything heavy is loaded."""
     from earthwords.inference.limits import check_batch, parse_memory
@@ -166,9 +158,7 @@ def _load(method: str, console: Console, *, preset: SegmentPreset, model: str | 
     """An upsampler, with a word about the default and a bar over downloads."""
     from earthwords.inference.features.upsampler import Upsampler
 
-    if preset.name == DEFAULT_PRESET and model is None:
-        console.say(TINY_NOTICE)
-    with console.download(f"loading {model or preset.weights}") as report:
+    with loading(preset, model, console) as report:
         return Upsampler.from_preset(method, preset=preset, model=model, report=report, **options)
 
 

@@ -7,8 +7,9 @@ from rasterio.features import shapes
 from scipy import ndimage
 from shapely.geometry import shape
 
+from earthwords.inference.change.dates.pieces import LEAST
 from earthwords.inference.change.dates.windows import Comparison
-from earthwords.inference.change.dense import LEAST, compare, evidence
+from earthwords.inference.change.dense import compare, evidence
 from earthwords.inference.change.guided import GuidedFilter
 
 SHAPE = (150, 190)

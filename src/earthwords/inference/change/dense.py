@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from earthwords.inference.change.dates.pair import PairFacts
-from earthwords.inference.change.dates.pieces import large_pieces, without_specks
+from earthwords.inference.change.dates.pieces import LEAST, large_pieces, without_specks
 from earthwords.inference.change.dates.windows import Comparison, PairWindow
 from earthwords.inference.change.guided import GuidedFilter
 
@@ -43,8 +43,6 @@ SPREAD = 0.2
 """Standard deviation of a band of its guide."""
 WALK = 64
 """How far from its core a change may reach."""
-LEAST = 40
-"""Pixels of a change."""
 MARGIN = 4 + REACH + 2 * RADIUS + WALK + LEAST
 
 Array = NDArray[np.float32]

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional as F
 
+from earthwords.inference.change.dates.pieces import LEAST
 from earthwords.inference.change.dates.windows import Comparison, PairWindow
-from earthwords.models.change.folder import load_network, network_digest
+from earthwords.models.change.card import network_digest
+from earthwords.models.change.folder import load_network
 from earthwords.models.change.network import ChangeNetwork
 from earthwords.models.change.windows import TILE, change_probability
-
-LEAST = 40
-"""Pixels of a change that touch by sides, on the grid that the network sees."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Any
 
 import torch
 
-from earthwords.errors import Caution, UsageError, WeightsError, brief, number_of
+from earthwords.errors import UsageError, WeightsError, brief
 from earthwords.files.atomic import atomic_path
 from earthwords.files.plaintext import write_json
 from earthwords.files.reading import read_json
+from earthwords.models.change.card import CARD, WEIGHTS_FILE
 from earthwords.models.change.network import ChangeNetwork, ChangeSettings
 from earthwords.models.clip.convert import check_finite, listed
 from earthwords.models.clip.model import ClipBackbone
@@ -22,12 +22,6 @@ from earthwords.models.weights.checkpoint import read_state
 from earthwords.models.weights.fingerprint import tower_hash
 from earthwords.models.weights.store import write_safetensors
 from earthwords.models.weights.table import load_clip
-
-CARD, WEIGHTS_FILE = "change.json", "change.safetensors"
-HELD_OUT = "held_out"
-"""In the card: number of `pairs` that the training held out, and `f1` and `iou` on them in percent, or null."""
-POOR = 50.0
-"""F1 in percent below which a network misses, or makes up, more than it finds."""
 
 
 def make_network(settings: ChangeSettings, backbone: ClipBackbone, *, seed: int = 0) -> ChangeNetwork:
@@ -53,38 +47,6 @@ def store_network(
     told = {"settings": asdict(network.settings), "encoder": encoder, "base": base, "threshold": threshold, **notes}
     with atomic_path(folder / CARD, overwrite=True) as part:
         write_json(part, told, indent=2)
-
-
-def network_digest(folder: str) -> str:
-    """A folder and what its files hold, for settings of a run.
-
-    Raises:
-        WeightsError: a file is missing.
-    """
-    try:
-        digest = hashlib.sha256(b"".join((Path(folder) / name).read_bytes() for name in (CARD, WEIGHTS_FILE)))
-    except OSError as error:
-        raise WeightsError(f"{folder} is not a network of `train change`: {brief(error)}.") from error
-    return f"{folder} ({digest.hexdigest()[:12]})"
-
-
-def network_note(folder: str) -> str:
-    """What is known of the worth of a network, in one sentence; a `Caution` if it is little or nothing.
-
-    Raises:
-        WeightsError: it has no card.
-    """
-    try:
-        found = read_json(Path(folder) / CARD).get(HELD_OUT)
-        pairs, f1, iou = (
-            (None, 0.0, 0.0) if found is None else (int(found["pairs"]), float(found["f1"]), float(found["iou"]))
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
-        raise WeightsError(f"{folder} is not a network of `train change`: {brief(error)}.") from error
-    if pairs is None:
-        return Caution(f"The network {folder} was never measured on held-out pairs: what it is worth is unknown.")
-    note = f"The network {folder} had F1 {f1:.0f} % (IoU {iou:.0f} %) on {number_of(pairs, 'held-out pair')}."
-    return Caution(note) if f1 < POOR else note
 
 
 def load_network(

@@ -86,10 +86,18 @@ class ChangeNetwork(nn.Module):
         Args:
             before, after: normalised pixels `(image, 3, H, W)`, sides multiples of the encoder's patch.
         """
-        size = before.shape[-2], before.shape[-1]
-        levels = self.backbone.encode_levels(torch.cat([before, after]))
-        halves = [level.chunk(2) for level in levels]
-        first, second = exchange_layers([a for a, _ in halves], [b for _, b in halves])
+        return self.decide(*self.levels(before, after), size=(before.shape[-2], before.shape[-1]))
+
+    def levels(self, before: Tensor, after: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """What the encoder sees in either date, finest first, each `(image, channel, row, col)`; see `forward`."""
+        halves = [level.chunk(2) for level in self.backbone.encode_levels(torch.cat([before, after]))]
+        return [one for one, _ in halves], [other for _, other in halves]
+
+    def decide(
+        self, before: Sequence[Tensor], after: Sequence[Tensor], *, size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Logits `(image, 2, *size)` from the levels of each date."""
+        first, second = exchange_layers(before, after)
         return self._decode(first, size), self._decode(second, size)
 
     def probability(self, before: Tensor, after: Tensor) -> Tensor:

@@ -134,11 +134,11 @@ class ChangeTask:
     def losses(self, model: ChangeNetwork, batch: ChangeBatch) -> dict[str, Tensor]:
         """Cross-entropy, and the distance of covariances if it is asked for."""
         before, after = (normalised(pixels, model.backbone) for pixels in (batch.before, batch.after))
-        first, second = model(before, after)
+        levels = model.levels(before, after)
+        first, second = model.decide(*levels, size=(before.shape[-2], before.shape[-1]))
         found = {"ce": change_loss(first.float(), second.float(), batch.target.to(first.device))}
         if self.objective.coral:
-            levels = model.backbone.encode_levels(torch.cat([before, after]))[-1].chunk(2)
-            found["coral"] = self.objective.coral * coral_loss(*levels)
+            found["coral"] = self.objective.coral * coral_loss(levels[0][-1], levels[1][-1])
         return found
 
     def _crop(self, change: NDArray[np.uint8], rng: np.random.Generator) -> augment.Crop:

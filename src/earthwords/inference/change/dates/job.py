@@ -32,7 +32,7 @@ from earthwords.jobs.executor import Executor
 from earthwords.jobs.job import Tick
 from earthwords.jobs.journal import journal_beside
 from earthwords.jobs.threads import ahead, until
-from earthwords.models.change.folder import network_note
+from earthwords.models.change.card import network_note
 from earthwords.types import Window
 
 Moved = Callable[[ChangeReport], None]

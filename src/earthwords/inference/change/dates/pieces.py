@@ -12,6 +12,9 @@ from earthwords.inference.change.dates.windows import Comparison
 
 Mask = NDArray[np.bool_]
 
+LEAST = 40
+"""Pixels of a change that touch by sides, on the working grid."""
+
 
 def large_pieces(mask: Mask, least: float) -> Mask:
     """The pixels of a mask that lie in 4-connected pieces of at least `least` pixels."""

@@ -16,7 +16,7 @@ from earthwords.inference.change.methods import DEFAULT, METHODS, MethodOptions
 from earthwords.inference.scene_run import SceneRequest
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.outputs import OutputOptions, settings_of
-from earthwords.models.change.folder import network_digest
+from earthwords.models.change.card import network_digest
 from earthwords.types import Vocabulary
 
 
