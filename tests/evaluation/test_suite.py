@@ -14,10 +14,11 @@ from PIL import Image
 from earthwords.errors import UsageError
 from earthwords.evaluation.embeddings import StoredEmbeddings
 from earthwords.evaluation.metrics import fewshot
-from earthwords.evaluation.outcome import METHODS
+from earthwords.evaluation.outcome import METHODS, TRAINED
 from earthwords.evaluation.report.write import markdown, plots, write_plots, write_results
 from earthwords.evaluation.results import ResultEntry, read_results
-from earthwords.evaluation.suite import TASKS, SuiteOptions, benchmark_thirds, measured, thirds
+from earthwords.evaluation.suite import TASKS, SuiteOptions, benchmark_cuts, measured, thirds
+from earthwords.evaluation.tuned import TUNED
 from earthwords.models.fewshot import HEADS
 from earthwords.models.fewshot.linear_head import shot_set
 from tests.evaluation.clouds import cloud
@@ -46,46 +47,17 @@ def test_what_is_measured() -> None:
 )
 @pytest.mark.parametrize("select", ["validation", "test"])
 def test_nothing_is_learned_from_or_chosen_with_that_is_measured(arrays: dict[str, Any], select: str) -> None:
-    numbered = np.zeros((152, 12))
-    numbered[:, 0], numbered[:, 1] = np.cos(np.arange(152) / 100), np.sin(np.arange(152) / 100)
-    train, validation, test, told = thirds(source(images=numbered, **arrays), SuiteOptions(select=select))
-    index = [np.rint(100 * np.arctan2(k.vectors[:, 1], k.vectors[:, 0])).astype(int) for k in (train, validation, test)]
-    assert not set(index[2]) & (set(index[0]) | set(index[1]))
-    assert bool(set(index[0]) & set(index[1])) == (select == "test"), "then all but the test images are learned from"
-    if "test" in arrays:
-        assert set(index[2]) == set(TEST) and len(set().union(*index)) == 152
-    if "validation" in arrays:
-        assert set(index[1]) == set(VALIDATION)
-    for known in (train, validation, test):
-        assert set(known.labels) == set(range(4))
-    assert f"{len(test)}" in told and f"{len(train)} train" in told
-
-
-def test_probes_are_not_measured_on_what_they_learn_from() -> None:
-    for split in ("train", "all"):
-        with pytest.raises(UsageError, match="not learned from"):
-            thirds(source(), SuiteOptions(split=split))
-    with pytest.raises(UsageError, match="no validation split"):
-        thirds(source(), SuiteOptions(split="validation"))
-    _, _, test, _ = thirds(source(train=TEST, validation=VALIDATION), SuiteOptions(split="validation"))
-    assert len(test) == len(VALIDATION)
-
-
-def test_few_shot_heads_are_cut_as_the_benchmark_does() -> None:
-    numbered = np.zeros((152, 12))
-    numbered[:, 0], numbered[:, 1] = np.cos(np.arange(152) / 100), np.sin(np.arange(152) / 100)
-    found = benchmark_thirds(source(images=numbered), SuiteOptions())
-    index = [np.rint(100 * np.arctan2(k.vectors[:, 1], k.vectors[:, 0])).astype(int) for k in found[:3]]
+    *index, _ = benchmark_cuts(source(), SuiteOptions())
     assert sorted(np.concatenate(index)) == list(range(152))
     sizes = [np.bincount(MADE.labels[part], minlength=4).tolist() for part in index]
     assert sizes == [[31, 10, 22, 14], [16, 5, 11, 7], [14, 4, 11, 7]], "ceil(n / 2), ceil(n / 4), the rest"
     assert index[0].tolist() != np.sort(np.concatenate([np.flatnonzero(MADE.labels == k)[:n] for k, n in
                                                         enumerate(sizes[0])])).tolist(), "shuffled"  # fmt: skip
-    told = benchmark_thirds(source(test=TEST, validation=VALIDATION), SuiteOptions())
+    told = benchmark_cuts(source(test=TEST, validation=VALIDATION), SuiteOptions())
     assert told[3].startswith("test split, 38")
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", sorted(HEADS))
 def test_few_shot_heads(method: str) -> None:
     """Figures are those of heads fitted by hand on the same draws; all that chose something is told."""
     made = source(test=TEST, validation=VALIDATION)
@@ -128,7 +100,10 @@ def test_a_class_that_cannot_be_learned_is_told() -> None:
 
 
 def test_the_methods_are_those_of_the_table() -> None:
-    assert set(METHODS) == set(HEADS) == set(fewshot.CHOSEN)
+    assert set(METHODS) == {*HEADS, *TUNED} == set(fewshot.CHOSEN) and set(TRAINED) == set(TUNED)
+    for name in TUNED:
+        with pytest.raises(UsageError, match=f"{name} trains the model itself, and .* holds vectors alone"):
+            TASKS["few-shot"].run(source(), SuiteOptions(method=name))
 
 
 def test_retrieval_leaves_out_what_has_no_sentence() -> None:

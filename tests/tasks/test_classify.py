@@ -13,6 +13,7 @@ from PIL import Image
 
 from earthwords.archive import embed
 from earthwords.errors import UsageError
+from earthwords.evaluation import tuned
 from earthwords.jobs.journal import Journal
 from earthwords.tasks.classify import classify
 from tests.conftest import Command, write_raster
@@ -300,6 +301,18 @@ def test_examples_beside_words(folder: Path, micro: Path, shots: Path, tmp_path:
     assert [row.name for row in new.rows].count("riverside") >= 8 and new.method == "lp++, 9 examples"
 
 
+@pytest.mark.parametrize("method", ["coop", "clip-lora"])
+def test_examples_train_the_towers(
+    method: str, folder: Path, micro: Path, shots: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuned, "STEPS_A_SHOT", 5)
+    monkeypatch.setattr(tuned, "EPOCHS", 30)
+    found = run_with(folder, micro, shots, method=method)
+    assert found.shots is not None and (found.shots.method, found.shots.parts) == (method, 3)
+    assert len(found.rows) == 22 and 0 <= found.shots.shots_accuracy <= 100
+    assert found.method == (f"{method}, 9 examples" if found.shots.helps else "zero-shot, 9 examples not used")
+
+
 def test_examples_and_all_images_together(folder: Path, micro: Path, shots: Path) -> None:
     found = run_with(folder, micro, shots, transductive=True)
     assert found.method.startswith("transductive, 9 examples") and found.shots.method.startswith("RS-TransCLIP")
@@ -341,6 +354,7 @@ def test_other_examples_are_another_command(
         (["--method", "lp++", "-t", "road"], "name their folder by --shots"),
         (["--shots", "SHOTS", "--method", "taskrez"], "Did you mean 'taskres'?"),
         (["--shots", "SHOTS", "--method", "tip", "--transductive"], "leave --method away"),
+        (["--shots", "SHOTS", "--method", "clip-lora", "-t", "bare land"], "'riverside' has none: name every class"),
         (["--shots", "nowhere"], "nowhere is not a folder"),
         (["--shots", "SHOTS", "-t", "bare land", "-t", "airport"], "has no examples of 'airport'"),
     ],

@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 
 from earthwords.errors import UsageError
+from earthwords.evaluation import tuned
+from earthwords.evaluation.metrics import fewshot
 from earthwords.evaluation.outcome import TASK_NAMES
 from earthwords.evaluation.suite import TASKS
 from earthwords.tasks.evaluate import evaluate
@@ -123,10 +125,19 @@ def test_few_shot_methods_stand_side_by_side(stored: Path, tmp_path: Path, comma
     assert "does not read it" in command(*argv[:2], *argv[3:], "--method", "taskres").err
 
 
-def test_few_shot_alone_takes_the_benchmarks_prompt(root: Path, micro: Path, tmp_path: Path) -> None:
+def test_few_shot_alone_takes_the_benchmarks_prompt(
+    root: Path, micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = {"data": root, "out": tmp_path, "model": str(micro), "image_size": 32, "quiet": True}
     found = evaluate("few-shot", "captions", method=["prototypes"], **own).entries[0]
     assert found.settings["templates"] == "remoteclip" and found.settings["method"] == "prototypes"
+    monkeypatch.setattr(tuned, "STEPS_A_SHOT", 1)
+    monkeypatch.setattr(tuned, "EPOCHS", 1)
+    monkeypatch.setattr(fewshot, "BENCHMARK_SHOTS", (1, 2))
+    for entry in evaluate("few-shot", "captions", method=["coop", "clip-lora"], **own).entries:
+        rows = entry.figures["shots"]
+        assert [row["shots"] for row in rows] == [1, 2] and all(len(row["accuracies"]) == 3 for row in rows)
+        assert ("no random crops" in entry.figures["seen"]) == (entry.settings["method"] == "coop")
     (tmp_path / "names.json").write_text('{"riverside": "zzyzx"}')
     own |= {"model": "tiny", "names": tmp_path / "names.json"}
     told = evaluate("few-shot", "captions", method=["prototypes"], **own)

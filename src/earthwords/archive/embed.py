@@ -190,8 +190,8 @@ def embed_texts(
     return _pieces(sentences, list(sentences), PIECE, encode, place, backbone.dim, tick)
 
 
-def load_picture(source: str | Path, preprocess: ImagePreprocess, mean: Sequence[float]) -> NDArray[np.uint8]:
-    """`(side, side, 3)` of a picture or raster; `mean` (0..1) stands where nothing was observed.
+def picture(source: str | Path, preprocess: ImagePreprocess, mean: Sequence[float]) -> Image.Image:
+    """A picture or raster as a whole; `mean` (0..1) stands where nothing was observed.
 
     Raises:
         SourceError: it cannot be read.
@@ -203,8 +203,16 @@ def load_picture(source: str | Path, preprocess: ImagePreprocess, mean: Sequence
         and preprocess.stretch == "auto"
     )
     image = _plain(source) if plain else None
-    image = _scene(str(source), preprocess, mean) if image is None else image
-    side = preprocess.side
+    return _scene(str(source), preprocess, mean) if image is None else image
+
+
+def load_picture(source: str | Path, preprocess: ImagePreprocess, mean: Sequence[float]) -> NDArray[np.uint8]:
+    """`picture`, resized and cut to `(side, side, 3)`.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    image, side = picture(source, preprocess, mean), preprocess.side
     if preprocess.fit == "square":
         return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
     width, height = image.size

@@ -17,6 +17,7 @@ from earthwords.data.classification.sets import SceneSet, read_tags
 from earthwords.errors import Caution, UsageError
 from earthwords.evaluation.metrics.counting import candidates
 from earthwords.evaluation.metrics.zeroshot import unit
+from earthwords.evaluation.tuned import Towers
 from earthwords.geo.sources.network import Network
 from earthwords.jobs.progress import Console
 from earthwords.models.clip.model import ClipBackbone
@@ -134,6 +135,15 @@ class EncodedSet:
                     vectors = embed_images(self.backbone, paths, self.preprocess, batch=self.batch, tick=tick)
                     self._known |= dict(zip(group.tolist(), unit(vectors), strict=True))
         return np.stack([self._known[int(i)] for i in index]) if len(index) else np.empty((0, self.backbone.dim), "f4")
+
+    def towers(self, method: str) -> Towers:
+        """What a method that trains them begins from; it reads the first prompt alone."""
+        prompt = self.prompt_texts[0]
+        return Towers(backbone=self.backbone, preprocess=self.preprocess, prompt=prompt, batch=self.batch)
+
+    def paths(self, index: Index) -> list[Path]:
+        """The files of some images."""
+        return [self.scenes.paths[i] for i in index]
 
     def prompts(self) -> NDArray[np.float32]:
         """`(template, class, dim)`."""

@@ -17,7 +17,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ from earthwords.files.plaintext import read_text
 from earthwords.files.reading import check_file, parse_json, read_bytes
 from earthwords.models.weights.bounds import check_zip
 from earthwords.models.weights.checkpoint import read_pytorch, read_state
+
+if TYPE_CHECKING:
+    from earthwords.evaluation.tuned import Towers
 
 Array = NDArray[Any]
 _MOST_UNPACKED = 100
@@ -103,6 +106,18 @@ class StoredEmbeddings:
     def tag_prompts(self) -> NDArray[np.float32]:
         """`(template, label, dim)`."""
         return self._need("tag_texts").astype(np.float32)
+
+    def towers(self, method: str) -> Towers:
+        """Raises `UsageError`: there are none.
+
+        Args:
+            method: that asks for them.
+        """
+        raise UsageError(f"{method} trains the model itself, and {self.name} holds vectors alone: give --data, images.")
+
+    def paths(self, index: NDArray[np.int64]) -> list[Path]:
+        """None: there are no files."""
+        return []
 
     def embed(self, index: NDArray[np.int64]) -> NDArray[np.float32]:
         """`(index, dim)` unit vectors."""

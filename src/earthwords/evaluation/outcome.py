@@ -17,8 +17,10 @@ KINDS = (SCENES, SEGMENTATION, REFERRING, CHANGE, COUNT)
 """What can be measured; each is a command behind `evaluate`."""
 TASK_NAMES = ("zero-shot", "transductive", "linear-probe", "knn", "few-shot", "retrieval", "multi-label", "counting")
 """Of `evaluate scenes`."""
-METHODS = ("prototypes", "tip", "tip-f", "lp++", "taskres", "linear")
+METHODS = ("prototypes", "tip", "tip-f", "lp++", "taskres", "linear", "coop", "clip-lora")
 """Heads of `few-shot`, beside its probes."""
+TRAINED = METHODS[-2:]
+"""Those that go through the towers, and read a word of each class."""
 RESULTS = ("results.json", "results.md", "report.html")
 """What every measurement writes into its folder."""
 

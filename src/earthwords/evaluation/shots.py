@@ -20,12 +20,13 @@ from earthwords.errors import UsageError, number_of
 from earthwords.evaluation.metrics.transductive import GAMMAS, neighbour_graph, transduce, word_probabilities
 from earthwords.evaluation.metrics.zeroshot import unit
 from earthwords.evaluation.outcome import ShotsReport
+from earthwords.evaluation.tuned import TUNED, Classifier, Shots, Towers
 from earthwords.models.fewshot import HEADS
 from earthwords.models.fewshot.linear_head import shot_set
 from earthwords.types import TextBank
 
 Array = NDArray[Any]
-PARTS, TRANSDUCTIVE_PARTS = 10, 4
+PARTS, TRANSDUCTIVE_PARTS, TUNED_PARTS = 10, 4, 3
 """Parts at most that examples are left out in."""
 SEED = 0
 
@@ -48,21 +49,34 @@ class KnownImages:
     scale: float
     """Of the model's cosines."""
     method: str
-    """A name of `models.fewshot.HEADS`."""
+    """A name of `models.fewshot.HEADS` or of `evaluation.tuned.TUNED`."""
     folder: str = ""
     sources: tuple[str, ...] = ()
     """Where they came from."""
+    towers: Towers | None = None
+    """Of a method that trains them."""
+    names: tuple[str, ...] = ()
+    """A word for each class, which it reads."""
+
+    @property
+    def parts(self) -> int:
+        """Parts at most that examples are left out in."""
+        return PARTS if self.towers is None else TUNED_PARTS
 
     @property
     def counts(self) -> NDArray[np.int64]:
         """`(class,)` number of examples."""
         return np.bincount(self.labels, minlength=len(self.titles))
 
-    def fit(self, rows: Array) -> Callable[[Array], Array]:
-        """What learned from some of the examples: vectors `(n, dim)` to logits `(n, class)`.
+    def fit(self, rows: Array) -> Classifier:
+        """What learned from some of the examples: vectors `(n, dim)` and files to logits `(n, class)`.
 
         Every class counts the same: how many examples somebody found says nothing of how many images there are.
         """
+        if self.towers is not None:
+            some = [self.sources[i] for i in rows]
+            own = Shots(paths=some, vectors=self.vectors[rows], labels=self.labels[rows], names=self.names)
+            return TUNED[self.method](self.towers, own, seed=SEED)
         known = torch.arange(len(self.titles)) < self.worded
         labels = torch.from_numpy(self.labels[rows])
         weights = 1 / torch.bincount(labels).float()[labels]
@@ -70,7 +84,7 @@ class KnownImages:
             _tensor(self.vectors[rows]), labels, _tensor(self.words), has_words=known, weights=weights
         )  # fmt: skip
         head = HEADS[self.method](shots, scale=self.scale, seed=SEED)
-        return lambda vectors: np.asarray(head.logits(_tensor(vectors)).double().numpy())
+        return lambda vectors, paths: np.asarray(head.logits(_tensor(vectors)).double().numpy())
 
     def by_words(self, vectors: Array) -> Array:
         """Probabilities `(n, class)` of the words alone."""
@@ -117,14 +131,23 @@ def left_out(
         yield rows, classify(np.setdiff1d(np.arange(len(known.labels)), rows), rows)
 
 
-def classify_with_shots(images: Array, known: KnownImages) -> tuple[Array, ShotsReport]:
-    """Probabilities `(image, class)`, by examples and words, or by words alone where examples do not help."""
-    judged = list(left_out(known, PARTS, lambda others, rows: known.fit(others)(known.vectors[rows])))
+def classify_with_shots(images: Array, known: KnownImages, sources: Sequence[str] = ()) -> tuple[Array, ShotsReport]:
+    """Probabilities `(image, class)`, by examples and words, or by words alone where examples do not help.
+
+    Args:
+        images: `(image, dim)` unit vectors.
+        sources: their files, for a method that trains the towers.
+    """
+
+    def classify(others: Array, rows: Array) -> Array:
+        return known.fit(others)(known.vectors[rows], [known.sources[i] for i in rows])
+
+    judged = list(left_out(known, known.parts, classify))
     report = _report(known, judged, known.method, baseline=known.by_words(known.vectors), baseline_name="words alone")
     if not report.helps:
         return known.by_words(images), report
     softer = temperature([(known.labels[rows], logits) for rows, logits in judged])
-    return softmax(known.fit(np.arange(len(known.labels)))(images) / softer, axis=1), report
+    return softmax(known.fit(np.arange(len(known.labels)))(images, sources) / softer, axis=1), report
 
 
 def temperature(judged: Sequence[tuple[NDArray[np.int64], Array]]) -> float:
@@ -153,7 +176,7 @@ def transduce_with_shots(images: Array, known: KnownImages) -> tuple[Array, Shot
         told = np.full(len(everything), -1)
         told[count + rows] = known.labels[rows]
         words = known.worded == len(known.titles)
-        opinion = known.by_words(everything) if words else softmax(known.fit(rows)(everything), axis=1)
+        opinion = known.by_words(everything) if words else softmax(known.fit(rows)(everything, ()), axis=1)
         return transduce(everything, opinion, known=told, gamma=gamma, graph=graph).assignment
 
     def with_others(gamma: float) -> Callable[[Array, Array], Array]:
@@ -201,13 +224,14 @@ def _report(
 
 
 def embed_examples(
-    shots: ShotFolder, job: EmbedJob, bank: TextBank, *, cosines: Callable[[Array], Array], method: str
+    shots: ShotFolder, job: EmbedJob, bank: TextBank, *, cosines: Callable[[Array], Array], method: str, prompt: str
 ) -> tuple[KnownImages, tuple[str, ...]]:
     """Examples as vectors, and why some were left out.
 
     Args:
         bank: vectors of the words of the first classes; a class with several has their mean.
         cosines: see `KnownImages`.
+        prompt: with `{}` for a class.
 
     Raises:
         SourceError: none can be read.
@@ -222,7 +246,9 @@ def embed_examples(
     words = np.zeros((len(shots.titles), vectors.shape[1]), np.float32)
     np.add.at(words, bank.query_class, bank.vectors)
     words[: shots.worded] = unit(words[: shots.worded])
+    towers = Towers(backbone=job.backbone, preprocess=job.encode.preprocess, prompt=prompt, batch=job.batch)
     return KnownImages(
+        towers=towers if method in TUNED else None, names=tuple(c.queries[0] for c in shots.vocabulary.classes),
         vectors=vectors, labels=labels, titles=shots.titles, words=words, worded=shots.worded, cosines=cosines,
         scale=job.backbone.logit_scale, method=method, folder=str(shots.folder), sources=tuple(kept),
     ), failures  # fmt: skip

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +20,8 @@ from earthwords.evaluation.metrics.probes import LabelledVectors, cut, linear_pr
 from earthwords.evaluation.metrics.retrieval import RANKS, recalls
 from earthwords.evaluation.metrics.transductive import SCALE, transduce, word_probabilities
 from earthwords.evaluation.metrics.zeroshot import ensemble, measure
+from earthwords.evaluation.tuned import TUNED, Shots, Towers
+from earthwords.text.vocabulary import in_english
 
 SHARE = 0.8
 """Of every class that is learned from where no file tells; and of these, what is not kept for validation."""
@@ -80,6 +83,16 @@ class Source(Protocol):
 
     def embed(self, index: Index) -> NDArray[np.float32]:
         """`(index, dim)` unit vectors of some images."""
+
+    def towers(self, method: str) -> Towers:
+        """What a method that trains them begins from.
+
+        Raises:
+            UsageError: there are vectors alone.
+        """
+
+    def paths(self, index: Index) -> list[Path]:
+        """The files of some images, of a source with towers."""
 
     def prompts(self) -> NDArray[np.float32]:
         """`(template, class, dim)`."""
@@ -183,7 +196,10 @@ def few_shot(source: Source, options: SuiteOptions) -> dict[str, Any]:
 def few_shot_head(source: Source, options: SuiteOptions) -> dict[str, Any]:
     """A head that learns from words and some images a class."""
     method = options.method or ""
-    train, validation, test, which = benchmark_thirds(source, options)
+    if method in TUNED:
+        return few_shot_tuned(source, options)
+    *cuts, which = benchmark_cuts(source, options)
+    train, validation, test = (labelled(source, index) for index in cuts)
     words = ensemble(source.prompts(), "normalised")
     # TaskRes moves the mean of the vectors as they come, and these are longer than 1
     start = source.prompts().mean(axis=0) if method == "taskres" else words
@@ -204,16 +220,46 @@ def few_shot_head(source: Source, options: SuiteOptions) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def benchmark_thirds(
-    source: Source, options: SuiteOptions
-) -> tuple[LabelledVectors, LabelledVectors, LabelledVectors, str]:
-    """As `thirds`, but what files do not tell is cut as the benchmark does: half, a quarter, a quarter."""
+def few_shot_tuned(source: Source, options: SuiteOptions) -> dict[str, Any]:
+    """What trains the towers, or vectors that go through them, by some images a class."""
+    method = options.method or ""
+    if options.select == "test":
+        raise UsageError(f"The authors of {method} choose on no test images, so there is nothing to repeat.")
+    towers, (train, _, test, which) = source.towers(method), benchmark_cuts(source, options)
+    seen, labels, known = labelled(source, test), labels_of(source), source.embed(train)
+    fewshot.check_all_shown(labels[train], len(source.classes))
+    words, names = ensemble(source.prompts(), "normalised"), [in_english(name) for name in source.classes]
+
+    def measured(some: LabelledVectors, selection: LabelledVectors | None, seed: int) -> float:
+        rows = some.vectors[:, 0].astype(np.int64)
+        shots = Shots(paths=source.paths(train[rows]), vectors=known[rows], labels=some.labels, names=names)
+        classify = TUNED[method](towers, shots, seed=seed, tick=options.tick)
+        scores = classify(seen.vectors, source.paths(test))
+        return 100 * float((scores.argmax(axis=1) == seen.labels).mean())
+
+    numbered = LabelledVectors(vectors=np.arange(len(train))[:, None], labels=labels[train])
+    rows = fewshot.curve(
+        numbered, None, measured, classes=len(names), shots=options.shots,
+        seeds=range(options.seed, options.seed + options.seeds),
+    )  # fmt: skip
+    crops = "whole images, no random crops" if method == "coop" else "random crops; whole images are measured"
+    return {
+        "images": which, "zero_shot_top1": measure(seen.vectors @ words.T, seen.labels).top1,
+        **{f"{row['shots']}-shot": row["mean"] for row in rows}, "shots": rows, "seen": crops,
+        "chosen": fewshot.CHOSEN[method], "selected_on": options.select,
+    }  # fmt: skip
+
+
+def labelled(source: Source, index: Index) -> LabelledVectors:
+    """Vectors of some images, and their classes."""
+    return LabelledVectors(vectors=source.embed(index), labels=labels_of(source)[index])
+
+
+def benchmark_cuts(source: Source, options: SuiteOptions) -> tuple[Index, Index, Index, str]:
+    """As `cuts`, but what files do not tell is cut as the benchmark does: half, a quarter, a quarter."""
     if "test" in source.parts or options.split is not None:
-        return thirds(source, replace(options, select="validation"))
-    labels = labels_of(source)
-    train, validation, test = (
-        LabelledVectors(vectors=source.embed(index), labels=labels[index]) for index in fewshot.benchmark_cut(labels)
-    )
+        return cuts(source, replace(options, select="validation"))
+    train, validation, test = fewshot.benchmark_cut(labels_of(source))
     sizes = f"{len(train):,} train, {len(validation):,} validation"
     return train, validation, test, f"a quarter of every class, {len(test):,} ({sizes})"
 
@@ -304,6 +350,13 @@ def measured(source: Source, options: SuiteOptions) -> tuple[Index, str]:
 
 
 def thirds(source: Source, options: SuiteOptions) -> tuple[LabelledVectors, LabelledVectors, LabelledVectors, str]:
+    """`cuts`, as vectors."""
+    *found, which = cuts(source, options)
+    learned, chosen, tested = (labelled(source, index) for index in found)
+    return learned, chosen, tested, which
+
+
+def cuts(source: Source, options: SuiteOptions) -> tuple[Index, Index, Index, str]:
     """Images to learn from, to choose with and to measure, and a word about them.
 
     What files do not tell is cut: the last 20 % of every class for the test, 20 % at random of what is learned from
@@ -333,10 +386,7 @@ def thirds(source: Source, options: SuiteOptions) -> tuple[LabelledVectors, Labe
     sizes = (
         f"{len(train):,} train, {len(validation):,} validation" if options.select != "test" else f"{len(train):,} train"
     )
-    learned, chosen, tested = (
-        LabelledVectors(vectors=source.embed(i), labels=labels[i]) for i in (train, validation, test)
-    )
-    return learned, chosen, tested, f"{which}, {len(test):,} ({sizes})"
+    return train, validation, test, f"{which}, {len(test):,} ({sizes})"
 
 
 def _choice(options: SuiteOptions) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError, did_you_mean, number_of
 from earthwords.evaluation.classification import SUFFIXES, Classification, best_synonym, check_suffix, rows_of
-from earthwords.evaluation.outcome import METHODS, ShotsReport
+from earthwords.evaluation.outcome import METHODS, TRAINED, ShotsReport
 from earthwords.files.paths import IMAGES, is_local_path
 from earthwords.inference.checks import check_mask, check_named, check_parts, check_raster
 from earthwords.jobs.progress import Console
@@ -75,7 +75,8 @@ def classify(
         shots: Examples: a folder with a sub-folder of images for each class. A class without -t is known by its
             examples alone; without any -t the sub-folders' names are the words. Words alone are kept where examples
             do not help.
-        method: What learns from the examples: lp++ (default), tip, tip-f, taskres, linear, prototypes.
+        method: What learns from the examples: lp++ (default), tip, tip-f, taskres, linear, prototypes, coop; or
+            clip-lora, which trains the towers, for hours without a GPU.
         image_size: Side of what the model sees, pixels; default: the model's own.
         fit: crop: the shorter side is resized, the middle square kept (CLIP); square: both sides are resized.
         batch_size: Images encoded at once, on a CPU by one core.
@@ -142,7 +143,7 @@ def classify(
         backbone=backbone, weights=weights, device=str(place), bank=build_text_bank(backbone, vocabulary, prompts),
         vocabulary=vocabulary, preprocess=preprocess, batch=batch_size, transductive=transductive, notes=notes,
         execution=ExecutionOptions(workers=workers, cluster=cluster, resume=resume, offline=offline), shots=examples,
-        method=method or LP_PLUS,
+        method=method or LP_PLUS, prompts=prompts,
     )  # fmt: skip
     return request.write(sources, out, console, settings=settings, overwrite=overwrite)
 
@@ -165,6 +166,8 @@ def _words(
     examples = read_shots(Path(shots), make_vocabulary(text, classes, None) if named else None)
     if transductive and method is not None and examples.worded == len(examples.titles):
         raise UsageError("--transductive learns from examples itself: leave --method away, or --transductive.")
+    if method in TRAINED and examples.worded < len(examples.titles):
+        raise UsageError(f"{method} learns from words, and {examples.titles[-1]!r} has none: name every class by -t.")
     return examples.vocabulary, examples
 
 
@@ -226,6 +229,7 @@ class _Request:
     shots: ShotFolder | None
     method: str
     """What learns from the examples."""
+    prompts: tuple[str, ...]
 
     def write(
         self, sources: Sequence[str], out: Path | None, console: Console, *, settings: dict[str, str], overwrite: bool
@@ -274,7 +278,7 @@ class _Request:
             known, damaged = self._examples(embed_job.EmbedJob(backbone=self.backbone, encode=encode, batch=self.batch))
             vectors, kept, failures = job.run(sources, tick=tick, say=console.say)
         try:
-            scores, report = self._scores(vectors, known)
+            scores, report = self._scores(vectors, known, kept)
         except UsageError:
             if journal is not None:
                 journal.discard()  # another run would come to the same end
@@ -294,7 +298,9 @@ class _Request:
         from earthwords.evaluation.shots import embed_examples
 
         cosines = partial(self._cosines, classes=len(self.shots.titles))
-        return embed_examples(self.shots, job, self.bank, cosines=cosines, method=self.method)
+        return embed_examples(
+            self.shots, job, self.bank, cosines=cosines, method=self.method, prompt=self.prompts[0]
+        )  # fmt: skip
 
     def _about_shots(self) -> dict[str, str]:
         """What a run that goes on must have in common."""
@@ -315,7 +321,7 @@ class _Request:
         return f"transductive, {count}" if self.transductive else f"{self.method}, {count}"
 
     def _scores(
-        self, vectors: NDArray[np.float32], known: KnownImages | None
+        self, vectors: NDArray[np.float32], known: KnownImages | None, sources: Sequence[str]
     ) -> tuple[NDArray[np.float64], ShotsReport | None]:
         """`(image, class)` probabilities, and what was found out about examples."""
         from earthwords.evaluation.metrics.transductive import transduce, word_probabilities
@@ -325,7 +331,9 @@ class _Request:
             return transduce(vectors, words).assignment if self.transductive else words, None
         from earthwords.evaluation.shots import classify_with_shots, transduce_with_shots
 
-        return (transduce_with_shots if self.transductive else classify_with_shots)(vectors, known)
+        if self.transductive:
+            return transduce_with_shots(vectors, known)
+        return classify_with_shots(vectors, known, sources)
 
     def _cosines(self, vectors: NDArray[np.float32], classes: int) -> NDArray[np.float64]:
         return best_synonym(vectors @ self.bank.vectors.T, self.bank.query_class, classes)

@@ -78,7 +78,8 @@ def evaluate_scenes(
         split: Images that are measured; default: the test split, or all where files tell no splits.
         probe: Linear probe: logistic (regression to its optimum) or sgd (RemoteCLIP's recipe).
         method: What few-shot learns with instead of a probe, one or more: prototypes, tip, tip-f, lp++, taskres,
-            linear; then by the protocol of fewshot_RSVLMs (1 to 16 shots, three draws; alone also with its prompt).
+            linear, coop, clip-lora (which needs --data and hours, or a GPU); then by the protocol of fewshot_RSVLMs (1
+            to 16 shots, three draws; alone also with its prompt).
         select: What chooses settings: validation, or test as in RemoteCLIP's and Tip-Adapter-F's code (optimistic; the
             results say so).
         neighbours: k of knn.

@@ -87,6 +87,25 @@ def random_view(shape: tuple[int, int], side: int, rng: np.random.Generator, *, 
     )
 
 
+def resized_crop(
+    size: tuple[int, int], rng: np.random.Generator, *, area: tuple[float, float]
+) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of a part of a picture with such a share of its area, between 3:4 and 4:3.
+
+    As torchvision's RandomResizedCrop: of ten tries the first that fits, else the middle.
+    """
+    width, height = size
+    for _ in range(10):
+        wanted, ratio = width * height * rng.uniform(*area), math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+        wide, tall = round(math.sqrt(wanted * ratio)), round(math.sqrt(wanted / ratio))
+        if 0 < wide <= width and 0 < tall <= height:
+            left, top = int(rng.integers(width - wide + 1)), int(rng.integers(height - tall + 1))
+            return left, top, left + wide, top + tall
+    wide, tall = min(width, round(height * 4 / 3)), min(height, round(width * 4 / 3))
+    left, top = (width - wide) // 2, (height - tall) // 2
+    return left, top, left + wide, top + tall
+
+
 def random_crop_at(
     centre: tuple[float, float],
     shape: tuple[int, int],

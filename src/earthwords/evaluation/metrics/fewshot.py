@@ -33,6 +33,8 @@ CHOSEN = {
     "lp++": "the epoch",
     "taskres": "the epoch; its authors take the last",
     "linear": "the strength of the regularisation",
+    "coop": "nothing to choose",
+    "clip-lora": "nothing to choose",
 }
 """What validation images choose."""
 CHOSEN_ON_TEST = ("tip-f",)
@@ -132,9 +134,7 @@ def few_shot_head(
             f"The authors of {method} choose on no test images, so there is nothing to repeat: --select test is for "
             f"{', '.join(CHOSEN_ON_TEST)} and the linear probes."
         )
-    missing = set(range(len(words))) - set(train.labels.tolist())
-    if missing:
-        raise UsageError(f"{len(missing)} of {len(words)} classes have no image to learn from.")
+    check_all_shown(train.labels, len(words))
     bank, held_out = torch.from_numpy(np.asarray(words, np.float32)), _tensors(test)
 
     def measured(some: LabelledVectors, selection: LabelledVectors | None, seed: int) -> float:
@@ -144,6 +144,13 @@ def few_shot_head(
         return accuracy(head.logits(held_out[0]), held_out[1])
 
     return curve(train, validation, measured, classes=len(words), shots=shots, seeds=seeds, tick=tick)
+
+
+def check_all_shown(labels: NDArray[np.integer], classes: int) -> None:
+    """Raises `UsageError` if a class has no image."""
+    missing = set(range(classes)) - set(labels.tolist())
+    if missing:
+        raise UsageError(f"{len(missing)} of {classes} classes have no image to learn from.")
 
 
 def _tensors(known: LabelledVectors) -> Labelled:

@@ -13,7 +13,9 @@ from earthwords.models.fewshot.taskres import warm_cosine
 
 PLACES = ("end", "middle", "front")
 """Where the class's name stands: behind, amid or before the context."""
-EPOCHS, LR, MOMENTUM, WEIGHT_DECAY = 100, 2e-3, 0.9, 5e-4
+CONTEXT = "a satellite photo of a"
+"""What the vectors begin as."""
+EPOCHS, BATCH, LR, MOMENTUM, WEIGHT_DECAY = 100, 32, 2e-3, 0.9, 5e-4
 
 
 def assemble(embedded: Tensor, context: Tensor, name_lengths: list[int], place: str = "end") -> Tensor:
@@ -53,8 +55,10 @@ class CoOp:
         *,
         place: str = "end",
         epochs: int = EPOCHS,
+        class_weights: Tensor | None = None,
     ) -> None:
         """`ids` `(class, length)` with any tokens in the context's places; they also tell where sentences end."""
+        self.class_weights = class_weights
         self.backbone, self.ids, self.name_lengths = backbone, ids, name_lengths
         self.place, self.epochs = place, epochs
         self.context = context.clone().requires_grad_()
@@ -82,7 +86,7 @@ class CoOp:
     def step(self, features: Tensor, labels: Tensor, *, epoch: int) -> float:
         """One batch; the loss before it."""
         self.optimizer.param_groups[0]["lr"] = warm_cosine(epoch, self.epochs, LR)
-        loss = F.cross_entropy(self.logits(features), labels)
+        loss = F.cross_entropy(self.logits(features), labels, weight=self.class_weights)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()

@@ -165,7 +165,7 @@ def _untrained(shots: ShotSet, scale: float) -> TipAdapterHead:
     return TipAdapterHead(words=shots.words, keys=F.normalize(shots.features, dim=1), values=values, scale=scale)
 
 
-def batches(count: int, drawn: torch.Generator) -> Iterator[Tensor]:
-    """Rows in an order that is drawn; as they are where they fit in one batch."""
-    order = torch.randperm(count, generator=drawn) if count > BATCH else torch.arange(count)
-    yield from order.split(BATCH)
+def batches(count: int, drawn: torch.Generator, most: int = BATCH) -> Iterator[Tensor]:
+    """Rows in an order that is drawn; as they are where they fit in one batch of `most`."""
+    order = torch.randperm(count, generator=drawn) if count > most else torch.arange(count)
+    yield from order.split(most)
