@@ -1,6 +1,6 @@
 """Where `nothing` of the preset `tiny` should lie: how many pixels no word fits, whether words cover a place or not.
 
-    python benchmarks/bench_nothing.py DATA [--model NAME] [--most 3]
+    python benchmarks/bench_nothing.py DATA [--model NAME] [--most 3] [--only PLACE ...]
 
 For each validation place of `bench_places.py` the percent of pixels whose best cosine is below several values: with the
 words that cover the place (they should fit), and with two words that mean nothing in it (they should not).
@@ -41,11 +41,14 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--most", type=int, default=3)
+    parser.add_argument("--only", nargs="+", default=[""])
     args = parser.parse_args()
     segmenter = Seen.from_preset(TINY, model=args.model)
     assert isinstance(segmenter, Seen)
     print(f"{'place':<20}{'words':<10}" + "".join(f"{value:8.2f}" for value in BELOW))
-    for place in (place for place in PLACES if place.split == "validation"):
+    for place in PLACES:
+        if place.split != "validation" or not place.name.startswith(tuple(args.only)):
+            continue
         for title, words in (("fit", place.words), ("do not", ABSENT)):
             segmenter.best.clear()
             for path in evenly(place.pictures(args.data), args.most):

@@ -1,12 +1,13 @@
-"""The embedded model where it never was: IoU by place and class, old and new, beside rules without a model.
+"""The embedded model where it was and where it never was: IoU by place and class, beside rules without a model.
 
     python benchmarks/bench_places.py DATA [MODEL ...] [--split validation] [--most 12] [--only ROW ...] [--json FILE]
 
 MODEL is a name or folder, with `:none`, `:bilinear`, `:jbu:FILE`, ... behind it to read it with another upsampler than
-the preset's; `tiny` by default. Splits: `validation` (places that no training saw: choices are made on them), `test`
-(looked at once a model), `seen` (places of the training). Two columns need no model: `all` says the class everywhere
-(its IoU is the class's share of the pixels), `colour` follows a rule on colours that `COLOUR_RULES` states.
-Percent. `--most` takes so many pictures of a place, evenly drawn.
+the preset's, or a preset file or folder of `train segment`; `tiny` by default. Splits: `validation` (places that no
+training saw: choices are made on them), `test` (neither: looked at once a model), `seen` (places of the training: a
+model is good there without knowing the world). Each split has a mean of its own. Two columns need no model: `all` says
+the class everywhere (its IoU is the class's share of the pixels), `colour` follows a rule on colours that
+`COLOUR_RULES` states. Percent. `--most` takes so many pictures of a place, evenly drawn.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,12 +27,13 @@ from PIL import Image
 from scipy import ndimage
 
 from earthwords.inference.segment.segmenter import Segmenter
-from earthwords.presets import TINY
+from earthwords.presets import PRESET_FILE, TINY, load_preset
 from earthwords.text.vocabulary import parse_classes
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
 import places
 
+SPLITS = ("validation", "test", "seen")
 TOWN = (
     "building,roof,house",
     "road,street,pavement",
@@ -210,7 +212,10 @@ def measure(place: Place, data: Path, segmenters: dict[str, Segmenter], most: in
 
 
 def load(model: str) -> Segmenter:
-    """`NAME|FOLDER[:UPSAMPLER[:WEIGHTS]]` read as the preset `tiny` reads it."""
+    """`NAME|FOLDER[:UPSAMPLER[:WEIGHTS]]` read as the preset `tiny` reads it; a preset file, or a folder with one, as
+    it says itself."""
+    if model.endswith(".toml") or (Path(model) / PRESET_FILE).exists():
+        return Segmenter.from_preset(load_preset(model))
     name, upsampler, weights = (*model.split(":"), "", "")[:3]
     preset = TINY
     if upsampler:
@@ -219,27 +224,36 @@ def load(model: str) -> Segmenter:
     return Segmenter.from_preset(preset, model=name)
 
 
+def line(row: dict[str, Any], models: Iterable[str]) -> str:
+    """Of the table."""
+    values = "".join(f"{row[name]:19.1f}" for name in models)
+    return f"{row['split']:<12}{row['place']:<22}{row['class']:<12}{row['all']:7.1f}{row['colour']:8.1f}{values}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("models", nargs="*", default=["tiny"])
-    parser.add_argument("--split", nargs="+", default=["validation"], choices=("validation", "test", "seen"))
+    parser.add_argument("--split", nargs="+", default=["validation"], choices=SPLITS)
     parser.add_argument("--only", nargs="+", default=[""])
     parser.add_argument("--most", type=int, default=12)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     segmenters = {Path(model).name: load(model) for model in args.models}
     head = "".join(f"{name[-18:]:>19}" for name in segmenters)
-    print(f"{'place':<22}{'class':<12}{'all':>7}{'colour':>8}{head}")
+    print(f"{'split':<12}{'place':<22}{'class':<12}{'all':>7}{'colour':>8}{head}")
+    chosen = [place for place in PLACES if place.split in args.split and place.name.startswith(tuple(args.only))]
     rows = []
-    for place in PLACES:
-        if place.split in args.split and place.name.startswith(tuple(args.only)):
+    for split in SPLITS:
+        found = []
+        for place in (place for place in chosen if place.split == split):
             for row in measure(place, args.data, segmenters, args.most):
-                values = "".join(f"{row[name]:19.1f}" for name in segmenters)
-                print(f"{place.name:<22}{row['class']:<12}{row['all']:7.1f}{row['colour']:8.1f}{values}", flush=True)
-                rows.append(row)
-    for column in segmenters:
-        print(f"{column}: mean over rows {np.mean([row[column] for row in rows]):.1f}")
+                found.append(row)
+                print(line(row, segmenters), flush=True)
+        if found:
+            means = {name: float(np.mean([row[name] for row in found])) for name in ("all", "colour", *segmenters)}
+            rows += [*found, {"place": f"mean of {len(found)}", "split": split, "class": "", **means}]
+            print(line(rows[-1], segmenters), flush=True)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n")
 

@@ -20,6 +20,7 @@ from earthwords.errors import UsageError, WeightsError
 from earthwords.evaluation.benchmark.listed import HeldOut
 from earthwords.inference.segment.segmenter import class_maxima
 from earthwords.models.aggregation.head import HeadSettings, load_head, make_head, store_head
+from earthwords.models.aggregation.model import aggregation_loss
 from earthwords.models.clip.model import ClipBackbone, DenseMethod
 from earthwords.models.clip.words import encode_words
 from earthwords.models.weights.table import load_clip
@@ -108,6 +109,30 @@ def test_the_loss_falls_and_held_out_figures_are_told(made: Path) -> None:
     figures = {name: logged(made, name)[-1] for name in ("heldout_mIoU", "best_word_mIoU", "before_mIoU")}
     assert figures["heldout_mIoU"] > figures["before_mIoU"] + 10
     assert logged(made, "heldout_mIoU_toy")[-1] == figures["heldout_mIoU"]
+
+
+def test_what_no_mask_has_may_stand_where_nothing_is_known(tmp_path: Path) -> None:
+    """Of a set that knows roofs alone: the other pixels say nothing of water, the roofs say that they are none."""
+    write_masks(tmp_path / "roofs")
+    listing = tmp_path / "roofs/list.jsonl"
+    classes = {"0": "", "1": "roof", "2": "", "201": "water"}
+    lines = [{**json.loads(line), "classes": classes} for line in listing.read_text().splitlines()]
+    listing.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    task = AggregationTask(
+        Sampler(read_manifest(listing), zoom=(1.0, 1.0)), HeadObjective(batch_size=3, sides=(64,)), micro_clip(),
+        TEMPLATES["none"], settings={},
+    )  # fmt: skip
+    batch = task.draw(np.random.default_rng(0))
+    target = renumbered(batch.regions.target, batch.classes["toy"])
+    assert batch.words["toy"] == ["roof", "water"]
+    logits = torch.zeros(3, 2, *target.shape[1:], requires_grad=True)
+    aggregation_loss(logits, target, ignored=IGNORE, left_out=True, rivals=batch.rivals["toy"]).backward()
+    assert logits.grad is not None
+    taught = logits.grad != 0
+    roofs, rest = target == 0, target == -1
+    assert roofs.any() and rest.any()
+    assert torch.equal(taught[:, 0], roofs | rest)
+    assert torch.equal(taught[:, 1], roofs)
 
 
 def test_a_run_that_was_interrupted_ends_in_the_same_bits(
@@ -334,17 +359,20 @@ def test_none_of_the_others_is_a_negative_and_unlabelled_is_nothing(listing: Pat
     assert drawn == {("water", "trees"), ("water", "forest")}
 
 
-def test_held_out_pixels_of_none_count_against_who_takes_them(listing: Path, micro: Path) -> None:
-    """An encoder that says water everywhere: its IoU is its share of all labelled pixels; trees have 0."""
+def test_held_out_pixels_of_none_count_against_who_takes_them(listing: Path, micro: Path, tmp_path: Path) -> None:
+    """An encoder that says water everywhere: its IoU is its share of all labelled pixels; trees have 0. A rival, here
+    in every other column, takes pixels and has no IoU of its own."""
     manifest = read_manifest(listing)
-    held_out = HeldOut(manifest, SegmentPreset(name="toy", weights=str(micro), templates="aerial"), most=99)
+    row = SegmentPreset(name="toy", weights=str(micro), templates="aerial")
+    held_out = HeldOut(manifest, row, most=99)
 
     class Always:
-        head, backbone = True, load_clip(str(micro)).eval()
+        head, backbone, sea = True, load_clip(str(micro)).eval(), False
 
         def logits(self, windows: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
             found = torch.full((len(windows), len(words), *windows.shape[-2:]), 0.1)
-            found[:, 0] = 0.4
+            found[:, int(self.sea)] = 0.4
+            found[:, 0, :, ::2] += 0.3 * self.sea
             return found
 
     figures = held_out.figures(Always(), low=0.0, half=0.5)  # type: ignore[arg-type]
@@ -352,6 +380,17 @@ def test_held_out_pixels_of_none_count_against_who_takes_them(listing: Path, mic
     share = 100 * np.mean(masks[masks != IGNORE] == 0)
     assert figures["low_mIoU_toy"] == pytest.approx(share / 2) == figures["low_mIoU"]
     assert figures["half_mIoU"] == 0
+    lines = [json.loads(line) for line in listing.read_text().splitlines()]
+    for line in lines:
+        line["classes"] = {"201": "sea", "0": "water", "2": "", "1": "trees,forest"}
+        line |= {name: str(listing.parent / line[name]) for name in ("image", "mask")}
+    rivals = tmp_path / "rivals.jsonl"
+    rivals.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    held_out = HeldOut(read_manifest(rivals), row, most=99)
+    Always.sea = True
+    water, said = masks == 0, np.arange(masks.shape[-1]) % 2 == 1
+    iou = 100 * (water & said).sum() / ((water | said) & (masks != IGNORE)).sum()
+    assert held_out.figures(Always(), low=0.0)["low_mIoU"] == pytest.approx(iou / 2)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ class HeldOut:
 
     The words of a set are asked for as `segment` does it: all at once, a single one against what most scenes have.
     Pixels that are none of the named classes count against a class that takes them; those whose value is not listed do
-    not count.
+    not count. Rivals, which no mask has, may take what is none of the others; they have no figure of their own.
     """
 
     def __init__(self, manifest: Manifest, preset: SegmentPreset, *, most: int) -> None:
@@ -35,6 +35,7 @@ class HeldOut:
         for example in manifest.examples:
             if example.mask is not None:
                 self.sets.setdefault(example.set, []).append(example)
+        self.asked = {name: _asked(found, manifest.classes[name]) for name, found in self.sets.items()}
         self.sets = {name: found[:: max(1, -(-len(found) // most))] for name, found in self.sets.items()}
 
     def figures(self, encoder: Encoder, **thresholds: float) -> dict[str, float]:
@@ -44,8 +45,8 @@ class HeldOut:
         for name, threshold in thresholds.items():
             sets = {}
             for key, counts in counted.items():
-                rest = len(counts.counts) - 1
-                sets[f"{name}_mIoU_{key}"] = 100 * counts.at(threshold).scores().foreground_iou(rest)
+                iou = counts.at(threshold).scores().iou[:-1]
+                sets[f"{name}_mIoU_{key}"] = 100 * mean(iou[self.asked[key]])
             figures |= {f"{name}_mIoU": mean(np.array(list(sets.values()))), **sets}
         return figures
 
@@ -88,6 +89,13 @@ class HeldOut:
         if row.sum_to_one:
             values = values / values.sum(dim=0)
         return values, ~unfit(logits, -torch.inf if row.nothing is None else row.nothing)
+
+
+def _asked(examples: Sequence[Example], groups: Sequence[Sequence[str]]) -> NDArray[np.bool_]:
+    """`(named class,)`: whether it counts; beside "none of the others" only what some mask has."""
+    seen = {int(value) for example in examples if example.mask is not None for value in np.unique(example.mask)}
+    every = all(groups)
+    return np.array([every or i in seen for i, group in enumerate(groups) if group])
 
 
 def _numbers(groups: Sequence[Sequence[str]]) -> NDArray[np.uint8]:

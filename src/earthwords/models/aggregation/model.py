@@ -147,7 +147,9 @@ def cost(features: Tensor, text: Tensor) -> Tensor:
     return torch.einsum("bchw,btpc->btphw", F.normalize(features, dim=1), F.normalize(text, dim=-1))
 
 
-def aggregation_loss(logits: Tensor, target: Tensor, *, ignored: int, left_out: bool = False) -> Tensor:
+def aggregation_loss(
+    logits: Tensor, target: Tensor, *, ignored: int, left_out: bool = False, rivals: Tensor | None = None
+) -> Tensor:
     """Binary cross-entropy of every class, mean over images, classes and pixels.
 
     Args:
@@ -155,12 +157,16 @@ def aggregation_loss(logits: Tensor, target: Tensor, *, ignored: int, left_out: 
         target: `(image, H, W)` int64; a value that is no class is none of them.
         ignored: value of pixels that nobody labelled. In the authors' code they teach every class that it is not there;
             `left_out`: nothing.
+        rivals: `(class,)` bool, with `left_out`: classes that no mask has; pixels of no class (-1) may show them.
     """
     logits = F.interpolate(logits, size=target.shape[-2:], mode="bilinear", align_corners=False)
     wanted = (target[:, None] == torch.arange(logits.shape[1], device=target.device)[:, None, None]).to(logits)
     if not left_out:
         return F.binary_cross_entropy_with_logits(logits, wanted)
-    known = (target != ignored)[:, None].expand_as(wanted).to(logits)
+    known = (target != ignored)[:, None].expand_as(wanted)
+    if rivals is not None:
+        known = known & ~((target == -1)[:, None] & rivals[:, None, None])
+    known = known.to(logits)
     total = F.binary_cross_entropy_with_logits(logits, wanted, weight=known, reduction="sum")
     return total / known.sum().clamp(min=1)
 

@@ -78,6 +78,8 @@ class HeadBatch:
     words: dict[str, list[str]]
     classes: dict[str, Tensor]
     """Set -> `(class of the manifest,)` int64: its place among the words; -1 for "none of the others"."""
+    rivals: dict[str, Tensor]
+    """Set -> `(word,)` bool: no mask has it, so that "none of the others" may show it."""
 
 
 class AggregationTask:
@@ -107,7 +109,9 @@ class AggregationTask:
         groups = {name: self.sampler.manifest.classes[name] for name in regions.sets}
         named = {name: [group for group in found if group] for name, found in groups.items()}
         words = {name: [_one_of(group, rng) for group in found] for name, found in named.items()}
-        return HeadBatch(regions=regions, words=words, classes={n: places(found) for n, found in groups.items()})
+        classes = {name: places(found) for name, found in groups.items()}
+        rivals = {name: (self.sampler.weights[name] == 0)[found >= 0] for name, found in classes.items()}
+        return HeadBatch(regions=regions, words=words, classes=classes, rivals=rivals)
 
     def losses(self, model: HeadedEncoder, batch: HeadBatch) -> dict[str, Tensor]:
         """The mean over all crops; sets have words of their own."""
@@ -119,8 +123,9 @@ class AggregationTask:
                 seen = model.head.see(model.backbone, pixels[chosen])
             words = torch.stack([self.vectors[word] for word in batch.words[name]]).to(device)
             target = renumbered(batch.regions.target[chosen], batch.classes[name]).to(device)
+            logits, rivals = model.head(seen, words).float(), batch.rivals[name].to(device)
             left_out = self.objective.unlabelled == "left-out"
-            loss = aggregation_loss(model.head(seen, words).float(), target, ignored=IGNORE, left_out=left_out)
+            loss = aggregation_loss(logits, target, ignored=IGNORE, left_out=left_out, rivals=rivals)
             total = total + loss * len(chosen) / len(pixels)
         return {"bce": total}
 
