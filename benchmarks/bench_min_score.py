@@ -28,7 +28,10 @@ from earthwords.models.refseg.model import RefSeg
 LEAST = (0.0, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
 
 
-RIVALS = ("building", "road", "trees", "grass", "bare land", "water", "field", "cars", "airport", "swimming pool")
+RIVALS = (
+    "building", "road", "trees", "grass", "bare land", "water", "field", "cars", "airport", "swimming pool",
+    "tennis court", "plane", "ship",
+)  # fmt: skip
 """Asked beside a sentence, as "the ...", for `margin`."""
 SUREST = 1024
 """Pixels."""
