@@ -330,6 +330,44 @@ def write_sam_of_authors(path: Path, model: SamModel) -> None:
     torch.save(OrderedDict(state), path)
 
 
+_AUTHORS2 = {
+    "no_memory_embedding": "no_mem_embed",
+    "shared_image_embedding.positional_embedding": "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix",
+    "vision_encoder.backbone.": "image_encoder.trunk.",
+    "vision_encoder.neck.": "image_encoder.neck.",
+    "prompt_encoder.": "sam_prompt_encoder.",
+    "mask_decoder.": "sam_mask_decoder.",
+    "mlp.proj_in": "mlp.layers.0",
+    "mlp.proj_out": "mlp.layers.1",
+    ".o_proj.": ".out_proj.",
+    "mask_embed.conv3.": "mask_downscaling.6.",
+}
+"""The same of SAM 2, where it differs."""
+
+
+def names_of_sam2_authors(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of `Sam2Model` under the authors' names: the points have a tensor each."""
+    found, names = {}, {**_AUTHORS, **_AUTHORS2}
+    for name in ("vision_encoder.", "vision_encoder.layers.", "point_embed."):
+        names.pop(name)
+    for name, value in state.items():
+        if name == "prompt_encoder.point_embed.weight":
+            found |= {f"sam_prompt_encoder.point_embeddings.{i}.weight": row for i, row in enumerate(value.split(1))}
+        elif "shared_embedding" not in name:
+            for ours in sorted(names, key=len, reverse=True):
+                name = name.replace(ours, names[ours])
+            parts = name.split(".")
+            found[".".join([*parts[:4], "conv", *parts[4:]]) if "neck.convs" in name else name] = value
+    return found
+
+
+def write_sam2_of_authors(path: Path, model: Sam2Model) -> None:
+    """`sam2.1_hiera_tiny.pt`: tensors under the authors' names as "model", with the memory for videos."""
+    memory = {"memory_attention.layers.0.linear1.bias": torch.zeros(3), "no_obj_ptr": torch.zeros(1, 4)}
+    state = {name: value.clone() for name, value in names_of_sam2_authors(model.state_dict()).items()}
+    torch.save({"model": OrderedDict(state | memory)}, path)
+
+
 def write_lightning(path: Path, state: dict[str, Tensor]) -> None:
     """As Lightning writes the training of an upsampler."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,11 +13,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+NOT_THERE = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
 
 class Listener:
-    """A socket that counts connections and says of everything that it is not there; a context manager."""
+    """A socket that counts connections and gives all of them one answer; a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, answer: bytes = NOT_THERE) -> None:
+        self._answer = answer
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -35,7 +38,7 @@ class Listener:
                 connection.settimeout(2)
                 try:
                     connection.recv(4096)
-                    connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                    connection.sendall(self._answer)
                 except OSError:
                     continue
 
@@ -149,35 +152,48 @@ def wait_until(condition: Callable[[], bool], *, seconds: float = 60) -> bool:
 
 
 class ChatServer:
-    """Answers every request with one text, as OpenAI's servers do, and keeps what it was asked; a context manager."""
+    """Answers every request with one text, as OpenAI's servers do, and keeps what it was asked; a context manager.
 
-    def __init__(self, text: str = "", *, status: int = 200, raw: bytes | None = None) -> None:
+    `raw` is sent instead of it; `location` is where a redirection leads; `trickle`: the answer comes byte by byte and
+    never ends.
+    """
+
+    def __init__(
+        self, text: str = "", *, status: int = 200, raw: bytes | None = None, location: str = "", trickle: bool = False
+    ) -> None:
         self.requests: list[tuple[str, str, dict[str, Any]]] = []
         """Path, authorization and body of each."""
         told = json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}).encode()
         body, requests = told if raw is None else raw, self.requests
+        over = self._over = threading.Event()
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 requests.append((self.path, self.headers.get("Authorization", ""), asked))
                 self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
+                if location:
+                    self.send_header("Location", location)
+                self.send_header("Content-Length", str(len(body) + 10**5 * trickle))
                 self.end_headers()
                 self.wfile.write(body)
+                while trickle and not over.wait(0.05):
+                    self.wfile.write(b" ")
 
             def log_message(self, *args: object) -> None:
                 pass
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     def __enter__(self) -> ChatServer:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over.set()
         self._server.shutdown()
         self._server.server_close()

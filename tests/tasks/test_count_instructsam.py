@@ -16,6 +16,7 @@ from PIL import Image
 
 from earthwords.geo.scene import SceneSpec
 from earthwords.inference.instances.instructsam import job as job_module
+from earthwords.inference.instances.instructsam import server as server_module
 from earthwords.inference.instances.instructsam import similarity
 from earthwords.inference.instances.instructsam.assign import assign
 from earthwords.inference.instances.instructsam.finder import MaskFinder, apart, on_grid
@@ -159,6 +160,10 @@ def test_a_server_counts(
         ("", 500, None, "refuses: 500"),
         ("", 200, b"<html>", "does not answer as OpenAI"),
         ("", 200, b'{"choices": []}', "does not answer as OpenAI"),
+        ("", 200, b"[" * 100_000, "does not answer as OpenAI"),
+        ("", 200, b" " * (2**20 + 1), "more than 1,048,576 bytes"),
+        ('{"a":' * 50_000 + "1" + "}" * 50_000, 200, None, "no JSON object"),
+        ('{"building": 1e8}', 200, None, "no whole number"),
     ],
 )
 def test_nonsense_is_one_sentence(
@@ -177,6 +182,27 @@ def test_nonsense_is_one_sentence(
     assert names(tmp_path) == set()
 
 
+def test_no_answer_is_waited_for_without_end(
+    command: Command, micro: Path, scene_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that comes byte by byte; and neither picture nor key go where a server points to."""
+    monkeypatch.setenv("EARTHWORDS_API_KEY", "secret-7")
+    monkeypatch.setattr(server_module, "SECONDS", 0.6)
+
+    def asked(url: str, *said: str) -> None:
+        done = run(command, micro, scene_file, tmp_path / "out", "--counts-from", url, "--counts-model", "m")
+        done.failed(1, *said)
+        assert "secret-7" not in done.err
+
+    with ChatServer("{}", trickle=True) as slow:
+        asked(slow.url, "no whole answer within 0.6 s")
+    with Listener() as elsewhere, ChatServer(status=307, location=f"{elsewhere.url}/v1") as pointing:
+        asked(pointing.url, "307", "points elsewhere")
+        assert elsewhere.connections == 0
+    with Listener(b"hello\r\n\r\n") as nonsense:
+        asked(nonsense.url, "cannot be asked")
+
+
 def test_who_may_be_asked(command: Command, micro: Path, scene_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with Listener() as nobody:
@@ -186,7 +212,8 @@ def test_who_may_be_asked(command: Command, micro: Path, scene_file: Path, tmp_p
         run(command, micro, scene_file, out, "--counts-from", nobody.url).failed(2, "--counts-model")
         assert nobody.connections == 0
     run(command, micro, scene_file, out, "--counts-model", "m").failed(2, "--counts-from")
-    run(command, micro, scene_file, out, "--counts-from", "ftp://a", "--counts-model", "m").failed(2, "is an address")
+    for wrong in ("ftp://a", "http://[::1", "http://a:9x/v1", "http://a b/v1"):
+        run(command, micro, scene_file, out, "--counts-from", wrong, "--counts-model", "m").failed(2, "is an address")
     with ChatServer() as gone:
         asked = ("--counts-from", gone.url, "--counts-model", "m")
     run(command, micro, scene_file, out, *asked).failed(1, "cannot be asked")

@@ -17,12 +17,19 @@ from transformers import Sam2Config, Sam2Model, SamConfig, SamModel
 
 from earthwords.errors import UsageError, WeightsError
 from earthwords.models.sam import filters
+from earthwords.models.sam.author_names2 import Trunk, authors_config2
 from earthwords.models.sam.generator import MaskGenerator
-from earthwords.models.sam.load import load_sam
+from earthwords.models.sam.load import load_sam, sam2_of_authors
 from earthwords.models.sam.predictor import ImageEmbedding, Sam1Predictor, Sam2Predictor, SamPredictor
 from earthwords.models.sam.proposals import Proposals
 from earthwords.models.sam.settings import MASK_SETTINGS, MaskSettings, mask_settings
-from tests.published import spread, write_sam, write_sam_of_authors
+from tests.published import (
+    names_of_sam2_authors,
+    spread,
+    write_sam,
+    write_sam2_of_authors,
+    write_sam_of_authors,
+)
 from tests.referring import _SAM, _SAM2
 
 SOME = MaskSettings(
@@ -284,7 +291,7 @@ def test_damaged_weights(tmp_path: Path) -> None:
     state = torch.load(tmp_path / "sam.pth", weights_only=True)
     for name, told in (
         ("image_encoder.pos_embed", "no SAM of the authors: 'image_encoder.pos_embed' is missing"),
-        ("mask_decoder.iou_token.weight", "no checkpoint of SAM's authors"),
+        ("mask_decoder.iou_token.weight", "no checkpoint of the authors"),
         ("image_encoder.blocks.1.attn.qkv.bias", "1 names missing, first vision_encoder.layers.1.attn.qkv.bias"),
     ):
         torch.save({key: value for key, value in state.items() if key != name}, tmp_path / "less.pth")
@@ -299,9 +306,36 @@ def test_damaged_weights(tmp_path: Path) -> None:
             load_sam(str(tmp_path / "sam"))
 
 
+def test_sam2_of_the_authors(tmp_path: Path) -> None:
+    """Their names, with the memory for videos; a size that was not published is refused by name."""
+    model, path = spread(Sam2Model(Sam2Config(**_SAM2))), tmp_path / "sam2.1_hiera_toy.pt"
+    positions = model.shared_image_embedding.positional_embedding
+    model.prompt_encoder.shared_embedding.positional_embedding.copy_(positions)
+    write_sam2_of_authors(path, model)
+    state = torch.load(path, weights_only=True)["model"]
+    toy = Trunk(width=16, blocks=(1, 1, 2, 1), whole=(3,), windows=(4, 2, 4, 2))
+    how = {"trunks": (toy,), "side": 128, "decoder_heads": 4}
+    found = [Sam2Predictor(one) for one in (model, sam2_of_authors(state, **how))]
+    places = np.array([[3.0, 60.0], [90.0, 20.0]])
+    one, other = (each.decode(each.encode(picture(70, 110)), points=places) for each in found)
+    assert all(torch.equal(*pair) for pair in zip(one, other, strict=True)) and one[0].std() > 1e-3
+    with pytest.raises(WeightsError, match=r"unknown size \(blocks 1, 1, 2, 1 of .16, 32, 64, 128. channels\)"):
+        load_sam(str(path))
+    less = {name: value for name, value in state.items() if name != "sam_mask_decoder.conv_s0.bias"}
+    with pytest.raises(WeightsError, match=r"first mask_decoder\.conv_s0\.bias"):
+        sam2_of_authors(less, **how)
+
+
+def test_the_published_tiny_sam2() -> None:
+    """What transformers takes when nothing is said; tensors without memory."""
+    with torch.device("meta"):
+        shapes = names_of_sam2_authors(Sam2Model(Sam2Config()).state_dict())
+    assert authors_config2(shapes).to_dict() == Sam2Config().to_dict()
+
+
 def test_what_is_no_sam(tmp_path: Any) -> None:
     torch.save({"visual.conv1.weight": torch.zeros(2)}, tmp_path / "clip.pth")
-    with pytest.raises(WeightsError, match=r"no checkpoint of SAM's authors.*visual\.conv1.*facebook/sam2\.1"):
+    with pytest.raises(WeightsError, match=r"no checkpoint of the authors of SAM or SAM 2.*visual\.conv1"):
         load_sam(str(tmp_path / "clip.pth"))
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "config.json").write_text('{"model_type": "clip"}')

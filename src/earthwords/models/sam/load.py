@@ -1,4 +1,4 @@
-"""SAM and SAM 2.1 from transformers' folders, and SAM from the authors' checkpoints."""
+"""SAM and SAM 2.1 from transformers' folders and from the authors' checkpoints."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from earthwords.files.reading import read_json
 from earthwords.models.clip.convert import check_fit, listed, load_strict
 from earthwords.models.clip.folder import folder_config, folder_state
 from earthwords.models.sam.author_names import DECODER_HEADS, authors_config, from_authors, is_sam, with_positions
+from earthwords.models.sam.author_names2 import TRUNKS, Trunk, authors_config2, from_authors2, is_sam2
 from earthwords.models.sam.predictor import Sam1Predictor, Sam2Predictor, SamPredictor
 from earthwords.models.weights.checkpoint import read_state
 from earthwords.models.weights.download import Report
@@ -69,6 +70,13 @@ def sam_of_authors(
     return _filled(SamModel, authors_config(state, decoder_heads=decoder_heads), from_authors(state), path)
 
 
+def sam2_of_authors(
+    state: dict[str, Tensor], *, path: Path | str = "The checkpoint", trunks: tuple[Trunk, ...] = TRUNKS, **sizes: int
+) -> Sam2Model:
+    """SAM 2 or 2.1 with the tensors of the authors' checkpoint; `trunks` and `sizes` as of `authors_config2`."""
+    return _filled(Sam2Model, authors_config2(state, trunks=trunks, **sizes), from_authors2(state), path, more=True)
+
+
 def _filled(kind: type[Model], config: Any, state: dict[str, Tensor], path: Path | str, *, more: bool = False) -> Model:
     """A model with the tensors of a checkpoint.
 
@@ -107,9 +115,10 @@ def _from_folder(path: Path) -> SamPredictor:
 
 def _from_checkpoint(path: Path) -> SamPredictor:
     state = read_state(path)
+    if is_sam2(state):
+        return Sam2Predictor(sam2_of_authors(state, path=path))
     if not is_sam(state):
         raise WeightsError(
-            f"{path} is no checkpoint of SAM's authors; first names: {listed(sorted(state))}. SAM 2.1 is read from "
-            "folders of transformers, such as facebook/sam2.1-hiera-large."
+            f"{path} is no checkpoint of the authors of SAM or SAM 2; first names: {listed(sorted(state))}."
         )
     return Sam1Predictor(sam_of_authors(state, path=path))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.errors import EarthwordsError, brief
+from earthwords.inference.instances.options import MOST_COUNT
 
 Array: TypeAlias = NDArray[Any]
 
@@ -33,7 +34,7 @@ def counts_of_answer(text: str, *, check: bool = True) -> dict[str, Any]:
     first, last = text.find("{"), text.rfind("}")
     try:
         found = json.loads(text[first : last + 1]) if 0 <= first < last else None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnreadableAnswer(
             f"The answer holds no JSON object ({brief(error)}): {brief(text, most=120)!r}."
         ) from error
@@ -42,7 +43,8 @@ def counts_of_answer(text: str, *, check: bool = True) -> dict[str, Any]:
     wrong = next((name for name, number in found.items() if not _is_count(number)), None) if check else None
     if wrong is not None:
         raise UnreadableAnswer(
-            f"The answer says {brief(repr(found[wrong]), most=60)} of {wrong!r}, which is no whole number."
+            f"The answer says {brief(repr(found[wrong]), most=60)} of {wrong!r}, which is no whole number "
+            f"from 0 to {MOST_COUNT:,}."
         )
     return found
 
@@ -51,7 +53,7 @@ def _is_count(number: Any) -> bool:
     return (
         isinstance(number, (int, float))
         and not isinstance(number, bool)
-        and 0 <= number < 1e9
+        and 0 <= number <= MOST_COUNT
         and number == int(number)
     )
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import io
 import json
 import os
+import queue
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from PIL import Image
 
@@ -23,6 +26,7 @@ KEY = "EARTHWORDS_API_KEY"
 """Variable of the environment with the key, if the server wants one."""
 PATH = "/chat/completions"
 SECONDS = 120.0
+"""Within which the whole answer must be there, however slowly it comes."""
 _MOST_BYTES = 2**20
 
 
@@ -34,8 +38,12 @@ class CountServer:
     model: str
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
+        try:
+            parts = urlsplit(self.url)
+            known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # of brackets and ports
+            known = False
+        if not known or not self.url.isascii() or not self.url.isprintable() or " " in self.url:
             raise UsageError(f"--counts-from is an address such as http://localhost:8000/v1, not {self.url!r}.")
         if parts.username or parts.password:
             raise UsageError(f"Put the key into the variable {KEY}, not into the address.")
@@ -45,7 +53,9 @@ class CountServer:
     @property
     def address(self) -> str:
         """What is asked."""
-        return self.url if self.url.endswith(PATH) else self.url.rstrip("/") + PATH
+        parts = urlsplit(self.url)
+        path = parts.path.rstrip("/")
+        return urlunsplit(parts._replace(path=path if path.endswith(PATH) else path + PATH, fragment=""))
 
     def __str__(self) -> str:
         return f"{self.model} at {self.url}"
@@ -79,25 +89,61 @@ class CountServer:
 
     def _asked(self, body: Mapping[str, Any]) -> str:
         headers = {"Content-Type": "application/json"}
-        if key := os.environ.get(KEY):
+        if key := os.environ.get(KEY, "").strip():
+            if not (key.isascii() and key.isprintable()):
+                raise UsageError(f"{KEY} holds signs that no key has.")
             headers["Authorization"] = f"Bearer {key}"
         request = urllib.request.Request(self.address, json.dumps(body).encode(), headers, method="POST")
         try:
-            with urllib.request.urlopen(request, timeout=SECONDS) as answer:
-                content = answer.read(_MOST_BYTES + 1)
+            content = _within(SECONDS, request)
         except urllib.error.HTTPError as error:
             hint = f" (is {KEY} set?)" if error.code in (401, 403) else ""
+            hint = " (it points elsewhere, and the picture is sent nowhere else)" if 300 <= error.code < 400 else hint
             raise ServerError(f"{self.shown} refuses: {error.code} {brief(error.reason or '')}{hint}.") from error
-        except (TimeoutError, OSError, ValueError) as error:
-            reason = brief(str(getattr(error, "reason", error)))
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reason = brief(str(getattr(error, "reason", error)) or type(error).__name__)
             raise ServerError(f"{self.shown} cannot be asked ({reason}); is the address right?") from error
+        if len(content) > _MOST_BYTES:
+            raise ServerError(f"{self.shown} answers with more than {_MOST_BYTES:,} bytes, which are no counts.")
         try:
-            text = json.loads(content[:_MOST_BYTES])["choices"][0]["message"]["content"]
-        except (ValueError, LookupError, TypeError) as error:
+            text = json.loads(content)["choices"][0]["message"]["content"]
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise ServerError(f"{self.shown} does not answer as OpenAI's servers do.") from error
         if not isinstance(text, str):
             raise ServerError(f"{self.shown} answered without text.")
         return text
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Nothing is sent, and no key shown, to another address than the one that was given."""
+
+    def redirect_request(self, *args: Any) -> None:
+        """Refuse."""
+
+
+def _within(seconds: float, request: urllib.request.Request) -> bytes:
+    """The answer, in time; a thread waits for it, as a socket's own limit begins anew with every byte.
+
+    Raises:
+        OSError, HTTPException, ValueError: there is none.
+    """
+    box: queue.Queue[bytes | Exception] = queue.Queue()
+
+    def ask() -> None:
+        try:
+            with urllib.request.build_opener(_Stay).open(request, timeout=seconds) as answer:
+                box.put(answer.read(_MOST_BYTES + 1))
+        except Exception as error:  # raised where it is waited for
+            box.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        found = box.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"no whole answer within {seconds:g} s") from None
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def _request(model: str, picture: Image.Image, names: Sequence[str]) -> dict[str, Any]:
