@@ -207,6 +207,19 @@ def test_zones_of_an_earlier_run_go(
     assert not {"zones.gpkg", "probabilities.tif"} & names(tmp_path / "map")
 
 
+def test_zones_beside_a_file_go_with_it(count: Count, scene_file: Path, tmp_path: Path) -> None:
+    zones, out = write_zones(tmp_path / "z.gpkg", west=(0, 0, 80, 99)), tmp_path / "out.gpkg"
+    beside = tmp_path / "out_zones.gpkg"
+    write_zones(beside, mine=(0, 0, 80, 99))
+    assert count(scene_file, out).code == 0
+    assert count(scene_file, out, "--overwrite").code == 0
+    assert beside.exists(), "that is no file of ours"
+    assert count(scene_file, out, "--zones", zones, "--overwrite").code == 0
+    count(scene_file, out, "--overwrite", "--mask", beside).failed(2, "out_zones.gpkg")
+    assert beside.exists() and count(scene_file, out, "--overwrite").code == 0
+    assert names(tmp_path) == {"z.gpkg", "out.gpkg"}
+
+
 def test_zones_are_printed(count: Count, command: Command, micro: Path, scene_file: Path, tmp_path: Path) -> None:
     boxes = {f"district-{i}": (4.0 * i, 0.0, 4.0 * i + 30, 99.0) for i in range(23)}
     zones = write_zones(tmp_path / "z.gpkg", **boxes)

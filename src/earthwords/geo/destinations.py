@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 from earthwords.errors import OutputError, UsageError
 from earthwords.files.atomic import check_local, check_name, exists
 from earthwords.files.output_sets import half_set
+from earthwords.files.output_tags import wrote
 from earthwords.files.reading import read_json
 from earthwords.geo.sources.inputs import Inputs
 
@@ -237,10 +240,11 @@ def checked(kinds: dict[str, Path], dst: Path, *, overwrite: bool, inputs: Input
 
 
 def left_over(kinds: Mapping[str, Path]) -> tuple[Path, ...]:
-    """Outputs of an earlier run in the same folder that this one has not, such as figures of zones: they would lie
-    beside a report that knows nothing of them. Only what the earlier report names."""
+    """Outputs of an earlier run in the same place that this one has not, such as figures of zones: they would lie
+    beside outputs of which they say nothing. Only what the earlier report names; beside a DST that is one file, what
+    bears its name and was written by earthwords."""
     if "report" not in kinds:
-        return ()
+        return _beside(next(iter(kinds.values())), kinds)
     folder = kinds["report"].parent
     try:
         named = read_json(kinds["report"])["outputs"]
@@ -248,6 +252,28 @@ def left_over(kinds: Mapping[str, Path]) -> tuple[Path, ...]:
     except (OSError, ValueError, KeyError, TypeError):
         return ()
     return tuple(path for path in found if path.is_file() and path not in kinds.values())
+
+
+def _beside(dst: Path, kinds: Mapping[str, Path]) -> tuple[Path, ...]:
+    if not dst.is_file():
+        return ()
+    zones, probabilities = dst.with_name(f"{dst.stem}_zones.gpkg"), dst.with_name(f"{dst.stem}_probabilities.tif")
+    found = [zones] if "zones" not in kinds and _holds_figures(zones) else []
+    found += [probabilities] if "probabilities" not in kinds and wrote(probabilities) else []
+    return tuple(path for path in found if path not in kinds.values())
+
+
+def _holds_figures(path: Path) -> bool:
+    """Whether a file is a GeoPackage of zones with figures, as earthwords writes it."""
+    if not path.is_file():
+        return False
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
+            layers = file.execute("SELECT table_name FROM gpkg_contents").fetchall()
+            columns = {row[1] for row in file.execute("PRAGMA table_info(zones)")}
+    except sqlite3.Error:
+        return False
+    return layers == [("zones",)] and {"zone", "name"} < columns and any(c.startswith("area_") for c in columns)
 
 
 _OPTIONAL = "zones", "probabilities"

@@ -21,6 +21,14 @@ GLOBE = Grid(height=180, width=360, transform=Affine(1, 0, -180, 0, -1, 90), crs
 MOLLWEIDE = Grid(
     height=200, width=400, transform=Affine(9e4, 0, -1.8e7, 0, -9e4, 9e6), crs=CRS.from_proj4("+proj=moll")
 )
+HALF = Grid(
+    height=200, width=210, transform=Affine(64e3, 0, -6.72e6, 0, -64e3, 6.4e6),
+    crs=CRS.from_proj4("+proj=ortho +lat_0=40 +lon_0=100"),
+)  # fmt: skip
+GOES = Grid(
+    height=120, width=100, transform=Affine(5e4, 0, 1e6, 0, -5e4, 5.5e6),
+    crs=CRS.from_proj4("+proj=geos +h=35785831 +lon_0=-75 +sweep=x"),
+)  # fmt: skip
 WORLD, MERCATOR = shapely.box(-180, -90, 180, 90), shapely.box(-20037508, -20037508, 20037508, 20037508)
 RING = shapely.box(-2e6, -2e6, 2e6, 2e6).difference(shapely.box(-1e6, -1e6, 1e6, 1e6))
 
@@ -29,8 +37,8 @@ def on(grid: Grid, crs: str, shape: shapely.Polygon) -> tuple[np.ndarray, bool, 
     """Mask of one zone; whether it touches, and whether it reaches out."""
     zones = Zones(source="z.gpkg", names=("a",), shapes=np.array([shape], object), crs=crs).on(grid)
     found = np.zeros(grid.shape, bool)
-    for _, cols, mask in zones.strip(0, grid.height)[1]:
-        found[:, cols] = mask
+    for cols, zone in zones.strip(0, grid.height)[1]:
+        found[:, cols] = zone == 0
     return found, bool(zones.touching[0]), bool(zones.reaching_out[0])
 
 
@@ -73,6 +81,23 @@ def test_every_pixel_is_where_it_is(grid: Grid, crs: str, shape: shapely.Polygon
         grid, height=grid.height + 2, width=grid.width + 2, transform=grid.transform * Affine.translation(-1, -1)
     )
     assert out == (grid is not GLOBE and wanted(wider, crs, shape).sum() > other.sum())
+
+
+@pytest.mark.parametrize(
+    ("grid", "crs", "shape", "beyond"),
+    [
+        (HALF, "EPSG:4326", WORLD, True),
+        (HALF, "EPSG:4326", shapely.box(-160, -40, 60, 50), True),
+        (HALF, "EPSG:4326", shapely.box(30, -20, 150, 40), False),
+        (HALF, "EPSG:3413", RING, False),
+        (GOES, "EPSG:3857", MERCATOR, True),
+    ],
+)
+def test_zones_end_at_the_horizon(grid: Grid, crs: str, shape: shapely.Polygon, beyond: bool) -> None:
+    found, touches, out = on(grid, crs, shape)
+    other = wanted(grid, crs, shape)
+    assert (found != other).sum() <= 0.002 * other.sum(), (found.sum(), other.sum())
+    assert touches and out is beyond and other.any()
 
 
 def test_longitudes_may_go_on() -> None:

@@ -39,16 +39,33 @@ def test_strips_are_those_of_the_whole(tmp_path: Path) -> None:
     assert zones.zones.names == ("a", "b", "3", "far")
     assert zones.touching.tolist() == [True, True, True, False]
     assert zones.reaching_out.tolist() == [True, False, False, False]
-    whole, cover = np.zeros((4, *GRID.shape), bool), np.zeros(GRID.shape, int)
-    for row, height in ((0, 32), (32, 7), (39, 31)):
-        counted, masks = zones.strip(row, height)
-        for zone, cols, mask in masks:
-            whole[zone, row : row + height, cols] = mask
-        cover[row : row + height] = counted
-    wanted = np.stack([rasterize([s], out_shape=GRID.shape).astype(bool) for s in PIXELS])
-    np.testing.assert_array_equal(whole, wanted)
-    np.testing.assert_array_equal(cover, wanted.sum(axis=0))
-    assert cover.max() == 2
+    for more, deep in (([], 2), ([shapely.box(20, 10, 60, 50)], 3)):
+        shapes = [*PIXELS, *more]
+        zones = read_zones(write(tmp_path / f"{deep}.gpkg", shapes)).on(GRID)
+        whole, cover = np.zeros((len(shapes), *GRID.shape), int), np.zeros(GRID.shape, int)
+        for row, height in ((0, 32), (32, 7), (39, 31)):
+            counted, layers = zones.strip(row, height)
+            for cols, own in layers:
+                for zone in range(len(shapes)):
+                    whole[zone, row : row + height, cols] += own == zone
+            cover[row : row + height] = counted
+        wanted = np.stack([rasterize([s], out_shape=GRID.shape) for s in shapes])
+        np.testing.assert_array_equal(whole, wanted)
+        np.testing.assert_array_equal(cover, wanted.sum(axis=0))
+        assert cover.max() == deep
+
+
+def test_what_has_no_area_is_no_ground(tmp_path: Path) -> None:
+    """A bow tie is two triangles; a spike, and what is left of a polygon on a line, hold no pixel."""
+    bow = shapely.Polygon([(10, 10), (50, 50), (50, 10), (10, 50)])
+    spike = shapely.Polygon([(60, 10), (90, 10), (90, 40), (60, 40), (60, 60), (60, 10)])
+    flat = shapely.Polygon([(5, 5), (95, 65), (5, 5)])
+    zones = read_zones(write(tmp_path / "z.gpkg", [bow, spike, flat])).on(GRID)
+    wanted = [rasterize([s], out_shape=GRID.shape) for s in (shapely.make_valid(bow), spike.buffer(0))]
+    found = [sum((own == zone).sum() for _, own in zones.strip(0, GRID.height)[1]) for zone in range(3)]
+    assert found == [wanted[0].sum(), wanted[1].sum(), 0] and zones.touching.tolist() == [True, True, False]
+    write_zones(tmp_path / "out.gpkg", zones.zones, {"count": np.array([1, 2, 3])})
+    assert geopandas.read_file(tmp_path / "out.gpkg")["count"].tolist() == [1, 2, 3]
 
 
 def test_places_lie_in_zones(tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import shapely
+from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
+from rasterio.features import shapes as regions_of
 
 from earthwords.geo.grids.georeference import crs_to_pixel, pixel_to_crs
 from earthwords.types import Grid
@@ -28,18 +30,27 @@ _GAP = 0.25
 """Of the whole width: emptier than this between places of a scene, it lies on both sides of a seam, as of 180 E."""
 
 
-def polygons_on(shapes: NDArray[np.object_], crs: CRS, grid: Grid) -> NDArray[np.object_]:
+_HORIZON = 0.5
+"""Degrees: how finely the horizon of a raster that shows the globe from afar is followed. Ground is seen so flat there
+that half a degree is a ten thousandth of the globe's radius."""
+_INNER = 64
+"""Places a side at which it is looked whether there is a horizon."""
+_DEGREES = Grid(height=18_000, width=36_000, transform=Affine(0.01, 0, -180, 0, -0.01, 90), crs=CRS.from_epsg(4326))
+
+
+def polygons_on(shapes: NDArray[np.object_], crs: CRS, grid: Grid) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
     """Polygons in the pixels of a raster of another CRS, x to the right, y down.
 
     They are cut to the surroundings of the raster first, so that what no projection reaches, such as the poles in
-    EPSG:3857, spoils nothing; edges get as many points as they need to lie within a fiftieth of a pixel.
+    EPSG:3857, spoils nothing, and along the horizon of one that shows the globe from afar; edges get as many points as
+    they need to lie within a fiftieth of a pixel.
 
     Args:
         shapes: `(n,)` valid polygons in `crs`.
         grid: has another CRS.
 
     Returns:
-        `(n,)` valid polygons; empty where one does not come near the raster.
+        `(n,)` valid polygons, empty where one does not come near the raster; and which reach beyond a horizon.
 
     Raises:
         ProjError: nothing leads from one CRS to the other.
@@ -47,15 +58,51 @@ def polygons_on(shapes: NDArray[np.object_], crs: CRS, grid: Grid) -> NDArray[np
     assert grid.crs is not None
     way = Transformer.from_crs(crs, grid.crs, always_xy=True)
     boxes = _surroundings(crs, grid)
+    nowhere, beyond = np.full(len(shapes), shapely.Polygon(), object), np.zeros(len(shapes), bool)
     if boxes is None:
-        return np.full(len(shapes), shapely.Polygon(), object)
-    cut = np.array([[shapely.intersection(shape, shapely.box(*box)) for box in boxes] for shape in shapes], object)
+        return nowhere, beyond
+    frames: list[Any] = [shapely.box(*box) for box in boxes]
+    if not all(_known(box, _INNER, _INNER, way).all() for box in boxes):
+        if not crs.is_geographic:  # a horizon has a simple shape in degrees alone
+            return polygons_on(_in_degrees(shapes, crs), CRS.from_epsg(4326), grid)
+        frames = [_seen(box, way, _turn(crs) * _HORIZON / 360) for box in boxes]
+        shapely.prepare(frames)
+        beyond = ~np.any([shapely.covers(frame, shapes) for frame in frames], axis=0)
+    cut = np.stack([shapely.intersection(shapes, frame) for frame in frames], axis=1)
     if shapely.is_empty(cut).all():
-        return np.full(len(shapes), shapely.Polygon(), object)
+        return nowhere, beyond
     span = min(max(right - left, top - bottom) for left, bottom, right, top in (*boxes, shapely.total_bounds(cut)))
     step = span / _steps(cut, span, way, grid)
     places = _Places(way, crs, grid)
-    return np.array([_joined([places.moved(part) for part in _polygons(shapely.segmentize(row, step))]) for row in cut])
+    moved = [_joined([places.moved(part) for part in _polygons(shapely.segmentize(row, step))]) for row in cut]
+    return np.array(moved), beyond
+
+
+def _known(box: tuple[float, float, float, float], rows: int, cols: int, way: Transformer) -> NDArray[np.bool_]:
+    """`(row, col)`, from the top: whether the middles of the cells of a box have a place in the raster's CRS."""
+    left, bottom, right, top = box
+    x, y = (np.arange(cols) + 0.5) / cols, (np.arange(rows) + 0.5) / rows
+    places = way.transform(*np.meshgrid(left + x * (right - left), top - y * (top - bottom)))
+    return np.asarray(np.isfinite(places).all(axis=0))
+
+
+def _seen(box: tuple[float, float, float, float], way: Transformer, cell: float) -> Any:
+    """The part of a box, in degrees or the like, that has a place in the raster's CRS, along cells of such a side."""
+    left, bottom, right, top = box
+    rows, cols = math.ceil((top - bottom) / cell), math.ceil((right - left) / cell)
+    known = _known(box, rows, cols, way)
+    whole = np.pad(known, 1)
+    for side in (0, 1):  # the corners of these cells have places, too
+        whole = whole & np.roll(whole, 1, side) & np.roll(whole, -1, side)
+    transform = Affine((right - left) / cols, 0, left, 0, (bottom - top) / rows, top)
+    parts = regions_of(whole[1:-1, 1:-1].astype(np.uint8), mask=whole[1:-1, 1:-1], transform=transform)
+    return shapely.union_all([shapely.geometry.shape(part) for part, _ in parts])
+
+
+def _in_degrees(shapes: NDArray[np.object_], crs: CRS) -> NDArray[np.object_]:
+    """Polygons in longitude and latitude."""
+    pixels, _ = polygons_on(shapes, crs, _DEGREES)
+    return np.asarray(shapely.transform(pixels, lambda xy: np.stack(pixel_to_crs(_DEGREES, *xy.T), axis=1)))
 
 
 def _surroundings(crs: CRS, grid: Grid) -> list[tuple[float, float, float, float]] | None:

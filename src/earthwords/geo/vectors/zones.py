@@ -81,10 +81,14 @@ class Zones:
             )
         way = IntoPixels(self.crs, grid, source=self.source, onto="the scene")
         if way.moved:
-            shapes = polygons_on(self.shapes, CRS.from_user_input(self.crs), grid)
+            shapes, beyond = polygons_on(self.shapes, CRS.from_user_input(self.crs), grid)
         else:
+            beyond = np.zeros(len(self), bool)
             shapes = shapely.make_valid(shapely.transform(self.shapes, way))
-        return ZonesOnGrid(zones=self, grid=grid, shapes=shapes)
+            odd = shapely.get_type_id(shapes) == shapely.GeometryType.GEOMETRYCOLLECTION
+            odd |= shapely.get_dimensions(shapes) < 2  # lines of no area, on which pixels would count
+            shapes[odd] = [shapely.MultiPolygon(_parts(shape)) for shape in shapes[odd]]
+        return ZonesOnGrid(zones=self, grid=grid, shapes=shapes, beyond=beyond)
 
 
 def read_zones(path: str | Path) -> Zones:
@@ -124,6 +128,8 @@ class ZonesOnGrid:
     grid: Grid
     shapes: NDArray[np.object_]
     """`(zone,)`, x to the right, y down, whole numbers are corners; empty where the CRS does not reach."""
+    beyond: NDArray[np.bool_]
+    """`(zone,)`: those of which a part lies beyond the horizon of a raster that shows the globe from afar."""
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -135,18 +141,23 @@ class ZonesOnGrid:
     @cached_property
     def touching(self) -> NDArray[np.bool_]:
         """`(zone,)`: those that share ground with the raster."""
-        frame = shapely.box(0, 0, self.grid.width, self.grid.height)
-        return np.asarray(shapely.area(self._clipped(frame)) > 0)
+        return np.asarray(self._inside > 0)
 
     @cached_property
     def reaching_out(self) -> NDArray[np.bool_]:
-        """`(zone,)`: those that touch the raster and go on outside of it."""
-        frame = shapely.box(0, 0, self.grid.width, self.grid.height)
-        inside, whole = shapely.area(self._clipped(frame)), shapely.area(self.shapes)
-        return np.asarray((inside > 0) & (inside < whole * (1 - 1e-9)))
+        """`(zone,)`: those that touch the raster and go on outside of it, or beyond its horizon."""
+        out = self._inside < shapely.area(self.shapes) * (1 - 1e-9)
+        return np.asarray(self.touching & (self.beyond | out))
 
-    def _clipped(self, frame: Any) -> NDArray[np.object_]:
-        return np.asarray(shapely.intersection(self.shapes, frame))
+    @cached_property
+    def _inside(self) -> NDArray[np.float64]:
+        """`(zone,)` pixels of each within the raster."""
+        frame = shapely.box(0, 0, self.grid.width, self.grid.height)
+        shapely.prepare(frame)
+        found = np.asarray(shapely.area(self.shapes))
+        out = ~shapely.covers(frame, self.shapes)
+        found[out] = shapely.area(shapely.intersection(self.shapes[out], frame))
+        return found
 
     def holding(self, places: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Which place lies in which zone: indices of places, and of zones; a place may lie in several, or none.
@@ -162,27 +173,38 @@ class ZonesOnGrid:
         order = np.lexsort((pairs[1], pairs[0]))
         return pairs[0][order], pairs[1][order]
 
-    def strip(self, row: int, height: int) -> tuple[NDArray[np.int32], Iterator[tuple[int, slice, NDArray[np.bool_]]]]:
-        """Full-width rows: in how many zones each pixel's middle lies `(row, col)`; and number, columns and mask
-        `(row, columns)` of every zone that is there."""
-        width = self.grid.width
-        found = np.sort(self._tree.query(shapely.box(0, row, width, row + height), predicate="intersects"))
-        cover = np.zeros((height, width), np.int32)
-        return cover, self._masks(found, row, cover)
+    def strip(self, row: int, height: int) -> tuple[NDArray[np.int32], Iterator[tuple[slice, NDArray[np.int32]]]]:
+        """Full-width rows: in how many zones each pixel's middle lies `(row, col)`; and columns with the zone of each
+        pixel there `(row, columns)`, -1 for none: as often as there are zones that lie on each other."""
+        found = np.sort(self._tree.query(shapely.box(0, row, self.grid.width, row + height), predicate="intersects"))
+        cover = self._burnt(found, np.ones(len(found), np.int32), row, height, merge_alg=MergeAlg.add)
+        return cover, self._layers(found, row, cover)
 
-    def _masks(self, found: Array, row: int, cover: Array) -> Iterator[tuple[int, slice, NDArray[np.bool_]]]:
+    def _layers(self, found: Array, row: int, cover: Array) -> Iterator[tuple[slice, NDArray[np.int32]]]:
         height, width = cover.shape
-        for index in found.tolist():
-            shape = self.shapes[index]
-            left, right = (min(max(edge, 0), width) for edge in _columns(shape))
-            if left == right:
-                continue
-            mask = rasterize(
-                [(shape, 1)], out_shape=(height, right - left), transform=Affine.translation(left, row),
-                dtype="uint8", fill=0, merge_alg=MergeAlg.replace,
-            ).astype(bool)  # fmt: skip
-            cover[:, left:right] += mask
-            yield index, slice(left, right), mask
+        most = int(cover.max(initial=0))
+        if 0 < most <= 2:  # one is the upper, one the lower
+            yield slice(0, width), self._burnt(found, found + 1, row, height) - 1
+            if most == 2:
+                lower = self._burnt(found[::-1], found[::-1] + 1, row, height) - 1
+                yield slice(0, width), np.where(cover == 2, lower, -1)
+        elif most:
+            for index in found.tolist():
+                left, right = (min(max(edge, 0), width) for edge in _columns(self.shapes[index]))
+                if left < right:
+                    one = np.array([index])
+                    yield slice(left, right), self._burnt(one, one + 1, row, height, left, right) - 1
+
+    def _burnt(
+        self, which: Array, values: Array, row: int, height: int, left: int = 0, right: int | None = None, **how: Any
+    ) -> NDArray[np.int32]:
+        """`(row, col)`: values of zones where their pixels are, 0 elsewhere; of several that of the last one."""
+        shape = height, (self.grid.width if right is None else right) - left
+        if not len(which):
+            return np.zeros(shape, np.int32)
+        pairs = zip(self.shapes[which], values.tolist(), strict=True)
+        found = rasterize(pairs, out_shape=shape, transform=Affine.translation(left, row), dtype="int32", fill=0, **how)
+        return np.asarray(found, np.int32)
 
 
 def write_zones(path: Path, zones: Zones, columns: dict[str, Array], *, made: Any = None) -> None:
@@ -205,7 +227,7 @@ def write_zones(path: Path, zones: Zones, columns: dict[str, Array], *, made: An
         schema[name], all_columns[name] = _typed(values)
     for name, values in figures.items():
         schema[name], all_columns[name] = _typed(values, empty="int64")
-    shapes = np.array([shapely.multipolygons(_parts(shape)) for shape in zones.shapes], object)
+    shapes = np.array([shapely.MultiPolygon(_parts(shape)) for shape in zones.shapes], object)
     how: dict[str, Any] = {"layer_name": "zones", "geometry_type": "MultiPolygon", "made": made}
     with VectorWriter(path, crs=crs, schema=schema, **how) as writer:
         writer.write(VectorLayer(geometries=shapes, columns=all_columns, crs=crs))

@@ -39,16 +39,21 @@ class ZoneFigures:
         count = len(self.vocabulary)
         labels = np.where(strip.labels < count, strip.labels, count).astype(np.int64)
         areas = np.broadcast_to(self._areas.block(strip.row, height), (height, width))
-        cover, masks = self.zones.strip(strip.row, height)
-        for zone, cols, mask in masks:
-            self._pixels[zone] += int(mask.sum())
-            self._count(zone, labels[:, cols], areas[:, cols], mask & strip.valid[:, cols])
-        self._count(len(self.zones), labels, areas, (cover == 0) & strip.valid)
+        cover, layers = self.zones.strip(strip.row, height)
+        for cols, zones in layers:
+            own, numbers = np.unique(zones[zones >= 0], return_counts=True)
+            self._pixels[own] += numbers
+            self._count(zones, labels[:, cols], areas[:, cols], (zones >= 0) & strip.valid[:, cols])
+        outside = np.full(cover.shape, len(self.zones))
+        self._count(outside, labels, areas, (cover == 0) & strip.valid)
         self._inside += float(areas[(cover > 0) & strip.valid].sum())
         self._twice += float(areas[(cover > 1) & strip.valid].sum())
 
-    def _count(self, zone: int, labels: Array, areas: Array, mask: Array) -> None:
-        self._sums[zone] += np.bincount(labels[mask], areas[mask], minlength=self._sums.shape[1])
+    def _count(self, zones: Array, labels: Array, areas: Array, mask: Array) -> None:
+        own, place = np.unique(zones[mask], return_inverse=True)
+        width = self._sums.shape[1]
+        sums = np.bincount(place * width + labels[mask], areas[mask], minlength=len(own) * width)
+        self._sums[own] += sums.reshape(len(own), width)
 
     @property
     def observed(self) -> NDArray[np.float64]:
