@@ -118,7 +118,7 @@ def authors_config2(
 
 def _parts(state: Mapping[str, Tensor], trunks: tuple[Trunk, ...], side: int, decoder_heads: int) -> dict[str, Any]:
     encoder, decoder = "image_encoder.trunk.", "sam_mask_decoder."
-    widths = []
+    widths = list[int]()
     while (bias := state.get(f"{encoder}blocks.{len(widths)}.attn.proj.bias")) is not None:
         widths.append(len(bias))
     stages = sorted(set(widths))
