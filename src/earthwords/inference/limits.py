@@ -10,6 +10,8 @@ from earthwords.errors import UsageError
 
 ABOUT, WORK = "index.json", ".work"
 """What is in the folder of an index when it is made, and while it is."""
+MOST_COUNT = 1_000_000
+"""Things of a class that anybody may say there are."""
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 

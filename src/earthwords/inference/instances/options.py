@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from earthwords.errors import UsageError, did_you_mean, unknown
+from earthwords.inference.limits import MOST_COUNT
 from earthwords.types import Vocabulary
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ MASKS, MASK_RULES = "sam2.1-hiera-large", "instructsam"
 SPLITS = ("distance", "probability", "none")
 """By what regions that touch are cut apart."""
 SHAPES = ("polygons", "boxes", "points")
-MOST_COUNT = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)

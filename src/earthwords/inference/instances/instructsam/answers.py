@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.errors import EarthwordsError, brief
-from earthwords.inference.instances.options import MOST_COUNT
+from earthwords.inference.limits import MOST_COUNT
 
 Array: TypeAlias = NDArray[Any]
 
