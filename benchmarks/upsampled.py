@@ -30,7 +30,7 @@ from earthwords.training.implicit import REDUCED, ImplicitSettings, fit
 from earthwords.training.teacher import Teacher, teacher
 
 PLAIN = ("nearest", "bilinear", "bicubic")
-LEARNED = ("jbu", "simfeatup", "anyup")
+LEARNED = ("jbu", "simfeatup", "anyup", "naf")
 IMPLICIT = "featup-implicit"
 """Fitted to every image."""
 SIDE = 224

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from earthwords import plugins
 from earthwords.models.upsamplers import ifa, jbu, resize_conv, simfeatup
 from earthwords.models.upsamplers.anyup import AnyUp
+from earthwords.models.upsamplers.naf import Naf
 
 LEARNED = {
     "jbu": jbu.JbuStack,
@@ -17,6 +18,7 @@ LEARNED = {
     "ifa": ifa.Ifa,
     "resize-conv": resize_conv.ResizeConv,
     "anyup": lambda dim: AnyUp(16),
+    "naf": lambda dim: Naf(32),
 }
 FEED_FORWARD = ("bilinear", *LEARNED)
 

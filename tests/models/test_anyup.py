@@ -11,6 +11,7 @@ from earthwords.errors import UsageError, WeightsError
 from earthwords.kernels import window_attention
 from earthwords.models.clip.model import CLIP_MEAN, CLIP_STD
 from earthwords.models.upsamplers import anyup, jbu
+from earthwords.models.upsamplers._imagenet import IMAGENET_MEAN, IMAGENET_STD
 from tests.kernels.test_window_attention import Largest
 
 WIDTH = 16
@@ -96,7 +97,7 @@ def test_images_of_another_normalisation() -> None:
     plain, told = anyup.build(6, STATE), anyup.build(6, STATE)
     told.sees(CLIP_MEAN, CLIP_STD)
     with torch.inference_mode():
-        expected = plain(features, normalised(anyup.IMAGENET_MEAN, anyup.IMAGENET_STD), (32, 48))
+        expected = plain(features, normalised(IMAGENET_MEAN, IMAGENET_STD), (32, 48))
         found = told(features, normalised(CLIP_MEAN, CLIP_STD), (32, 48))
         other = plain(features, normalised(CLIP_MEAN, CLIP_STD), (32, 48))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)

@@ -32,7 +32,7 @@ from earthwords.models.refseg.load import assemble, load_refseg
 from earthwords.models.refseg.model import RefSeg
 from earthwords.models.sam.load import load_sam
 from earthwords.models.sam.predictor import SamPredictor
-from earthwords.models.upsamplers import anyup, jbu, simfeatup
+from earthwords.models.upsamplers import anyup, jbu, naf, simfeatup
 from earthwords.models.weights.download import sha256_of
 from earthwords.models.weights.table import WEIGHTS, fetch, fetch_tokenizer, find, load_clip, load_upsampler_state
 from earthwords.refer_presets import REFER_PRESETS
@@ -73,6 +73,7 @@ UPSAMPLERS: dict[str, tuple[str, Callable[..., Any]]] = {
     "featup-maskclip": ("jbu", jbu.build),
     "anyup-multi-backbone": ("anyup", anyup.build),
     "anyup-paper": ("anyup", anyup.build),
+    "naf-release": ("naf", naf.build),
 }
 VISION = {"dino-vit-b-16": "pytorch_model.bin", "dinov2-vit-b-14": "model.safetensors"}
 PACKAGED = ("tiny", "tiny-simfeatup", "tiny-jbu", "tiny-anyup", "refseg-tiny")
@@ -217,17 +218,17 @@ def test_upsamplers(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     state = random_state(method, 16)
     assert state is not None
     path = tmp_path / "x"
-    if method == "anyup":
+    if method in ("anyup", "naf"):
         torch.save(state, path)
     else:
         published.write_lightning(path, state)
     with at_its_url(name, path.read_bytes(), monkeypatch):
         load_upsampler_state(name)
-    features, picture = torch.randn(1, 16, 4, 5, generator=GENERATOR), torch.randn(1, 3, 64, 80, generator=GENERATOR)
+    features, picture = torch.randn(1, 16, 9, 10, generator=GENERATOR), torch.randn(1, 3, 63, 80, generator=GENERATOR)
     with torch.inference_mode():
-        found = build(16, load_upsampler_state(name, offline=True))(features, picture, (64, 80))
-        expected = build(16, state)(features, picture, (64, 80))
-    assert found.shape == (1, 16, 64, 80) and torch.equal(found, expected)
+        found = build(16, load_upsampler_state(name, offline=True))(features, picture, (63, 80))
+        expected = build(16, state)(features, picture, (63, 80))
+    assert found.shape == (1, 16, 63, 80) and torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("name", VISION)

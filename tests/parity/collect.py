@@ -60,6 +60,7 @@ ELSEWHERE = (
     *("clip_lora_dropout", "anychange_tiny", "e2e_sar_whole", "e2e_sar_windows", "sam_amg_tiny", "sam_amg_tiny_crops"),
     *("peftcd_sam2_route", "sam2_amg", "sam2_amg_m2m", "dynamicearth_chain", "dynamicearth_chain_2"),
     *("sam_amg_functions", "sam_amg_functions_2"),
+    *("naf_basic", "naf_big_image", "naf_full_defaults", "naf_kernel5", "naf_outsize", "naf_ratio14"),
 )
 """Cases whose inputs do not lie in this repository, and those that others cover."""
 

@@ -35,6 +35,7 @@ from . import (
     clip_lora,
     fewshot,
     instructsam,
+    naf,
     peftcd,
     radar,
     refseg,
@@ -417,6 +418,7 @@ CHECKS: dict[str, Callable[[Case], None]] = {
     "dynamicearth_chain": change_matching.check_chain,
     **sam.CHECKS,
     **instructsam.CHECKS,
+    **naf.CHECKS,
 }
 
 
@@ -433,8 +435,7 @@ UNREAD: dict[str, tuple[str, ...]] = {
 NOT_YET = (
     *("coninfer_gmm", "d2ls_decoder"),
     *("geosa_basa", "holi_tracer_head", "holi_vectorise"),
-    *("mfnet_mm_blocks", "naf_basic", "naf_big_image", "naf_full_defaults", "naf_kernel5", "naf_outsize"),
-    *("naf_ratio14", "procsam3_fusion", "procsam3_prompts"),
+    *("mfnet_mm_blocks", "procsam3_fusion", "procsam3_prompts"),
     *("sam3_tiny_text", "segearthov3_change", "segearthov3_fusion", "segearthov3_slide"),
     *("siglip2_dense", "siglip2_naflex"),
 )
@@ -443,7 +444,7 @@ NOT_YET = (
 
 ELSEWHERE_KINDS = (
     *("clip_convert", "jbu_stack", "transclip_whu", "fewshot_whu", "fewshot_linear_probe"),
-    *("anychange_tiny", "dynamicearth_chain", "e2e_sar", "peftcd_sam2_route", *sam.CHECKS),
+    *("anychange_tiny", "dynamicearth_chain", "e2e_sar", "peftcd_sam2_route", *sam.CHECKS, *naf.CHECKS),
 )
 """Kinds whose cases, or their inputs, do not lie in this repository."""
 

@@ -12,7 +12,8 @@ import torch
 
 from earthwords.inference.segment.memory import MemoryEstimate
 from earthwords.inference.segment.segmenter import Segmenter
-from earthwords.models.upsamplers.anyup import IMAGENET_MEAN, IMAGENET_STD, AnyUp
+from earthwords.models.upsamplers._imagenet import IMAGENET_MEAN, IMAGENET_STD
+from earthwords.models.upsamplers.anyup import AnyUp
 from earthwords.text.vocabulary import parse_classes
 
 from .conftest import Segment, labels_of

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from earthwords.errors import UsageError
-from earthwords.models.upsamplers.anyup import IMAGENET_MEAN, IMAGENET_STD, AnyUp
-from earthwords.training.anyup import AnyUpBatch, AnyUpSettings, AnyUpTask
+from earthwords.models.upsamplers._imagenet import IMAGENET_MEAN, IMAGENET_STD
+from earthwords.models.upsamplers.anyup import AnyUp
 from earthwords.training.teacher import Teacher, teacher
+from earthwords.training.upsamplers.anyup import AnyUpBatch, AnyUpSettings, AnyUpTask
 from earthwords.training.upsampling_losses import scaled_difference
 from tests.micro import micro_clip, patchwork
 

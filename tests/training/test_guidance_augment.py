@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from torch import Tensor
 
-from earthwords.training import guidance_augment
+from earthwords.training.upsamplers import guidance_augment
 from tests.micro import patchwork
 
 PIXELS = patchwork(37, 53)

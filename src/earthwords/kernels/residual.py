@@ -67,10 +67,10 @@ def in_strips(x: Tensor, first: Half, second: Half) -> Tensor:
     source = x.permute(0, 2, 3, 1).contiguous()
     out = torch.empty_like(source)
     for image, target in zip(source.flatten(1, 2), out.flatten(1, 2), strict=True):
-        scale, shift = _affine(image, first)
+        scale, shift = affine(image, first)
         for rows, made in zip(image.split(STRIP), target.split(STRIP), strict=True):
             made.copy_(linear(F.silu(torch.addcmul(shift, rows, scale), inplace=True), first.mix))
-        scale, shift = _affine(target, second)
+        scale, shift = affine(target, second)
         for rows, made in zip(image.split(STRIP), target.split(STRIP), strict=True):
             mixed = linear(F.silu(torch.addcmul(shift, made, scale), inplace=True), second.mix)
             torch.add(rows, mixed, out=made)
@@ -161,7 +161,7 @@ def _sizes(x: Tensor) -> tuple[int, int, int]:
     return x.shape[0], x.shape[1], x.shape[2] * x.shape[3]
 
 
-def _affine(pixels: Tensor, half: Half) -> tuple[Tensor, Tensor]:
+def affine(pixels: Tensor, half: Half) -> tuple[Tensor, Tensor]:
     """Factor and summand `(width,)` that a norm comes down to for `(pixel, width)`."""
     each = pixels.shape[1] // half.groups
     near = pixels[:STRIP].unflatten(1, (half.groups, each)).mean(dim=(0, 2))  # squares of differences do not cancel

@@ -158,11 +158,11 @@ UpsamplerWeights = Annotated[
     ),
 ]
 
-Upsampler = Literal["none", "bilinear", "jbu", "simfeatup", "anyup", "ifa", "resize-conv"]
+Upsampler = Literal["none", "bilinear", "jbu", "simfeatup", "anyup", "naf", "ifa", "resize-conv"]
 """`none`, and the files of `models.upsamplers`."""
 OtherUpsampler = Annotated[Upsampler | None, option(MODEL, "Other upsampler.")]
 
-Method = Literal["bilinear", "jbu", "simfeatup", "anyup", "ifa", "resize-conv", "featup-implicit"]
+Method = Literal["bilinear", "jbu", "simfeatup", "anyup", "naf", "ifa", "resize-conv", "featup-implicit"]
 """The files of `models.upsamplers`, and `inference.features.upsampler.IMPLICIT`."""
 Features = Literal["penultimate", "vanilla", "maskclip", "sclip", "gem", "clearclip", "naclip", "segearth"]
 """What dense features can be taken: tokens that enter the last block, or what an attention makes of them."""

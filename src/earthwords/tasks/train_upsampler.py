@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 HELD_OUT_EVERY = 20
 """Of the images, every so manieth is kept for the held-out figures, unless other ones are named."""
 HELD_OUT_BATCHES = 4
+GUIDED = ("anyup", "naf")
+"""Methods whose queries come from the image: they have a width, and learn by AdamW."""
 
 
 @opt.documented
@@ -33,7 +35,7 @@ def train_upsampler(
     images: Annotated[str, opt.ARGUMENTS],
     out: opt.TrainOut,
     *,
-    method: Annotated[Literal["simfeatup", "jbu", "anyup"], opt.MODEL] = "simfeatup",
+    method: Annotated[Literal["simfeatup", "jbu", "anyup", "naf"], opt.MODEL] = "simfeatup",
     backbone: Annotated[Sequence[str], opt.several(opt.MODEL, "NAME|ID|PATH...")] = ("tiny",),
     features: Annotated[opt.Features | None, opt.MODEL] = None,
     width: Annotated[int | None, opt.option(opt.MODEL, metavar="CHANNELS")] = None,
@@ -58,7 +60,7 @@ def train_upsampler(
     offline: opt.Offline = False,
     quiet: opt.Quiet = False,
 ) -> Trained:
-    """Train FeatUp's, SimFeatUp's or AnyUp's upsampler for any backbone, on images without labels.
+    """Train FeatUp's, SimFeatUp's, AnyUp's or NAF's upsampler for any backbone, on images without labels.
 
     The result is `upsampler.safetensors` in OUT, for `--upsampler-weights`, beside the log and the checkpoint that an
     interrupted run goes on from. Several GPUs: `torchrun --nproc-per-node 4 -m earthwords train upsampler ...`.
@@ -66,19 +68,20 @@ def train_upsampler(
     Args:
         images: Folder, pattern or list (@FILE) of images or georeferenced rasters of any size.
         out: Folder of the checkpoint, the log and the finished upsampler.
-        method: simfeatup (one stage of radius 5, content kept), jbu (FeatUp: four stages of radius 3) or anyup.
+        method: simfeatup (one stage of radius 5, content kept), jbu (FeatUp: four stages of radius 3),
+            anyup or naf.
         backbone: CLIP weights whose features are learned from; anyup takes several.
         features: penultimate (tokens that enter the last block) or the name of a dense attention; default: penultimate
-            for simfeatup, maskclip for jbu, segearth for anyup.
-        width: Channels of anyup's queries and keys, a multiple of 8; default: 128.
+            for simfeatup, maskclip for jbu, segearth for anyup and naf.
+        width: Channels of queries and keys, a multiple of 8 for anyup (default: 128), of 16 for naf (default: 256).
         held_out: Images for the held-out figures, as IMAGES; default: every 20th of these, at least one, which is then
             not trained on.
         image_size: Side of the crops in pixels; default: 224, for anyup 448, whose crops hold smaller ones of half the
-            side.
+            side, for naf 32 patches of the backbone.
         gsd: Ground sample distance to read rasters at, metres a pixel.
         steps: Number of steps.
         batch_size: Crops a step and process.
-        lr: Learning rate; default: 1e-3 with NAdam, 2e-4 with AdamW for anyup.
+        lr: Learning rate; default: 1e-3 with NAdam, 2e-4 with AdamW for anyup and naf.
         faithful: Compute simfeatup and jbu as their authors do, channel by channel and row by row: far slower, same
             expectation.
         precision: fp32, or bfloat16 autocast.
@@ -101,8 +104,8 @@ def train_upsampler(
     check_positive(save_frequency=save_frequency, validate_every=validate_every)
     if method != "anyup" and len(backbone) != 1:
         raise UsageError(f"{method} learns from one backbone, got {len(backbone)}; anyup takes several.")
-    if method != "anyup" and width is not None:
-        raise UsageError(f"--width is for anyup; {method} has no such choice.")
+    if method not in GUIDED and width is not None:
+        raise UsageError(f"--width is for {' and '.join(GUIDED)}; {method} has no such choice.")
     check_images(images, held_out, backbone=backbone)
     learned, kept = _split(images, held_out, Console(quiet=quiet or os.environ.get("RANK", "0") != "0").say)
 
@@ -171,7 +174,7 @@ def _teacher(name: str, features: str | None, *, method: str, place: torch.devic
     from earthwords.models.weights.table import load_clip
     from earthwords.training.teacher import teacher
 
-    usual = {"simfeatup": "penultimate", "jbu": "maskclip", "anyup": "segearth"}[method]
+    usual = {"simfeatup": "penultimate", "jbu": "maskclip", "anyup": "segearth", "naf": "segearth"}[method]
     return teacher(load_clip(name, offline=offline, device=place).eval(), features or usual)
 
 
@@ -183,6 +186,6 @@ def _schedule(method: str, *, steps: int, lr: float | None, precision: str, seed
         steps=steps, lr=lr or 1e-3, warmup=0, decays=False, optimizer="nadam", weight_decay=0, beta2=0.999,
         clip_norm=float("inf"), first_steps=10, first_clip_norm=1e-4, ema=0, precision=precision, seed=seed,
     )  # fmt: skip
-    if method == "anyup":
+    if method in GUIDED:
         row = replace(row, lr=lr or 2e-4, optimizer="adamw", weight_decay=1e-5, first_steps=0)
     return row

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from earthwords.data.manifests.crops import Crops
 from earthwords.errors import UsageError, unknown
 from earthwords.geo.sources.network import Network
+from earthwords.models.upsamplers import naf
 from earthwords.models.upsamplers.anyup import GROUPS, WIDTH, AnyUp
 from earthwords.models.upsamplers.jbu import Jbu, JbuStack
 from earthwords.models.upsamplers.simfeatup import JbuOne
-from earthwords.training.anyup import AnyUpSettings, AnyUpTask
 from earthwords.training.loop import TrainingTask, Validate
 from earthwords.training.teacher import Teacher
+from earthwords.training.upsamplers.anyup import AnyUpSettings, AnyUpTask
+from earthwords.training.upsamplers.naf import TOKENS, NafSettings, NafTask
 from earthwords.training.upsampling import Student, UpsamplingSettings, UpsamplingTask
 
 
@@ -156,8 +158,35 @@ def _anyup(
     )
 
 
+def _naf(
+    teachers: Sequence[Teacher],
+    reading: CropOptions,
+    learned: Sequence[str],
+    kept: Sequence[str],
+    choices: Overrides,
+) -> Recipe:
+    """NAF's training; images are as large as gives the authors' number of tokens."""
+    if len(teachers) != 1:
+        raise UsageError(f"This method learns from one backbone, got {len(teachers)}; anyup takes several.")
+    row = NafSettings(batch=choices.batch, side=choices.side or TOKENS * teachers[0].patch)
+    width = choices.width or naf.WIDTH
+    if width % (2 * naf.GROUPS):
+        raise UsageError(f"The width of NAF is a multiple of {2 * naf.GROUPS}, got {width}.")
+    (images, digest), (others, _) = reading.crops(learned), reading.crops(kept)
+    task = NafTask(images, teachers[0], row, digest=digest)
+    upsampler = naf.Naf(width)
+    return Recipe(
+        model=upsampler.to(reading.device),
+        upsampler=upsampler,
+        task=task,
+        measure=task.held_out,
+        draw_batch=NafTask(others, teachers[0], row, digest="").draw,
+    )
+
+
 RECIPES: dict[str, Callable[..., Recipe]] = {
     "simfeatup": _jbu(JbuOne),
     "jbu": _jbu(JbuStack, content_weight=0.0, crf_weight=1e-3),
     "anyup": _anyup,
+    "naf": _naf,
 }

@@ -106,7 +106,7 @@ def test_features_by_name(name: str | None, micro: Path, image: np.ndarray) -> N
 def test_it_is_in_the_table_of_contents() -> None:
     assert earthwords.Upsampler is Upsampler
     assert earthwords.implicit_fit is implicit_fit
-    assert {"bilinear", "jbu", "simfeatup", "anyup", "ifa", "resize-conv", "featup-implicit"} <= set(methods())
+    assert {"bilinear", "jbu", "simfeatup", "anyup", "naf", "ifa", "resize-conv", "featup-implicit"} <= set(methods())
 
 
 @pytest.mark.parametrize(
@@ -159,6 +159,7 @@ def test_weights_of_the_table() -> None:
     assert upsampler_weights_for("simfeatup", "openai-vit-b-16") == "simfeatup-million-aid"
     assert upsampler_weights_for("jbu", "openai/clip-vit-base-patch16") == "featup-clip"
     assert upsampler_weights_for("anyup", "/models/mine") == "anyup-multi-backbone"
+    assert upsampler_weights_for("naf", "tiny") == "naf-release"
     assert upsampler_weights_for("jbu", "openai-vit-l-14") is None
     assert upsampler_weights_for("bilinear", "openai-vit-b-16") is None
     for spec in WEIGHTS.values():

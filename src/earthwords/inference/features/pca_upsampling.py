@@ -54,6 +54,12 @@ def _spread(
 ) -> Tensor:
     """`(component, *size)` from tokens `(dim, h, w)` and an image `(3, H, W)`."""
     folded, added = upsampler.fold(tokens.flatten(1).T)
-    source, shift = linear(folded, components.vectors), components.vectors @ (added - components.mean)
+    vectors, shift = components.vectors, components.vectors @ (added - components.mean)
+    parts = zip(folded.chunk(upsampler.heads, dim=1), vectors.chunk(upsampler.heads, dim=1), strict=True)
+    source = torch.cat([linear(own, towards) for own, towards in parts], dim=1)
     grid = source.unflatten(0, tuple(tokens.shape[-2:]))
-    return upsampler.spread(grid, image[None], size, then=lambda rows: rows + shift).permute(2, 0, 1)
+
+    def summed(rows: Tensor) -> Tensor:
+        return (rows if upsampler.heads == 1 else rows.unflatten(-1, (upsampler.heads, -1)).sum(dim=-2)) + shift
+
+    return upsampler.spread(grid, image[None], size, then=summed).permute(2, 0, 1)

@@ -67,6 +67,7 @@ class Upsampler(WindowedPredictor):
                 )
             module = FittedUpsampler(self.encode, fit)
         self.module = module
+        self.least = getattr(module, "least", 1)
         self._dense = _dense_method(preset, self.kind)
 
     @classmethod

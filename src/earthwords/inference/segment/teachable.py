@@ -28,6 +28,7 @@ class Teachable(WindowedPredictor):
     ) -> None:
         super().__init__(preset, encoder.backbone, batch=batch)
         self.encoder = encoder
+        self.least = getattr(encoder.upsampler, "least", 1)
         self.taught = taught
         """Classes that marks have taught."""
         self.teaching: Teaching | None = None

@@ -26,6 +26,9 @@ VECTOR = 32
 class LinearUpsampler(Protocol):
     """An upsampler that commutes with mixing channels; see `models.upsamplers.jbu.Jbu`."""
 
+    heads: int
+    """Equal parts of the channels, one behind the other: only those of one part may be mixed. 1: all."""
+
     def fold(self, tokens: Tensor) -> tuple[Tensor, Tensor]: ...
 
     def spread(self, source: Tensor, image: Tensor, size: tuple[int, int], *, then: Then) -> Tensor: ...
@@ -56,7 +59,7 @@ def reduced_cosines(
     out = features.new_empty(len(features), len(queries), *size)
     for i, (tokens, guidance) in enumerate(zip(features, image, strict=True)):
         folded, added = upsampler.fold(tokens.flatten(1).T)
-        basis = _basis(folded, added, energy, note)
+        basis = _block_basis(folded, added, energy, note, upsampler.heads)
         source, shift, words = folded @ basis, added @ basis, queries @ basis
 
         def cosines(rows: Tensor, shift: Tensor = shift, words: Tensor = words) -> Tensor:
@@ -67,6 +70,20 @@ def reduced_cosines(
         grid = source.unflatten(0, tuple(tokens.shape[-2:]))
         out[i] = upsampler.spread(grid, guidance[None], size, then=cosines).permute(2, 0, 1)
     return out
+
+
+def _block_basis(tokens: Tensor, added: Tensor, energy: float, note: Callable[[int], None], heads: int) -> Tensor:
+    """`(dim, rank)`: a basis of each head's channels, all with as many columns, none of which mixes heads."""
+    if heads == 1:
+        return _basis(tokens, added, energy, note)
+    ranks: list[int] = []
+    parts = zip(tokens.chunk(heads, dim=1), added.chunk(heads), strict=True)
+    bases = [_basis(own, shift, energy, ranks.append) for own, shift in parts]
+    if ranks:
+        note(sum(ranks))
+    most = max(basis.shape[1] for basis in bases)
+    whole: Tensor = torch.block_diag(*(F.pad(basis, (0, most - basis.shape[1])) for basis in bases))
+    return whole
 
 
 def _basis(tokens: Tensor, added: Tensor, energy: float, note: Callable[[int], None]) -> Tensor:

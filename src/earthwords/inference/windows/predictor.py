@@ -44,6 +44,8 @@ class WindowedPredictor:
         self.batch = batch or (cores if self._on_cpu else GPU_BATCH)
         """Windows in work at the same time: on a CPU each by one core, on a GPU in one call."""
         self.threads = min(self.batch, cores)
+        self.least = 1
+        """Tokens a side that a window must have."""
         self.network = Network.NAMED
         """What may be reached to read scenes."""
 
@@ -114,7 +116,19 @@ class WindowedPredictor:
                 f"Windows of {tile} pixels with an overlap of {overlap} are impossible: the size must be at least "
                 f"{self.backbone.patch} and the overlap smaller than it."
             )
-        return WindowPlan(scene.grid.shape, tile, tile - overlap, self.resizer(scene, region or scene.region).needed)
+        plan = WindowPlan(scene.grid.shape, tile, tile - overlap, self.resizer(scene, region or scene.region).needed)
+        tokens = [-(-side // self.backbone.patch) for side in plan.size]
+        if min(tokens) < self.least:
+            raise UsageError(
+                f"The upsampler {self.preset.upsampler} needs {self.least} tokens of {self.backbone.patch} pixels a "
+                f"side, and windows here have {tokens[0]} x {tokens[1]}: "
+                + (
+                    f"--tile-size {self.least * self.backbone.patch} or more."
+                    if tile < min(scene.grid.shape)
+                    else "the scene is too small for it; another --upsampler, such as bilinear, or a smaller --gsd."
+                )
+            )
+        return plan
 
     def resizer(self, scene: Scene, region: Window, *, most_rows: int | None = None) -> RowResizer:
         """From the working grid to a part of the scene's own pixels; see `RowResizer`."""

@@ -7,7 +7,7 @@ Paper: https://arxiv.org/abs/2510.12764. State-dict names and formulas are those
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from earthwords.errors import UsageError
 from earthwords.kernels.linear import linear
 from earthwords.kernels.residual import Half, Mix, residual_block
 from earthwords.kernels.window_attention import window_attention
+from earthwords.models.upsamplers._imagenet import ImageNetGuided
 from earthwords.models.weights.checkpoint import load_strictly
 
 WIDTH = 128
@@ -33,10 +34,6 @@ VOTES = 1 << 22
 """Numbers that `Unification` holds at once, as far as one row of tokens needs no more."""
 ROWS = 8
 """Rows of pixels that are turned or projected at once."""
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-"""What AnyUp's images are normalised with."""
 
 
 class ResBlock(nn.Module):
@@ -162,7 +159,7 @@ class Decoder(nn.Module):
         return self.cross_attn(queries, keys, values, self.ratio).permute(0, 3, 1, 2)
 
 
-class AnyUp(nn.Module):
+class AnyUp(ImageNetGuided):
     """The whole model, for features of any dimension and images, features and outputs of any size."""
 
     def __init__(self, width: int = WIDTH) -> None:
@@ -175,16 +172,9 @@ class AnyUp(nn.Module):
         self.aggregation = _encoder(mix, width)
         self.cross_decode = Decoder(width)
         self.rope = Rotation(width)
+        self.least = 2
         self.held = 4 * width
         """Channels at the image's resolution held at once besides the features."""
-        self.scale: Sequence[float] = (1.0, 1.0, 1.0)
-        self.shift: Sequence[float] = (0.0, 0.0, 0.0)
-
-    def sees(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Images will come normalised with `mean` and `std` instead of ImageNet's; they are converted."""
-        wanted = list(zip(mean, std, IMAGENET_MEAN, IMAGENET_STD, strict=True))
-        self.scale = [s / own_s for _, s, _, own_s in wanted]
-        self.shift = [(m - own_m) / own_s for m, _, own_m, own_s in wanted]
 
     def forward(self, features: Tensor, image: Tensor, size: tuple[int, int]) -> Tensor:
         """Features at another resolution, image by image: so much memory is needed at once.
@@ -208,7 +198,7 @@ class AnyUp(nn.Module):
         The weights of a pixel add up to one, so that affine functions of the features may be upsampled in their place.
         """
         _check(features, image, size)
-        triples = zip(features.split(1), self._converted(image).split(1), values.split(1), strict=True)
+        triples = zip(features.split(1), self.converted(image).split(1), values.split(1), strict=True)
         found = [self._one(tokens, guidance, size, carried) for tokens, guidance, carried in triples]
         return found[0] if len(found) == 1 else torch.cat(found)
 
@@ -223,10 +213,6 @@ class AnyUp(nn.Module):
             queries = F.adaptive_avg_pool2d(queries, size)
         out: Tensor = self.cross_decode(queries, self.aggregation(keys), values)
         return out
-
-    def _converted(self, image: Tensor) -> Tensor:
-        scale, shift = (image.new_tensor(v)[:, None, None] for v in (self.scale, self.shift))
-        return image * scale + shift
 
 
 def _encoder(first: nn.Module, width: int) -> nn.Sequential:

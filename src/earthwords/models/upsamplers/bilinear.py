@@ -11,6 +11,8 @@ from torch.nn import functional as F
 class Bilinear(nn.Module):
     """Interpolates the features and ignores the image."""
 
+    heads = 1
+
     def forward(self, features: Tensor, image: Tensor, size: tuple[int, int]) -> Tensor:
         """`(batch, dim, h, w)` to `(batch, dim, *size)`.
 

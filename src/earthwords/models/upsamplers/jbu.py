@@ -99,6 +99,9 @@ class Jbu(nn.Module):
     bilinear resize; beyond the fourth step the last stage is applied again.
     """
 
+    heads = 1
+    """All channels are treated alike; see `inference.windows.lowrank.LinearUpsampler`."""
+
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.fixup_proj = nn.Sequential(nn.Dropout2d(0.2), nn.Conv2d(dim, dim, 1))
@@ -106,6 +109,11 @@ class Jbu(nn.Module):
     def stages(self, steps: int) -> list[JbuStage]:
         """The stage of every step."""
         raise NotImplementedError
+
+    @property
+    def least(self) -> int:
+        """Tokens a side that the mirrored borders of the first step need."""
+        return self.stages(1)[0].radius // 2 + 1
 
     def forward(self, features: Tensor, image: Tensor, size: tuple[int, int]) -> Tensor:
         """`(batch, dim, h, w)` to `(batch, dim, *size)`, guided by `image` `(batch, 3, H, W)`."""

@@ -281,6 +281,16 @@ WEIGHTS: dict[str, WeightSpec] = {
             **_ANYUP_ROW,
         ),
         WeightSpec(
+            name="naf-release",
+            source="https://github.com/valeoai/NAF/releases/download/model/naf_release.pth",
+            licence="Apache-2.0",
+            paper="https://arxiv.org/abs/2511.18452",
+            megabytes=3,
+            kind="upsampler",
+            method="naf",
+            note="trained on features of DINOv3 ViT-B/16; for features of any backbone",
+        ),
+        WeightSpec(
             name="dino-vit-b-16",
             source="facebook/dino-vitb16",
             licence="Apache-2.0",

@@ -25,9 +25,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from earthwords.errors import UsageError
-from earthwords.models.upsamplers.anyup import IMAGENET_MEAN, IMAGENET_STD, AnyUp
-from earthwords.training.guidance_augment import distorted
+from earthwords.models.upsamplers._imagenet import IMAGENET_MEAN, IMAGENET_STD
+from earthwords.models.upsamplers.anyup import AnyUp
 from earthwords.training.teacher import Images, Teacher
+from earthwords.training.upsamplers.guidance_augment import distorted
 from earthwords.training.upsampling_losses import scaled_difference
 
 

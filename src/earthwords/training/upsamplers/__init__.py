@@ -1,0 +1,1 @@
+"""What AnyUp and NAF learn from."""
