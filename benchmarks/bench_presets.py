@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import CLIPConfig
 
 from earthwords import plugins
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.sliding import Encoder
 from earthwords.models.architectures import clip_config
+from earthwords.models.clip.config import ClipConfig, TextConfig, VisionConfig
 from earthwords.models.clip.model import ClipBackbone, DenseMethod, build_clip
 from earthwords.presets import SEGMENT_PRESETS, SegmentPreset
 
@@ -32,10 +32,9 @@ def backbone(weights: str) -> ClipBackbone:
     if weights == "tiny":
         return ClipBackbone(build_clip(clip_config("tiny", vocab_size=4096)).eval())
     size, patch = weights.rsplit("-", 2)[-2:]
-    vision = {"patch_size": int(patch), **(LARGE if size == "l" else {})}
-    config = CLIPConfig(
-        vision_config=vision, text_config={"num_hidden_layers": 1}, projection_dim=768 if size == "l" else 512
-    )
+    vision = VisionConfig(patch_size=int(patch), **(LARGE if size == "l" else {}))
+    text = TextConfig(num_hidden_layers=1)
+    config = ClipConfig(vision_config=vision, text_config=text, projection_dim=768 if size == "l" else 512)
     return ClipBackbone(build_clip(config).eval())
 
 

@@ -36,11 +36,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import CLIPConfig
 
 from earthwords.inference.windows.sliding import Encoder
 from earthwords.kernels import adaptive_conv, joint_kernel
 from earthwords.kernels.blend import add_window
+from earthwords.models.clip.config import ClipConfig, TextConfig, VisionConfig
 from earthwords.models.clip.model import ClipBackbone, DenseMethod, build_clip
 from earthwords.models.upsamplers.jbu import FIXUP, Jbu, JbuStack, steps_needed
 from earthwords.models.upsamplers.simfeatup import JbuOne
@@ -78,7 +78,7 @@ def upsampler(name: str, dim: int = DIM) -> Jbu:
 def encoder() -> Encoder:
     """ViT-B/16 with random weights of the usual size."""
     torch.manual_seed(0)
-    config = CLIPConfig(vision_config={"patch_size": 16}, text_config={"num_hidden_layers": 1})
+    config = ClipConfig(vision_config=VisionConfig(patch_size=16), text_config=TextConfig(num_hidden_layers=1))
     backbone = ClipBackbone(build_clip(config).eval())
     return Encoder(
         backbone=backbone, method=DenseMethod(attention="segearth"), upsampler=None, cls_weight=-0.3, energy=None

@@ -1,10 +1,28 @@
-"""The weights of a small CLIP as others store them."""
+"""The weights of a small CLIP as others store them, and as we hold them."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 from transformers import CLIPModel
+
+from earthwords.models.clip.config import from_json
+from earthwords.models.clip.convert import filled
+from earthwords.models.clip.model import ClipBackbone
+from earthwords.models.clip.towers import Clip
+
+
+def ours(clip: CLIPModel) -> Clip:
+    """Our modules with the weights of transformers'."""
+    return filled(from_json(clip.config.to_dict()), clip.state_dict())
+
+
+def hidden_states(backbone: ClipBackbone, pixels: Tensor) -> list[Tensor]:
+    """Tokens that enter each block of the image tower, and what leaves the last."""
+    states = [backbone._embed(pixels)[0]]
+    for layer in backbone.model.vision_model.encoder.layers:
+        states.append(layer(states[-1]))
+    return states
 
 
 def openai_state(clip: CLIPModel) -> dict[str, Tensor]:

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import CLIPConfig
 
 from earthwords.errors import UsageError, WeightsError
+from earthwords.models.clip.config import from_json
 from earthwords.models.clip.convert import to_openai
 from earthwords.models.clip.model import ClipBackbone, DenseMethod, build_clip
 from earthwords.models.weights.table import load_clip
@@ -42,9 +42,8 @@ def plain_clip(words: Sequence[str] = ()) -> ClipBackbone:
         "projection_dim": 24,
     }
     torch.manual_seed(3)
-    config = CLIPConfig(
-        vision_config=vision, text_config={**text, "eos_token_id": text["vocab_size"] - 1}, projection_dim=24
-    )
+    text["eos_token_id"] = text["vocab_size"] - 1
+    config = from_json({"vision_config": vision, "text_config": text, "projection_dim": 24})
     return ClipBackbone(build_clip(config), tokenizer=tokenizer, weights_id="plain").eval()
 
 

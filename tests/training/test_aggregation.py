@@ -433,11 +433,12 @@ def _with(row: SegmentPreset, **changes: Any) -> SegmentPreset:
 
 
 def _vit() -> ClipBackbone:
-    from transformers import CLIPConfig, CLIPModel
+    from earthwords.models.clip.config import from_json
+    from earthwords.models.clip.model import build_clip
 
     tower = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "hidden_act": "gelu"}
     vision = {**tower, "num_hidden_layers": 6, "patch_size": 8, "image_size": 32, "projection_dim": 12}
     text = {**tower, "num_hidden_layers": 1, "vocab_size": 10, "projection_dim": 12}
     torch.manual_seed(0)
-    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=12))
+    model = build_clip(from_json({"vision_config": vision, "text_config": text, "projection_dim": 12}))
     return ClipBackbone(model, tokenizer=micro_clip().tokenizer, weights_id="vit")

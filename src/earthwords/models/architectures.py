@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from earthwords.errors import unknown
+from earthwords.models.clip.config import ClipConfig, TextConfig, VisionConfig
 
 if TYPE_CHECKING:
-    from transformers import CLIPConfig, Sam2Config, SamConfig, SiglipConfig
+    from transformers import Sam2Config, SamConfig, SiglipConfig
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     # Four convolutional levels, the last two joined to tokens of 8 pixels, then two CLIP blocks: docs/models/tiny.md.
@@ -51,21 +52,21 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 }
 
 
-def clip_config(name: str, *, vocab_size: int) -> CLIPConfig:
+def clip_config(name: str, *, vocab_size: int) -> ClipConfig:
     """The configuration of an architecture; end and start token are the last two of the vocabulary."""
-    from transformers import CLIPConfig
-
     if name not in ARCHITECTURES:
         raise unknown("architecture", name, ARCHITECTURES)
     row = ARCHITECTURES[name]
-    common = {"hidden_act": "gelu", "projection_dim": row["dim"]}
-    towers = {
-        tower: {**row[tower], **common, "intermediate_size": 4 * row[tower]["hidden_size"]}
+    vision, text = (
+        {**row[tower], "hidden_act": "gelu", "intermediate_size": 4 * row[tower]["hidden_size"]}
         for tower in ("vision", "text")
-    }
-    ends = {"bos_token_id": vocab_size - 2, "eos_token_id": vocab_size - 1, "pad_token_id": 0}
-    text = {**towers["text"], **ends, "vocab_size": vocab_size}
-    return CLIPConfig(text_config=text, vision_config=towers["vision"], projection_dim=row["dim"])
+    )
+    ends: dict[str, Any] = {"bos_token_id": vocab_size - 2, "eos_token_id": vocab_size - 1, "pad_token_id": 0}
+    return ClipConfig(
+        vision_config=VisionConfig(**vision),
+        text_config=TextConfig(**text, **ends, vocab_size=vocab_size),
+        projection_dim=row["dim"],
+    )
 
 
 _ENDS = {"bos_token_id": None, "eos_token_id": 1, "pad_token_id": 1}

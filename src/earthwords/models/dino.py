@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from earthwords.errors import WeightsError, brief
 from earthwords.files.reading import read_json
 from earthwords.models.clip.convert import check_fit, load_strict
-from earthwords.models.clip.folder import folder_state, without_remarks
+from earthwords.models.clip.folder import folder_state
+from earthwords.models.transformers_config import without_remarks
 from earthwords.models.weights.table import fetch, find
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import CLIPModel
 
 from earthwords.errors import UsageError
 from earthwords.models.clip.model import ClipBackbone
@@ -94,14 +93,15 @@ def merge_lora(backbone: ClipBackbone) -> None:
 
 def _groups(backbone: ClipBackbone, tower: str) -> list[list[nn.Module]]:
     model = backbone.model
-    assert isinstance(model, CLIPModel)
     if tower == "image":
-        own, first, last = model.vision_model, [model.vision_model.pre_layrnorm], model.vision_model.post_layernorm
-        projection = model.visual_projection
+        image = model.vision_model
+        first: list[nn.Module] = [image.embeddings, image.pre_layrnorm]
+        layers, last, projection = list(image.encoder.layers), image.post_layernorm, model.visual_projection
     else:
-        own, first, last, projection = model.text_model, [], model.text_model.final_layer_norm, model.text_projection
-    layers = list(own.encoder.layers)
-    return [[own.embeddings, *first], *([layer] for layer in layers[:-1]), [layers[-1], last], [projection]]
+        text = model.text_model
+        first = [text.embeddings]
+        layers, last, projection = list(text.encoder.layers), text.final_layer_norm, model.text_projection
+    return [first, *([layer] for layer in layers[:-1]), [layers[-1], last], [projection]]
 
 
 def adapt_towers(

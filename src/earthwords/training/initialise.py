@@ -13,6 +13,7 @@ from earthwords.data.manifests.captions import Manifest
 from earthwords.errors import unknown
 from earthwords.files.atomic import hidden_folder, writing
 from earthwords.models.architectures import ARCHITECTURES, clip_config
+from earthwords.models.clip.config import CONFIG
 from earthwords.models.clip.convert import to_openai
 from earthwords.models.clip.model import ClipBackbone, build_clip
 from earthwords.models.weights.store import write_safetensors
@@ -27,7 +28,6 @@ def start(
     """The model to train: `model`'s weights, or a fresh `architecture` with a vocabulary learned from the words."""
     if model is not None:
         backbone = load_clip(model, offline=offline)
-        attend_eagerly(backbone.model)
         if backbone.words is not None:  # a CLIP of others knows more words than can be counted here
             backbone.words = manifest.words().joined(backbone.words)
         return backbone
@@ -38,13 +38,12 @@ def start(
     tokenizer = ClipTokenizer.train(manifest.sentences, vocab_size=row["vocab_size"], context=context)
     torch.manual_seed(seed)
     clip = build_clip(clip_config(architecture, vocab_size=tokenizer.vocab_size))
-    attend_eagerly(clip)
-    clip = clip.to(memory_format=torch.channels_last)
+    clip = clip.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return ClipBackbone(clip, tokenizer=tokenizer, weights_id=architecture, words=manifest.words())
 
 
 def attend_eagerly(model: nn.Module) -> None:
-    """A model of transformers, in training: on short sequences this is faster than the fused kernel's gradient."""
+    """Networks of transformers, in training: on short sequences this is faster than the fused kernel's gradient."""
     for part in model.modules():
         config = getattr(part, "config", None)
         if config is not None and hasattr(config, "_attn_implementation"):
@@ -60,7 +59,7 @@ def store_upsampler(upsampler: nn.Module, folder: Path, *, metadata: dict[str, s
 
 MODEL = "model.safetensors"
 OPEN_CLIP = "open_clip_model.safetensors"
-FOLDER = ("config.json", MODEL, "preprocessor_config.json", "vocab.json", "merges.txt")
+FOLDER = (CONFIG, MODEL, "preprocessor_config.json", "vocab.json", "merges.txt")
 """The files of a transformers folder."""
 
 
@@ -95,7 +94,8 @@ def check_layout(backbone: ClipBackbone, layout: str) -> None:
 def _store_folder(backbone: ClipBackbone, folder: Path, dtype: torch.dtype) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with hidden_folder(folder / MODEL) as part, writing(folder):
-        backbone.model.config.save_pretrained(part)
+        settings = json.dumps(backbone.model.config.as_json(), indent=2) + "\n"
+        (part / CONFIG).write_text(settings, encoding="utf-8")
         state = {
             name: value.to(dtype) if value.is_floating_point() else value
             for name, value in backbone.model.state_dict().items()

@@ -11,14 +11,14 @@ import pytest
 import torch
 from affine import Affine
 from torch.nn import functional as F
-from transformers import CLIPConfig, CLIPModel
 
 import earthwords
 from earthwords.errors import UsageError, WeightsError
 from earthwords.inference.features.pca import fit_components
 from earthwords.inference.features.strips import SceneFeatures, sample_tokens
 from earthwords.inference.features.upsampler import Upsampler
-from earthwords.models.clip.model import ClipBackbone, DenseMethod
+from earthwords.models.clip.config import from_json
+from earthwords.models.clip.model import ClipBackbone, DenseMethod, build_clip
 from earthwords.models.weights.resolve import IMPLICIT, methods, resolve_method, with_weights
 from earthwords.models.weights.table import WEIGHTS, WeightSpec, upsampler_weights_for
 from earthwords.presets import SEGEARTH_OV, SEGMENT_PRESETS
@@ -38,7 +38,9 @@ def clip(patch: int) -> ClipBackbone:
     vision = {**tower, "patch_size": patch, "image_size": 4 * patch}
     text = {**tower, "vocab_size": 64, "max_position_embeddings": 8, "bos_token_id": 62, "eos_token_id": 63}
     torch.manual_seed(patch)
-    return ClipBackbone(CLIPModel(CLIPConfig(vision_config=vision, text_config=text, projection_dim=DIM))).eval()
+    return ClipBackbone(
+        build_clip(from_json({"vision_config": vision, "text_config": text, "projection_dim": DIM}))
+    ).eval()
 
 
 def upsampler(method: str, patch: int) -> Upsampler:

@@ -22,7 +22,7 @@ from earthwords.models.weights.checkpoint import read_state
 from earthwords.models.weights.table import WEIGHTS, WeightSpec, fetch, find, load_clip, load_upsampler_state
 from earthwords.text.tokenizer import ClipTokenizer
 from earthwords.training.initialise import store
-from tests.models.layouts import Scripted
+from tests.models.layouts import Scripted, ours
 
 PIXELS = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 IDS = torch.tensor([[638, 5, 6, 639], [638, 9, 639, 0]])
@@ -79,8 +79,8 @@ def test_hugging_face_folders(shards: str, clip: CLIPModel, tmp_path: Path) -> N
 
 def test_what_we_store_transformers_reads(clip: CLIPModel, tmp_path: Path) -> None:
     tokenizer = ClipTokenizer.train(["a road"], vocab_size=640, context=24)
-    store(ClipBackbone(clip, tokenizer=tokenizer), tmp_path)
-    agrees(ClipBackbone(CLIPModel.from_pretrained(tmp_path).eval()), clip)
+    store(ClipBackbone(ours(clip), tokenizer=tokenizer), tmp_path)
+    agrees(ClipBackbone(ours(CLIPModel.from_pretrained(tmp_path))), clip)
     again = load_clip(str(tmp_path))
     assert again.tokenizer is not None
     assert again.tokenizer(["a road"]).tolist() == tokenizer(["a road"]).tolist()
@@ -90,7 +90,7 @@ def test_what_we_store_transformers_reads(clip: CLIPModel, tmp_path: Path) -> No
 
 def test_image_statistics_come_from_the_folder(clip: CLIPModel, tmp_path: Path) -> None:
     tokenizer = ClipTokenizer.train(["a road"], vocab_size=640, context=24)
-    store(ClipBackbone(clip, tokenizer=tokenizer, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6)), tmp_path)
+    store(ClipBackbone(ours(clip), tokenizer=tokenizer, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6)), tmp_path)
     again = load_clip(str(tmp_path))
     assert (again.mean, again.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
 
@@ -167,7 +167,7 @@ def test_an_archive_packed_on_a_mac(clip: CLIPModel, openai_state: dict[str, Ten
     ],
 )
 def test_a_folder_with_a_damaged_file(file: str, content: str, sentence: str, clip: CLIPModel, tmp_path: Path) -> None:
-    store(ClipBackbone(clip, tokenizer=ClipTokenizer.train(["a road"], vocab_size=640, context=24)), tmp_path)
+    store(ClipBackbone(ours(clip), tokenizer=ClipTokenizer.train(["a road"], vocab_size=640, context=24)), tmp_path)
     (tmp_path / file).write_text(content)
     with pytest.raises(WeightsError, match=sentence):
         load_clip(str(tmp_path))

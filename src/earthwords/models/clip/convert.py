@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from earthwords.errors import WeightsError
-from earthwords.models.clip.model import build_clip
+from earthwords.models.clip.config import ClipConfig, TextConfig, VisionConfig
+from earthwords.models.clip.towers import Clip
 
 ACTIVATION = {"quickgelu": "quick_gelu", "gelu": "gelu"}
 _HEAD_WIDTH = {1280: 80, 1408: 88, 1664: 104}
@@ -76,7 +77,7 @@ def is_openai(state: Mapping[str, Tensor]) -> bool:
     return "visual.conv1.weight" in state
 
 
-def openai_config(state: Mapping[str, Tensor], *, activation: str, heads: tuple[int, int] | None = None) -> CLIPConfig:
+def openai_config(state: Mapping[str, Tensor], *, activation: str, heads: tuple[int, int] | None = None) -> ClipConfig:
     """The configuration that the shapes tell.
 
     `heads` of the vision and the text tower cannot be seen in the shapes; they default to those of OpenAI's and
@@ -86,33 +87,31 @@ def openai_config(state: Mapping[str, Tensor], *, activation: str, heads: tuple[
     conv, positions = state["visual.conv1.weight"], state["visual.positional_embedding"]
     width, patch = conv.shape[0], conv.shape[-1]
     dim = state["visual.proj"].shape[1]
-    vision = {
-        "hidden_size": width,
-        "intermediate_size": state["visual.transformer.resblocks.0.mlp.c_fc.weight"].shape[0],
-        "num_hidden_layers": _depth(state, "visual."),
-        "num_attention_heads": heads[0] if heads else max(1, width // _HEAD_WIDTH.get(width, 64)),
-        "patch_size": patch,
-        "image_size": patch * math.isqrt(len(positions) - 1),
-        "hidden_act": act,
-        "projection_dim": dim,
-    }
+    vision = VisionConfig(
+        hidden_size=width,
+        intermediate_size=state["visual.transformer.resblocks.0.mlp.c_fc.weight"].shape[0],
+        num_hidden_layers=_depth(state, "visual."),
+        num_attention_heads=heads[0] if heads else max(1, width // _HEAD_WIDTH.get(width, 64)),
+        patch_size=patch,
+        image_size=patch * math.isqrt(len(positions) - 1),
+        hidden_act=act,
+    )
     if _TOKENS not in state:
-        return CLIPConfig(vision_config=vision, projection_dim=dim)
+        return ClipConfig(vision_config=vision, text_config=None, projection_dim=dim)
     tokens = state[_TOKENS]
-    text = {
-        "hidden_size": tokens.shape[1],
-        "intermediate_size": state["transformer.resblocks.0.mlp.c_fc.weight"].shape[0],
-        "num_hidden_layers": _depth(state, ""),
-        "num_attention_heads": heads[1] if heads else max(1, tokens.shape[1] // 64),
-        "vocab_size": len(tokens),
-        "max_position_embeddings": len(state["positional_embedding"]),
-        "hidden_act": act,
-        "projection_dim": dim,
-        "bos_token_id": len(tokens) - 2,
-        "eos_token_id": len(tokens) - 1,
-        "pad_token_id": 0,
-    }
-    return CLIPConfig(vision_config=vision, text_config=text, projection_dim=dim)
+    text = TextConfig(
+        hidden_size=tokens.shape[1],
+        intermediate_size=state["transformer.resblocks.0.mlp.c_fc.weight"].shape[0],
+        num_hidden_layers=_depth(state, ""),
+        num_attention_heads=heads[1] if heads else max(1, tokens.shape[1] // 64),
+        vocab_size=len(tokens),
+        max_position_embeddings=len(state["positional_embedding"]),
+        hidden_act=act,
+        bos_token_id=len(tokens) - 2,
+        eos_token_id=len(tokens) - 1,
+        pad_token_id=0,
+    )
+    return ClipConfig(vision_config=vision, text_config=text, projection_dim=dim)
 
 
 def openai_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -124,10 +123,8 @@ def openai_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
-def from_openai(
-    state: Mapping[str, Tensor], *, activation: str, heads: tuple[int, int] | None = None
-) -> CLIPModel | CLIPVisionModelWithProjection:
-    """A transformers model with these weights; the vision tower alone if there is no text tower.
+def from_openai(state: Mapping[str, Tensor], *, activation: str, heads: tuple[int, int] | None = None) -> Clip:
+    """A CLIP with these weights; the vision tower alone if there is no text tower.
 
     Raises:
         WeightsError: not a ViT CLIP, or names are missing, unknown or of the wrong shape.
@@ -136,14 +133,11 @@ def from_openai(
     if activation not in ACTIVATION:
         raise WeightsError(f"Activation {activation!r} is unknown; CLIP models use quickgelu or gelu.")
     try:
-        model = _build(openai_config(state, activation=activation, heads=heads), words=_TOKENS in state)
-        renamed = openai_state(state)
+        return filled(openai_config(state, activation=activation, heads=heads), openai_state(state))
     except KeyError as error:
         raise WeightsError(f"Not a complete CLIP with a ViT: {error.args[0]} is missing.") from error
     except (ValueError, TypeError, IndexError, ArithmeticError, RuntimeError) as error:
         raise WeightsError("Not a CLIP with a ViT: the shapes of its tensors contradict each other.") from error
-    load_strict(model, renamed)
-    return model.eval()
 
 
 def _one_table(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -184,11 +178,20 @@ def to_openai(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return out | {name: torch.cat([parts[stem] for stem in _THIRDS]) for name, parts in thirds.items()}
 
 
-def _build(config: CLIPConfig, *, words: bool) -> CLIPModel | CLIPVisionModelWithProjection:
-    if words:
-        return build_clip(config)
-    vision: CLIPVisionConfig = config.vision_config
-    return CLIPVisionModelWithProjection(vision)
+def filled(config: ClipConfig, state: Mapping[str, Tensor]) -> Clip:
+    """A CLIP with these tensors; that they fit is known before anything of a size that `config` claims is allocated.
+
+    Raises:
+        WeightsError: see `check_fit` and `check_finite`.
+        Exception: of any kind, for settings that make no sense.
+    """
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about layers of no size, which will not fit
+        model = Clip(config)
+    check_fit(model, state)
+    check_finite(state)
+    model.to_empty(device="cpu").load_state_dict({name: state[name] for name in model.state_dict()})
+    return model.eval()
 
 
 def load_strict(model: Any, state: Mapping[str, Tensor]) -> None:

@@ -4,105 +4,53 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
-from transformers import CLIPConfig, CLIPModel, PretrainedConfig
-from transformers.utils import logging as transformers_logging
 
 from earthwords.errors import EarthwordsError, WeightsError, brief
 from earthwords.files.reading import read_json
+from earthwords.models.clip.config import ClipConfig, read_config
 from earthwords.models.clip.conv_trunk import trunk_stride
-from earthwords.models.clip.convert import check_fit, load_strict
-from earthwords.models.clip.model import CLIP_MEAN, CLIP_STD, ClipBackbone, build_clip
+from earthwords.models.clip.convert import filled
+from earthwords.models.clip.model import CLIP_MEAN, CLIP_STD, ClipBackbone
+from earthwords.models.clip.towers import LARGEST
 from earthwords.models.weights.checkpoint import read_state
 from earthwords.text.known_words import read_words
 from earthwords.text.tokenizer import ClipTokenizer
 
-_LARGEST = 2
-"""An `eos_token_id` that stands for the largest id of a text."""
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 
 def load_folder(path: Path, *, weights_id: str) -> ClipBackbone:
     """A CLIP in transformers' layout: `config.json`, weights, tokenizer files, image statistics."""
-    config = _config(path)
+    try:
+        config = read_config(path)
+    except (OSError, ValueError, TypeError) as error:
+        raise WeightsError(f"{path} is not a CLIP folder of transformers: {brief(error)}.") from error
     state = {name: value.float() for name, value in folder_state(path).items()}
     _check_sizes(path, config, state)
     try:
-        with torch.device("meta"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about layers of no size, which will not fit
-            check_fit(build_clip(config), state)  # before anything of a size that config.json claims is allocated
-        model = build_clip(config)
+        model = filled(config, state)
     except (EarthwordsError, MemoryError):
         raise
     except Exception as error:  # any value of config.json may be wrong in a way of its own
         raise WeightsError(f"{path / 'config.json'} does not describe a CLIP: {brief(error)}.") from error
-    load_strict(model, state)
-    tokenizer = ClipTokenizer.from_folder(path, context=config.text_config.max_position_embeddings)
-    if tokenizer.highest >= config.text_config.vocab_size:
+    text = model.text_model.config
+    tokenizer = ClipTokenizer.from_folder(path, context=text.max_position_embeddings)
+    if tokenizer.highest >= text.vocab_size:
         raise WeightsError(
-            f"The tokenizer in {path} has token {tokenizer.highest}, the weights know {config.text_config.vocab_size}."
+            f"The tokenizer in {path} has token {tokenizer.highest}, the weights know {text.vocab_size}."
         )
-    _set_end(model, tokenizer)
+    if text.eos_token_id != tokenizer.end:  # sentences are read there, whatever `config.json` says
+        text.eos_token_id = LARGEST if tokenizer.end == tokenizer.highest else tokenizer.end
     mean, std = _statistics(path)
     words = read_words(path)
     return ClipBackbone(model, tokenizer=tokenizer, weights_id=weights_id, mean=mean, std=std, words=words)
 
 
-def _config(path: Path) -> CLIPConfig:
-    try:
-        with without_remarks():
-            return CLIPConfig.from_pretrained(path, local_files_only=True)
-    except MemoryError:
-        raise
-    except Exception as error:  # validation raises classes of its own, by the kind of mistake
-        raise WeightsError(f"{path} is not a CLIP folder of transformers: {brief(error)}.") from error
-
-
-def folder_config(kind: type[PretrainedConfig], path: Path) -> Any:
-    """The configuration of a folder of another model.
-
-    Raises:
-        WeightsError: it is not of this kind.
-    """
-    try:
-        with without_remarks():
-            return kind.from_pretrained(path, local_files_only=True)
-    except MemoryError:
-        raise
-    except Exception as error:  # as above
-        raise WeightsError(f"{path} is not a folder of transformers' {kind.__name__}: {brief(error)}.") from error
-
-
-def _set_end(model: CLIPModel, tokenizer: ClipTokenizer) -> None:
-    """Sentences are read at the tokenizer's end token, whatever `config.json` says; it is the largest id in CLIPs.
-
-    OpenAI's say 2, for which transformers takes the largest id
-    (https://github.com/huggingface/transformers/pull/24773).
-    """
-    if model.config.text_config.eos_token_id != tokenizer.end:
-        end = _LARGEST if tokenizer.end == tokenizer.highest else tokenizer.end
-        model.config.text_config.eos_token_id = model.text_model.eos_token_id = end
-
-
-@contextmanager
-def without_remarks() -> Iterator[None]:
-    """transformers remarks on odd configurations; what does not fit is told as an error later."""
-    before = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(before)
-
-
-def _check_sizes(path: Path, config: CLIPConfig, state: dict[str, Tensor]) -> None:
+def _check_sizes(path: Path, config: ClipConfig, state: dict[str, Tensor]) -> None:
     """What the shapes of the weights do not tell; more layers than tensors would be built for hours."""
     try:
         right = _fits(config, most_layers=len(state))
@@ -112,13 +60,14 @@ def _check_sizes(path: Path, config: CLIPConfig, state: dict[str, Tensor]) -> No
         raise WeightsError(f"{path / 'config.json'} does not describe the CLIP whose weights lie beside it.")
 
 
-def _fits(config: CLIPConfig, *, most_layers: int) -> bool:
+def _fits(config: ClipConfig, *, most_layers: int) -> bool:
     vision, text = config.vision_config, config.text_config
-    trunk = getattr(vision, "trunk", None)
+    assert text is not None
+    trunk = vision.trunk
     layers = [vision.num_hidden_layers, text.num_hidden_layers, *(trunk["depths"] if trunk else ())]
     return (
         all(0 <= number <= most_layers for number in layers)
-        and all(tower.num_attention_heads >= 1 and 0 < tower.layer_norm_eps < 1 for tower in (vision, text))
+        and all(0 < tower.layer_norm_eps < 1 for tower in (vision, text))
         and (vision.patch_size == trunk_stride(trunk) if trunk else vision.patch_size >= 1)
         and 0 <= text.eos_token_id < text.vocab_size
     )

@@ -1,4 +1,4 @@
-"""CLIP with dense outputs, on the modules of transformers.
+"""CLIP with dense outputs, on the towers of `models.clip.towers`.
 
 Blocks 0 to L-2 run as they were trained. The last block is replaced by a method of the `ATTENTION` table,
 without residual connection and feed-forward network, as SegEarth-OV and its baselines do
@@ -10,17 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import CLIPConfig, CLIPModel, CLIPVisionModelWithProjection
-from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 
 from earthwords.errors import UsageError, WeightsError, unknown
 from earthwords.kernels.linear import quicken
 from earthwords.models.clip.attention import ATTENTION, Heads
-from earthwords.models.clip.conv_trunk import ConvTrunk, PyramidTrunk, build_trunk
+from earthwords.models.clip.config import ClipConfig
+from earthwords.models.clip.conv_trunk import ConvTrunk, PyramidTrunk
+from earthwords.models.clip.towers import Clip, ClipBlock, initialise
 from earthwords.text.known_words import KnownWords, Lexicon, Pieces
 from earthwords.text.tokenizer import ClipTokenizer
 from earthwords.types import FeatureMap
@@ -60,7 +61,7 @@ class ClipBackbone(nn.Module):
 
     def __init__(
         self,
-        model: CLIPModel | CLIPVisionModelWithProjection,
+        model: Clip,
         *,
         tokenizer: ClipTokenizer | None = None,
         weights_id: str = "unnamed",
@@ -76,6 +77,11 @@ class ClipBackbone(nn.Module):
         self.weights_id = weights_id
         self.mean, self.std = tuple(mean), tuple(std)
         self.words = words
+
+    @property
+    def reads(self) -> bool:
+        """Whether there is a text tower."""
+        return self.model.config.text_config is not None
 
     @property
     def lexicon(self) -> Lexicon | None:
@@ -101,13 +107,13 @@ class ClipBackbone(nn.Module):
     @property
     def logit_scale(self) -> float:
         """exp of the trained temperature; 100 for a vision tower alone."""
-        return float(self.model.logit_scale.detach().exp()) if isinstance(self.model, CLIPModel) else 100.0
+        return float(self.model.logit_scale.detach().exp()) if self.reads else 100.0
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """CLIP's image embedding `(batch, dim)`, not normalised, of normalised `pixels` `(batch, 3, H, W)`."""
         x, _ = self._embed(pixels)
         for layer in self._layers[:-1]:
-            x = layer(x, None)
+            x = layer(x)
         return self._project(_class_token(self._layers[-1], x))
 
     def encode_dense(self, pixels: Tensor, method: DenseMethod) -> FeatureMap:
@@ -145,7 +151,7 @@ class ClipBackbone(nn.Module):
         x, grid, levels = self._embed_levels(pixels)
         states = []
         for layer in self._layers[:-1]:
-            x = layer(x, None)
+            x = layer(x)
             states.append(x)
         tokens = self._project(_last_blocks(self._layers[-1:], x, grid, method))
         found = FeatureMap(values=tokens[:, 1:].transpose(1, 2).unflatten(2, grid), cls=tokens[:, 0])
@@ -184,7 +190,7 @@ class ClipBackbone(nn.Module):
         count = len(self._layers)
         wanted = {count - 1} if levels else {max(1, round(part * count / 4)) - 1 for part in (1, 2, 3, 4)}
         for i, layer in enumerate(self._layers):
-            x = layer(x, None)
+            x = layer(x)
             if i in wanted:
                 normed = self.model.vision_model.post_layernorm(x)
                 levels.append(normed[:, 1:].transpose(1, 2).unflatten(2, grid))
@@ -206,7 +212,7 @@ class ClipBackbone(nn.Module):
         """
         x, grid = self._embed(pixels)
         for layer in self._layers[:-1]:
-            x = layer(x, None)
+            x = layer(x)
         tokens = self._project(x)
         return FeatureMap(values=tokens[:, 1:].transpose(1, 2).unflatten(2, grid), cls=tokens[:, 0])
 
@@ -217,7 +223,7 @@ class ClipBackbone(nn.Module):
         """
         x, grid = self._embed(pixels)
         for layer in self._layers[:-1]:
-            x = layer(x, None)
+            x = layer(x)
         pooled = self._project(_class_token(self._layers[-1], x[:images]))
         dense = self._project(_last_blocks(self._layers[-1:], x[images:], grid, method))
         values = dense[:, 1:].transpose(1, 2).unflatten(2, grid)
@@ -225,9 +231,9 @@ class ClipBackbone(nn.Module):
 
     def encode_tokens(self, ids: Tensor) -> Tensor:
         """Text embedding `(text, dim)`, not normalised, of token ids `(text, length)`."""
-        if not isinstance(self.model, CLIPModel):
+        if not self.reads:
             raise WeightsError(f"{self.weights_id} has no text tower: words cannot be encoded with it.")
-        return self.model.text_projection(self.model.text_model(input_ids=ids).pooler_output)
+        return self.model.text_projection(self.model.text_model(ids).pooler_output)
 
     def encode_text(self, texts: Sequence[str], *, batch: int = 256) -> Tensor:
         """Text embedding `(text, dim)`, not normalised, of sentences.
@@ -246,9 +252,8 @@ class ClipBackbone(nn.Module):
         return torch.cat(parts)
 
     @property
-    def _layers(self) -> nn.ModuleList:
-        layers: nn.ModuleList = self.model.vision_model.encoder.layers
-        return layers
+    def _layers(self) -> list[ClipBlock]:
+        return cast("list[ClipBlock]", list(self.model.vision_model.encoder.layers))
 
     def _embed(self, pixels: Tensor, *, position: str = "scaled") -> tuple[Tensor, tuple[int, int]]:
         """Tokens `(batch, 1 + h w, dim)` that enter block 0, and the patch grid."""
@@ -301,7 +306,7 @@ def exact_position(table: Tensor, grid: tuple[int, int]) -> Tensor:
 POSITION = {"scaled": scaled_position, "exact": exact_position}
 
 
-def _attend(layer: CLIPEncoderLayer, x: Tensor, grid: tuple[int, int], attention: str) -> Tensor:
+def _attend(layer: ClipBlock, x: Tensor, grid: tuple[int, int], attention: str) -> Tensor:
     """The block's attention branch, `(batch, token, dim)`, by a method of the table."""
     block, normed = layer.self_attn, layer.layer_norm1(x)
     q, k, v = (
@@ -312,7 +317,7 @@ def _attend(layer: CLIPEncoderLayer, x: Tensor, grid: tuple[int, int], attention
     return block.out_proj(context.transpose(1, 2).flatten(2))
 
 
-def _class_token(layer: CLIPEncoderLayer, x: Tensor) -> Tensor:
+def _class_token(layer: ClipBlock, x: Tensor) -> Tensor:
     """The block's output for token 0 alone, `(batch, dim)`: the other tokens are read, not computed."""
     block, normed = layer.self_attn, layer.layer_norm1(x)
     q = block.q_proj(normed[:, :1]).unflatten(-1, (block.num_heads, -1)).transpose(1, 2)
@@ -322,49 +327,46 @@ def _class_token(layer: CLIPEncoderLayer, x: Tensor) -> Tensor:
     return token + layer.mlp(layer.layer_norm2(token))
 
 
-def _last_blocks(layers: nn.ModuleList, x: Tensor, grid: tuple[int, int], method: DenseMethod) -> Tensor:
+def _last_blocks(layers: list[ClipBlock], x: Tensor, grid: tuple[int, int], method: DenseMethod) -> Tensor:
     """Run all blocks; the last `last_n` give the (summed) attention output."""
     first = _first_replaced(layers, method)
     for layer in layers[:first]:
-        x = layer(x, None)
+        x = layer(x)
     if method.keep_residual:
-        last: CLIPEncoderLayer = layers[-1]
+        last = layers[-1]
         x = x + _attend(last, x, grid, method.attention)
         return x + last.mlp(last.layer_norm2(x))
     total = _attend(layers[first], x, grid, method.attention)
     for before, layer in zip(layers[first:], layers[first + 1 :], strict=False):
-        x = before(x, None)
+        x = before(x)
         total = total + _attend(layer, x, grid, method.attention)
     return total
 
 
-def _gem_stream(layers: nn.ModuleList, x: Tensor, grid: tuple[int, int], method: DenseMethod) -> Tensor:
+def _gem_stream(layers: list[ClipBlock], x: Tensor, grid: tuple[int, int], method: DenseMethod) -> Tensor:
     """GEM: a second stream that reads from the ordinary one and has no feed-forward network."""
     first = _first_replaced(layers, method)
     for layer in layers[:first]:
-        x = layer(x, None)
+        x = layer(x)
     if not method.keep_residual:  # only the last block's output is looked at
         for layer in layers[first:-1]:
-            x = layer(x, None)
+            x = layer(x)
         return _attend(layers[-1], x, grid, "gem")
     stream = x + _attend(layers[first], x, grid, "gem")
     for before, layer in zip(layers[first:], layers[first + 1 :], strict=False):
-        x = before(x, None)
+        x = before(x)
         stream = stream + _attend(layer, x, grid, "gem")
     return stream
 
 
-def _first_replaced(layers: nn.ModuleList, method: DenseMethod) -> int:
+def _first_replaced(layers: list[ClipBlock], method: DenseMethod) -> int:
     if method.last_n > len(layers):
         raise UsageError(f"last_n {method.last_n} exceeds the {len(layers)} blocks of this model.")
     return len(layers) - method.last_n
 
 
-def build_clip(config: CLIPConfig) -> CLIPModel:
-    """An untrained CLIP of this configuration; `vision_config.trunk` asks for a convolutional trunk."""
-    model = CLIPModel(config)
-    trunk = getattr(config.vision_config, "trunk", None)
-    if trunk is not None:
-        embeddings = model.vision_model.embeddings
-        embeddings.patch_embedding = build_trunk(**trunk, dim=config.vision_config.hidden_size)
+def build_clip(config: ClipConfig) -> Clip:
+    """An untrained CLIP of this configuration."""
+    model = Clip(config)
+    initialise(model)
     return model

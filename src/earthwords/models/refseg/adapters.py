@@ -12,6 +12,7 @@ from functools import partial
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from earthwords.models.clip.towers import ClipBlock
 from earthwords.models.refseg.model import RefSeg
 
 SAM_TARGETS = ("qkv", "proj", "lin1", "lin2", "neck.conv1", "neck.conv2")
@@ -93,3 +94,5 @@ def checkpoint_gradients(model: RefSeg) -> None:
             if isinstance(block, GradientCheckpointingLayer):
                 block.gradient_checkpointing = True
                 block._gradient_checkpointing_func = again
+            elif isinstance(block, ClipBlock):
+                block.forward = partial(again, block.forward)  # type: ignore[method-assign]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPModel, SiglipModel
+from transformers import SiglipModel
 
 from earthwords.errors import WeightsError
 from earthwords.models.clip.model import ClipBackbone, DenseMethod
@@ -122,7 +122,7 @@ class ClipWords(nn.Module):
     def __init__(self, clip: ClipBackbone, *, side: int, cell: int = 16, attention: str = "segearth") -> None:
         """`cell`: pixels a side of a feature; smaller tokens are averaged to it."""
         super().__init__()
-        if not isinstance(clip.model, CLIPModel) or clip.tokenizer is None:
+        if not clip.reads or clip.tokenizer is None:
             raise WeightsError(f"{clip.weights_id} cannot read: referring needs a text tower and a tokenizer.")
         self.clip = clip
         self.side = side
@@ -173,7 +173,7 @@ class ClipWords(nn.Module):
         The end of a text is its largest id, as in CLIP: configurations on the hub say 2 or nothing.
         """
         model = self.clip.model
-        out = model.text_model(input_ids=ids)
+        out = model.text_model(ids)
         place = torch.arange(ids.shape[1], device=ids.device)
         end = ids.argmax(dim=1, keepdim=True)
         return TextFeatures(

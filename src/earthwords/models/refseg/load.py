@@ -24,7 +24,7 @@ from earthwords.files.reading import read_json
 from earthwords.models.architectures import referrer, sam2_config, sam_config, siglip_config
 from earthwords.models.clip.conv_trunk import ConvTrunk
 from earthwords.models.clip.convert import check_finite, listed, load_strict
-from earthwords.models.clip.folder import folder_config, folder_state
+from earthwords.models.clip.folder import folder_state
 from earthwords.models.refseg.adapters import SAM2_TARGETS, VISION2_TARGETS, Lora, adapt, learned_names
 from earthwords.models.refseg.author_names import from_authors, is_authors
 from earthwords.models.refseg.cascaded_prompter import CascadedPrompter
@@ -33,6 +33,7 @@ from earthwords.models.refseg.model import SAM_MEAN, SAM_STD, RefSeg, RefSegOpti
 from earthwords.models.refseg.prompter import AttnPrompter
 from earthwords.models.refseg.rsrefseg2 import RefSeg2
 from earthwords.models.sam.load import sam2_of_folder, sam_of_folder
+from earthwords.models.transformers_config import folder_config
 from earthwords.models.weights.checkpoint import read_state
 from earthwords.models.weights.fingerprint import weights_hash
 from earthwords.models.weights.store import write_safetensors

@@ -13,10 +13,11 @@ from transformers import Sam2Config, Sam2Model, SamConfig, SamModel
 from earthwords.errors import EarthwordsError, WeightsError, brief
 from earthwords.files.reading import read_json
 from earthwords.models.clip.convert import check_fit, listed, load_strict
-from earthwords.models.clip.folder import folder_config, folder_state
+from earthwords.models.clip.folder import folder_state
 from earthwords.models.sam.author_names import DECODER_HEADS, authors_config, from_authors, is_sam, with_positions
 from earthwords.models.sam.author_names2 import TRUNKS, Trunk, authors_config2, from_authors2, is_sam2
 from earthwords.models.sam.predictor import Sam1Predictor, Sam2Predictor, SamPredictor
+from earthwords.models.transformers_config import folder_config
 from earthwords.models.weights.checkpoint import read_state
 from earthwords.models.weights.download import Report
 from earthwords.models.weights.table import fetch, find

@@ -31,6 +31,6 @@ def weights_hash(state: Mapping[str, Tensor], *settings: Any) -> str:
 def tower_hash(backbone: ClipBackbone, tower: str) -> str:
     """Of one of the `TOWERS` and of its settings."""
     prefixes, config = TOWERS[tower]
-    settings = getattr(backbone.model.config, config, backbone.model.config)
+    settings = getattr(backbone.model.config, config)
     state = {name: value for name, value in backbone.model.state_dict().items() if name.startswith(prefixes)}
     return weights_hash(state, *(getattr(settings, name, None) for name in _SETTINGS))

@@ -16,8 +16,8 @@ from earthwords.refer_presets import REFER_PRESETS
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-    from transformers import CLIPModel
 
+    from earthwords.models.clip.config import TextConfig
     from earthwords.models.clip.model import ClipBackbone
     from earthwords.text.tokenizer import ClipTokenizer
 
@@ -396,8 +396,7 @@ def load_clip(
     Raises:
         WeightsError, UsageError: unknown, unreachable, unreadable or unfitting weights.
     """
-    from transformers import CLIPModel  # a name is looked up without any of this
-
+    # a name is looked up without any of this
     from earthwords.models.clip.convert import from_openai, is_openai, listed
     from earthwords.models.clip.folder import load_folder
     from earthwords.models.clip.model import ClipBackbone
@@ -412,19 +411,18 @@ def load_clip(
         if not is_openai(state):
             raise WeightsError(f"{path} is not a CLIP with a ViT; first names: {listed(sorted(state))}.")
         model = from_openai(state, activation=activation or spec.activation or "quickgelu")
-        tokenizer = None
-        if isinstance(model, CLIPModel):
-            tokenizer = _openai_tokenizer(model)
+        text = model.config.text_config
+        tokenizer = None if text is None else _openai_tokenizer(text)
         backbone = ClipBackbone(model, tokenizer=tokenizer, weights_id=spec.name)
     return backbone.to(device)
 
 
-def _openai_tokenizer(model: CLIPModel) -> ClipTokenizer | None:
+def _openai_tokenizer(text: TextConfig) -> ClipTokenizer | None:
     """CLIP's own, unless the model has another vocabulary; then nobody knows its words."""
     from earthwords.text.tokenizer import ClipTokenizer
 
-    tokenizer = ClipTokenizer.openai(context=model.config.text_config.max_position_embeddings)
-    return tokenizer if tokenizer.vocab_size == model.config.text_config.vocab_size else None
+    tokenizer = ClipTokenizer.openai(context=text.max_position_embeddings)
+    return tokenizer if tokenizer.vocab_size == text.vocab_size else None
 
 
 def load_upsampler_state(

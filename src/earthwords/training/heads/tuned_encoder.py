@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import CLIPModel
 
 from earthwords.errors import UsageError
 from earthwords.models.clip.model import ClipBackbone, DenseMethod
+from earthwords.models.clip.towers import Clip
 from earthwords.models.weights.table import WEIGHTS
 from earthwords.presets import SegmentPreset
 from earthwords.text.templates import TEMPLATES
@@ -24,7 +24,7 @@ from earthwords.training.adapt import LORA_TARGETS, merge_lora
 from earthwords.training.batches import Sampler
 from earthwords.training.contrastive import ContrastiveBatch, ContrastiveTask, Objective
 from earthwords.training.heads.preset_file import from_anywhere, write_preset
-from earthwords.training.initialise import attend_eagerly, store
+from earthwords.training.initialise import store
 
 LEARN = ("lora", "image", "all")
 
@@ -45,9 +45,8 @@ class TunedEncoder(nn.Module):
             UsageError: there is no text tower, so no words to learn.
         """
         super().__init__()
-        if not isinstance(backbone.model, CLIPModel):
+        if not backbone.reads:
             raise UsageError(f"{backbone.weights_id} has no text tower, so it cannot learn words.")
-        attend_eagerly(backbone.model)
         self.backbone, self.kind = backbone, learn
         backbone.model.requires_grad_(learn == "all")
         if learn == "image":
@@ -112,7 +111,7 @@ def deliver(net: TunedEncoder, row: SegmentPreset, out: Path, *, encoder: str, p
     write_preset(out / preset, own)
 
 
-def _add_lora(model: CLIPModel, *, rank: int, blocks: int, seed: int) -> None:
+def _add_lora(model: Clip, *, rank: int, blocks: int, seed: int) -> None:
     """By peft, in place, at scale 2 as `adapt.add_lora`."""
     from peft import LoraConfig, inject_adapter_in_model
 
