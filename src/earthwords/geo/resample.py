@@ -12,12 +12,15 @@ bit for bit.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from earthwords.types import Window
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 Shape = tuple[int, int]
 
@@ -78,6 +81,8 @@ def _hull(start: int, stop: int, source: int, target: int) -> tuple[int, int]:
 
 def _weights(start: int, stop: int, source: int, target: int) -> sparse.csr_array:
     """`(target pixel, source pixel)` weights, each row adding up to 1; columns count from the hull."""
+    from scipy import sparse  # takes longer to import than most scenes, which keep their grid, to be read
+
     scale = source / target
     reach = max(scale, 1.0)
     first, last = _hull(start, stop, source, target)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import geopandas
 import numpy as np
 import pyogrio
 import shapely
@@ -16,6 +15,9 @@ from numpy.typing import NDArray
 from earthwords.errors import SourceError, UsageError, brief
 from earthwords.files.paths import trouble, utf8_name
 from earthwords.geo.vectors.vector_files import local_vectors
+
+if TYPE_CHECKING:
+    import geopandas  # brings pandas, seconds of imports, and most scenes are segmented without any vectors
 
 CLASS_COLUMNS = ("class", "class_name", "classname", "label", "category", "landcover", "land_cover", "name", "type")
 """Where the class of a feature is looked for, first to last."""
@@ -88,7 +90,7 @@ def read_features(
     Raises:
         SourceError: missing, no vector file, without a shape, or with others than `kinds`.
     """
-    if isinstance(path, geopandas.GeoDataFrame):
+    if not isinstance(path, (str, Path)):
         return _features(path, "the table", kinds, what)
     source = str(path)
     if not os.path.isdir(source) and (why := trouble(source)) is not None:
@@ -103,7 +105,9 @@ def read_features(
 
 
 def _features(frame: Any, source: str, kinds: Kinds, what: str) -> VectorFeatures:
-    shapes = frame.geometry.to_numpy() if isinstance(frame, geopandas.GeoDataFrame) else np.full(len(frame), None)
+    from geopandas import GeoDataFrame
+
+    shapes = frame.geometry.to_numpy() if isinstance(frame, GeoDataFrame) else np.full(len(frame), None)
     kept = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
     found = {shape.geom_type for shape in shapes[kept]}
     if not found:
@@ -128,6 +132,8 @@ def _features(frame: Any, source: str, kinds: Kinds, what: str) -> VectorFeature
 
 
 def _read(source: str) -> Any:
+    import geopandas
+
     if source.lower().endswith((".parquet", ".geoparquet")):
         return geopandas.read_parquet(source)
     name = utf8_name(source)

@@ -15,11 +15,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csgraph
 
 from earthwords.errors import UsageError
 from earthwords.geo.grids.area import PixelAreas
 from earthwords.geo.grids.georeference import pixel_to_crs
+from earthwords.geo.vectors.connected import connected
 from earthwords.geo.vectors.rings import OpenOutlines, Rings
 from earthwords.types import Grid, VectorLayer, Vocabulary
 
@@ -234,7 +234,7 @@ class PolygonCollector:
         known = np.flatnonzero(self._border >= 0)
         pairs = np.stack([self._border[known], top[known] + len(self._open)])
         pairs = pairs[:, both.label[pairs[0]] == both.label[pairs[1]]]
-        count, group = _connected(pairs, len(both))
+        count, group = connected(pairs[0], pairs[1], len(both))
         return group, both.grouped(group, count)
 
     def _reopen(self, groups: Array, merged: _Table, last_row: Array) -> None:
@@ -272,13 +272,6 @@ class PolygonCollector:
         return np.stack(pixel_to_crs(self.grid, places[:, 0], places[:, 1]), axis=1)
 
 
-def _connected(pairs: Array, count: int) -> tuple[int, Array]:
-    """Number of groups and the group of each of `count` nodes, given `(2, pair)` links."""
-    links = coo_array((np.ones(pairs.shape[1], np.int8), (pairs[0], pairs[1])), shape=(count, count))
-    groups, group = csgraph.connected_components(links, directed=False)
-    return int(groups), group
-
-
 def _components(labels: Array, score: Array, areas: Array) -> tuple[Array, _Table]:
     """4-connected components of equal label.
 
@@ -290,7 +283,7 @@ def _components(labels: Array, score: Array, areas: Array) -> tuple[Array, _Tabl
     run = np.cumsum(starts, dtype=np.int32).reshape(labels.shape) - 1
     meet = (labels[1:] == labels[:-1]) & (starts[1:] | starts[:-1])
     first = np.flatnonzero(starts)
-    count, component = _connected(np.stack([run[:-1][meet], run[1:][meet]]), len(first))
+    count, component = connected(run[:-1][meet], run[1:][meet], len(first))
     runs = _Table(
         label=labels.ravel()[first],
         pixels=np.diff(first, append=labels.size),

@@ -12,12 +12,10 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import geopandas
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pyogrio
 import shapely
 from pyproj import CRS
@@ -27,6 +25,9 @@ from earthwords.files.atomic import StagedWriter, shown, staging, without_hidden
 from earthwords.files.paths import utf8_name
 from earthwords.geo.grids.crs import ogr_crs
 from earthwords.types import SourceCrs, VectorLayer
+
+if TYPE_CHECKING:
+    import geopandas
 
 GEOMETRY = "geometry"
 
@@ -38,6 +39,8 @@ _CLOCK = "OGR_CURRENT_DATE"
 
 def to_geodataframe(layer: VectorLayer) -> geopandas.GeoDataFrame:
     """The same features for geopandas."""
+    import geopandas
+
     return geopandas.GeoDataFrame(dict(layer.columns), geometry=layer.geometries, crs=layer.crs)
 
 
@@ -236,6 +239,8 @@ class _GeoParquet:
         if how.source_crs and how.source_crs.epoch is not None:
             column["epoch"] = how.source_crs.epoch
         about = {"version": "1.0.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}
+        from pyarrow import parquet as pq
+
         self._writer = pq.ParquetWriter(path, how.schema.with_metadata({"geo": json.dumps(about)}))
 
     def append(self, table: pa.Table) -> None:

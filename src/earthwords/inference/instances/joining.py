@@ -20,9 +20,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
-from scipy import ndimage, sparse
-from scipy.sparse import csgraph
+from scipy import ndimage
 
+from earthwords.geo.vectors.connected import connected
 from earthwords.inference.refer.pyramid import View
 from earthwords.mask_set import MaskSet
 from earthwords.types import Grid, Window
@@ -107,8 +107,7 @@ def joined_masks(found: Sequence[TileMasks], tiles: Sequence[View], grid: Grid) 
         for pair in _agreeing(every, (own[one], own[other]), (tiles[one], tiles[other]))
     ]
     ends = np.array(links, np.int64).reshape(-1, 2).T
-    graph = sparse.coo_array((np.ones(ends.shape[1], np.int8), (ends[0], ends[1])), shape=(len(every),) * 2)
-    _, group = csgraph.connected_components(graph, directed=False)
+    _, group = connected(ends[0], ends[1], len(every))
     order = np.argsort(group, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
     ended = sum(len(alone) == 1 and bool(cut[alone[0]]) for alone in groups)

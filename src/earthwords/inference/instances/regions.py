@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csgraph
+
+from earthwords.geo.vectors.connected import connected
 
 Array: TypeAlias = NDArray[Any]
 
@@ -194,9 +195,7 @@ class RegionCollector:
         above = (self._border >= 0) & (self._labels == known[0])
         first = np.concatenate([self._border[above], before + of_pixel[:-1][meet]])
         second = np.concatenate([before + of_pixel[0][above], before + of_pixel[1:][meet]])
-        links = coo_array((np.ones(len(first), np.int8), (first, second)), shape=(before + runs, before + runs))
-        count, group = csgraph.connected_components(links, directed=False)
-        return int(count), group
+        return connected(first, second, before + runs)
 
     def _fill(
         self, regions: list[ConnectedRegion | None], runs: Array, mine: Array, row: int, known: Array, values: Array

@@ -190,7 +190,7 @@ def filled(config: ClipConfig, state: Mapping[str, Tensor]) -> Clip:
         model = Clip(config)
     check_fit(model, state)
     check_finite(state)
-    model.to_empty(device="cpu").load_state_dict({name: state[name] for name in model.state_dict()})
+    model.load_state_dict({name: state[name].clone() for name in model.state_dict()}, assign=True)
     return model.eval()
 
 
