@@ -18,6 +18,7 @@ LEVEL = {
     "errors": 0,
     "interrupt": 0,
     "compiling": 0,
+    "waiting": 0,
     "types": 1,
     "reports": 2,
     "mask_set": 2,

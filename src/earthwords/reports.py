@@ -55,7 +55,7 @@ class SceneReport:
     notes: tuple[str, ...]
     """What was assumed, and what is known of the result's worth."""
     seconds: dict[str, float]
-    """Wall time: loading, segmenting, finishing, total."""
+    """Wall time: loading (of a command, from the begin of its process), segmenting, finishing, total."""
     undecided_share: float | None = None
     """Of the pixels with a label, 0..1: those whose two best classes are close; None where nobody knows."""
     undecided_margin: float | None = None
@@ -175,6 +175,11 @@ class IndexReport:
     """Wall time."""
     notes: tuple[str, ...] = ()
     """What is known of the worth of these vectors."""
+
+    @property
+    def output(self) -> Path:
+        """Where it lies."""
+        return self.index
 
     @property
     def exit_code(self) -> int:

@@ -34,7 +34,7 @@ def count(command: Command, micro: Path) -> Count:
     """`count(src, dst, ...)` with the toy model, small windows and nothing said."""
 
     def run(src: object, dst: object, *options: object) -> Outcome:
-        return command("count", src, dst, "--model", micro, "--tile-size", 64, "--quiet", *TEXT, *AGAINST, *options)
+        return command("count", src, dst, "--model", micro, "--tile-size", 64, *TEXT, *AGAINST, *options)
 
     return run
 
@@ -232,7 +232,7 @@ def test_zones_are_printed(count: Count, command: Command, micro: Path, scene_fi
         numbers = [str(entry["classes"][title]["count"]) for title in ("building", "water")]
         assert [lines[entry["name"]][column] for column in (1, 5, 7)] == [str(place + 1), *numbers]
     assert "outside of all zones" in done.out
-    done = command("segment", scene_file, tmp_path / "map", "--model", micro, "--tile-size", 64, "--quiet", *TEXT,
+    done = command("segment", scene_file, tmp_path / "map", "--model", micro, "--tile-size", 64, *TEXT,
                    "--zones", zones)  # fmt: skip
     report = json.loads((tmp_path / "map" / "report.json").read_text())
     share = report["zones"][7]["classes"]["water"]["share"]

@@ -36,7 +36,7 @@ def index(command: Command, micro: Path) -> IndexCommand:
     """`index(archive..., folder, options...)` with the toy model and tiles of 64 pixels."""
 
     def run(*words: object, model: object = micro) -> Outcome:
-        return command("index", *words, "--model", model, "--quiet", "--device", "cpu", "--offline")
+        return command("index", *words, "--model", model, "--device", "cpu", "--offline")
 
     return run
 

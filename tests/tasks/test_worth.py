@@ -91,7 +91,8 @@ def test_strict_makes_an_error_of_it_and_writes_nothing(map_words: Map, tmp_path
 
 
 def test_quiet_says_nothing_and_the_report_all(map_words: Map, tmp_path: Path) -> None:
-    assert map_words(*KNOWN, "-t", "zxqv", "--quiet").err == ""
+    done = map_words(*KNOWN, "-t", "zxqv", "--quiet")
+    assert (done.out, done.err) == ("", "")
     assert any("zxqv" in note for note in notes_of(tmp_path / "out"))
 
 

@@ -30,6 +30,7 @@ from earthwords.jobs.journal import open_journal
 from earthwords.jobs.threads import ahead
 from earthwords.reports import IndexReport
 from earthwords.types import Window
+from earthwords.waiting import waited
 
 BLOCK = 1024
 """Tiles that are remembered at once."""
@@ -143,7 +144,7 @@ class IndexJob:
                 failures=tuple(self.failures),
                 embedded=made,
                 notes=self._notes.lines(len(todo), what="sources") + self._notes_before,
-                seconds=round(time.perf_counter() - began, 3),
+                seconds=round(waited(began), 3),
             )
 
     def _look_back(self, old: Stored, entries: Sequence[IndexedSource]) -> None:

@@ -13,7 +13,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 1 for a failure, 2 for wrong use, 130 or 143 when asked to end."""
     if argv is None:
         from earthwords.cli.streams import begin_in_utf8, occupy_standard_files
+        from earthwords.waiting import command_begins
 
+        command_begins()
         occupy_standard_files()
         begin_in_utf8()
     from earthwords.cli.app import INTERRUPTED, TERMINATED, run

@@ -76,14 +76,14 @@ _register()
 
 def run(argv: list[str]) -> int:
     """Run one command line, print its result, return the exit code."""
-    debug, as_json = _take(argv, "--debug"), _take(argv, "--json")
+    debug, as_json, quiet = _take(argv, "--debug"), _take(argv, "--json"), "--quiet" in argv
     if not debug and "CPL_DEBUG" not in os.environ:
         os.environ.setdefault("CPL_LOG", os.devnull)  # GDAL's remarks; its errors come to us as exceptions
     with standard_streams() as (out, _):
         try:
             with _terminable(), _offline(argv):
                 result = app(argv)
-                if result is not None:
+                if result is not None and (as_json or not (quiet and _in_files(result))):
                     _print(result, out, as_json=as_json)
                 out.flush()
         except (Exception, KeyboardInterrupt, Terminated, interrupt.Interrupted) as error:
@@ -170,6 +170,12 @@ def _take(argv: list[str], flag: str) -> bool:
         argv.remove(flag)
         return True
     return False
+
+
+def _in_files(result: Any) -> bool:
+    """Whether a result lies in files that the command has written, and nothing went wrong."""
+    written = any(getattr(result, name, None) for name in ("outputs", "output", "file", "folder", "out"))
+    return written and getattr(result, "exit_code", 0) == 0
 
 
 def _print(result: Any, out: Stream, *, as_json: bool) -> None:

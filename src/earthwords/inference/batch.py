@@ -26,6 +26,7 @@ from earthwords.jobs.journal import Journal, journal_beside, open_journal
 from earthwords.jobs.progress import Bar, Console
 from earthwords.jobs.thread_map import thread_map
 from earthwords.reports import BatchReport
+from earthwords.waiting import waited
 
 BATCH = "batch.json"
 Model = TypeVar("Model")
@@ -249,7 +250,7 @@ def run_many(
     return BatchReport(
         file=folder / BATCH,
         scenes=tuple(batch.scenes[source] for source in sources),
-        seconds=round(time.perf_counter() - began, 3),
+        seconds=round(waited(began), 3),
         notes=notes,
         left_out=tuple(sources.left_out),
     )

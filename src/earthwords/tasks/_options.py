@@ -336,7 +336,7 @@ ResumeMeasuring = Annotated[
     bool, option(RUNNING, "Keep what is done; --no-resume computes everything again.", show_default="--resume")
 ]
 Offline = Annotated[bool, option(RUNNING, "Never use the network.", negative="")]
-Quiet = Annotated[bool, option(RUNNING, "No progress, no notices.", negative="")]
+Quiet = Annotated[bool, option(RUNNING, "No progress, no notices, no table of what is in files.", negative="")]
 Verbose = Annotated[bool, option(RUNNING, "Also say how it is computed.", negative="")]
 
 

@@ -20,6 +20,7 @@ from earthwords.inference.scene_run import SceneRun
 from earthwords.jobs.executor import Executor
 from earthwords.jobs.progress import Console, duration
 from earthwords.reports import FeatureReport
+from earthwords.waiting import waited
 
 
 class FeatureRun(SceneRun[FeatureRequest, Upsampler]):
@@ -71,7 +72,7 @@ def upsample_scene(
         if isinstance(upsampler.module, FittedUpsampler) and job.windows > 1 and not console.quiet:
             console.say(_estimate(job))
         with console.bar("upsampling", job.windows, unit="windows") as bar:
-            report = job.run(tick=bar, skip=bar.skip, writing_begins=bar.writing, loading_s=time.perf_counter() - began)
+            report = job.run(tick=bar, skip=bar.skip, writing_begins=bar.writing, loading_s=waited(began))
     console.outputs(report.outputs, report.failures)
     return report
 

@@ -19,6 +19,7 @@ from earthwords.inference.scene_run import SceneRun
 from earthwords.jobs.executor import Executor
 from earthwords.jobs.progress import Bar, Console
 from earthwords.reports import SceneReport
+from earthwords.waiting import waited
 
 
 class ReferRun(SceneRun[ReferRequest, Referrer]):
@@ -72,9 +73,7 @@ def refer_scene(run: ReferRun, load: Callable[[], Referrer], source: str, dst: P
             bar = bars.enter_context(console.bar("drawing", opened.region.height, unit="rows"))
             return bar
 
-        report = job.run(
-            tick=lambda views: bar(views), skip=bar.skip, drawing=drawing, loading_s=time.perf_counter() - began
-        )
+        report = job.run(tick=lambda views: bar(views), skip=bar.skip, drawing=drawing, loading_s=waited(began))
     console.notes(report.notes)
     console.outputs(report.outputs, report.failures)
     return report

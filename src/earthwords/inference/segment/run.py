@@ -23,6 +23,7 @@ from earthwords.inference.windows.zone_figures import check_touching
 from earthwords.jobs.executor import Executor
 from earthwords.jobs.progress import Console, duration
 from earthwords.reports import SceneReport
+from earthwords.waiting import waited
 
 LONG = 400
 """Windows from which on a run is estimated before it begins."""
@@ -87,7 +88,7 @@ def segment_scene(
         if total > LONG and not console.quiet:
             console.say(_estimate(job, total))
         with console.bar(run.DOING, total, unit="windows") as bar:
-            report = job.run(tick=bar, skip=bar.skip, writing_begins=bar.writing, loading_s=time.perf_counter() - began)
+            report = job.run(tick=bar, skip=bar.skip, writing_begins=bar.writing, loading_s=waited(began))
     console.notes(report.notes)
     console.outputs(report.outputs, report.failures)
     if "ranks" in report.settings:

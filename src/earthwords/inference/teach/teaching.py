@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from earthwords.jobs.progress import Console
 from earthwords.models.taught import load_taught, store_taught
 from earthwords.models.weights.fingerprint import tower_hash
 from earthwords.presets import PRESET_FILE, SegmentPreset, as_toml
+from earthwords.waiting import waited
 
 if TYPE_CHECKING:
     from earthwords.inference.segment.segmenter import Segmenter
@@ -172,7 +172,7 @@ def teaching_of(
         folder=None, chosen=learned.chosen,
         left_out="scenes left out" if examples.by_scene() else "marked places left out",
         classes=learned.classes, tried=learned.tried, temperature=learned.temperature, notes=every,
-        windows=found.computed, seconds=round(time.perf_counter() - began, 2),
+        windows=found.computed, seconds=round(waited(began), 2),
     )  # fmt: skip
     return Teaching(
         report=report, row=_row(segmenter.preset, learned, request, by_words), learned=learned, examples=examples,

@@ -190,7 +190,8 @@ def filled(config: ClipConfig, state: Mapping[str, Tensor]) -> Clip:
         model = Clip(config)
     check_fit(model, state)
     check_finite(state)
-    model.load_state_dict({name: state[name].clone() for name in model.state_dict()}, assign=True)
+    named = {name: state[name].to(own.dtype, copy=True) for name, own in model.state_dict().items()}
+    model.load_state_dict(named, assign=True)
     return model.eval()
 
 

@@ -18,6 +18,7 @@ from earthwords.inference.change.dates.request import ChangeRequest
 from earthwords.inference.execution import ExecutionOptions
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.jobs.progress import Console
+from earthwords.waiting import waited
 
 PRELOAD = "earthwords.inference.change.dates.block"
 
@@ -82,8 +83,6 @@ def compare_dates(
         console.notes(job.notes)
         enforce(job.notes, strict=request.strict)
         with console.bar("comparing", job.windows, unit="windows") as bar:
-            report = job.run(
-                tick=bar, skip=bar.skip, writing_begins=bar.writing, loading_s=time.perf_counter() - began, moved=moved
-            )
+            report = job.run(tick=bar, skip=bar.skip, writing_begins=bar.writing, loading_s=waited(began), moved=moved)
     console.outputs(report.outputs, report.failures)
     return report

@@ -19,6 +19,7 @@ from earthwords.inference.change.dates.run import ChangeRun, compare_dates
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.jobs.journal import journal_beside, open_journal
 from earthwords.jobs.progress import Console
+from earthwords.waiting import waited
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,7 @@ def compare_sequence(
             pairs.append(json.loads(journal.read(name)))
         with atomic_path(dst / CHANGES_TABLE, overwrite=True) as part:
             write_json(part, {"pairs": pairs}, indent=2)
-    return SequenceReport(file=dst / CHANGES_TABLE, pairs=tuple(pairs), seconds=round(time.perf_counter() - began, 3))
+    return SequenceReport(file=dst / CHANGES_TABLE, pairs=tuple(pairs), seconds=round(waited(began), 3))
 
 
 def _shown(one: dict[str, Any], unit: str) -> list[str]:
