@@ -7,13 +7,12 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
-
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from typing import TYPE_CHECKING, BinaryIO
 
 from earthwords.files.paths import trouble
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 TAG = "EARTHWORDS_OUTPUT"
 """What kind of output a file is: `labels`, `probabilities`, `features`, `preview`, ..."""
@@ -51,6 +50,8 @@ def marks_output(tags: Mapping[str, str]) -> bool:
 
 def save_png(image: Image.Image, path: str | Path, *, kind: str) -> None:
     """Write a picture as PNG with the tag."""
+    from PIL.PngImagePlugin import PngInfo
+
     about = PngInfo()
     about.add_text(TAG, kind)
     image.save(path, format="PNG", pnginfo=about)
@@ -58,6 +59,8 @@ def save_png(image: Image.Image, path: str | Path, *, kind: str) -> None:
 
 def _tiff_metadata(file: BinaryIO, header: bytes) -> str:
     """What GDAL has written down beside a TIFF's own tags; empty for a damaged file."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
     with suppress(OSError, ValueError, SyntaxError, TypeError, KeyError, struct.error), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tags = ImageFileDirectory_v2(header)

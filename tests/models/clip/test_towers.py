@@ -11,7 +11,9 @@ import torch
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel
 
+from earthwords.models.architectures import clip_config
 from earthwords.models.clip.config import from_json, read_config
+from earthwords.models.clip.convert import filled
 from earthwords.models.clip.model import ClipBackbone, build_clip
 from earthwords.models.clip.towers import Clip
 from tests.models.layouts import hidden_states, ours
@@ -111,6 +113,14 @@ def test_what_a_folder_says(tmp_path: Path) -> None:
         assert (config.projection_dim, config.logit_scale_init_value) == (24, found.logit_scale_init_value)
     assert found.text_config is not None
     assert (found.text_config.vocab_size, found.text_config.hidden_act) == (99, "quick_gelu")
+
+
+def test_weights_have_the_types_of_the_module() -> None:
+    """Hashes of towers tell bytes: a batch norm counts in whole numbers, whatever a file holds."""
+    config = clip_config("micro", vocab_size=640)
+    wanted = build_clip(config).state_dict()
+    found = filled(config, {name: value.float() for name, value in wanted.items()}).state_dict()
+    assert {name: value.dtype for name, value in found.items()} == {n: value.dtype for n, value in wanted.items()}
 
 
 @pytest.mark.parametrize("key", ["hidden_size", "num_hidden_layers", "hidden_act", "layer_norm_eps"])
