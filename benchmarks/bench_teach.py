@@ -3,8 +3,10 @@
     python benchmarks/bench_teach.py DATA [--shots 2 10 50] [--seeds 4] [--only ROW ...] [--cache DIR] [--json FILE]
 
 Marks are single pixels, drawn evenly over the classes from the pictures of one half of a row (or of other tiles); what
-is measured are pixels drawn from the other half. Columns: the words alone; the head that `teach` chooses; and, for what
-marks could do at best, a linear probe on 3,000 labelled pixels. `bands` joins colour and texture, as `teach` does.
+is measured are pixels drawn from the other half. Columns: the words alone; a linear rule on the colours of the marks
+and their ratios (of the largest `--shots`); the head that `teach` chooses; and, for what labels could do, a linear
+probe on 3,000 labelled pixels and, with `--network`, a small U-Net that learns from every pixel of the marked pictures
+(minutes a row). `bands` joins colour and texture, as `teach` does.
 A figure is the mean over seeds, in brackets the worst seed. `--cache` keeps features between runs.
 
     python benchmarks/bench_teach.py --cost
@@ -20,7 +22,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,10 +38,12 @@ import earthwords
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.teach.choice import Candidate, Lessons, QueryHead, candidates, choose, fit
 from earthwords.inference.teach.features import features_at
-from earthwords.inference.windows.cues import Cues
+from earthwords.inference.windows.cues import OF_A_BAND, Cues
+from earthwords.models.fewshot.anchored import fit_anchored
 from earthwords.synthetic import render_scene, vocabulary
 from earthwords.text.vocabulary import parse_classes
 from earthwords.types import Window
+from supervised import IGNORE, predict, train
 
 SIDE = 768
 """Largest part of a picture, from its middle."""
@@ -138,25 +142,34 @@ def mask_of(path: Path) -> Path:
     return next(place.glob(f"{path.stem}.*"))
 
 
+def looked_at(
+    row: Row, paths: Sequence[Path]
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]]:
+    """Of each picture the middle, the class of each pixel (`IGNORE`: none), and some places `(n, 2)` that have one."""
+    rng, classes = np.random.default_rng(0), np.full(256, IGNORE)
+    for value, label in row.classes.items():
+        classes[value] = label
+    for path in paths:
+        with Image.open(path) as image, Image.open(mask_of(path)) as mask:
+            pixels, truth = np.array(image.convert("RGB")), classes[np.array(mask).astype(np.int64)]
+        top, left = (max(0, (side - SIDE) // 2) for side in truth.shape)
+        part = slice(top, top + SIDE), slice(left, left + SIDE)
+        pixels, truth = pixels[part], truth[part]
+        places = np.argwhere(truth != IGNORE)
+        yield pixels, truth, places[rng.permutation(len(places))[: row.pixels]]
+
+
 def drawn(segmenter: Segmenter, row: Row, paths: Sequence[Path], cache: Path | None) -> Pixels:
     """Features of some pixels of each picture; kept in `cache`."""
     if not paths:
         raise SystemExit(f"{row.name}: no pictures; is DATA the folder with dubai_mbrsc, places, ...?")
     kept = None if cache is None else cache / f"{row.name}-{paths[0].stem}-{len(paths)}.npz".replace(" ", "_")
     if kept is None or not kept.exists():
-        rng, found = np.random.default_rng(0), []
-        for i, path in enumerate(paths):
-            with Image.open(path) as image, Image.open(mask_of(path)) as mask:
-                pixels, truth = np.array(image.convert("RGB")), np.array(mask).astype(np.int64)
-            top, left = (max(0, (side - SIDE) // 2) for side in truth.shape)
-            part = slice(top, top + SIDE), slice(left, left + SIDE)
-            pixels, truth = pixels[part], truth[part]
-            places = np.argwhere(np.isin(truth, list(row.classes)))
-            places = places[rng.permutation(len(places))[: row.pixels]]
+        found = []
+        for i, (pixels, truth, places) in enumerate(looked_at(row, paths)):
             with segmenter.open(pixels) as scene, Cues(scene) as cues:
                 features, beside, _ = features_at(segmenter, scene, places, cues=cues)
-            labels = np.array([row.classes[v] for v in truth[places[:, 0], places[:, 1]].tolist()], np.int64)
-            found.append((features, beside, labels, np.full(len(labels), i)))
+            found.append((features, beside, truth[tuple(places.T)], np.full(len(places), i)))
         features, beside, labels, picture = (np.concatenate(part) for part in zip(*found, strict=True))
         if kept is None:
             return Pixels(features=torch.from_numpy(features), cues=torch.from_numpy(beside), labels=labels,
@@ -212,6 +225,7 @@ def measure(segmenter: Segmenter, row: Row, data: Path, args: argparse.Namespace
 
     every = lessons_of(segmenter, row, seen, marks(seen, 3000 // len(row.words), 0))
     out: dict[str, Any] = {"row": row.name, "words": figure(fit(every, Candidate(head="words")))}
+    out["colour"] = colour_rule(seen, test, [marks(seen, max(args.shots), seed) for seed in range(args.seeds)])
     for each in args.shots:
         found, heads = [], []
         for seed in range(args.seeds):
@@ -221,7 +235,39 @@ def measure(segmenter: Segmenter, row: Row, data: Path, args: argparse.Namespace
             heads.append(choice.candidate.title)
         out[f"{each} marks"] = {"mean": float(np.mean(found)), "worst": min(found), "seeds": found, "heads": heads}
     out["3,000 labels"] = figure(fit(every, Candidate(head="linear")))
+    if args.network:
+        out["network"] = by_network(row, row.marked(data), row.measured(data))
     return out
+
+
+def colour_rule(seen: Pixels, test: Pixels, draws: Sequence[NDArray[np.int64]]) -> float:
+    """mIoU of a logistic regression on colours, mean over draws of marks."""
+    (known, new), found = (colours(seen), colours(test)), []
+    mean, std = known.mean(dim=0), known.std(dim=0)
+    known, new = (known - mean) / std, (new - mean) / std
+    classes = int(seen.labels.max()) + 1
+    for rows in draws:
+        weight, bias = fit_anchored(
+            known[rows], torch.from_numpy(seen.labels[rows]), torch.zeros(classes, known.shape[1]),
+            torch.arange(classes), scale=1.0, strength=1e-3,
+        )  # fmt: skip
+        found.append(mean_iou((new @ weight.T + bias).argmax(dim=1).numpy(), test.labels))
+    return float(np.mean(found))
+
+
+def colours(pixels: Pixels) -> torch.Tensor:
+    """`(n, 6)`: red, green and blue, and the normalised difference of each two."""
+    own = pixels.cues[:, ::OF_A_BAND]
+    pairs = [(own[:, a] - own[:, b]) / (own[:, a] + own[:, b] + 1e-2) for a, b in ((0, 1), (0, 2), (1, 2))]
+    return torch.cat([own, torch.stack(pairs, dim=1)], dim=1)
+
+
+def by_network(row: Row, marked: Sequence[Path], measured: Sequence[Path]) -> float:
+    """mIoU of a small network that learns from every pixel of the marked pictures, at the same measured pixels."""
+    network = train([(pixels, truth) for pixels, truth, _ in looked_at(row, marked)], len(row.words))
+    parts = [(predict(network, p)[tuple(at.T)], t[tuple(at.T)]) for p, t, at in looked_at(row, measured)]
+    said, truth = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return mean_iou(said, truth)
 
 
 def cost(side: int, map_side: int) -> None:
@@ -299,6 +345,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--head", default="auto")
     parser.add_argument("--no-bands", dest="bands", action="store_false", help="words' features alone")
+    parser.add_argument("--network", action="store_true", help="a small U-Net on all pixels, too")
     parser.add_argument("--only", nargs="+", default=[])
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--json", type=Path)
@@ -310,14 +357,17 @@ def main() -> None:
     if args.data is None:
         parser.error("name the folder of the data")
     columns = [f"{each} marks" for each in args.shots]
-    print(f"{'':34}{'words':>8}" + "".join(f"{c:>16}" for c in columns) + f"{'3,000 labels':>14}")
+    heads = "".join(f"{c:>16}" for c in columns)
+    print(f"{'':34}{'words':>8}{'colour':>8}{heads}{'3,000 labels':>14}{'network':>9}")
     for row in ROWS:
         if args.only and not any(name in row.name for name in args.only):
             continue
         found = measure(segmenter, row, args.data, args)
         rows.append(found)
         cells = "".join(f"{found[c]['mean']:9.1f} ({found[c]['worst']:4.1f})" for c in columns)
-        print(f"{row.name:34}{found['words']:8.1f}{cells}{found['3,000 labels']:14.1f}", flush=True)
+        network = f"{found['network']:9.1f}" if args.network else f"{'-':>9}"
+        head = f"{row.name:34}{found['words']:8.1f}{found['colour']:8.1f}"
+        print(f"{head}{cells}{found['3,000 labels']:14.1f}{network}", flush=True)
     if args.json is not None:
         args.json.write_text(json.dumps(rows, indent=2), encoding="utf-8")
 

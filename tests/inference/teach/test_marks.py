@@ -42,7 +42,8 @@ def test_points_in_degrees_fall_on_their_pixels(scene_path: Path, tmp_path: Path
     assert found.pixels.tolist() == [list(place) for place in places]
     assert found.titles.tolist() == ["a", "b", "a"]
     assert len(set(found.mark.tolist())) == 3
-    assert labels.finish(1) == ["1 mark beside the scenes left out."]
+    moved = f"Marks were reprojected to the CRS of their scenes, {grid.crs.name}."
+    assert labels.finish(1) == [moved, "1 mark beside the scenes left out."]
 
 
 def test_pixels_of_polygons_have_their_middle_inside(scene_path: Path, tmp_path: Path) -> None:
@@ -169,3 +170,17 @@ def test_places_are_scenes_or_parts_of_one() -> None:
         assert np.ptp(rows) == 10 * (len(rows) - 1), "neighbours are left out together"
     three = one.joined(_examples("y.tif", marks=2)).joined(_examples("z.tif", marks=1))
     assert three.by_scene() and len(np.unique(three.places())) == 3
+
+
+def test_scenes_of_the_same_ground_are_left_out_together() -> None:
+    """What is held out has not been learned from on another day; tiles that share a border are apart."""
+    days = [_examples(f"{name}.tif", marks=20) for name in "abc"]
+    copies = days[0].joined(days[1], same_marks=True).joined(days[2], same_marks=True)
+    assert not copies.by_scene() and copies.several() == 20 == len(np.unique(copies.marks))
+    for place in np.unique(copies.places()):
+        inside = copies.places() == place
+        assert not np.intersect1d(copies.marks[inside], copies.marks[~inside]).size
+    np.testing.assert_allclose(copies.weights(), 1 / 6, rtol=1e-6)
+    moved = [replace(day, mark=day.mark + 15 * i) for i, day in enumerate(days)]
+    tiles = moved[0].joined(moved[1], same_marks=True).joined(moved[2], same_marks=True)
+    assert tiles.by_scene() and len(np.unique(tiles.places())) == 3 and tiles.several() == 0

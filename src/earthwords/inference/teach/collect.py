@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from earthwords.errors import UsageError, number_of
+from earthwords.errors import Caution, UsageError, number_of
 from earthwords.geo.scene import Scene
 from earthwords.inference.teach.features import features_at, windows_of
 from earthwords.inference.teach.marked_pixels import MarkedPixels
@@ -126,7 +126,8 @@ def collect(
                 )  # fmt: skip
     notes += labels.finish(len(scenes))
     if not parts:
-        raise UsageError("No mark is left to learn from: all pixels are marked as several classes.")
+        overlaps = " ".join(note for note in notes if isinstance(note, Caution))
+        raise UsageError(f"No mark is left to learn from: all pixels are marked as several classes. {overlaps}")
     each = max(1, AROUND_WINDOWS // len(parts))
     places = [(working(part.marks.pixels, *part.shapes), _around(part.plan, each, seed)) for part in parts]
     tables = [_known(known, part) for part in parts]
@@ -143,9 +144,14 @@ def collect(
         notes.append("The scenes have different numbers of bands, so their bands are not learned from.")
     whole = found[0]
     for more in found[1:]:
-        whole = whole.joined(more)
+        whole = whole.joined(more, same_marks=True)
     if not len(whole):
         raise UsageError("All marks lie where the scenes hold no observation (nodata); mark what can be seen.")
+    if several := whole.several():
+        those = number_of(several, "mark")
+        notes.append(
+            f"{those} in several scenes of the same ground, which are left out together where heads are judged."
+        )
     marks_of = {part.source: part.marks for part in parts}
     return Collected(examples=whole, notes=tuple(dict.fromkeys(notes)), marks=marks_of, computed=windows)
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from earthwords.errors import WeightsError, brief
 from earthwords.files.atomic import atomic_path, writing
@@ -20,6 +22,8 @@ BLOCKS = 16
 """Places into which the marks of few scenes are divided, at most."""
 SCENES = 3
 """From so many scenes on, places are scenes."""
+SAME = 0.5
+"""Share of the marks of one of two scenes, from which on both are taken for the same ground: tiles share some marks."""
 _ABSENT = "-"
 """The identity of a scene without pixels."""
 _ARRAYS = (
@@ -54,7 +58,7 @@ class MarkedPixels:
     pixels: NDArray[np.int64]
     """`(n, 2)` row and column in the scene's own grid."""
     mark: NDArray[np.int64]
-    """`(n,)`: pixels of one mark of a scene have one number."""
+    """`(n,)`: pixels of one mark have one number, in whatever scenes it lies."""
     around: NDArray[np.float32]
     """`(m, dim)` of unmarked pixels."""
     around_scene: NDArray[np.int64]
@@ -71,9 +75,8 @@ class MarkedPixels:
 
     @property
     def marks(self) -> NDArray[np.int64]:
-        """`(n,)`: the number of the mark among those of all scenes."""
-        pairs = np.stack([self.scene, self.mark], axis=1)
-        found: NDArray[np.int64] = np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)
+        """`(n,)`: the number of the mark, from 0."""
+        found: NDArray[np.int64] = np.unique(self.mark, return_inverse=True)[1].reshape(-1)
         return found
 
     def weights(self) -> NDArray[np.float32]:
@@ -83,17 +86,36 @@ class MarkedPixels:
 
     def by_scene(self) -> bool:
         """Whether places are scenes."""
-        return len(np.unique(self.scene)) >= SCENES
+        return len(np.unique(self._grounds())) >= SCENES
+
+    def _grounds(self) -> NDArray[np.int64]:
+        """`(n,)`: scenes that mostly show the same marks, such as two days of one place, are one."""
+        pairs = np.unique(np.stack([self.scene, self.marks]), axis=1)
+        shown = coo_array((np.ones(pairs.shape[1]), tuple(pairs))).tocsr()
+        both = (shown @ shown.T).tocoo()
+        one, other = both.coords
+        count = shown.sum(axis=1)
+        alike = both.data >= SAME * np.minimum(count[one], count[other])
+        linked = coo_array((both.data[alike], (one[alike], other[alike])), shape=both.shape)
+        found: NDArray[np.int64] = connected_components(linked, directed=False)[1][self.scene].astype(np.int64)
+        return found
+
+    def several(self) -> int:
+        """How many marks lie in scenes that are one ground."""
+        pairs = np.unique(np.stack([self.marks, self.scene, self._grounds()]), axis=1)
+        _, scenes = np.unique(pairs[[0, 2]], axis=1, return_counts=True)
+        return int((scenes > 1).sum())
 
     def places(self) -> NDArray[np.int64]:
-        """`(n,)`: what is left out together: a scene, or the marks of a part of one."""
+        """`(n,)`: what is left out together: scenes, or the marks of a part of one."""
         if self.by_scene():
-            return self.scene
+            return self._grounds()
         marks = self.marks
-        sums = np.stack([np.bincount(marks, self.pixels[:, axis]) for axis in (0, 1)], axis=1)
-        middles: NDArray[np.float64] = sums / np.bincount(marks)[:, None]
-        owner = np.zeros(len(middles), np.int64)
-        owner[marks] = self.scene
+        first = np.unique(marks, return_index=True)[1]
+        own = self.scene == self.scene[first][marks]  # a mark lies where its first scene has it
+        sums = np.stack([np.bincount(marks[own], self.pixels[own, axis]) for axis in (0, 1)], axis=1)
+        middles: NDArray[np.float64] = sums / np.bincount(marks[own])[:, None]
+        owner = self.scene[first]
         found = np.zeros(len(middles), np.int64)
         for scene in np.unique(owner):
             own = np.flatnonzero(owner == scene)
@@ -105,15 +127,19 @@ class MarkedPixels:
         arrays = {name: getattr(self, name)[kept] for name in ("features", "title", "scene", "pixels", "mark")}
         return replace(self, **arrays, cues=None if self.cues is None else self.cues[kept])
 
-    def joined(self, later: MarkedPixels) -> MarkedPixels:
-        """With those of a later teaching, which count where both mark a pixel."""
+    def joined(self, later: MarkedPixels, *, same_marks: bool = False) -> MarkedPixels:
+        """With those of a later teaching, which count where both mark a pixel.
+
+        Args:
+            same_marks: marks of one number are the same.
+        """
         scenes = tuple(dict.fromkeys((*self.scenes, *later.scenes)))
         titles = tuple(dict.fromkeys((*self.titles, *later.titles)))
         mine, theirs = self._renamed(scenes, titles), later._renamed(scenes, titles)
         new = {(s, r, c) for s, (r, c) in zip(theirs.scene.tolist(), theirs.pixels.tolist(), strict=True)}
         pairs = zip(mine.scene.tolist(), mine.pixels.tolist(), strict=True)
         kept = np.array([(s, r, c) not in new for s, (r, c) in pairs], bool)
-        first = int(mine.mark.max(initial=-1)) + 1
+        first = 0 if same_marks else int(mine.mark.max(initial=-1)) + 1
         old_around = ~np.isin(mine.around_scene, theirs.around_scene)
         with_cues = mine.cues is not None and theirs.cues is not None
         with_cues = with_cues and mine.cues.shape[1] == theirs.cues.shape[1]  # type: ignore[union-attr]

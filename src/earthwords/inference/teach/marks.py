@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,7 @@ class Marks:
     titles: NDArray[np.object_]
     """`(n,)` what each is marked as."""
     mark: NDArray[np.int64]
-    """`(n,)`: pixels of one point, polygon or piece have one number."""
+    """`(n,)`: pixels of one point, polygon or piece have one number, the same in all scenes."""
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -58,6 +58,14 @@ class Marks:
         if self.shapes is not None and len(pixels):
             found[within(pixels, self.shapes)[0]] = True
         return found
+
+
+def _moved(source: str, crs: Any, scene: Scene) -> list[str]:
+    """A word about marks in another CRS than their scene, which they are reprojected to."""
+    own = scene.native.crs
+    if own is None or not IntoPixels(crs, scene.native, source=source).moved:
+        return []
+    return [f"Marks were reprojected to the CRS of their scenes, {own.name}."]
 
 
 def tidy(title: str) -> str:
@@ -108,6 +116,7 @@ class VectorLabels:
         """The marks of a scene."""
         pixels, owner, shapes = marked_pixels(self.features, scene.native, most=MOST_OF_ONE, seed=self.seed)
         self.used[np.unique(owner)] = True
+        self.notes += _moved(self.source, self.features.crs, scene) if len(pixels) else []
         marks = Marks(pixels=pixels, titles=self.titles[owner], mark=owner, shapes=shapes)
         return self._without_contradictions(marks, shapes, scene) if len(marks) else marks
 
@@ -137,7 +146,10 @@ class VectorLabels:
                 f"None of the {number_of(missed, 'mark')} of {self.source} lies in {number_of(scenes, 'scene')}; look "
                 "at both on a map, and at their CRS."
             )
-        return [*self.notes, *([f"{number_of(missed, 'mark')} beside the scenes left out."] if missed else [])]
+        return [
+            *dict.fromkeys(self.notes),
+            *([f"{number_of(missed, 'mark')} beside the scenes left out."] if missed else []),
+        ]
 
 
 class RasterLabels:
@@ -233,7 +245,7 @@ class MaskFolder:
         self.titles = titles
         self.seed = seed
         self.notes: list[str] = []
-        self.found = 0
+        self.found = self.marks = 0
 
     def on(self, scene: Scene) -> Marks:
         """Some pixels of the scene's mask."""
@@ -249,7 +261,8 @@ class MaskFolder:
         finally:
             labels.close()
         self.notes += [note for note in labels.notes if "drawn" not in note]
-        self.found += len(marks)
+        marks = replace(marks, mark=marks.mark + self.marks)
+        self.found, self.marks = self.found + len(marks), int(marks.mark.max(initial=self.marks)) + 1
         return marks
 
     def finish(self, scenes: int) -> list[str]:

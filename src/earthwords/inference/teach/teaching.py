@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from earthwords.errors import Caution, WeightsError, brief
+from earthwords.errors import Caution, UsageError, WeightsError, brief
 from earthwords.files.output_sets import staging_all
 from earthwords.files.plaintext import write_json
 from earthwords.files.reading import read_json
@@ -164,7 +164,10 @@ def teaching_of(
     named = name_classes(words, examples.titles, background=background)
     heads = 2 if fixed is not None else len(candidates(request.head, cues=examples.cues is not None))
     with console.bar("choosing a head", heads, unit="heads") as bar:
-        learned = learn(examples, segmenter, named, head=request.head, fixed=fixed, seed=request.seed, tick=bar)
+        try:
+            learned = learn(examples, segmenter, named, head=request.head, fixed=fixed, seed=request.seed, tick=bar)
+        except UsageError as error:  # such as a single class, because what was marked as several was left out
+            raise UsageError(" ".join([str(error), *(n for n in found.notes if isinstance(n, Caution))])) from error
     every = (*notes, *learned.notes)
     console.notes(every)
     enforce(every, strict=request.strict)
