@@ -1,13 +1,14 @@
 """Referring expressions: a trained model against masks that only know the class.
 
-    python benchmarks/bench_referring.py LIST.jsonl ... [--model FOLDER] [--most 200] [--scenes] [--json FILE]
+    python benchmarks/bench_referring.py LIST.jsonl ... [--model FOLDER] [--most 200] [--scenes] [--alone]
 
 LISTs are those of `recipes/refer_data.py`, at most `--most` images of each, evenly drawn. Baselines know the class of
 what is meant, which the model must read: all pixels that `segment` (preset `tiny`) gives the class, the largest
 8-connected part of them, or one of the parts at random. Each answers "nothing" where there is no such pixel. gIoU, cIoU
 and Pr@0.5 in percent, of the expressions that mean something (an absent thing has no class of its own to be told);
 `ratio` is the model's gIoU by that of all pixels. With `--scenes` the model also answers as `refer` does, by views of
-all resolutions, for images that are larger than it sees.
+all resolutions, for images that are larger than it sees. `--alone` leaves the baselines and `ratio` out, `--json FILE`
+writes the rows.
 """
 
 from __future__ import annotations
@@ -90,23 +91,23 @@ def part_of(manifest: ReferringManifest, most: int) -> ReferringManifest:
     return ReferringManifest(lines=tuple(row for row in told if row.expressions))
 
 
-def rows_of(path: Path, models: dict[str, Predict], segmenter: Segmenter, most: int) -> list[dict[str, Any]]:
-    """The table of a list."""
+def rows_of(path: Path, models: dict[str, Predict], segmenter: Segmenter | None, most: int) -> list[dict[str, Any]]:
+    """The table of a list; without a segmenter of the models alone."""
     manifest = part_of(read_referring(path), most)
     names = list(dict.fromkeys(e.category for row in manifest.lines for e in row.expressions))
     names += [name for name in AROUND if name not in names] if len(names) == 1 else []
-    answers = {
-        "all of the class (segment)": by_class(segmenter, names, lambda mask: mask),
-        "largest part": by_class(segmenter, names, largest),
-        "a part at random": by_class(segmenter, names, at_random(np.random.default_rng(0))),
-        **models,
-    }
+    answers: dict[str, Predict] = {}
+    if segmenter is not None:
+        answers["all of the class (segment)"] = by_class(segmenter, names, lambda mask: mask)
+        answers["largest part"] = by_class(segmenter, names, largest)
+        answers["a part at random"] = by_class(segmenter, names, at_random(np.random.default_rng(0)))
     rows: list[dict[str, Any]] = []
-    for name, predict in answers.items():
+    for name, predict in (answers | models).items():
         found = measure(predict, manifest).as_json()
         figures = {key: round(found[key], 1) for key in ("gIoU", "cIoU", "Pr@0.5")}
         rows.append({"list": path.stem, "answer": name, "expressions": found["samples"], **figures})
-        rows[-1]["ratio"] = round(rows[-1]["gIoU"] / max(rows[0]["gIoU"], 1e-9), 2)
+        if segmenter is not None:
+            rows[-1]["ratio"] = round(rows[-1]["gIoU"] / max(rows[0]["gIoU"], 1e-9), 2)
         print(json.dumps(rows[-1]), flush=True)
     return rows
 
@@ -117,6 +118,7 @@ def main() -> None:
     parser.add_argument("--model", default="refseg-tiny")
     parser.add_argument("--most", type=int, default=200)
     parser.add_argument("--scenes", action="store_true")
+    parser.add_argument("--alone", action="store_true")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     loaded = load_refseg(args.model)
@@ -124,7 +126,7 @@ def main() -> None:
     if args.scenes:
         models["model by views (refer)"] = by_views(Referrer(loaded.model, loaded.preset))
         models["the surest view always"] = by_views(Referrer(loaded.model, loaded.preset, wide=lambda sentence: False))
-    segmenter = Segmenter.from_preset("tiny")
+    segmenter = None if args.alone else Segmenter.from_preset("tiny")
     rows = [row for path in args.lists for row in rows_of(path, models, segmenter, args.most)]
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n")

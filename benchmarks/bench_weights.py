@@ -1,11 +1,12 @@
 """What a window, an image and the process cost with several weights, read as the preset `tiny` reads them, on one core.
 
-    python benchmarks/bench_weights.py MODEL ... [--runs 5] [--json FILE]
+    python benchmarks/bench_weights.py MODEL ... [--runs 5] [--quick] [--json FILE]
 
 MODEL as for `bench_places.py`: a name or folder, with `:jbu:FILE` behind it to read it with an upsampler, or a folder
 of `train segment`. `window` is milliseconds of 224 x 224 pixels and five words, `image` of a whole image of 128 x 128
 pixels as `classify` sees it (processor time, the least of the runs, models in turn); `MiB` the peak of a process that
-maps 1,000 x 1,000 pixels; `file` the weights in MB. `ratio` is the window by that of the first.
+maps 1,000 x 1,000 pixels, which `--quick` leaves out; `file` the weights in MB. `ratio` is the window by that of the
+first.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -80,7 +82,7 @@ def main() -> None:
         least, image = min(windows[model]), 1000 * min(images[model])
         ratio = least / min(windows[args.models[0]])
         row = {"model": model, "window": 1000 * least, "ratio": ratio, "image": image}
-        rows.append({**row, "MiB": peak(model), "file": megabytes(model)})
+        rows.append({**row, "MiB": float("nan") if args.quick else peak(model), "file": megabytes(model)})
         print("{model:<40}{window:8.1f}{ratio:7.2f}{image:8.1f}{MiB:7.0f}{file:7.1f}".format(**rows[-1]), flush=True)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n")
