@@ -20,6 +20,7 @@ from bench_places import PLACES, evenly
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.presets import TINY
 from earthwords.text.vocabulary import parse_classes
+from earthwords.types import TextBank
 
 ABSENT = ("airport", "swimming pool")
 BELOW = (-0.3, -0.2, -0.15, -0.1, -0.05, 0.0, 0.1)
@@ -32,7 +33,7 @@ class Seen(Segmenter):
         super().__init__(*args, **options)
         self.best: list[np.ndarray] = []
 
-    def _unfit(self, logits: torch.Tensor) -> None:
+    def _unfit(self, logits: torch.Tensor, bank: TextBank) -> None:
         self.best.append(logits.amax(dim=0).flatten().numpy())
 
 

@@ -268,6 +268,22 @@ class Vocabulary:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """Gaussians of the tokens of a scene, one a query; see `inference.windows.mixture`."""
+
+    means: NDArray[np.float64]
+    """`(query, dim)`, of unit length."""
+    variance: NDArray[np.float64]
+    """`(dim,)`, the same for all."""
+    temperature: float
+    """How little distances count."""
+    tokens: int
+    """That it was fitted to."""
+    changed: float
+    """Share of them that belong to another query than by their cosines."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TextBank:
     """The words as vectors."""
 
@@ -282,6 +298,8 @@ class TextBank:
     """`(query,)`, added to the cosines; None: nothing."""
     cues: NDArray[np.float32] | None = None
     """`(query, cue)`, the products of which with standardised cues of a pixel are added too."""
+    mixture: Mixture | None = None
+    """Of a scene whose tokens decide together; None: each by itself."""
 
     @property
     def digest(self) -> str:

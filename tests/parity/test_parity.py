@@ -34,6 +34,7 @@ from . import (
     change_figures,
     change_matching,
     clip_lora,
+    coninfer,
     fewshot,
     instructsam,
     naf,
@@ -419,6 +420,7 @@ CHECKS: dict[str, Callable[[Case], None]] = {
     **sam.CHECKS,
     **instructsam.CHECKS,
     **naf.CHECKS,
+    **coninfer.CHECKS,
 }
 
 
@@ -433,7 +435,7 @@ UNREAD: dict[str, tuple[str, ...]] = {
 """Kinds whose cases hold more than what is computed here: beginnings of names, and why."""
 
 NOT_YET = (
-    *("coninfer_gmm", "d2ls_decoder"),
+    "d2ls_decoder",
     *("geosa_basa", "holi_tracer_head", "holi_vectorise"),
     *("mfnet_mm_blocks", "procsam3_fusion", "procsam3_prompts"),
     *("sam3_tiny_text", "segearthov3_change", "segearthov3_fusion", "segearthov3_slide"),
@@ -444,7 +446,15 @@ NOT_YET = (
 
 ELSEWHERE_KINDS = (
     *("clip_convert", "jbu_stack", "transclip_whu", "fewshot_whu", "fewshot_linear_probe"),
-    *("anychange_tiny", "dynamicearth_chain", "e2e_sar", "peftcd_sam2_route", *sam.CHECKS, *naf.CHECKS),
+    *(
+        "anychange_tiny",
+        "dynamicearth_chain",
+        "e2e_sar",
+        "peftcd_sam2_route",
+        *sam.CHECKS,
+        *naf.CHECKS,
+        *coninfer.CHECKS,
+    ),
 )
 """Kinds whose cases, or their inputs, do not lie in this repository."""
 

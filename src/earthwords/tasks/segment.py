@@ -10,6 +10,7 @@ from earthwords.geo.destinations import plan_outputs
 from earthwords.inference.checks import check_raster
 from earthwords.inference.options import (
     SegmenterSpec,
+    check_joint,
     check_limits,
     output_options,
     reach,
@@ -45,6 +46,7 @@ def segment(
     upsampler: opt.OtherUpsampler = None,
     upsampler_weights: opt.UpsamplerWeights = None,
     energy: Annotated[float | None, opt.option(opt.MODEL, metavar="SHARE")] = None,
+    joint: Annotated[bool, opt.option(opt.MODEL, negative="")] = False,
     bands: opt.Bands = None,
     gsd: opt.Gsd = None,
     bounds: opt.Bounds = None,
@@ -84,6 +86,8 @@ def segment(
             scenes a folder, or a pattern such as maps/{stem}.gpkg.
         attention: Other attention of the last block.
         energy: Share of the energy of a window's tokens that jbu and simfeatup keep; 1 is exact, 0.9999 faster.
+        joint: Let all tokens of a scene decide together (ConInfer): a mixture is fitted to them first, drawn to what
+            the words say of each. Without an upsampler.
 
     Returns:
         What was found and written, class by class; of many scenes what became of each.
@@ -105,6 +109,7 @@ def segment(
         energy=energy, templates=templates, tile_size=tile_size, overlap=overlap, blend=blend_mode, batch=batch_size,
         device=device, offline=offline,
     )  # fmt: skip
+    check_joint(model_spec.row, joint=joint, upsampler=upsampler)
     row, network = model_spec.row, reach(offline, allow_remote_parts)
     check_limits(model_spec.threshold(threshold), batch_size, memory, workers, co, zones=zones)
     words = words_of(row, text, classes, background)
@@ -120,7 +125,7 @@ def segment(
     request = SegmentRequest(
         vocabulary=words, spec=scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, network, row=row),
         options=output_options(probabilities, min_area, simplify, co, overwrite), threshold=threshold,
-        on_error=on_error, strict=strict, zones=None if zones is None else str(zones),
+        on_error=on_error, joint=joint, strict=strict, zones=None if zones is None else str(zones),
     )  # fmt: skip
     request.check(preset=row, batch=batch_size)
     listed = sources or [str(src)]

@@ -21,6 +21,7 @@ from earthwords.inference.cautions import enforce
 from earthwords.inference.execution import ExecutionOptions
 from earthwords.inference.segment.block import BlockJob
 from earthwords.inference.segment.block_store import BlockResult, BlockStore, open_blocks
+from earthwords.inference.segment.joint import joined, joint_notes
 from earthwords.inference.segment.memory import MemoryEstimate
 from earthwords.inference.segment.request import SegmentRequest
 from earthwords.inference.segment.segmenter import Segmenter
@@ -63,7 +64,20 @@ class SceneJob:
     def notes(self) -> tuple[str, ...]:
         """What was assumed, and what is known of the worth of the map before it is made."""
         of_zones = () if self.zones is None else zone_notes(self.zones)
-        return (*self.scene.notes, *self.segmenter.request_notes(self.scene, self.request.vocabulary), *of_zones)
+        of_words = self.segmenter.request_notes(self.scene, self.request.vocabulary)
+        return (*self.scene.notes, *of_words, *of_zones, *joint_notes(self.bank))
+
+    @cached_property
+    def bank(self) -> TextBank:
+        """The words, and the mixture of the scene's tokens where one is asked for.
+
+        Raises:
+            UsageError: it cannot be fitted.
+        """
+        words = self.segmenter.text_bank(self.request.vocabulary)
+        if not self.request.joint:
+            return words
+        return joined(self.segmenter, self.segmenter.encoder, self.scene, words, on_error=self.request.on_error)
 
     @cached_property
     def zones(self) -> ZonesOnGrid | None:
@@ -117,7 +131,7 @@ class SceneJob:
         """
         enforce(self.notes, strict=self.request.strict)
         policy = FailurePolicy(on_error=self.request.on_error)
-        bank = self.segmenter.text_bank(self.request.vocabulary)
+        bank = self.bank
         blocks = self.blocks()
         stop = Event()
         checked_tick = until(stop, tick)

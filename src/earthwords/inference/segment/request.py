@@ -25,6 +25,8 @@ class SegmentRequest(SceneRequest[Segmenter]):
     """Least probability of a label; None: the preset's."""
     on_error: str = "stop"
     """What a window that fails twice does, see `FailurePolicy`."""
+    joint: bool = False
+    """Whether all tokens of a scene decide together, see `windows.mixture`."""
     zones: str | None = None
     """A file of polygons of each of which figures are wanted."""
 
@@ -64,6 +66,7 @@ class SegmentRequest(SceneRequest[Segmenter]):
             "weights": f"{tags['weights']}, hash {segmenter.weights_hash}, words {bank.digest}",
             "on-error": self.on_error,
             "device": segmenter.arithmetic,
+            **({"joint": "yes"} if self.joint else {}),
             **({} if self.zones is None else {"zones": zones_identity(self.zones)}),
             **{name.replace("_", "-"): str(value) for name, value in vars(self.options).items() if name != "overwrite"},
         }

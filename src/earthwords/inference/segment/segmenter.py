@@ -21,11 +21,13 @@ from earthwords.geo.scene import Scene
 from earthwords.geo.sources.network import Network
 from earthwords.inference.cautions import RADAR, SENSOR, enforce, taught_notes, vocabulary_notes
 from earthwords.inference.limits import check_numbers
+from earthwords.inference.segment.joint import joined, joint_notes
 from earthwords.inference.segment.postprocess import class_maxima, class_probabilities, decide, undecided, unfit
 from earthwords.inference.segment.result import SegmentationResult, gathered
 from earthwords.inference.segment.teachable import Teachable
 from earthwords.inference.windows.cues import Cues, with_cues
 from earthwords.inference.windows.failures import FailurePolicy
+from earthwords.inference.windows.mixture import SCALE
 from earthwords.inference.windows.reading import read_twice
 from earthwords.inference.windows.resize import CELL_COLS, CELL_ROWS, in_cells
 from earthwords.inference.windows.sliding import Encoder, Slide
@@ -230,7 +232,7 @@ class Segmenter(Teachable):
         )
 
         def cosines(windows: Tensor) -> Tensor:
-            return self.encoder.logits(windows, queries, note=policy.ranks.append)
+            return self.encoder.logits(windows, queries, note=policy.ranks.append, mixture=bank.mixture)
 
         def run(windows: Tensor, places: list[Window]) -> list[Tensor | None]:
             return self.attempt(cosines, windows, places, scene.grid, policy)
@@ -261,6 +263,7 @@ class Segmenter(Teachable):
         threshold: float | None = None,
         background: str | int | None = None,
         against: str | Sequence[str] | None = None,
+        joint: bool = False,
         strict: bool = False,
         probabilities: bool = False,
     ) -> SegmentationResult:
@@ -275,6 +278,7 @@ class Segmenter(Teachable):
             background: title or index of the class that takes the pixels below it, as for `parse_classes`.
             against: words that compete as background: `auto`, words, or `none`; by default `auto` for a single class,
                 see `compete`. A vocabulary is taken as it is.
+            joint: let all tokens of the image decide together, see `windows.mixture`.
             strict: what is known to make the result worth less is an error, not a note.
             probabilities: keep the probabilities of all classes.
 
@@ -290,9 +294,11 @@ class Segmenter(Teachable):
         how: dict[str, Any] = {"bands": bands, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}
         how |= {"mask": mask, "transform": transform, "crs": crs}
         with self.open(source, **how) as scene:
-            notes = (*scene.notes, *self.request_notes(scene, vocabulary))
+            bank = self.text_bank(vocabulary)
+            bank = joined(self, self.encoder, scene, bank) if joint else bank
+            notes = (*scene.notes, *self.request_notes(scene, vocabulary), *joint_notes(bank))
             enforce(notes, strict=strict)
-            strips = self.strips(scene, self.text_bank(vocabulary), threshold=threshold, probabilities=probabilities)
+            strips = self.strips(scene, bank, threshold=threshold, probabilities=probabilities)
             result = gathered(
                 observed(strips, scene.source),
                 scene=scene,
@@ -340,7 +346,8 @@ class Segmenter(Teachable):
             return class_maxima(logits, query_class)
         if bank.bias is not None:
             logits = logits + torch.from_numpy(bank.bias).to(logits.device)[:, None, None]
-        values = class_probabilities(logits, query_class, logit_scale=self.preset.logit_scale)
+        scale = self.preset.logit_scale if bank.mixture is None else SCALE
+        values = class_probabilities(logits, query_class, logit_scale=scale)
         return values / values.sum(dim=0) if self.preset.sum_to_one else values
 
     def _levels(self, vocabulary: Vocabulary, threshold: float | None) -> float | Tensor:
@@ -351,10 +358,12 @@ class Segmenter(Teachable):
         levels = [own.get(title, self.preset.threshold) for title in vocabulary.titles]
         return torch.tensor(levels, device=self.encoder.backbone.device)
 
-    def _unfit(self, logits: Tensor) -> Tensor | None:
-        """Pixels that no word fits, if the preset's weights can tell; a head's threshold says it."""
+    def _unfit(self, logits: Tensor, bank: TextBank) -> Tensor | None:
+        """Pixels that no word fits, if the preset's weights can tell; a head's threshold says it, a mixture nothing."""
         nothing = self.preset.nothing
-        return None if nothing is None or self.encoder.head is not None else unfit(logits, nothing)
+        if nothing is None or self.encoder.head is not None or bank.mixture is not None:
+            return None
+        return unfit(logits, nothing)
 
     def _strip(
         self,
@@ -380,7 +389,7 @@ class Segmenter(Teachable):
             cell = slice(first, first + CELL_COLS)
             values = self._probabilities(logits[:, :, cell], bank)
             chosen, best = decide(
-                values, threshold=threshold, background=below, without=self._unfit(logits[:, :, cell])
+                values, threshold=threshold, background=below, without=self._unfit(logits[:, :, cell], bank)
             )
             labels[:, cell], score[:, cell] = chosen.cpu().numpy(), best.cpu().numpy()
             close[:, cell] = undecided(values).cpu().numpy()

@@ -18,11 +18,12 @@ from torch.nn import functional as F
 
 from earthwords.geo.grids.tiling import axis_starts
 from earthwords.inference.windows.lowrank import LinearUpsampler, reduced_cosines
+from earthwords.inference.windows.mixture import shares
 from earthwords.jobs.threads import Pool
 from earthwords.kernels.blend import add_window, window_weights
 from earthwords.models.aggregation.head import CostHead
 from earthwords.models.clip.model import ClipBackbone, DenseMethod
-from earthwords.types import Window
+from earthwords.types import FeatureMap, Mixture, Window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +49,9 @@ class Encoder:
         *,
         size: tuple[int, int] | None = None,
         note: Callable[[int], None] = lambda rank: None,
+        mixture: Mixture | None = None,
     ) -> Tensor:
-        """Cosine of every pixel and query, or its probability by a head.
+        """Cosine of every pixel and query, or its probability by a head, or its share in a mixture.
 
         Args:
             pixels: `(batch, 3, H, W)`, normalised, any size: padded with zeros to whole patches,
@@ -58,19 +60,39 @@ class Encoder:
             size: resize the logits of the whole input straight to this size, without padding; an
                 incomplete last patch is not seen (SegEarth-OV without windows).
             note: told the rank of every window that an `energy` below 1 reduces.
+            mixture: of the scene's tokens; they are not upsampled then.
 
         Returns:
             `(batch, query, H, W)`, or `(batch, query, *size)`.
         """
         if size is not None:
-            return _resize(self._cosines(pixels, queries, note), size)
+            return _resize(self._cosines(pixels, queries, note, mixture), size)
         height, width = pixels.shape[-2:]
         top, left, padded = pad(pixels, self.backbone.patch)
-        logits = _resize(self._cosines(padded, queries, note), tuple(padded.shape[-2:]))
+        logits = _resize(self._cosines(padded, queries, note, mixture), tuple(padded.shape[-2:]))
         return logits[:, :, top : top + height, left : left + width]
 
-    def _cosines(self, padded: Tensor, queries: Tensor, note: Callable[[int], None]) -> Tensor:
+    def token_cosines(self, padded: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """Of tokens: features of unit length `(batch, dim, h, w)`, and cosines `(batch, query, h, w)`."""
+        features = self.backbone.encode_dense(padded, self.method)
+        values = F.normalize(features.values, dim=1)
+        return values, self._with_cls(torch.einsum("bdhw,qd->bqhw", values, queries), features, queries)
+
+    def _with_cls(self, logits: Tensor, features: FeatureMap, queries: Tensor) -> Tensor:
+        """With what the class token adds to every cosine."""
+        if self.cls_weight == 0 or features.cls is None:
+            return logits
+        cls = F.normalize(features.cls, dim=-1)
+        return logits + self.cls_weight * (cls @ queries.T)[:, :, None, None]
+
+    def _cosines(self, padded: Tensor, queries: Tensor, note: Callable[[int], None], mixture: Mixture | None) -> Tensor:
         """`(batch, query, h, w)` at the resolution of the upsampled features, of the tokens, or of the head."""
+        if mixture is not None:
+            values, cosines = self.token_cosines(padded, queries)
+            flat = (x.permute(0, 2, 3, 1).flatten(0, 2) for x in (values, cosines))
+            found = shares(mixture, *flat).unflatten(0, (len(padded), *values.shape[-2:]))
+            joint: Tensor = found.permute(0, 3, 1, 2)
+            return joint
         if self.head is not None:
             return self.head.probabilities(self.backbone, padded, queries)
         features = self.backbone.encode_dense(padded, self.method)
@@ -81,10 +103,7 @@ class Encoder:
             if self.upsampler is not None:
                 values = self.upsampler(values, padded, size)
             logits = torch.einsum("bdhw,qd->bqhw", F.normalize(values, dim=1), queries)
-        if self.cls_weight != 0 and features.cls is not None:
-            cls = F.normalize(features.cls, dim=-1)
-            logits = logits + self.cls_weight * (cls @ queries.T)[:, :, None, None]
-        return logits
+        return self._with_cls(logits, features, queries)
 
 
 def _resize(logits: Tensor, size: tuple[int, ...]) -> Tensor:
