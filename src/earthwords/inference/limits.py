@@ -1,4 +1,4 @@
-"""What numbers may be, and where an index may be. Loads nothing heavy, so that a mistake is told before all else."""
+"""What numbers may be, what goes together, and where an index may be. Loads nothing heavy: mistakes are told first."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from earthwords.errors import UsageError
+from earthwords.presets import SegmentPreset
 
 ABOUT, WORK = "index.json", ".work"
 """What is in the folder of an index when it is made, and while it is."""
@@ -71,3 +72,14 @@ def parse_memory(text: str) -> int:
     if match and not match[2] and size < 1024:
         raise UsageError(f"{text.strip()!r} would be bytes of memory; give a unit, such as {match[1]}GiB.")
     return size
+
+
+def check_joint(row: SegmentPreset, *, joint: bool, upsampler: str | None) -> None:
+    """Raises `UsageError` where tokens cannot decide together."""
+    if not joint:
+        return
+    if upsampler not in (None, "none"):
+        raise UsageError(f"--joint shares out tokens, which are not upsampled: leave --upsampler {upsampler} away.")
+    if row.head is not None or row.taught is not None:
+        why = f"has the head {row.head}" if row.head is not None else "was taught by marks"
+        raise UsageError(f"--joint takes cosines of words, and the preset {row.name} {why}: leave one of them away.")

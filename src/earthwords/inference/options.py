@@ -290,17 +290,6 @@ def counted_words(
     return Vocabulary(classes=(*words.classes, *others), background=words.background), counted
 
 
-def check_joint(row: SegmentPreset, *, joint: bool, upsampler: str | None) -> None:
-    """Raises `UsageError` where tokens cannot decide together."""
-    if not joint:
-        return
-    if upsampler not in (None, "none"):
-        raise UsageError(f"--joint shares out tokens, which are not upsampled: leave --upsampler {upsampler} away.")
-    if row.head is not None or row.taught is not None:
-        why = f"has the head {row.head}" if row.head is not None else "was taught by marks"
-        raise UsageError(f"--joint takes cosines of words, and the preset {row.name} {why}: leave one of them away.")
-
-
 def taught_for_maps(row: SegmentPreset) -> tuple[str, ...]:
     """A word about a taught preset where whole images are looked at."""
     return () if row.taught is None else (f"{row.name} was taught for maps; of whole images its words count alone.",)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from earthwords.geo.destinations import plan_outputs
 from earthwords.inference.checks import check_raster
+from earthwords.inference.limits import check_joint
 from earthwords.inference.options import (
     SegmenterSpec,
-    check_joint,
     check_limits,
     output_options,
     reach,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from earthwords.errors import UsageError
 from earthwords.geo.scene import Scene
-from earthwords.inference.options import check_joint
+from earthwords.inference.limits import check_joint
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.mixture import fit
 from earthwords.inference.windows.predictor import WindowedPredictor
