@@ -15,6 +15,7 @@ from PIL import Image
 from scipy import ndimage
 
 import earthwords
+from earthwords.inference.segment.block_store import BlockResult, BlockStore
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows import blocks
 from earthwords.text.vocabulary import parse_classes
@@ -95,6 +96,55 @@ def test_blocks_and_workers_change_nothing(
     assert count(scene_file, tmp_path / "cut", *options).code == 0
     for name in FILES - {"report.json"}:
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes(), name
+
+
+def test_done_blocks_are_gone_on_with(
+    count: Count, scene_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1760000000")
+    monkeypatch.setattr(blocks, "PIXELS", 32 * 190)
+    assert count(scene_file, tmp_path / "whole").code == 0
+    save, saved = BlockStore.save, list[int]()
+
+    def counted(store: BlockStore, index: int, result: BlockResult) -> None:
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+        save(store, index, result)
+        saved.append(index)
+
+    monkeypatch.setattr(BlockStore, "save", counted)
+    assert count(scene_file, tmp_path / "out").code == 130
+    assert len(saved) == 2 and all(path.name.startswith(".") for path in (tmp_path / "out").iterdir())
+    count(scene_file, tmp_path / "out", "--split", "none").failed(2, "split")
+    monkeypatch.setattr(BlockStore, "save", lambda store, i, result: (saved.append(i), save(store, i, result)))
+    assert count(scene_file, tmp_path / "out").code == 0
+    assert len(saved) > 3 and sorted(saved) == sorted(set(saved))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+    for name in FILES - {"report.json"}:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "out" / name).read_bytes(), name
+
+
+def test_small_things_are_looked_at_enlarged(command: Command, micro: Path, scene_file: Path, tmp_path: Path) -> None:
+    """Where all that is counted is small, but not too small; and a number that means little is called so."""
+    toy = ("--model", micro, "--tile-size", 64, "--quiet")
+    small, both, tiny = ("-t", "house"), ("-t", "house", "-t", "water"), ("-t", "cars")
+    for options, gsd, doubt in (
+        (small, 0.25, ""), (both, 0.5, "120 m2, 1.9 times"), ((*small, "--gsd", "0.5"), 0.5, "120 m2, 1.9 times"),
+        (tiny, 0.5, "9 m2, 0.1 times"),
+    ):  # fmt: skip
+        done = command("count", scene_file, tmp_path / "out", "--json", "--overwrite", *toy, *options)
+        assert done.code == 0, done.err
+        report = json.loads(done.out)
+        notes = report["notes"]
+        assert report["settings"]["gsd"] == f"{gsd:g} m" and not any("too large to be known" in note for note in notes)
+        assert any("looked at with 0.25 m" in note for note in notes) is (gsd == 0.25)
+        first, *water = report["classes"]
+        told = first["doubt"] or ""
+        assert doubt in told and ("one usually covers" in told) is bool(doubt) and not any(w["doubt"] for w in water)
+        assert not told or f"{first['name']}: {told}" in notes
+    done = command("count", scene_file, tmp_path / "s", *tiny, "--strict", *toy)
+    done.failed(2, "--strict")
+    assert names(tmp_path) == {"out"}
 
 
 def test_expected_counts_are_kept(count: Count, scene_file: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -13,11 +13,16 @@ from earthwords.errors import Caution
 from earthwords.inference.instances.candidates import InstanceCandidates
 from earthwords.inference.instances.instructsam.assign import assign
 from earthwords.inference.instances.options import CountOptions
+from earthwords.text.usual_sizes import UsualSize
 
 Array: TypeAlias = NDArray[Any]
 
 MERGED = 3.0
 """So many times the usual area of its class, a thing may be several that touch."""
+FEWEST = 2.5
+"""So many times what the model sees as one, a thing must usually cover for its number to mean something."""
+ODD = 0.3
+"""Of the things of a class: where more are smaller or larger than such things are, the number means little."""
 _ENOUGH = 5
 """Things of a class that tell what is usual."""
 
@@ -40,22 +45,69 @@ def _missing(kept: InstanceCandidates, counting: CountOptions) -> Iterator[str]:
             yield Caution(f"Expected {expected:,} of {title}, but only {number:,} candidates were found for it.")
 
 
-def worth(found: InstanceCandidates, counting: CountOptions, *, seen: float) -> tuple[str, ...]:
+def doubts(
+    found: InstanceCandidates,
+    counting: CountOptions,
+    *,
+    sizes: Sequence[UsualSize | None],
+    areas: NDArray[np.float64],
+    token: float,
+) -> tuple[str | None, ...]:
+    """Class by class why its number means little, without its name; None: nothing is known against it.
+
+    Chosen on rendered scenes (`benchmarks/bench_count.py --only worth`): scores and the agreement of regions and peaks
+    tell nothing of how good a count is, the sizes of things do.
+
+    Args:
+        sizes: that things of the counted classes have.
+        areas: `(mask,)` square metres.
+        token: what the model sees as one, square metres.
+    """
+    return tuple(
+        None if size is None else _doubt(areas[found.masks.classes == place], size, token, counting)
+        for place, size in enumerate(sizes)
+    )
+
+
+def _doubt(areas: NDArray[np.float64], size: UsualSize, token: float, counting: CountOptions) -> str | None:
+    reasons, advice = [], []
+    if counting.method != "instructsam" and size.usual < FEWEST * token:
+        reasons.append(
+            f"one usually covers {size.usual:g} m2, {size.usual / token:.1f} times the {token:.2g} m2 that the model "
+            f"sees as one (it takes {FEWEST:g})"
+        )
+        advice.append("see finer (a smaller --gsd), or take --method instructsam or another model")
+    odd = int(((areas < size.smallest) | (areas > size.largest)).sum())
+    if counting.method != "peaks" and odd > ODD * len(areas):
+        reasons.append(
+            f"{odd:,} of {len(areas):,} cover less than {size.smallest:g} m2 or more than {size.largest:g} m2"
+        )
+        advice.append("look at the picture, and name what else is there (--against)")
+    return f"the number means little: {' and '.join(reasons)}; {', '.join(advice)}." if reasons else None
+
+
+def worth(
+    found: InstanceCandidates, counting: CountOptions, *, seen: float, doubted: Sequence[str | None] = ()
+) -> tuple[str, ...]:
     """What is known of the worth of a count.
 
     Args:
         seen: side of what the model sees as one, pixels of the scene.
+        doubted: see `doubts`.
     """
-    return () if counting.method == "peaks" else tuple(_of_sizes(found, seen))
+    told = zip(found.masks.titles, doubted, strict=False)
+    cautions = [Caution(f"{title}: {doubt}") for title, doubt in told if doubt]
+    known = {title for title, doubt in zip(found.masks.titles, doubted, strict=False) if doubt}
+    return (*cautions, *(() if counting.method == "peaks" else _of_sizes(found, seen, known)))
 
 
-def _of_sizes(found: InstanceCandidates, seen: float) -> Iterator[str]:
+def _of_sizes(found: InstanceCandidates, seen: float, doubted: set[str]) -> Iterator[str]:
     masks = found.masks
     areas, sides = masks.areas, np.sqrt(masks.areas)
     for place, title in enumerate(masks.titles):
         mine = masks.classes == place
         number = int(mine.sum())
-        if number and (side := float(np.median(sides[mine]))) < seen:
+        if number and title not in doubted and (side := float(np.median(sides[mine]))) < seen:
             yield (
                 f"{title}: half of them are at most {side:.0f} pixels across, and the model sees {seen:.0f} pixels as "
                 "one: some that touch are counted as one, and small ones missed. A smaller --gsd sees finer."

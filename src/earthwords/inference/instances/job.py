@@ -42,6 +42,20 @@ class CountJob(SceneJob):
         return float(self.segmenter.backbone.patch / zoom)
 
     @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """See `SceneJob`; enlarging a scene on our own accord is no mistake of the user's."""
+        usual = self.segmenter.at_working_gsd(self.scene.at(None)) if self.request.spec.gsd is None else self.scene
+        if usual.grid.shape == self.scene.grid.shape or self.request.counting.method == "instructsam":
+            return super().notes
+        notes = replace(self, scene=usual).notes
+        what = ", ".join(self.request.vocabulary.titles[label] for label in self.request.counting.counted)
+        return (
+            *notes,
+            f"{what}: small beside what the model sees as one at {usual.grid.gsd_m:.3g} m a pixel, so the scene is "
+            f"looked at with {self.scene.grid.gsd_m:.3g} m, which takes four times as long; --gsd says otherwise.",
+        )
+
+    @cached_property
     def counting(self) -> CountOptions:
         """The options, with sizes where none were given."""
         asked, metres = self.request.counting, self.grid.gsd_m or 1.0
@@ -64,7 +78,9 @@ class CountJob(SceneJob):
             told = ", ".join(f"{words.titles[c]} {n:,}" for c, n in zip(counting.counted, numbers, strict=True))
             notes = (f"{server.shown} counted in a picture of {size}: {told}.",)
         finder = self.finder(counting)
-        return CountWork(finder=finder, counting=counting, seen=self.seen, zones=self.zones, notes=notes)
+        return CountWork(
+            finder=finder, counting=counting, seen=self.seen, sizes=self.request.sizes, zones=self.zones, notes=notes
+        )
 
     def finder(self, counting: CountOptions) -> Finder:
         """Who finds candidates."""

@@ -19,6 +19,8 @@ class CountedClass(ClassReport):
     """Of an instance; None without a CRS, without instances, and of points."""
     mean_area_px: float | None = None
     """Of an instance; None without instances, and of peaks, which have none."""
+    doubt: str | None = None
+    """Why the number means little; None: nothing is known against it."""
     total_score: float = 0.0
     """Sum of the scores: how many there are, if scores were calibrated."""
 

@@ -28,7 +28,7 @@ from earthwords.geo.vectors.write import VectorWriter
 from earthwords.geo.vectors.zones import ZonesOnGrid
 from earthwords.inference.cautions import enforce
 from earthwords.inference.instances.candidates import Finder, InstanceCandidates
-from earthwords.inference.instances.choose import chosen, worth
+from earthwords.inference.instances.choose import chosen, doubts, worth
 from earthwords.inference.instances.options import CountOptions
 from earthwords.inference.instances.report import CountedClass, CountReport
 from earthwords.inference.instances.zones import InstanceZones
@@ -37,6 +37,7 @@ from earthwords.inference.windows.class_statistics import Figures
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.outputs import About, OutputOptions, of_grid, settings_of
 from earthwords.inference.windows.strip import Strip
+from earthwords.text.usual_sizes import UsualSize
 from earthwords.types import Grid, VectorLayer, Vocabulary
 from earthwords.viz.count_preview import CountPreview
 
@@ -51,6 +52,8 @@ class CountWork:
     counting: CountOptions
     seen: float
     """Side of what the model sees as one, pixels of the scene."""
+    sizes: tuple[UsualSize | None, ...] = ()
+    """See `choose.doubts`."""
     zones: ZonesOnGrid | None = None
     notes: tuple[str, ...] = ()
     """What is known beforehand."""
@@ -96,7 +99,8 @@ def write_counts(
         writing_begins()
         if zones is not None:
             zones.count(found)
-        notes = _notes(found, figures, zones, about, work)
+        doubted = _doubted(found, about.grid, work)
+        notes = _notes(found, figures, zones, about, work, doubted)
         enforce(notes, strict=about.strict)
         write_files(places, found, about=about, counting=work.counting, preview=preview, zones=zones)
         done = time.perf_counter()
@@ -107,7 +111,7 @@ def write_counts(
         report = CountReport(
             source=about.source,
             outputs=dict(paths),
-            classes=counted_classes(found, about.grid, about.vocabulary, work.counting),
+            classes=counted_classes(found, about.grid, about.vocabulary, work.counting, doubted),
             nodata_share=figures.nodata_share,
             undecided_share=figures.undecided_share,
             undecided_margin=None if figures.undecided_share is None else MARGIN,
@@ -123,13 +127,26 @@ def write_counts(
     return report
 
 
+def _doubted(found: InstanceCandidates, grid: Grid, work: CountWork) -> tuple[str | None, ...]:
+    """See `doubts`; without a CRS nothing is known of sizes."""
+    if grid.crs is None or grid.gsd_m is None:
+        return ()
+    token = (work.seen * grid.gsd_m) ** 2
+    return doubts(found, work.counting, sizes=work.sizes, areas=areas_of(found, grid), token=token)
+
+
 def _notes(
-    found: InstanceCandidates, figures: Figures, zones: InstanceZones | None, about: About, work: CountWork
+    found: InstanceCandidates,
+    figures: Figures,
+    zones: InstanceZones | None,
+    about: About,
+    work: CountWork,
+    doubted: tuple[str | None, ...],
 ) -> tuple[str, ...]:
     """What is known of the worth of the count, each once."""
     of_map = [note for note in figures.notes() if isinstance(note, Caution)]
     of_zones = () if zones is None else zones.notes()
-    of_things = worth(found, work.counting, seen=work.seen)
+    of_things = worth(found, work.counting, seen=work.seen, doubted=doubted)
     return tuple(dict.fromkeys((*about.notes, *work.notes, *of_map, *found.notes, *of_things, *of_zones)))
 
 
@@ -192,7 +209,11 @@ def areas_of(found: InstanceCandidates, grid: Grid) -> NDArray[np.float64]:
 
 
 def counted_classes(
-    found: InstanceCandidates, grid: Grid, vocabulary: Vocabulary, counting: CountOptions
+    found: InstanceCandidates,
+    grid: Grid,
+    vocabulary: Vocabulary,
+    counting: CountOptions,
+    doubted: tuple[str | None, ...] = (),
 ) -> tuple[CountedClass, ...]:
     """The table of the report."""
     pixels, areas, scores = found.masks.areas, areas_of(found, grid), found.masks.scores
@@ -215,6 +236,7 @@ def counted_classes(
                 expected=None if counting.expected is None else counting.expected[place],
                 mean_area_m2=round(float(areas[mine].mean()), 2) if shaped and number else None,
                 mean_area_px=round(own / number, 2) if measured and number else None,
+                doubt=doubted[place] if doubted else None,
                 total_score=round(float(scores[mine].sum()), 2),
             )
         )
