@@ -181,6 +181,9 @@ def crowns(folder: Path, picture: Path | None) -> list[dict[str, object]]:
                 )
                 if picture and (title, method) == ("tree", "distance"):
                     draw(picture.with_name(f"{name}.png"), image, grid, found)
+    for method in ("distance", "probability", "peaks"):
+        own = [row for row in rows if (row["things"], row["method"]) == ("tree", method)]
+        print(f"trees by {method}: MAE {np.mean([float(str(row['mae'])) for row in own]):.1f}")
     return rows
 
 
