@@ -61,6 +61,12 @@ class Journal:
     def __contains__(self, name: str) -> bool:
         return name in self._places
 
+    @property
+    def made(self) -> datetime | None:
+        """The time that outputs tell: when the run began first, so that one that was killed comes to the same bytes;
+        None: the environment's SOURCE_DATE_EPOCH says it."""
+        return None if "SOURCE_DATE_EPOCH" in os.environ else self.began
+
     def save(self, name: str, result: bytes) -> None:
         """Remember a part, in the place of an earlier one of that name.
 

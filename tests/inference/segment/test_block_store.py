@@ -10,6 +10,7 @@ import numpy as np
 
 from earthwords.inference.segment.block_store import BlockResult, BlockStore, open_blocks
 from earthwords.inference.windows.blocks import Blocks
+from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.types import Window
 
 BLOCKS = Blocks(region=Window(row=3, col=5, height=70, width=1500), rows=32, cols=1024)
@@ -56,10 +57,34 @@ def test_blocks_come_back_as_they_went(tmp_path: Path) -> None:
             assert wanted.probabilities is not None
             np.testing.assert_array_equal(found["probabilities"], wanted.probabilities[:, 2:5])
             assert found["labels"].dtype == np.uint16
-        assert store.failures_and_ranks() == (["part a"], [1, 7, 4, 7])
     with open_blocks(tmp_path / "j", settings=SETTINGS, blocks=BLOCKS, resume=True) as store:
         assert store.done == {1, 4}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_of_blocks_side_by_side(tmp_path: Path) -> None:
+    """Those that an earlier run has done are not asked for; what they left out is told with the rest, once."""
+    with dying(tmp_path / "j") as store:
+        store.save(3, result(3, seed=1))
+    asked, policy = set[int](), FailurePolicy()
+    policy.failures.append("a row")
+
+    def compute(wanted: set[int]) -> Iterator[tuple[int, BlockResult]]:
+        asked.update(wanted)
+        for index in sorted(wanted, reverse=True):
+            yield index, result(index)
+
+    with open_blocks(tmp_path / "j", settings=SETTINGS, blocks=BLOCKS, resume=True) as store:
+        rows = list(store.rows_from(compute, policy))
+    assert asked == {0, 1, 2, 4, 5}
+    down = [[result(0), result(1)], [result(2), result(3, seed=1)], [result(4), result(5)]]
+    for name in ("labels", "score", "probabilities"):
+        wanted = np.concatenate([np.concatenate([getattr(b, name) for b in band], -1) for band in down], -2)
+        np.testing.assert_array_equal(np.concatenate([part.arrays[name] for part in rows], -2), wanted)
+    tops = np.cumsum([0, *(part.window.height for part in rows)]).tolist()
+    assert tops.pop() == 70 and [part.row for part in rows] == tops
+    assert {(part.window.row - part.row, part.window.col, part.window.width) for part in rows} == {(3, 5, 1500)}
+    assert policy.failures == ["part a", "a row"] and policy.ranks == [0, 7, 1, 7, 2, 7, 3, 7, 4, 7, 5, 7]
 
 
 def test_a_damaged_block_is_computed_again(tmp_path: Path) -> None:

@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from earthwords.files.atomic import writing
 from earthwords.files.output_sets import staging_all
 from earthwords.files.output_tags import TAG, save_png
-from earthwords.files.plaintext import write_json
 from earthwords.geo.geotiff import RasterWriter
 from earthwords.inference.features.pca import Components
 from earthwords.inference.features.strips import FeatureStrip
 from earthwords.inference.windows.failures import from_the_top
-from earthwords.inference.windows.outputs import of_grid, on_success, settings_of
+from earthwords.inference.windows.outputs import of_grid, on_success, save_report, settings_of
 from earthwords.reports import FeatureReport
 from earthwords.types import Grid
 from earthwords.viz.feature_preview import FeaturePicture
@@ -131,9 +130,7 @@ def write_features(
             seconds={name: round(value, 3) for name, value in seconds.items()},
             failures=from_the_top(failures),
         )
-        if "report" in places:
-            with writing(places["report"]):
-                write_json(places["report"], report.as_json(), indent=2)
+        save_report(report, places)
     return report
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 from PIL import Image
 
@@ -16,8 +15,8 @@ from earthwords.inference.instances.report import CountReport
 from earthwords.inference.instances.request import CountRequest
 from earthwords.inference.instances.writing import CountWork, write_counts
 from earthwords.inference.segment.job import SceneJob
+from earthwords.inference.segment.map_job import Writing
 from earthwords.inference.windows.failures import FailurePolicy
-from earthwords.inference.windows.outputs import About
 from earthwords.inference.windows.reading import read_twice
 from earthwords.inference.windows.strip import Strip
 from earthwords.types import Grid, Window
@@ -63,7 +62,7 @@ class CountJob(SceneJob):
         apart = self.seen * metres if asked.distance is None else asked.distance
         return replace(asked, min_area=least, distance=apart)
 
-    def work(self) -> CountWork:
+    def finding(self) -> CountWork:
         """How strips become instances; a server is asked here, before anything else is done.
 
         Raises:
@@ -98,18 +97,11 @@ class CountJob(SceneJob):
         shown = size if metres is None else f"{size} of {metres * self.grid.width / seen.width:.3g} m"
         return Image.fromarray(to_bytes(seen.means)), shown
 
-    def write(
-        self,
-        strips: Iterable[Strip],
-        about: About,
-        policy: FailurePolicy,
-        writing_begins: Callable[[], None],
-        moved: Callable[[Any], None],
-    ) -> CountReport:
+    def write(self, strips: Iterable[Strip], how: Writing) -> CountReport:
         """See `SceneJob.write`."""
         return write_counts(
-            self.outputs, strips, about=about, options=self.request.options, work=self.work(), policy=policy,
-            writing_begins=writing_begins, moved=moved,
+            self.outputs, strips, about=self.about(how), options=self.request.options, work=self.finding(),
+            policy=how.policy, writing_begins=how.writing_begins, moved=how.moved,
         )  # fmt: skip
 
 

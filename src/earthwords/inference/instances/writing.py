@@ -19,7 +19,6 @@ from earthwords.errors import Caution
 from earthwords.files.atomic import remove_files, writing
 from earthwords.files.output_sets import staging_all
 from earthwords.files.output_tags import save_png
-from earthwords.files.plaintext import write_json
 from earthwords.geo.destinations import left_over
 from earthwords.geo.grids.area import PixelAreas
 from earthwords.geo.styles import write_polygons_qml
@@ -35,7 +34,7 @@ from earthwords.inference.instances.zones import InstanceZones
 from earthwords.inference.segment.postprocess import MARGIN
 from earthwords.inference.windows.class_statistics import Figures
 from earthwords.inference.windows.failures import FailurePolicy
-from earthwords.inference.windows.outputs import About, OutputOptions, of_grid, settings_of
+from earthwords.inference.windows.outputs import About, OutputOptions, of_grid, save_report, settings_of
 from earthwords.inference.windows.strip import Strip
 from earthwords.text.usual_sizes import UsualSize
 from earthwords.types import Grid, VectorLayer, Vocabulary
@@ -121,9 +120,7 @@ def write_counts(
             zones=() if zones is None else zones.reports(),
             seconds={name: round(value, 3) for name, value in seconds.items()},
         )
-        if "report" in places:
-            with writing(places["report"]):
-                write_json(places["report"], report.as_json(), indent=2)
+        save_report(report, places)
     return report
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -105,7 +104,7 @@ class ReferJob:
             return write_outputs(
                 self.outputs, _counted(self._strips(matches, policy), bar, tick),
                 about=self._about(
-                    matches, None if journal is None else journal.began,
+                    matches, None if journal is None else journal.made,
                     loading_s=loading_s, searching_s=time.perf_counter() - began,
                 ),
                 options=self.request.options, policy=policy, writing_begins=writing, moved=all_there,
@@ -154,7 +153,7 @@ class ReferJob:
         )  # fmt: skip
         return observed(strips, self.scene.source)
 
-    def _about(self, matches: list[Match], began: datetime | None, **seconds: float) -> About:
+    def _about(self, matches: list[Match], made: datetime | None, **seconds: float) -> About:
         tags = self.scene.tags()
         return About(
             source=tags["EARTHWORDS_SOURCE"],
@@ -164,7 +163,7 @@ class ReferJob:
             notes=(*self.notes, *self.referrer.notes(self.request.vocabulary.titles, matches)),
             strict=self.request.strict,
             **seconds,
-            made=None if "SOURCE_DATE_EPOCH" in os.environ else began,
+            made=made,
         )
 
 

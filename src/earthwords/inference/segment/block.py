@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from earthwords.geo.scene import Scene
 from earthwords.inference.segment.block_store import BlockResult
-from earthwords.inference.segment.request import SegmentRequest
+from earthwords.inference.segment.request import MapRequest, SegmentRequest
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.blocks import Blocks
 from earthwords.inference.windows.failures import FailurePolicy
@@ -23,10 +23,10 @@ from earthwords.types import TextBank
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlockJob:
-    """What is to be computed of a scene: a `Job` whose parts are blocks."""
+class BlockWork:
+    """What a worker needs to know of a map that is computed block by block."""
 
-    request: SegmentRequest
+    request: MapRequest
     preset: SegmentPreset
     """With the weights that are really used."""
     bank: TextBank
@@ -35,17 +35,28 @@ class BlockJob:
     device: str = "cpu"
     offline: bool = False
 
-    def compute(self, worker: Worker, index: int) -> tuple[int, BlockResult]:
-        """How many windows a block needs, and what became of it."""
-        segmenter = kept_segmenter(worker, self.preset, device=self.device, batch=self.batch, offline=self.offline)
-        scene = worker.keep("scene", (self.request.spec, self.preset), lambda: self.request.open(segmenter))
-        windows = len(segmenter.plan(scene, self.blocks.window(index)))
-        return windows, next(self.run(segmenter, scene, index, 1, lambda done: None))
+    def kept_segmenter(self, worker: Worker) -> Segmenter:
+        """The preset, loaded once by a worker."""
+        return kept_segmenter(worker, self.preset, device=self.device, batch=self.batch, offline=self.offline)
 
     def place(self, index: int) -> str:
         """Where a block begins."""
         window = self.blocks.window(index)
         return f"row {window.row}, column {window.col} of {self.request.spec.source}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockJob(BlockWork):
+    """What is to be computed of a scene: a `Job` whose parts are blocks."""
+
+    request: SegmentRequest
+
+    def compute(self, worker: Worker, index: int) -> tuple[int, BlockResult]:
+        """How many windows a block needs, and what became of it."""
+        segmenter = self.kept_segmenter(worker)
+        scene = worker.keep("scene", (self.request.spec, self.preset), lambda: self.request.open(segmenter))
+        windows = len(segmenter.plan(scene, self.blocks.window(index)))
+        return windows, next(self.run(segmenter, scene, index, 1, lambda done: None))
 
     def run(self, segmenter: Segmenter, scene: Scene, first: int, count: int, tick: Tick) -> Iterator[BlockResult]:
         """`count` blocks from block `first` downwards, no window computed twice."""

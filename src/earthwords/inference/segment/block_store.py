@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,8 @@ from safetensors import safe_open
 from earthwords.files.reading import parse_json
 from earthwords.inference.windows.array_file import save_arrays, shapes_in
 from earthwords.inference.windows.blocks import Blocks
+from earthwords.inference.windows.failures import FailurePolicy
+from earthwords.inference.windows.resize import CELL_ROWS
 from earthwords.jobs.journal import Journal, open_journal
 from earthwords.types import Window
 
@@ -38,13 +40,23 @@ class BlockResult:
     """See `FailurePolicy`."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class BlockRows:
+    """Consecutive full-width rows of blocks."""
+
+    row: int
+    """First row, counted from the top of the region."""
+    window: Window
+    """Where they lie, in pixels of the scene."""
+    arrays: Mapping[str, NDArray[Any]]
+    """Those of `BlockResult`, rows and columns last."""
+
+
 class BlockStore:
     """The blocks of an unfinished run; make one with `open_blocks`."""
 
     def __init__(self, journal: Journal, blocks: Blocks) -> None:
-        self.folder = journal.folder
-        self.began = journal.began
-        """When the run began first."""
+        self.journal = journal
         self.blocks = blocks
         self.done = {i for i in range(len(blocks)) if self._intact(i)}
 
@@ -69,7 +81,38 @@ class BlockStore:
                 for name in names
             }
 
-    def failures_and_ranks(self) -> tuple[list[str], list[int]]:
+    def rows_from(
+        self, compute: Callable[[set[int]], Iterator[tuple[int, BlockResult]]], policy: FailurePolicy
+    ) -> Iterator[BlockRows]:
+        """Full-width rows, from top to bottom, as soon as the blocks side by side are there.
+
+        Args:
+            compute: of numbers of blocks; gives each with what became of it.
+            policy: gets what all blocks left out, in the end.
+        """
+        blocks = self.blocks
+        results = compute(set(range(len(blocks))) - self.done)
+        for band in range(blocks.down):
+            while not self.done.issuperset(blocks.band(band)):
+                self.save(*next(results))
+            yield from self._band(band)
+        failures, policy.ranks[:] = self._failures_and_ranks()
+        policy.failures[:] = dict.fromkeys([*failures, *policy.failures])
+
+    def _band(self, band: int) -> Iterator[BlockRows]:
+        """Rows of blocks side by side that are there."""
+        blocks, region = self.blocks, self.blocks.region
+        top, height = band * blocks.rows, blocks.window(band * blocks.across).height
+        for first in range(0, height, CELL_ROWS):
+            stop = min(first + CELL_ROWS, height)
+            parts = [self.rows(index, first, stop) for index in blocks.band(band)]
+            yield BlockRows(
+                row=top + first,
+                window=Window(row=region.row + top + first, col=region.col, height=stop - first, width=region.width),
+                arrays={name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]},
+            )
+
+    def _failures_and_ranks(self) -> tuple[list[str], list[int]]:
         """Failures and ranks of all blocks."""
         failures: dict[str, None] = {}
         ranks: list[int] = []
@@ -81,7 +124,7 @@ class BlockStore:
         return list(failures), ranks
 
     def _path(self, index: int) -> Path:
-        return self.folder / f"block-{index:06}.safetensors"
+        return self.journal.folder / f"block-{index:06}.safetensors"
 
     def _intact(self, index: int) -> bool:
         """Whether a block is there whole."""

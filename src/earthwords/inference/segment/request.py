@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from earthwords.geo.scene import Scene
@@ -16,15 +17,35 @@ from earthwords.types import Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentRequest(SceneRequest[Segmenter]):
-    """What to make of a scene; nothing here says how the work is done."""
+class MapRequest(SceneRequest[Segmenter]):
+    """A map by words."""
 
     vocabulary: Vocabulary
     options: OutputOptions = field(default_factory=OutputOptions)
-    threshold: float | None = None
-    """Least probability of a label; None: the preset's."""
     on_error: str = "stop"
     """What a window that fails twice does, see `FailurePolicy`."""
+
+    @property
+    def replaces(self) -> bool:
+        """Whether outputs that are there are replaced."""
+        return self.options.overwrite
+
+    def settings_of_model(self, segmenter: Segmenter, tags: Mapping[str, str]) -> dict[str, str]:
+        """What a map depends on through the model, whose tags are known, and the machine."""
+        bank = segmenter.text_bank(self.vocabulary)
+        return {
+            "weights": f"{tags['weights']}, hash {segmenter.weights_hash}, words {bank.digest}",
+            "on-error": self.on_error,
+            "device": segmenter.arithmetic,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentRequest(MapRequest):
+    """What to make of a scene; nothing here says how the work is done."""
+
+    threshold: float | None = None
+    """Least probability of a label; None: the preset's."""
     joint: bool = False
     """Whether all tokens of a scene decide together, see `windows.mixture`."""
     zones: str | None = None
@@ -34,11 +55,6 @@ class SegmentRequest(SceneRequest[Segmenter]):
     def wants_probabilities(self) -> bool:
         """Whether the probability of every class is an output, too."""
         return self.options.probabilities != "no"
-
-    @property
-    def replaces(self) -> bool:
-        """Whether outputs that are there are replaced."""
-        return self.options.overwrite
 
     def open(self, segmenter: Segmenter) -> Scene:
         """The scene, at the resolution at which the segmenter works."""
@@ -60,13 +76,10 @@ class SegmentRequest(SceneRequest[Segmenter]):
     def settings(self, segmenter: Segmenter) -> dict[str, str]:
         """What all scenes of the request depend on, as text."""
         tags = settings_of(segmenter.tags(self.vocabulary, threshold=self.threshold))
-        bank = segmenter.text_bank(self.vocabulary)
         return {
             **tags,
-            "weights": f"{tags['weights']}, hash {segmenter.weights_hash}, words {bank.digest}",
-            "on-error": self.on_error,
-            "device": segmenter.arithmetic,
+            **self.settings_of_model(segmenter, tags),
             **({"joint": "yes"} if self.joint else {}),
             **({} if self.zones is None else {"zones": zones_identity(self.zones)}),
-            **{name.replace("_", "-"): str(value) for name, value in vars(self.options).items() if name != "overwrite"},
+            **self.options.settings(),
         }

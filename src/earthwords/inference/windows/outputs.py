@@ -7,15 +7,17 @@ leaves nothing behind.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from earthwords.errors import UsageError
 from earthwords.files.atomic import remove_files, writing
@@ -57,6 +59,10 @@ class OutputOptions:
     """For GDAL's COG driver."""
     overwrite: bool = False
 
+    def settings(self) -> dict[str, str]:
+        """All that outputs depend on, as text."""
+        return {name.replace("_", "-"): str(value) for name, value in vars(self).items() if name != "overwrite"}
+
     def __post_init__(self) -> None:
         if not (0 <= self.min_area < float("inf") and 0 <= self.simplify < float("inf")):
             raise UsageError(
@@ -68,13 +74,11 @@ class OutputOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class About:
-    """What outputs tell of the segmentation they hold."""
+class AboutMap:
+    """What outputs tell of the map they hold, whatever it shows."""
 
-    source: str
     grid: Grid
     """Of all outputs."""
-    vocabulary: Vocabulary
     tags: Mapping[str, str]
     """`EARTHWORDS_...` to text."""
     notes: tuple[str, ...] = ()
@@ -83,10 +87,18 @@ class About:
     """A caution that the map itself gives is an error, and nothing is written."""
     loading_s: float = 0.0
     """Time already spent."""
-    searching_s: float = 0.0
-    """Of `refer`: time that it took to find what is drawn, part of the segmenting."""
     made: datetime | None = None
     """Time that outputs tell, see `VectorWriter`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class About(AboutMap):
+    """What outputs tell of the segmentation they hold."""
+
+    source: str
+    vocabulary: Vocabulary
+    searching_s: float = 0.0
+    """Of `refer`: time that it took to find what is drawn, part of the segmenting."""
 
 
 def write_outputs(
@@ -117,7 +129,7 @@ def write_outputs(
         UsageError: the map gives a caution, and that is asked to be an error.
     """
     began = time.perf_counter()
-    settings = _settings(about, options)
+    settings = settings_with(about, options)
     old = left_over(paths) if options.overwrite else ()
 
     def done_moving() -> None:
@@ -125,15 +137,8 @@ def write_outputs(
         moved(report)
 
     with staging_all(paths, settings=settings, overwrite=options.overwrite, moved=done_moving) as places:
-        outputs = _Outputs(places, about, options, zones)
-        with ExitStack() as stack:
-            sinks = outputs.open(stack)
-            for strip in strips:
-                for sink in sinks:
-                    sink(strip)
-            segmented = time.perf_counter()
-            writing_begins()
-        done = time.perf_counter()
+        outputs = _SegmentationFiles(places, about, options, zones)
+        segmented, done = outputs.fill(strips, writing_begins)
         figures = outputs.figures
         by_zone = outputs.zones
         notes = tuple(dict.fromkeys((*about.notes, *figures.notes(), *(by_zone.notes() if by_zone else ()))))
@@ -157,10 +162,22 @@ def write_outputs(
             zones=by_zone.reports() if by_zone else (),
             seconds={name: round(value, 3) for name, value in seconds.items()},
         )
-        if "report" in places:
-            with writing(places["report"]):
-                write_json(places["report"], report.as_json(), indent=2)
+        save_report(report, places)
     return report
+
+
+class Report(Protocol):
+    """What became of a scene."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+
+
+def save_report(report: Report, places: Mapping[str, Path]) -> None:
+    """Write it, where it is one of the outputs."""
+    if "report" in places:
+        with writing(places["report"]):
+            write_json(places["report"], report.as_json(), indent=2)
 
 
 def settings_of(tags: Mapping[str, str]) -> dict[str, str]:
@@ -168,10 +185,9 @@ def settings_of(tags: Mapping[str, str]) -> dict[str, str]:
     return {key.removeprefix("EARTHWORDS_").lower(): value for key, value in tags.items()}
 
 
-def _settings(about: About, options: OutputOptions) -> dict[str, str]:
+def settings_with(about: AboutMap, options: OutputOptions) -> dict[str, str]:
     """What tells a command from others with the same outputs."""
-    given = {name.replace("_", "-"): str(value) for name, value in vars(options).items() if name != "overwrite"}
-    return {**of_grid(about.grid), **given, **settings_of(about.tags)}
+    return {**of_grid(about.grid), **options.settings(), **settings_of(about.tags)}
 
 
 def of_grid(grid: Grid) -> dict[str, str]:
@@ -187,69 +203,177 @@ def _more(options: OutputOptions, policy: FailurePolicy | None) -> dict[str, str
     return found
 
 
-Sink = Callable[[Strip], None]
+class MapStrip(Protocol):
+    """Some rows of a map."""
+
+    @property
+    def row(self) -> int: ...
+    @property
+    def labels(self) -> NDArray[np.unsignedinteger]: ...
+    @property
+    def score(self) -> NDArray[np.float32]: ...
 
 
-class _Outputs:
-    """A function for every output that takes strips, and the figures of them all."""
+S = TypeVar("S", bound=MapStrip)
+Sink = Callable[[S], None]
+
+
+class MapFiles(ABC, Generic[S]):
+    """A function for every file of a map that takes its strips, and the figures of them all."""
+
+    KIND: ClassVar[str] = "labels"
+    """What the raster of labels says it is."""
+    BAND: ClassVar[str] = "class"
+    LAYER: ClassVar[str] = "polygons"
 
     def __init__(
-        self, places: Mapping[str, Path], about: About, options: OutputOptions, zones: ZonesOnGrid | None = None
+        self, places: Mapping[str, Path], about: AboutMap, options: OutputOptions, vocabulary: Vocabulary
     ) -> None:
+        """`vocabulary`: of the labels of the map."""
         self.places = places
         self.about = about
         self.options = options
-        self.figures = Figures(about.grid, about.vocabulary, radar=is_radar(about.tags))
-        self.zones = None if zones is None else ZoneFigures(zones, about.vocabulary)
+        self.vocabulary = vocabulary
 
-    def open(self, stack: ExitStack) -> list[Sink]:
+    @abstractmethod
+    def count(self, strip: S) -> None:
+        """Take a strip into the figures."""
+
+    @abstractmethod
+    def count_polygons(self, layer: VectorLayer) -> None:
+        """Take polygons into the figures."""
+
+    @abstractmethod
+    def picture(self) -> tuple[Sink[S], Callable[[], Image.Image]]:
+        """What takes strips, and makes the picture of them."""
+
+    def drawn(self, strip: S) -> NDArray[np.unsignedinteger]:
+        """Labels that become polygons, `vocabulary.nodata` elsewhere."""
+        return strip.labels
+
+    def columns(self) -> dict[str, str]:
+        """Names and numpy types of the columns of the polygons."""
+        return polygon_schema(self.about.grid)
+
+    def featured(self, layer: VectorLayer) -> VectorLayer:
+        """Polygons with all their `columns`."""
+        return layer
+
+    def check(self) -> None:
+        """Refuse what is wrong when all strips have come, before anything is complete."""
+
+    def fill(self, strips: Iterable[S], writing_begins: Callable[[], None]) -> tuple[float, float]:
+        """Write everything; when the last strip had come, and when all was done."""
+        with ExitStack() as stack:
+            sinks = self.open(stack)
+            for strip in strips:
+                for sink in sinks:
+                    sink(strip)
+            came = time.perf_counter()
+            self.check()
+            writing_begins()
+        return came, time.perf_counter()
+
+    def open(self, stack: ExitStack) -> list[Sink[S]]:
         """`stack` completes the outputs; after an exception it abandons them."""
-        places, vocabulary = self.places, self.about.vocabulary
-        sinks: list[Sink] = [self.figures.add]
+        places = self.places
+        sinks: list[Sink[S]] = [self.count]
         if "style" in places:
-            write_qml(places["style"], vocabulary)
+            write_qml(places["style"], self.vocabulary)
         if "polygons_style" in places:
-            write_polygons_qml(places["polygons_style"], vocabulary)
+            write_polygons_qml(places["polygons_style"], self.vocabulary)
         if "preview" in places:
             sinks.append(self._preview_sink(stack, places["preview"]))
         if "labels" in places:
             labels = stack.enter_context(self._labels_writer(places["labels"]))
             sinks.append(lambda strip: labels.write(strip.row, strip.labels))
+        if "polygons" in places:
+            sinks.append(self._polygon_sink(stack, places["polygons"]))
+        return sinks
+
+    def _preview_sink(self, stack: ExitStack, path: Path) -> Sink[S]:
+        add, image = self.picture()
+
+        def finish() -> None:
+            with writing(path):
+                save_png(image(), path, kind="preview")
+
+        on_success(stack, finish)
+        return add
+
+    def _labels_writer(self, path: Path) -> RasterWriter:
+        return RasterWriter(
+            path,
+            grid=self.about.grid,
+            dtype=self.vocabulary.label_dtype,
+            nodata=self.vocabulary.nodata,
+            colours=[c.colour for c in self.vocabulary.classes],
+            categories=self.vocabulary.titles,
+            band_names=[self.BAND],
+            tags={**self.about.tags, TAG: self.KIND},
+            creation_options=self.options.creation_options,
+            resampling="mode",
+        )
+
+    def _polygon_sink(self, stack: ExitStack, path: Path) -> Sink[S]:
+        grid = self.about.grid
+        writer = stack.enter_context(
+            VectorWriter(
+                path, crs=grid.crs, source_crs=grid.coordinate_crs, schema=self.columns(), layer_name=self.LAYER,
+                made=self.about.made,
+            )
+        )  # fmt: skip
+        collector = PolygonCollector(
+            grid=grid, vocabulary=self.vocabulary, min_area=self.options.min_area, simplify=self.options.simplify
+        )
+
+        def write(layers: Iterator[VectorLayer]) -> None:
+            for layer in layers:
+                writer.write(self.featured(layer))
+                self.count_polygons(layer)
+
+        def sink(strip: S) -> None:
+            collector.add(strip.row, self.drawn(strip), strip.score)
+            write(collector.drain())
+
+        on_success(stack, lambda: write(collector.finish()))
+        return sink
+
+
+class _SegmentationFiles(MapFiles[Strip]):
+    """Those of a map of classes: probabilities and figures of zones too."""
+
+    def __init__(
+        self, places: Mapping[str, Path], about: About, options: OutputOptions, zones: ZonesOnGrid | None = None
+    ) -> None:
+        super().__init__(places, about, options, about.vocabulary)
+        self.figures = Figures(about.grid, about.vocabulary, radar=is_radar(about.tags))
+        self.zones = None if zones is None else ZoneFigures(zones, about.vocabulary)
+
+    def count(self, strip: Strip) -> None:
+        """See `MapFiles`."""
+        self.figures.add(strip)
+
+    def count_polygons(self, layer: VectorLayer) -> None:
+        """See `MapFiles`."""
+        self.figures.count_polygons(layer)
+
+    def picture(self) -> tuple[Sink[Strip], Callable[[], Image.Image]]:
+        """See `MapFiles`."""
+        preview = PreviewBuilder(self.about.grid, self.vocabulary)
+        return lambda strip: preview.add(strip.row, strip.rgb, strip.labels, strip.valid), preview.image
+
+    def open(self, stack: ExitStack) -> list[Sink[Strip]]:
+        """See `MapFiles`."""
+        sinks, places = super().open(stack), self.places
         if "probabilities" in places:
             writer = stack.enter_context(self._probabilities_writer(places["probabilities"]))
             sinks.append(lambda strip: writer.write(strip.row, packed(strip.probabilities, self.options.probabilities)))
-        if "polygons" in places:
-            sinks.append(self._polygon_sink(stack, places["polygons"]))
         if (zones := self.zones) is not None:
             sinks.append(zones.add)
             if "zones" in places:
                 on_success(stack, lambda: zones.write(places["zones"], made=self.about.made))
         return sinks
-
-    def _preview_sink(self, stack: ExitStack, path: Path) -> Sink:
-        preview = PreviewBuilder(self.about.grid, self.about.vocabulary)
-
-        def finish() -> None:
-            with writing(path):
-                save_png(preview.image(), path, kind="preview")
-
-        on_success(stack, finish)
-        return lambda strip: preview.add(strip.row, strip.rgb, strip.labels, strip.valid)
-
-    def _labels_writer(self, path: Path) -> RasterWriter:
-        vocabulary = self.about.vocabulary
-        return RasterWriter(
-            path,
-            grid=self.about.grid,
-            dtype=vocabulary.label_dtype,
-            nodata=vocabulary.nodata,
-            colours=[c.colour for c in vocabulary.classes],
-            categories=vocabulary.titles,
-            band_names=["class"],
-            tags={**self.about.tags, TAG: "labels"},
-            creation_options=self.options.creation_options,
-            resampling="mode",
-        )
 
     def _probabilities_writer(self, path: Path) -> RasterWriter:
         as_bytes = self.options.probabilities == "uint8"
@@ -257,44 +381,14 @@ class _Outputs:
         return RasterWriter(
             path,
             grid=self.about.grid,
-            count=len(self.about.vocabulary),
+            count=len(self.vocabulary),
             dtype="uint8" if as_bytes else "float32",
             nodata=255 if as_bytes else float("nan"),
-            band_names=self.about.vocabulary.titles,
+            band_names=self.vocabulary.titles,
             tags={**self.about.tags, **scale, TAG: "probabilities"},
             creation_options=self.options.creation_options,
             resampling="average",
         )
-
-    def _polygon_sink(self, stack: ExitStack, path: Path) -> Sink:
-        grid = self.about.grid
-        writer = stack.enter_context(
-            VectorWriter(
-                path,
-                crs=grid.crs,
-                source_crs=grid.coordinate_crs,
-                schema=polygon_schema(grid),
-                made=self.about.made,
-            )
-        )
-        collector = PolygonCollector(
-            grid=grid,
-            vocabulary=self.about.vocabulary,
-            min_area=self.options.min_area,
-            simplify=self.options.simplify,
-        )
-
-        def write(layers: Iterator[VectorLayer]) -> None:
-            for layer in layers:
-                writer.write(layer)
-                self.figures.count_polygons(layer)
-
-        def sink(strip: Strip) -> None:
-            collector.add(strip.row, strip.labels, strip.score)
-            write(collector.drain())
-
-        on_success(stack, lambda: write(collector.finish()))
-        return sink
 
 
 def on_success(stack: ExitStack, finish: Callable[[], None]) -> None:

@@ -7,46 +7,33 @@ from dataclasses import dataclass
 from earthwords.inference.change.dates.pair import DatePair
 from earthwords.inference.change.dates.request import ChangeRequest
 from earthwords.inference.change.dates.windows import ChangeMethod, PairWindow, resolutions
-from earthwords.inference.segment.block import kept_segmenter
+from earthwords.inference.segment.block import BlockWork
 from earthwords.inference.segment.block_store import BlockResult
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.blocks import Blocks
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.jobs.job import Tick, Worker
-from earthwords.presets import SegmentPreset
-from earthwords.types import TextBank, Window
+from earthwords.types import Window
 
 SIDE = 1024
 """Of a block, pixels; always the same, so that nothing depends on memory and workers."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChangeBlockJob:
+class ChangeBlockJob(BlockWork):
     """What is to be computed of two dates: a `Job` whose parts are blocks."""
 
     request: ChangeRequest
-    preset: SegmentPreset
-    """With the weights that are really used."""
-    bank: TextBank
-    blocks: Blocks
-    batch: int | None = None
-    device: str = "cpu"
-    offline: bool = False
 
     def compute(self, worker: Worker, index: int) -> tuple[int, BlockResult]:
         """How many windows a block needs, and what became of it."""
-        segmenter = kept_segmenter(worker, self.preset, device=self.device, batch=self.batch, offline=self.offline)
+        segmenter = self.kept_segmenter(worker)
         pair = worker.keep("pair", (self.request, self.preset), lambda: self.request.open(segmenter))
         request = self.request
         key = (self.preset, request.method, request.threshold, request.network, request.by_masks, request.vocabulary)
         method = worker.keep("method", key, lambda: self.request.comparison(segmenter, offline=self.offline))
         windows = planned(segmenter, pair, around(self.blocks.window(index), pair, method), self.request.asked_scales)
         return windows, self.run(segmenter, pair, method, index, lambda done: None)
-
-    def place(self, index: int) -> str:
-        """Where a block begins."""
-        window = self.blocks.window(index)
-        return f"row {window.row}, column {window.col} of {self.request.spec.source}"
 
     def run(self, segmenter: Segmenter, pair: DatePair, method: ChangeMethod, index: int, tick: Tick) -> BlockResult:
         """One block."""

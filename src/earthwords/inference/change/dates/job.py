@@ -2,55 +2,33 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from threading import Event
 
-import numpy as np
-
-from earthwords.files.atomic import discard
-from earthwords.inference.cautions import enforce
 from earthwords.inference.change.dates.block import ChangeBlockJob, around, cut, planned
 from earthwords.inference.change.dates.outputs import AboutChange, ChangeStrip, write_changes
 from earthwords.inference.change.dates.pair import DatePair
 from earthwords.inference.change.dates.report import ChangeReport
 from earthwords.inference.change.dates.request import ChangeRequest
 from earthwords.inference.change.dates.windows import ChangeMethod
-from earthwords.inference.execution import ExecutionOptions
 from earthwords.inference.segment.block_store import BlockResult, BlockStore, open_blocks
-from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.inference.segment.map_job import MapJob, Underway, Writing
 from earthwords.inference.windows.blocks import Blocks
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.reading import read_twice
-from earthwords.inference.windows.resize import CELL_ROWS
-from earthwords.jobs.executor import Executor
 from earthwords.jobs.job import Tick
-from earthwords.jobs.journal import journal_beside
-from earthwords.jobs.threads import ahead, until
 from earthwords.models.change.card import network_note
-from earthwords.types import Window
-
-Moved = Callable[[ChangeReport], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChangeJob:
+class ChangeJob(MapJob[ChangeStrip, ChangeReport]):
     """What to make of two dates."""
 
-    segmenter: Segmenter
     pair: DatePair
     request: ChangeRequest
     """With the facts of the pair."""
-    outputs: Mapping[str, Path]
-    """Kind to path, see `write_changes`."""
-    execution: ExecutionOptions = field(default_factory=ExecutionOptions)
-    executor: Executor | None = None
-    """Who computes; None: this process."""
 
     @cached_property
     def method(self) -> ChangeMethod:
@@ -100,52 +78,29 @@ class ChangeJob:
             **self.request.settings(self.segmenter),
         }
 
-    def run(
-        self,
-        *,
-        tick: Tick = lambda windows: None,
-        skip: Tick = lambda windows: None,
-        loading_s: float = 0.0,
-        writing_begins: Callable[[], None] = lambda: None,
-        moved: Moved = lambda report: None,
-    ) -> ChangeReport:
-        """Do it, or go on with what an earlier run has left.
-
-        Args:
-            tick: called with the number of windows done.
-            skip: called with the number of windows that an earlier run has done.
-            loading_s: time already spent, for the report.
-            writing_begins: see `write_changes`, as `moved`.
-
-        Raises:
-            UsageError: an output exists, an unfinished run was begun with other settings, or there is a caution and
-                `strict`.
-            OutputError: an output cannot be written.
-            SourceError: a date is damaged, or they show no pixel in common.
-        """
-        enforce(self.notes, strict=self.request.strict)
-        policy, stop = FailurePolicy(on_error=self.request.on_error), Event()
-        folder, settings = journal_beside(next(iter(self.outputs.values()))), self.settings()
-        with open_blocks(folder, settings=settings, blocks=self.blocks, resume=self.execution.resume) as store:
+    @contextmanager
+    def underway(self, policy: FailurePolicy, tick: Tick, skip: Tick) -> Iterator[Underway[ChangeStrip, ChangeReport]]:
+        """See `MapJob`."""
+        resume = self.execution.resume
+        with open_blocks(self.journal_folder, settings=self.settings(), blocks=self.blocks, resume=resume) as store:
             skip(sum(self._windows(index) for index in store.done))
-            made = None if "SOURCE_DATE_EPOCH" in os.environ else store.began
+            strips = self._from_blocks(store, tick, policy)
+            yield Underway(strips=strips, write=self.write, journal=store.journal)
 
-            def all_there(report: ChangeReport) -> None:
-                moved(report)
-                discard(folder)
+    def write(self, strips: Iterable[ChangeStrip], how: Writing) -> ChangeReport:
+        """From strips to outputs."""
+        return write_changes(
+            self.outputs, strips, about=self._about(how), options=self.request.options, policy=how.policy,
+            writing_begins=how.writing_begins, moved=how.moved,
+        )  # fmt: skip
 
-            strips = self._assembled(store, until(stop, tick), policy)
-            with closing(ahead(strips, depth=2, stop=stop)) as ready:
-                return write_changes(
-                    self.outputs, ready, about=self._about(loading_s, made), options=self.request.options,
-                    policy=policy, writing_begins=writing_begins, moved=all_there,
-                )  # fmt: skip
-
-    def _about(self, loading_s: float, made: datetime | None) -> AboutChange:
+    def _about(self, how: Writing) -> AboutChange:
         before, after = self.pair.scenes
         read = {f"EARTHWORDS_AFTER_{name}": value for name, value in _read_as(after.tags(), upper=True).items()}
-        how = {f"EARTHWORDS_{name.upper().replace('-', '_')}": value for name, value in self.request.tags().items()}
-        tags = {**self.segmenter.tags(self.request.vocabulary), **before.tags(), **read, **how}
+        compared = {
+            f"EARTHWORDS_{name.upper().replace('-', '_')}": value for name, value in self.request.tags().items()
+        }
+        tags = {**self.segmenter.tags(self.request.vocabulary), **before.tags(), **read, **compared}
         return AboutChange(
             before=tags["EARTHWORDS_SOURCE"],
             after=tags["EARTHWORDS_AFTER_SOURCE"],
@@ -155,57 +110,30 @@ class ChangeJob:
             tags=tags,
             notes=self.notes,
             strict=self.request.strict,
-            loading_s=loading_s,
-            made=made,
+            loading_s=how.loading_s,
+            made=how.made,
         )
 
-    def _assembled(self, store: BlockStore, tick: Tick, policy: FailurePolicy) -> Iterator[ChangeStrip]:
+    def _from_blocks(self, store: BlockStore, tick: Tick, policy: FailurePolicy) -> Iterator[ChangeStrip]:
         """Full-width strips, as soon as the blocks side by side are there."""
-        blocks = store.blocks
-        wanted = set(range(len(blocks))) - store.done
-        work = self._work(blocks)
-        results = (self._here(work, sorted(wanted), tick) if self.executor is None
-                   else self.executor.compute(work, wanted, tick))  # fmt: skip
-        for band in range(blocks.down):
-            while not store.done.issuperset(blocks.band(band)):
-                index, result = next(results)
-                store.save(index, result)
-            yield from self._band(store, band, policy)
-        failures, _ = store.failures_and_ranks()
-        policy.failures[:] = dict.fromkeys([*failures, *policy.failures])
-
-    def _here(self, work: ChangeBlockJob, wanted: list[int], tick: Tick) -> Iterator[tuple[int, BlockResult]]:
-        """Block after block, in this process."""
-        for index in wanted:
-            yield index, work.run(self.segmenter, self.pair, self.method, index, tick)
-
-    def _work(self, blocks: Blocks) -> ChangeBlockJob:
-        return ChangeBlockJob(
-            request=self.request,
-            preset=self.segmenter.preset,
-            bank=self.segmenter.text_bank(self.request.vocabulary),
-            blocks=blocks,
-            batch=self.segmenter.batch,
-            device=str(self.segmenter.encoder.backbone.device),
-            offline=self.execution.offline,
-        )
-
-    def _band(self, store: BlockStore, band: int, policy: FailurePolicy) -> Iterator[ChangeStrip]:
-        """Strips of one row of blocks."""
-        blocks, region = store.blocks, self.pair.region
-        top, height = band * blocks.rows, blocks.window(band * blocks.across).height
-        for first in range(0, height, CELL_ROWS):
-            stop = min(first + CELL_ROWS, height)
-            window = Window(row=region.row + top + first, col=region.col, height=stop - first, width=region.width)
-            read = [read_twice(scene.read_rgb, window, scene.native, policy) for scene in self.pair.scenes]
-            parts = [store.rows(index, first, stop) for index in blocks.band(band)]
+        work, transitions = self.work(ChangeBlockJob, store.blocks), self.request.transitions
+        compute = self._here if self.executor is None else self.executor.compute
+        for rows in store.rows_from(lambda wanted: compute(work, wanted, tick), policy):
+            read = [read_twice(scene.read_rgb, rows.window, scene.native, policy) for scene in self.pair.scenes]
+            pairs = rows.arrays["labels"]
             yield ChangeStrip(
-                row=top + first,
-                pairs=np.concatenate([part["labels"] for part in parts], axis=1),
-                score=np.concatenate([part["score"] for part in parts], axis=1),
+                row=rows.row,
+                pairs=pairs,
+                labels=transitions.labels(pairs),
+                score=rows.arrays["score"],
                 rgb=(read[0][0], read[1][0]),
                 valid=read[0][1] & read[1][1],
             )
+
+    def _here(self, work: ChangeBlockJob, wanted: set[int], tick: Tick) -> Iterator[tuple[int, BlockResult]]:
+        """Block after block, in this process."""
+        for index in sorted(wanted):
+            yield index, work.run(self.segmenter, self.pair, self.method, index, tick)
 
 
 def _read_as(tags: Mapping[str, str], *, upper: bool = False) -> dict[str, str]:

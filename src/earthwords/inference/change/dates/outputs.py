@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from earthwords.errors import SourceError
-from earthwords.files.atomic import writing
 from earthwords.files.output_sets import staging_all
-from earthwords.files.output_tags import TAG, save_png
-from earthwords.files.plaintext import write_json
-from earthwords.geo.geotiff import RasterWriter
-from earthwords.geo.styles import write_polygons_qml, write_qml
-from earthwords.geo.vectors.vectorize import PolygonCollector, polygon_schema
-from earthwords.geo.vectors.write import VectorWriter
+from earthwords.geo.vectors.vectorize import polygon_schema
 from earthwords.inference.cautions import enforce
 from earthwords.inference.change.dates.pair import PairFacts
 from earthwords.inference.change.dates.report import ChangeReport, TransitionFigures
 from earthwords.inference.change.dates.transitions import NOTHING, Transitions
 from earthwords.inference.windows.failures import FailurePolicy
-from earthwords.inference.windows.outputs import OutputOptions, of_grid, on_success, settings_of
+from earthwords.inference.windows.outputs import (
+    AboutMap,
+    MapFiles,
+    OutputOptions,
+    Sink,
+    save_report,
+    settings_of,
+    settings_with,
+)
 from earthwords.types import Grid, VectorLayer
 from earthwords.viz.change_preview import ChangePreview
 
@@ -39,6 +40,8 @@ class ChangeStrip:
     """First row, counted from the top of the region."""
     pairs: NDArray[np.uint16]
     """`(row, col)`, see `Transitions.pair`."""
+    labels: NDArray[np.unsignedinteger]
+    """`(row, col)`, the same as labels of the map."""
     score: NDArray[np.float32]
     """`(row, col)`, 0 where nothing changed."""
     rgb: tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -48,22 +51,13 @@ class ChangeStrip:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AboutChange:
+class AboutChange(AboutMap):
     """What outputs tell of the comparison they hold."""
 
     before: str
     after: str
-    grid: Grid
-    """Of all outputs."""
     transitions: Transitions
     facts: PairFacts
-    tags: Mapping[str, str]
-    """`EARTHWORDS_...` to text."""
-    notes: tuple[str, ...] = ()
-    strict: bool = False
-    loading_s: float = 0.0
-    made: datetime | None = None
-    """Time that outputs tell, see `VectorWriter`."""
 
 
 def write_changes(
@@ -91,30 +85,15 @@ def write_changes(
         SourceError: the dates show no pixel in common.
     """
     began = time.perf_counter()
-    settings = {**of_grid(about.grid), **_given(options), **settings_of(about.tags)}
+    settings = settings_with(about, options)
     with staging_all(paths, settings=settings, overwrite=options.overwrite, moved=lambda: moved(report)) as places:
-        outputs = _ChangeOutputs(places=places, about=about, options=options)
-        with ExitStack() as stack:
-            sinks = outputs.open(stack)
-            for strip in strips:
-                for sink in sinks:
-                    sink(strip)
-            compared = time.perf_counter()
-            if not outputs.figures.any:
-                raise SourceError(f"{about.before} and {about.after} show no pixel in common.")
-            writing_begins()
-        done = time.perf_counter()
+        outputs = _ChangeFiles(places, about, options)
+        compared, done = outputs.fill(strips, writing_begins)
         enforce(about.notes, strict=about.strict)
         seconds = {"loading": about.loading_s, "comparing": compared - began, "finishing": done - compared}
         report = _report(paths, outputs.figures, about, options, policy, seconds)
-        if "report" in places:
-            with writing(places["report"]):
-                write_json(places["report"], report.as_json(), indent=2)
+        save_report(report, places)
     return report
-
-
-def _given(options: OutputOptions) -> dict[str, str]:
-    return {name.replace("_", "-"): str(value) for name, value in vars(options).items() if name != "overwrite"}
 
 
 def _report(
@@ -154,91 +133,52 @@ def _report(
     )
 
 
-Sink = Callable[[ChangeStrip], None]
+class _ChangeFiles(MapFiles[ChangeStrip]):
+    """Those of a map of changes; what did not change is no polygon."""
 
+    KIND, BAND, LAYER = "changes", "change", "changes"
 
-@dataclass(kw_only=True)
-class _ChangeOutputs:
-    """A function for every output that takes strips, and the figures of them all."""
+    def __init__(self, places: Mapping[str, Path], about: AboutChange, options: OutputOptions) -> None:
+        self.names, self.transitions = (about.before, about.after), about.transitions
+        super().__init__(places, about, options, about.transitions.map_vocabulary)
+        self.figures = TransitionFigures(about.grid, about.transitions)
 
-    places: Mapping[str, Path]
-    about: AboutChange
-    options: OutputOptions
-    figures: TransitionFigures = field(init=False)
+    def count(self, strip: ChangeStrip) -> None:
+        """See `MapFiles`."""
+        self.figures.add(strip.row, strip.pairs)
 
-    def __post_init__(self) -> None:
-        self.figures = TransitionFigures(self.about.grid, self.about.transitions)
+    def count_polygons(self, layer: VectorLayer) -> None:
+        """See `MapFiles`."""
+        self.figures.count_polygons(layer)
 
-    def open(self, stack: ExitStack) -> list[Sink]:
-        """`stack` completes the outputs; after an exception it abandons them."""
-        places, vocabulary = self.places, self.about.transitions.map_vocabulary
-        sinks: list[Sink] = [lambda strip: self.figures.add(strip.row, strip.pairs)]
-        if "style" in places:
-            write_qml(places["style"], vocabulary)
-        if "polygons_style" in places:
-            write_polygons_qml(places["polygons_style"], vocabulary)
-        if "preview" in places:
-            sinks.append(self._preview_sink(stack, places["preview"]))
-        if "labels" in places:
-            labels = stack.enter_context(self._writer(places["labels"]))
-            sinks.append(lambda strip: labels.write(strip.row, self.about.transitions.labels(strip.pairs)))
-        if "polygons" in places:
-            sinks.append(self._polygon_sink(stack, places["polygons"]))
-        return sinks
+    def check(self) -> None:
+        """
+        Raises:
+            SourceError: the dates show no pixel in common.
+        """
+        if not self.figures.any:
+            raise SourceError(f"{self.names[0]} and {self.names[1]} show no pixel in common.")
 
-    def _preview_sink(self, stack: ExitStack, path: Path) -> Sink:
-        transitions = self.about.transitions
-        preview = ChangePreview(self.about.grid, transitions.map_vocabulary)
+    def picture(self) -> tuple[Sink[ChangeStrip], Callable[[], Image.Image]]:
+        """See `MapFiles`."""
+        preview = ChangePreview(self.about.grid, self.vocabulary)
 
-        def finish() -> None:
-            with writing(path):
-                save_png(preview.image(), path, kind="preview")
+        def add(strip: ChangeStrip) -> None:
+            preview.add(strip.row, *strip.rgb, strip.labels, strip.valid & (strip.pairs != NOTHING))
 
-        on_success(stack, finish)
-        return lambda strip: preview.add(
-            strip.row, *strip.rgb, transitions.labels(strip.pairs), strip.valid & (strip.pairs != NOTHING)
-        )
+        return add, preview.image
 
-    def _writer(self, path: Path) -> RasterWriter:
-        vocabulary = self.about.transitions.map_vocabulary
-        return RasterWriter(
-            path,
-            grid=self.about.grid,
-            dtype=vocabulary.label_dtype,
-            nodata=vocabulary.nodata,
-            colours=[c.colour for c in vocabulary.classes],
-            categories=vocabulary.titles,
-            band_names=["change"],
-            tags={**self.about.tags, TAG: "changes"},
-            creation_options=self.options.creation_options,
-            resampling="mode",
-        )
+    def drawn(self, strip: ChangeStrip) -> NDArray[np.unsignedinteger]:
+        """See `MapFiles`."""
+        return np.where(strip.labels == 0, self.vocabulary.nodata, strip.labels)
 
-    def _polygon_sink(self, stack: ExitStack, path: Path) -> Sink:
-        grid, transitions = self.about.grid, self.about.transitions
-        vocabulary = transitions.map_vocabulary
-        writer = stack.enter_context(
-            VectorWriter(
-                path, crs=grid.crs, source_crs=grid.coordinate_crs, schema=change_schema(grid), layer_name="changes",
-                made=self.about.made,
-            )
-        )  # fmt: skip
-        collector = PolygonCollector(
-            grid=grid, vocabulary=vocabulary, min_area=self.options.min_area, simplify=self.options.simplify
-        )
+    def columns(self) -> dict[str, str]:
+        """See `MapFiles`."""
+        return change_schema(self.about.grid)
 
-        def write(layers: Iterator[VectorLayer]) -> None:
-            for layer in layers:
-                writer.write(with_classes(layer, transitions))
-                self.figures.count_polygons(layer)
-
-        def sink(strip: ChangeStrip) -> None:
-            labels = transitions.labels(strip.pairs)
-            collector.add(strip.row, np.where(labels == 0, vocabulary.nodata, labels), strip.score)
-            write(collector.drain())
-
-        on_success(stack, lambda: write(collector.finish()))
-        return sink
+    def featured(self, layer: VectorLayer) -> VectorLayer:
+        """See `MapFiles`."""
+        return with_classes(layer, self.transitions)
 
 
 def change_schema(grid: Grid) -> dict[str, str]:

@@ -13,19 +13,17 @@ from earthwords.inference.change.dates.transitions import Transitions
 from earthwords.inference.change.dates.windows import ChangeMethod
 from earthwords.inference.change.mask_options import MaskOptions
 from earthwords.inference.change.methods import DEFAULT, METHODS, MethodOptions
-from earthwords.inference.scene_run import SceneRequest
+from earthwords.inference.segment.request import MapRequest
 from earthwords.inference.segment.segmenter import Segmenter
-from earthwords.inference.windows.outputs import OutputOptions, settings_of
+from earthwords.inference.windows.outputs import settings_of
 from earthwords.models.change.card import network_digest
-from earthwords.types import Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChangeRequest(SceneRequest[Segmenter]):
+class ChangeRequest(MapRequest):
     """What to make of two dates; `spec` is how the first one is opened."""
 
     after: SceneSpec
-    vocabulary: Vocabulary
     method: str = DEFAULT
     threshold: float | None = None
     """Least score of a change; None: the method's."""
@@ -39,9 +37,6 @@ class ChangeRequest(SceneRequest[Segmenter]):
     match_histogram: bool = False
     search: float = SEARCH
     """Pixels in either direction within which a shift is believed."""
-    options: OutputOptions = field(default_factory=OutputOptions)
-    on_error: str = "stop"
-    """What a window that fails twice does, see `FailurePolicy`."""
     facts: PairFacts = field(default_factory=PairFacts)
     """What was found of the dates before they are compared; see `DatePair.find`."""
 
@@ -49,11 +44,6 @@ class ChangeRequest(SceneRequest[Segmenter]):
     def transitions(self) -> Transitions:
         """Labels of the map."""
         return Transitions(vocabulary=self.vocabulary)
-
-    @property
-    def replaces(self) -> bool:
-        """Whether outputs that are there are replaced."""
-        return self.options.overwrite
 
     @property
     def asked_scales(self) -> int:
@@ -85,15 +75,12 @@ class ChangeRequest(SceneRequest[Segmenter]):
         Differences are told in the order of names: what follows from options comes after them.
         """
         tags = settings_of(segmenter.tags(self.vocabulary))
-        bank = segmenter.text_bank(self.vocabulary)
         return {
             **tags,
             **self.tags(),
-            "weights": f"{tags['weights']}, hash {segmenter.weights_hash}, words {bank.digest}",
-            "on-error": self.on_error,
-            "device": segmenter.arithmetic,
+            **self.settings_of_model(segmenter, tags),
             "what was found of both dates": hashlib.sha256(repr(self.facts).encode()).hexdigest()[:16],
-            **{name.replace("_", "-"): str(value) for name, value in vars(self.options).items() if name != "overwrite"},
+            **self.options.settings(),
         }
 
     def tags(self) -> dict[str, str]:

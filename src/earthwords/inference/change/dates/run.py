@@ -11,7 +11,7 @@ from pathlib import Path
 from earthwords.geo.destinations import plan_changes
 from earthwords.geo.sources.inputs import Inputs
 from earthwords.inference.cautions import enforce
-from earthwords.inference.change.dates.job import ChangeJob, Moved
+from earthwords.inference.change.dates.job import ChangeJob
 from earthwords.inference.change.dates.pair import PairSpec
 from earthwords.inference.change.dates.report import ChangeReport
 from earthwords.inference.change.dates.request import ChangeRequest
@@ -54,7 +54,7 @@ def compare_dates(
     console: Console,
     *,
     folder: bool = False,
-    moved: Moved = lambda report: None,
+    moved: Callable[[ChangeReport], None] = lambda report: None,
 ) -> ChangeReport:
     """Compare two dates; whatever is wrong with them is told before the model is loaded.
 

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from threading import Event
-from typing import Any
 
 import numpy as np
 
-from earthwords.files.atomic import discard
-from earthwords.inference.cautions import enforce
 from earthwords.inference.instances.automatic import MaskJob, SamMasks, scene_masks
 from earthwords.inference.instances.instructsam.finder import MaskFinder, on_grid
 from earthwords.inference.instances.job import CountJob
 from earthwords.inference.instances.options import MASK_RULES, CountOptions
+from earthwords.inference.segment.map_job import Underway
 from earthwords.inference.windows.blocks import Blocks
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.reading import read_twice
-from earthwords.inference.windows.strip import Strip
+from earthwords.inference.windows.strip import Strip, observed
 from earthwords.jobs.job import Tick
-from earthwords.jobs.journal import journal_beside, open_journal
+from earthwords.jobs.journal import open_journal
 from earthwords.mask_set import MaskSet
 from earthwords.reports import SceneReport
 from earthwords.types import Window
@@ -54,36 +51,20 @@ class MaskCountJob(CountJob):
         """Everything that the outputs depend on, as text."""
         return {**super().settings(), **self.masks_job().source.settings()}
 
-    def run(
-        self,
-        *,
-        tick: Tick = lambda windows: None,
-        skip: Tick = lambda windows: None,
-        loading_s: float = 0.0,
-        writing_begins: Callable[[], None] = lambda: None,
-        moved: Callable[[Any], None] = lambda report: None,
-    ) -> SceneReport:
-        """See `SceneJob.run`."""
-        enforce(self.notes, strict=self.request.strict)
-        policy = FailurePolicy(on_error=self.request.on_error)
-        folder = journal_beside(next(iter(self.outputs.values())))
-        with ExitStack() as stack:
-            journal = stack.enter_context(
-                open_journal(folder, settings=self.settings(), resume=self.execution.resume, unit="tiles", done=len)
-            )
+    @contextmanager
+    def underway(self, policy: FailurePolicy, tick: Tick, skip: Tick) -> Iterator[Underway[Strip, SceneReport]]:
+        """See `MapJob`: masks first, tile by tile, then the pixels under them."""
+        settings, resume = self.settings(), self.execution.resume
+        with open_journal(self.journal_folder, settings=settings, resume=resume, unit="tiles", done=len) as journal:
             job = self.masks_job()
             journal.total = len(job.tiles(self.scene))
-            skip(sum(1 for _ in journal))
+            skip(len(journal))
             masks = scene_masks(
                 self.scene, job, executor=self.executor, journal=journal, tick=tick, policy=policy
             )  # fmt: skip
-
-            def all_there(report: SceneReport) -> None:
-                moved(report)
-                discard(folder)
-
             found = replace(self, masks=on_grid(masks, self.grid))
-            return found._write(self._strips(policy), policy, loading_s, Event(), writing_begins, all_there)
+            strips = observed(self._strips(policy), self.scene.source)
+            yield Underway(strips=strips, write=found.write, journal=journal)
 
     def finder(self, counting: CountOptions) -> MaskFinder:
         """See `CountJob.finder`."""
