@@ -16,72 +16,29 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from earthwords.data.annotations.boxes._common import How
-from earthwords.data.annotations.instances import Instances, Marked
-from earthwords.data.annotations.masks import _of_boxes
+from earthwords.data.annotations.instances import Instances
 from earthwords.data.annotations.masks._pickles import read_plain
 from earthwords.data.annotations.masks._rle import Box, Mask, area_of, mask_of
 from earthwords.data.expressions.lines import OUTLINES
-from earthwords.data.expressions.pipeline import detect
-from earthwords.errors import EarthwordsError, SourceError, UsageError
+from earthwords.errors import EarthwordsError, SourceError
 from earthwords.kernels.masks.run_lengths import mask_of_runs, runs_of_mask, runs_of_text, text_of_runs
-from earthwords.plugins import load, names
+from earthwords.plugins import load
 from earthwords.types import Window
 from tests.conftest import TRANSFORM, write_raster
+from tests.data.annotations.drawn_masks import (
+    COURT,
+    HEIGHT,
+    PLANE,
+    WIDTH,
+    box,
+    compressed,
+    image,
+    read,
+    rle,
+    rrsisd,
+    runs,
+)
 from tests.micro import patchwork
-
-HEIGHT, WIDTH = 40, 60
-
-
-def image(path: Path, height: int = HEIGHT, width: int = WIDTH) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(patchwork(height, width)).save(path)
-    return path
-
-
-def box(top: int, left: int, bottom: int, right: int) -> NDArray[np.bool_]:
-    mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
-    mask[top:bottom, left:right] = True
-    return mask
-
-
-def runs(mask: NDArray[np.bool_]) -> list[int]:
-    """Lengths of runs down the columns, beginning with those of 0."""
-    flat = [False, *mask.T.ravel().tolist()]
-    ends = [i for i in range(1, len(flat)) if flat[i] != flat[i - 1]]
-    counts = np.diff([1, *ends, len(flat)]).tolist()
-    return [int(c) for c in counts]
-
-
-def compressed(counts: list[int]) -> str:
-    """COCO's text, written from the description of the format."""
-    text = ""
-    for i, count in enumerate(counts):
-        value = count - (counts[i - 2] if i > 2 else 0)
-        while True:
-            group, value = value & 31, value >> 5
-            more = value != (-1 if group & 16 else 0)
-            text += chr(48 + group + (32 if more else 0))
-            if not more:
-                break
-    return text
-
-
-def rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    return {"size": [HEIGHT, WIDTH], "counts": compressed(runs(mask))}
-
-
-PLANE, COURT, OVERLAP = box(2, 3, 12, 20), box(20, 30, 38, 55), box(8, 10, 25, 35)
-
-
-def read(source: Path, how: How | None = None, name: str = "auto") -> list[Instances | Marked]:
-    how = how or How()
-    name = detect(source) if name == "auto" else name
-    if name not in names(OUTLINES):
-        reader = load("earthwords.data.annotations.boxes", name, kind="format")
-        return [found for item in reader.items(source, how) for found in _of_boxes.load(name, item, how)]
-    reader = load(OUTLINES, name, kind="format")
-    return [found for item in reader.items(source, how) for found in reader.load(item, how)]
-
 
 WHOLE = Window(row=0, col=0, height=HEIGHT, width=WIDTH)
 
@@ -244,138 +201,6 @@ def test_no_pickle_runs_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(SourceError, match=r"refs\.p"):
         read_plain(tmp_path / "refs.p")
     assert not (tmp_path / "pwned").exists()
-
-
-def rrsisd(folder: Path) -> Path:
-    """Three references of two images; masks of one overlap. As published: `categories_id`, one sentence each."""
-    for number in (11, 12):
-        image(folder / "images/rrsisd/JPEGImages" / f"{number:05d}.jpg")
-    (folder / "images/rrsisd/ann_split").mkdir()
-    (folder / "rrsisd").mkdir()
-    masks = {101: PLANE, 102: COURT, 103: OVERLAP}
-    told = {
-        "images": [{"file_name": f"{i:05d}.jpg", "height": HEIGHT, "width": WIDTH, "id": i} for i in (11, 12)],
-        "annotations": [
-            {"id": ann, "image_id": 12 if ann == 102 else 11, "categories_id": 2, "segmentation": [rle(mask)],
-             "bbox": [0, 0, 1, 1], "area": int(mask.sum())}
-            for ann, mask in masks.items()
-        ],
-        "categories": [{"id": 2, "name": "airplane"}, {"id": 16, "name": "tenniscourt"}],
-    }  # fmt: skip
-    (folder / "rrsisd" / "instances.json").write_text(json.dumps(told))
-    rows = [(101, 11, "train", "A plane on the upper left", 2), (102, 12, "test", "The  court", 16),
-            (103, 11, "train", "The object in the middle", 2), (101, 11, "train", "the plane", 2)]  # fmt: skip
-    refs = [
-        {"image_id": np.int64(number), "split": split, "file_name": f"{number:05d}.jpg", "category_id": category,
-         "ann_id": ann, "sent_ids": [i], "ref_id": i,
-         "sentences": [{"tokens": text.split(), "raw": text, "sent_id": i, "sent": text.lower()}]}
-        for i, (ann, number, split, text, category) in enumerate(rows)
-    ]  # fmt: skip
-    (folder / "rrsisd" / "refs(unc).p").write_bytes(pickle.dumps(refs))
-    return folder
-
-
-def said(found: Marked) -> list[tuple[str, tuple[int, ...]]]:
-    return [(one.text, one.ids) for one in found.expressions]
-
-
-def check_rrsisd(found: list[Any]) -> None:
-    first, second, third = sorted(found, key=lambda marked: (marked.split != "train", -len(marked.expressions)))
-    assert [marked.split for marked in (first, second, third)] == ["train", "train", "test"]
-    assert said(first) == [("A plane on the upper left", (1,)), ("the plane", (1,))]
-    assert np.array_equal(first.ids == 1, PLANE) and first.classes == {1: "airplane"}
-    assert said(second) == [("The object in the middle", (1,))] and np.array_equal(second.ids == 1, OVERLAP)
-    assert said(third) == [("The court", (1,))] and np.array_equal(third.ids == 1, COURT)
-    assert third.example.name == "00012" and third.classes == {1: "tenniscourt"}
-    assert {one.kind for marked in found for one in marked.expressions} == {"human"}
-
-
-@pytest.mark.parametrize("inner", ["", "rrsisd"])
-def test_rrsisd(tmp_path: Path, inner: str) -> None:
-    source = rrsisd(tmp_path / "data") / inner
-    assert detect(source) == "rrsisd"
-    check_rrsisd(read(source))
-    assert [marked.split for marked in read(source, How(split="test"))] == ["test"]
-    with pytest.raises(UsageError, match="no split 'val'"):
-        read(source, How(split="val"))
-    with pytest.raises(UsageError, match="whole images"):
-        read(source, How(tile=20))
-
-
-def test_rrsisd_as_json(tmp_path: Path) -> None:
-    """The list as JSON instead of the pickle, and the lines that RSRefSeg makes of it."""
-    source = rrsisd(tmp_path / "data")
-    refs = read_plain(source / "rrsisd" / "refs(unc).p")
-    (source / "rrsisd" / "refs(unc).p").unlink()
-    (source / "rrsisd" / "refs(unc).json").write_text(json.dumps(refs))
-    check_rrsisd(read(source))
-    masks = {e["id"]: e for e in json.loads((source / "rrsisd" / "instances.json").read_text())["annotations"]}
-    lines = source / "datainfo" / "rrsisd_train.jsonl"
-    lines.parent.mkdir()
-    categories = {2: "airplane", 16: "tenniscourt"}
-    rows = [
-        {"split": ref["split"], "image_id": ref["image_id"], "sent": ref["sentences"][0]["raw"],
-         "file_name": ref["file_name"], "category_id": ref["category_id"], "ann_id": ref["ann_id"],
-         "category_name": categories[ref["category_id"]], "segmentation": masks[ref["ann_id"]]["segmentation"]}
-        for ref in refs
-    ]  # fmt: skip
-    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert detect(lines) == "rrsisd"
-    check_rrsisd(read(lines))
-
-
-def test_refcoco(tmp_path: Path) -> None:
-    """Polygons, several sentences a reference, `category_id` in the annotations too."""
-    image(tmp_path / "images" / "a.png")
-    entry = {"id": 5, "image_id": 1, "category_id": 3, "segmentation": [[3, 2, 20, 2, 20, 12, 3, 12]]}
-    told = {"images": [{"id": 1, "file_name": "a.png"}], "annotations": [entry],
-            "categories": [{"id": 3, "name": "truck"}]}  # fmt: skip
-    (tmp_path / "instances.json").write_text(json.dumps(told))
-    refs = [{"image_id": 1, "ann_id": 5, "split": "val", "ref_id": 9, "file_name": "COCO_a_5.jpg",
-             "sentences": [{"sent": "left truck"}, {"sent": "truck", "raw": "The truck"}]}]  # fmt: skip
-    (tmp_path / "refs(google).p").write_bytes(pickle.dumps(refs, 2))
-    assert detect(tmp_path) == "coco"
-    (found,) = read(tmp_path)
-    assert isinstance(found, Marked) and said(found) == [("left truck", (1,)), ("The truck", (1,))]
-    assert found.classes == {1: "truck"} and found.ids[7, 10] == 1 and found.ids[7, 30] == 0
-
-
-def phrases(folder: Path, images: str, masks: str, suffix: str, mask_suffix: str, *, in_list: bool) -> Path:
-    for name in ("7", "42"):
-        image(folder / images / f"{name}{suffix}")
-        (folder / masks).mkdir(exist_ok=True)
-        values = np.where(PLANE if name == "7" else COURT, 255 if name == "7" else 38, 0)
-        Image.fromarray(values.astype(np.uint8)).save(folder / masks / f"{name}{mask_suffix}")
-    end = suffix if in_list else ""
-    (folder / "output_phrase_train.txt").write_text(f"42{end} road in the middle\n\n7{end} red  vehicle\n")
-    (folder / "output_phrase_test.txt").write_text(f"7{end} the impervious surface\n")
-    return folder
-
-
-@pytest.mark.parametrize("name", ["refsegrs", "risbench"])
-def test_lists_of_phrases(tmp_path: Path, name: str) -> None:
-    if name == "refsegrs":
-        source = phrases(tmp_path / "set", "images", "masks", ".tif", ".tif", in_list=False)
-    else:
-        source = phrases(tmp_path / "set", "img_rgb", "mask", ".jpg", ".png", in_list=True)
-    assert detect(source) == name
-    found: list[Any] = read(source)
-    assert [(marked.split, said(marked)) for marked in found] == [
-        ("train", [("road in the middle", (1,))]),
-        ("train", [("red vehicle", (1,))]),
-        ("test", [("the impervious surface", (1,))]),
-    ]
-    assert np.array_equal(found[0].ids == 1, COURT) and np.array_equal(found[1].ids == 1, PLANE)
-    assert [len(read(source, How(split=split))) for split in ("train", "test")] == [2, 1]
-    with pytest.raises(UsageError, match="output_phrase_val"):
-        read(source, How(split="val"))
-
-
-def test_an_empty_mask_means_nothing(tmp_path: Path) -> None:
-    source = phrases(tmp_path, "images", "masks", ".tif", ".tif", in_list=False)
-    Image.fromarray(np.zeros((HEIGHT, WIDTH), dtype=np.uint8)).save(source / "masks" / "7.tif")
-    (found,) = read(source, How(split="test"))
-    assert isinstance(found, Marked) and said(found) == [("the impervious surface", ())] and not found.ids.any()
 
 
 def coco(folder: Path) -> Path:

@@ -11,18 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from earthwords import __version__
 from earthwords.archive.embed import MOST_LOOKED_AT
-from earthwords.data.segmentation.encoding import Labels, read_labels
-from earthwords.data.segmentation.layout import LabelledImage
 from earthwords.data.segmentation.loader import SegmentationSet
-from earthwords.data.segmentation.spec import Encoding
-from earthwords.errors import Caution, EarthwordsError, SourceError, UsageError, WeightsError
-from earthwords.evaluation.benchmark.counts import CountingRule, Counts, at
+from earthwords.errors import Caution, EarthwordsError, UsageError, WeightsError
+from earthwords.evaluation.benchmark.counts import CountingRule, at
 from earthwords.evaluation.benchmark.examples import fitted, painted
+from earthwords.evaluation.benchmark.image_job import BenchmarkJob, ImageReader
 from earthwords.evaluation.benchmark.scores import ExampleImage, choose, figures_of, total
 from earthwords.evaluation.benchmark.variants import REFERENCE, Variant, find_variants, setting_of
 from earthwords.evaluation.report.write import write_plots, write_results
@@ -31,20 +26,17 @@ from earthwords.files.atomic import atomic_path, discard, locked, parents_made_f
 from earthwords.files.output_tags import save_png
 from earthwords.files.plaintext import write_json
 from earthwords.files.reading import parse_json, read_json
-from earthwords.geo.scene import Scene, SceneSpec
 from earthwords.inference.cautions import Tally, enforce
 from earthwords.inference.limits import check_numbers
-from earthwords.inference.segment.block import kept_segmenter
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.jobs.executor import Executor, Local
-from earthwords.jobs.job import Worker
 from earthwords.jobs.journal import Journal, open_journal
 from earthwords.jobs.make_executor import make_executor
 from earthwords.jobs.progress import Console
-from earthwords.models.device import choose_device, worker_device
+from earthwords.models.device import choose_device
 from earthwords.presets import SegmentPreset
 from earthwords.text.known_words import word_cautions
-from earthwords.types import TextBank, Vocabulary
+from earthwords.types import Vocabulary
 
 JOURNALS, PICTURES, TIMES = ".journals", "pictures", "times.json"
 
@@ -87,91 +79,9 @@ class BenchmarkOptions:
                 raise UsageError(f"{name} must be at least {least}, got {value}.")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageReader:
-    """How an image is opened."""
-
-    bands: tuple[int | str, ...] | None
-    nodata: float | None
-    stretch: str
-    side: int | None
-    """Pixels of the longer side it is resized to; None: as `segment` sees it."""
-
-    def open(self, segmenter: Segmenter, path: Path) -> Scene:
-        """The image as a scene; a context manager."""
-        how: dict[str, Any] = {"bands": self.bands, "nodata": self.nodata, "stretch": self.stretch}
-        scene = SceneSpec(source=str(path), **how, offline=True).open()
-        return segmenter.at_working_gsd(scene) if self.side is None else scene.sized(self.side)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """What a segmenter says of an image."""
-
-    best: NDArray[np.unsignedinteger[Any]]
-    """`(row, col)`, the most probable class."""
-    probability: NDArray[np.float32]
-    """`(row, col)`, of it."""
-    image: NDArray[np.uint8]
-    """`(row, col, 3)`, or empty where nobody asked."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchmarkJob:
-    """A set to be counted with a preset: a `Job` whose parts are images; can be sent to another process."""
-
-    preset: SegmentPreset
-    """With the weights that are really used."""
-    bank: TextBank
-    rule: CountingRule
-    view: ImageReader
-    encoding: Encoding
-    pairs: tuple[LabelledImage, ...]
-    batch: int | None
-    device: str
-    offline: bool
-
-    def compute(self, worker: Worker, index: int) -> tuple[int, dict[str, Any]]:
-        """One image, and its counts as JSON has them."""
-        device = worker_device(self.device, worker.number)
-        segmenter = kept_segmenter(worker, self.preset, device=device, batch=self.batch, offline=self.offline)
-        return 1, self.counted(segmenter, index)
-
-    def place(self, index: int) -> str:
-        """The file of an image."""
-        return str(self.pairs[index].image)
-
-    def counted(self, segmenter: Segmenter, index: int) -> dict[str, Any]:
-        """The counts of an image, as JSON has them."""
-        truth, predicted = self.truth(index), self.predicted(segmenter, index)
-        if truth.shape != predicted.best.shape:
-            raise SourceError(
-                f"{self.pairs[index].labels} has {truth.shape} pixels, its image {predicted.best.shape}; run "
-                "`earthwords data check`."
-            )
-        return Counts(self.rule).add(truth, predicted.best, predicted.probability).as_json()
-
-    def truth(self, index: int) -> Labels:
-        """`(row, col)` true classes."""
-        return read_labels(self.pairs[index].labels, self.encoding)
-
-    def predicted(self, segmenter: Segmenter, index: int, *, image: bool = False) -> Prediction:
-        """What the segmenter says; with `image` what it saw too."""
-        with self.view.open(segmenter, self.pairs[index].image) as scene:
-            parts = [
-                (strip.labels, strip.score, np.moveaxis(strip.rgb, 0, -1) if image else _NOTHING)
-                for strip in segmenter.strips(scene, self.bank, threshold=0.0)
-            ]
-        best, probability, rgb = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        return Prediction(best=best, probability=probability, image=np.rint(255 * rgb).astype(np.uint8))
-
-
 def _own(rule: CountingRule, vocabulary: Vocabulary) -> str:
     pairs = zip(vocabulary.titles, rule.levels, strict=False)
     return ", ".join(f"{title} {level:g}" for title, level in pairs if level is not None)
-
-
-_NOTHING = np.empty((0, 0, 3), np.float32)
 
 
 @dataclass(kw_only=True)

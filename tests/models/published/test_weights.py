@@ -6,16 +6,8 @@ The files are small (`tests.published`), their names, classes and keys are the h
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +25,18 @@ from earthwords.models.refseg.model import RefSeg
 from earthwords.models.sam.load import load_sam
 from earthwords.models.sam.predictor import SamPredictor
 from earthwords.models.upsamplers import anyup, jbu, naf, simfeatup
-from earthwords.models.weights.download import sha256_of
 from earthwords.models.weights.table import WEIGHTS, fetch, fetch_tokenizer, find, load_clip, load_upsampler_state
 from earthwords.refer_presets import REFER_PRESETS
-from earthwords.text.siglip import SiglipTokenizer
 from tests import hub, published
-from tests.origin import Origin, silent
-from tests.origin import served as served_file
+from tests.models.published.conftest import at_its_url, no_sockets, small
 from tests.referring import _SAM
-from tests.special import within
 from tests.upsamplers import random_state
 
 GENERATOR = torch.Generator().manual_seed(7)
+
+
 WORDS = ["a road", "the Roof, left of the lake!"]
+
 
 FOLDERS = {
     "openai-vit-b-16": ("pytorch_model.bin", 16),
@@ -53,6 +44,8 @@ FOLDERS = {
     "openai-vit-l-14": ("model.safetensors", 14),
     "metaclip-vit-b-16": ("model.safetensors", 16),
 }
+
+
 FILES = {
     "laion-vit-b-16": {},
     "remoteclip-vit-b-32": {},
@@ -66,7 +59,11 @@ FILES = {
     "farslip-s2-vit-b-16": {"training": True, "long": True},
     "farslip-s2-vit-b-32": {"training": True},
 }
+
+
 ZIPPED = ("skyclip-vit-b-32", "skyclip-vit-l-14", "skyclip-vit-l-14-top30pct")
+
+
 UPSAMPLERS: dict[str, tuple[str, Callable[..., Any]]] = {
     "simfeatup-million-aid": ("simfeatup", simfeatup.build),
     "featup-clip": ("jbu", jbu.build),
@@ -75,12 +72,20 @@ UPSAMPLERS: dict[str, tuple[str, Callable[..., Any]]] = {
     "anyup-paper": ("anyup", anyup.build),
     "naf-release": ("naf", naf.build),
 }
+
+
 VISION = {"dino-vit-b-16": "pytorch_model.bin", "dinov2-vit-b-14": "model.safetensors"}
+
+
 PACKAGED = ("tiny", "tiny-simfeatup", "tiny-jbu", "tiny-anyup", "refseg-tiny")
 
 
 SAMS = ("sam-vit-b", "sam-vit-l", "sam-vit-h")
+
+
 SAMS_OF_AUTHORS = ("sam-vit-b-authors", "sam-vit-l-authors", "sam-vit-h-authors")
+
+
 SAM2S = ("sam2.1-hiera-tiny", "sam2.1-hiera-small", "sam2.1-hiera-base-plus", "sam2.1-hiera-large")
 
 
@@ -89,33 +94,6 @@ def test_no_row_is_forgotten() -> None:
     assert {*FOLDERS, *FILES, *ZIPPED, *UPSAMPLERS, *VISION, *PACKAGED, *sams} == WEIGHTS.keys()
     bases = {preset.segmenter for preset in REFER_PRESETS.values()} | {p.words for p in REFER_PRESETS.values()}
     assert bases == {*BASES, None, "tiny"}
-
-
-@contextmanager
-def no_sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing may be connected to, not even in vain."""
-    tried: list[object] = []
-
-    def connect(self: socket.socket, address: object) -> None:
-        tried.append(address)
-        raise OSError("no network")
-
-    with monkeypatch.context() as patch:
-        for name in ("connect", "connect_ex", "sendto"):
-            patch.setattr(socket.socket, name, connect)
-        patch.setattr(socket, "getaddrinfo", lambda *address, **options: connect(None, address))
-        yield
-    assert tried == []
-
-
-@pytest.fixture(autouse=True)
-def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EARTHWORDS_CACHE", str(tmp_path / "cache"))
-
-
-def small(name: str, monkeypatch: pytest.MonkeyPatch, **other: Any) -> None:
-    """The row without the sha256 of the real file."""
-    monkeypatch.setitem(WEIGHTS, name, replace(WEIGHTS[name], sha256=None, hashed=None, **other))
 
 
 def agrees(found: ClipBackbone, model: CLIPModel, tolerance: float = 2e-5) -> None:
@@ -185,14 +163,6 @@ def with_activation(model: CLIPModel, name: str) -> CLIPModel:
     again = CLIPModel(model.config)
     again.load_state_dict(model.state_dict())
     return again.eval()
-
-
-@contextmanager
-def at_its_url(name: str, content: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Origin]:
-    with served_file(Origin(content)) as origin:
-        file = WEIGHTS[name].source.rsplit("/", 1)[-1]
-        small(name, monkeypatch, source=origin.url.replace("file.bin", file))
-        yield origin
 
 
 @pytest.mark.parametrize("name", ZIPPED)
@@ -319,6 +289,8 @@ BASES: dict[str, Callable[[Path], Any]] = {
     "google/siglip-so400m-patch14-384": published.write_siglip,
     "google/siglip2-so400m-patch16-512": lambda folder: published.write_siglip(folder, second=True),
 }
+
+
 FETCHED = {
     "google/siglip-so400m-patch14-384": {"spiece.model", "special_tokens_map.json", "tokenizer_config.json"},
     "google/siglip2-so400m-patch16-512": {"tokenizer.json", "special_tokens_map.json", "tokenizer_config.json"},
@@ -374,68 +346,6 @@ def test_offline_without_a_cache_asks_nobody(how: str, monkeypatch: pytest.Monke
             fetch_tokenizer(find("google/siglip-so400m-patch14-384"), offline=how == "option")
 
 
-def test_a_cache_without_the_weights_or_the_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As an earlier version may have left it: offline it says what to do, online it fetches what is missing."""
-    source = "google/siglip-so400m-patch14-384"
-    published.write_siglip(tmp_path / "siglip")
-    published.write_sam(tmp_path / "sam")
-    preset = REFER_PRESETS["rsrefseg-b"]
-    folders = {source: tmp_path / "siglip", str(preset.segmenter): tmp_path / "sam"}
-    with hub.served(folders, tmp_path / "hub", monkeypatch):
-        fetch_tokenizer(find(source))
-        with pytest.raises(WeightsError, match=r"is not in the cache; run once without --offline"):
-            fetch(find(source), offline=True)
-        assert SiglipTokenizer.from_folder(fetch_tokenizer(find(source), offline=True)).end == 1
-        assemble(preset)
-    assemble(preset, offline=True)
-
-
-class TestHashes:
-    @pytest.fixture
-    def row(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-        published.write_openai(tmp_path / "repository" / "RemoteCLIP-ViT-B-32.pt", published.clip(patch=32))
-        return "remoteclip-vit-b-32"
-
-    def test_another_file_than_the_rows(self, row: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        repository = {WEIGHTS[row].source: tmp_path / "repository"}
-        known = pytest.raises(WeightsError, match=r"has another RemoteCLIP-ViT-B-32\.pt than this version knows")
-        with hub.served(repository, tmp_path / "hub", monkeypatch), known:
-            load_clip(row)
-
-    def test_a_file_of_the_hubs_cache_that_was_altered(
-        self, row: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """The hub names it by its sha256, which is looked at once, and again when the file changes."""
-        small(row, monkeypatch)
-        hashed: list[Path] = []
-        monkeypatch.setattr(
-            "earthwords.models.weights.fetch.sha256_of", lambda path: hashed.append(path) or sha256_of(path)
-        )
-        with hub.served({WEIGHTS[row].source: tmp_path / "repository"}, tmp_path / "hub", monkeypatch):
-            path = fetch(WEIGHTS[row])
-        assert fetch(WEIGHTS[row], offline=True) == path and len(hashed) == 1
-        blob = path.resolve()
-        blob.chmod(0o644)
-        blob.write_bytes(blob.read_bytes()[:-1] + b"X")
-        with pytest.raises(WeightsError, match=r"was cut or altered after its download .*delete it and run again"):
-            fetch(WEIGHTS[row], offline=True)
-
-
-def test_a_hub_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its list of files is asked for without any timeout of the library's own."""
-    from huggingface_hub import constants
-
-    monkeypatch.setenv("EARTHWORDS_HTTP_TIMEOUT", "0.5")
-    with hub.served({}, tmp_path / "hub", monkeypatch), silent() as url:
-        monkeypatch.setattr(constants, "ENDPOINT", url.removesuffix("/file.bin"))
-        for name in ("openai-vit-b-16", "remoteclip-vit-b-32"):
-            with pytest.raises(
-                WeightsError,
-                match=rf"{name} .*cannot be fetched .*; try again later, or pass",
-            ):
-                within(20, lambda name=name: fetch(WEIGHTS[name]))
-
-
 def test_long_clip_needs_both_tables(tmp_path: Path) -> None:
     model = published.clip(positions=248)
     published.write_openai(tmp_path / "x.pt", model, long=True)
@@ -444,37 +354,3 @@ def test_long_clip_needs_both_tables(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "x.pt")
     with pytest.raises(WeightsError, match="Not a complete Long-CLIP"):
         load_clip(str(tmp_path / "x.pt"))
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize("source", ["openai-vit-b-16", "anyup-paper"])
-def test_a_signal_ends_a_run_that_waits_for_a_file(
-    source: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A hub that lists its files and sends none; a server that says nothing."""
-    published.write_sam(tmp_path / "sam")
-    repository = {WEIGHTS["openai-vit-b-16"].source: tmp_path / "sam"}
-    code = (
-        "import sys; from dataclasses import replace; from earthwords.models.weights import table as weights; "
-        "row = weights.WEIGHTS[sys.argv[1]]; url = sys.argv[2]; "
-        "weights.WEIGHTS[row.name] = replace(row, source=url) if row.source.startswith('http') else row; "
-        "from earthwords.cli import main; sys.exit(main(['models', 'pull', row.name, '--quiet']))"
-    )
-    with hub.served(repository, tmp_path / "hub", monkeypatch, mute=True) as asked, silent() as url:
-        own = {"HF_ENDPOINT": asked.address, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "home")}
-        argv = [sys.executable, "-c", code, source, url]
-        run = subprocess.Popen(argv, env={**os.environ, **own}, stderr=subprocess.PIPE)
-        if source == "openai-vit-b-16":
-            assert asked.reached.wait(60)
-        else:
-            assert within(60, lambda: wait_for(tmp_path / "cache", "*.part"))
-        began = time.perf_counter()
-        run.send_signal(number)
-        run.communicate(timeout=60)
-        assert time.perf_counter() - began < 5 and run.returncode not in (0, None)
-
-
-def wait_for(folder: Path, pattern: str) -> bool:
-    while not list(folder.rglob(pattern)):
-        time.sleep(0.01)
-    return True
