@@ -32,7 +32,7 @@ Count = Callable[..., Outcome]
 
 @pytest.fixture
 def count(command: Command, micro: Path) -> Count:
-    """`count(src, dst, ...)` with the toy model, small windows and nothing said."""
+    """`count(src, dst, ...)` with the toy model and small windows."""
 
     def run(src: object, dst: object, *options: object) -> Outcome:
         return command("count", src, dst, "--model", micro, "--tile-size", 64, *TEXT, *AGAINST, *options)
@@ -56,7 +56,7 @@ def write_zones(path: Path, **boxes: tuple[float, float, float, float]) -> Path:
 
 
 def test_regions_are_counted(count: Count, scene_file: Path, tmp_path: Path, labels: np.ndarray) -> None:
-    done = count(scene_file, tmp_path / "out", "--split", "none", "--min-area", 0, "--json")
+    done = count(scene_file, tmp_path / "out", "--split", "none", "--min-area", 0, "--json", "--quiet")
     assert (done.code, done.err, names(tmp_path / "out")) == (0, "", FILES)
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report == json.loads(done.out)
