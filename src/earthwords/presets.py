@@ -19,6 +19,8 @@ from earthwords.files.reading import parse_toml
 
 Attention = Literal["vanilla", "maskclip", "sclip", "gem", "clearclip", "naclip", "segearth"]
 """A name of `models.clip.attention.ATTENTION`."""
+Precision = Literal["fp32", "bf16"]
+"""A name of `kernels.linear.PRECISIONS`."""
 Blend = Literal["mean", "linear", "cosine", "tukey"]
 """A name of `kernels.blend.BLENDS`."""
 
@@ -83,6 +85,9 @@ class SegmentPreset:
     blend: str = "mean"
     """Weight of a pixel where windows overlap: `mean` (all windows alike, as in the papers), `linear`, `cosine` or
     `tukey` (flat in the middle, less towards the borders)."""
+    precision: str = "fp32"
+    """A name of `kernels.linear.PRECISIONS`: what the image tower's linear layers and convolutions are computed in.
+    `bf16` is faster where the processor has instructions for it; elsewhere it is computed in fp32, and said."""
     gsd: tuple[float, float] | None = None
     """Ground sample distances (finest, coarsest), metres, the weights were trained on. A finer scene is
     worked on at the finest, unless `--gsd` says otherwise; None works at the scene's own."""

@@ -60,6 +60,9 @@ class SceneReport:
     """Of the pixels with a label, 0..1: those whose two best classes are close; None where nobody knows."""
     undecided_margin: float | None = None
     """What close means: `(first - second) / (first + second)` of their probabilities is below this."""
+    rounding_share: float | None = None
+    """Of the observed pixels, 0..1: those that are decided by less than the rounding of a reduced precision; None for
+    float32."""
     failures: tuple[str, ...] = ()
     """What could not be read or computed and was left out, where that was allowed."""
     zones: tuple[ZoneReport, ...] = ()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hin
 
 from cyclopts import Group, Parameter
 
+from earthwords import presets
 from earthwords.presets import Blend
 
 if TYPE_CHECKING:
@@ -238,6 +239,14 @@ BlendMode = Annotated[
     ),
 ]
 
+Precision = Annotated[
+    presets.Precision | None,
+    option(
+        WINDOWS,
+        "What the image tower is computed in: fp32, or bf16, which is faster on processors with instructions for it "
+        "and changes a few labels; the share is told. Default: the preset's.",
+    ),
+]
 BatchSize = Annotated[
     int | None,
     option(

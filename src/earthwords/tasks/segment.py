@@ -58,6 +58,7 @@ def segment(
     tile_size: opt.TileSize = None,
     overlap: opt.Overlap = None,
     blend_mode: opt.BlendMode = None,
+    precision: opt.Precision = None,
     batch_size: opt.BatchSize = None,
     probabilities: opt.Probabilities = "no",
     zones: opt.Zones = None,
@@ -106,8 +107,8 @@ def segment(
     console = Console(quiet=quiet, verbose=verbose)
     model_spec = SegmenterSpec.of(
         preset, model=model, attention=attention, upsampler=upsampler, upsampler_weights=upsampler_weights,
-        energy=energy, templates=templates, tile_size=tile_size, overlap=overlap, blend=blend_mode, batch=batch_size,
-        device=device, offline=offline,
+        energy=energy, templates=templates, tile_size=tile_size, overlap=overlap, blend=blend_mode,
+        precision=precision, batch=batch_size, device=device, offline=offline,
     )  # fmt: skip
     check_joint(model_spec.row, joint=joint, upsampler=upsampler)
     row, network = model_spec.row, reach(offline, allow_remote_parts)

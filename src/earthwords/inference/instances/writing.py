@@ -114,6 +114,7 @@ def write_counts(
             nodata_share=figures.nodata_share,
             undecided_share=figures.undecided_share,
             undecided_margin=None if figures.undecided_share is None else MARGIN,
+            rounding_share=figures.rounding_share,
             settings=settings_of(about.tags) | work.counting.settings(),
             notes=notes,
             failures=tuple(policy.failures),

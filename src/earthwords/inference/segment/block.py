@@ -99,10 +99,12 @@ def _filled(strips: Iterator[Strip], height: int, probabilities: str) -> BlockRe
         rows += len(strip.labels)
     kept = [part.probabilities for part in parts if part.probabilities is not None]
     doubtful = [part.undecided for part in parts if part.undecided is not None]
+    rounding = [part.rounding for part in parts if part.rounding is not None]
     return BlockResult(
         labels=np.concatenate([part.labels for part in parts]),
         score=np.concatenate([part.score for part in parts]),
         undecided=np.concatenate(doubtful) if doubtful else None,
+        rounding=np.concatenate(rounding) if rounding else None,
         probabilities=np.concatenate(kept, axis=1) if kept else None,
     )
 

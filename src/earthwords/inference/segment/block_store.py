@@ -33,6 +33,7 @@ class BlockResult:
     probabilities: NDArray[Any] | None = None
     """`(class, row, col)`, as they will be written."""
     undecided: NDArray[np.bool_] | None = None
+    rounding: NDArray[np.bool_] | None = None
     """`(row, col)`, see `Strip`."""
     failures: list[str] = field(default_factory=list)
     """What was left out."""
@@ -63,7 +64,7 @@ class BlockStore:
     def save(self, index: int, result: BlockResult) -> None:
         """Remember a block."""
         arrays = {"labels": result.labels, "score": result.score}
-        for name in ("probabilities", "undecided"):
+        for name in ("probabilities", "undecided", "rounding"):
             if (values := getattr(result, name)) is not None:
                 arrays[name] = values
         about = {"failures": json.dumps(result.failures), "ranks": json.dumps(result.ranks)}

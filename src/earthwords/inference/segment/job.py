@@ -140,7 +140,8 @@ class SceneJob(MapJob[Strip, SceneReport]):
     def journal_bytes(self) -> int:
         """What the finished blocks take on the disk, in the end."""
         each = {"no": 0, "uint8": 1, "float32": 4}[self.request.options.probabilities] * len(self.request.vocabulary)
-        return self.grid.height * self.grid.width * (self.request.vocabulary.label_dtype.itemsize + 4 + 1 + each)
+        flags = 1 + self.segmenter.rounds
+        return self.grid.height * self.grid.width * (self.request.vocabulary.label_dtype.itemsize + 4 + flags + each)
 
     def windows(self, blocks: Blocks, wanted: set[int]) -> int:
         """Windows that have to be computed for some blocks; blocks of different workers share none."""
@@ -161,6 +162,7 @@ class SceneJob(MapJob[Strip, SceneReport]):
                 valid=valid,
                 probabilities=rows.arrays.get("probabilities"),
                 undecided=rows.arrays.get("undecided"),
+                rounding=rows.arrays.get("rounding"),
             )
 
     def _in_columns(self, work: BlockJob, wanted: set[int], tick: Tick) -> Iterator[tuple[int, BlockResult]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,14 @@ from earthwords.geo.sources.network import Network
 from earthwords.inference.cautions import RADAR, SENSOR, enforce, taught_notes, vocabulary_notes
 from earthwords.inference.limits import check_numbers
 from earthwords.inference.segment.joint import joined, joint_notes
-from earthwords.inference.segment.postprocess import class_maxima, class_probabilities, decide, undecided, unfit
+from earthwords.inference.segment.postprocess import (
+    class_maxima,
+    class_probabilities,
+    decide,
+    rounded,
+    undecided,
+    unfit,
+)
 from earthwords.inference.segment.result import SegmentationResult, gathered
 from earthwords.inference.segment.teachable import Teachable
 from earthwords.inference.windows.cues import Cues, with_cues
@@ -36,6 +44,7 @@ from earthwords.inference.windows.text_bank import build_text_bank
 from earthwords.jobs.job import Tick
 from earthwords.jobs.progress import Report
 from earthwords.jobs.threads import Pool, on_one_core, one_core
+from earthwords.kernels.linear import computes
 from earthwords.models.clip.model import DenseMethod
 from earthwords.models.device import choose_device
 from earthwords.models.taught import TaughtHead
@@ -111,9 +120,16 @@ class Segmenter(Teachable):
             energy=row.energy,
             head=head,
         )
-        made = cls(row, encoder, taught=found.load_taught(backbone), batch=batch)
+        taught, notes = found.load_taught(backbone), [] if found.note is None else [found.note]
+        if row.precision != "fp32":
+            if computes(row.precision, backbone.device):
+                backbone.reduce()
+            else:
+                notes.append(f"This {backbone.device.type} has no instructions for {row.precision}: computed in fp32.")
+                row = replace(row, precision="fp32")
+        made = cls(row, encoder, taught=taught, batch=batch)
         made.network = network
-        made.notes = () if found.note is None else (found.note,)
+        made.notes = tuple(notes)
         return made
 
     def __repr__(self) -> str:
@@ -164,6 +180,11 @@ class Segmenter(Teachable):
         """What the last bits of a result depend on: the kind of device, and the batch on a GPU."""
         kind = self.encoder.backbone.device.type
         return kind if self._on_cpu else f"{kind}, batches of {self.batch}"
+
+    @property
+    def rounds(self) -> bool:
+        """Whether a precision may decide about labels, and how much is known (of heads it is not)."""
+        return self.preset.precision != "fp32" and self.encoder.head is None
 
     def window_seconds(self, queries: int) -> float:
         """How long a window takes, measured on noise; of a GPU's batch, its share."""
@@ -335,6 +356,7 @@ class Segmenter(Teachable):
             "EARTHWORDS_TEMPLATES": preset.templates,
             "EARTHWORDS_TILE": f"{preset.tile_size} overlap {preset.overlap}",
             "EARTHWORDS_BLEND": preset.blend,
+            **({} if preset.precision == "fp32" else {"EARTHWORDS_PRECISION": preset.precision}),
             "EARTHWORDS_THRESHOLD": "; ".join([least, *own]),
             "EARTHWORDS_VOCABULARY": "; ".join(c.described for c in vocabulary.classes),
         }
@@ -384,6 +406,7 @@ class Segmenter(Teachable):
         labels = np.empty(valid.shape, vocabulary.label_dtype)
         score = np.empty(valid.shape, np.float32)
         close = np.empty(valid.shape, bool)
+        rounding = np.empty(valid.shape, bool) if self.rounds else None
         kept = np.empty((len(vocabulary), *valid.shape), np.float32) if probabilities else None
         for first in range(0, window.width, CELL_COLS):
             cell = slice(first, first + CELL_COLS)
@@ -393,11 +416,19 @@ class Segmenter(Teachable):
             )
             labels[:, cell], score[:, cell] = chosen.cpu().numpy(), best.cpu().numpy()
             close[:, cell] = undecided(values).cpu().numpy()
+            if rounding is not None:
+                preset = self.preset
+                near = rounded(
+                    logits[:, :, cell], values, preset.precision, logit_scale=preset.logit_scale, nothing=preset.nothing
+                )
+                rounding[:, cell] = near.cpu().numpy()
             if kept is not None:
                 kept[:, :, cell] = values.cpu().numpy()
         unseen = (logits == 0).all(dim=0).cpu().numpy()  # too small a spot for any pixel of the working grid
         hidden = ~valid | unseen
         labels[hidden], score[hidden], close[hidden] = vocabulary.nodata, 0, False
+        if rounding is not None:
+            rounding[hidden] = False
         if kept is not None:
             kept[:, hidden] = np.nan
         return Strip(
@@ -408,4 +439,5 @@ class Segmenter(Teachable):
             valid=valid,
             probabilities=kept,
             undecided=close,
+            rounding=rounding,
         )

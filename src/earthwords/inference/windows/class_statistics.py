@@ -34,6 +34,7 @@ class Figures:
         self._all = grid.height * grid.width
         self._observed = self._unlabelled = 0
         self._knows_undecided, self._coloured = False, False
+        self._rounding: int | None = None
         self._radar = radar
 
     def add(self, strip: Strip) -> None:
@@ -49,6 +50,8 @@ class Figures:
         if strip.undecided is not None:
             self._knows_undecided = True
             self._undecided += np.bincount(labels, strip.undecided[known], minlength=count).astype(np.int64)
+        if strip.rounding is not None:
+            self._rounding = (self._rounding or 0) + int(strip.rounding.sum())
         if self._pixel_areas is not None:
             areas = self._pixel_areas.block(strip.row, len(strip.labels))
             area = np.broadcast_to(areas, strip.labels.shape)[known]
@@ -73,6 +76,12 @@ class Figures:
         """Pixels whose two best classes are close, of those with a label; None where nobody knows."""
         return round(float(self._undecided.sum() / max(1, self._pixels.sum())), 6) if self._knows_undecided else None
 
+    @property
+    def rounding_share(self) -> float | None:
+        """Pixels about which the precision may have decided, of those that were observed; None: float32, or nobody
+        knows."""
+        return None if self._rounding is None else round(self._rounding / max(1, self._observed), 6)
+
     def notes(self) -> tuple[str, ...]:
         """What the figures say about the worth of the map."""
         found = []
@@ -87,7 +96,16 @@ class Figures:
         left = self._unlabelled / max(1, self._observed)
         if self._knows_undecided and left > MOST:
             found.append(f"{left:.0%} of what was observed has no class: no word fits there, or is probable enough.")
-        return (*map(Caution, found), *self._hardly_found())
+        return (*map(Caution, found), *self._hardly_found(), *self._rounded())
+
+    def _rounded(self) -> tuple[str, ...]:
+        share = self.rounding_share
+        if share is None:
+            return ()
+        return (
+            f"Computed in reduced precision: {share:.2%} of the map is decided by less than its rounding; "
+            "--precision fp32 is surer there.",
+        )
 
     def _hardly_found(self) -> tuple[str, ...]:
         total = self._pixels.sum()

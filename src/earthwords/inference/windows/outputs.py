@@ -156,6 +156,7 @@ def write_outputs(
             nodata_share=figures.nodata_share,
             undecided_share=figures.undecided_share,
             undecided_margin=None if figures.undecided_share is None else MARGIN,
+            rounding_share=figures.rounding_share,
             settings=settings_of(about.tags) | _more(options, policy),
             notes=notes,
             failures=tuple(policy.failures) if policy else (),

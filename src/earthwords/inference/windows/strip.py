@@ -30,6 +30,8 @@ class Strip:
     """`(class, row, col)`, when asked for; NaN where nothing was observed."""
     undecided: NDArray[np.bool_] | None = None
     """`(row, col)`: where the two best classes are close, see `decide.undecided`; None: nobody knows."""
+    rounding: NDArray[np.bool_] | None = None
+    """`(row, col)`: where the precision may have decided, see `postprocess.rounded`; None: float32, or nobody knows."""
 
 
 class Observation(Protocol):

@@ -7,6 +7,7 @@ without residual connection and feed-forward network, as SegEarth-OV and its bas
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from earthwords.errors import UsageError, WeightsError, unknown
-from earthwords.kernels.linear import quicken
+from earthwords.kernels.linear import quicken, reduce_linears
 from earthwords.models.clip.attention import ATTENTION, Heads
 from earthwords.models.clip.config import ClipConfig
 from earthwords.models.clip.conv_trunk import ConvTrunk, PyramidTrunk
@@ -77,6 +78,20 @@ class ClipBackbone(nn.Module):
         self.weights_id = weights_id
         self.mean, self.std = tuple(mean), tuple(std)
         self.words = words
+        self._reduced_patches: nn.Module | None = None
+
+    def reduce(self) -> None:
+        """Compute linear layers and convolutions of the image tower in bfloat16 from now on, see `kernels.linear`.
+
+        For dense features and image embeddings; guides and levels for decoders stay exact in their convolutions. The
+        weights stay what they are.
+        """
+        vision = self.model.vision_model
+        reduced = copy.deepcopy(vision.embeddings.patch_embedding).bfloat16()
+        reduced = reduced.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # not a part of the model: its state is that of the weights
+        object.__setattr__(self, "_reduced_patches", reduced)
+        reduce_linears(vision.encoder)
 
     @property
     def reads(self) -> bool:
@@ -257,7 +272,11 @@ class ClipBackbone(nn.Module):
 
     def _embed(self, pixels: Tensor, *, position: str = "scaled") -> tuple[Tensor, tuple[int, int]]:
         """Tokens `(batch, 1 + h w, dim)` that enter block 0, and the patch grid."""
-        return self._placed(self.model.vision_model.embeddings.patch_embedding(pixels), position)
+        reduced = self._reduced_patches
+        if reduced is None:
+            return self._placed(self.model.vision_model.embeddings.patch_embedding(pixels), position)
+        patches = reduced(pixels.to(torch.bfloat16, memory_format=torch.channels_last))
+        return self._placed(patches.float(memory_format=torch.contiguous_format), position)
 
     def _embed_levels(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int], list[Tensor]]:
         """As `_embed`, and the levels of a convolutional trunk."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from earthwords import plugins
 from earthwords.errors import UsageError, WeightsError, unknown
 from earthwords.kernels.blend import window_weights
+from earthwords.kernels.linear import PRECISIONS
 from earthwords.models.aggregation.head import CostHead, load_head
 from earthwords.models.clip.model import ClipBackbone, DenseMethod
 from earthwords.models.taught import TaughtHead, load_taught
@@ -185,6 +186,8 @@ def _check(row: SegmentPreset) -> None:
     """Refuse names that are in no table."""
     load_templates(row.templates)
     window_weights(row.blend, (1, 1))
+    if row.precision not in PRECISIONS:
+        raise unknown("precision", row.precision, PRECISIONS)
     DenseMethod(attention=row.attention, keep_residual=row.keep_residual, last_n=row.last_n)
 
 
