@@ -98,4 +98,5 @@ def reduce_linears(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.Linear):
             part.__class__ = ReducedLinear
+            assert isinstance(part, ReducedLinear)
             part.reduce()
