@@ -12,10 +12,14 @@ import torch
 from torch.nn import functional as F
 
 from earthwords.errors import UsageError
+from earthwords.geo.scene import SceneSpec
+from earthwords.inference.segment.job import SceneJob
 from earthwords.inference.segment.joint import joined
+from earthwords.inference.segment.request import SegmentRequest
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows import mixture
 from earthwords.inference.windows.failures import FailurePolicy
+from earthwords.jobs.executor import Local
 from earthwords.text.vocabulary import parse_classes
 from tests.conftest import Command
 
@@ -58,6 +62,16 @@ def test_tokens_of_the_scene_and_what_changed(segmenter: Segmenter, image: np.nd
     np.testing.assert_allclose(found.means, again.means, atol=1e-5)
     moved = mixture.shares(again, *flat).argmax(1) != flat[1].argmax(1)
     assert found.changed == pytest.approx(float(moved.float().mean()))
+
+
+def test_it_is_fitted_once_whoever_computes(segmenter: Segmenter, scene_file: Path, tmp_path: Path) -> None:
+    with segmenter.open(scene_file) as scene:
+        words = parse_classes(["building,roof", "road", "water"])
+        request = SegmentRequest(vocabulary=words, spec=SceneSpec(source=scene.source), joint=True)
+        job = SceneJob(segmenter=segmenter, scene=scene, request=request, outputs={"labels": tmp_path / "a.tif"})
+        others = job.computed_by(Local())
+        assert others.executor is not None and others.bank is job.bank
+        assert others.notes == job.notes and others.bank.mixture is not None
 
 
 def test_what_nothing_belongs_to_and_what_never_varies() -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from threading import Event
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from earthwords.files.atomic import discard
 from earthwords.inference.cautions import enforce
@@ -70,6 +70,12 @@ class MapJob(ABC, Generic[S, R]):
     def bank(self) -> TextBank:
         """The words as vectors."""
         return self.segmenter.text_bank(self.request.vocabulary)
+
+    def computed_by(self, executor: Executor | None) -> Self:
+        """The same, with somebody else who computes; words that were fitted to the scene are not fitted anew."""
+        made = replace(self, executor=executor)
+        made.__dict__["bank"] = self.bank
+        return made
 
     @property
     @abstractmethod

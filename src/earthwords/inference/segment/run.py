@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -83,7 +82,7 @@ def segment_scene(
         enforce(job.notes, strict=run.request.strict)
         blocks = job.blocks()
         if len(blocks) > 1 or run.execution.cluster is not None:
-            job = replace(job, executor=stack.enter_context(run.executor(segmenter)))
+            job = job.computed_by(stack.enter_context(run.executor(segmenter)))
         total = job.windows(blocks, set(range(len(blocks))))
         if total > LONG and not console.quiet:
             console.say(_estimate(job, total))
