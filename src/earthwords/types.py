@@ -248,6 +248,11 @@ class Vocabulary:
         return tuple(c.title for c in self.classes)
 
     @property
+    def described(self) -> str:
+        """All names of all classes, as outputs tell them."""
+        return "; ".join(c.described for c in self.classes)
+
+    @property
     def queries(self) -> tuple[str, ...]:
         """What the model reads: all synonyms of all classes, class after class."""
         return tuple(query for c in self.classes for query in c.queries)

@@ -104,6 +104,13 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("change ortho.tif ortho.tif out -t tree --theta 90", 2, "--theta is for the methods by masks (anychange, "),
     ("change ortho.tif ortho.tif out -t tree --no-instances", 2, "--no-instances is for the methods by masks"),
     ("change ortho.tif ortho.tif out -t tree --method anychange --theta 200", 2, "between 0 and 180 degrees, got 200"),
+    ("change ortho.tif ortho.tif out -t tree --method anychange --click 4,x", 2, "--click is X,Y in BEFORE's CRS"),
+    ("change ortho.tif ortho.tif out -t tree --click 4,5", 2, "--click is for the methods by masks (anychange, "),
+    (
+        "change ortho.tif ortho.tif out -t tree --method dynamicearth-mci --click 4,5",
+        2,
+        "--click belongs to anychange",
+    ),
     ("change ortho.tif ortho.tif out -t tree --method anychange --segmenter regions", 2, "name one by --segmenter"),
     ("change ortho.tif ortho.tif out -t tree --method anychange --comparer dino", 2, "by SAM's own features"),
     ("change ortho.tif ortho.tif out -t tree --method dynamicearth-imc --comparer sam", 2, "name clip, dino or dinov2"),

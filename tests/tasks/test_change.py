@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,9 +19,8 @@ from rasterio.warp import Resampling, reproject, transform_bounds
 
 from earthwords.errors import Caution, SourceError, WeightsError
 from earthwords.inference.change import methods
-from earthwords.inference.change.dates import block
 from earthwords.inference.change.dates.report import area_text
-from earthwords.inference.change.dates.windows import Comparison, PairWindow
+from earthwords.inference.change.dates.windows import ChangeMethod, Comparison, PairWindow
 from earthwords.inference.change.learned import _named
 from earthwords.models.change.card import network_note
 from earthwords.models.change.folder import make_network, store_network
@@ -48,13 +48,17 @@ def after(make_scene: Make) -> Path:
     return make_scene(np.moveaxis(image, -1, 0), name="after.tif")
 
 
-class ByColour:
+class ByColour(ChangeMethod):
     """A method whose answers are known: class by the brightest band, and everything else of the windows checked."""
 
     asked: ClassVar[list[Any]] = []
+    sides: ClassVar[tuple[int, ...]] = (1024, 64)
 
     def margin(self, zoom: float) -> int:
         return 16
+
+    def held(self, classes: int, scales: int) -> int:
+        return 50_000
 
     def __call__(self, pair: PairWindow) -> Comparison:
         self.asked.append(pair.window)
@@ -143,15 +147,15 @@ def test_another_crs_extent_and_size_of_pixels(change: Callable[..., Any], befor
     assert any("Both dates cover" in note for note in report["notes"])
 
 
-def test_blocks_with_margins_and_workers(
-    change: Callable[..., Any], before: Path, after: Path, monkeypatch: pytest.MonkeyPatch
+def test_blocks_with_margins_and_less_memory(
+    change: Callable[..., Any], refused: Callable[..., None], before: Path, after: Path
 ) -> None:
+    refused(before, after, 2, "needs ", "500 MiB were given; give more by --memory", more=("--memory", "500MiB"))
     _, out = change(before, after)
     with rasterio.open(out / "change.tif") as made:
         whole = made.read(1)
     ByColour.asked.clear()
-    monkeypatch.setattr(block, "SIDE", 64)
-    _, out = change(before, after, options=("--overwrite",))
+    _, out = change(before, after, options=("--overwrite", "--memory", "1GiB"))
     with rasterio.open(out / "change.tif") as made:
         assert np.array_equal(made.read(1), whole)
     assert len(ByColour.asked) == 6
@@ -278,6 +282,25 @@ def test_dates_that_are_swapped_and_a_grey_one(
     grey = make_scene(patchwork(HEIGHT, WIDTH)[None, ..., 0], name="grey.tif")
     report, _ = change(before, grey, options=("--overwrite",))
     assert any("grey.tif is grey and" in note for note in report["notes"])
+
+
+def test_what_a_map_may_not_be_worth(change: Callable[..., Any], before: Path, make_scene: Make) -> None:
+    """Other light, another season, other ground."""
+    with rasterio.open(before, "r+") as file:
+        file.update_tags(TIFFTAG_DATETIME="2019:12:20 10:00:00")
+    other = np.moveaxis(patchwork(HEIGHT, WIDTH, seed=31), -1, 0) // 3
+    after = make_scene(other, name="after.tif")
+    with rasterio.open(after, "r+") as file:
+        file.update_tags(TIFFTAG_DATETIME="2020:02:20 10:00:00")
+    report, _ = change(before, after)
+    share = (brightest(before) != other.argmax(axis=0)).mean()
+    assert report["changed_share"] == pytest.approx(share, abs=1e-6) and share > 0.5
+    for told in (f"{share:.0%} of what both dates show changed", "the second date has 33% of the first one's bright",
+                 "about 61 days apart within the year"):  # fmt: skip
+        assert any(told in note for note in report["notes"]), (told, report["notes"])
+    assert "no probability" in report["score"]
+    _, again = change(before, before.with_name("after.tif"), options=("--match-histogram", "--overwrite"))
+    assert "Light or sensor" not in (again / "report.json").read_text()
 
 
 def test_a_shift_that_is_too_large(change: Callable[..., Any], before: Path, make_scene: Make) -> None:
@@ -415,14 +438,19 @@ def test_other_options_on_resume_are_named(
 ) -> None:  # fmt: skip
     """Also where they change what is found of the dates and what both cover."""
     after = make_scene(np.roll(np.moveaxis(patchwork(HEIGHT, WIDTH), -1, 0), (4, -7), (1, 2)), name="after.tif")
-    monkeypatch.setattr(block, "SIDE", 64)
+    monkeypatch.setattr(ByColour, "sides", (64,))
     monkeypatch.setattr(ByColour, "asked", [])
-    how = (*WORDS, "--model", micro, "--tile-size", 64, "--device", "cpu", "--offline", "--quiet", "--align")
+    model = Path(shutil.copytree(micro, tmp_path / "model"))
+    how = (*WORDS, "--model", model, "--tile-size", 64, "--device", "cpu", "--offline", "--quiet", "--align")
     dates = (before, after, tmp_path / "out")
     monkeypatch.setitem(methods.METHODS, "dense", lambda options: Stopping())
     command("change", *dates, *how).failed(1, "The second block is damaged.")
     monkeypatch.setitem(methods.METHODS, "dense", lambda options: ByColour())
+    weights = model / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:100])  # which tells whether it was loaded
     command("change", *dates, *how, *option).failed(2, told, "--no-resume")
+    weights.write_bytes(whole)
     assert command("change", *dates, *how).code == 0
 
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
+import shapely
+import torch
+from safetensors.torch import save_file
 
-from earthwords.inference.change.dates import block
+from earthwords.inference.change import by_masks
+from earthwords.inference.change.by_masks import ByMasks
+from earthwords.models.sam.generator import MaskGenerator
+from earthwords.models.sam.load import load_sam
 from tests import published
 from tests.conftest import Command
 from tests.micro import patchwork
@@ -64,12 +72,39 @@ def test_without_any_segmenter(method: str, change: Change) -> None:
     assert same["changed_share"] == 0 and same["settings"]["theta"] == "0"
 
 
-def test_the_same_in_blocks(change: Change, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a margin that reaches over everything, how a scene is cut makes no difference."""
-    _, whole = change("dynamicearth-mci", *OFFLINE, "--theta", 178, out="whole")
-    monkeypatch.setattr(block, "SIDE", 128)
-    report, parts = change("dynamicearth-mci", *OFFLINE, "--theta", 178, out="parts")
-    assert np.array_equal(labels(whole), labels(parts)) and report["changed_share"] > 0
+@pytest.mark.parametrize(("method", "theta"), [("dynamicearth-mci", 179), ("dynamicearth-imc", 179.9)])
+def test_a_change_across_a_seam(
+    method: str, theta: float, make_scene: Callable[..., Path], micro: Path, command: Command, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Found once and whole, as in one block, though either block sees part of it with a margin of its own.
+
+    Elsewhere masks near the angle may differ: features come from squares that begin where a block's picture does.
+    """
+    first = patchwork(200, 460)
+    second = first.copy()
+    second[70:110, 110:154] = patchwork(40, 44, seed=8)
+    dates = [make_scene(np.moveaxis(image, -1, 0), name=name) for image, name in ((first, "a.tif"), (second, "b.tif"))]
+    common = (*WORDS, "--model", micro, "--tile-size", 64, "--device", "cpu", "--offline", "--quiet", *OFFLINE)
+
+    def made(out: str) -> tuple[np.ndarray, geopandas.GeoDataFrame]:
+        done = command("change", *dates, tmp_path / out, *common, "--method", method, "--theta", theta)
+        assert done.code == 0, done.err
+        return labels(tmp_path / out), geopandas.read_file(tmp_path / out / "changes.gpkg")
+
+    whole, every = made("whole")
+    monkeypatch.setattr(ByMasks, "sides", (128,))
+    monkeypatch.setattr(by_masks, "MARGIN", 48)
+    parts, cut = made("parts")
+    across = (whole[:, 127] > 0) & (whole[:, 127] == whole[:, 128])
+    assert across[70:110].sum() >= 10  # a change of this size lies on the seam
+    around = np.s_[66:114, 106:158]
+    assert np.array_equal(whole[around], parts[around])
+    with rasterio.open(dates[0]) as file:
+        seam = shapely.LineString([file.transform @ (128, row) for row in (66, 114)])
+    assert sorted(every.area[every.crosses(seam)]) == pytest.approx(sorted(cut.area[cut.crosses(seam)]))
+    both = (whole > 0) | (parts > 0)
+    assert (whole == parts)[both].mean() > 0.85
 
 
 def test_a_score_that_asks_for_more(change: Change) -> None:
@@ -88,6 +123,54 @@ def test_with_a_sam(method: str, change: Change, tmp_path: Path) -> None:
     assert report["settings"]["segmenter"] == str(tmp_path / "sam")
     assert report["settings"]["comparer"] == ("sam" if method == "anychange" else str(tmp_path / "dino"))
     assert set(np.unique(labels(out))) <= {*range(7), 255}
+
+
+def write_sure_sam(folder: Path) -> None:
+    """Random weights that are sure of sharp masks, so that the paper's filters keep some."""
+    model = published.write_sam(folder)
+    with torch.no_grad():
+        for name, weights in model.mask_decoder.named_parameters():
+            if name.startswith("output_hypernetworks_mlps") and "proj_out" in name:
+                weights *= 1_000_000
+            if name == "iou_prediction_head.proj_out.bias":
+                weights += 1
+    state = {name: value.detach().clone().contiguous() for name, value in model.state_dict().items()}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_the_angle_that_otsu_finds(change: Change) -> None:
+    """Told with the map; the same as an option makes the same map."""
+    report, found = change("dynamicearth-mci", *OFFLINE, "--theta", "auto")
+    assert report["settings"]["theta"] == "auto"
+    (angle,) = (re.search(r"--theta auto: ([\d.]+) degrees", note) for note in report["notes"] if "--theta" in note)
+    assert angle is not None and 90 < float(angle[1]) < 180
+    _, told = change("dynamicearth-mci", *OFFLINE, "--theta", angle[1], out="told")
+    assert np.array_equal(labels(found), labels(told)) and (labels(told) > 0).any()
+
+
+def test_a_click(change: Change, dates: tuple[Path, Path], tmp_path: Path) -> None:
+    """The mask that SAM draws there in that date's own picture says how large things are and what they look like."""
+    write_sure_sam(tmp_path / "sam")
+    sam = ("--segmenter", tmp_path / "sam", "--theta", 179.99)
+    generator = MaskGenerator(load_sam(str(tmp_path / "sam")), "anychange")
+    with rasterio.open(dates[0]) as first, rasterio.open(dates[1]) as second:
+        image, seen = np.moveaxis(first.read(), 0, -1), second.read().any(axis=0)
+        places = {(col, row): first.transform @ (col + 0.5, row + 0.5) for col in (20, 80, 140) for row in (20, 60)}
+    image = np.where(seen[..., None], image, np.rint(image[seen].mean(axis=0))).astype(np.uint8)
+    embedding = generator.encode(image)
+    drawn = {place: generator.of_points(embedding, [place]) for place in places}
+    place, own = next((place, found) for place, found in drawn.items() if len(found))
+    x, y = places[place]
+    report, _ = change("anychange", *sam, "--click", f"{x},{y},before")
+    assert report["settings"]["clicks"].endswith(",before")
+    area = int(own.areas[0])
+    assert any(f"only masks of {area / 4:.0f} to {area * 4:.0f} pixels" in note for note in report["notes"])
+
+
+def test_clicks_that_find_nothing(dates: tuple[Path, Path], micro: Path, command: Command, tmp_path: Path) -> None:
+    more = (*WORDS, "--model", micro, "--tile-size", 64, "--offline", "--method", "anychange", "--segmenter", "none")
+    command("change", *dates, tmp_path / "out", *more, "--click", "1,2").failed(2, "not on the ground that both dates")
+    assert not list(tmp_path.glob("*out*"))
 
 
 @pytest.mark.parametrize(

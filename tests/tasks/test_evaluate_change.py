@@ -14,14 +14,14 @@ from sklearn.metrics import cohen_kappa_score, f1_score
 
 from earthwords.evaluation.metrics.change import SemanticChangeCounts
 from earthwords.inference.change import methods
-from earthwords.inference.change.dates.windows import Comparison, PairWindow
+from earthwords.inference.change.dates.windows import ChangeMethod, Comparison, PairWindow
 from tests.conftest import Command
 
 SECOND = ((255, 255, 255), (0, 0, 255), (128, 128, 128), (0, 128, 0), (0, 255, 0), (128, 0, 0), (255, 0, 0))
 """Colours of its labels: unchanged, and six classes."""
 
 
-class ByBand:
+class ByBand(ChangeMethod):
     """Class 0, 1 or 2: the brightest band; so far a change is what has another one."""
 
     def margin(self, zoom: float) -> int:

@@ -22,7 +22,7 @@ from earthwords.geo.sources.find import Sources, folder_of, gets_folders, places
 from earthwords.inference.cautions import Tally, enforce
 from earthwords.inference.scene_run import SceneRun
 from earthwords.jobs.executor import Executor
-from earthwords.jobs.journal import Journal, journal_beside, open_journal
+from earthwords.jobs.journal import Journal, check_unfinished, journal_beside, open_journal
 from earthwords.jobs.progress import Bar, Console
 from earthwords.jobs.thread_map import thread_map
 from earthwords.reports import BatchReport
@@ -205,6 +205,8 @@ def run_many(
     replace(run.inputs, sources=()).check([folder / BATCH])
     if not run.request.replaces:
         check_ours([folder / BATCH])
+    told = {**run.request.spec.settings(), **run.request.told()}
+    check_unfinished(journal_beside(folder / BATCH), told, resume=run.execution.resume)
     model = load()
     settings, resume = run.settings(model), run.execution.resume
     known = _read(folder / BATCH)

@@ -36,6 +36,10 @@ class SceneRequest(ABC, Generic[Model]):
     def settings(self, model: Model) -> dict[str, str]:
         """What the outputs depend on beside the scene and how it is read: option -> value as text."""
 
+    def told(self) -> dict[str, str]:
+        """What of `settings` is known before a model is loaded."""
+        return {}
+
     def of(self, source: str) -> Self:
         """The same of another scene."""
         return replace(self, spec=replace(self.spec, source=source))

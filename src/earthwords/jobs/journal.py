@@ -29,6 +29,7 @@ from earthwords.files.output_sets import check_same
 from earthwords.files.reading import read_json
 
 ABOUT, PARTS = "journal.json", "parts"
+ADVICE = "run with what it was begun with, or begin anew with --no-resume"
 _HEAD = struct.Struct("<IQI")
 """Bytes of the name, bytes of the result, checksum of both."""
 
@@ -174,8 +175,7 @@ def open_journal(
         if earlier is None or not resume:
             journal = _begun(folder, settings=settings, about=about or {})
         else:
-            advice = "run with what it was begun with, or begin anew with --no-resume"
-            check_same(of or folder.parent, earlier["settings"], settings, advice=advice)
+            check_same(of or folder.parent, earlier["settings"], settings, advice=ADVICE)
             journal = Journal(folder, **earlier)
         try:
             yield journal
@@ -189,6 +189,22 @@ def open_journal(
                 journal.discard()
             raise
         journal.discard()
+
+
+def check_unfinished(folder: Path, known: Mapping[str, str], *, resume: bool, of: Path | None = None) -> None:
+    """Refuse early what `open_journal` would refuse: other settings than those of the run that lies in a folder.
+
+    Args:
+        known: of the settings what is known by now.
+        resume, of: as `open_journal`.
+
+    Raises:
+        UsageError: one of them differs.
+    """
+    earlier = _read(folder) if resume else None
+    if earlier is not None:
+        was = {name: value for name, value in earlier["settings"].items() if name in known}
+        check_same(of or folder.parent, was, known, advice=ADVICE)
 
 
 def _begun(folder: Path, *, settings: Mapping[str, str], about: Mapping[str, Any]) -> Journal:

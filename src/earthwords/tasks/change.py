@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError
 from earthwords.inference.change.dates.words import check_can_change
-from earthwords.inference.change.mask_options import MaskOptions
+from earthwords.inference.change.mask_options import MaskOptions, clicks_of
 from earthwords.inference.checks import (
     check_named,
     check_positive,
@@ -55,7 +55,8 @@ def change(
     network: Annotated[Path | None, opt.option(opt.MODEL, metavar="DIR")] = None,
     segmenter: Annotated[str | None, opt.option(opt.MODEL, metavar="WEIGHTS|regions")] = None,
     comparer: Annotated[str | None, opt.option(opt.MODEL, metavar="clip|dino|dinov2|WEIGHTS")] = None,
-    theta: Annotated[float | None, opt.option(opt.MODEL, metavar="DEGREES")] = None,
+    theta: Annotated[float | Literal["auto"] | None, opt.option(opt.MODEL, metavar="DEGREES|auto")] = None,
+    click: Annotated[tuple[str, ...], opt.option(opt.MODEL, metavar="X,Y")] = (),
     instances: Annotated[bool, opt.MODEL] = True,
     preset: opt.Preset = DEFAULT_PRESET,
     model: opt.Model = None,
@@ -112,7 +113,9 @@ def change(
             regions of what the words say.
         comparer: What masks are compared by: clip (the preset's own), dino, dinov2 (default), or weights of one.
         theta: Angle that decides; a mask changed if its features turned by more than 180 - DEGREES. Default: 145, with
-            clip 160.
+            clip 160. auto: Otsu's threshold of the change of all pixels, one for both dates.
+        click: anychange: a place on a thing of AFTER, in BEFORE's CRS (pixels without one); only things like it are
+            compared. X,Y,before for one of BEFORE; repeat for more.
         instances: dynamicearth-mci keeps masks only of a class that was asked for at their own date; --no-instances for
             classes without single things, such as grass.
         scales: Resolutions at which the words are asked, each twice as fine as the one before and four times as slow,
@@ -146,7 +149,8 @@ def change(
     check_limits(0.5 if threshold is None else threshold, batch_size, memory, workers, co)
     check_positive(search=search, scales=scales)
     method = _method(method, network)
-    by_masks = MaskOptions(segmenter=segmenter, comparer=comparer, theta=theta, instances=instances).checked(method)
+    masks: dict[str, Any] = {"segmenter": segmenter, "comparer": comparer, "theta": theta, "instances": instances}
+    by_masks = MaskOptions(clicks=clicks_of(click), **masks).checked(method)
     words = check_can_change(with_rivals(words_of(row, text, classes, background), against, mask))
     from earthwords.geo.sources.find import inputs_of
     from earthwords.inference.change.dates.request import ChangeRequest

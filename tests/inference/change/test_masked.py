@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from transformers import SamConfig, SamModel
 
 from earthwords.inference.change import masked
+from earthwords.inference.change.anychange import ClickQuery
 from earthwords.inference.change.features import ClipFeatures, DinoFeatures
 from earthwords.inference.change.masked import (
     AnyChangeJudge,
@@ -182,6 +183,16 @@ class TestWithSam:
         judged = AnyChangeJudge(generator=generator, theta=179.99).judge(view)
         assert len(judged.masks) and (judged.before != judged.after).all()
         assert ((judged.scores >= 0) & (judged.scores <= 1)).all()
+
+    def test_what_was_clicked_alone(self, generator: MaskGenerator, view: DatesView) -> None:
+        judge = AnyChangeJudge(generator=generator, theta=179.99)
+        every = judge.judge(view).masks
+        dim = raw_features(generator.encode(masked.as_bytes(view.pictures[0]))).shape[0]
+        query = ClickQuery(vector=torch.zeros(dim), area=float(np.median(every.areas)))
+        assert not len(judge.judge(replace(view, query=query)).masks)  # nothing looks like it
+        own = raw_features(generator.encode(masked.as_bytes(view.pictures[0]))).mean(dim=(1, 2))
+        found = judge.judge(replace(view, query=replace(query, vector=own))).masks
+        assert len(found) and (found.areas > query.area / 4).all() and (found.areas < query.area * 4).all()
 
     def test_masks_for_words(self, generator: MaskGenerator, view: DatesView) -> None:
         """What M-C-I keeps was called otherwise at the two dates; what I-M-C keeps has its class at its own date."""

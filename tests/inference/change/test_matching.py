@@ -208,6 +208,8 @@ def test_theta_of_otsu_keeps_what_is_above_its_threshold() -> None:
     theta = matching.found_theta(*features, SIZE)
     change = mask_means.pixel_change(*features, SIZE)
     assert np.array_equal(matching.turned(change, theta), change > np.float32(math.cos(math.radians(theta))))
+    near = np.float32(-0.9999) + np.array([0, 1e-7, 2e-7], np.float32)  # no room for 256 bins: nothing has turned
+    assert not (near > otsu(near)).any()
     assert otsu(change) == pytest.approx(math.cos(math.radians(theta)), abs=1e-6)
 
 

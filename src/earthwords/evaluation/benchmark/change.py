@@ -81,6 +81,7 @@ class ChangeMeasuring:
         with PairSpec(before=request.spec, after=request.after).open() as opened:
             request = request.found(opened)
         with request.open(self.segmenter) as dates:
+            request = request.known(dates, self.segmenter, method)
             window = PairWindow(
                 pair=dates, facts=request.facts, window=dates.region, segmenter=self.segmenter,
                 bank=self.segmenter.text_bank(request.vocabulary), scales=request.asked_scales,

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from scipy import ndimage
 
 from earthwords.inference.change.dates.pair import PairFacts
 from earthwords.inference.change.dates.pieces import LEAST, large_pieces, without_specks
-from earthwords.inference.change.dates.windows import Comparison, PairWindow
+from earthwords.inference.change.dates.windows import ChangeMethod, Comparison, PairWindow
 from earthwords.inference.change.guided import GuidedFilter
 
 CUT = 0.98
@@ -44,15 +45,18 @@ SPREAD = 0.2
 WALK = 64
 """How far from its core a change may reach."""
 MARGIN = 4 + REACH + 2 * RADIUS + WALK + LEAST
+OTHERS = 220
+"""Bytes of a pixel whatever the classes are: pictures, the guided filter's statistics, numbers of pieces."""
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PosteriorDifference:
+class PosteriorDifference(ChangeMethod):
     """See the top of this file."""
 
+    sides: ClassVar[tuple[int, ...]] = (1024, 512, 256)
     threshold: float | None = None
     """Least score of a pixel; None: `EDGE`."""
 
@@ -60,13 +64,17 @@ class PosteriorDifference:
         """See `ChangeMethod`."""
         return round(MARGIN * zoom)
 
+    def held(self, classes: int, scales: int) -> int:
+        """See `ChangeMethod`: probabilities of both dates, their log-odds, what makes these; pictures and filter."""
+        return 4 * classes * (2 * scales + 6) + OTHERS
+
     def __call__(self, pair: PairWindow) -> Comparison:
         """Compare a window."""
         first, second = pair.probabilities
         seen = pair.valid & ~np.isnan(first[0]) & ~np.isnan(second[0])
         guide = difference(*pair.rgb, pair.facts, seen)
         edge = EDGE if self.threshold is None else self.threshold
-        dates = [[np.nan_to_num(both[i]) for both in pair.at_scales] for i in (0, 1)]
+        dates = [[both[i] for both in pair.at_scales] for i in (0, 1)]
         return compare(dates[0], dates[1], guide, seen, zoom=pair.zoom, edge=edge)
 
 
@@ -82,7 +90,7 @@ def compare(
     """Classes of both dates and the score of their change.
 
     Args:
-        first, second: probabilities `(class, row, col)` of either date, at one resolution or several.
+        first, second: probabilities `(class, row, col)` of either date, at one resolution or several; NaN is 0.
         guide: `(band, row, col)`, what edges are followed of; see `difference`.
         seen: `(row, col)`, where both dates show something.
         zoom: pixels along the one that lengths are told in.
@@ -101,7 +109,8 @@ def compare(
         for found, core, sign in ((gain, cores[0], 1), (loss, cores[1], -1)):
             area = sign * change > edge
             found[label] = np.where(_grown(core & area, area, zoom), np.clip(sign * change, 0, 1), 0)
-    return _decided(np.sum(first, axis=0), np.sum(second, axis=0), gain, loss, seen, least=LEAST * zoom**2)
+    sums = [np.sum([np.nan_to_num(part) for part in date], axis=0) for date in (first, second)]
+    return _decided(sums[0], sums[1], gain, loss, seen, least=LEAST * zoom**2)
 
 
 def difference(first: Array, second: Array, facts: PairFacts, seen: Mask) -> Array:
@@ -113,21 +122,25 @@ def difference(first: Array, second: Array, facts: PairFacts, seen: Mask) -> Arr
 def evidence(probabilities: Sequence[Array], *, zoom: float = 1.0) -> Array:
     """Log-odds of each class `(class, row, col)` against the likeliest other one, averaged, cut, 0..1."""
     most = np.log(CUT / (1 - CUT))
-    odds = sum(_log_odds(part, zoom) for part in probabilities) / len(probabilities)
-    found: Array = (np.clip(odds, -most, most) / (2 * most) + 0.5).astype(np.float32)
-    return found
+    odds = _log_odds(probabilities[0], zoom)
+    for part in probabilities[1:]:
+        odds += _log_odds(part, zoom)
+    odds /= len(probabilities)
+    np.clip(odds, -most, most, out=odds)
+    odds /= 2 * most
+    odds += 0.5
+    return odds
 
 
 def _log_odds(probabilities: Array, zoom: float) -> Array:
     """`(class, row, col)`; of a single class against all else."""
-    smooth = np.stack([ndimage.gaussian_filter(part, SMOOTH * zoom) for part in probabilities])
-    if len(smooth) == 1:
-        others = 1 - smooth
-    else:
-        order = np.sort(smooth, axis=0)
-        others = np.where(smooth == order[-1], order[-2], order[-1])
-    found: Array = np.log(np.maximum(smooth, FLOOR)) - np.log(np.maximum(others, FLOOR))
-    return found
+    smooth = np.stack([ndimage.gaussian_filter(np.nan_to_num(part), SMOOTH * zoom) for part in probabilities])
+    if len(smooth) > 1:
+        second, best = np.partition(smooth, -2, axis=0)[-2:].copy()
+    for i, part in enumerate(smooth):  # in place: memory bounds the size of a block
+        others = 1 - part if len(smooth) == 1 else np.where(part == best, second, best)
+        smooth[i] = np.log(np.maximum(part, FLOOR)) - np.log(np.maximum(others, FLOOR))
+    return smooth
 
 
 def _grown(cores: Mask, area: Mask, zoom: float) -> Mask:

@@ -13,7 +13,7 @@ from scipy import ndimage
 from torch.nn import functional as F
 
 from earthwords.inference.change.dates.pieces import LEAST
-from earthwords.inference.change.dates.windows import Comparison, PairWindow
+from earthwords.inference.change.dates.windows import ChangeMethod, Comparison, PairWindow
 from earthwords.models.change.card import network_digest
 from earthwords.models.change.folder import load_network
 from earthwords.models.change.network import ChangeNetwork
@@ -21,7 +21,7 @@ from earthwords.models.change.windows import TILE, change_probability
 
 
 @dataclass(frozen=True)
-class LearnedChange:
+class LearnedChange(ChangeMethod):
     """A network in a folder. Lengths are pixels of the working grid, which both dates are brought to."""
 
     folder: Path

@@ -14,13 +14,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from earthwords.inference.change import dynamicearth
-from earthwords.inference.change.anychange import AREA, any_change
+from earthwords.inference.change.anychange import AREA, ClickQuery, any_change, query_of, resembling
 from earthwords.inference.change.dated_masks import DatedMasks
 from earthwords.inference.change.existence import overlap_sums
 from earthwords.inference.change.features import Features
 from earthwords.inference.change.identify import identified, mask_classes, mean_probabilities
 from earthwords.inference.change.regions_as_masks import regions_of
-from earthwords.inference.change.sam_masks import SeenBySam, first_sam, matching_features, redrawn, seen_by
+from earthwords.inference.change.sam_masks import (
+    SeenBySam,
+    first_sam,
+    matching_features,
+    raw_features,
+    redrawn,
+    seen_by,
+)
 from earthwords.mask_set import MaskSet
 from earthwords.models.sam.generator import MaskGenerator
 from earthwords.types import Grid
@@ -45,6 +52,10 @@ class DatesView:
     """`(row, col)`: what both dates show."""
     background: int | None
     """The class of what was not asked for, if there is one."""
+    theta: float | None = None
+    """Degrees, of both dates; None: the method's own."""
+    query: ClickQuery | None = None
+    """What alone is looked for."""
 
     def observed(self, masks: MaskSet) -> NDArray[np.bool_]:
         """`(mask,)`: which lie for the most part where both dates show something."""
@@ -88,6 +99,9 @@ class MaskJudge(Protocol):
     def judge(self, view: DatesView) -> JudgedMasks:
         """What changed."""
 
+    def compared(self, pictures: Pair) -> tuple[Tensor, Tensor]:
+        """The features of both dates `(dim, row, col)` that tell whether a mask changed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AnyChangeJudge:
@@ -101,21 +115,50 @@ class AnyChangeJudge:
         first, second = (by_sam(self.generator, picture, view.grid) for picture in view.pictures)
         masks = DatedMasks.join(first.masks, second.masks).smaller_than(AREA)
         masks = masks.take(view.observed(masks.masks))
+        if view.query is not None:
+            masks = masks.take(resembling(masks, view.query, *(raw_features(one.embedding) for one in (first, second))))
         predictor = first_sam(self.generator)
         features = (matching_features(predictor, one.embedding) for one in (first, second))
-        found = any_change(masks, *features, theta=self.theta)
+        found = any_change(masks, *features, theta=self.theta if view.theta is None else view.theta)
         before, after = likeliest_change(*(mean_probabilities(p, found.masks.masks) for p in view.probabilities))
         return JudgedMasks(masks=found.masks.masks, before=before, after=after, scores=as_scores(found.scores))
 
+    def compared(self, pictures: Pair) -> tuple[Tensor, Tensor]:
+        """See `MaskJudge`."""
+        predictor = first_sam(self.generator)
+        first, second = (matching_features(predictor, self.generator.encode(as_bytes(one))) for one in pictures)
+        return first, second
+
+    def clicked(self, picture: NDArray[np.float32], grid: Grid, point: tuple[float, float]) -> ClickQuery | None:
+        """What lies at a point, x and y in pixels of a picture, the middle of the first at 0; None: SAM is not sure."""
+        embedding = self.generator.encode(as_bytes(picture))
+        found = self.generator.of_points(embedding, [point]).on(grid)
+        return query_of(found.take([0]), raw_features(embedding)) if len(found) else None
+
 
 @dataclass(frozen=True, kw_only=True)
-class MaskCompareIdentifyJudge:
-    """M-C-I: masks of both dates, those that turned, those that words call something else."""
+class _ByFeatures:
+    """What both methods of DynamicEarth have."""
 
     generator: MaskGenerator | None
-    """Makes the masks; None: connected regions of what words say."""
+    """Makes or draws the masks; None: they are connected regions of what words say."""
     features: Features
     theta: float
+
+    def compared(self, pictures: Pair) -> tuple[Tensor, Tensor]:
+        """See `MaskJudge`."""
+        return self.features(pictures[0]), self.features(pictures[1])
+
+    def turned(self, masks: DatedMasks, view: DatesView) -> tuple[DatedMasks, NDArray[np.float32]]:
+        """Masks whose features turned, and how far."""
+        theta = self.theta if view.theta is None else view.theta
+        return dynamicearth.compare(masks, *self.compared(view.pictures), theta=theta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskCompareIdentifyJudge(_ByFeatures):
+    """M-C-I: masks of both dates, those that turned, those that words call something else."""
+
     instances: bool = True
     """At its own date a mask must show a class that was asked for."""
 
@@ -124,8 +167,7 @@ class MaskCompareIdentifyJudge:
         sets = [self._masks(*one, view) for one in zip(view.pictures, view.probabilities, strict=True)]
         masks = dynamicearth.proposals(*sets)
         masks = masks.take(view.observed(masks.masks))
-        features = both(self.features, view.pictures)
-        turned, scores = dynamicearth.compare(masks, *features, theta=self.theta)
+        turned, scores = self.turned(masks, view)
         background = -1 if view.background is None else view.background
         first, second = (
             mask_classes(mean_probabilities(p, turned.masks), background=background)[0] for p in view.probabilities
@@ -143,15 +185,11 @@ class MaskCompareIdentifyJudge:
 
 
 @dataclass(frozen=True, kw_only=True)
-class IdentifyMaskCompareJudge:
+class IdentifyMaskCompareJudge(_ByFeatures):
     """I-M-C: instances of each class at either date that the other date lacks, those that turned.
 
     An instance is a connected region of a class; SAM, where there is one, draws it anew from its box.
     """
-
-    generator: MaskGenerator | None
-    features: Features
-    theta: float
 
     def judge(self, view: DatesView) -> JudgedMasks:
         """See `MaskJudge`."""
@@ -165,7 +203,7 @@ class IdentifyMaskCompareJudge:
         for label in np.unique(joined.masks.classes):
             mine = np.flatnonzero(joined.masks.classes == label)
             alone[mine] = overlap_sums(joined.take(mine)) <= dynamicearth.EXISTENCE
-        turned, scores = dynamicearth.compare(joined.take(alone), *both(self.features, view.pictures), theta=self.theta)
+        turned, scores = self.turned(joined.take(alone), view)
         own = turned.masks.classes.astype(np.int64)
         means = [mean_probabilities(p, turned.masks) for p in view.probabilities]
         other = likeliest_other(np.where(turned.second[:, None], *means), own)
@@ -184,11 +222,6 @@ def by_sam(generator: MaskGenerator, picture: NDArray[np.float32], grid: Grid) -
 def as_bytes(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
     """`(3, row, col)`, 0..1, to `(row, col, 3)`."""
     return np.ascontiguousarray(np.rint(255 * np.moveaxis(picture, 0, -1)).astype(np.uint8))
-
-
-def both(features: Features, pictures: Pair) -> tuple[Tensor, Tensor]:
-    """Features of both dates."""
-    return features(pictures[0]), features(pictures[1])
 
 
 def likeliest_change(

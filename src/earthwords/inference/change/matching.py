@@ -55,8 +55,13 @@ def found_theta(first: Tensor, second: Tensor, size: tuple[int, int], *, bins: i
         size: pixels, `(height, width)`.
         bins: of the histogram: 256 (DynamicEarth), None: as many as pixels (AnyChange).
     """
-    change = pixel_change(first, second, size)
-    return math.degrees(math.acos(min(1.0, max(-1.0, otsu(change, bins=bins or change.size)))))
+    return theta_of(pixel_change(first, second, size), bins=bins)
+
+
+def theta_of(change: NDArray[np.float32], *, bins: int | None = 256) -> float:
+    """The same of the change of pixels, negated cosines in any shape; NaN without any."""
+    level = otsu(change, bins=bins or max(1, change.size))
+    return math.nan if math.isnan(level) else math.degrees(math.acos(min(1.0, max(-1.0, level))))
 
 
 def strongest(scores: NDArray[np.float32], most: int = 1000) -> NDArray[np.bool_]:

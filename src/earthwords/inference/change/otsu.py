@@ -20,13 +20,17 @@ def otsu(values: NDArray[Any], *, bins: int = 256) -> float:
         bins: of the histogram between the least and the largest value.
 
     Returns:
-        The middle of the last bin of the lower part; the value itself where all are the same, NaN without any.
+        The middle of the last bin of the lower part; the largest value where all are the same but for rounding, NaN
+        without any.
     """
     flat = np.asarray(values, np.float32).ravel()
     flat = flat[np.isfinite(flat)]
     if not len(flat) or flat.min() == flat.max():
         return float(flat[0]) if len(flat) else math.nan
-    found, edges = np.histogram(flat, bins)
+    try:
+        found, edges = np.histogram(flat, bins)
+    except ValueError:  # so little apart that float32 has no room for the bins
+        return float(flat.max())
     counts, middles = found.astype(np.float32), ((edges[:-1] + edges[1:]) / 2).astype(np.float32)
     below, above = np.cumsum(counts), np.cumsum(counts[::-1])[::-1]
     mean_below = np.cumsum(counts * middles) / below

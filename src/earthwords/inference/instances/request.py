@@ -35,6 +35,6 @@ class CountRequest(SegmentRequest):
         token = (segmenter.backbone.patch * (scene.grid.gsd_m or 0)) ** 2
         return all(size is not None and FEWEST / 4 <= size.usual / max(token, 1e-9) < FEWEST for size in self.sizes)
 
-    def settings(self, segmenter: Segmenter) -> dict[str, str]:
-        """What all scenes of the request depend on, as text."""
-        return {**super().settings(segmenter), **self.counting.settings()}
+    def told(self) -> dict[str, str]:
+        """See `SceneRequest`."""
+        return {**super().told(), **self.counting.settings()}

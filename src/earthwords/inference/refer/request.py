@@ -45,6 +45,6 @@ class ReferRequest(SceneRequest[Referrer]):
             "weights": f"{tags['weights']}, hash {referrer.weights_hash}",
             "on-error": self.pointing.on_error,
             "device": referrer.model.device.type,
-            **{name.replace("_", "-"): str(value) for name, value in vars(self.options).items() if name != "overwrite"},
+            **self.options.told(),
             "sentences": "; ".join(self.vocabulary.queries),
         }

@@ -35,9 +35,12 @@ class MapRequest(SceneRequest[Segmenter]):
         bank = segmenter.text_bank(self.vocabulary)
         return {
             "weights": f"{tags['weights']}, hash {segmenter.weights_hash}, words {bank.digest}",
-            "on-error": self.on_error,
             "device": segmenter.arithmetic,
         }
+
+    def told(self) -> dict[str, str]:
+        """See `SceneRequest`."""
+        return {"vocabulary": self.vocabulary.described, "on-error": self.on_error, **self.options.settings()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +82,14 @@ class SegmentRequest(MapRequest):
         return {
             **tags,
             **self.settings_of_model(segmenter, tags),
+            **self.told(),
+        }
+
+    def told(self) -> dict[str, str]:
+        """See `SceneRequest`."""
+        return {
+            **super().told(),
+            **({} if self.threshold is None else {"threshold": f"{self.threshold:g}"}),
             **({"joint": "yes"} if self.joint else {}),
             **({} if self.zones is None else {"zones": zones_identity(self.zones)}),
-            **self.options.settings(),
         }

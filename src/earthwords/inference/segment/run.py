@@ -20,6 +20,7 @@ from earthwords.inference.segment.request import SegmentRequest
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.zone_figures import check_touching
 from earthwords.jobs.executor import Executor
+from earthwords.jobs.journal import check_unfinished, journal_beside
 from earthwords.jobs.progress import Console, duration
 from earthwords.reports import SceneReport
 from earthwords.waiting import waited
@@ -76,6 +77,8 @@ def segment_scene(
         if run.request.zones is not None:
             check_touching(read_zones(run.request.zones).on(opened.native.window(opened.region)), source)
         console.notes(opened.notes)
+        told = {**opened.identity(), **run.request.told()}
+        check_unfinished(journal_beside(next(iter(outputs.values()))), told, resume=run.execution.resume)
         segmenter = load()
         job = run.job(segmenter, opened, outputs)
         console.notes(job.notes)

@@ -358,7 +358,7 @@ class Segmenter(Teachable):
             "EARTHWORDS_BLEND": preset.blend,
             **({} if preset.precision == "fp32" else {"EARTHWORDS_PRECISION": preset.precision}),
             "EARTHWORDS_THRESHOLD": "; ".join([least, *own]),
-            "EARTHWORDS_VOCABULARY": "; ".join(c.described for c in vocabulary.classes),
+            "EARTHWORDS_VOCABULARY": vocabulary.described,
         }
 
     def _probabilities(self, logits: Tensor, bank: TextBank) -> Tensor:

@@ -10,13 +10,9 @@ from earthwords.inference.change.dates.windows import ChangeMethod, PairWindow, 
 from earthwords.inference.segment.block import BlockWork
 from earthwords.inference.segment.block_store import BlockResult
 from earthwords.inference.segment.segmenter import Segmenter
-from earthwords.inference.windows.blocks import Blocks
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.jobs.job import Tick, Worker
 from earthwords.types import Window
-
-SIDE = 1024
-"""Of a block, pixels; always the same, so that nothing depends on memory and workers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +43,6 @@ class ChangeBlockJob(BlockWork):
         found, inner = method(part), window.slices_in(wide)
         pairs = self.request.transitions.pair(found.before[inner], found.after[inner], found.seen[inner])
         return BlockResult(labels=pairs, score=found.score[inner], failures=list(policy.failures), ranks=policy.ranks)
-
-
-def cut(region: Window) -> Blocks:
-    """Blocks of what both dates cover."""
-    return Blocks(region=region, rows=SIDE, cols=SIDE)
 
 
 def around(window: Window, pair: DatePair, method: ChangeMethod) -> Window:

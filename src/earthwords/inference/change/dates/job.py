@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
-from earthwords.inference.change.dates.block import ChangeBlockJob, around, cut, planned
+from earthwords.inference.change.dates.block import ChangeBlockJob, around, planned
+from earthwords.inference.change.dates.memory import ChangeMemory
 from earthwords.inference.change.dates.outputs import AboutChange, ChangeStrip, write_changes
 from earthwords.inference.change.dates.pair import DatePair
 from earthwords.inference.change.dates.report import ChangeReport
@@ -29,20 +30,19 @@ class ChangeJob(MapJob[ChangeStrip, ChangeReport]):
     pair: DatePair
     request: ChangeRequest
     """With the facts of the pair."""
-
-    @cached_property
-    def method(self) -> ChangeMethod:
-        """How they are compared."""
-        return self.request.comparison(self.segmenter, offline=self.execution.offline)
-
-    def load(self) -> None:
-        """Load what the method needs, before anything is said or written."""
-        _ = self.method
+    method: ChangeMethod
+    """How they are compared."""
 
     @cached_property
     def blocks(self) -> Blocks:
-        """How they are cut."""
-        return cut(self.pair.region)
+        """How they are cut to fit into the memory.
+
+        Raises:
+            UsageError: it is too little.
+        """
+        return ChangeMemory(segmenter=self.segmenter, pair=self.pair, method=self.method, request=self.request).fit(
+            self.execution
+        )
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
@@ -51,7 +51,8 @@ class ChangeJob(MapJob[ChangeStrip, ChangeReport]):
         of_words = self.segmenter.request_notes(pair.before, request.vocabulary)
         together = pair.notes(request.facts, align=request.align, search=request.search)
         of_network = () if request.network is None else (network_note(request.network),)
-        return tuple(dict.fromkeys((*pair.own_notes(), *together, *of_words, *of_network)))
+        of_masks = request.by_masks.notes(request.facts.theta, request.facts.query_area)
+        return tuple(dict.fromkeys((*pair.own_notes(), *together, *of_words, *of_network, *of_masks)))
 
     @property
     def windows(self) -> int:

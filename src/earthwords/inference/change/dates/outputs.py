@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +89,7 @@ def write_changes(
     with staging_all(paths, settings=settings, overwrite=options.overwrite, moved=lambda: moved(report)) as places:
         outputs = _ChangeFiles(places, about, options)
         compared, done = outputs.fill(strips, writing_begins)
+        about = replace(about, notes=(*about.notes, *outputs.figures.notes))
         enforce(about.notes, strict=about.strict)
         seconds = {"loading": about.loading_s, "comparing": compared - began, "finishing": done - compared}
         report = _report(paths, outputs.figures, about, options, policy, seconds)

@@ -25,6 +25,10 @@ NOTED = 0.5
 """Pixels from which on a shift is told to matter."""
 LEAST = 0.1
 """Pixels below which no shift is told: it is not known better."""
+SEASON = 60
+"""Days within the year from which on the season is told."""
+LIGHT = 1.8
+"""So many times brighter, or of so much more contrast, one of the dates is told to be."""
 LEVELS = 256
 """Values of a byte."""
 _ROWS = 256
@@ -42,6 +46,12 @@ class PairFacts:
     """Mean and standard deviation of red, green and blue of the first date, then of the second."""
     table: bytes | None = None
     """`AlignedScene.table`, which matches the histogram of the second date to that of the first."""
+    theta: float | None = None
+    """Degrees, the angle that decides for both dates where none was told."""
+    query: tuple[float, ...] = ()
+    """Feature of the things that were clicked, `(dim,)`; empty: everything is looked for."""
+    query_area: float = 0.0
+    """Pixels of the working grid that one of them has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +82,7 @@ class PairSpec:
         self.check()
         before = self.before.open()
         try:
-            after = self.after.open()
+            after = self._opened_after()
             try:
                 return self._aligned(before, after)
             except BaseException:
@@ -81,6 +91,14 @@ class PairSpec:
         except BaseException:
             before.close()
             raise
+
+    def _opened_after(self) -> Scene:
+        try:
+            return self.after.open()
+        except UsageError as error:
+            if "--bands" not in str(error):
+                raise
+            raise UsageError(f"{error} That is AFTER, {self.after.source}: --bands-after names its bands.") from error
 
     def _aligned(self, before: Scene, after: Scene) -> DatePair:
         if (before.native.crs is None) != (after.native.crs is None):
@@ -213,6 +231,7 @@ class DatePair:
         notes = [
             *self._of_grids(),
             *self._of_dates(),
+            *self._of_light(facts),
             _of_shift(facts, self.before.native.ground_pixel_m, align, search),
         ]
         if self.before.is_grey != self.after.is_grey:
@@ -246,6 +265,16 @@ class DatePair:
             yield Caution(
                 f"{self.after.source} is of {second}, before {self.before.source} of {first}: are the dates swapped?"
             )
+        if first is not None and second is not None and (apart := _days_apart(first, second)) > SEASON:
+            yield f"The dates are about {apart} days apart within the year: plants and water differ by the season."
+
+    def _of_light(self, facts: PairFacts) -> Iterator[str]:
+        bright, contrast = (max(sum(part[3:]), 1e-6) / max(sum(part[:3]), 1e-6) for part in facts.tones)
+        if max(bright, 1 / bright, contrast, 1 / contrast) > LIGHT:
+            yield (
+                f"Light or sensor differ: the second date has {bright:.0%} of the first one's brightness and "
+                f"{contrast:.0%} of its contrast; --match-histogram evens that out."
+            )
 
 
 def _of_shift(facts: PairFacts, pixel: tuple[float, float] | None, align: bool, search: float) -> str:
@@ -271,6 +300,12 @@ def _of_shift(facts: PairFacts, pixel: tuple[float, float] | None, align: bool, 
     if align:
         return f"The second date is shifted by {size}: {where}; that was taken out."
     return Caution(f"The second date is shifted by {size}: {where}; --align takes that out.")
+
+
+def _days_apart(first: str, second: str) -> int:
+    """About how many, of two days `YYYY-MM-DD`, whatever their years."""
+    one, other = (30.4 * int(day[5:7]) + int(day[8:10]) for day in (first, second))
+    return round(min(abs(one - other), 365 - abs(one - other)))
 
 
 def _tones(before: Scene, after: AlignedScene) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from earthwords.errors import Caution
 from earthwords.geo.grids.area import PixelAreas
 from earthwords.inference.change.dates.transitions import NOTHING, Transitions
 from earthwords.types import Grid, VectorLayer
 
 HECTARE = 10_000.0
+MUCH = 0.5
+"""Share of the ground from which on so much change, or so little to be seen, is told."""
+SCORE = "ranks changes, 0..1; it is no probability"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +72,7 @@ class ChangeReport:
         classes = [{**asdict(one), "net": one.net} for one in self.classes]
         return {
             **asdict(self), "outputs": {kind: str(path) for kind, path in self.outputs.items()}, "classes": classes,
+            "score": SCORE,
         }  # fmt: skip
 
     def table(self) -> tuple[str, Sequence[str], list[list[str]]]:
@@ -134,6 +139,17 @@ class TransitionFigures:
     def nodata_share(self) -> float:
         """Pixels that one of the dates does not show, of all."""
         return round(1 - float(self._pixels.sum()) / self._all, 6)
+
+    @property
+    def notes(self) -> Iterator[str]:
+        """What the figures say of the worth of the map."""
+        if self.nodata_share >= MUCH:
+            yield f"One of the dates or both show nothing on {self.nodata_share:.0%} of the ground that both cover."
+        if self.changed_share >= MUCH:
+            yield Caution(
+                f"{self.changed_share:.0%} of what both dates show changed: other ground, another season or sensor is "
+                "likelier than that; look at the picture first."
+            )
 
     @property
     def any(self) -> bool:

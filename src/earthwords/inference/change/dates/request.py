@@ -10,7 +10,7 @@ from earthwords.geo.scene import SceneSpec
 from earthwords.inference.change.dates.pair import DatePair, PairFacts, PairSpec
 from earthwords.inference.change.dates.shift import SEARCH
 from earthwords.inference.change.dates.transitions import Transitions
-from earthwords.inference.change.dates.windows import ChangeMethod
+from earthwords.inference.change.dates.windows import ChangeMethod, PairWindow
 from earthwords.inference.change.mask_options import MaskOptions
 from earthwords.inference.change.methods import DEFAULT, METHODS, MethodOptions
 from earthwords.inference.segment.request import MapRequest
@@ -65,9 +65,23 @@ class ChangeRequest(MapRequest):
         return pair.at_working_gsd(segmenter.working_gsd(pair.before), asked=self.spec.gsd)
 
     def found(self, pair: DatePair) -> ChangeRequest:
-        """The same with the facts of an open pair."""
+        """The same with the facts of an open pair.
+
+        Raises:
+            UsageError: a click is nowhere on it.
+        """
+        for click in self.by_masks.clicks:
+            click.pixel(pair.before.native, pair.region)
         how = {"align": self.align, "match_histogram": self.match_histogram}
         return replace(self, facts=pair.find(**how, search=self.search))
+
+    def known(self, pair: DatePair, segmenter: Segmenter, method: ChangeMethod) -> ChangeRequest:
+        """The same with what a method has to know of the whole pair, too."""
+        whole = PairWindow(
+            pair=pair, facts=self.facts, window=pair.region, segmenter=segmenter,
+            bank=segmenter.text_bank(self.vocabulary),
+        )  # fmt: skip
+        return replace(self, facts=method.known(whole))
 
     def settings(self, segmenter: Segmenter) -> dict[str, str]:
         """What the outputs depend on beside the dates, as text.
@@ -77,11 +91,14 @@ class ChangeRequest(MapRequest):
         tags = settings_of(segmenter.tags(self.vocabulary))
         return {
             **tags,
-            **self.tags(),
+            **self.told(),
             **self.settings_of_model(segmenter, tags),
             "what was found of both dates": hashlib.sha256(repr(self.facts).encode()).hexdigest()[:16],
-            **self.options.settings(),
         }
+
+    def told(self) -> dict[str, str]:
+        """See `SceneRequest`."""
+        return {**super().told(), **self.tags()}
 
     def tags(self) -> dict[str, str]:
         """How the dates are compared, for settings."""

@@ -17,6 +17,7 @@ from earthwords.inference.change.dates.report import ChangeReport
 from earthwords.inference.change.dates.request import ChangeRequest
 from earthwords.inference.execution import ExecutionOptions
 from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.jobs.journal import check_unfinished, journal_beside
 from earthwords.jobs.progress import Console
 from earthwords.waiting import waited
 
@@ -68,21 +69,25 @@ def compare_dates(
     outputs = run.outputs(dst, folder=folder)
     with ExitStack() as stack:
         opened = stack.enter_context(PairSpec(before=request.spec, after=request.after).open())
+        told = {**opened.before.identity(), **request.told()}
+        check_unfinished(journal_beside(next(iter(outputs.values()))), told, resume=run.execution.resume)
         request = request.found(opened)
         segmenter = load()
         pair = stack.enter_context(request.open(segmenter))
+        method = request.comparison(segmenter, offline=run.execution.offline)
+        request = request.known(pair, segmenter, method)
         executor = None
         if not run.execution.is_here:
             device = str(segmenter.encoder.backbone.device)
             executor = stack.enter_context(run.execution.executor(device, preload=[PRELOAD]))
         job = ChangeJob(
-            segmenter=segmenter, pair=pair, request=request, outputs=outputs, execution=run.execution,
-            executor=executor,
+            segmenter=segmenter, pair=pair, request=request, outputs=outputs, method=method,
+            execution=run.execution, executor=executor,
         )  # fmt: skip
-        job.load()
         console.notes(job.notes)
         enforce(job.notes, strict=request.strict)
         with console.bar("comparing", job.windows, unit="windows") as bar:
             report = job.run(tick=bar, skip=bar.skip, writing_begins=bar.writing, loading_s=waited(began), moved=moved)
+    console.notes(report.notes)
     console.outputs(report.outputs, report.failures)
     return report

@@ -17,7 +17,7 @@ from earthwords.geo.destinations import CHANGES_TABLE
 from earthwords.inference.change.dates.report import ChangeReport, area_text
 from earthwords.inference.change.dates.run import ChangeRun, compare_dates
 from earthwords.inference.segment.segmenter import Segmenter
-from earthwords.jobs.journal import journal_beside, open_journal
+from earthwords.jobs.journal import check_unfinished, journal_beside, open_journal
 from earthwords.jobs.progress import Console
 from earthwords.waiting import waited
 
@@ -78,10 +78,11 @@ def compare_sequence(
             loaded.append(load())
         return loaded[0]
 
-    segmenter = once()
-    settings = {"dates": ", ".join(dates), **run.request.spec.settings(), **run.request.settings(segmenter)}
-    pairs: list[dict[str, Any]] = []
+    own = {"dates": ", ".join(dates), **run.request.spec.settings()}
     journal_folder = journal_beside(dst / CHANGES_TABLE)
+    check_unfinished(journal_folder, {**own, **run.request.told()}, resume=run.execution.resume)
+    settings = {**own, **run.request.settings(once())}
+    pairs: list[dict[str, Any]] = []
     with open_journal(journal_folder, settings=settings, resume=run.execution.resume, unit="pairs") as journal:
         journal.total = len(dates) - 1
         for number, (before, after) in enumerate(pairwise(dates), 1):

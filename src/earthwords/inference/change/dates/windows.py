@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from abc import abstractmethod
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,10 @@ class PairWindow:
     """Resolutions at which words are asked, each twice as fine as the one before."""
     policy: FailurePolicy = field(default_factory=FailurePolicy)
     tick: Tick = lambda windows: None
+
+    def at(self, window: Window) -> PairWindow:
+        """Another rectangle of the same."""
+        return replace(self, window=window)
 
     @property
     def zoom(self) -> float:
@@ -92,8 +97,21 @@ class Comparison:
 class ChangeMethod(Protocol):
     """How two dates are compared."""
 
+    sides: ClassVar[tuple[int, ...]] = (1024,)
+    """Of blocks that get the same answer, native pixels, the largest first: less memory may ask for a smaller one."""
+
+    @abstractmethod
     def margin(self, zoom: float) -> int:
         """Pixels around a block that decide about it; those of a pair with that `zoom`."""
 
+    def held(self, classes: int, scales: int) -> int:
+        """Bytes that a pixel of a block and its margin takes: probabilities and pictures of both dates, and work."""
+        return 16 * classes + 160
+
+    def known(self, whole: PairWindow) -> PairFacts:
+        """What is to be known of all that both dates cover before a block is compared: its facts and more."""
+        return whole.facts
+
+    @abstractmethod
     def __call__(self, pair: PairWindow) -> Comparison:
         """Compare a window; the same block must get the same answer whatever lies further away than the margin."""
