@@ -26,7 +26,7 @@ for package in (earthwords.tasks, earthwords.training, earthwords.inference):
         importlib.import_module(module.name)
 from earthwords.archive import embed
 from earthwords.cli import main
-from earthwords.inference.change.dates import block
+from earthwords.inference.change.dense import PosteriorDifference
 from earthwords.inference.windows import array_file, blocks
 from earthwords.jobs import progress
 from earthwords.jobs.journal import Journal
@@ -34,7 +34,7 @@ from earthwords.training import loop
 
 folder, rows, cases = Path(sys.argv[1]), int(sys.argv[2]), json.loads(Path(sys.argv[3]).read_text())
 blocks.PIXELS = rows
-block.SIDE = 128
+PosteriorDifference.sides = (128,)
 embed.cache_folder = lambda: Path(tempfile.mkdtemp(dir=folder.parent))  # no run knows the vectors of another one
 
 

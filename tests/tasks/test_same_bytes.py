@@ -13,11 +13,11 @@ from tests.verbs import contents, into, maps, others, trainings
 SCRIPT = """
 import json, sys
 from earthwords.cli import main
-from earthwords.inference.change.dates import block
+from earthwords.inference.change.dense import PosteriorDifference
 from earthwords.inference.windows import blocks
 
 blocks.PIXELS = 32 * 190
-block.SIDE = 128
+PosteriorDifference.sides = (128,)
 for name, argv in json.load(open(sys.argv[1])).items():
     assert main(argv) == 0, name
 """

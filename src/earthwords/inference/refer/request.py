@@ -45,6 +45,6 @@ class ReferRequest(SceneRequest[Referrer]):
             "weights": f"{tags['weights']}, hash {referrer.weights_hash}",
             "on-error": self.pointing.on_error,
             "device": referrer.model.device.type,
-            **self.options.told(),
+            **self.options.settings(),
             "sentences": "; ".join(self.vocabulary.queries),
         }
