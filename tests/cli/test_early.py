@@ -138,7 +138,7 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("assess ortho.tif", 2, "Give either --truth FILE, or --draw POINTS"),
     ("assess ortho.tif --draw 9", 2, "--out points.gpkg"),
     ("assess ortho.tif --draw 9 -o there.gpkg", 2, "there.gpkg exists; pass --overwrite"),
-    ("assess ortho.tif --draw 9 -o new.docx", 2, "the suffix must be one of"),
+    ("assess ortho.tif --draw 9 -o new.docx", 2, "Points go into one file"),
     ("assess ortho.tif --draw 0 -o new.gpkg", 2, "--draw takes 1 to 100,000 points"),
     ("assess ortho.tif --standard-error 2 -o new.gpkg", 2, "--standard-error is a share"),
     ("assess ortho.tif --draw 9 -o new.gpkg --chips nosuch.tif", 1, "nosuch.tif does not exist"),

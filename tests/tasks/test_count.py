@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 from scipy import ndimage
 
 import earthwords
+from earthwords.errors import UsageError
 from earthwords.inference.segment.block_store import BlockResult, BlockStore
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows import blocks
@@ -146,6 +148,15 @@ def test_small_things_are_looked_at_enlarged(command: Command, micro: Path, scen
     done = command("count", scene_file, tmp_path / "s", *tiny, "--strict", *toy)
     done.failed(2, "--strict")
     assert names(tmp_path) == {"out"}
+
+
+def test_tables_in_python(scene_file: Path, micro: Path, tmp_path: Path) -> None:
+    """Numbers by name are as on the command line; zones are a file."""
+    how: dict[str, Any] = {"text": ["water", "roof"], "model": str(micro), "tile_size": 64, "quiet": True}
+    found = earthwords.count(str(scene_file), tmp_path / "out", expect={"water": 2}, **how)
+    assert [row.expected for row in found.classes] == [2, 0]
+    with pytest.raises(UsageError, match="zones is named by a path, got GeoDataFrame"):
+        earthwords.count(str(scene_file), tmp_path / "no", zones=geopandas.GeoDataFrame(), **how)  # type: ignore[arg-type]
 
 
 def test_expected_counts_are_kept(count: Count, scene_file: Path, tmp_path: Path) -> None:
@@ -312,6 +323,9 @@ def test_what_is_wrong_is_said(count: Count, scene_file: Path, tmp_path: Path) -
     count(scene_file, out, "--method", "peaks", "--as", "boxes").failed(2, "Peaks are points")
     count(scene_file, out, "--min-area", "-1").failed(2, "--min-area")
     count(scene_file, out, "--method", "peaks", "--distance", "0").failed(2, "--distance must be above 0")
+    count(scene_file, out, "--method", "peaks", "--min-area", "9").failed(2, "Peaks have no area")
+    count(scene_file, out, "--method", "peaks", "--split", "none").failed(2, "Peaks have no area")
+    count(scene_file, out, "--distance", "9").failed(2, "that of peaks")
     far = write_zones(tmp_path / "far.gpkg", far=(4000, 0, 4100, 90))
     count(scene_file, out, "--zones", far).failed(2, "None of the 1 zones", "touches")
     count(scene_file, out, "--zones", tmp_path / "no.gpkg").failed(1, "no.gpkg does not exist")

@@ -58,6 +58,17 @@ def check_named(source: Any, *, what: str, instead: str) -> Any:
     raise UsageError(f"{what} is named here by path or address, got {kind}; that goes to earthwords.{instead}.")
 
 
+def check_path(given: Any, *, what: str) -> Any:
+    """What was given, if it is a path.
+
+    Raises:
+        UsageError: it is a table, an array or the like.
+    """
+    if isinstance(given, (str, os.PathLike)):
+        return given
+    raise UsageError(f"{what} is named by a path, got {type(given).__name__}; write it to a file first.")
+
+
 def check_raster(source: Any) -> None:
     """Refuse a single raster that is a path where nothing can be read; what means many, and arrays, are for others.
 

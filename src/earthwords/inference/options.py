@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earthwords.errors import UsageError
-from earthwords.inference.checks import check_file, check_mask, check_named, check_parts, check_raster
+from earthwords.inference.checks import check_file, check_mask, check_named, check_parts, check_path, check_raster
 from earthwords.jobs.progress import Console, Report
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset, load_preset
 
@@ -130,7 +130,7 @@ def check_zones(zones: str | Path | None) -> None:
     Raises:
         SourceError: why not.
     """
-    if zones is not None and not os.path.isdir(zones):
+    if zones is not None and not os.path.isdir(check_path(zones, what="A file of zones")):
         check_file(zones, what="a file of polygons such as .gpkg or .geojson")
 
 

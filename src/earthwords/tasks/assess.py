@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 from earthwords.errors import UsageError
 from earthwords.evaluation.accuracy.allocation import RARE, Allocation, SampleSpec
 from earthwords.files.atomic import check_local, exists
-from earthwords.geo.destinations import VECTORS, plan_assessment, unknown_suffix
-from earthwords.inference.checks import check_file, check_raster
+from earthwords.geo.destinations import VECTORS, plan_assessment
+from earthwords.inference.checks import check_file, check_path, check_raster
 from earthwords.jobs.progress import Console
 from earthwords.presets import load_preset
 from earthwords.tasks import _options as opt
@@ -96,7 +96,7 @@ def assess(
     drawing = draw is not None or standard_error is not None
     if drawing == (truth is not None):
         raise UsageError("Give either --truth FILE, or --draw POINTS and fill in what is there.")
-    if not os.path.isdir(map):
+    if not os.path.isdir(check_path(map, what="The map")):
         check_raster(map)
     if classes is not None:
         check_file(classes, what="a file with names of classes")
@@ -119,7 +119,7 @@ def assess(
             map, place, spec, console, classes=classes, chips=chips, side=chip_size, overwrite=overwrite, strict=strict
         )
     _refuse({"expected": list(expected) or None, "chips": chips}, "--draw")
-    check_raster(truth)
+    check_raster(check_path(truth, what="The truth"))
     read = {"--classes": classes, "--truth-classes": truth_classes, "--probabilities": probabilities}
     for name, path in read.items():
         if path is not None:
@@ -158,7 +158,7 @@ def _points_file(out: Path | None, *, overwrite: bool) -> Path:
     place = Path(out)
     check_local(out)
     if place.suffix.lower() not in VECTORS:
-        raise unknown_suffix(place, VECTORS)
+        raise UsageError(f"Points go into one file, {', '.join(VECTORS)}, not to {place.name}.")
     if os.path.lexists(place) and not overwrite:
         raise exists(place)
     return place

@@ -12,7 +12,7 @@ from earthwords.errors import UsageError, did_you_mean, number_of
 from earthwords.evaluation.classification import SUFFIXES, Classification, best_synonym, check_suffix, rows_of
 from earthwords.evaluation.outcome import METHODS, TRAINED, ShotsReport
 from earthwords.files.paths import IMAGES, is_local_path
-from earthwords.inference.checks import check_mask, check_named, check_parts, check_raster
+from earthwords.inference.checks import check_mask, check_named, check_parts, check_path, check_raster
 from earthwords.jobs.progress import Console
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
@@ -163,7 +163,8 @@ def _words(
     from earthwords.data.classification.shots import read_shots
 
     named = bool(text) or classes is not None
-    examples = read_shots(Path(shots), make_vocabulary(text, classes, None) if named else None)
+    folder = Path(check_path(shots, what="The folder of --shots"))
+    examples = read_shots(folder, make_vocabulary(text, classes, None) if named else None)
     if transductive and method is not None and examples.worded == len(examples.titles):
         raise UsageError("--transductive learns from examples itself: leave --method away, or --transductive.")
     if method in TRAINED and examples.worded < len(examples.titles):

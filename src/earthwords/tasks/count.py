@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -26,7 +26,10 @@ from earthwords.tasks import _options as opt
 if TYPE_CHECKING:
     from earthwords.inference.instances.report import CountReport
     from earthwords.reports import BatchReport
+
+    Expected = Sequence[str] | Mapping[str, int]
 else:
+    Expected = Sequence[str]  # what the command line takes
     CountReport = BatchReport = object  # they load much, and a command line reads the annotations
 
 Method = Literal["regions", "peaks", "instructsam"]
@@ -44,7 +47,7 @@ def count(
     against: Annotated[str, opt.option(opt.WORDS, metavar="auto|WORDS")] = "auto",
     threshold: opt.Threshold = None,
     templates: opt.Templates = None,
-    expect: Annotated[Sequence[str], opt.option(opt.WORDS, metavar="CLASS=NUMBER", show_default=False)] = (),
+    expect: Annotated[Expected, opt.option(opt.WORDS, metavar="CLASS=NUMBER", show_default=False)] = (),
     counts_from: Annotated[str | None, opt.option(opt.WORDS, metavar="URL")] = None,
     counts_model: Annotated[str | None, opt.option(opt.WORDS, metavar="NAME")] = None,
     method: Annotated[Method, opt.MODEL] = "regions",
@@ -89,8 +92,8 @@ def count(
             (.qml), preview.png and report.json. For many scenes a folder, or a pattern such as found/{stem}.gpkg.
         against: Words that compete with what is counted: auto (what most scenes consist of, and other things), words
             with commas between, or none.
-        expect: How many there are of a class, such as ship=12; repeat for more classes: the surest are taken, as many
-            as that.
+        expect: How many there are of a class, such as ship=12 (in Python also {"ship": 12}); repeat for more classes:
+            the surest are taken, as many as that.
         counts_from: Address of a server that speaks as OpenAI's do, such as http://localhost:8000/v1: a picture of the
             scene is sent to it and it says how many there are. A key is read from EARTHWORDS_API_KEY.
         counts_model: Name of the model there.

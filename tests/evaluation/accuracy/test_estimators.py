@@ -174,6 +174,16 @@ def test_weights_within_a_stratum() -> None:
     np.testing.assert_allclose(found.area.se, np.sqrt((spread**2).sum() / 12))
 
 
+def test_what_never_differs_has_no_error_left_by_rounding() -> None:
+    """All right, and every point of another weight: means in floating point are 1 and a trifle."""
+    stratum = np.repeat([0, 1], [31, 47])
+    sizes = np.array([3.1e5, 7.7e6])
+    points = PointSample(stratum=stratum, mapped=stratum, truth=stratum, weight=1 / (3 + np.cos(np.arange(78) / 7)))
+    found = estimate(points, strata_of(sizes), classes=2)
+    for each in (found.overall, found.users, found.producers, found.area):
+        assert (np.asarray(each.se) == 0).all()
+
+
 def test_a_single_point_has_no_variance() -> None:
     matrix = np.array([[1, 0, 0], [2, 18, 0], [0, 3, 37]])
     strata = strata_of(np.array([1e4, 1e5, 1e5]))

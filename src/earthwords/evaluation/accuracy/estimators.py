@@ -150,6 +150,7 @@ class _Means:
     def _variance(self, values: Floats, matters: NDArray[np.bool_] | None) -> Floats:
         """`(m,)` of the stratified mean; NaN where a stratum that matters, and has more pixels, has a single point."""
         apart = self.weight * (values - self._by_stratum(values)[self.stratum])
+        apart[np.abs(apart) <= 1e-12 * np.abs(values).max(axis=0, initial=0)] = 0  # what rounding leaves of nothing
         squares = self._sums(apart**2)
         with np.errstate(invalid="ignore", divide="ignore"):
             variance = squares / (self.points * (self.points - 1))[:, None] * self.correction[:, None]

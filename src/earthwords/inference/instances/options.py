@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -87,12 +87,16 @@ class CountOptions:
         return {f"count-{name.replace('_', '-')}": value for name, value in given.items()}
 
 
-def parse_expected(pairs: Sequence[str], vocabulary: Vocabulary, counted: tuple[int, ...]) -> tuple[int, ...] | None:
-    """`ship=12` and the like, in the order of the counted classes; a class that is not named is expected nowhere.
+def parse_expected(
+    pairs: Sequence[str] | Mapping[str, int], vocabulary: Vocabulary, counted: tuple[int, ...]
+) -> tuple[int, ...] | None:
+    """`ship=12` and the like, or a table, in the order of the counted classes; none of a class that is not named.
 
     Raises:
         UsageError: no such class, twice the same, or a number that is no count.
     """
+    if isinstance(pairs, Mapping):
+        pairs = [f"{name}={number}" for name, number in pairs.items()]
     if not pairs:
         return None
     titles = [vocabulary.titles[label] for label in counted]
@@ -132,7 +136,7 @@ def counting_of(
     vocabulary: Vocabulary,
     counted: tuple[int, ...],
     *,
-    expect: Sequence[str],
+    expect: Sequence[str] | Mapping[str, int],
     counts_from: str | None,
     counts_model: str | None,
     offline: bool,
@@ -153,4 +157,10 @@ def counting_of(
     elif counts_model is not None:
         raise UsageError("--counts-model names who counts behind --counts-from; give its address, too.")
     expected = parse_expected(expect, vocabulary, counted)
-    return CountOptions(counted=counted, server=server, expected=expected, **how)
+    found = CountOptions(counted=counted, server=server, expected=expected, **how)
+    if found.method == "peaks":
+        if found.min_area is not None or found.split != "distance":
+            raise UsageError("Peaks have no area and are not cut apart: --min-area and --split belong to regions.")
+    elif found.distance is not None:
+        raise UsageError(f"--distance is that of peaks; leave it away with --method {found.method}.")
+    return found
