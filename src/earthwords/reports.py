@@ -56,6 +56,8 @@ class SceneReport:
     """What was assumed, and what is known of the result's worth."""
     seconds: dict[str, float]
     """Wall time: loading (of a command, from the begin of its process), segmenting, finishing, total."""
+    unlabelled_share: float = 0.0
+    """Of the observed pixels, 0..1: those without a class, as no word fits there or is probable enough."""
     undecided_share: float | None = None
     """Of the pixels with a label, 0..1: those whose two best classes are close; None where nobody knows."""
     undecided_margin: float | None = None

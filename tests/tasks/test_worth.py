@@ -173,6 +173,14 @@ def test_the_table_and_the_report_tell_what_is_undecided(map_words: Map, tmp_pat
     assert f"Undecided: {report['undecided_share']:.1%} of the map" in done.out and "undecided" in done.out
 
 
+def test_what_has_no_class_is_told(map_words: Map, tmp_path: Path) -> None:
+    done = map_words(*KNOWN, "--threshold", 0.35)
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    missing = float((labels_of(tmp_path / "out" / "labels.tif") == 255).mean())
+    assert 0 < missing < 1 and report["unlabelled_share"] == pytest.approx(missing, abs=1e-6)
+    assert f"No class: {missing:.1%} of what was observed" in done.out
+
+
 def test_many_scenes_are_told_together(map_words: Map, command: Command, tmp_path: Path) -> None:
     folder = tmp_path / "scenes"
     folder.mkdir()

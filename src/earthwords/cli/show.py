@@ -18,6 +18,11 @@ def show(result: Any) -> None:
     if isinstance(result, SceneReport) and not hasattr(result, "table"):
         console.print(f"{printable(result.source)}: {result.seconds['total']:.1f} s", soft_wrap=True)
         console.print(_scene_table(result))
+        if result.unlabelled_share > 0:
+            console.print(
+                f"No class: {result.unlabelled_share:.1%} of what was observed (no word fits, or is probable enough).",
+                soft_wrap=True,
+            )
         if result.undecided_share is not None:
             console.print(
                 f"Undecided: {result.undecided_share:.1%} of the map (the two best classes within "

@@ -112,6 +112,7 @@ def write_counts(
             outputs=dict(paths),
             classes=counted_classes(found, about.grid, about.vocabulary, work.counting, doubted),
             nodata_share=figures.nodata_share,
+            unlabelled_share=figures.unlabelled_share,
             undecided_share=figures.undecided_share,
             undecided_margin=None if figures.undecided_share is None else MARGIN,
             rounding_share=figures.rounding_share,

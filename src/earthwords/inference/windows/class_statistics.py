@@ -77,6 +77,11 @@ class Figures:
         return round(float(self._undecided.sum() / max(1, self._pixels.sum())), 6) if self._knows_undecided else None
 
     @property
+    def unlabelled_share(self) -> float:
+        """Pixels without a class, of those that were observed."""
+        return round(self._unlabelled / max(1, self._observed), 6)
+
+    @property
     def rounding_share(self) -> float | None:
         """Pixels about which the precision may have decided, of those that were observed; None: float32, or nobody
         knows."""
@@ -93,7 +98,7 @@ class Figures:
                 f"{undecided:.0%} of the map is undecided: there the two best classes are nearly as probable "
                 f"(less than {(1 + MARGIN) / 2:.0%} to {(1 - MARGIN) / 2:.0%})."
             )
-        left = self._unlabelled / max(1, self._observed)
+        left = self.unlabelled_share
         if self._knows_undecided and left > MOST:
             found.append(f"{left:.0%} of what was observed has no class: no word fits there, or is probable enough.")
         return (*map(Caution, found), *self._hardly_found(), *self._rounded())

@@ -154,6 +154,7 @@ def write_outputs(
             outputs=dict(paths),
             classes=figures.classes(polygons="polygons" in paths),
             nodata_share=figures.nodata_share,
+            unlabelled_share=figures.unlabelled_share,
             undecided_share=figures.undecided_share,
             undecided_margin=None if figures.undecided_share is None else MARGIN,
             rounding_share=figures.rounding_share,
