@@ -59,7 +59,7 @@ def test_the_image_is_converted_from_the_normalisation_of_the_backbone(segmenter
     mean, std, own_mean, own_std = (
         torch.tensor(v)[:, None, None] for v in (backbone.mean, backbone.std, IMAGENET_MEAN, IMAGENET_STD)
     )
-    torch.testing.assert_close(upsampler._converted((pixels - mean) / std), (pixels - own_mean) / own_std)
+    torch.testing.assert_close(upsampler.converted((pixels - mean) / std), (pixels - own_mean) / own_std)
 
 
 def test_the_memory_of_its_maps_is_foreseen(segmenter: Segmenter, scene_file: Path, checkpoint: Path) -> None:

@@ -201,9 +201,9 @@ def test_a_checkpoint_of_the_wrong_shape(command: Command, broken: Path, scene_f
 def test_a_checkpoint_that_is_none(command: Command, scene_file: Path, tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_text("certainly no checkpoint")
     (tmp_path / "folder").mkdir()
-    for model in ("model.pt", "folder"):
+    for model, why in (("model.pt", "Cannot read weights from {}"), ("folder", "{} is not a CLIP folder")):
         done = command("segment", scene_file, tmp_path / "o", "-t", "road", "--quiet", "--model", tmp_path / model)
-        done.failed(1, f"Cannot read weights from {tmp_path / model}")
+        done.failed(1, why.format(tmp_path / model))
     assert names(tmp_path) == {"model.pt", "folder"}
 
 

@@ -175,7 +175,7 @@ def _take(argv: list[str], flag: str) -> bool:
 def _in_files(result: Any) -> bool:
     """Whether a result lies in files that the command has written, and nothing went wrong."""
     written = any(getattr(result, name, None) for name in ("outputs", "output", "file", "folder", "out"))
-    return written and getattr(result, "exit_code", 0) == 0
+    return written and getattr(result, "in_files", True) and getattr(result, "exit_code", 0) == 0
 
 
 def _print(result: Any, out: Stream, *, as_json: bool) -> None:

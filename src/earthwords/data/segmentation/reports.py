@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,8 @@ class CheckRow:
 class Checked:
     """What a check came to."""
 
+    in_files: ClassVar[bool] = False
+    """Nothing is written: the folder is what was looked at."""
     name: str
     title: str
     folder: str

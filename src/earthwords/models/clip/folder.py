@@ -11,7 +11,7 @@ from torch import Tensor
 
 from earthwords.errors import EarthwordsError, WeightsError, brief
 from earthwords.files.reading import read_json
-from earthwords.models.clip.config import ClipConfig, read_config
+from earthwords.models.clip.config import CONFIG, ClipConfig, read_config
 from earthwords.models.clip.conv_trunk import trunk_stride
 from earthwords.models.clip.convert import filled
 from earthwords.models.clip.model import CLIP_MEAN, CLIP_STD, ClipBackbone
@@ -25,6 +25,8 @@ _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 def load_folder(path: Path, *, weights_id: str) -> ClipBackbone:
     """A CLIP in transformers' layout: `config.json`, weights, tokenizer files, image statistics."""
+    if not os.path.lexists(path / CONFIG):
+        raise WeightsError(f"{path} is not a CLIP folder of transformers: it holds no {CONFIG}.")
     try:
         config = read_config(path)
     except (OSError, ValueError, TypeError) as error:
