@@ -32,7 +32,7 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("segment ortho.tif there.tif/out -t tree", 1, "there.tif is a file"),
     ("segment ortho.tif out", 2, "No words to look for"),
     ("segment ortho.tif out --classes no.txt", 2, "no.txt"),
-    ("segment ortho.tif out -t tree --joint --upsampler jbu", 2, "leave --upsampler jbu away"),
+    ("segment ortho.tif out -t tree --joint --upsampler jbu", 2, "leave --upsampler jbu out"),
     ("teach no.gpkg out --scenes ortho.tif", 1, "no.gpkg does not exist"),
     ("teach ortho.tif out --scenes nofile.tif", 1, "nofile.tif does not exist"),
     ("teach ortho.tif there.tif --scenes ortho.tif", 2, "there.tif is a file"),

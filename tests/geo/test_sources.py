@@ -131,7 +131,7 @@ def test_wrong_arguments(make_raster: Make, rng: np.random.Generator, options: d
 
 
 def test_metres_need_a_crs(make_raster: Make, rng: np.random.Generator) -> None:
-    with pytest.raises(UsageError, match="without a CRS the size of a pixel in metres is unknown; leave --gsd away"):
+    with pytest.raises(UsageError, match="without a CRS the size of a pixel in metres is unknown; leave --gsd out"):
         open_scene(make_raster(distinct(rng, "uint8"), crs=None), gsd=1)
 
 

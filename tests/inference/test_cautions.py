@@ -42,7 +42,7 @@ def test_resolutions_that_were_learned_are_not_worth_a_word(gsd: float) -> None:
 def test_coarser_and_finer_ones_are() -> None:
     (far,), (near,), (fine,) = told(90), told(5), told(0.05)
     assert isinstance(far, Caution) and "90 m" in far and "0.25 to 4 m" in far and "means little" in far
-    assert isinstance(near, Caution) and "5 m" in near and "small things are missed" in near
+    assert isinstance(near, Caution) and "5 m" in near and "may be wrong throughout" in near
     assert isinstance(fine, Caution) and "too large" in fine
 
 

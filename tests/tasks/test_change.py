@@ -271,6 +271,19 @@ def test_a_destination_that_is_a_date(
     assert after.read_bytes() == kept
 
 
+def test_a_date_that_is_a_map_is_told_before_the_work(
+    change: Callable[..., Any], refused: Callable[..., None], before: Path, after: Path, tmp_path: Path
+) -> None:
+    _, made = change(before, after)
+    labels = shutil.copy(made / "change.tif", tmp_path / "map.tif")
+    shutil.rmtree(made)
+    for first, second in ((before, labels), (labels, before)):
+        more = ("--strict", "--bounds", "0", "0", "1", "1")  # which touch neither, and are not looked at any more
+        refused(first, second, 2, "map.tif was written by earthwords itself: it is a result", "--strict", more=more)
+    report, _ = change(before, labels)
+    assert sum("was written by earthwords itself" in note for note in report["notes"]) == 1
+
+
 def test_dates_that_are_swapped_and_a_grey_one(
     change: Callable[..., Any], before: Path, after: Path, make_scene: Make
 ) -> None:

@@ -193,7 +193,7 @@ def test_zones(count: Count, scene_file: Path, tmp_path: Path) -> None:
     assert [entry["name"] for entry in report["zones"]] == ["west", "east", "both", "outside of all zones"]
     assert figures.crs.to_epsg() == 4326
     said = " ".join(report["notes"])
-    assert "1 of 3 zones reach out of the scene" in said and "more than one zone" in said
+    assert "1 of 3 zones reaches out of the scene" in said and "more than one zone" in said
 
 
 def test_zones_of_a_map(command: Command, micro: Path, scene_file: Path, tmp_path: Path) -> None:

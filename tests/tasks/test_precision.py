@@ -88,7 +88,7 @@ def test_the_report_tells_it(command: Command, tiny: Path, source: Path, tmp_pat
     report = json.loads((tmp_path / "out/report.json").read_text(encoding="utf-8"))
     assert done.code == 0 and report["settings"]["precision"] == "bf16"
     assert 0 < report["rounding_share"] < 0.5
-    assert f"{report['rounding_share']:.2%} of the map" in done.err.replace("\n", " ")
+    assert f"changed the class of up to {report['rounding_share']:.2%} of the map" in done.err.replace("\n", " ")
     assert labels_of(tmp_path / "out/labels.tif").shape == (150, 232)
     plain = command("segment", source, tmp_path / "plain", *words)
     report = json.loads((tmp_path / "plain/report.json").read_text(encoding="utf-8"))

@@ -105,6 +105,7 @@ def test_the_time_is_that_of_the_search_too(refer: Refer, tmp_path: Path, monkey
 
 def test_nothing_found_is_a_result(refer: Refer, tmp_path: Path) -> None:
     done = refer(tmp_path / "o.gpkg", "the red roof", "--threshold", 0.999)
+    assert "mean score" in done.out and "undecided" not in done.out
     assert done.code == 0 and "Nothing was found for 'the red roof'" in done.err
     assert len(geopandas.read_file(tmp_path / "o.gpkg")) == 0
 

@@ -260,7 +260,7 @@ def test_a_head_is_refused_where_it_does_not_belong(made: Path, micro: Path, tmp
         with pytest.raises(WeightsError, match=said):
             Segmenter.from_preset(_with(row, **change), device="cpu")
     for change, said in (
-        ({"upsampler": "bilinear"}, "takes the place of an upsampler; leave bilinear away"),
+        ({"upsampler": "bilinear"}, "takes the place of an upsampler; leave bilinear out"),
         ({"cls_weight": -0.3}, "last_n 1, no residual, cls_weight 0"),
         ({"last_n": 2}, "last_n 1"),
     ):

@@ -71,15 +71,16 @@ def _figure(value: float | None, kind: str) -> str:
 
 def _scene_table(report: SceneReport) -> Table:
     measured = any(c.area_m2 is not None for c in report.classes)
-    columns = ["class", "share", "area" if measured else "pixels", "mean score", "undecided", "polygons"]
-    table = Table(*columns)
+    decided = any(c.undecided is not None for c in report.classes)
+    shown = ["class", "share", "area" if measured else "pixels", "mean score", *(["undecided"] * decided), "polygons"]
+    table = Table(*shown)
     for row in report.classes:
         table.add_row(
             printable(row.name),
             f"{row.share:.1%}",
             _area(row.area_m2) if row.area_m2 is not None else f"{row.pixels:,}",
             "-" if row.mean_score is None else f"{row.mean_score:.2f}",
-            "-" if row.undecided is None else f"{row.undecided:.1%}",
+            *(["-" if row.undecided is None else f"{row.undecided:.1%}"] * decided),
             "-" if row.polygons is None else f"{row.polygons:,}",
         )
     return table

@@ -375,7 +375,7 @@ def cuts(source: Source, options: SuiteOptions) -> tuple[Index, Index, Index, st
         first, last = cut(labels[rest], SHARE)
         train, test, which = rest[first], rest[last], f"last {1 - SHARE:.0%} of every class"
     else:
-        raise UsageError(f"{source.name} has no validation split; leave --split away.")
+        raise UsageError(f"{source.name} has no validation split; leave --split out.")
     validation = parts.get("validation") if split == "test" else None
     if validation is None:
         first, last = cut(labels[train], SHARE, seed=options.seed)

@@ -29,7 +29,7 @@ FEW, MANY = 2, 5
 which on hardly anything is left over."""
 _NUMBER = re.compile(r"(?<!\w)\d[\d.,]*")
 FAR = 2.0
-"""So many times coarser than what was learned a map is worth little; less than that, small things are missed."""
+"""So many times coarser than what was learned a map is worth little; less than that, it may be."""
 
 
 def scene_notes(
@@ -65,7 +65,8 @@ def resolution_notes(
         yield f"The size of a pixel on the ground is unknown; {learned}."
     elif worked > known[1] * 1.01:
         far = worked > FAR * known[1]
-        less = "most things are too small to be known, the result means little" if far else "small things are missed"
+        near = "small things are missed, and the result may be wrong throughout"
+        less = "most things are too small to be known, the result means little" if far else near
         yield Caution(f"Worked at {worked:.3g} m a pixel, but {learned}: {less}.")
     elif worked < known[0] * 0.98:
         yield Caution(f"Worked at {worked:.3g} m a pixel, but {learned}: things look too large to be known.")

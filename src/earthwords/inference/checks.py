@@ -197,7 +197,7 @@ def check_referrer(preset: str, model: str | Path | None) -> None:
         if folder is not None and (Path(folder) / CARD).is_file():
             raise UsageError(
                 f"{folder} was taught classes by marks, and `refer` is for sentences: map its classes by `earthwords "
-                f"segment SRC DST --preset {folder}`, or leave it away."
+                f"segment SRC DST --preset {folder}`, or leave it out."
             )
     if model is None and preset not in REFER_PRESETS and not os.path.exists(preset):
         raise unknown("preset", preset, REFER_PRESETS)

@@ -79,7 +79,7 @@ def check_joint(row: SegmentPreset, *, joint: bool, upsampler: str | None) -> No
     if not joint:
         return
     if upsampler not in (None, "none"):
-        raise UsageError(f"--joint shares out tokens, which are not upsampled: leave --upsampler {upsampler} away.")
+        raise UsageError(f"--joint shares out tokens, which are not upsampled: leave --upsampler {upsampler} out.")
     if row.head is not None or row.taught is not None:
         why = f"has the head {row.head}" if row.head is not None else "was taught by marks"
-        raise UsageError(f"--joint takes cosines of words, and the preset {row.name} {why}: leave one of them away.")
+        raise UsageError(f"--joint takes cosines of words, and the preset {row.name} {why}: leave one of them out.")

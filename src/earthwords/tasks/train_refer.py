@@ -167,7 +167,7 @@ def _begin(
         fixed = [name for name in ("segmenter", "words", "lora_rank", "padding", "norm", "local") if name in given]
         if fixed or faithful:
             option = fixed[0].replace("_", "-") if fixed else "faithful"
-            raise UsageError(f"--{option} is decided by the model in {model}; leave it away.")
+            raise UsageError(f"--{option} is decided by the model in {model}; leave it out.")
         loaded = load_refseg(model, preset=preset, offline=offline)
         return _short(loaded.model, loaded.preset), replace(loaded.preset, **given)
     row = refer_preset(preset)

@@ -125,7 +125,7 @@ def adapt_towers(
             lock(backbone, tower, unlocked_groups=groups)
     if lora_rank:
         if any(locked for locked, _ in locks.values()):
-            raise UsageError("--lora-rank freezes both towers already; leave --lock-image and --lock-text away.")
+            raise UsageError("--lora-rank freezes both towers already; leave --lock-image and --lock-text out.")
         add_lora(backbone, rank=lora_rank, seed=seed, **LORA_FORMS[lora_form])
     elif lora_form != "plain":
         raise UsageError("--lora-form says how the additions of --lora-rank are made: give that too, such as 2.")

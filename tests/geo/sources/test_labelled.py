@@ -235,7 +235,7 @@ def test_without_a_place_it_is_an_array_that_can_be_told(make: Any, rng: np.rand
         assert scene.native.crs == CRS.from_epsg(32617)
     with open_scene(make(data, dims, {"spatial_ref": (0, {"crs_wkt": WKT})})) as scene:
         assert scene.native.crs is None and "A CRS but no coordinates" in scene.notes[0]
-    with pytest.raises(UsageError, match="has its own CRS; leave crs= away"):
+    with pytest.raises(UsageError, match="has its own CRS; leave crs= out"):
         open_scene(make(data, dims, georeferenced()), crs=32618)
 
 

@@ -217,9 +217,36 @@ def test_nothing_is_said(referrer: Referrer) -> None:
     assert found.notes[-1] == "Nothing was found for 'green field'."
 
 
+class SurerOfRoofs(ColourModel):
+    """Surer of a *roof*."""
+
+    def predict(self, seen: _Seen, said: TextFeatures, which: Tensor) -> _Pointed:
+        found = super().predict(seen, said, which)
+        roofs = (said.tokens[..., 0] == 94).any(dim=1)
+        found.logits[roofs] *= 1.5
+        return found
+
+
+def test_a_mask_that_surer_sentences_cover_is_told() -> None:
+    referrer = Referrer(SurerOfRoofs(), REFER_PRESETS["refseg-tiny"])  # type: ignore[arg-type]
+    image = canvas(90, 130, red=(20, 20, 20, 20), blue=(50, 90, 16, 18))
+    found = referrer.predict(image, ["red", "blue", "red roof", "green"], probabilities=True)
+    assert found.probabilities is not None
+    masks = found.probabilities > 0.5
+    covered = masks[0] & (found.labels != 0)
+    assert covered.sum() > 0.8 * masks[0].sum() > 0, "what is told is true"
+    told = [note for note in found.notes if "was found, but" in note]
+    share = covered.sum() / masks[0].sum()
+    shown = "all" if share == 1 else f"{share:.0%}"
+    (note,) = told
+    assert note.startswith(f"'red' was found, but {shown} of its mask went to 'red roof', which is surer there")
+    assert "Nothing was found for 'green'." in found.notes
+    assert not any("was found, but" in note for note in referrer.predict(image, ["red", "blue"]).notes)
+
+
 def test_sentences_that_are_not_read_whole_or_not_english(referrer: Referrer) -> None:
     long, foreign = "red " + "very " * 300 + "roof", "красная крыша"
-    notes = referrer.notes(["red roof", long, foreign], [])
+    notes = referrer.notes(["red roof", long, foreign], [], open_scene(canvas(80, 80)))
     assert sum("longer than the model reads" in note for note in notes) == 1
     (caution,) = word_cautions(["red roof", foreign], lexicon_of(ColourModel()), "m")  # type: ignore[arg-type]
     assert foreign in caution and "in a script that m has hardly read" in caution

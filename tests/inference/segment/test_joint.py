@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from earthwords.errors import UsageError
+from earthwords.errors import Caution, UsageError
 from earthwords.geo.scene import SceneSpec
 from earthwords.inference.segment.job import SceneJob
 from earthwords.inference.segment.joint import joined
@@ -87,6 +87,23 @@ def test_what_nothing_belongs_to_and_what_never_varies() -> None:
     assert torch.equal(shares.argmax(1), torch.arange(60) % 2) and float(shares[:, 2].max()) == 0
     with pytest.raises(UsageError, match="needs 8 observed ones, here are 7"):
         mixture.fit(lambda: [(tokens[:7], cosines[:7])])
+
+
+def test_weights_that_it_does_not_help_are_told_before_the_fit(segmenter: Segmenter, image: np.ndarray) -> None:
+    unhelped = Segmenter(replace(segmenter.preset, name="own", weights="tiny"), segmenter.encoder)
+    words = ["building", "road", "water", "trees"]
+    for made, told in ((unhelped, 1), (segmenter, 0)):
+        notes = made.predict(image, words, joint=True).notes
+        assert sum(isinstance(note, Caution) and "--joint does not help own" in note for note in notes) == told
+        assert sum("not comparable with those of a map without it" in note for note in notes) == 1
+    few = image[:32, :32]
+    with pytest.raises(UsageError, match="needs 8 observed ones"):
+        unhelped.predict(few, words, joint=True)
+    with pytest.raises(UsageError, match="--joint does not help own"):
+        unhelped.predict(few, words, joint=True, strict=True)
+    request = SegmentRequest(vocabulary=parse_classes(words), spec=SceneSpec(source="few"), joint=True, strict=True)
+    with unhelped.open(few) as scene, pytest.raises(UsageError, match="--joint does not help own"):
+        _ = SceneJob(segmenter=unhelped, scene=scene, request=request, outputs={}).notes
 
 
 def test_what_it_cannot_fit(segmenter: Segmenter, image: np.ndarray) -> None:

@@ -234,7 +234,7 @@ def test_creation_options(upsample: Upsample, scene_file: Path, tmp_path: Path) 
         (
             ["--method", "bilinear", "--upsampler-weights", "tiny-jbu"],
             2,
-            "Method 'bilinear' has no weights; leave 'tiny-jbu' away",
+            "Method 'bilinear' has no weights; leave 'tiny-jbu' out",
         ),
         (["--features", "maskclp"], 2, 'Did you mean "maskclip"?'),
         (["--components", 17], 2, "have 16 channels, so there are 1 to 16 components, not 17"),

@@ -106,7 +106,7 @@ def _check_all_there(
         title, left = vocabulary.titles[missing[0]], [each.name for each in inside if owners[each] is None]
         hint = f" {did_you_mean(title, left)}" if left else ""
         raise UsageError(
-            f"{folder} has no examples of {title!r}: add a sub-folder of that name, or leave the class away.{hint}"
+            f"{folder} has no examples of {title!r}: add a sub-folder of that name, or leave the class out.{hint}"
         )
 
 

@@ -98,7 +98,7 @@ def _of_split(images: Path, masks: Path, split: str | None) -> tuple[Path, Path]
     splits = sorted(path.name for path in images.iterdir() if path.is_dir() and (masks / path.name).is_dir())
     if split is not None:
         if split not in splits:
-            known = did_you_mean(split, splits) if splits else "They hold no folders; leave --split away."
+            known = did_you_mean(split, splits) if splits else "They hold no folders; leave --split out."
             raise UsageError(f"{images} and {masks.name} have no split {split!r}. {known}")
         return images / split, masks / split
     if not splits or any(path.is_file() and path.suffix.lower() in IMAGES for path in images.iterdir()):

@@ -22,7 +22,7 @@ _SNAP = 1e-6
 """In pixels: bounds this close to a pixel's edge mean that edge."""
 
 _LENGTHS = frozenset(get_units_map(category="linear")) | {"unknown"}
-"""Names of units; GeoTIFFs of local CRSs often leave theirs away."""
+"""Names of units; GeoTIFFs of local CRSs often leave theirs out."""
 
 _FAR = 1e15
 """No CRS has places or pixels as far or as large; NaN is not below it either."""

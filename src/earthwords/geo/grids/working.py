@@ -27,7 +27,7 @@ def working_grid(native: Grid, gsd: float | None) -> Grid:
     if own is None or sides is None:
         raise UsageError(
             f"A ground sample distance of {gsd:g} m was asked for, but without a CRS the size of a pixel in "
-            "metres is unknown; leave --gsd away."
+            "metres is unknown; leave --gsd out."
         )
     if gsd > own * MAX_SHRINK:
         raise UsageError(

@@ -67,7 +67,7 @@ class Network(Enum):
             UsageError: both.
         """
         if offline and allow_remote_parts:
-            raise UsageError("--offline forbids what --allow-remote-parts allows; leave one of them away.")
+            raise UsageError("--offline forbids what --allow-remote-parts allows; leave one of them out.")
         return cls.NONE if offline or is_offline() else cls.PARTS if allow_remote_parts else cls.NAMED
 
     def as_options(self) -> dict[str, Any]:

@@ -201,7 +201,7 @@ def _open_labelled(source: Any, bands: Bands | None, nodata: float | None, gsd: 
     known = {name: value for name, value in (("transform", array.transform), ("crs", array.crs)) if value is not None}
     for name, value in where.items():
         if value is not None and name in known:
-            raise UsageError(f"The array has its own {'CRS' if name == 'crs' else name}; leave {name}= away.")
+            raise UsageError(f"The array has its own {'CRS' if name == 'crs' else name}; leave {name}= out.")
     placed = {**where, **known}
     sized = gsd is not None and placed["transform"] is None
     lost: tuple[str, ...] = ()

@@ -322,7 +322,7 @@ def check_nodata(dataset: DatasetReader, choice: BandChoice, nodata: float | Non
 def check_occurs(nodata: float | None, dtype: np.dtype[Any]) -> None:
     """Raise `UsageError` for a value that cannot occur in this type."""
     if nodata is not None and not occurs(nodata, dtype):
-        raise UsageError(f"The nodata value {nodata:g} cannot occur in {dtype} data; leave it away or correct it.")
+        raise UsageError(f"The nodata value {nodata:g} cannot occur in {dtype} data; leave it out or correct it.")
 
 
 def check_dtypes(source: str, dataset: DatasetReader, choice: BandChoice) -> None:

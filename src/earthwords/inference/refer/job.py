@@ -137,7 +137,7 @@ class ReferJob:
         if self.executor is None:
             return None
         if self.referrer.spec is None:
-            raise UsageError("Workers load a model by its name; this one was put together here: leave --workers away.")
+            raise UsageError("Workers load a model by its name; this one was put together here: leave --workers out.")
         work = ViewWork(
             referrer=self.referrer.spec,
             scene=self.request.spec,
@@ -155,12 +155,15 @@ class ReferJob:
 
     def _about(self, matches: list[Match], made: datetime | None, **seconds: float) -> About:
         tags = self.scene.tags()
+        found = self.referrer.notes(
+            self.request.vocabulary.titles, matches, self.scene, threshold=self.request.pointing.threshold
+        )
         return About(
             source=tags["EARTHWORDS_SOURCE"],
             grid=self.scene.native.window(self.scene.region),
             vocabulary=self.request.vocabulary,
             tags={**tags, **self.request.tags(self.referrer)},
-            notes=(*self.notes, *self.referrer.notes(self.request.vocabulary.titles, matches)),
+            notes=(*self.notes, *found),
             strict=self.request.strict,
             **seconds,
             made=made,

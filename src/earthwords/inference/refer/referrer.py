@@ -20,6 +20,7 @@ from earthwords.geo.scene import Scene, open_scene
 from earthwords.geo.sources.network import Network
 from earthwords.inference.cautions import enforce, scene_notes, translation_notes
 from earthwords.inference.refer.match import Match, ViewMatches, paste
+from earthwords.inference.refer.overlaps import overlap_notes
 from earthwords.inference.refer.pointing import THRESHOLD, Pointer, PointingOptions, Task
 from earthwords.inference.refer.pyramid import View, levels, views
 from earthwords.inference.refer.scene_level import is_scenewide, phrase_words
@@ -283,7 +284,7 @@ class Referrer:
                 vocabulary=vocabulary,
                 tags={**scene.tags(), **self.tags(vocabulary, threshold=threshold, every=every, min_score=min_score)},
                 probabilities=probabilities,
-                notes=(*before, *self.notes(vocabulary.titles, matches)),
+                notes=(*before, *self.notes(vocabulary.titles, matches, scene, threshold=threshold)),
             )
         enforce(result.notes, strict=strict)
         return result
@@ -323,17 +324,19 @@ class Referrer:
             *word_cautions(vocabulary.queries, lexicon_of(self.model), name),
         )
 
-    def notes(self, sentences: Sequence[str], matches: Sequence[Match]) -> tuple[str, ...]:
-        """What should be said about sentences once they were looked for: cut, or nothing found."""
+    def notes(
+        self, sentences: Sequence[str], matches: Sequence[Match], scene: Scene, *, threshold: float = THRESHOLD
+    ) -> tuple[str, ...]:
+        """What should be said about sentences once they were looked for: cut, nothing found, or covered by others."""
         notes = []
         found = {match.sentence for match in matches}
-        for i, sentence in enumerate(sentences):
-            shown = sentence if len(sentence) <= 60 else sentence[:57] + "..."
+        titles = [repr(s if len(s) <= 60 else s[:57] + "...") for s in sentences]
+        for i, (sentence, shown) in enumerate(zip(sentences, titles, strict=True)):
             if self._cut(sentence):
-                notes.append(f"{shown!r} is longer than the model reads: its end is ignored.")
+                notes.append(f"{shown} is longer than the model reads: its end is ignored.")
             if i not in found:
-                notes.append(f"Nothing was found for {shown!r}.")
-        return tuple(notes)
+                notes.append(f"Nothing was found for {shown}.")
+        return (*notes, *overlap_notes(scene, titles, matches, threshold=threshold, rows=_ROWS))
 
     def tags(self, vocabulary: Vocabulary, *, threshold: float, every: bool, min_score: float = 0.0) -> dict[str, str]:
         """What outputs record about how they were made."""

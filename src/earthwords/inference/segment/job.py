@@ -9,9 +9,10 @@ from functools import cached_property
 
 from earthwords.geo.scene import Scene
 from earthwords.geo.vectors.zones import ZonesOnGrid, read_zones
+from earthwords.inference.cautions import enforce
 from earthwords.inference.segment.block import BlockJob
 from earthwords.inference.segment.block_store import BlockResult, BlockStore, open_blocks
-from earthwords.inference.segment.joint import joined, joint_notes
+from earthwords.inference.segment.joint import joined, joint_cautions, joint_notes
 from earthwords.inference.segment.map_job import MapJob, Underway, Writing
 from earthwords.inference.segment.memory import MemoryEstimate
 from earthwords.inference.segment.request import SegmentRequest
@@ -41,20 +42,26 @@ class SceneJob(MapJob[Strip, SceneReport]):
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What was assumed, and what is known of the worth of the map before it is made."""
+        return (*self._notes_before_fitting, *joint_notes(self.bank))
+
+    @cached_property
+    def _notes_before_fitting(self) -> tuple[str, ...]:
         of_zones = () if self.zones is None else zone_notes(self.zones)
         of_words = self.segmenter.request_notes(self.scene, self.request.vocabulary)
-        return (*self.scene.notes, *of_words, *of_zones, *joint_notes(self.bank))
+        of_joint = joint_cautions(self.segmenter.preset) if self.request.joint else ()
+        return (*self.scene.notes, *of_words, *of_zones, *of_joint)
 
     @cached_property
     def bank(self) -> TextBank:
         """The words, and the mixture of the scene's tokens where one is asked for.
 
         Raises:
-            UsageError: it cannot be fitted.
+            UsageError: it cannot be fitted, or there is a caution and the request is strict.
         """
         words = self.segmenter.text_bank(self.request.vocabulary)
         if not self.request.joint:
             return words
+        enforce(self._notes_before_fitting, strict=self.request.strict)
         return joined(self.segmenter, self.segmenter.encoder, self.scene, words, on_error=self.request.on_error)
 
     @cached_property

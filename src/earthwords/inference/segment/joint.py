@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from earthwords.errors import UsageError
+from earthwords.errors import Caution, UsageError
 from earthwords.geo.scene import Scene
 from earthwords.inference.limits import check_joint
 from earthwords.inference.windows.failures import FailurePolicy
@@ -18,6 +18,7 @@ from earthwords.inference.windows.mixture import fit
 from earthwords.inference.windows.predictor import WindowedPredictor
 from earthwords.inference.windows.sliding import Encoder, WindowPlan, pad
 from earthwords.jobs.threads import Pool, one_core
+from earthwords.presets import SegmentPreset
 from earthwords.types import TextBank, Window
 
 CHUNK = 8192
@@ -82,11 +83,23 @@ def _tokens(
         yield from (rows for rows in pool.ordered(compute, plan.windows) if rows is not None)
 
 
+UNHELPED = frozenset({"tiny"})
+"""Weights with which maps were measured to get worse (`benchmarks/bench_joint.py`)."""
+
+
+def joint_cautions(preset: SegmentPreset) -> tuple[Caution, ...]:
+    """What is known of the worth of a joint map before anything is fitted."""
+    if preset.weights not in UNHELPED:
+        return ()
+    return (Caution(f"--joint does not help {preset.name}: measured maps got worse with it (docs/segment.md)."),)
+
+
 def joint_notes(bank: TextBank) -> tuple[str, ...]:
     """What the fit changed, where there was one."""
     if (mixture := bank.mixture) is None:
         return ()
     return (
         f"--joint: {mixture.tokens:,} tokens of the scene were fitted together, {mixture.changed:.1%} of them go to "
-        "another word than by themselves; tokens are not upsampled, and every pixel gets a word, fit or not.",
+        "another word than by themselves; tokens are not upsampled, and every pixel gets a word, fit or not; "
+        "scores, and what is undecided, are not comparable with those of a map without it.",
     )

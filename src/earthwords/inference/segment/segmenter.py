@@ -22,7 +22,7 @@ from earthwords.geo.scene import Scene
 from earthwords.geo.sources.network import Network
 from earthwords.inference.cautions import RADAR, SENSOR, enforce, taught_notes, vocabulary_notes
 from earthwords.inference.limits import check_numbers
-from earthwords.inference.segment.joint import joined, joint_notes
+from earthwords.inference.segment.joint import joined, joint_cautions, joint_notes
 from earthwords.inference.segment.postprocess import (
     class_maxima,
     class_probabilities,
@@ -316,9 +316,12 @@ class Segmenter(Teachable):
         how |= {"mask": mask, "transform": transform, "crs": crs}
         with self.open(source, **how) as scene:
             bank = self.text_bank(vocabulary)
-            bank = joined(self, self.encoder, scene, bank) if joint else bank
-            notes = (*scene.notes, *self.request_notes(scene, vocabulary), *joint_notes(bank))
+            of_joint = joint_cautions(self.preset) if joint else ()
+            notes = (*scene.notes, *self.request_notes(scene, vocabulary), *of_joint)
             enforce(notes, strict=strict)
+            if joint:
+                bank = joined(self, self.encoder, scene, bank)
+                notes += joint_notes(bank)
             strips = self.strips(scene, bank, threshold=threshold, probabilities=probabilities)
             result = gathered(
                 observed(strips, scene.source),

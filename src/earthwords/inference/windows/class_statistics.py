@@ -108,8 +108,8 @@ class Figures:
         if share is None:
             return ()
         return (
-            f"Computed in reduced precision: {share:.2%} of the map is decided by less than its rounding; "
-            "--precision fp32 is surer there.",
+            f"Computed in reduced precision: rounding may have changed the class of up to {share:.2%} of the map; "
+            "--precision fp32 is sure.",
         )
 
     def _hardly_found(self) -> tuple[str, ...]:

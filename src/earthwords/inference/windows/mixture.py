@@ -94,7 +94,8 @@ def _first(chunks: Chunks) -> tuple[Tensor, Tensor, int]:
         best, near = fits.gather(1, order), tokens.gather(1, order[..., None].expand(-1, -1, own.shape[1]))
     if count < SEEDS or best is None or near is None or square is None:
         raise UsageError(
-            f"--joint fits all tokens of a scene together and needs {SEEDS} observed ones, here are {count}: leave it."
+            f"--joint fits all tokens of a scene together and needs {SEEDS} observed ones, here are {count}: "
+            "leave it out."
         )
     return F.normalize((best[..., None] * near).mean(dim=1), dim=1), square, count
 

@@ -102,7 +102,7 @@ class ZoneFigures:
         small = int(((self._pixels == 0) & self.zones.touching).sum())
         found = [
             f"{both:.1%} of the ground in zones lies in more than one: it counts in each." if both > 0 else "",
-            f"{small:,} of {len(self.zones):,} zones hold no middle of a pixel." if small else "",
+            f"{small:,} of {len(self.zones):,} zones {_verb(small, 'hold')} no middle of a pixel." if small else "",
             *self.unobserved_notes(),
         ]
         return tuple(note for note in found if note)
@@ -126,6 +126,7 @@ OUTSIDE = "outside of all zones"
 def zone_notes(zones: ZonesOnGrid) -> tuple[str, ...]:
     """What is known of zones in a scene before the work."""
     total, there = len(zones), int(zones.touching.sum())
+    beside = total - there
     own = zones.zones
     if not there:
         return (Caution(f"No zone of {own.shown} touches the scene: none has a figure."),)
@@ -136,12 +137,17 @@ def zone_notes(zones: ZonesOnGrid) -> tuple[str, ...]:
         f"{own.left_out:,} of {total + own.left_out:,} rows of {own.shown} have no polygon and are left out."
         if own.left_out
         else "",
-        f"{total - there:,} of {total:,} zones of {zones.zones.shown} lie outside of the scene."
-        if there < total
+        f"{beside:,} of {total:,} zones of {own.shown} {_verb(beside, 'lie')} outside of the scene." if beside else "",
+        f"{out:,} of {there:,} zones {_verb(out, 'reach')} out of the scene: only the part inside has figures."
+        if out
         else "",
-        f"{out:,} of {there:,} zones reach out of the scene: their figures are of the part inside." if out else "",
     ]
     return tuple(note for note in found if note)
+
+
+def _verb(number: int, verb: str) -> str:
+    """As it follows a number."""
+    return verb if number != 1 else verb + ("es" if verb.endswith("ch") else "s")
 
 
 def check_touching(zones: ZonesOnGrid, source: str) -> None:

@@ -139,7 +139,7 @@ def resolve(
         )
     if asked.taught is not None and (asked.head is not None or model not in (None, asked.weights)):
         raise UsageError(
-            f"The preset {asked.name} was taught with the weights {asked.weights}; leave others away, "
+            f"The preset {asked.name} was taught with the weights {asked.weights}; leave others out, "
             "or teach with them."
         )
     row, note = with_weights(asked, model, upsampler_weights)
@@ -194,7 +194,7 @@ def _check(row: SegmentPreset) -> None:
 def _check_head(row: SegmentPreset) -> None:
     if row.upsampler is not None or row.upsampler_weights is not None:
         raise UsageError(
-            f"The head {row.head} takes the place of an upsampler; leave {row.upsampler or 'its weights'} away."
+            f"The head {row.head} takes the place of an upsampler; leave {row.upsampler or 'its weights'} out."
         )
     if row.cls_weight != 0 or row.last_n != 1 or row.keep_residual or row.attention == "gem":
         raise UsageError(
@@ -255,7 +255,7 @@ def _with_method(
         UsageError: weights for a method that has none.
     """
     if weights is not None and method in WITHOUT_WEIGHTS:
-        raise UsageError(f"Method {method!r} has no weights; leave {str(weights)!r} away, or name another method.")
+        raise UsageError(f"Method {method!r} has no weights; leave {str(weights)!r} out, or name another method.")
     name = row.weights if model is None else str(model)
     own = row.upsampler_weights if method == row.upsampler else None
     if method in WITHOUT_WEIGHTS:

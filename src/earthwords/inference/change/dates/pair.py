@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.errors import Caution, SourceError, UsageError
+from earthwords.files.output_tags import OWN, wrote
 from earthwords.geo.aligned import AlignedScene
 from earthwords.geo.grids.working import working_grid
 from earthwords.geo.scene import Scene, SceneSpec
@@ -223,6 +224,9 @@ class DatePair:
         common = set(self.before.notes) & set(self.after.notes)
         for scene in self.scenes:
             for note in scene.notes:
+                if note.endswith(f"{OWN}."):
+                    yield _of_output(scene.source)
+                    continue
                 whose = "Both dates" if note in common else scene.source
                 yield note if scene.source in note else type(note)(f"{whose}: {note}")
 
@@ -275,6 +279,15 @@ class DatePair:
                 f"Light or sensor differ: the second date has {bright:.0%} of the first one's brightness and "
                 f"{contrast:.0%} of its contrast; --match-histogram evens that out."
             )
+
+
+def output_cautions(sources: Iterable[str]) -> tuple[Caution, ...]:
+    """Dates that are outputs of earthwords, told before any is opened."""
+    return tuple(_of_output(source) for source in sources if wrote(source))
+
+
+def _of_output(source: str) -> Caution:
+    return Caution(f"{source} {OWN}: it is a result, no image of a date.")
 
 
 def _of_shift(facts: PairFacts, pixel: tuple[float, float] | None, align: bool, search: float) -> str:

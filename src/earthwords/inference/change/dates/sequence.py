@@ -14,6 +14,8 @@ from earthwords.errors import UsageError, number_of
 from earthwords.files.atomic import atomic_path
 from earthwords.files.plaintext import write_json
 from earthwords.geo.destinations import CHANGES_TABLE
+from earthwords.inference.cautions import enforce
+from earthwords.inference.change.dates.pair import output_cautions
 from earthwords.inference.change.dates.report import ChangeReport, area_text
 from earthwords.inference.change.dates.run import ChangeRun, compare_dates
 from earthwords.inference.segment.segmenter import Segmenter
@@ -52,6 +54,9 @@ def compare_all(
     run: ChangeRun, load: Callable[[], Segmenter], dates: Sequence[str], dst: Path, console: Console
 ) -> ChangeReport | SequenceReport:
     """Two dates, or more; see `compare_dates` and `compare_sequence`."""
+    cautions = output_cautions(dates)
+    console.notes(cautions)
+    enforce(cautions, strict=run.request.strict)
     if len(dates) > 2:
         return compare_sequence(run, load, dates, dst, console)
     return compare_dates(run, load, dst, console)
