@@ -252,6 +252,30 @@ def test_black_tiles_are_passed_over_and_said(make_scene: Callable[..., Path], m
     assert found.as_json()["black_share"] == pytest.approx(0.5) and "50.0% are black" in found.summary()
 
 
+def test_a_part_of_a_map_is_placed_in_the_whole(map_file: Path, tmp_path: Path, command: Command) -> None:
+    west, north = TRANSFORM @ (181, 37)
+    bounds = (west, north - 40.0, west + 50.0, north)  # 80 rows, 100 columns
+    dst = tmp_path / "a.gpkg"
+    done = command("suggest", map_file, dst, "-n", 4, "--rule", "margin", "--bounds", *bounds)
+    assert done.code == 0, done.err
+    frame = geopandas.read_file(dst)
+    rows, cols = pixels(frame)
+    assert ((rows >= 37) & (rows < 117) & (cols >= 181) & (cols < 281)).all()
+    assert (abs(cols - 210) <= SIDE).all() and (frame["uncertainty"] > 0.2).all(), "the border of the whole map"
+    command("suggest", map_file, dst, "--bounds", 0, 0, 1, 1, "--overwrite").failed(2, "do not touch")
+
+
+def test_what_only_a_model_needs_is_refused_for_maps(map_file: Path, tmp_path: Path, command: Command) -> None:
+    given: dict[str, tuple[object, ...]] = {
+        "--gsd": (3,), "--mask": ("m.tif",), "--threshold": (0.5,), "--against": ("auto",), "--bands": ("1,2,3",),
+        "--nodata": (0,), "--stretch": ("none",), "--background": ("road",), "--preset": ("segearth-ov",),
+    }  # fmt: skip
+    for name, value in given.items():
+        done = command("suggest", map_file, tmp_path / "a.gpkg", name, *value)
+        done.failed(2, f"{name}: of no use where", "leave it away")
+    command("suggest", map_file, tmp_path / "a.gpkg", "--gsd", 3, "--nodata", 0).failed(2, "--gsd, --nodata: of no use")
+
+
 def test_one_class_is_uncertain_at_its_threshold(tmp_path: Path, command: Command) -> None:
     values = np.linspace(0, 1, WIDTH)[None, None].repeat(HEIGHT, axis=1)
     path = write_map(tmp_path / "probabilities.tif", values, titles=("roof",), EARTHWORDS_THRESHOLD="0.3")
@@ -307,9 +331,17 @@ def test_refusals(map_file: Path, scene_file: Path, tmp_path: Path, command: Com
     command("suggest", f"@{tmp_path / 'both.txt'}", dst, "--quiet").failed(2, "one file cannot hold places of both")
     nothing = write_map(tmp_path / "n" / "probabilities.tif", np.full((2, 40, 40), np.nan))
     command("suggest", nothing, dst, "--quiet").failed(1, "no valid pixel")
-    other = write_map(tmp_path / "n2" / "probabilities.tif", two_halves(), titles=("x", "y"))
+    other = write_map(
+        tmp_path / "n2" / "probabilities.tif", two_halves(), titles=("x", "y"), EARTHWORDS_SOURCE="town.tif"
+    )
     (tmp_path / "list.txt").write_text(f"{map_file}\n{other}\n")
-    command("suggest", f"@{tmp_path / 'list.txt'}", dst, "--quiet").failed(2, "one of x, y")
+    command("suggest", f"@{tmp_path / 'list.txt'}", dst, "--quiet").failed(
+        2, f"{map_file} is a map of roof, road, {other} one of x, y"
+    )
+    none = geopandas.GeoDataFrame({"class": []}, geometry=[], crs=UTM)
+    none.to_file(tmp_path / "none.gpkg", geometry_type="Point")
+    said = "holds no points, lines or polygons, so there are no marks in it"
+    command("suggest", map_file, dst, "--marks", tmp_path / "none.gpkg").failed(1, said)
     assert not dst.exists()
 
 

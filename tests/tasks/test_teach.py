@@ -20,6 +20,7 @@ import shapely
 
 import earthwords
 from earthwords.inference.segment.segmenter import Segmenter
+from earthwords.models.taught import load_taught
 from earthwords.presets import as_toml, load_preset
 from earthwords.types import Window
 from tests.conftest import Command, write_raster
@@ -187,7 +188,9 @@ def test_in_python_it_is_the_same(taught: Path, ground: Path, preset: Path, tmp_
     with pytest.raises(earthwords.UsageError, match="not read with 'bounds'"):
         segmenter.teach(table, scenes=ground, bounds=(0, 0, 1, 1))
     with pytest.raises(earthwords.UsageError, match="a file or a GeoDataFrame, not DataFrame"):
-        segmenter.teach(pandas.DataFrame({"class": ["a"]}), scenes=ground)
+        segmenter.teach(pandas.DataFrame({"class": ["a"], "geometry": [None]}), scenes=ground)
+    with pytest.raises(earthwords.UsageError, match="a file or a GeoDataFrame, not GeoSeries"):
+        segmenter.teach(table.geometry, scenes=ground)
     with pytest.raises(earthwords.UsageError, match="`words` is a list"):
         segmenter.teach(table, "water", scenes=ground)
 
@@ -202,6 +205,7 @@ def test_words_that_stay_are_as_they_were(command: Command, preset: Path, ground
         (("--preset", own), "a", ("--head", "anchored")),
         (("--onto", tmp_path / "a"), "b", ("--head", "words")),
         (("--preset", tmp_path / "a"), "c", ("--head", "words")),
+        (("--preset", own), "d", ("--head", "lp++")),
     ):
         done = command(
             "teach", marks, tmp_path / folder, "--scenes", ground, *before, *options, "-t", "moss", "--overwrite"
@@ -213,7 +217,8 @@ def test_words_that_stay_are_as_they_were(command: Command, preset: Path, ground
             assert (row.nothing, row.sum_to_one, row.thresholds) == (-0.3, False, (("moss", 0.2),)), folder
         else:
             assert (row.nothing, row.sum_to_one, row.thresholds) == (None, True, ())
-    assert heads == ["anchored", "words", "words"]
+    assert heads == ["anchored", "words", "words", "lp++"], "what was asked for"
+    assert "is not surely better than the words alone: mIoU 0." in done.err
 
 
 def test_how_scenes_are_read_goes_with_the_preset(command: Command, preset: Path, ground: Path, tmp_path: Path) -> None:
@@ -263,6 +268,51 @@ def test_marks_of_what_a_class_is_not(command: Command, preset: Path, ground: Pa
     assert [c["name"] for c in report["classes"]] == ["water", "background"]
     assert [c["marks"] for c in report["classes"]] == [6, 6]
     assert any("Negative marks count as background" in note for note in report["notes"])
+
+
+@pytest.mark.parametrize(
+    ("titles", "options", "said"),
+    [
+        ("not water", ("-t", "water"), "All marks are 'not water': mark some water, too."),
+        ("background", ("-t", "water"), "All marks are 'background': mark some water, too."),
+        ("not water", ("-t", "water", "-t", "road", "-t", "trees"), "mark some water, too."),
+    ],
+)
+def test_marks_of_nothing_but_what_a_class_is_not(
+    command: Command, preset: Path, ground: Path, tmp_path: Path, titles: str, options: tuple[str, ...], said: str
+) -> None:
+    path = _marks(tmp_path / "marks.gpkg", ground, titles=("moss",))
+    frame = geopandas.read_file(path)
+    frame.assign(**{"class": titles}).to_file(path)
+    done = command("teach", path, tmp_path / "w", "--scenes", ground, "--preset", preset, *options)
+    done.failed(2, said)
+
+
+@pytest.mark.parametrize(
+    ("titles", "options", "chosen", "said"),
+    [
+        (("moss", "sand"), (), "words", "nothing could be checked and the words stay as they are"),
+        (("moss", "sand"), ("--head", "words"), "words", "nothing could be checked"),
+        (("moss", "sand"), ("--head", "linear"), "linear", "nothing could be checked, and linear replaces the words"),
+        (("moss", "某某暖房"), (), "anchored 4", "nothing could be checked, and anchored 4 replaces the words"),
+        (("moss", "sand"), ("--background", "sand"), "words", "the words stay"),
+        (("moss", "某某暖房"), ("--background", "某某暖房"), "anchored 4", "replaces the words"),
+    ],
+)
+def test_where_nothing_can_be_checked(
+    command: Command, preset: Path, ground: Path, tmp_path: Path, titles: tuple[str, ...], options: tuple[str, ...],
+    chosen: str, said: str,
+) -> None:  # fmt: skip
+    """A mark a class. Words stay where there are words and no head was asked for; a class of marks is a background."""
+    path = _marks(tmp_path / "marks.gpkg", ground, each=1, titles=("moss", "sand"))
+    geopandas.read_file(path).assign(**{"class": titles}).to_file(path)
+    words = ("-t", "moss")
+    done = command("teach", path, tmp_path / "w", "--scenes", ground, "--preset", preset, *words, *options)
+    assert done.code == 0 and said in done.err, done.err
+    card = json.loads((tmp_path / "w" / "report.json").read_text())
+    assert card["chosen"] == chosen
+    if "--background" in options:
+        assert load_taught(tmp_path / "w").vocabulary.background == 1
 
 
 def _boxes(path: Path, ground: Path, boxes: dict[str, tuple[int, int, int, int]]) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -16,7 +16,7 @@ from rasterio.windows import Window as RasterWindow
 
 from earthwords.errors import SourceError, UsageError
 from earthwords.files.output_tags import TAG, wrote
-from earthwords.geo.grids.georeference import grid_of
+from earthwords.geo.grids.georeference import Bounds, grid_of, window_of_bounds
 from earthwords.geo.sources.find import find_sources, is_pattern
 from earthwords.geo.sources.gdal_dataset import aside, open_dataset, reading
 from earthwords.geo.sources.network import Network
@@ -39,6 +39,17 @@ class ProbabilityMap:
     tags: dict[str, str]
     """`EARTHWORDS_...`: how it was made."""
     _dataset: DatasetReader
+    _first: tuple[int, int] = (0, 0)
+    """Row and column of the grid in the file."""
+
+    def within(self, bounds: Bounds) -> ProbabilityMap:
+        """The part that bounds touch.
+
+        Raises:
+            UsageError: they touch nothing.
+        """
+        part = window_of_bounds(self.grid, bounds)
+        return replace(self, grid=self.grid.window(part), _first=(part.row, part.col))
 
     def rows(self, row: int, height: int) -> NDArray[np.float32]:
         """`(class, height, width)` 0..1, NaN where nothing was observed.
@@ -47,9 +58,11 @@ class ProbabilityMap:
             SourceError: the file is damaged there.
         """
 
+        window = RasterWindow(self._first[1], self._first[0] + row, self.grid.width, height)
+
         def read() -> NDArray[np.generic]:
             with reading(self.path, f"rows {row} to {row + height}", Network.NONE):
-                return np.asarray(self._dataset.read(window=RasterWindow(0, row, self.grid.width, height)))
+                return np.asarray(self._dataset.read(window=window))
 
         values = aside(read)
         if values.dtype != np.uint8:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from earthwords.errors import UsageError
+from earthwords.errors import UsageError, some_of
 from earthwords.inference.checks import check_file, check_named, check_raster
 from earthwords.inference.options import (
     ARRAYS,
@@ -118,7 +118,10 @@ def suggest(
     if worded:
         _check_no_map(src)
     words = with_rivals(words_of(row, text, classes, background), against, mask) if worded else None
-    listed: Sequence[str] = (find_sources(src, say=console.say) or [src]) if worded else _maps(src)
+    listed: Sequence[str] = (find_sources(src, say=console.say) or [src]) if worded else _maps(
+        src, against=against, threshold=threshold, background=background, preset=preset, model=model, bands=bands,
+        gsd=gsd, upsampler_weights=upsampler_weights, nodata=nodata, mask=mask, stretch=stretch, batch_size=batch_size,
+    )  # fmt: skip
     inputs = inputs_of(listed, lists=[src], classes=classes, marks=marks, mask=mask, **model_spec.read)
     plan_suggestions(Path(dst), overwrite=overwrite, inputs=inputs)
 
@@ -131,7 +134,7 @@ def suggest(
     bars: list[Bar] = []
     opened: dict[str, Open]
     if words is None:
-        opened = map_scenes(listed, console, on_bar=lambda: bars[0])
+        opened = map_scenes(listed, console, bounds=bounds, on_bar=lambda: bars[0])
     else:
         spec = scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, reach(offline, allow_remote_parts), row=row)
         opened = model_scenes(
@@ -159,17 +162,27 @@ def _check_no_map(src: str) -> None:
             raise UsageError(f"{src} is a map of probabilities already; leave the words away.")
 
 
-def _maps(src: str) -> list[str]:
+def _maps(src: str, **unused: object) -> list[str]:
     """The maps that are meant where no words are given.
 
+    Args:
+        unused: options of a model, by their names.
+
     Raises:
-        UsageError: there are none.
+        UsageError: there are none, or an option is given that says nothing to them.
     """
     from earthwords.geo.probability_map import find_maps, no_map
 
     found = find_maps(src)
     if not found:
         raise no_map(src)
+    usual = {"preset": DEFAULT_PRESET, "stretch": "auto"}
+    given = [f"--{name.replace('_', '-')}" for name, value in unused.items() if value != usual.get(name)]
+    if given:
+        raise UsageError(
+            f"{some_of(given)}: of no use where {src} is a map already; leave {'it' if len(given) == 1 else 'them'} "
+            "away, or name scenes, and words by -t."
+        )
     return found
 
 

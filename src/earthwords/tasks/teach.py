@@ -70,7 +70,8 @@ def teach(
         background: Class that takes the pixels below a threshold; default: a class named background, if any.
         onto: Folder of an earlier teaching to go on from: its marks count too, and its choice of a head stays.
         head: How marks are learned: auto chooses between the words alone and a logistic regression anchored at them;
-            prototypes, lp++ (LP++), taskres (TaskRes) and linear (a linear probe) as published.
+            prototypes, lp++ (LP++), taskres (TaskRes) and linear (a linear probe) as published. One that is named is
+            taken, even if the words are better, which is said.
         preset: Preset to begin from; default: that of `onto`, else tiny.
         seed: Of what is drawn: pixels of large marks, and which places are left out together.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -106,6 +108,22 @@ def test_words_stay_where_marks_tell_nothing_more(seed: int) -> None:
     taken = next(t for t in choice.tried if t.candidate == choice.candidate)
     assert words.accuracy > 0.85
     assert choice.candidate.head == "words" or taken.miou > words.miou
+
+
+@pytest.mark.parametrize("head", ["linear", "lp++", "taskres", "prototypes", "anchored"])
+def test_a_head_that_was_asked_for_is_taken(head: str) -> None:
+    """Though marks tell nothing more than the words."""
+    lessons, options = _lessons(signal=0, word_signal=0.6), candidates(head, cues=False)
+    assert choose(lessons, options).candidate.head == "words"
+    taken = choose(lessons, options, named=True)
+    assert taken.candidate.head == head
+    mious = [t.miou for t in taken.tried if t.candidate.head == head]
+    assert max(mious) == next(t.miou for t in taken.tried if t.candidate == taken.candidate)
+
+
+def test_words_cannot_stay_where_a_marked_class_has_none() -> None:
+    lessons = replace(_lessons(signal=0, word_signal=0.6), words=WORDS * torch.tensor([[1.0], [1], [0]]))
+    assert choose(lessons, candidates("auto", cues=False)).candidate.head == "anchored"
 
 
 def test_area_shares_are_found_from_how_a_head_errs() -> None:

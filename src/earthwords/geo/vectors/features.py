@@ -88,10 +88,11 @@ def read_features(
         what: they are, for messages.
 
     Raises:
+        UsageError: neither a path nor a table of shapes.
         SourceError: missing, no vector file, without a shape, or with others than `kinds`.
     """
     if not isinstance(path, (str, Path)):
-        return _features(path, "the table", kinds, what)
+        return _features(_table(path, what), "the table", kinds, what)
     source = str(path)
     if not os.path.isdir(source) and (why := trouble(source)) is not None:
         raise SourceError(f"{source} {why}; check the path.")
@@ -104,6 +105,20 @@ def read_features(
     return _features(frame, source, kinds, what)
 
 
+def _table(table: Any, what: str) -> Any:
+    from geopandas import GeoDataFrame
+
+    if not isinstance(table, GeoDataFrame):
+        raise UsageError(f"{what.capitalize()} {_are(what)} a file or a GeoDataFrame, not {type(table).__name__}.")
+    if table.active_geometry_name is None:
+        raise UsageError("The GeoDataFrame has no column of geometry; name one by its set_geometry.")
+    return table
+
+
+def _are(what: str) -> str:
+    return "are" if what.endswith("s") else "is"
+
+
 def _features(frame: Any, source: str, kinds: Kinds, what: str) -> VectorFeatures:
     from geopandas import GeoDataFrame
 
@@ -112,16 +127,16 @@ def _features(frame: Any, source: str, kinds: Kinds, what: str) -> VectorFeature
     found = {shape.geom_type for shape in shapes[kept]}
     if not found:
         table = " (a table needs columns named longitude and latitude, in degrees)" if source.endswith(".csv") else ""
-        if kinds == "polygons":
-            raise SourceError(f"{source} holds no polygons, so there are no {what} in it.")
-        raise SourceError(f"{source} holds no points and no polygons{table}, so there is no {what} in it.")
+        shape = {"polygons": "polygons", "any": "points, lines or polygons"}.get(kinds, "points or polygons")
+        raise SourceError(f"{source} holds no {shape}{table}, so there {_are(what)} no {what} in it.")
     several: dict[Kinds, tuple[set[str], ...]] = {"alike": (_POINTS, _POLYGONS), "polygons": (_POLYGONS,)}
     allowed = {**several, "mixed": (_POINTS | _POLYGONS,), "any": (_ANY,)}[kinds]
     if not any(found <= some for some in allowed):
-        if kinds == "polygons":
-            raise SourceError(f"{source} holds {', '.join(sorted(found - _POLYGONS))}; {what} are polygons.")
-        wanted = {"alike": "points, or polygons", "mixed": "points and polygons"}.get(kinds, "points, lines, polygons")
-        raise SourceError(f"{source} holds {', '.join(sorted(found))}; {what} is {wanted}.")
+        wanted = {"alike": "points alone, or polygons alone", "polygons": "polygons", "mixed": "points or polygons"}
+        shown = ", ".join(sorted(found - _POLYGONS if kinds == "polygons" else found))
+        raise SourceError(
+            f"{source} holds {shown}; {what} {_are(what)} {wanted.get(kinds, 'points, lines or polygons')}."
+        )
     names = [name for name in frame.columns if name != frame.geometry.name]
     columns = {str(name): frame[name].to_numpy(dtype=object)[kept] for name in names}
     crs = None if frame.crs is None else frame.crs.to_wkt()

@@ -99,7 +99,7 @@ def read_marked(path: str | Path | geopandas.GeoDataFrame) -> MarkedPlaces:
     Raises:
         SourceError: missing, no vector file, or one without a shape.
     """
-    features = read_features(path, kinds="any", what="a mark")
+    features = read_features(path, kinds="any", what="marks")
     column = features.class_column()
     texts = {name: _texts(features, name) for name in (column, "source")}
     filled = np.ones(len(features), bool) if column is None else texts[column] != ""

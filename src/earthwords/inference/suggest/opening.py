@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
+from earthwords.geo.grids.georeference import Bounds
 from earthwords.geo.probability_map import open_map
 from earthwords.geo.scene import SceneSpec
 from earthwords.inference.cautions import enforce
@@ -60,19 +61,22 @@ def model_scenes(
     return {source: (lambda source=source: open_one(source)) for source in sources}  # type: ignore[misc]
 
 
-def map_scenes(paths: Sequence[str], console: Console, *, on_bar: Callable[[], Bar] = Bar) -> dict[str, Open]:
-    """Maps that were made before; see `model_scenes`."""
+def map_scenes(
+    paths: Sequence[str], console: Console, *, bounds: Bounds | None = None, on_bar: Callable[[], Bar] = Bar
+) -> dict[str, Open]:
+    """Maps that were made before, or the part of each within bounds; see `model_scenes`."""
 
     @contextmanager
     def open_one(path: str) -> Iterator[tuple[Mapped, Tick]]:
         with open_map(path) as opened:
-            mapped = of_map(opened)
+            part = opened if bounds is None else opened.within(bounds)
+            mapped = of_map(part)
             with mapped.scene or nullcontext():
                 if len(paths) > 1:
                     yield mapped, lambda rows: None
                     on_bar()(1)
                     return
-                with console.bar("looking", opened.grid.height, unit="rows") as bar:
+                with console.bar("looking", part.grid.height, unit="rows") as bar:
                     yield mapped, bar
 
     return {path: (lambda path=path: open_one(path)) for path in paths}  # type: ignore[misc]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from earthwords.errors import EarthwordsError, SourceError, UsageError
+from earthwords.errors import EarthwordsError, SourceError, UsageError, some_of
 from earthwords.inference.cautions import Tally
 from earthwords.inference.suggest import fast, regions, strategic
 from earthwords.inference.suggest.lattice import Coverage
@@ -76,12 +76,6 @@ def suggest_places(scenes: dict[str, Open], options: SuggestOptions, marks: Mark
     """
     found, failures = _scanned(scenes, options, marks)
     titles = found[0].titles
-    other = next((s for s in found if s.titles != titles), None)
-    if other is not None:
-        raise UsageError(
-            f"{found[0].name} is a map of {', '.join(titles)}, {other.name} one of {', '.join(other.titles)}; suggest "
-            "places for maps of the same classes."
-        )
     coverage = Coverage()
     for part in found:
         coverage.add(part.coverage)
@@ -109,11 +103,18 @@ def _scanned(
 ) -> tuple[list[Scanned], list[str]]:
     how, random = options.scanning(len(scenes)), np.random.default_rng(options.seed)
     found: list[Scanned] = []
+    names: list[str] = []  # of maps, of which several may be of one scene
     failures: list[str] = []
     for name, opener in scenes.items():
         try:
             with opener() as (mapped, tick):
-                check_placed([*(part.grid for part in found), mapped.grid], [*(p.name for p in found), mapped.name])
+                if found and mapped.titles != found[0].titles:
+                    raise UsageError(
+                        f"{names[0]} is a map of {some_of(found[0].titles)}, {name} one of {some_of(mapped.titles)}; "
+                        "suggest places for maps of the same classes."
+                    )
+                check_placed([*(part.grid for part in found), mapped.grid], [*names, name])
+                names.append(name)
                 found.append(scan(mapped, how, marks, random, tick))
         except UsageError:
             raise

@@ -83,6 +83,10 @@ class Lessons:
     def classes(self) -> int:
         return int(self.query_class.max()) + 1
 
+    def have_words(self) -> Tensor:
+        """Whether each marked class has a word."""
+        return self.class_words()[torch.unique(self.labels)].abs().sum(dim=1) > 0
+
     def class_words(self) -> Tensor:
         """`(class, dim)`: the mean of each class's words, of unit length; zeros without a word."""
         sums = torch.zeros(self.classes, self.words.shape[1]).index_add_(0, self.query_class, self.words)
@@ -201,13 +205,16 @@ def candidates(head: str, *, cues: bool) -> list[Candidate]:
 
 
 def choose(
-    lessons: Lessons, options: Sequence[Candidate], *, seed: int = 0, tick: Callable[[int], None] = lambda done: None
-) -> Choice:
+    lessons: Lessons, options: Sequence[Candidate], *, named: bool = False, seed: int = 0,
+    tick: Callable[[int], None] = lambda done: None,
+) -> Choice:  # fmt: skip
     """Try candidates on places left out in turn, and fit the best one on everything.
 
-    The words alone stay unless another head beats them in 80 % of the resamples of the places.
+    The words alone stay unless another head beats them in 80 % of the resamples of the places. They cannot stay where
+    a marked class has none.
 
     Args:
+        named: the head was asked for, so the words do not stay in its stead.
         tick: told 1 after each candidate.
     """
     folds = folds_of(lessons, seed=seed)
@@ -225,7 +232,7 @@ def choose(
     shift = torch.from_numpy(np.log(np.clip(priors, 1e-3, 1) * lessons.classes)).float()
     logits = {c: _of(fits, c)[0] + (shift if c.prior else 0) for c in options}
     tried = _compare(lessons, logits, rows, judge, seed=seed)
-    best = _best(tried)
+    best = _best(tried, options, words_may_stay=not named and bool(lessons.have_words().all()))
     held, head = _of(fits, best)
     if best.prior:
         held, head = held + shift, head.moved(shift)
@@ -377,15 +384,20 @@ def _figures(
     return {candidate: np.concatenate(part) for candidate, part in zip(said, zip(*parts, strict=True), strict=True)}
 
 
-def _best(tried: Sequence[Tried]) -> Candidate:
-    """The best one that surely beats the words, else the words; where nothing could be tried, a middle way."""
+def _best(tried: Sequence[Tried], options: Sequence[Candidate], *, words_may_stay: bool) -> Candidate:
+    """The best one that surely beats the words, else the words, if they may stay.
+
+    Where nothing could be tried, the words too; else a middle way.
+    """
+    words = next((c for c in options if c.head == "words"), None)
+    learned = [c for c in options if c is not words]
+    if words is not None and (words_may_stay or not learned):
+        before = next((t for t in tried if t.candidate == words), None)
+        sure = [t for t in tried if before and t.surer is not None and t.surer >= SURE and t.miou > before.miou]
+        return max(sure, key=lambda t: t.miou).candidate if sure else words
     if not tried:
-        return Candidate(head="anchored", strength=STRENGTHS[1])
-    words = next((t for t in tried if t.candidate.head == "words"), None)
-    better = [t for t in tried if words is None or (t.surer is not None and t.surer >= SURE and t.miou > words.miou)]
-    if not better:
-        return words.candidate if words is not None else max(tried, key=lambda t: t.miou).candidate
-    return max(better, key=lambda t: t.miou).candidate
+        return next((c for c in learned if c.strength == STRENGTHS[1]), learned[0])
+    return max((t for t in tried if t.candidate in learned), key=lambda t: t.miou).candidate
 
 
 def _temperature(logits: Tensor, lessons: Lessons, rows: NDArray[np.bool_]) -> float:

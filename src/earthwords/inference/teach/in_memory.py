@@ -44,8 +44,6 @@ def teach_in_memory(
         raise UsageError(f"There is no head {head!r}; there are: auto, {', '.join(HEADS)}.")
     if seed < 0:
         raise UsageError(f"The seed must be 0 or more, got {seed}.")
-    if not isinstance(labels, (str, Path)) and not hasattr(labels, "geometry"):
-        raise UsageError(f"Marks are a file or a GeoDataFrame, not {type(labels).__name__}.")
     if isinstance(words, str):
         raise UsageError(f"`words` is a list, one string a class; got {words!r}.")
     check_reading(reading)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from earthwords.errors import Caution, UsageError, some_of
-from earthwords.inference.teach.choice import Candidate, Choice, Lessons, candidates, choose
+from earthwords.inference.teach.choice import SURE, Candidate, Choice, Lessons, candidates, choose
 from earthwords.inference.teach.marked_pixels import MarkedPixels
 from earthwords.inference.teach.report import TaughtClass, TriedHead
 from earthwords.inference.windows.text_bank import build_text_bank
@@ -67,7 +67,7 @@ def name_classes(words: Sequence[str], titles: Sequence[str], *, background: str
     Raises:
         UsageError: impossible words, marks of nothing but what is no class, or of what a class that is missing is not.
     """
-    named = parse_classes(words, background=background) if words else None
+    named = parse_classes(words) if words else None
     known: dict[str, int] = {}
     for i, c in enumerate(named.classes if named is not None else ()):
         known |= {name.casefold(): i for name in (*c.names, *c.queries, ",".join(c.names))}
@@ -86,11 +86,19 @@ def name_classes(words: Sequence[str], titles: Sequence[str], *, background: str
     readable = [plain[key] for key in order if _readable(plain[key])]
     of |= {title: len(words) + i for i, key in enumerate(order) for title in new[key]}
     texts = [*words, *readable]
-    found = parse_classes(texts, background=background) if texts else Vocabulary(classes=())
     names = [plain[key] for key in order[len(readable) :]]
+    unread_background = None if background is None or background not in names else len(texts) + names.index(background)
+    found = (
+        parse_classes(texts, background=background if unread_background is None else None)
+        if texts
+        else Vocabulary(classes=())
+    )
     colours = more_colours([c.colour for c in found.classes], len(names))
     unread = tuple(ClassName(names=(name,), colour=colour) for name, colour in zip(names, colours, strict=True))
-    found = replace(found, classes=(*found.classes, *unread))
+    found = replace(
+        found, classes=(*found.classes, *unread),
+        background=found.background if unread_background is None else unread_background,
+    )  # fmt: skip
     places = {name.casefold(): i for i, c in enumerate(found.classes) for name in (*c.names, *c.queries)}
     not_of: dict[str, int] = {}
     for title in titles:
@@ -142,7 +150,7 @@ def learn(
     if fixed is not None and fixed.head != "words":
         options = [Candidate(head="words"), fixed]
     with one_core():
-        choice = choose(lessons, options, seed=seed, tick=tick)
+        choice = choose(lessons, options, named=fixed is not None or head != "auto", seed=seed, tick=tick)
     kept = lessons.labels.numpy()
     taught = _head(choice, segmenter, vocabulary, standard)
     notes += _doubts(examples, vocabulary, choice, kept, head)
@@ -193,10 +201,7 @@ def _lessons(
     if (not_of >= 0).any():
         notes.append(_negatives(labels, not_of, examples, words, query_class, vocabulary))
     if len(np.unique(labels)) < 2:
-        only = vocabulary.titles[int(labels[0])]
-        raise UsageError(
-            f"All marks are {only!r}: mark something that it is not, too, as another class or as 'not {only}'."
-        )
+        raise UsageError(_one_class(examples, vocabulary, int(labels[0]), not_of))
     standard, cues, cues_around = None, None, None
     if examples.cues is not None and examples.around_cues is not None:
         every = np.concatenate([examples.cues, examples.around_cues])
@@ -211,6 +216,18 @@ def _lessons(
         around=torch.from_numpy(examples.around), cues=cues, cues_around=cues_around,
     )  # fmt: skip
     return lessons, standard
+
+
+def _one_class(examples: MarkedPixels, vocabulary: Vocabulary, only: int, not_of: NDArray[np.int64]) -> str:
+    """What to mark, where all marks are of one class."""
+    said = some_of(map(repr, sorted({examples.titles[i] for i in np.unique(examples.title)})))
+    lacking = set(np.unique(not_of[not_of >= 0]).tolist())
+    if only == vocabulary.background:
+        lacking = lacking or set(range(len(vocabulary)))
+    if others := sorted(lacking - {only}):
+        return f"All marks are {said}: mark some {some_of([vocabulary.titles[k] for k in others])}, too."
+    name = vocabulary.titles[only]
+    return f"All marks are {said}: mark something that it is not, too, as another class or as 'not {name}'."
 
 
 def _words(
@@ -301,7 +318,7 @@ def _doubts(
     marked = np.unique(labels)
     unchecked = [vocabulary.titles[k] for k in marked if not choice.checked[k]]
     if not choice.tried:
-        notes.append(Caution("No class has marks in two places, so nothing could be checked; mark more of each."))
+        notes.append(Caution(f"No class has marks in two places, so nothing could be checked{_unchecked(choice)}."))
     elif unchecked:
         notes.append(Caution(f"Marks in one place alone, so not checked: {some_of(unchecked)}."))
     unmarked = [t for k, t in enumerate(vocabulary.titles) if k not in marked and k != vocabulary.background]
@@ -309,9 +326,33 @@ def _doubts(
         notes.append(f"Without marks, by words alone: {some_of(unmarked)}.")
     if choice.candidate.head == "words" and head == "auto" and choice.tried:
         notes.append("The marks make no head surely better than the words alone, so the words stay as they are.")
+    notes += _no_better(choice)
     if choice.tried and not examples.by_scene():
         notes.append("Checked within the marked scenes alone; on other scenes it may do worse.")
     few = [vocabulary.titles[k] for k in marked if len(np.unique(examples.marks[labels == k])) < 5]
     if few and choice.tried:
         notes.append(f"Fewer than 5 marks, so the figures are rough: {some_of(few)}.")
     return notes
+
+
+def _unchecked(choice: Choice) -> str:
+    if choice.candidate.head == "words":
+        return " and the words stay as they are; mark more of each, or name a head by --head"
+    return f", and {choice.candidate.title} replaces the words; mark more of each"
+
+
+def _no_better(choice: Choice) -> list[str]:
+    """That a head was taken, because it was asked for or a class has no word, which is not surely better."""
+    by = {t.candidate: t for t in choice.tried}
+    taken = by.get(choice.candidate)
+    words = next((t for t in choice.tried if t.candidate.head == "words"), None)
+    if taken is None or words is None or taken is words or taken.surer is None:
+        return []
+    if taken.surer >= SURE and taken.miou > words.miou:
+        return []
+    return [
+        Caution(
+            f"{taken.candidate.title} is not surely better than the words alone: mIoU {taken.miou:.3f} on places left "
+            f"out, that of the words {words.miou:.3f}; better in {taken.surer:.0%} of the resamples."
+        )
+    ]

@@ -77,7 +77,7 @@ class VectorLabels:
     """A vector file: features with a column of classes."""
 
     def __init__(self, marks: Path | GeoDataFrame, *, column: str | None, seed: int) -> None:
-        features = read_features(marks, kinds="mixed", what="a mark")
+        features = read_features(marks, kinds="mixed", what="marks")
         self.column = features.column(column)
         titles = np.array([tidy(as_text(value)) for value in features.columns[self.column]], dtype=object)
         named = titles != ""
