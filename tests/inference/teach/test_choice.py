@@ -122,7 +122,7 @@ def test_a_head_that_was_asked_for_is_taken(head: str) -> None:
 
 
 def test_words_cannot_stay_where_a_marked_class_has_none() -> None:
-    lessons = replace(_lessons(signal=0, word_signal=0.6), words=WORDS * torch.tensor([[1.0], [1], [0]]))
+    lessons = replace(_lessons(signal=0, word_signal=0.6, each=4), words=WORDS * torch.tensor([[1.0], [1], [0]]))
     assert choose(lessons, candidates("auto", cues=False)).candidate.head == "anchored"
 
 
