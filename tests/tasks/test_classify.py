@@ -353,7 +353,7 @@ def test_other_examples_are_another_command(
     [
         (["--method", "lp++", "-t", "road"], "name their folder by --shots"),
         (["--shots", "SHOTS", "--method", "taskrez"], "Did you mean 'taskres'?"),
-        (["--shots", "SHOTS", "--method", "tip", "--transductive"], "leave --method away"),
+        (["--shots", "SHOTS", "--method", "tip", "--transductive"], "leave --method out"),
         (["--shots", "SHOTS", "--method", "clip-lora", "-t", "bare land"], "'riverside' has none: name every class"),
         (["--shots", "nowhere"], "nowhere is not a folder"),
         (["--shots", "SHOTS", "-t", "bare land", "-t", "airport"], "has no examples of 'airport'"),

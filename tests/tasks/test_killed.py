@@ -199,7 +199,7 @@ def test_killed_where_it_hurts(lines: dict[str, list[str]], tmp_path: Path) -> N
     survive(tmp_path, cases(lines, "events", 3, **some, **learnt))
 
 
-SIXTY = {"segment_many": 5, "segment_workers": 5, "count": 4, "refer": 4, "upsample": 4} | {
+SIXTY = {"segment_many": 5, "segment_workers": 5, "count": 3, "refer": 4, "upsample": 4} | {
     "train_clip": 2, "train_upsampler": 4, "train_refer": 3,
 }  # fmt: skip
 """Of each way half of the kills."""

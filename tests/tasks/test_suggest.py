@@ -272,7 +272,7 @@ def test_what_only_a_model_needs_is_refused_for_maps(map_file: Path, tmp_path: P
     }  # fmt: skip
     for name, value in given.items():
         done = command("suggest", map_file, tmp_path / "a.gpkg", name, *value)
-        done.failed(2, f"{name}: of no use where", "leave it away")
+        done.failed(2, f"{name}: of no use where", "leave it out")
     command("suggest", map_file, tmp_path / "a.gpkg", "--gsd", 3, "--nodata", 0).failed(2, "--gsd, --nodata: of no use")
 
 

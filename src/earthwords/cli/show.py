@@ -18,7 +18,7 @@ def show(result: Any) -> None:
     if isinstance(result, SceneReport) and not hasattr(result, "table"):
         console.print(f"{printable(result.source)}: {result.seconds['total']:.1f} s", soft_wrap=True)
         console.print(_scene_table(result))
-        if result.unlabelled_share > 0:
+        if result.unlabelled_share > 0 and result.undecided_share is not None:  # else: what no sentence means
             console.print(
                 f"No class: {result.unlabelled_share:.1%} of what was observed (no word fits, or is probable enough).",
                 soft_wrap=True,

@@ -144,7 +144,7 @@ def _refuse(options: Mapping[str, object], owner: str) -> None:
     """Raises `UsageError` for an option that is given and belongs to the other half of the verb."""
     for name, value in options.items():
         if value is not None:
-            raise UsageError(f"--{name} goes with {owner}; leave it away, or give that.")
+            raise UsageError(f"--{name} goes with {owner}; leave it out, or give that.")
 
 
 def _points_file(out: Path | None, *, overwrite: bool) -> Path:

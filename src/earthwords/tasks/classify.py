@@ -166,7 +166,7 @@ def _words(
     folder = Path(check_path(shots, what="The folder of --shots"))
     examples = read_shots(folder, make_vocabulary(text, classes, None) if named else None)
     if transductive and method is not None and examples.worded == len(examples.titles):
-        raise UsageError("--transductive learns from examples itself: leave --method away, or --transductive.")
+        raise UsageError("--transductive learns from examples itself: leave --method out, or --transductive.")
     if method in TRAINED and examples.worded < len(examples.titles):
         raise UsageError(f"{method} learns from words, and {examples.titles[-1]!r} has none: name every class by -t.")
     return examples.vocabulary, examples

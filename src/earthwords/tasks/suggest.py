@@ -159,7 +159,7 @@ def _check_no_map(src: str) -> None:
         from earthwords.geo.probability_map import is_map
 
         if is_map(src):
-            raise UsageError(f"{src} is a map of probabilities already; leave the words away.")
+            raise UsageError(f"{src} is a map of probabilities already; leave the words out.")
 
 
 def _maps(src: str, **unused: object) -> list[str]:

@@ -45,7 +45,7 @@ class SampleSpec:
         if self.standard_error is not None and not 0.001 <= self.standard_error <= 0.25:
             raise UsageError(f"--standard-error is a share such as 0.02, 0.001 to 0.25, got {self.standard_error:g}.")
         if self.expected and self.standard_error is None:
-            raise UsageError("--expected says how many points --standard-error needs; give that, or leave it away.")
+            raise UsageError("--expected says how many points --standard-error needs; give that, or leave it out.")
         if self.rare < 2:
             raise UsageError(f"--rare must be at least 2, got {self.rare}.")
         if not 0 <= self.seed < 2**63:

@@ -162,5 +162,5 @@ def counting_of(
         if found.min_area is not None or found.split != "distance":
             raise UsageError("Peaks have no area and are not cut apart: --min-area and --split belong to regions.")
     elif found.distance is not None:
-        raise UsageError(f"--distance is that of peaks; leave it away with --method {found.method}.")
+        raise UsageError(f"--distance is that of peaks; leave it out with --method {found.method}.")
     return found

@@ -45,7 +45,7 @@ def open_labels(
     is_set = any((labels / name).is_dir() for name in ("images", "img_dir"))
     if is_set:
         if len(scenes):
-            raise UsageError(f"{labels} brings its own images; leave --scenes away.")
+            raise UsageError(f"{labels} brings its own images; leave --scenes out.")
         pairs = image_mask_pairs(labels)
         titles = [split_words(words)[0] for words in text]
         made = MaskFolder(labels, pairs, names=names, titles=titles, seed=seed)
@@ -61,7 +61,7 @@ def open_labels(
             raise UsageError(f"{labels} is a raster, which has no column {column!r}; names of its values are --names.")
         return RasterLabels(labels, names=names, titles=(), seed=seed), listed
     if names is not None:
-        raise UsageError(f"--names are of the values of a raster, and {labels} is none; leave them away.")
+        raise UsageError(f"--names are of the values of a raster, and {labels} is none; leave them out.")
     return VectorLabels(labels, column=column, seed=seed), listed
 
 
