@@ -181,7 +181,7 @@ def _maps(src: str, **unused: object) -> list[str]:
     if given:
         raise UsageError(
             f"{some_of(given)}: of no use where {src} is a map already; leave {'it' if len(given) == 1 else 'them'} "
-            "away, or name scenes, and words by -t."
+            "out, or name scenes, and words by -t."
         )
     return found
 
