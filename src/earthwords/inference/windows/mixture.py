@@ -87,17 +87,24 @@ def _first(chunks: Chunks) -> tuple[Tensor, Tensor, int]:
         own, prior = features.double(), (SHARPNESS * cosines.double()).softmax(dim=1)
         square = own.square().sum(dim=0) + (0 if square is None else square)
         count += len(own)
-        fits, tokens = prior.T, own[None].expand(prior.shape[1], -1, -1)
+        order = _likeliest(prior.T)  # of these tokens alone, as a copy of all of them for each word would be large
+        fits, tokens = prior.T.gather(1, order), own[order]
         if best is not None and near is not None:
             fits, tokens = torch.cat([best, fits], dim=1), torch.cat([near, tokens], dim=1)
-        order = fits.argsort(dim=1, descending=True, stable=True)[:, :SEEDS]
-        best, near = fits.gather(1, order), tokens.gather(1, order[..., None].expand(-1, -1, own.shape[1]))
+            order = _likeliest(fits)
+            fits, tokens = fits.gather(1, order), tokens.gather(1, order[..., None].expand(-1, -1, own.shape[1]))
+        best, near = fits, tokens
     if count < SEEDS or best is None or near is None or square is None:
         raise UsageError(
             f"--joint fits all tokens of a scene together and needs {SEEDS} observed ones, here are {count}: "
             "leave it out."
         )
     return F.normalize((best[..., None] * near).mean(dim=1), dim=1), square, count
+
+
+def _likeliest(fits: Tensor) -> Tensor:
+    """`(query, 8)` indices of the tokens `(query, n)` that fit best, of equal ones the first."""
+    return fits.argsort(dim=1, descending=True, stable=True)[:, :SEEDS]
 
 
 def _mixture(means: Tensor, variance: Tensor, temperature: float, tokens: int = 0, changed: float = 0.0) -> Mixture:
