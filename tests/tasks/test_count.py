@@ -243,7 +243,7 @@ def test_nothing_is_known_of_what_was_not_observed(
             column = f"water {figure}".replace("area_", "")
             assert frame[[column, "water share"]].notna().loc[place].tolist() == [known, known]
         assert any("1 zone has no observed pixel" in note for note in report["notes"])
-        assert any("1 of 3 zones of z.gpkg lie outside" in note for note in report["notes"])
+        assert any("1 of 3 zones of z.gpkg lies outside" in note for note in report["notes"])
 
 
 def test_zones_of_an_earlier_run_go(

@@ -44,7 +44,7 @@ def test_what_is_written(folder: Path, fill: Fill, command: Command) -> None:
     for suffix in (".json", ".csv", ".png"):
         assert command(*argv, "--quiet", "-o", f"one{suffix}").code == 0 and Path(f"one{suffix}").stat().st_size > 500
     command(*argv, "--overwrite", "-o", "names.json").failed(2, "names.json is read as --classes and would be lost")
-    command("assess", "map.tif", "--draw", "90", "--overwrite", "-o", "map.tif").failed(2, "suffix must be one of")
+    command("assess", "map.tif", "--draw", "90", "--overwrite", "-o", "map.tif").failed(2, "Points go into one file")
 
 
 def test_the_chart_shows_the_figures(folder: Path) -> None:
@@ -206,7 +206,7 @@ WRONG: list[tuple[str, int, str]] = [
     ("", 2, "Give either --truth FILE, or --draw POINTS"),
     ("--truth truth.tif --draw 9 -o p.gpkg", 2, "Give either --truth FILE, or --draw POINTS"),
     ("--draw 9", 2, "--out points.gpkg"),
-    ("--draw 9 -o p.docx", 2, "suffix must be one of"),
+    ("--draw 9 -o p.docx", 2, "Points go into one file"),
     ("--draw 9 -o p.gpkg --column class", 2, "--column goes with --truth"),
     ("--draw 9 -o p.gpkg --chips nosuch.tif", 1, "nosuch.tif does not exist"),
     ("--draw 9 -o p.gpkg --chips image.tif --chip-size 2", 2, "--chip-size is 8 to 4,096"),
@@ -220,7 +220,7 @@ WRONG: list[tuple[str, int, str]] = [
     ("--truth truth.tif -o a.docx", 2, "suffix must be one of"),
     ("--truth far.gpkg", 2, "all are beside the map"),
     ("--truth empty.gpkg", 2, "No point of empty.gpkg has a class yet: fill in the column 'class'"),
-    ("--truth lines.gpkg", 1, "holds LineString; truth is points, or polygons"),
+    ("--truth lines.gpkg", 1, "holds LineString; truth is points alone, or polygons alone"),
     ("--truth nocolumn.gpkg", 2, "No column of nocolumn.gpkg is named class, label or name (it has: a, b)"),
     ("--truth nocolumn.gpkg --column c", 2, "nocolumn.gpkg has no column 'c'; it has: a, b"),
     ("--truth nocrs.gpkg", 2, "nocrs.gpkg has no CRS, but the map has one"),
