@@ -97,6 +97,12 @@ def make_recipe(
     return RECIPES[method](teachers, reading, learned, kept, choices)
 
 
+def _check_alone(teachers: Sequence[Teacher]) -> None:
+    """Raises `UsageError` for several."""
+    if len(teachers) != 1:
+        raise UsageError(f"This method learns from one backbone, got {len(teachers)}; anyup takes several.")
+
+
 def _jbu(build: Callable[[int], Jbu], **weights: float) -> Callable[..., Recipe]:
     """SimFeatUp's or FeatUp's training."""
 
@@ -107,8 +113,7 @@ def _jbu(build: Callable[[int], Jbu], **weights: float) -> Callable[..., Recipe]
         kept: Sequence[str],
         choices: Overrides,
     ) -> Recipe:
-        if len(teachers) != 1:
-            raise UsageError(f"This method learns from one backbone, got {len(teachers)}; anyup takes several.")
+        _check_alone(teachers)
         row = UpsamplingSettings(batch=choices.batch, side=choices.side or 224, faithful=choices.faithful, **weights)  # type: ignore[arg-type]
         (images, digest), (others, _) = reading.crops(learned), reading.crops(kept)
         task = UpsamplingTask(images, teachers[0], row, digest=digest)
@@ -166,8 +171,7 @@ def _naf(
     choices: Overrides,
 ) -> Recipe:
     """NAF's training; images are as large as gives the authors' number of tokens."""
-    if len(teachers) != 1:
-        raise UsageError(f"This method learns from one backbone, got {len(teachers)}; anyup takes several.")
+    _check_alone(teachers)
     row = NafSettings(batch=choices.batch, side=choices.side or TOKENS * teachers[0].patch)
     width = choices.width or naf.WIDTH
     if width % (2 * naf.GROUPS):

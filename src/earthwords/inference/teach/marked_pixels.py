@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from earthwords.errors import WeightsError, brief
 from earthwords.files.atomic import atomic_path, writing
 from earthwords.files.reading import check_file, read_json
+from earthwords.geo.vectors.connected import connected
 from earthwords.inference.teach.folder import CARD, MARKS
 
 BLOCKS = 16
@@ -96,8 +96,7 @@ class MarkedPixels:
         one, other = both.coords
         count = shown.sum(axis=1)
         alike = both.data >= SAME * np.minimum(count[one], count[other])
-        linked = coo_array((both.data[alike], (one[alike], other[alike])), shape=both.shape)
-        found: NDArray[np.int64] = connected_components(linked, directed=False)[1][self.scene].astype(np.int64)
+        found: NDArray[np.int64] = connected(one[alike], other[alike], len(count))[1][self.scene].astype(np.int64)
         return found
 
     def several(self) -> int:

@@ -21,6 +21,18 @@ ALSO = "prompt_encoder.shared_embedding.positional_embedding"
 _POSITIONS = "shared_image_embedding.positional_embedding"
 _MATRIX = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
 _MARK = "image_encoder.patch_embed.proj.weight"
+DECODER = (
+    (r"mask_downscaling\.([036])\.", lambda m: f"mask_embed.conv{int(m[1]) // 3 + 1}."),
+    (r"mask_downscaling\.([14])\.", lambda m: f"mask_embed.layer_norm{int(m[1]) // 3 + 1}."),
+    (r"output_upscaling\.([03])\.", lambda m: f"upscale_conv{int(m[1]) // 3 + 1}."),
+    (r"output_upscaling\.1\.", "upscale_layer_norm."),
+    (r"\.norm(\d)\.", r".layer_norm\1."),
+    (r"norm_final_attn\.", "layer_norm_final_attn."),
+    (r"(hypernetworks_mlps\.\d+|iou_prediction_head|obj_score_head)\.layers\.0\.", r"\1.proj_in."),
+    (r"(hypernetworks_mlps\.\d+|iou_prediction_head|obj_score_head)\.layers\.1\.", r"\1.layers.0."),
+    (r"(hypernetworks_mlps\.\d+|iou_prediction_head|obj_score_head)\.layers\.2\.", r"\1.proj_out."),
+)
+"""Names of the mask decoder and of the blocks, of SAM and SAM 2 alike."""
 _RULES = tuple(
     (re.compile(pattern), new)
     for pattern, new in (
@@ -31,15 +43,7 @@ _RULES = tuple(
         (r"patch_embed\.proj\.", "patch_embed.projection."),
         (rf"^{re.escape(_MATRIX)}", _POSITIONS),
         (r"point_embeddings\.", "point_embed."),
-        (r"mask_downscaling\.([036])\.", lambda m: f"mask_embed.conv{int(m[1]) // 3 + 1}."),
-        (r"mask_downscaling\.([14])\.", lambda m: f"mask_embed.layer_norm{int(m[1]) // 3 + 1}."),
-        (r"output_upscaling\.([03])\.", lambda m: f"upscale_conv{int(m[1]) // 3 + 1}."),
-        (r"output_upscaling\.1\.", "upscale_layer_norm."),
-        (r"\.norm(\d)\.", r".layer_norm\1."),
-        (r"norm_final_attn\.", "layer_norm_final_attn."),
-        (r"(hypernetworks_mlps\.\d+|iou_prediction_head)\.layers\.0\.", r"\1.proj_in."),
-        (r"(hypernetworks_mlps\.\d+|iou_prediction_head)\.layers\.1\.", r"\1.layers.0."),
-        (r"(hypernetworks_mlps\.\d+|iou_prediction_head)\.layers\.2\.", r"\1.proj_out."),
+        *DECODER,
     )
 )  # fmt: skip
 """All that fit are used, in turn."""

@@ -17,8 +17,8 @@ from torch import Tensor
 from transformers import Sam2Config
 
 from earthwords.errors import WeightsError
+from earthwords.models.sam.author_names import DECODER, DECODER_HEADS
 
-DECODER_HEADS = 8
 SIDE = 1024
 """Pixels a side of the published networks' square."""
 POINTS = "prompt_encoder.point_embed.weight"
@@ -35,15 +35,7 @@ _RULES = tuple(
         (r"mlp\.layers\.0\.", "mlp.proj_in."),
         (r"mlp\.layers\.1\.", "mlp.proj_out."),
         (r"\.out_proj\.", ".o_proj."),
-        (r"mask_downscaling\.([036])\.", lambda m: f"mask_embed.conv{int(m[1]) // 3 + 1}."),
-        (r"mask_downscaling\.([14])\.", lambda m: f"mask_embed.layer_norm{int(m[1]) // 3 + 1}."),
-        (r"output_upscaling\.([03])\.", lambda m: f"upscale_conv{int(m[1]) // 3 + 1}."),
-        (r"output_upscaling\.1\.", "upscale_layer_norm."),
-        (r"\.norm(\d)\.", r".layer_norm\1."),
-        (r"norm_final_attn\.", "layer_norm_final_attn."),
-        (r"(hypernetworks_mlps\.\d+|iou_prediction_head|obj_score_head)\.layers\.0\.", r"\1.proj_in."),
-        (r"(hypernetworks_mlps\.\d+|iou_prediction_head|obj_score_head)\.layers\.1\.", r"\1.layers.0."),
-        (r"(hypernetworks_mlps\.\d+|iou_prediction_head|obj_score_head)\.layers\.2\.", r"\1.proj_out."),
+        *DECODER,
     )
 )  # fmt: skip
 """All that fit are used, in turn."""
