@@ -1,6 +1,7 @@
 # make demo   first picture: creates .venv, installs, segments a rendered scene (no network beyond the packages)
 # make quick  what to run while one writes: lint, and tests of every room in under a minute (CONTRIBUTING.md)
 # make test   the whole test suite
+# make docs   the documentation as a site in `site/`, with a gallery of scenes that it renders
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -64,6 +65,9 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 # DATA: folder of held-out images (docs/models/tiny.md); without it only what needs none runs.
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_startup.py
@@ -79,4 +83,4 @@ bench: $(VENV)/.dev
 	if [ -n "$(DATA)" ]; then $(BIN)/python benchmarks/bench_uses.py "$(DATA)"; fi
 
 clean:
-	rm -rf $(VENV) $(VENV)-minimum earthwords-demo .coverage .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-minimum earthwords-demo site .coverage .pytest_cache .mypy_cache .ruff_cache

@@ -219,7 +219,7 @@ class Segmenter(Teachable):
                 those of `scene.region`. The strips have the bits that the strips of the whole have there.
             threshold: least probability, instead of the preset's.
             probabilities: give the probabilities of all classes too.
-            account: what windows that fail do; told about them.
+            policy: what windows that fail do; told about them.
             tick: called with the number of windows done.
 
         Raises:
