@@ -40,6 +40,7 @@ LEVEL = {
     "evaluation": 7,
     "tasks": 8,
     "cli": 9,
+    "serve": 9,
 }
 TORCH_ALLOWED = {"kernels", "jobs", "models", "inference", "training", "archive", "evaluation", "tasks"}
 RASTER_ALLOWED = {"geo"}

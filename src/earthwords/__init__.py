@@ -32,6 +32,7 @@ _CONTENTS: dict[str, str] = {
     "suggest": "earthwords.tasks.suggest:suggest",
     "demo": "earthwords.tasks.demo:demo",
     "doctor": "earthwords.tasks.doctor:doctor",
+    "serve": "earthwords.serve.verb:serve",
     "list_models": "earthwords.tasks.models:models",
     "show_model": "earthwords.tasks.models:show_model",
     "pull": "earthwords.tasks.models:pull",

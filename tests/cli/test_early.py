@@ -219,6 +219,11 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("demo there", 2, "there/labels.tif exists"),
     ("demo new --preset tinny", 2, "Did you mean 'tiny'?"),
     ("completion tcsh", 2, "Choose from"),
+    ("serve nowhere", 1, "nowhere does not exist"),
+    ("serve ortho.tif", 2, "ortho.tif is not a folder"),
+    ("serve scenes --port 70000", 2, "between 0 and 65535"),
+    ("serve scenes --no-token --host 0.0.0.0", 2, "--no-token is for 127.0.0.1 only"),
+    ("serve scenes --preset tinny", 2, "Did you mean 'tiny'?"),
 ]
 """Command line, exit code, what is told."""
 

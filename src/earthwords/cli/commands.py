@@ -132,6 +132,17 @@ COMMANDS = (
         ),
     ),
     Command(
+        name="serve",
+        panel=MAPS,
+        target="earthwords.serve.verb:serve",
+        help="The same on a web map, and as an HTTP API.",
+        usage="[FOLDER] [OPTIONS]",
+        examples=(
+            ("the rasters of a folder, in the browser", "serve scenes"),
+            ("a rendered scene, at a free port", "serve --demo --port 0"),
+        ),
+    ),
+    Command(
         name="upsample",
         panel=MAPS,
         target="earthwords.tasks.upsample:upsample",

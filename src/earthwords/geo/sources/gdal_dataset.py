@@ -25,6 +25,7 @@ from rasterio.io import DatasetReader
 from earthwords.errors import ServerError, SourceError, brief, printable
 from earthwords.files.paths import is_local_path, unreadable, utf8_name
 from earthwords.geo.sources.network import OFF, Network, is_remote, public, was_blocked
+from earthwords.geo.sources.plain_files import only_plain_files, plain_driver
 from earthwords.geo.sources.vrt import Inspector
 
 LOCAL_OPTIONS: dict[str, str | int] = {"GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE", "GDAL_CACHEMAX": 2**28}
@@ -124,7 +125,7 @@ def open_dataset(source: str, *, network: Network) -> DatasetReader:
     try:
         with gdal_environment(source, network), warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            dataset = rasterio.open(utf8_name(source))
+            dataset = rasterio.open(utf8_name(source), driver=_driver(source))
             if dataset.driver == "VRT" and not is_local_path(source):
                 inspector.text(_vrt_text(dataset), dataset.name)
     except UnicodeError as error:
@@ -217,6 +218,11 @@ def one_line(error: BaseException) -> str:
     """GDAL's own words, on one line and without the final full stop."""
     text = getattr(error, "errmsg", "") or str(error)
     return brief(" ".join(str(text).split()), most=300)
+
+
+def _driver(source: str) -> str | None:
+    """The one driver that may open it; None: whichever GDAL finds."""
+    return plain_driver(Path(source)) if only_plain_files() else None
 
 
 def _check_name(source: str) -> None:

@@ -1,0 +1,1 @@
+"""The web map and its HTTP API: `earthwords serve`."""

@@ -1,0 +1,93 @@
+"""Bodies of requests and answers; what is not named is refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MOST_WORDS = 64
+MOST_LETTERS = 200
+
+Longitude = Annotated[float, Field(ge=-180, le=180)]
+Latitude = Annotated[float, Field(ge=-90, le=90)]
+Bounds = tuple[Longitude, Latitude, Longitude, Latitude]
+"""West, south, east, north in degrees."""
+Words = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=MOST_LETTERS)]], Field(min_length=1, max_length=MOST_WORDS)
+]
+"""Classes, each with commas between synonyms."""
+Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{6,64}$")]
+
+
+class Asked(BaseModel):
+    """The body of a request."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class NoteBody(BaseModel):
+    """A sentence about what a result is worth."""
+
+    kind: Literal["note", "caution"]
+    text: str
+
+
+class ProblemBody(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[dict[str, Any]] | None = None
+
+
+class TokenAsked(Asked):
+    """The token that the server printed."""
+
+    token: Annotated[str, Field(max_length=MOST_LETTERS)]
+
+
+class SessionBody(BaseModel):
+    """Whether the caller is known."""
+
+    authenticated: bool
+
+
+class SourceBody(BaseModel):
+    """A raster of the library."""
+
+    id: str
+    name: str
+    width: int
+    height: int
+    bands: int
+    dtype: str
+    crs: str | None
+    georeferenced: bool
+    gsd_m: float | None
+    bounds: Bounds
+    size_bytes: int
+    day: str | None
+    ready: bool
+    preparing: bool
+    notes: list[NoteBody]
+
+
+class IndexBody(BaseModel):
+    """A searchable archive."""
+
+    id: str
+    name: str
+
+
+class SourcesBody(BaseModel):
+    """The library."""
+
+    folder: str
+    workspace: str
+    sources: list[SourceBody]
+    indexes: list[IndexBody]
+    presets: list[str]
+    preset: str
