@@ -59,6 +59,9 @@ def serve(
         demo: Render a scene into the workspace and show it.
         workspace: Folder of all that is written: jobs, results, marks; default: .earthwords in the folder.
 
+    Returns:
+        Nothing, when it is ended.
+
     Raises:
         SourceError: the folder is missing.
         UsageError: an option is wrong, the port is taken, or a package of the extra is missing.
