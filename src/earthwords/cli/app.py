@@ -9,7 +9,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
@@ -21,6 +21,7 @@ from earthwords.cli.streams import Stream, standard_streams
 from earthwords.errors import EarthwordsError, brief, is_out_of_memory, printable
 from earthwords.files.plaintext import json_text
 from earthwords.geo.sources.network import is_offline, offline_environment
+from earthwords.jobs.events import Shown, check_how, current, shown_as
 from earthwords.tasks import _options as opt
 from earthwords.tasks.models import models as list_models
 
@@ -77,19 +78,20 @@ _register()
 def run(argv: list[str]) -> int:
     """Run one command line, print its result, return the exit code."""
     debug, as_json, quiet = _take(argv, "--debug"), _take(argv, "--json"), "--quiet" in argv
+    progress = _take_value(argv, "--progress")
     if not debug and "CPL_DEBUG" not in os.environ:
         os.environ.setdefault("CPL_LOG", os.devnull)  # GDAL's remarks; its errors come to us as exceptions
-    with standard_streams() as (out, _):
+    with standard_streams() as (out, err), _progress(progress, err, quiet=quiet):
         try:
             with _terminable(), _offline(argv):
+                check_how(progress)
                 result = app(argv)
                 if result is not None and (as_json or not (quiet and _in_files(result))):
                     _print(result, out, as_json=as_json)
                 out.flush()
         except (Exception, KeyboardInterrupt, Terminated, interrupt.Interrupted) as error:
-            if debug and not isinstance(error, CycloptsError):
-                print(*map(printable, traceback.format_exc().splitlines()), sep="\n", file=sys.stderr)
-            return _fail(*explain(error))
+            shown = traceback.format_exc() if debug and not isinstance(error, CycloptsError) else None
+            return _fail(*explain(error), shown)
         if out.failure is not None and not isinstance(out.failure, BrokenPipeError):
             why = getattr(out.failure, "strerror", None) or str(out.failure)
             return _fail(
@@ -172,6 +174,30 @@ def _take(argv: list[str], flag: str) -> bool:
     return False
 
 
+def _take_value(argv: list[str], option: str) -> str:
+    """Remove an option with a value that every command has; without it `auto`."""
+    for place, word in enumerate(argv):
+        name, given, value = word.partition("=")
+        if name == option:
+            taken = argv[place : place + (1 if given else 2)]
+            del argv[place : place + len(taken)]
+            return value if given else taken[-1] if len(taken) > 1 else ""
+    return "auto"
+
+
+@contextmanager
+def _progress(how: str, err: Stream, *, quiet: bool) -> Iterator[None]:
+    """How progress is told; what else was typed is refused later, in words."""
+    with ExitStack() as stack:
+        events = None
+        if how == "json":
+            from earthwords.cli.capture import events_on
+
+            events = stack.enter_context(events_on(err, quiet=quiet))
+        stack.enter_context(shown_as(Shown(events, bars=how != "none")))
+        yield
+
+
 def _in_files(result: Any) -> bool:
     """Whether a result lies in files that the command has written, and nothing went wrong."""
     written = any(getattr(result, name, None) for name in ("outputs", "output", "file", "folder", "out"))
@@ -188,6 +214,12 @@ def _print(result: Any, out: Stream, *, as_json: bool) -> None:
         show(result)
 
 
-def _fail(sentence: str, code: int) -> int:
+def _fail(sentence: str, code: int, shown: str | None = None) -> int:
+    """Tell why, with a traceback that was asked for."""
+    if (told := current()) is not None:
+        told.error(sentence, code, shown)
+        return code
+    if shown is not None:
+        print(*map(printable, shown.splitlines()), sep="\n", file=sys.stderr)
     print(f"earthwords: {printable(sentence)}", file=sys.stderr)
     return code

@@ -41,7 +41,10 @@ def shown(examples: Examples) -> str:
     return "\n".join(("Examples:", "", *(f"    {line}" for line in lines), EVERYWHERE))
 
 
-EVERYWHERE = "Every command also takes --json (result as JSON on stdout) and --debug (tracebacks)."
+EVERYWHERE = (
+    "Every command also takes --json (result as JSON on stdout), --progress auto, json (what it tells as lines of JSON "
+    "on stderr) or none (no bars), and --debug (tracebacks)."
+)
 
 START, MAPS, ARCHIVES, TRAINING = "To begin", "Maps", "Images and archives", "Measuring and training"
 PANELS = (START, MAPS, ARCHIVES, TRAINING)

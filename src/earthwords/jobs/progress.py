@@ -1,4 +1,4 @@
-"""What a run tells a person: one line at a time, and a bar with rate and time left. All on stderr."""
+"""What a run tells: one line at a time, and a bar with rate and time left. All on stderr, as text or as events."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from earthwords.compiling import listen_to_compiling
 from earthwords.errors import Caution, printable
+from earthwords.jobs import events
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -20,6 +21,8 @@ Report = Callable[[int, int], None]
 
 LINE_EVERY_S = 30.0
 """Between the lines that stand in for a bar where nobody watches, such as in a log file."""
+EVENT_EVERY_S = 0.5
+"""Between two events of one bar; the first and the last always come."""
 COMPILING, WRITING = "compiling, first run only", "writing"
 
 
@@ -44,7 +47,11 @@ class Console:
 
     def say(self, sentence: str) -> None:
         """One line. A stream that is closed or full does not end the work."""
-        if not self.quiet and sys.stderr is not None:
+        if self.quiet:
+            return
+        if (told := events.current()) is not None:
+            told.say(sentence)
+        elif sys.stderr is not None:
             with suppress(OSError, ValueError):
                 print(printable(sentence), file=sys.stderr, flush=True)
 
@@ -53,49 +60,69 @@ class Console:
         if self.verbose:
             self.say(sentence)
 
-    def outputs(self, paths: Mapping[str, Path], failures: Sequence[str]) -> None:
+    def outputs(self, paths: Mapping[str, Path], failures: Sequence[str] = ()) -> None:
         """What was written, and what was left out."""
+        told = None if self.quiet else events.current()
         for kind, path in paths.items():
-            self.say(f"{kind}: {path}")
+            if told is None:
+                self.say(f"{kind}: {path}")
+            else:
+                told.output(kind, path)
         for failure in failures:
+            self.left_out(failure)
+
+    def left_out(self, failure: str) -> None:
+        """One of many that the result lacks, and why."""
+        told = None if self.quiet else events.current()
+        if told is None:
             self.say(f"Left out: {failure}")
+        else:
+            told.note(Caution(f"Left out: {failure}"))
 
     def notes(self, notes: Iterable[str]) -> None:
         """A line for each that was not said before."""
+        told = None if self.quiet else events.current()
         for note in notes:
-            if note not in self._noted:
-                self._noted.add(note)
+            if note in self._noted:
+                continue
+            self._noted.add(note)
+            if told is None:
                 self.say(f"{'Caution' if isinstance(note, Caution) else 'Note'}: {note}")
+            else:
+                told.note(note)
 
     @contextmanager
     def bar(self, what: str, total: int, *, unit: str) -> Iterator[Bar]:
         """A progress bar; it is called with the number of units done since the last call."""
-        if self.quiet:
+        if not self.quiet and (told := events.current()) is not None:
+            with _Told(told, what, total, unit) as bar, listen_to_compiling(bar.compiling):
+                yield bar
+            return
+        if self.quiet or not events.has_bars():
             yield Bar()
             return
         if sys.stderr.isatty():
             with _rich_bar(unit) as progress:
-                bar: Bar = _Rich(progress, what, total)
-                with listen_to_compiling(bar.compiling):
-                    yield bar
+                shown = _Rich(progress, what, total)
+                with listen_to_compiling(shown.compiling):
+                    yield shown
             return
-        bar = _Lines(self, what, total, unit)
-        with listen_to_compiling(bar.compiling):
-            yield bar
+        lines = _Lines(self, what, total, unit)
+        with listen_to_compiling(lines.compiling):
+            yield lines
 
     @contextmanager
     def download(self, what: str) -> Iterator[Report]:
         """A bar over megabytes; the function it yields takes the bytes done and the bytes in all, 0 if unknown."""
-        if self.quiet or not sys.stderr.isatty():
+        if not self.quiet and (told := events.current()) is not None:
+            with _Told(told, what, None, "MB") as bar:
+                yield _in_megabytes(bar)
+            return
+        if self.quiet or not events.has_bars() or not sys.stderr.isatty():
             yield lambda done, total: None
             return
         with _rich_bar("MB") as progress:
-            bar = _Rich(progress, what, None)
-
-            def report(done: int, total: int) -> None:
-                bar.reach(done / 1e6, total / 1e6 if total else None)
-
-            yield report
+            yield _in_megabytes(_Rich(progress, what, None))
 
 
 class Bar:
@@ -158,6 +185,74 @@ class _Pace(Bar):
             return None
         return max(0.0, self.total - self.done) / self.rate
 
+    def reach(self, done: float, total: float | None) -> None:
+        """So many units are done of so many."""
+        self.done, self.total = done, total
+
+
+def _in_megabytes(bar: _Pace) -> Report:
+    def report(done: int, total: int) -> None:
+        bar.reach(done / 1e6, total / 1e6 if total else None)
+
+    return report
+
+
+class _Told(_Pace):
+    """Progress as events."""
+
+    def __init__(self, told: events.Events, what: str, total: float | None, unit: str) -> None:
+        super().__init__(total)
+        self.told, self.what, self.unit = told, what, unit
+        self.total = total  # an empty job has a total of 0
+        self._told_at, self._last, self._waits = self.began, (-1.0, total), False
+
+    def __enter__(self) -> Self:
+        self._tell()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        if self._last != (self.done, self.total):
+            self._tell()
+
+    def __call__(self, done: float) -> None:
+        super().__call__(done)
+        self._tell_in_time()
+
+    def reach(self, done: float, total: float | None) -> None:
+        super().reach(done, total)
+        self._tell_in_time()
+
+    def writing(self) -> None:
+        if self._last != (self.done, self.total):
+            self._tell()
+        self.told.emit("progress", what=WRITING, done=0, total=None, unit=self.unit, rate=None, left_s=None)
+
+    def compiling(self, begins: bool) -> None:
+        super().compiling(begins)
+        if begins and not self._waits:
+            self._waits = True
+            self.told.say(COMPILING)
+
+    def _tell_in_time(self) -> None:
+        now = time.monotonic()
+        if now - self._told_at >= EVENT_EVERY_S:
+            self._told_at = now
+            self._tell()
+
+    def _tell(self) -> None:
+        self._last = self.done, self.total
+        self.told.emit(
+            "progress", what=printable(self.what), done=_plain(self.done), total=_plain(self.total), unit=self.unit,
+            rate=_plain(self.rate), left_s=_plain(self.left),
+        )  # fmt: skip
+
+
+def _plain(value: float | None) -> float | int | None:
+    """A number without digits that say nothing."""
+    if value is None or float(value).is_integer():
+        return None if value is None else int(value)
+    return float(f"{value:.4g}") if value < 1000 else round(value, 1)
+
 
 class _Rich(_Pace):
     """Progress as a bar."""
@@ -172,8 +267,7 @@ class _Rich(_Pace):
         self.progress.update(self.task, completed=self.done)
 
     def reach(self, done: float, total: float | None) -> None:
-        """So many units are done of so many."""
-        self.done, self.total = done, total
+        super().reach(done, total)
         self.progress.update(self.task, completed=done, total=total)
 
     def skip(self, units: float) -> None:

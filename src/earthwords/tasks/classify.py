@@ -254,7 +254,7 @@ class _Request:
             found = self.run(sources, journal, console)
             with writing(out):
                 found.write(places["table"])
-        console.say(f"table: {out}")
+        console.outputs({"table": out})
         return found
 
     def run(self, sources: Sequence[str], journal: Journal | None, console: Console) -> Classification:

@@ -198,7 +198,7 @@ def _run(
                 if everything == 1:
                     raise
                 left_out.append(f"{task} on {source.name}: {error}")
-                console.say(f"Left out: {left_out[-1]}")
+                console.left_out(left_out[-1])
                 continue
             done.append(entry)
             reused += not new

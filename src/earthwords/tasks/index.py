@@ -118,8 +118,7 @@ def index(
     with console.bar("indexing", len(set(sources)), unit="sources") as bar:
         done = job.run(tick=bar)
     console.notes(done.notes)
-    for failure in done.failures:
-        console.say(f"Left out: {failure}")
+    console.outputs({}, done.failures)
     return done
 
 

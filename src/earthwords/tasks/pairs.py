@@ -123,6 +123,5 @@ def pairs(
         read={"classes": classes},
     )
     report = job.run(lambda what, total: console.bar(what, total, unit="parts" if what == "reading" else "images"))
-    for damage in report.damaged:
-        console.say(f"Left out: {damage}")
+    console.outputs({}, report.damaged)
     return report

@@ -136,8 +136,7 @@ def search(
         )  # fmt: skip
     console.notes(found.notes)
     if dst is not None:
-        for kind, path in found.save(dst, overwrite=overwrite).items():
-            console.say(f"{kind}: {path}")
+        console.outputs(found.save(dst, overwrite=overwrite))
     return found
 
 

@@ -198,9 +198,8 @@ def _bar(console: Console, scenes: int) -> Iterator[Bar]:
 
 def _saved(found: Suggestions, dst: Path, console: Console, *, overwrite: bool) -> Suggestions:
     console.notes(found.notes)
-    for failure in found.failures:
-        console.say(f"Left out: {failure}")
+    console.outputs({}, found.failures)
     console.say(found.summary())
     found.save(dst, overwrite=overwrite)
-    console.outputs({"suggestions": dst}, ())
+    console.outputs({"suggestions": dst})
     return replace(found, output=dst)

@@ -101,8 +101,7 @@ def assess_map(
     if calibration.out is not None:
         _write_preset(found, raster.tags, calibration, console)
     if out is not None:
-        for kind, path in found.save(out, overwrite=overwrite).items():
-            console.say(f"{kind}: {path}")
+        console.outputs(found.save(out, overwrite=overwrite))
     return found
 
 
@@ -273,7 +272,7 @@ def _write_preset(found: Assessment, tags: dict[str, str], options: CalibrationO
     )  # fmt: skip
     with atomic_path(options.out, overwrite=options.overwrite) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    console.say(f"preset: {options.out}")
+    console.outputs({"preset": options.out})
 
 
 def _base(tags: dict[str, str], options: CalibrationOptions) -> tuple[str, SegmentPreset]:

@@ -325,7 +325,7 @@ def segmentation(
                 failures.append(error)
                 if len(variants) * len(sets) > 1:
                     bench.left_out.append(f"{variant.label} on {found.spec.name}: {error}")
-                    console.say(f"Left out: {bench.left_out[-1]}")
+                    console.left_out(bench.left_out[-1])
         if not bench.entries:
             raise failures[0]
         if bench.reused:
