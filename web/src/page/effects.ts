@@ -1,0 +1,77 @@
+/** What the map does when the state changes. */
+
+import { effect } from "@preact/signals";
+import { openMarks, recolour, startDrawing, takeTool } from "./map/draw";
+import * as map from "./map/map";
+import { showFound, showFrame, showOutlines } from "./map/overlay";
+import { findOver } from "./map/swipe";
+import { ink } from "./map/scores";
+import { saveMarks } from "./actions/teach";
+import { fail } from "./actions/run";
+import * as state from "./state";
+
+function paintWhatIsChosen(): void {
+  let frame = 0;
+  effect(() => {
+    const inks = state.classes.value.map(({ title, colour }) =>
+      ink(colour, state.thresholds.value[title] ?? 0, state.hidden.value.has(title)),
+    );
+    const hatch = state.unsure.value;
+    cancelAnimationFrame(frame);
+    frame = requestAnimationFrame(() => map.repaint({ inks, hatch }));
+  });
+  effect(() => map.veil(state.opacity.value));
+}
+
+function showWhatIsOpen(): void {
+  effect(() => {
+    const source = state.source.value;
+    map.showSource(source?.ready ? source : null);
+  });
+  effect(() => {
+    const result = state.result.value;
+    const areas = result && (result.kind === "segment" || result.kind === "teach");
+    map.showResult(areas ? result : null, state.opacity.peek());
+    const polygons = result?.complete && areas && result.files.some(({ name }) => /\.(gpkg|geojson|pmtiles|parquet)$/.test(name));
+    showOutlines(polygons ? result.id : null);
+  });
+  effect(() => {
+    const view = state.result.value ? null : state.view.value;
+    showFrame(view?.bounds ?? null);
+    map.showView(view, state.opacity.peek()).catch(fail);
+  });
+  effect(() => {
+    showFound(state.found.value?.features ?? null, state.colours.value);
+    findOver();
+  });
+  effect(() => map.ground(state.dark.value));
+}
+
+function drawMarks(): void {
+  let begun = false;
+  effect(() => {
+    if (state.tab.value === "teach" && !begun) {
+      begun = true;
+      startDrawing({
+        current: () => state.markClass.value,
+        colour: (title) => state.colours.value[title],
+        changed: saveMarks,
+      });
+      openMarks(state.marks.peek());
+    }
+    if (begun) takeTool(state.tab.value === "teach" ? state.markTool.value : "pan");
+  });
+  effect(() => {
+    if (state.colours.value) recolour();
+  });
+  effect(() => {
+    const titles = state.titles.value;
+    if (!titles.includes(state.markClass.peek() ?? "")) state.markClass.value = titles[0] ?? null;
+  });
+}
+
+export function connect(): void {
+  paintWhatIsChosen();
+  showWhatIsOpen();
+  drawMarks();
+}

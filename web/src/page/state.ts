@@ -1,0 +1,107 @@
+import { computed, signal } from "@preact/signals";
+import { remember, remembered } from "./memory";
+import type { Bounds, Checked, Features, Histogram, Job, Note, Result, SceneClass, Source, Sources, Taught, View } from "./types";
+
+export type Tab = "words" | "teach" | "refer" | "count" | "change" | "similar";
+export type Theme = "auto" | "light" | "dark";
+
+export const library = signal<Sources | null>(null);
+export const source = signal<Source | null>(null);
+
+/** One chip a class; synonyms are divided by commas. */
+export const words = signal<string[]>([]);
+export const checked = signal<Checked | null>(null);
+export const tab = signal<Tab>("words");
+export const sentence = signal("");
+/** The second image of a change. */
+export const later = signal<string | null>(null);
+
+export const view = signal<View | null>(null);
+export const result = signal<Result | null>(null);
+export const resultHistogram = signal<Histogram | null>(null);
+export const jobs = signal<Job[]>([]);
+
+/** What the person chose, by title of the class; the server's own value where there is none. */
+export const chosen = signal<Record<string, number>>({});
+export const hidden = signal<ReadonlySet<string>>(new Set());
+export const opacity = signal(0.65);
+export const unsure = signal(true);
+
+export const marks = signal<Features>({ type: "FeatureCollection", features: [] });
+export const markClass = signal<string | null>(null);
+export const markTool = signal<"pan" | "point" | "box" | "polygon">("pan");
+export const taught = signal<Taught | null>(null);
+
+/** Outlines and points of a sentence, a count, a change, suggestions or similar places. */
+export const found = signal<{ kind: "refer" | "count" | "change" | "suggest" | "similar"; features: Features } | null>(null);
+
+export interface Working {
+  what: "view" | "exact" | "teach" | "refer" | "count" | "suggest" | "similar" | "export" | "open" | "save";
+  stop: () => void;
+}
+export const working = signal<Working | null>(null);
+export const failure = signal<string | null>(null);
+export const said = signal("");
+export const extraNotes = signal<Note[]>([]);
+
+export const theme = signal<Theme>((remembered("theme") as Theme | null) ?? "auto");
+const prefersDark = matchMedia("(prefers-color-scheme: dark)");
+const systemDark = signal(prefersDark.matches);
+prefersDark.addEventListener("change", (event) => (systemDark.value = event.matches));
+export const dark = computed(() => (theme.value === "auto" ? systemDark.value : theme.value === "dark"));
+
+export function choose(wanted: Theme): void {
+  theme.value = wanted;
+  remember("theme", wanted);
+}
+
+/** What the map shows: the whole scene once there is one, else the view. */
+export const showing = computed<"result" | "view" | null>(() => (result.value ? "result" : view.value ? "view" : null));
+
+export const classes = computed<SceneClass[]>(() => result.value?.classes ?? view.value?.classes ?? []);
+
+/** Titles of the classes that the words make, before any run too. */
+export const titles = computed<string[]>(() =>
+  checked.value && checked.value.classes.length === words.value.length
+    ? checked.value.classes.map(({ title }) => title)
+    : words.value.map((chip) => chip.split(",")[0]!),
+);
+
+export const colours = computed<Record<string, string>>(() =>
+  Object.fromEntries([...(checked.value?.classes ?? []), ...classes.value].map(({ title, colour }) => [title, colour])),
+);
+
+export const histogram = computed<Histogram | null>(() =>
+  result.value ? resultHistogram.value : (view.value?.histogram ?? null),
+);
+
+export const thresholds = computed<Record<string, number>>(() => {
+  const own = result.value?.thresholds ?? view.value?.thresholds ?? {};
+  return Object.fromEntries(classes.value.map(({ title }) => [title, chosen.value[title] ?? own[title] ?? 0]));
+});
+
+/** Area whose top class is `title` with at least the threshold. */
+export function areaAbove(areas: number[], threshold: number): number {
+  let sum = 0;
+  for (let g = Math.ceil(250 * threshold - 1e-9); g < areas.length; g++) sum += areas[g] ?? 0;
+  return sum;
+}
+
+/** Jobs that were at work while the page was open. */
+export const watched = signal<ReadonlySet<string>>(new Set());
+
+export const running = computed(() => jobs.value.filter((job) => job.state === "queued" || job.state === "running"));
+
+export const notes = computed<Note[]>(() => {
+  const all = [
+    ...(source.value?.notes ?? []),
+    ...(result.value?.notes ?? view.value?.notes ?? []),
+    ...extraNotes.value,
+  ];
+  return all.filter((note, i) => all.findIndex((other) => other.text === note.text) === i);
+});
+
+export function overlap(a: Bounds, b: Bounds): Bounds | null {
+  const both: Bounds = [Math.max(a[0], b[0]), Math.max(a[1], b[1]), Math.min(a[2], b[2]), Math.min(a[3], b[3])];
+  return both[0] < both[2] && both[1] < both[3] ? both : null;
+}
