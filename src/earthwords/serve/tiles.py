@@ -70,6 +70,8 @@ def _weight(tile: bytes | None) -> int:
 
 def router(state: ServerState) -> APIRouter:
     """`/api/sources` and what lies below it, but for marks."""
+    import rio_tiler.io  # noqa: F401  (threads that import it all at once find half of it)
+
     routes = APIRouter(prefix="/api/sources", tags=["sources"])
 
     @routes.get("", responses=problems())
