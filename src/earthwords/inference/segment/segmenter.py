@@ -20,9 +20,8 @@ from torch.nn import functional as F
 from earthwords.geo.bands import Bands
 from earthwords.geo.scene import Scene
 from earthwords.geo.sources.network import Network
-from earthwords.inference.cautions import RADAR, SENSOR, enforce, taught_notes, vocabulary_notes
+from earthwords.inference.cautions import RADAR, SENSOR, taught_notes, vocabulary_notes
 from earthwords.inference.limits import check_numbers
-from earthwords.inference.segment.joint import joined, joint_cautions, joint_notes
 from earthwords.inference.segment.postprocess import (
     class_maxima,
     class_probabilities,
@@ -31,15 +30,17 @@ from earthwords.inference.segment.postprocess import (
     undecided,
     unfit,
 )
-from earthwords.inference.segment.result import SegmentationResult, gathered
+from earthwords.inference.segment.result import SegmentationResult
 from earthwords.inference.segment.teachable import Teachable
+from earthwords.inference.segment.view import SceneView
 from earthwords.inference.windows.cues import Cues, with_cues
 from earthwords.inference.windows.failures import FailurePolicy
+from earthwords.inference.windows.kept import KeptWindows
 from earthwords.inference.windows.mixture import SCALE
 from earthwords.inference.windows.reading import read_twice
 from earthwords.inference.windows.resize import CELL_COLS, CELL_ROWS, in_cells
 from earthwords.inference.windows.sliding import Encoder, Slide
-from earthwords.inference.windows.strip import Strip, observed
+from earthwords.inference.windows.strip import Strip
 from earthwords.inference.windows.text_bank import build_text_bank
 from earthwords.jobs.job import Tick
 from earthwords.jobs.progress import Report
@@ -210,6 +211,7 @@ class Segmenter(Teachable):
         probabilities: bool = False,
         policy: FailurePolicy | None = None,
         tick: Tick = lambda windows: None,
+        kept: KeptWindows | None = None,
     ) -> Iterator[Strip]:
         """Segment a scene of any size from top to bottom, holding one row of windows.
 
@@ -221,6 +223,7 @@ class Segmenter(Teachable):
             probabilities: give the probabilities of all classes too.
             policy: what windows that fail do; told about them.
             tick: called with the number of windows done.
+            kept: what is known of windows of the scene; not of a joint map, and not with a head.
 
         Raises:
             UsageError: impossible windows or threshold.
@@ -230,7 +233,8 @@ class Segmenter(Teachable):
         check_numbers(threshold=least, batch=self.batch)
         policy = policy or FailurePolicy()
         levels = self._levels(bank.vocabulary, threshold)
-        yield from on_one_core(self._strips(scene, bank, region or scene.region, levels, probabilities, policy, tick))
+        part = region or scene.region
+        yield from on_one_core(self._strips(scene, bank, part, levels, probabilities, policy, tick, kept))
 
     def _strips(
         self,
@@ -241,8 +245,11 @@ class Segmenter(Teachable):
         probabilities: bool,
         policy: FailurePolicy,
         tick: Tick,
+        kept: KeptWindows | None,
     ) -> Generator[Strip, None, None]:
         plan = self.plan(scene, part)
+        if kept is not None:
+            plan = kept.plan(plan)
         queries = torch.from_numpy(bank.vectors).to(self.encoder.backbone.device)
         slide = Slide(
             plan=plan,
@@ -256,6 +263,8 @@ class Segmenter(Teachable):
             return self.encoder.logits(windows, queries, note=policy.ranks.append, mixture=bank.mixture)
 
         def run(windows: Tensor, places: list[Window]) -> list[Tensor | None]:
+            if kept is not None:
+                return kept.logits(windows, places, queries, grid=scene.grid, policy=policy)
             return self.attempt(cosines, windows, places, scene.grid, policy)
 
         with Pool(self.threads) as pool, ExitStack() as stack:
@@ -315,24 +324,9 @@ class Segmenter(Teachable):
         how: dict[str, Any] = {"bands": bands, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}
         how |= {"mask": mask, "transform": transform, "crs": crs}
         with self.open(source, **how) as scene:
-            bank = self.text_bank(vocabulary)
-            of_joint = joint_cautions(self.preset) if joint else ()
-            notes = (*scene.notes, *self.request_notes(scene, vocabulary), *of_joint)
-            enforce(notes, strict=strict)
-            if joint:
-                bank = joined(self, self.encoder, scene, bank)
-                notes += joint_notes(bank)
-            strips = self.strips(scene, bank, threshold=threshold, probabilities=probabilities)
-            result = gathered(
-                observed(strips, scene.source),
-                scene=scene,
-                vocabulary=vocabulary,
-                tags={**scene.tags(), **self.tags(vocabulary, threshold=threshold)},
-                probabilities=probabilities,
-                notes=notes,
+            return SceneView(self, scene, parts=None).predict(
+                vocabulary, threshold=threshold, joint=joint, strict=strict, probabilities=probabilities
             )
-        enforce(result.notes, strict=strict)
-        return result
 
     def tags(self, vocabulary: Vocabulary, *, threshold: float | None = None) -> dict[str, str]:
         """What outputs record about how they were made."""

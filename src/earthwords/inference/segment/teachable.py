@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from earthwords.inference.windows.kept import KeptParts
 from earthwords.inference.windows.predictor import WindowedPredictor
 from earthwords.inference.windows.sliding import Encoder
 from earthwords.models.taught import TaughtHead
@@ -16,6 +17,7 @@ from earthwords.types import Vocabulary
 
 if TYPE_CHECKING:
     from earthwords.inference.segment.segmenter import Segmenter
+    from earthwords.inference.segment.view import SceneView
     from earthwords.inference.suggest.result import Suggestions
     from earthwords.inference.teach.teaching import Teaching
 
@@ -33,6 +35,28 @@ class Teachable(WindowedPredictor):
         """Classes that marks have taught."""
         self.teaching: Teaching | None = None
         """How, where `teach` made it."""
+        self.parts = KeptParts()
+        """What is kept of windows that `view` looked at."""
+
+    def view(self, source: Any, **reading: Any) -> SceneView:
+        """A part of an image to try words on: the image is worked on once, other words cost a product.
+
+        Args:
+            source, **reading: as of `predict`: `bounds`, `bands`, `gsd`, `nodata`, `stretch`, `mask`, `transform`,
+                `crs`. The source stays open until the view is closed.
+
+        Raises:
+            UsageError, SourceError: as `predict`.
+
+        Example:
+            >>> with segmenter.view("ortho.tif", bounds=(326500, 2781000, 326612, 2781112)) as view:
+            ...     first = view.predict(["roof,house", "road"])
+            ...     other = view.predict(["roof,house", "road", "swimming pool"], threshold=0.4)
+        """
+        from earthwords.inference.segment.view import SceneView
+
+        made = cast("Segmenter", self)
+        return SceneView(made, self.open(source, **reading), parts=self.parts, reading=reading)
 
     def teach(
         self,
@@ -75,8 +99,12 @@ class Teachable(WindowedPredictor):
             cast("Segmenter", self), labels, words, scenes=scenes, column=column, names=names, background=background,
             head=head, seed=seed, strict=strict, reading=reading,
         )  # fmt: skip
+        return self._learned(found)
+
+    def _learned(self, found: Teaching) -> Self:
+        """The same with what marks have taught; windows that are known stay known."""
         made = type(self)(found.row, self.encoder, taught=found.learned.head, batch=self.batch)
-        made.network, made.teaching = self.network, found
+        made.network, made.teaching, made.parts = self.network, found, self.parts
         return made
 
     def suggest(

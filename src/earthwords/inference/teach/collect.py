@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 
 from earthwords.errors import Caution, UsageError, number_of
 from earthwords.geo.scene import Scene
-from earthwords.inference.teach.features import features_at, windows_of
+from earthwords.inference.teach.features import features_at, whole_plan, windows_of
 from earthwords.inference.teach.marked_pixels import MarkedPixels
 from earthwords.inference.teach.marks import Marks
 from earthwords.inference.windows.cues import Cues
+from earthwords.inference.windows.kept import KeptWindows
 from earthwords.inference.windows.sliding import WindowPlan
 from earthwords.jobs.progress import Console
 
@@ -36,7 +38,7 @@ _NOT_OF_FEATURES = frozenset(
         "note",
     }
 )
-Opener = Callable[[], Scene]
+Opener = Callable[[], AbstractContextManager[Scene]]
 
 
 class Labels(Protocol):
@@ -71,6 +73,9 @@ class _Part:
     shapes: tuple[tuple[int, int], tuple[int, int]]
     """Of the scene's own grid, and of the one that is worked at."""
     plan: WindowPlan
+    """Of all windows of the scene."""
+    around: WindowPlan
+    """Of those near the middles of which is looked how common the classes are."""
     identity: str
 
 
@@ -101,12 +106,15 @@ def collect(
     *,
     seed: int = 0,
     known: MarkedPixels | None = None,
+    kept: KeptWindows | None = None,
 ) -> Collected:
     """The features of all marked pixels, and of some around them.
 
     Args:
         scenes: name to what opens it, at the resolution of the segmenter.
         known: of an earlier teaching: pixels of the same files, read alike, are taken from there.
+        kept: what is known of windows, if there is but one scene; how common the classes are is then looked for in its
+            region alone.
 
     Raises:
         UsageError: no mark lies in a scene.
@@ -121,22 +129,22 @@ def collect(
             if len(marks):
                 shapes = scene.native.shape, scene.grid.shape
                 parts.append(
-                    _Part(source=source, open=opener, marks=marks, shapes=shapes, plan=segmenter.plan(scene),
-                          identity=_identity(segmenter, scene))
+                    _Part(source=source, open=opener, marks=marks, shapes=shapes, plan=whole_plan(segmenter, scene),
+                          around=segmenter.plan(scene), identity=_identity(segmenter, scene))
                 )  # fmt: skip
     notes += labels.finish(len(scenes))
     if not parts:
         overlaps = " ".join(note for note in notes if isinstance(note, Caution))
         raise UsageError(f"No mark is left to learn from: all pixels are marked as several classes. {overlaps}")
     each = max(1, AROUND_WINDOWS // len(parts))
-    places = [(working(part.marks.pixels, *part.shapes), _around(part.plan, each, seed)) for part in parts]
+    places = [(working(part.marks.pixels, *part.shapes), _around(part.around, each, seed)) for part in parts]
     tables = [_known(known, part) for part in parts]
     lacking = [_lacking(table, np.concatenate(pair)) for table, pair in zip(tables, places, strict=True)]
     windows = sum(windows_of(part.plan, pixels) for part, pixels in zip(parts, lacking, strict=True))
     found = []
     with console.bar("reading marks", windows, unit="windows") as bar:
         for part, pair, table in zip(parts, places, tables, strict=True):
-            found.append(_examples(segmenter, part, *pair, table, bar))
+            found.append(_examples(segmenter, part, *pair, table, bar, kept))
     lost = sum(len(part.marks) for part in parts) - sum(map(len, found))
     if lost:
         notes.append(f"{number_of(lost, 'marked pixel')} where nothing was observed left out.")
@@ -215,23 +223,28 @@ def _lacking(table: _Known | None, pixels: NDArray[np.int64]) -> NDArray[np.int6
 
 def _examples(
     segmenter: Segmenter, part: _Part, marked: NDArray[np.int64], around: NDArray[np.int64], table: _Known | None,
-    tick: Any,
+    tick: Any, kept: KeptWindows | None,
 ) -> MarkedPixels:  # fmt: skip
     pixels, count, marks = np.concatenate([marked, around]), len(marked), part.marks
-    features, beside, observed = _features(segmenter, part, pixels, table, tick)
+    features, beside, observed = _features(segmenter, part, pixels, table, tick, kept)
     titles = tuple(sorted(set(marks.titles.tolist())))
-    kept, seen = observed[:count], observed[count:]
+    own, seen = observed[:count], observed[count:]
     return MarkedPixels(
-        scenes=(part.source,), identity=(part.identity,), titles=titles, features=features[:count][kept],
-        title=np.array([titles.index(t) for t in marks.titles], np.int64)[kept],
-        scene=np.zeros(int(kept.sum()), np.int64), pixels=marks.pixels[kept], mark=marks.mark[kept],
+        scenes=(part.source,), identity=(part.identity,), titles=titles, features=features[:count][own],
+        title=np.array([titles.index(t) for t in marks.titles], np.int64)[own],
+        scene=np.zeros(int(own.sum()), np.int64), pixels=marks.pixels[own], mark=marks.mark[own],
         around=features[count:][seen], around_scene=np.zeros(int(seen.sum()), np.int64), around_pixels=around[seen],
-        cues=beside[:count][kept], around_cues=beside[count:][seen],
+        cues=beside[:count][own], around_cues=beside[count:][seen],
     )  # fmt: skip
 
 
 def _features(
-    segmenter: Segmenter, part: _Part, pixels: NDArray[np.int64], table: _Known | None, tick: Any
+    segmenter: Segmenter,
+    part: _Part,
+    pixels: NDArray[np.int64],
+    table: _Known | None,
+    tick: Any,
+    kept: KeptWindows | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
     """As `features_at`, to the precision of what is kept; known ones from the table."""
     at = np.full(len(pixels), -1, np.int64) if table is None else table.at(pixels)
@@ -239,7 +252,7 @@ def _features(
     if table is not None and not new.any():
         return table.features[at], table.cues[at], ~new
     with part.open() as scene, Cues(scene) as cues:
-        found, beside, seen = features_at(segmenter, scene, pixels[new], cues=cues, tick=tick)
+        found, beside, seen = features_at(segmenter, scene, pixels[new], cues=cues, tick=tick, kept=kept)
     found = found.astype(np.float16).astype(np.float32)
     if table is None:
         return found, beside, seen

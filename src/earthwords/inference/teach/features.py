@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from earthwords.geo.scene import Scene
 from earthwords.inference.windows.cues import Cues
 from earthwords.inference.windows.failures import FailurePolicy
+from earthwords.inference.windows.kept import KeptWindows
 from earthwords.inference.windows.sliding import WindowPlan
 from earthwords.jobs.job import Tick
 from earthwords.jobs.threads import Pool, one_core
@@ -50,6 +51,7 @@ def features_at(
     cues: Cues | None = None,
     policy: FailurePolicy | None = None,
     tick: Tick = lambda windows: None,
+    kept: KeptWindows | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
     """Features of pixels.
 
@@ -60,6 +62,7 @@ def features_at(
         cues: of the scene.
         policy: what windows that fail do.
         tick: called with the number of windows done.
+        kept: what is known of windows of the scene.
 
     Returns:
         `(n, dim)` float32, about of unit length; the cues `(n, cue)`; and `(n,)` whether anything was observed there.
@@ -83,18 +86,28 @@ def features_at(
             return task, None, there
         if cues is not None:
             beside[task.inside] = cues.read(task.window, policy)[:, rows, cols].T
+        if kept is not None:
+            down, across = torch.from_numpy(rows), torch.from_numpy(cols)
+            told = kept.features(values[None], task.window, down, across, grid=scene.grid, policy=policy)
+            return task, None if told is None else told.float().cpu().numpy(), there
         logits = segmenter.attempt(
             lambda windows: segmenter.encoder.logits(windows, unit), values[None], [task.window], scene.grid, policy
         )[0]
         return task, None if logits is None else logits[:, rows, cols].T.float().cpu().numpy(), there
 
     with Pool(segmenter.threads) as pool, one_core():
-        for task, values, there in pool.ordered(run, _tasks(segmenter.plan(scene), pixels)):
+        for task, values, there in pool.ordered(run, _tasks(whole_plan(segmenter, scene), pixels)):
             if values is not None:
                 found[task.inside] = np.where(there[:, None], values, 0)
                 observed[task.inside] = there
             tick(1)
     return found, beside, observed
+
+
+def whole_plan(segmenter: Segmenter, scene: Scene) -> WindowPlan:
+    """The windows of all of a scene, whatever its region."""
+    height, width = scene.native.shape
+    return segmenter.plan(scene, Window(row=0, col=0, height=height, width=width))
 
 
 def _tasks(plan: WindowPlan, pixels: NDArray[np.int64]) -> Iterator[_Task]:

@@ -9,6 +9,7 @@ the product with `B^T w`. The result is the same up to rounding, at n / d of the
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -58,18 +59,91 @@ def reduced_cosines(
     """
     out = features.new_empty(len(features), len(queries), *size)
     for i, (tokens, guidance) in enumerate(zip(features, image, strict=True)):
-        folded, added = upsampler.fold(tokens.flatten(1).T)
-        basis = _block_basis(folded, added, energy, note, upsampler.heads)
-        source, shift, words = folded @ basis, added @ basis, queries @ basis
+        source, shift, basis = _reduced(upsampler, tokens, energy, note)
+        words = queries @ basis
 
         def cosines(rows: Tensor, shift: Tensor = shift, words: Tensor = words) -> Tensor:
             rows = rows + shift
-            found: Tensor = linear(rows, words) / rows.norm(dim=-1, keepdim=True).clamp_min(1e-12)
-            return found
+            return _products(rows, _lengths(rows), words)
 
-        grid = source.unflatten(0, tuple(tokens.shape[-2:]))
-        out[i] = upsampler.spread(grid, guidance[None], size, then=cosines).permute(2, 0, 1)
+        out[i] = upsampler.spread(source, guidance[None], size, then=cosines).permute(2, 0, 1)
     return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coordinates:
+    """The upsampled pixels of a window in the basis of its tokens: all that words are multiplied with."""
+
+    bands: tuple[tuple[Tensor, Tensor], ...]
+    """Rows as the upsampler gives them, `(row, W, rank)`, and the lengths of the pixels, `(row, W, 1)`."""
+    basis: Tensor
+    """`(dim, rank)`."""
+
+    def cosines(self, queries: Tensor) -> Tensor:
+        """As `reduced_cosines` of the window, `(1, query, H, W)`: the same products of the same rows, to the bit."""
+        words = queries @ self.basis
+        rows = torch.cat([_products(rows, lengths, words) for rows, lengths in self.bands])
+        return rows.permute(2, 0, 1)[None]
+
+    def at(self, rows: Tensor, cols: Tensor) -> Tensor:
+        """Features of unit length at some pixels, `(n, dim)`."""
+        values, lengths = (torch.cat(parts)[rows, cols] for parts in zip(*self.bands, strict=True))
+        found: Tensor = (values / lengths) @ self.basis.T
+        return found
+
+    @property
+    def nbytes(self) -> int:
+        """That they take."""
+        parts = [self.basis, *(part for band in self.bands for part in band)]
+        return sum(part.numel() * part.element_size() for part in parts)
+
+
+def coordinates(
+    upsampler: LinearUpsampler,
+    tokens: Tensor,
+    guidance: Tensor,
+    size: tuple[int, int],
+    *,
+    energy: float = 1.0,
+    note: Callable[[int], None] = lambda rank: None,
+) -> Coordinates:
+    """What `reduced_cosines` upsamples of a window before it multiplies with words, `4 H W rank` bytes.
+
+    Args:
+        tokens: `(dim, h, w)`.
+        guidance: `(3, H, W)`.
+        energy, note: as of `reduced_cosines`.
+    """
+    source, shift, basis = _reduced(upsampler, tokens, energy, note)
+    bands: list[tuple[Tensor, Tensor]] = []
+
+    def keep(rows: Tensor) -> Tensor:
+        rows = rows + shift
+        bands.append((rows, _lengths(rows)))
+        return rows[..., :0]
+
+    upsampler.spread(source, guidance[None], size, then=keep)
+    return Coordinates(bands=tuple(bands), basis=basis)
+
+
+def _reduced(
+    upsampler: LinearUpsampler, tokens: Tensor, energy: float, note: Callable[[int], None]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Coordinates of the tokens `(h, w, rank)`, of what is added to every pixel `(rank,)`, and the basis."""
+    folded, added = upsampler.fold(tokens.flatten(1).T)
+    basis = _block_basis(folded, added, energy, note, upsampler.heads)
+    return (folded @ basis).unflatten(0, tuple(tokens.shape[-2:])), added @ basis, basis
+
+
+def _lengths(rows: Tensor) -> Tensor:
+    lengths: Tensor = rows.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    return lengths
+
+
+def _products(rows: Tensor, lengths: Tensor, words: Tensor) -> Tensor:
+    """Cosines `(row, W, query)` of pixels and words in one basis."""
+    found: Tensor = linear(rows, words) / lengths
+    return found
 
 
 def _block_basis(tokens: Tensor, added: Tensor, energy: float, note: Callable[[int], None], heads: int) -> Tensor:

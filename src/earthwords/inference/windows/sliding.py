@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from earthwords.geo.grids.tiling import axis_starts
-from earthwords.inference.windows.lowrank import LinearUpsampler, reduced_cosines
+from earthwords.inference.windows.lowrank import VECTOR, Coordinates, LinearUpsampler, coordinates, reduced_cosines
 from earthwords.inference.windows.mixture import shares
 from earthwords.jobs.threads import Pool
 from earthwords.kernels.blend import add_window, window_weights
@@ -95,9 +95,21 @@ class Encoder:
             return joint
         if self.head is not None:
             return self.head.probabilities(self.backbone, padded, queries)
-        features = self.backbone.encode_dense(padded, self.method)
+        return self._products(self.backbone.encode_dense(padded, self.method), None, padded, queries, note)
+
+    def _products(
+        self,
+        features: FeatureMap,
+        upsampled: Coordinates | None,
+        padded: Tensor,
+        queries: Tensor,
+        note: Callable[[int], None] = lambda rank: None,
+    ) -> Tensor:
+        """Cosines of words and what the backbone sees, upsampled as far as it is not yet."""
         values, size = features.values, (padded.shape[-2], padded.shape[-1])
-        if self.energy is not None and isinstance(self.upsampler, LinearUpsampler):
+        if upsampled is not None:
+            logits = upsampled.cosines(queries)
+        elif self.energy is not None and isinstance(self.upsampler, LinearUpsampler):
             logits = reduced_cosines(self.upsampler, values, padded, size, queries, energy=self.energy, note=note)
         else:
             if self.upsampler is not None:
@@ -105,11 +117,102 @@ class Encoder:
             logits = torch.einsum("bdhw,qd->bqhw", F.normalize(values, dim=1), queries)
         return self._with_cls(logits, features, queries)
 
+    @torch.inference_mode()
+    def image_part(
+        self, pixels: Tensor, known: ImagePart | None = None, *, most: int, note: Callable[[int], None]
+    ) -> ImagePart:
+        """What of `logits` is the same for all words; not with a head.
+
+        Args:
+            pixels: `(1, 3, H, W)`, normalised.
+            known: of the same window, such as its tokens alone.
+            most: bytes that upsampled pixels may take; else only the tokens are kept.
+            note: as of `logits`.
+        """
+        _, _, padded = pad(pixels, self.backbone.patch)
+        features = self.backbone.encode_dense(padded, self.method) if known is None else known.features
+        linear = self.energy is not None and isinstance(self.upsampler, LinearUpsampler)
+        if not linear or padded[0, 0].numel() * 4 * VECTOR > most:
+            return ImagePart(features=features)
+        assert self.energy is not None and isinstance(self.upsampler, LinearUpsampler)
+        size = (padded.shape[-2], padded.shape[-1])
+        found = coordinates(self.upsampler, features.values[0], padded[0], size, energy=self.energy, note=note)
+        return ImagePart(features=features, upsampled=found if found.nbytes <= most else None)
+
+    @torch.inference_mode()
+    def logits_of(self, part: ImagePart, pixels: Tensor, queries: Tensor) -> Tensor:
+        """`logits` of a window `(1, 3, H, W)` whose part of the image is known, on a CPU to the bit."""
+        height, width = pixels.shape[-2:]
+        top, left, padded = pad(pixels, self.backbone.patch)
+        found = self._products(part.features, part.upsampled, padded, queries)
+        logits = _resize(found, tuple(padded.shape[-2:]))
+        return logits[:, :, top : top + height, left : left + width]
+
+    @torch.inference_mode()
+    def features_of(self, part: ImagePart, pixels: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
+        """What words are multiplied with at some pixels of a window, `(n, dim)`: `logits_of` of the unit vectors there,
+        to rounding.
+
+        Args:
+            part, pixels: as of `logits_of`.
+            rows, cols: `(n,)` int64, in the window.
+        """
+        features, dim = part.features, self.backbone.dim
+        if part.upsampled is None and self.upsampler is not None:
+            unit = torch.eye(dim, device=pixels.device)
+            return self.logits_of(part, pixels, unit)[0][:, rows, cols].T
+        top, left, padded = pad(pixels, self.backbone.patch)
+        if part.upsampled is not None:
+            found = part.upsampled.at(rows + top, cols + left)
+        else:
+            tokens = F.normalize(features.values, dim=1)[0]
+            found = _between(tokens, (padded.shape[-2], padded.shape[-1]), rows + top, cols + left)
+        if self.cls_weight == 0 or features.cls is None:
+            return found
+        return found + self.cls_weight * F.normalize(features.cls, dim=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePart:
+    """What a window is before any word."""
+
+    features: FeatureMap
+    """Of one window, as the backbone gives them."""
+    upsampled: Coordinates | None = None
+    """None: without a linear upsampler, or too large to keep."""
+    complete: bool = True
+    """Whether all that there is room for is there; else the tokens alone."""
+
+    @property
+    def nbytes(self) -> int:
+        """That it takes."""
+        parts = (self.features.values, self.features.cls)
+        own = sum(part.numel() * part.element_size() for part in parts if part is not None)
+        return int(own + (0 if self.upsampled is None else self.upsampled.nbytes))
+
 
 def _resize(logits: Tensor, size: tuple[int, ...]) -> Tensor:
     if tuple(logits.shape[-2:]) == size:
         return logits
     return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+
+
+def _between(maps: Tensor, size: tuple[int, int], rows: Tensor, cols: Tensor) -> Tensor:
+    """Of maps `(dim, h, w)` what `_resize` to `size` gives at some pixels, `(n, dim)`."""
+    (top, bottom, down), (left, right, across) = (
+        _taps(place, count, length) for place, count, length in zip((rows, cols), maps.shape[-2:], size, strict=True)
+    )
+    upper = maps[:, top, left] * (1 - across) + maps[:, top, right] * across
+    lower = maps[:, bottom, left] * (1 - across) + maps[:, bottom, right] * across
+    found: Tensor = (upper * (1 - down) + lower * down).T
+    return found
+
+
+def _taps(place: Tensor, count: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of `count` numbers stretched to `length`: the two that each place lies between, and the weight of the second."""
+    exact = ((place + 0.5) * (count / length) - 0.5).clamp(min=0)
+    first = exact.long().clamp(max=count - 1)
+    return first, (first + 1).clamp(max=count - 1), exact - first
 
 
 def pad(pixels: Tensor, patch: int) -> tuple[int, int, Tensor]:
