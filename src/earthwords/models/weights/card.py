@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from earthwords.errors import UsageError, WeightsError, did_you_mean
 
 if TYPE_CHECKING:
-    from earthwords.models.weights.table import WeightSpec
+    from earthwords.models.weights.spec import WeightSpec
     from earthwords.presets import SegmentPreset
     from earthwords.refer_presets import ReferPreset
 

@@ -19,7 +19,7 @@ from earthwords.geo.sources.network import is_offline
 from earthwords.models.weights.download import Report, download, sha256_of, timeout_s
 
 if TYPE_CHECKING:
-    from earthwords.models.weights.table import WeightSpec
+    from earthwords.models.weights.spec import WeightSpec
 
 TOKENIZERS = ("*.json", "*.txt", "spiece.model")
 """Files of a Hugging Face repository that hold its configuration and its tokenizer."""
