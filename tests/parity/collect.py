@@ -61,7 +61,7 @@ ELSEWHERE = (
     *("peftcd_sam2_route", "sam2_amg", "sam2_amg_m2m", "dynamicearth_chain", "dynamicearth_chain_2"),
     *("sam_amg_functions", "sam_amg_functions_2"),
     *("naf_basic", "naf_big_image", "naf_full_defaults", "naf_kernel5", "naf_outsize", "naf_ratio14"),
-    "coninfer_gmm",
+    *("coninfer_gmm", "siglip2_dense", "siglip2_naflex"),
 )
 """Cases whose inputs do not lie in this repository, and those that others cover."""
 

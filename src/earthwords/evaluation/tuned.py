@@ -155,6 +155,7 @@ def fit_coop(
     backbone, epochs = copy.deepcopy(towers.backbone).requires_grad_(False), EPOCHS if epochs is None else epochs
     if backbone.tokenizer is None:
         raise WeightsError(f"{backbone.weights_id} has no tokenizer, so no context of words can be learned.")
+    backbone.check_clip("CoOp")
     ids = torch.from_numpy(backbone.tokenizer([f"{CONTEXT} {name}." for name in shots.names])).to(backbone.device)
     lengths = [len(backbone.tokenizer.pieces(name)) for name in shots.names]
     first = ids[0, 1 : 1 + len(backbone.tokenizer.pieces(CONTEXT))]

@@ -153,6 +153,19 @@ class Pieces:
         return (*glossary.related(text), *glossary.broader(text))[:OFFERED]
 
 
+@dataclass(frozen=True)
+class AnyLanguage:
+    """Of a model that learned from the web in many languages nothing more is known: a `Lexicon`."""
+
+    def doubt(self, text: str, model: str) -> str | None:
+        """See `Lexicon`."""
+        return None if _WORD.search(text) else "holds no word"
+
+    def near(self, text: str) -> tuple[str, ...]:
+        """See `Lexicon`."""
+        return ()
+
+
 def word_cautions(words: Iterable[str], lexicon: Lexicon | None, model: str) -> tuple[Caution, ...]:
     """A line for each word or sentence that the model has not learned; the last one for all the rest.
 

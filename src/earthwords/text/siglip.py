@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, normalizers
 from tokenizers.models import Unigram
 
@@ -46,12 +48,12 @@ class SiglipTokenizer:
 
     def __init__(self, own: Tokenizer, *, end: int, pad: int, canonical: bool, lower: bool = True) -> None:
         """`canonical`: punctuation goes, and white space is single, as in SigLIP's training."""
-        self._own, self._canonical, self._lower = own, canonical, lower
+        self._own, self.canonical, self._lower = own, canonical, lower
         self.end, self.pad = end, pad
         self._skipped = len(self._ids([_BEFORE])[0]) if canonical else 0
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
-        if not self._canonical:
+        if not self.canonical:
             rows = self._ids([text.lower() if self._lower else text for text in texts])
         else:
             # transformers puts <unk> before a sentence and takes its pieces off, to keep the space of the first word
@@ -66,6 +68,11 @@ class SiglipTokenizer:
     def highest(self) -> int:
         """The largest token id."""
         return max(self._own.get_vocab().values())
+
+    def pieces(self, word: str) -> list[str]:
+        """What a word is read in."""
+        [row] = self([word])
+        return [str(self._own.id_to_token(number)) for number in row[:-1]]
 
     def _clean(self, text: str) -> str:
         text = _SPACE + text.replace(_SPACE, " ")
@@ -95,6 +102,36 @@ class SiglipTokenizer:
             what = brief(f"{type(error).__name__}: {error}")
             raise WeightsError(f"The tokenizer in {folder} is damaged ({what}).") from error
         raise WeightsError(f"No tokenizer in {folder}: expected {PIECES} or {TOKENIZER}.")
+
+
+class PaddedTokenizer:
+    """Sentences to ids as SigLIP was trained: padded on the right to the context, without a mask."""
+
+    def __init__(self, own: SiglipTokenizer, *, context: int) -> None:
+        self._own, self.context = own, context
+        self.canonical, self.end, self.pad = own.canonical, own.end, own.pad
+        self.pieces = own.pieces
+
+    @property
+    def highest(self) -> int:
+        """The largest token id."""
+        return self._own.highest
+
+    @property
+    def vocab_size(self) -> int:
+        return self._own.vocab_size
+
+    def __call__(self, texts: Sequence[str], *, truncate: bool = True) -> NDArray[np.int64]:
+        """Token ids `(text, context)`; a longer text is cut and ends with the end token.
+
+        Args:
+            truncate: without effect: what lies behind a text is read, too.
+        """
+        out = np.full((len(texts), self.context), self.pad, dtype=np.int64)
+        for i, row in enumerate(self._own(texts)):
+            kept = row if len(row) <= self.context else [*row[: self.context - 1], row[-1]]
+            out[i, : len(kept)] = kept
+        return out
 
 
 def read_pieces(data: bytes) -> Unigrams:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Protocol
 
 import ftfy
 import numpy as np
@@ -35,6 +36,27 @@ def clean(text: str) -> str:
     """The cleaning of CLIP's own tokenizer."""
     text = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
     return re.sub(r"\s+", " ", text).strip().lower()
+
+
+class TextTokenizer(Protocol):
+    """What a dual encoder reads words with."""
+
+    context: int
+    """Tokens that are read at most."""
+
+    @property
+    def highest(self) -> int:
+        """The largest token id."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens that it knows."""
+
+    def __call__(self, texts: Sequence[str], *, truncate: bool = True) -> NDArray[np.int64]:
+        """Token ids `(text, length)`."""
+
+    def pieces(self, word: str) -> list[str]:
+        """What a word is read in."""
 
 
 class ClipTokenizer:

@@ -118,6 +118,7 @@ def adapt_towers(
     Raises:
         UsageError: options that contradict each other.
     """
+    backbone.check_clip("`train clip`")
     for tower, (locked, groups) in locks.items():
         if groups and not locked:
             raise UsageError(f"--lock-{tower}-unlocked-groups needs --lock-{tower}.")

@@ -106,7 +106,7 @@ def _store_folder(backbone: ClipBackbone, folder: Path, dtype: torch.dtype) -> N
         (part / "preprocessor_config.json").write_text(text, encoding="utf-8")
         if backbone.words is not None:
             (part / WORDS).write_text(json.dumps(backbone.words.plain(), indent=1) + "\n", encoding="utf-8")
-        if backbone.tokenizer is not None:
+        if isinstance(backbone.tokenizer, ClipTokenizer):
             backbone.tokenizer.save(part)
         for path in sorted(part.iterdir(), key=lambda path: path.name == MODEL):  # what all of it is for comes last
             os.replace(path, folder / path.name)

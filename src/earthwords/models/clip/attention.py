@@ -1,7 +1,7 @@
 """What the last block of a ViT does with its queries, keys and values: one function a method.
 
 Every function takes a `Heads` and returns the context `(batch, head, token, head_dim)`; the block's
-output projection follows. Token 0 is the class token and takes part in every method.
+output projection follows. Token 0 is the class token, where there is one, and takes part in every method.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Heads:
     x: Tensor
     """`(batch, token, dim)`: the block's normalised input, from which q, k and v were made."""
     grid: tuple[int, int]
-    """Patch tokens `(rows, cols)`; there are `rows * cols + 1` tokens."""
+    """Patch tokens `(rows, cols)`; before the `rows * cols` tokens is the class token, where there is one."""
 
     @property
     def scale(self) -> float:
@@ -75,7 +75,8 @@ def segearth(h: Heads) -> Tensor:
 
 def naclip(h: Heads) -> Tensor:
     """softmax(k k^T + Gaussian neighbourhood of sigma 1) v (https://arxiv.org/abs/2404.08181)."""
-    bias = F.pad(_neighbourhood(h.grid, like=h.k), (1, 0, 1, 0))
+    before = h.k.shape[-2] - h.grid[0] * h.grid[1]
+    bias = F.pad(_neighbourhood(h.grid, like=h.k), (before, 0, before, 0))
     return (h.k @ h.k.transpose(-2, -1) * h.scale + bias).softmax(dim=-1) @ h.v
 
 

@@ -100,7 +100,7 @@ def from_json(table: Any) -> ClipConfig:
     if not isinstance(table, Mapping):
         raise ValueError("it is no table")
     scales = {name: table[name] for name in ("projection_dim", "logit_scale_init_value") if name in table}
-    vision, text = _tower(VisionConfig, table, "vision"), _tower(TextConfig, table, "text")
+    vision, text = tower_settings(VisionConfig, table, "vision"), tower_settings(TextConfig, table, "text")
     return ClipConfig(vision_config=vision, text_config=text, **scales)
 
 
@@ -113,8 +113,11 @@ def read_config(folder: Path) -> ClipConfig:
     return from_json(read_json(folder / CONFIG))
 
 
-def _tower(kind: type[Settings], table: Mapping[str, Any], name: str) -> Settings:
-    """Files of 2022 say it twice; then the second counts (https://github.com/huggingface/transformers/pull/20844)."""
+def tower_settings(kind: type[Settings], table: Mapping[str, Any], name: str) -> Settings:
+    """Those of the tower `vision` or `text`.
+
+    Files of 2022 say it twice; then the second counts (https://github.com/huggingface/transformers/pull/20844).
+    """
     said = table.get(f"{name}_config_dict")
     said = table.get(f"{name}_config") if said is None else said
     if not isinstance(said, Mapping | None):

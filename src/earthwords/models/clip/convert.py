@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -178,8 +178,11 @@ def to_openai(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return out | {name: torch.cat([parts[stem] for stem in _THIRDS]) for name, parts in thirds.items()}
 
 
-def filled(config: ClipConfig, state: Mapping[str, Tensor]) -> Clip:
+def filled(config: ClipConfig, state: Mapping[str, Tensor], *, build: Callable[[ClipConfig], Clip] = Clip) -> Clip:
     """A CLIP with these tensors; that they fit is known before anything of a size that `config` claims is allocated.
+
+    Args:
+        build: makes it, without weights.
 
     Raises:
         WeightsError: see `check_fit` and `check_finite`.
@@ -187,7 +190,7 @@ def filled(config: ClipConfig, state: Mapping[str, Tensor]) -> Clip:
     """
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about layers of no size, which will not fit
-        model = Clip(config)
+        model = build(config)
     check_fit(model, state)
     check_finite(state)
     named = {name: state[name].to(own.dtype, copy=True) for name, own in model.state_dict().items()}

@@ -47,7 +47,7 @@ def load_folder(path: Path, *, weights_id: str) -> ClipBackbone:
         )
     if text.eos_token_id != tokenizer.end:  # sentences are read there, whatever `config.json` says
         text.eos_token_id = LARGEST if tokenizer.end == tokenizer.highest else tokenizer.end
-    mean, std = _statistics(path)
+    mean, std = image_statistics(path)
     words = read_words(path)
     return ClipBackbone(model, tokenizer=tokenizer, weights_id=weights_id, mean=mean, std=std, words=words)
 
@@ -95,14 +95,23 @@ def _shards(index: Path) -> Iterable[Path]:
         yield index.parent / name
 
 
-def _statistics(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of pixels."""
+
+
+def image_statistics(path: Path, *, default: Statistics = (CLIP_MEAN, CLIP_STD)) -> Statistics:
+    """Those of a folder.
+
+    Raises:
+        WeightsError: they cannot be read, or are none.
+    """
     file = path / "preprocessor_config.json"
     if not os.path.lexists(file):
-        return CLIP_MEAN, CLIP_STD
+        return default
     try:
         table = read_json(file)
         mean, std = (
-            tuple(map(float, table.get(k, d))) for k, d in (("image_mean", CLIP_MEAN), ("image_std", CLIP_STD))
+            tuple(map(float, table.get(k, d))) for k, d in (("image_mean", default[0]), ("image_std", default[1]))
         )
     except (OSError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise WeightsError(f"Cannot read {file}: {brief(error)}.") from error

@@ -24,7 +24,7 @@ from earthwords.models.clip.config import ClipConfig
 from earthwords.models.clip.conv_trunk import ConvTrunk, PyramidTrunk
 from earthwords.models.clip.towers import Clip, ClipBlock, initialise
 from earthwords.text.known_words import KnownWords, Lexicon, Pieces
-from earthwords.text.tokenizer import ClipTokenizer
+from earthwords.text.tokenizer import TextTokenizer
 from earthwords.types import FeatureMap
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -64,7 +64,7 @@ class ClipBackbone(nn.Module):
         self,
         model: Clip,
         *,
-        tokenizer: ClipTokenizer | None = None,
+        tokenizer: TextTokenizer | None = None,
         weights_id: str = "unnamed",
         mean: Sequence[float] = CLIP_MEAN,
         std: Sequence[float] = CLIP_STD,
@@ -124,12 +124,27 @@ class ClipBackbone(nn.Module):
         """exp of the trained temperature; 100 for a vision tower alone."""
         return float(self.model.logit_scale.detach().exp()) if self.reads else 100.0
 
+    @property
+    def pair_bias(self) -> float | None:
+        """What is added to a scaled cosine, where pairs were learned one by one, by a sigmoid; None: they were not."""
+        return None
+
+    def check_clip(self, what: str) -> None:
+        """Nothing, for a CLIP; another dual encoder refuses what is made for CLIP's layers alone.
+
+        Args:
+            what: what is asked for, such as "train clip".
+
+        Raises:
+            UsageError: it is another one.
+        """
+
     def encode_image(self, pixels: Tensor) -> Tensor:
         """CLIP's image embedding `(batch, dim)`, not normalised, of normalised `pixels` `(batch, 3, H, W)`."""
         x, _ = self._embed(pixels)
         for layer in self._layers[:-1]:
             x = layer(x)
-        return self._project(_class_token(self._layers[-1], x))
+        return self._pooled(x)
 
     def encode_dense(self, pixels: Tensor, method: DenseMethod) -> FeatureMap:
         """Dense features of a batch.
@@ -168,12 +183,12 @@ class ClipBackbone(nn.Module):
         for layer in self._layers[:-1]:
             x = layer(x)
             states.append(x)
-        tokens = self._project(_last_blocks(self._layers[-1:], x, grid, method))
+        tokens = self._tail(x, grid, method)
         found = FeatureMap(values=tokens[:, 1:].transpose(1, 2).unflatten(2, grid), cls=tokens[:, 0])
         if levels:
             return found, (levels[-2], levels[-3])
         thirds = (len(self._layers) // 3, 2 * len(self._layers) // 3)
-        first, second = (states[max(1, i) - 1][:, 1:].transpose(1, 2).unflatten(2, grid) for i in thirds)
+        first, second = (_patches(states[max(1, i) - 1], grid) for i in thirds)
         return found, (first, second)
 
     @property
@@ -207,8 +222,7 @@ class ClipBackbone(nn.Module):
         for i, layer in enumerate(self._layers):
             x = layer(x)
             if i in wanted:
-                normed = self.model.vision_model.post_layernorm(x)
-                levels.append(normed[:, 1:].transpose(1, 2).unflatten(2, grid))
+                levels.append(_patches(self.model.vision_model.post_layernorm(x), grid))
         return levels[-4:]
 
     @property
@@ -239,8 +253,8 @@ class ClipBackbone(nn.Module):
         x, grid = self._embed(pixels)
         for layer in self._layers[:-1]:
             x = layer(x)
-        pooled = self._project(_class_token(self._layers[-1], x[:images]))
-        dense = self._project(_last_blocks(self._layers[-1:], x[images:], grid, method))
+        pooled = self._pooled(x[:images])
+        dense = self._tail(x[images:], grid, method)
         values = dense[:, 1:].transpose(1, 2).unflatten(2, grid)
         return pooled, FeatureMap(values=values, cls=dense[:, 0])
 
@@ -295,8 +309,21 @@ class ClipBackbone(nn.Module):
         table = vision.embeddings.position_embedding.weight
         return vision.pre_layrnorm(x + POSITION[position](table, grid)), grid
 
+    def _pooled(self, x: Tensor) -> Tensor:
+        """The image embedding `(batch, dim)` of tokens that enter the last block."""
+        return self._project(_class_token(self._layers[-1], x))
+
+    def _tail(self, x: Tensor, grid: tuple[int, int], method: DenseMethod) -> Tensor:
+        """The class token's and dense features `(batch, 1 + h w, dim)` of tokens that enter the last block."""
+        return self._project(_last_blocks(self._layers[-1:], x, grid, method))
+
     def _project(self, x: Tensor) -> Tensor:
         return self.model.visual_projection(self.model.vision_model.post_layernorm(x))
+
+
+def _patches(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Tokens `(batch, token, width)`, those of patches last, as a map `(batch, width, h, w)`."""
+    return tokens[:, -grid[0] * grid[1] :].transpose(1, 2).unflatten(2, grid)
 
 
 def scaled_position(table: Tensor, grid: tuple[int, int]) -> Tensor:

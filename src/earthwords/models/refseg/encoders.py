@@ -124,6 +124,7 @@ class ClipWords(nn.Module):
         super().__init__()
         if not clip.reads or clip.tokenizer is None:
             raise WeightsError(f"{clip.weights_id} cannot read: referring needs a text tower and a tokenizer.")
+        clip.check_clip("Referring")
         self.clip = clip
         self.side = side
         self.pooled = max(1, cell // clip.patch)

@@ -87,8 +87,8 @@ def load_clip(
     """
     # a name is looked up without any of this
     from earthwords.models.clip.convert import from_openai, is_openai, listed
-    from earthwords.models.clip.folder import load_folder
     from earthwords.models.clip.model import ClipBackbone
+    from earthwords.models.families import load_folder
     from earthwords.models.weights.checkpoint import read_state
 
     spec = find(name)

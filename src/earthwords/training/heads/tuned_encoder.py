@@ -47,6 +47,7 @@ class TunedEncoder(nn.Module):
         super().__init__()
         if not backbone.reads:
             raise UsageError(f"{backbone.weights_id} has no text tower, so it cannot learn words.")
+        backbone.check_clip("Fine-tuning the towers")
         self.backbone, self.kind = backbone, learn
         backbone.model.requires_grad_(learn == "all")
         if learn == "image":
