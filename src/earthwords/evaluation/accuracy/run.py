@@ -260,6 +260,11 @@ def _write_preset(found: Assessment, tags: dict[str, str], options: CalibrationO
     """
     assert options.out is not None and found.calibration is not None
     base, row = _base(tags, options)
+    if row.sigmoid:
+        raise UsageError(
+            f"The map was made with `sigmoid` of the preset {row.name}, whose probabilities --calibrate cannot fit; "
+            "make it anew without, and calibrate that."
+        )
     calibration = found.calibration
     scale = None
     if calibration.temperature is not None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from earthwords.data.manifests.captions import IGNORE, Example, Manifest
 from earthwords.evaluation.metrics.segmentation import ThresholdConfusion, mean
-from earthwords.inference.segment.postprocess import class_maxima, class_probabilities, unfit
+from earthwords.inference.segment.postprocess import class_maxima, class_probabilities, scale_and_bias, unfit
 from earthwords.inference.windows.sliding import Encoder, slide
 from earthwords.models.clip.words import encode_words
 from earthwords.presets import SegmentPreset
@@ -85,7 +85,8 @@ class HeldOut:
         )
         if encoder.head is not None:
             return class_maxima(logits, owner), torch.ones_like(logits[0], dtype=torch.bool)
-        values = class_probabilities(logits, owner, logit_scale=row.logit_scale)
+        scale, bias = scale_and_bias(row, backbone)
+        values = class_probabilities(logits, owner, logit_scale=scale, bias=bias)
         if row.sum_to_one:
             values = values / values.sum(dim=0)
         return values, ~unfit(logits, -torch.inf if row.nothing is None else row.nothing)

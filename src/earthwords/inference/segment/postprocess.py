@@ -7,20 +7,32 @@ import math
 import torch
 from torch import Tensor
 
+from earthwords.models.clip.model import ClipBackbone
+from earthwords.segment_preset import SegmentPreset
 
-def class_probabilities(logits: Tensor, query_class: Tensor, *, logit_scale: float = 50.0) -> Tensor:
-    """Softmax over all queries, then the maximum over each class's synonyms.
+
+def class_probabilities(
+    logits: Tensor, query_class: Tensor, *, logit_scale: float = 50.0, bias: float | None = None
+) -> Tensor:
+    """Softmax over all queries, or the sigmoid of each; then the maximum over each class's synonyms.
 
     Synonyms compete inside the softmax, so the probabilities of the classes need not sum to one.
 
     Args:
         logits: `(query, row, col)` cosines.
         query_class: `(query,)` int64, the class of each query; classes are 0..max.
+        bias: of the sigmoid; None: softmax.
 
     Returns:
         `(class, row, col)`.
     """
-    return class_maxima((logit_scale * logits).softmax(dim=0), query_class)
+    scaled = logit_scale * logits
+    return class_maxima(scaled.softmax(dim=0) if bias is None else (scaled + bias).sigmoid(), query_class)
+
+
+def scale_and_bias(row: SegmentPreset, backbone: ClipBackbone) -> tuple[float, float | None]:
+    """Of a preset's probabilities, for `class_probabilities`."""
+    return (backbone.logit_scale, backbone.pair_bias) if row.sigmoid else (row.logit_scale, None)
 
 
 def class_maxima(probabilities: Tensor, query_class: Tensor) -> Tensor:

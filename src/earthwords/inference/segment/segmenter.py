@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import functional as F
 
+from earthwords.errors import UsageError
 from earthwords.geo.bands import Bands
 from earthwords.geo.scene import Scene
 from earthwords.geo.sources.network import Network
@@ -27,6 +28,7 @@ from earthwords.inference.segment.postprocess import (
     class_probabilities,
     decide,
     rounded,
+    scale_and_bias,
     undecided,
     unfit,
 )
@@ -110,6 +112,8 @@ class Segmenter(Teachable):
         network = Network.allowed(offline=offline, allow_remote_parts=allow_remote_parts)
         found = resolve(preset, model=model, upsampler_weights=upsampler_weights)
         backbone, upsampler = found.load(device=choose_device(device), offline=offline, report=report)
+        if found.row.sigmoid and backbone.pair_bias is None:
+            raise UsageError(f"{backbone.weights_id} learned no scale and bias of pairs, so leave `sigmoid` out.")
         head = found.load_head(backbone, offline=offline, report=report)
         row = found.row
         method = DenseMethod(attention=row.attention, keep_residual=row.keep_residual, last_n=row.last_n)
@@ -347,8 +351,9 @@ class Segmenter(Teachable):
             "EARTHWORDS_ENERGY": f"{preset.energy:g}",
             "EARTHWORDS_LAST_BLOCK": f"last {preset.last_n}, residual {'kept' if preset.keep_residual else 'dropped'}",
             "EARTHWORDS_CLS_WEIGHT": f"{preset.cls_weight:g}",
-            "EARTHWORDS_LOGIT_SCALE": f"{preset.logit_scale:g}",
+            "EARTHWORDS_LOGIT_SCALE": f"{self._scale_and_bias[0]:g}",
             **({"EARTHWORDS_PROBABILITIES": "sum to 1"} if preset.sum_to_one else {}),
+            **({"EARTHWORDS_PROBABILITIES": "sigmoid"} if preset.sigmoid else {}),
             **({} if preset.nothing is None else {"EARTHWORDS_NOTHING": f"{preset.nothing:g}"}),
             "EARTHWORDS_TEMPLATES": preset.templates,
             "EARTHWORDS_TILE": f"{preset.tile_size} overlap {preset.overlap}",
@@ -358,6 +363,10 @@ class Segmenter(Teachable):
             "EARTHWORDS_VOCABULARY": vocabulary.described,
         }
 
+    @cached_property
+    def _scale_and_bias(self) -> tuple[float, float | None]:
+        return scale_and_bias(self.preset, self.encoder.backbone)
+
     def _probabilities(self, logits: Tensor, bank: TextBank) -> Tensor:
         """Of classes, `(class, row, col)`: a head has given those of queries already."""
         query_class = torch.from_numpy(bank.query_class).to(logits.device)
@@ -365,8 +374,8 @@ class Segmenter(Teachable):
             return class_maxima(logits, query_class)
         if bank.bias is not None:
             logits = logits + torch.from_numpy(bank.bias).to(logits.device)[:, None, None]
-        scale = self.preset.logit_scale if bank.mixture is None else SCALE
-        values = class_probabilities(logits, query_class, logit_scale=scale)
+        scale, bias = self._scale_and_bias if bank.mixture is None else (SCALE, None)
+        values = class_probabilities(logits, query_class, logit_scale=scale, bias=bias)
         return values / values.sum(dim=0) if self.preset.sum_to_one else values
 
     def _levels(self, vocabulary: Vocabulary, threshold: float | None) -> float | Tensor:
@@ -416,7 +425,11 @@ class Segmenter(Teachable):
             if rounding is not None:
                 preset = self.preset
                 near = rounded(
-                    logits[:, :, cell], values, preset.precision, logit_scale=preset.logit_scale, nothing=preset.nothing
+                    logits[:, :, cell],
+                    values,
+                    preset.precision,
+                    logit_scale=self._scale_and_bias[0],
+                    nothing=preset.nothing,
                 )
                 rounding[:, cell] = near.cpu().numpy()
             if kept is not None:

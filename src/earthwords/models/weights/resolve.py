@@ -188,6 +188,11 @@ def _check(row: SegmentPreset) -> None:
     window_weights(row.blend, (1, 1))
     if row.precision not in PRECISIONS:
         raise unknown("precision", row.precision, PRECISIONS)
+    if row.sigmoid and (row.sum_to_one or row.head is not None or row.taught is not None):
+        raise UsageError(
+            f"The preset {row.name} asks for the sigmoid of each word, which goes with no head, nothing taught and no "
+            "sum_to_one; leave `sigmoid` out."
+        )
     DenseMethod(attention=row.attention, keep_residual=row.keep_residual, last_n=row.last_n)
 
 

@@ -1,6 +1,8 @@
-"""Rows of dual encoders: CLIPs."""
+"""Rows of dual encoders: CLIPs and SigLIPs."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from earthwords.models.weights.spec import WeightSpec
 
@@ -8,6 +10,23 @@ _SKY = "https://opendatasharing.s3.us-west-2.amazonaws.com/SkyScript/ckpt"
 _REMOTECLIP = {"source": "chendelong/RemoteCLIP", "paper": "https://arxiv.org/abs/2306.11029"}
 _GEORSCLIP = {"source": "Zilun/GeoRSCLIP", "paper": "https://arxiv.org/abs/2306.11300", "licence": "CC BY 4.0"}
 _OPENAI = {"paper": "https://arxiv.org/abs/2103.00020", "licence": "MIT"}
+
+_SIGLIP2: dict[str, Any] = {
+    "licence": "Apache-2.0",
+    "paper": "https://arxiv.org/abs/2502.14786",
+    "note": "many languages; the file was never seen here",
+}
+_SIGLIP2_SIZES = {
+    **{f"base-patch16-{side}": 1501 for side in (224, 256, 384, 512)},
+    "base-patch32-256": 1507,
+    **{f"large-patch16-{side}": 3526 for side in (256, 384, 512)},
+    **{f"so400m-patch14-{side}": 4542 for side in (224, 384)},
+    **{f"so400m-patch16-{side}": 4544 for side in (256, 384, 512)},
+    **{f"giant-opt-patch16-{side}": 7485 for side in (256, 384)},
+    "base-patch16-naflex": 1501,
+    "so400m-patch16-naflex": 4544,
+}
+"""Names at the hub, with megabytes."""
 
 CLIPS: tuple[WeightSpec, ...] = (
     WeightSpec(
@@ -143,5 +162,9 @@ CLIPS: tuple[WeightSpec, ...] = (
         )
         for stage in (1, 2)
         for patch, megabytes in ((16, 599), (32, 605))
+    ),
+    *(
+        WeightSpec(name=f"siglip2-{size}", source=f"google/siglip2-{size}", megabytes=megabytes, **_SIGLIP2)
+        for size, megabytes in _SIGLIP2_SIZES.items()
     ),
 )
