@@ -25,6 +25,7 @@ LEVEL = {
     "plugins": 1,
     "files": 1,
     "presets": 2,
+    "segment_preset": 1,
     "refer_presets": 2,
     "kernels": 2,
     "geo": 3,
