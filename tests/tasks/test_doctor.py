@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import earthwords
 from earthwords.tasks.doctor import Diagnosis, doctor
 from tests.conftest import ROOT, Command
 
@@ -15,7 +16,17 @@ TINY = ROOT / "src" / "earthwords" / "assets" / "tiny" / "config.json"
 
 def test_all_is_well_with_the_embedded_model(tiny: Path, command: Command) -> None:
     done = command("doctor", "--json")
-    checks = {check["what"]: check for check in json.loads(done.out)["checks"]}
+    found = json.loads(done.out)
+    checks = {check["what"]: check for check in found["checks"]}
+    assert found["ok"] is True and found["version"] == earthwords.__version__
+    assert (
+        found["devices"][0] == "cpu"
+        and "tiny" in found["presets"]["segment"]
+        and "refseg-tiny" in found["presets"]["refer"]
+    )
+    assert {"segment", "train_clip", "pull"} <= set(found["verbs"]) and all(
+        hasattr(earthwords, name) for name in found["verbs"]
+    )
     assert all(check["ok"] for check in checks.values()), checks
     assert done.code == 0
     assert "mIoU" in checks["words to map"]["found"] and "M parameters" in checks["embedded weights"]["found"]
@@ -35,7 +46,7 @@ def test_what_is_wrong_is_named(without_weights: Diagnosis) -> None:
     checks = {check.what: check for check in without_weights.checks}
     assert {what for what, check in checks.items() if not check.ok} == {"embedded weights", "words to map"}
     assert "WeightsError" in checks["embedded weights"].found
-    assert without_weights.exit_code == 1
+    assert without_weights.exit_code == 1 and without_weights.as_json()["ok"] is False
     title, _, rows = without_weights.table()
     assert title == "Something is wrong"
     assert [row[1] for row in rows].count("FAILED") == 2

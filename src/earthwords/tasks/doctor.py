@@ -8,6 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from earthwords import _CONTENTS, __version__
+from earthwords.presets import SEGMENT_PRESETS
+from earthwords.refer_presets import REFER_PRESETS
+
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
@@ -23,19 +27,32 @@ class Diagnosis:
     """All checks."""
 
     checks: tuple[Check, ...]
+    version: str
+    """Of the package."""
+    verbs: tuple[str, ...]
+    """Functions of the package that are commands too, such as `segment`, `train_clip`."""
+    devices: tuple[str, ...]
+    """What `device` takes here."""
+    presets: dict[str, tuple[str, ...]]
+    """Names that `preset` takes, by verb: `segment` and `refer`."""
+
+    @property
+    def ok(self) -> bool:
+        """Nothing is wrong."""
+        return all(check.ok for check in self.checks)
 
     @property
     def exit_code(self) -> int:
         """1 when a check failed."""
-        return 0 if all(check.ok for check in self.checks) else 1
+        return 0 if self.ok else 1
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
-        return asdict(self)
+        return {"ok": self.ok, **asdict(self)}
 
     def table(self) -> tuple[str, Sequence[str], list[list[str]]]:
         """Title, columns, rows."""
-        title = "All well" if self.exit_code == 0 else "Something is wrong"
+        title = "All well" if self.ok else "Something is wrong"
         return title, ["check", "", "found"], [[c.what, "ok" if c.ok else "FAILED", c.found] for c in self.checks]
 
 
@@ -49,7 +66,23 @@ def doctor() -> Diagnosis:
         "embedded weights": _weights,
         "words to map": _self_test,
     }
-    return Diagnosis(checks=tuple(_look(what, look) for what, look in looks.items()))
+    checks = tuple(_look(what, look) for what, look in looks.items())
+    presets = {"segment": tuple(SEGMENT_PRESETS), "refer": tuple(REFER_PRESETS)}
+    return Diagnosis(checks=checks, version=__version__, verbs=_verbs(), devices=_device_names(), presets=presets)
+
+
+def _verbs() -> tuple[str, ...]:
+    return tuple(name for name, where in _CONTENTS.items() if where.startswith("earthwords.tasks."))
+
+
+def _device_names() -> tuple[str, ...]:
+    """As `--device` takes them; nothing where torch cannot be loaded, which a check tells."""
+    try:
+        import torch
+    except Exception:
+        return ()
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return ("cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else []))
 
 
 def _look(what: str, look: Callable[[], str]) -> Check:

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Programs that some tests need and pip does not bring, on Debian or Ubuntu and as root: a browser, letters for Chinese, QGIS.
+# About 250 MB are downloaded. Without them these tests are skipped with the reason; so this never fails.
+set -u
+packages=(chromium fonts-wqy-microhei qgis python3-qgis)
+
+missing=()
+for package in "${packages[@]}"; do
+    dpkg-query --show --showformat='${Status}' "$package" 2>/dev/null | grep -q "install ok installed" || missing+=("$package")
+done
+if [ ${#missing[@]} -eq 0 ]; then
+    exit 0
+fi
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    echo "Not installed (that takes root and apt-get): ${missing[*]}. Tests that need them are skipped."
+    exit 0
+fi
+export DEBIAN_FRONTEND=noninteractive
+limit=(timeout 600)
+"${limit[@]}" apt-get update -qq >/dev/null 2>&1
+if ! "${limit[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null 2>&1; then
+    echo "apt-get could not install: ${missing[*]}. Tests that need them are skipped."
+fi
+exit 0
