@@ -16,7 +16,7 @@ QUICK ?= tests/test_architecture.py tests/test_packaging.py tests/test_errors.py
 	tests/data/classification tests/parity tests/inference/windows/test_blocks.py tests/inference/windows/test_text_bank.py \
 	tests/training/test_losses.py tests/archive/test_nearest.py tests/evaluation/metrics tests/tasks/test_segment_refusals.py
 
-.PHONY: demo quick test test-slow test-triton minimum coverage web lint bench clean
+.PHONY: demo quick test test-slow test-triton minimum coverage web qgis lint bench clean
 
 $(VENV)/.core: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -59,6 +59,10 @@ coverage: $(VENV)/.dev
 # The page of `earthwords serve` from web/ into the package; needs Node 20. The bundle is committed, so users need none.
 web:
 	cd web && npm ci --ignore-scripts --no-audit --no-fund && npm run --silent build
+
+# The plugin for QGIS (docs/qgis.md), the same bytes from the same sources; needs nothing but Python.
+qgis:
+	$(PYTHON) qgis/build.py dist/earthwords_qgis.zip
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

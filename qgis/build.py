@@ -1,6 +1,6 @@
 """The plugin as a zip for QGIS (`make qgis`): the same bytes from the same sources.
 
-    python3 qgis/build.py dist/earthwords_qgis.zip
+python3 qgis/build.py dist/earthwords_qgis.zip
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ class SceneAlgorithm(EarthwordsAlgorithm):
         outcome = self.call(parameters, context, feedback, plain, options, self.words(parameters, context))
         if outcome is None:
             return {}
-        self.load(parameters, context, outcome)
+        self.load(parameters, context, outcome, layers[-1].name())
         written = dict(outcome.outputs)
         found = {name: written[kind] for kind, name, _ in self.layers if kind in written}
         return {"OUTPUT": folder, "REPORT": written.get("report"), **found}

@@ -177,14 +177,14 @@ class EarthwordsAlgorithm(QgsProcessingAlgorithm):
         except CommandError as error:
             raise QgsProcessingException(str(error)) from error
 
-    def load(self, parameters, context, outcome):
-        """Open what was written, each with the style beside it."""
+    def load(self, parameters, context, outcome, of):
+        """Open what was written, each with the style beside it; `of` is what it was made of."""
         if not self.parameterAsBoolean(parameters, "LOAD", context) or context.project() is None:
             return
         for kind, path in outcome.outputs:
             if Path(path).suffix.lower() not in (*RASTERS, *VECTORS):
                 continue
-            details = QgsProcessingContext.LayerDetails(kind, context.project(), kind)
+            details = QgsProcessingContext.LayerDetails(f"{of}: {kind}", context.project(), kind)
             style = Path(path).with_suffix(".qml")
             if style.exists():
                 details.setPostProcessor(Styled(str(style)))

@@ -34,6 +34,12 @@ class EarthwordsProvider(QgsProcessingProvider):
     def icon(self):
         return QIcon(ICON)
 
+    def supportedOutputVectorLayerExtensions(self):
+        return ["gpkg", "geojson", "fgb"]
+
+    def supportsNonFileBasedOutput(self):
+        return False
+
     def load(self):
         ProcessingConfig.settingIcons[self.name()] = self.icon()
         ProcessingConfig.addSetting(

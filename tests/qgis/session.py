@@ -82,7 +82,7 @@ def loaded(context):
             if renderer.type() == "categorizedSymbol"
             else []
         )
-        found[details.name] = {"path": path, "renderer": renderer.type(), "labels": labels}
+        found[details.outputName] = {"name": details.name, "path": path, "renderer": renderer.type(), "labels": labels}
     return found
 
 

@@ -149,6 +149,7 @@ def test_segment(done: dict[str, Any], folder: Path) -> None:
     report = json.loads((out / "report.json").read_text())
     assert [row["name"] for row in report["classes"]][:4] == TITLES
     assert found["loaded"]["labels"]["renderer"] == "paletted"
+    assert found["loaded"]["labels"]["name"] == "after: labels"
     assert set(TITLES) <= set(found["loaded"]["labels"]["labels"])
     assert found["loaded"]["polygons"]["renderer"] == "categorizedSymbol"
     assert max(found["percents"]) == 100 and any("segmenting: " in text for text in found["texts"])
