@@ -16,9 +16,8 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     exit 0
 fi
 export DEBIAN_FRONTEND=noninteractive
-limit=(timeout 600)
-"${limit[@]}" apt-get update -qq >/dev/null 2>&1
-if ! "${limit[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null 2>&1; then
+timeout 90 apt-get update -qq >/dev/null 2>&1
+if ! timeout 600 apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null 2>&1; then
     echo "apt-get could not install: ${missing[*]}. Tests that need them are skipped."
 fi
 exit 0

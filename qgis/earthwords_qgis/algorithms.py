@@ -136,7 +136,7 @@ class Change(SceneAlgorithm):
     title = "What changed between two dates"
     about = f"From which class to which, between two rasters of the same ground. {BUNDLE}{CANCEL}"
     rasters = (("BEFORE", "Before"), ("AFTER", "After"))
-    layers = (("change", "CHANGE", "Map of changes"), ("changes", "POLYGONS", "Polygons of changes"))
+    layers = (("labels", "CHANGE", "Map of changes"), ("polygons", "POLYGONS", "Polygons of changes"))
     taught = False
     optional_words = False
     words_default = "building,roof,house\ntrees\nwater\ngrass"

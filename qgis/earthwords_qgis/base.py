@@ -192,7 +192,9 @@ class EarthwordsAlgorithm(QgsProcessingAlgorithm):
 
 
 def folder_of(path):
-    """A folder as a destination; one that Processing has made and left empty is given back first."""
-    if os.path.isdir(path) and not os.listdir(path):
+    """A folder as a destination, also where its name looks like that of a file; an empty one is given back."""
+    if Path(path).suffix:
+        os.makedirs(path, exist_ok=True)
+    elif os.path.isdir(path) and not os.listdir(path):
         os.rmdir(path)
     return path

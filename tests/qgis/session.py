@@ -24,6 +24,8 @@ from qgis.core import (
 
 sys.path[:0] = [sys.argv[1], "/usr/share/qgis/python/plugins"]
 
+COMMAND = os.environ["EARTHWORDS_COMMAND"]
+
 
 class Heard(QgsProcessingFeedback):
     """Keeps what it is told; may cancel at the first sign of progress."""
@@ -88,7 +90,8 @@ def loaded(context):
 
 def one(job):
     """Run one algorithm."""
-    os.environ.update(job.get("environment", {}))
+    environment = {"EARTHWORDS_COMMAND": COMMAND, **job.get("environment", {})}
+    os.environ.update(environment)
     context, feedback = QgsProcessingContext(), Heard(job.get("cancels", False))
     context.setProject(QgsProject.instance())
     parameters = {
