@@ -57,8 +57,14 @@ class ProbabilityMap:
         Raises:
             SourceError: the file is damaged there.
         """
+        return self._read(row, 0, height, self.grid.width)
 
-        window = RasterWindow(self._first[1], self._first[0] + row, self.grid.width, height)
+    def pixel(self, row: int, col: int) -> NDArray[np.float32]:
+        """`(class,)`, as `rows`."""
+        return self._read(row, col, 1, 1)[:, 0, 0]
+
+    def _read(self, row: int, col: int, height: int, width: int) -> NDArray[np.float32]:
+        window = RasterWindow(self._first[1] + col, self._first[0] + row, width, height)
 
         def read() -> NDArray[np.generic]:
             with reading(self.path, f"rows {row} to {row + height}", Network.NONE):
@@ -68,6 +74,11 @@ class ProbabilityMap:
         if values.dtype != np.uint8:
             return values.astype(np.float32)
         return np.where(values == 255, np.float32(np.nan), values.astype(np.float32) / np.float32(self._scale))
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether the file holds whole steps."""
+        return str(self._dataset.dtypes[0]) == "uint8"
 
     @property
     def _scale(self) -> float:

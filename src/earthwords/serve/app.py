@@ -27,6 +27,10 @@ STATIC = Path(__file__).parent / "static"
 """The page, built from `web/`."""
 ROUTERS = (
     "earthwords.serve.tiles",
+    "earthwords.serve.marks",
+    "earthwords.serve.words",
+    "earthwords.serve.results",
+    "earthwords.serve.export",
     "earthwords.serve.views.routes",
     "earthwords.serve.jobs.routes",
     "earthwords.serve.metrics",

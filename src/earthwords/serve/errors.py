@@ -16,6 +16,7 @@ MEDIA_TYPE = "application/problem+json"
 LOG = logging.getLogger("earthwords.serve")
 
 _MEANINGS = {
+    400: "The request cannot be read.",
     401: "The token is missing or wrong.",
     403: "Another site asks, or the place lies outside of what is served.",
     404: "There is no such thing.",

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -69,6 +70,27 @@ def run_server(listening: socket.socket, settings: ServeSettings, *, browser: bo
 
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     Server(config).run(sockets=[listening])
+
+
+def render_demo(folder: Path) -> Path:
+    """The folder with the scene of `earthwords demo`, and two dates of another; rendered where they are missing."""
+    import numpy as np
+
+    from earthwords.geo.geotiff import RasterWriter
+    from earthwords.synthetic import render_pair, render_scene
+
+    folder.mkdir(parents=True, exist_ok=True)
+    made = {}
+    if not (folder / "scene.tif").exists():
+        made["scene"] = render_scene(height=1024, width=1280, gsd=0.5, theme="bridge", seed=5)
+    if not all((folder / f"{name}.tif").exists() for name in ("before", "after")):
+        kinds = ("buildings built", "buildings removed")
+        pair = render_pair(height=320, width=400, gsd=0.5, theme="town", seed=5, changes=kinds)
+        made |= {"before": pair.before, "after": pair.after}
+    for name, scene in made.items():
+        with RasterWriter(folder / f"{name}.tif", grid=scene.grid, count=3, dtype="uint8", overwrite=True) as writer:
+            writer.write(0, np.moveaxis(scene.image, -1, 0))
+    return folder.resolve()
 
 
 def address_of(settings: ServeSettings) -> str:

@@ -13,9 +13,9 @@ Longitude = Annotated[float, Field(ge=-180, le=180)]
 Latitude = Annotated[float, Field(ge=-90, le=90)]
 Bounds = tuple[Longitude, Latitude, Longitude, Latitude]
 """West, south, east, north in degrees."""
-Words = Annotated[
-    list[Annotated[str, Field(min_length=1, max_length=MOST_LETTERS)]], Field(min_length=1, max_length=MOST_WORDS)
-]
+PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
+Word = Annotated[str, Field(min_length=1, max_length=MOST_LETTERS, pattern=PRINTABLE)]
+Words = Annotated[list[Word], Field(min_length=1, max_length=MOST_WORDS)]
 """Classes, each with commas between synonyms."""
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{6,64}$")]
 
@@ -91,3 +91,57 @@ class SourcesBody(BaseModel):
     indexes: list[IndexBody]
     presets: list[str]
     preset: str
+
+
+class PlaceBody(BaseModel):
+    """The two best classes at a place."""
+
+    model_config = ConfigDict(populate_by_name=True)
+    name: Annotated[str | None, Field(alias="class")]
+    score: float
+    second: str | None
+    second_score: float
+    lng: float
+    lat: float
+
+
+class ClassAreas(BaseModel):
+    """Area of a class by score: entry g is of the score g / 250."""
+
+    title: str
+    colour: str
+    areas: list[float]
+
+
+class ScoreHistogram(BaseModel):
+    """Areas of all classes by score."""
+
+    unit: Literal["m2", "px"]
+    classes: list[ClassAreas]
+    observed: float
+
+
+class FileBody(BaseModel):
+    """A file of a result."""
+
+    kind: str
+    name: str
+    size: int
+
+
+class ResultBody(BaseModel):
+    """What a job has made, or makes."""
+
+    id: str
+    job: str
+    kind: str
+    source: str | None
+    sources: list[str]
+    bounds: Bounds | None
+    classes: list[dict[str, Any]]
+    thresholds: dict[str, float]
+    notes: list[NoteBody]
+    report: dict[str, Any] | None
+    files: list[FileBody]
+    complete: bool
+    gsd_m: float | None

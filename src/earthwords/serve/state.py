@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+LONG_THREADS = 2
 TILE_THREADS = 4
 """Threads that read rasters; more of them make the server larger, not faster."""
 
@@ -70,6 +71,17 @@ class ServerState:
     waiting: list[Callable[[], str | None]] = field(default_factory=list)
     """Each says what is not ready yet, or None; see `/readyz`."""
     _limiter: CapacityLimiter | None = None
+    _long: CapacityLimiter | None = None
+
+    async def run_long(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `run`, for what goes over a whole scene: in threads of its own, so that tiles need not wait."""
+        from functools import partial
+
+        from anyio import CapacityLimiter, to_thread
+
+        if self._long is None:
+            self._long = CapacityLimiter(LONG_THREADS)
+        return await to_thread.run_sync(partial(call, *args, **kwargs), limiter=self._long)
 
     async def run(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call what reads rasters or computes, in one of `TILE_THREADS` threads."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Path, Request
 from numpy.typing import NDArray
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from earthwords.serve.errors import busy, problems
 from earthwords.serve.schemas import SourceBody, SourcesBody
@@ -89,6 +89,23 @@ def router(state: ServerState) -> APIRouter:
             return state.library.about(raster)
 
         return SourceBody(**await state.run(tell))
+
+    @routes.post(
+        "/{id}/prepare", response_class=JSONResponse,
+        responses={200: {"description": "Nothing needs to be done."}, 202: {"description": "A job makes overviews."},
+                   **problems(404, 422)},
+    )  # fmt: skip
+    async def prepare_source(id: Id) -> JSONResponse:
+        """Make overviews of a large raster, once."""
+        raster = await state.run(state.library.get, id)
+        if raster.ready:
+            return JSONResponse({"job": None})
+        if state.jobs is None:
+            raise busy("There is no queue of jobs in this installation.", seconds=60)
+        job = await state.run(
+            state.jobs.submit, "prepare", {"source": id}, label=raster.name, key=f"prepare-{id}-{raster.stamp}"
+        )
+        return JSONResponse({"job": job.body()}, status_code=202)
 
     @routes.get(
         "/{id}/tiles/{z}/{x}/{y}.webp",
@@ -191,7 +208,7 @@ def _read(dataset: Any, z: int, x: int, y: int, look: Look | None) -> tuple[NDAr
         )  # fmt: skip
     data = np.asarray(image.array.data)
     hidden = np.ma.getmaskarray(image.array)
-    valid: NDArray[np.bool_] = ~hidden.all(axis=0)
+    valid = np.asarray(~hidden.all(axis=0))
     if data.dtype.kind == "f":
         valid &= np.isfinite(data).all(axis=0)
     return data[[unique.index(number) for number in numbers]], valid

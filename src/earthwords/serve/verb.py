@@ -81,14 +81,21 @@ def serve(
     with _bind(host, port) as listening:
         notes: list[str] = []
         place = _workspace(folder, workspace, notes)
-        from earthwords.serve.running import run_server
+        from earthwords.serve.running import render_demo, run_server
         from earthwords.serve.state import ServeSettings
 
         settings = ServeSettings(
-            folder=folder.resolve(), workspace=place, host=host, port=listening.getsockname()[1],
-            token=secrets.token_urlsafe(24) if token else None, hosts=tuple(allow_host), preset=preset, device=device,
-            offline=offline, notes=tuple(notes),
-        )  # fmt: skip
+            folder=render_demo(place / "demo") if demo else folder.resolve(),
+            workspace=place,
+            host=host,
+            port=listening.getsockname()[1],
+            token=secrets.token_urlsafe(24) if token else None,
+            hosts=tuple(allow_host),
+            preset=preset,
+            device=device,
+            offline=offline,
+            notes=tuple(notes),
+        )
         run_server(listening, settings, browser=sys.stdout.isatty() if open is None else open, quiet=quiet)
 
 

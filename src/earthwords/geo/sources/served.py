@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,22 @@ def on_the_map(dataset: DatasetReader, facts: RasterFacts) -> Iterator[DatasetRe
         yield view
 
 
+def to_placed(facts: RasterFacts) -> Affine:
+    """From a raster's own coordinates to where the map shows it, of one without a place."""
+    moved: Affine = facts.placed.transform @ ~facts.grid.transform
+    return moved
+
+
+def placed_on(facts: RasterFacts, source: RasterFacts) -> RasterFacts:
+    """Facts of a raster without a place that was made of another: it lies on that one."""
+    if source.georeferenced:
+        return facts
+    grid = facts.grid
+    transform = to_placed(source) @ grid.transform
+    placed = Grid(height=grid.height, width=grid.width, transform=transform, crs=CRS.from_epsg(MERCATOR))
+    return replace(facts, placed=placed, bounds=lonlat_bounds(placed) or facts.bounds)
+
+
 def palette_of(dataset: DatasetReader) -> NDArray[np.uint8]:
     """`(256, 4)`: red, green, blue and alpha of every value of a raster with a colour table."""
     table = np.zeros((256, 4), np.uint8)
@@ -183,3 +199,30 @@ def _crs_name(dataset: DatasetReader) -> str | None:
         return None
     code = dataset.crs.to_authority()
     return ":".join(code) if code else name_of(wkt_of(dataset))
+
+
+def pixels_of_tile(grid: Grid, z: int, x: int, y: int, side: int) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Rows and columns `(side, side)` of a placed grid under the pixels of a tile of the web map, -1 outside of it.
+
+    None: the tile lies outside altogether.
+    """
+    if x >= 2**z or y >= 2**z:
+        return None
+    half = math.pi * 6378137.0
+    size = 2 * half / 2**z
+    steps = np.linspace(0, side, _EDGE_STEPS)
+    across = -half + x * size + steps * size / side
+    down = half - y * size - steps * size / side
+    assert grid.crs is not None
+    own_x, own_y = Transformer.from_crs(MERCATOR, grid.crs, always_xy=True).transform(*np.meshgrid(across, down))
+    if not (np.isfinite(own_x).all() and np.isfinite(own_y).all()):
+        return None
+    t = ~grid.transform
+    centres = np.arange(side) + 0.5
+    weights = np.stack([np.interp(centres, steps, row) for row in np.eye(_EDGE_STEPS)], axis=1)
+    cols = np.floor(weights @ (t.a * own_x + t.b * own_y + t.c) @ weights.T).astype(np.int64)
+    rows = np.floor(weights @ (t.d * own_x + t.e * own_y + t.f) @ weights.T).astype(np.int64)
+    inside = (rows >= 0) & (rows < grid.height) & (cols >= 0) & (cols < grid.width)
+    if not inside.any():
+        return None
+    return np.where(inside, rows, -1), np.where(inside, cols, -1)
