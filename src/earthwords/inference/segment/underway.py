@@ -111,4 +111,5 @@ def _stride(rows: NDArray[Any], cols: NDArray[Any]) -> float:
     inside = rows >= 0
     if not inside.any():
         return 0.0
-    return max(int(np.ptp(rows[inside])), int(np.ptp(cols[inside]))) / max(1, *(side - 1 for side in rows.shape))
+    spread = max(int(np.ptp(rows[inside])), int(np.ptp(cols[inside])))
+    return float(spread / max(1, len(rows) - 1))
