@@ -88,6 +88,8 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("count ortho.tif out -t tree --zones no.gpkg", 1, "no.gpkg does not exist"),
     ("evaluate count no.gpkg ortho.tif", 1, "no.gpkg does not exist"),
     ("segment ortho.tif out -t tree --zones no.gpkg", 1, "no.gpkg does not exist"),
+    ("segment ortho.tif out -t tree --aoi no.gpkg", 1, "no.gpkg does not exist"),
+    ("refer ortho.tif out -t tree --aoi no.gpkg", 1, "no.gpkg does not exist"),
     ("refer nofile.tif out -t tree", 1, "nofile.tif does not exist"),
     ("refer ortho.tif there.tif -t tree", 2, "there.tif exists"),
     ("refer ortho.tif out.docx -t tree", 2, "the suffix must be one of"),

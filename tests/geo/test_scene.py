@@ -324,7 +324,7 @@ SCALES = {"coarser": 5.3, "finer": 0.9, "much coarser": 23.0}
 def test_any_window_equals_the_cut_of_the_whole(
     make_raster: Make, rng: np.random.Generator, gsd: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("earthwords.geo.scene._CHUNK_PIXELS", 700)  # so that windows are read in parts
+    monkeypatch.setattr("earthwords.geo.resample.CHUNK_PIXELS", 700)  # so that windows are read in parts
     data = distinct(rng, "uint16", (3, 137, 93))
     data[:, rng.random((137, 93)) < 0.2] = 0
     with open_scene(make_raster(data, nodata=0), gsd=gsd) as scene:

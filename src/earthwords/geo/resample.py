@@ -12,6 +12,7 @@ bit for bit.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 Shape = tuple[int, int]
+
+CHUNK_PIXELS = 2**21
+"""At most about so many native pixels are resampled at once."""
 
 
 def source_window(window: Window, *, source: Shape, target: Shape) -> Window:
@@ -94,3 +98,14 @@ def _weights(start: int, stop: int, source: int, target: int) -> sparse.csr_arra
     weight /= np.add.accumulate(weight, axis=1)[:, -1:]
     pointer = np.concatenate([[0], np.cumsum(used.sum(axis=1))])
     return sparse.csr_array((weight[used], taps[used] - first, pointer), shape=(stop - start, last - first))
+
+
+def chunks(window: Window, *, source: tuple[int, int], target: tuple[int, int]) -> Iterator[Window]:
+    """Parts of `window` (target grid) small enough that their source pixels fit in memory."""
+    needed = source_window(window, source=source, target=target)
+    if needed.height * needed.width <= CHUNK_PIXELS or window.height * window.width == 1:
+        yield window
+        return
+    wide = window.width > 1 and (needed.height < needed.width or window.height == 1)
+    for half in window.halves(axis=int(wide)):
+        yield from chunks(half, source=source, target=target)

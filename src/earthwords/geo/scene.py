@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -15,27 +15,26 @@ import numpy as np
 from affine import Affine
 from numpy.typing import ArrayLike, NDArray
 
-from earthwords.errors import Caution, SourceError, UsageError, printable, printable_notes
-from earthwords.geo.bands import UNLIKE, BandChoice, Bands
+from earthwords.errors import SourceError, UsageError, printable, printable_notes
+from earthwords.geo.bands import BandChoice, Bands
 from earthwords.geo.grids.georeference import Bounds, window_of_bounds
 from earthwords.geo.grids.working import working_grid
-from earthwords.geo.resample import resample, source_window
+from earthwords.geo.resample import chunks, resample, source_window
+from earthwords.geo.scene_notes import colour_notes, mask_notes
 from earthwords.geo.sensors import formula
-from earthwords.geo.sources.arrays import ArrayPixels
 from earthwords.geo.sources.gdal_dataset import aside
 from earthwords.geo.sources.network import Network, public
 from earthwords.geo.sources.opening import Opened, Pixels, is_path, needs_network, open_source
-from earthwords.geo.sources.pixels import SAMPLE_SIDE, PixelSource
+from earthwords.geo.sources.pixels import PixelSource
 from earthwords.geo.sources.remote import RemotePixels
 from earthwords.geo.stretch import Stretch, make_stretch
+from earthwords.geo.vectors.aoi import Aoi, AoiOnGrid, aoi_of
 from earthwords.types import Grid, Raster, Window
 
 MOST_FILES = 50
 """Files of a mosaic that are told one by one where it has changed."""
 
 _T = TypeVar("_T")
-_CHUNK_PIXELS = 2**21
-"""At most about so many native pixels are resampled at once."""
 
 
 class Scene:
@@ -58,6 +57,8 @@ class Scene:
     """Sentences for the user: what was assumed about bands, numbers, masks and georeference."""
     asked_gsd: float | None
     """The ground sample distance that was asked for, if any."""
+    aoi: AoiOnGrid | None = None
+    """What lies outside of it is looked at where it decides about the inside, and not computed."""
 
     def __init__(
         self,
@@ -104,7 +105,7 @@ class Scene:
         for first in range(0, len(left), 3):
             numbers = left[first : first + 3]
             twin = self._again((*numbers, *[numbers[-1]] * (3 - len(numbers))))
-            twin.grid, twin.region = self.grid, self.region
+            twin.grid, twin.region, twin.aoi = self.grid, self.region, self.aoi
             found.append(twin)
         return found
 
@@ -157,7 +158,7 @@ class Scene:
             return self.read_rgb(window)
         data = np.zeros((3, window.height, window.width), np.float32)
         valid = np.zeros((window.height, window.width), bool)
-        for part in _chunks(window, source=self.native.shape, target=self.grid.shape):
+        for part in chunks(window, source=self.native.shape, target=self.grid.shape):
             rows, cols = part.slices_in(window)
             data[:, rows, cols], valid[rows, cols] = self._resampled(part)
         return Raster(data=data, valid=valid, grid=self.grid.window(window), bands=self.bands)
@@ -180,6 +181,24 @@ class Scene:
         """A window of the native grid, otherwise as `read`."""
         data, valid = self._stretched(window)
         return Raster(data=data, valid=valid, grid=self.native.window(window), bands=self.bands)
+
+    def everywhere(self) -> Scene:
+        """The same open source without its area of interest."""
+        twin = copy.copy(self)
+        twin.aoi = None
+        return twin
+
+    def read_wanted(self, window: Window) -> Raster:
+        """As `read_rgb`, and nothing of what lies outside of the area of interest: what outputs show."""
+        if self.aoi is None:
+            return self.read_rgb(window)
+        _check_inside(window, self.native)
+        inside = self.aoi.inside(window)
+        if not inside.any():
+            data = np.zeros((3, *inside.shape), np.float32)
+            return Raster(data=data, valid=inside, grid=self.native.window(window), bands=self.bands)
+        raster = self.read_rgb(window)
+        return replace(raster, data=np.where(inside, raster.data, np.float32(0)), valid=raster.valid & inside)
 
     def read_native(self, window: Window) -> Raster:
         """A window of the native grid in the sensor's values: `(3, row, col)` in the file's own data type.
@@ -224,6 +243,8 @@ class Scene:
             tags["EARTHWORDS_SENSOR"] = pixels.choice.sensor + how
         if pixels.mask is not None:
             tags["EARTHWORDS_MASK"] = str(pixels.mask)
+        if self.aoi is not None:
+            tags["EARTHWORDS_AOI"] = self.aoi.tag
         tags = {key: printable(value) for key, value in tags.items()}
         return tags if gsd is None else {**tags, "EARTHWORDS_GSD": f"{gsd:.6g} m"}
 
@@ -279,6 +300,7 @@ class SceneSpec:
     nodata: float | None = None
     stretch: str = "auto"
     mask: str | None = None
+    aoi: Aoi | None = None
     offline: bool = False
     allow_remote_parts: bool = False
 
@@ -306,6 +328,7 @@ def open_scene(
     mask: str | Path | ArrayLike | None = None,
     transform: Affine | Sequence[float] | None = None,
     crs: Any = None,
+    aoi: Any = None,
     offline: bool = False,
     allow_remote_parts: bool = False,
 ) -> Scene:
@@ -331,6 +354,8 @@ def open_scene(
             of the scene's size, 0 or False where hidden.
         transform: of an array: from `(col, row)` of pixel corners to `(x, y)`, an `Affine` or its six numbers.
         crs: of an array with a transform: what pyproj or rasterio makes a CRS of.
+        aoi: polygons within which alone the scene is computed: a file of any CRS, a GeoDataFrame, or a shapely polygon
+            in the scene's CRS; sets `Scene.aoi` and `Scene.region`, that within `bounds` where both are given.
         offline: open no connection, and refuse what needs one.
         allow_remote_parts: let local files that point to servers (a VRT, a description of a service) read from there.
 
@@ -350,7 +375,7 @@ def open_scene(
         opened = aside(lambda: open_source(source, **how))
     else:
         opened = open_source(source, **how)
-    scene = _scene(opened, stretch=stretch, gsd=gsd, bounds=bounds)
+    scene = _scene(opened, stretch=stretch, gsd=gsd, bounds=bounds, aoi=None if aoi is None else aoi_of(aoi))
     if stretch.count(",") != 1:  # numbers given for red, green and blue mean nothing for other bands
         again: dict[str, Any] = {"nodata": nodata, "stretch": stretch, "mask": mask, "transform": transform, "crs": crs}
         again |= {"offline": offline, "allow_remote_parts": allow_remote_parts}
@@ -359,19 +384,23 @@ def open_scene(
     return scene
 
 
-def _scene(opened: Opened, *, stretch: str, gsd: float | None, bounds: Bounds | None) -> Scene:
+def _scene(opened: Opened, *, stretch: str, gsd: float | None, bounds: Bounds | None, aoi: Aoi | None) -> Scene:
     pixels, native = opened.pixels, opened.native
     try:
+        region = _region(native, bounds)
+        area = None if aoi is None else aoi.on(native, region, pixels.source)
         found = _apart(pixels, lambda: _stretch(pixels, stretch))
-        return Scene(
+        scene = Scene(
             pixels,
             native=native,
             grid=native if opened.sized else working_grid(native, gsd),
-            region=_region(native, bounds),
+            region=region if area is None else area.window,
             stretch=found,
-            notes=(*opened.notes, *_mask_notes(pixels, native), *_colour_notes(pixels)),
+            notes=(*opened.notes, *mask_notes(pixels, native), *colour_notes(pixels), *([area.note] if area else [])),
             asked_gsd=None if opened.sized else gsd,
         )
+        scene.aoi = area
+        return scene
     except BaseException:
         pixels.close()
         raise
@@ -387,31 +416,6 @@ def _apart(pixels: Pixels, call: Callable[[], _T]) -> _T:
     """Call where GDAL's settings for a file are nobody else's; arrays and open datasets are their owner's matter."""
     own = isinstance(pixels, PixelSource) and pixels.network is not None
     return aside(call) if own else call()
-
-
-def _mask_notes(pixels: Pixels, native: Grid) -> tuple[str, ...]:
-    """How much a mask hides."""
-    if pixels.mask is None:
-        return ()
-    if pixels.hidden is None:
-        return (f"The mask {pixels.mask} applies; an overview shows too little to tell how much it hides.",)
-    about = "about " if max(native.shape) > SAMPLE_SIDE and not isinstance(pixels, ArrayPixels) else ""
-    share = "nothing" if not pixels.hidden else f"{about}{max(0.1, 100 * pixels.hidden):.1f} %"
-    return (f"The mask {pixels.mask} hides {share} of what was observed.",)
-
-
-def _colour_notes(pixels: Pixels) -> tuple[str, ...]:
-    """A word about bands that are no red, green and blue, as far as the pixels tell; nobody asks about bands known not
-    to be."""
-    alike = getattr(pixels, "likeness", None)
-    if alike is None or alike > UNLIKE or pixels.choice.true_colour is False:
-        return ()
-    return (
-        Caution(
-            f"The three bands are not alike enough for red, green and blue (correlation {alike:.2f}): they may be "
-            "others, or a picture in false colours; check --bands."
-        ),
-    )
 
 
 def _stretch(pixels: Pixels, how: str) -> Stretch:
@@ -430,14 +434,3 @@ def _check_inside(window: Window, grid: Grid) -> None:
         or window.width < 1
     ):
         raise UsageError(f"{window} leaves the grid of {grid.height} x {grid.width} pixels.")
-
-
-def _chunks(window: Window, *, source: tuple[int, int], target: tuple[int, int]) -> Iterator[Window]:
-    """Parts of `window` (target grid) small enough that their source pixels fit in memory."""
-    needed = source_window(window, source=source, target=target)
-    if needed.height * needed.width <= _CHUNK_PIXELS or window.height * window.width == 1:
-        yield window
-        return
-    wide = window.width > 1 and (needed.height < needed.width or window.height == 1)
-    for half in window.halves(axis=int(wide)):
-        yield from _chunks(half, source=source, target=target)

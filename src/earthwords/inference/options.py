@@ -53,14 +53,17 @@ def scene_spec(
     arrays: str = ARRAYS,
     *,
     row: SegmentPreset | None = None,
+    aoi: Any = None,
 ) -> SceneSpec:
     """How a scene is opened, from options of those names.
 
     Args:
         arrays: the call that takes arrays instead.
         row: a preset; how it was taught to read scenes holds where nothing else is given.
+        aoi: the area of interest, which is read here.
     """
     from earthwords.geo.scene import SceneSpec
+    from earthwords.geo.vectors.aoi import aoi_of
 
     check_named(src, what="A raster", instead=arrays)
     if row is not None:
@@ -69,7 +72,8 @@ def scene_spec(
     chosen = None if numbers is None else tuple(numbers)
     hidden = None if mask is None else str(check_named(mask, what="A mask", instead=arrays))
     where: dict[str, Any] = {"bands": chosen, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}
-    return SceneSpec(source=str(src), **where, mask=hidden, **network.as_options())
+    area = None if aoi is None else aoi_of(aoi)
+    return SceneSpec(source=str(src), **where, mask=hidden, aoi=area, **network.as_options())
 
 
 def output_options(
@@ -134,6 +138,16 @@ def check_zones(zones: str | Path | None) -> None:
         check_file(zones, what="a file of polygons such as .gpkg or .geojson")
 
 
+def check_aoi(aoi: Any) -> None:
+    """Refuse a path of an area of interest at which nothing can be read; shapes that are in memory are for others.
+
+    Raises:
+        SourceError: why not.
+    """
+    if isinstance(aoi, (str, os.PathLike)) and not os.path.isdir(aoi):
+        check_file(Path(aoi), what="a file of polygons such as .gpkg or .geojson")
+
+
 def check_limits(
     threshold: float,
     batch: int | None,
@@ -142,10 +156,12 @@ def check_limits(
     co: Sequence[str],
     *,
     zones: str | Path | None = None,
+    aoi: Any = None,
 ) -> None:
-    """Raises `UsageError` for numbers that cannot be, and `SourceError` for zones that are not there, before anything
-    heavy is loaded."""
+    """Raises `UsageError` for numbers that cannot be, and `SourceError` for zones or an area of interest that are not
+    there, before anything heavy is loaded."""
     check_zones(zones)
+    check_aoi(aoi)
     from earthwords.inference.limits import check_numbers, parse_memory
 
     check_numbers(threshold=threshold, batch=batch)

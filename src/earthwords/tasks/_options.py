@@ -11,7 +11,7 @@ import re
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, get_type_hints
 
 from cyclopts import Group, Parameter
 
@@ -19,8 +19,13 @@ from earthwords import presets
 from earthwords.presets import Blend
 
 if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+    from shapely.geometry.base import BaseGeometry
+
     Rgb = str | Sequence[int | str]
+    Area: TypeAlias = str | Path | BaseGeometry | GeoDataFrame
 else:
+    Area = Path
     Rgb = str  # what the command line takes
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
@@ -189,6 +194,15 @@ Gsd = Annotated[
 Bounds = Annotated[
     tuple[float, float, float, float] | None,
     option(READING, "West south east north in the source's CRS: only this part.", metavar="W S E N"),
+]
+Aoi = Annotated[
+    Area | None,
+    option(
+        READING,
+        "Polygons of any vector file and CRS: only what lies inside is computed, the rest is nodata. With --bounds "
+        "what lies in both.",
+        metavar="FILE",
+    ),
 ]
 Nodata = Annotated[
     float | None,

@@ -70,6 +70,7 @@ def change(
     bands_after: Annotated[opt.Rgb | None, opt.option(opt.READING, metavar="R,G,B")] = None,
     gsd: opt.Gsd = None,
     bounds: opt.Bounds = None,
+    aoi: opt.Aoi = None,
     nodata: opt.Nodata = None,
     mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
@@ -139,16 +140,14 @@ def change(
         >>> report = earthwords.change("2019.tif", "2024.tif", "out", text=["building,roof,house"])
         >>> report.classes[0].gained
     """
-    dates, dst = _named(dates_and_dst, out, overwrite=overwrite)
-    console = Console(quiet=quiet, verbose=verbose)
+    (dates, dst), console = _named(dates_and_dst, out, overwrite=overwrite), Console(quiet=quiet, verbose=verbose)
     model_spec = SegmenterSpec.of(
         preset, model=model, upsampler=upsampler, upsampler_weights=upsampler_weights, templates=templates,
         tile_size=tile_size, overlap=overlap, batch=batch_size, device=device, offline=offline,
     )  # fmt: skip
-    row = model_spec.row
-    check_limits(0.5 if threshold is None else threshold, batch_size, memory, workers, co)
+    check_limits(0.5 if threshold is None else threshold, batch_size, memory, workers, co, aoi=aoi)
     check_positive(search=search, scales=scales)
-    method = _method(method, network)
+    row, method = model_spec.row, _method(method, network)
     masks: dict[str, Any] = {"segmenter": segmenter, "comparer": comparer, "theta": theta, "instances": instances}
     by_masks = MaskOptions(clicks=clicks_of(click), **masks).checked(method)
     words = check_can_change(with_rivals(words_of(row, text, classes, background), against, mask))
@@ -160,12 +159,12 @@ def change(
 
     how, seen = (gsd, bounds, nodata, stretch, mask, reach(offline, allow_remote_parts)), bands_after or bands
     request = ChangeRequest(
-        spec=scene_spec(dates[0], bands, *how, row=row), vocabulary=words, method=method, threshold=threshold,
+        spec=scene_spec(dates[0], bands, *how, row=row, aoi=aoi), vocabulary=words, method=method, threshold=threshold,
         after=scene_spec(dates[1], seen, None, None, *how[2:], row=row), by_masks=by_masks, align=align, scales=scales,
         match_histogram=match_histogram, search=search, network=None if network is None else str(network),
         options=output_options("no", min_area, simplify, co, overwrite), on_error=on_error, strict=strict,
     )  # fmt: skip
-    inputs = inputs_of(dates, classes=classes, mask=mask, **model_spec.read)
+    inputs = inputs_of(dates, classes=classes, mask=mask, aoi=aoi, **model_spec.read)
     execution = ExecutionOptions.parse(memory=memory, workers=workers, cluster=cluster, resume=resume, offline=offline)
     run, load = ChangeRun(request=request, inputs=inputs, execution=execution), partial(model_spec.load, console)
     return compare_all(run, load, dates, dst, console)

@@ -61,6 +61,7 @@ def count(
     bands: opt.Bands = None,
     gsd: opt.Gsd = None,
     bounds: opt.Bounds = None,
+    aoi: opt.Aoi = None,
     nodata: opt.Nodata = None,
     mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
@@ -126,29 +127,30 @@ def count(
         preset, model=model, upsampler=upsampler, upsampler_weights=upsampler_weights, templates=templates,
         tile_size=tile_size, overlap=overlap, batch=batch_size, device=device, offline=offline,
     )  # fmt: skip
-    row = model_spec.row
-    check_limits(model_spec.threshold(threshold), batch_size, memory, workers, (), zones=zones)
+    dst, row, network = Path(dst), model_spec.row, reach(offline, allow_remote_parts)
+    check_limits(model_spec.threshold(threshold), batch_size, memory, workers, (), zones=zones, aoi=aoi)
     words, counted = counted_words(row, text, classes, against, mask)
     counting = counting_of(
         words, counted, expect=expect, counts_from=counts_from, counts_model=counts_model, offline=offline,
         method=method, split=split, distance=distance, min_area=min_area, shapes=shapes or "", masks=masks or "",
     )  # fmt: skip
-    dst, where = Path(dst), None if zones is None else str(zones)
-    sources = sources_of(src, dst, console, overwrite=overwrite, plan=partial(plan_counts, dst, zones=bool(where)))
+    sources = sources_of(
+        src, dst, console, overwrite=overwrite, plan=partial(plan_counts, dst, zones=zones is not None)
+    )
     from earthwords.geo.sources.find import inputs_of
     from earthwords.inference.batch import run_many
     from earthwords.inference.execution import ExecutionOptions
     from earthwords.inference.instances.request import CountRequest
     from earthwords.inference.instances.run import CountRun, count_scene
 
-    spec = scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, reach(offline, allow_remote_parts), row=row)
+    spec = scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, network, row=row, aoi=aoi)
     request = CountRequest(
-        vocabulary=words, spec=spec, options=output_options(counting.kept, 0.0, 0.0, (), overwrite),
-        threshold=threshold, on_error=on_error, strict=strict, counting=counting, zones=where,
+        vocabulary=words, spec=spec, strict=strict, options=output_options(counting.kept, 0.0, 0.0, (), overwrite),
+        threshold=threshold, on_error=on_error, counting=counting, zones=None if zones is None else str(zones),
     )  # fmt: skip
     request.check(preset=row, batch=batch_size)
     inputs = inputs_of(
-        sources or [str(src)], lists=[str(src)], classes=classes, mask=mask, zones=zones, masks=masks,
+        sources or [str(src)], lists=[str(src)], classes=classes, mask=mask, zones=zones, aoi=aoi, masks=masks,
         **model_spec.read,
     )  # fmt: skip
     execution = ExecutionOptions.parse(memory=memory, workers=workers, cluster=cluster, resume=resume, offline=offline)

@@ -11,7 +11,7 @@ from earthwords.errors import UsageError, brief
 from earthwords.geo.destinations import plan_outputs
 from earthwords.geo.sources.find import inputs_of
 from earthwords.inference.checks import check_mask, check_referrer
-from earthwords.inference.options import output_options, reach, scene_spec, sources_of
+from earthwords.inference.options import check_aoi, output_options, reach, scene_spec, sources_of
 from earthwords.jobs.progress import Console
 from earthwords.tasks import _options as opt
 
@@ -45,6 +45,7 @@ def refer(
     bands: opt.Bands = None,
     gsd: opt.Gsd = None,
     bounds: opt.Bounds = None,
+    aoi: opt.Aoi = None,
     nodata: opt.Nodata = None,
     mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
@@ -104,6 +105,7 @@ def refer(
     sources = sources_of(src, Path(dst), console, overwrite=overwrite, plan=plan, arrays=ARRAYS)
     _check(preset, model, threshold, min_score)
     check_mask(mask)
+    check_aoi(aoi)
     from earthwords.inference.batch import run_many
     from earthwords.inference.execution import ExecutionOptions
     from earthwords.inference.refer.pointing import PointingOptions
@@ -112,16 +114,17 @@ def refer(
     from earthwords.inference.refer.run import ReferRun, refer_scene
     from earthwords.text.vocabulary import parse_sentences
 
+    network = reach(offline, allow_remote_parts)
     request = ReferRequest(
         vocabulary=parse_sentences(given),
-        spec=scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, reach(offline, allow_remote_parts), ARRAYS),
+        spec=scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, network, ARRAYS, aoi=aoi),
         pointing=PointingOptions(every=all, threshold=threshold, min_score=min_score, on_error=on_error),
         options=output_options(probabilities, min_area, simplify, co, overwrite),
         strict=strict,
     )
     run = ReferRun(
         request=request,
-        inputs=inputs_of(sources or [str(src)], lists=[str(src)], sentences=sentences, model=model, mask=mask),
+        inputs=inputs_of(sources or [str(src)], lists=[str(src)], sentences=sentences, model=model, mask=mask, aoi=aoi),
         execution=ExecutionOptions(workers=workers, cluster=cluster, resume=resume, offline=offline),
     )
     spec = ReferrerSpec(preset=preset, model=model, device=device, overlap=overlap, offline=offline)

@@ -50,6 +50,7 @@ def segment(
     bands: opt.Bands = None,
     gsd: opt.Gsd = None,
     bounds: opt.Bounds = None,
+    aoi: opt.Aoi = None,
     nodata: opt.Nodata = None,
     mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
@@ -112,7 +113,7 @@ def segment(
     )  # fmt: skip
     check_joint(model_spec.row, joint=joint, upsampler=upsampler)
     row, network = model_spec.row, reach(offline, allow_remote_parts)
-    check_limits(model_spec.threshold(threshold), batch_size, memory, workers, co, zones=zones)
+    check_limits(model_spec.threshold(threshold), batch_size, memory, workers, co, zones=zones, aoi=aoi)
     words = words_of(row, text, classes, background)
     plan = partial(plan_outputs, Path(dst), probabilities=probabilities != "no", zones=zones is not None)
     sources = sources_of(src, Path(dst), console, overwrite=overwrite, plan=plan)
@@ -124,13 +125,13 @@ def segment(
     from earthwords.inference.segment.run import SegmentRun, segment_scene
 
     request = SegmentRequest(
-        vocabulary=words, spec=scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, network, row=row),
+        vocabulary=words, spec=scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, network, row=row, aoi=aoi),
         options=output_options(probabilities, min_area, simplify, co, overwrite), threshold=threshold,
         on_error=on_error, joint=joint, strict=strict, zones=None if zones is None else str(zones),
     )  # fmt: skip
     request.check(preset=row, batch=batch_size)
     listed = sources or [str(src)]
-    inputs = inputs_of(listed, lists=[str(src)], classes=classes, mask=mask, zones=zones, **model_spec.read)
+    inputs = inputs_of(listed, lists=[str(src)], classes=classes, mask=mask, zones=zones, aoi=aoi, **model_spec.read)
     execution = ExecutionOptions.parse(memory=memory, workers=workers, cluster=cluster, resume=resume, offline=offline)
     run, load = SegmentRun(request=request, inputs=inputs, execution=execution), partial(model_spec.load, console)
     if sources is not None:

@@ -54,6 +54,7 @@ def suggest(
     bands: opt.Bands = None,
     gsd: opt.Gsd = None,
     bounds: opt.Bounds = None,
+    aoi: opt.Aoi = None,
     nodata: opt.Nodata = None,
     mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
@@ -100,14 +101,13 @@ def suggest(
     from earthwords.geo.destinations import plan_suggestions
     from earthwords.geo.sources.find import find_sources, inputs_of
 
-    console = Console(quiet=quiet)
-    src = str(check_named(src, what="A raster", instead=ARRAYS))
+    console, src = Console(quiet=quiet), str(check_named(src, what="A raster", instead=ARRAYS))
     check_raster(src)
     model_spec = SegmenterSpec.of(
         preset, model=model, upsampler_weights=upsampler_weights, batch=batch_size, device=device, offline=offline
     )
-    row = model_spec.row
-    check_limits(model_spec.threshold(threshold), batch_size, "2GiB", 1, ())
+    row, network = model_spec.row, reach(offline, allow_remote_parts)
+    check_limits(model_spec.threshold(threshold), batch_size, "2GiB", 1, (), aoi=aoi)
     if marks is not None:
         check_file(marks, what="a file of marks such as .gpkg or .geojson")
     plan_suggestions(Path(dst), overwrite=overwrite)
@@ -120,11 +120,11 @@ def suggest(
     words = with_rivals(words_of(row, text, classes, background), against, mask) if worded else None
     listed: Sequence[str] = (find_sources(src, say=console.say) or [src]) if worded else _maps(
         src, against=against, threshold=threshold, background=background, preset=preset, model=model, bands=bands,
-        gsd=gsd, upsampler_weights=upsampler_weights, nodata=nodata, mask=mask, stretch=stretch, batch_size=batch_size,
+        gsd=gsd, upsampler_weights=upsampler_weights, nodata=nodata, aoi=aoi, mask=mask,
+        stretch=stretch, batch_size=batch_size,
     )  # fmt: skip
-    inputs = inputs_of(listed, lists=[src], classes=classes, marks=marks, mask=mask, **model_spec.read)
+    inputs = inputs_of(listed, lists=[src], classes=classes, marks=marks, mask=mask, aoi=aoi, **model_spec.read)
     plan_suggestions(Path(dst), overwrite=overwrite, inputs=inputs)
-
     from earthwords.inference.suggest.marked import read_marked
     from earthwords.inference.suggest.opening import map_scenes, model_scenes
     from earthwords.inference.suggest.run import SuggestOptions, suggest_places
@@ -136,7 +136,7 @@ def suggest(
     if words is None:
         opened = map_scenes(listed, console, bounds=bounds, on_bar=lambda: bars[0])
     else:
-        spec = scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, reach(offline, allow_remote_parts), row=row)
+        spec = scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, network, row=row, aoi=aoi)
         opened = model_scenes(
             listed, model_spec.load(console), words, spec, console, threshold=threshold, strict=strict,
             on_bar=lambda: bars[0],

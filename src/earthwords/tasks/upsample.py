@@ -12,6 +12,7 @@ from earthwords.geo.sources.find import inputs_of
 from earthwords.inference.checks import check_file, check_mask, check_parts, check_raster
 from earthwords.inference.options import (
     adapt_preset,
+    check_aoi,
     check_workers,
     creation_options,
     loading,
@@ -48,6 +49,7 @@ def upsample(
     bands: opt.Bands = None,
     gsd: opt.Gsd = None,
     bounds: opt.Bounds = None,
+    aoi: opt.Aoi = None,
     nodata: opt.Nodata = None,
     mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
@@ -111,6 +113,7 @@ def upsample(
     sources = sources_of(src, dst, console, overwrite=overwrite, plan=plan, arrays=ARRAYS)
     _check(pca, batch_size, memory, workers)
     check_mask(mask)
+    check_aoi(aoi)
     from earthwords.geo.geotiff import cog_options
     from earthwords.inference.batch import run_many
     from earthwords.inference.execution import ExecutionOptions
@@ -124,12 +127,12 @@ def upsample(
     cog_options("float32", given=options)
     network = reach(offline, allow_remote_parts)
     request = FeatureRequest(
-        spec=scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, network, ARRAYS),
+        spec=scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, network, ARRAYS, aoi=aoi),
         components=count, pca=pca, creation_options=options, overwrite=overwrite, on_error=on_error, strict=strict,
     )  # fmt: skip
     inputs = inputs_of(
         sources or [str(src)], row=row, lists=[str(src)], pca=pca, preset=preset, model=model,
-        upsampler_weights=upsampler_weights, mask=mask,
+        upsampler_weights=upsampler_weights, mask=mask, aoi=aoi,
     )  # fmt: skip
     execution = ExecutionOptions.parse(memory=memory, workers=workers, cluster=cluster, resume=resume, offline=offline)
     run = FeatureRun(request=request, inputs=inputs, execution=execution)

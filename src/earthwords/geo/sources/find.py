@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from earthwords.errors import UsageError
@@ -103,7 +103,7 @@ def inputs_of(
     lists: Iterable[str] = (),
     row: SegmentPreset | None = None,
     mask: str | Path | None = None,
-    **options: str | Path | None,
+    **options: Any,
 ) -> Inputs:
     """Everything that a command reads and must not replace.
 
@@ -112,12 +112,14 @@ def inputs_of(
         lists: SRC as it was given, which may be a list `@FILE`.
         row: a preset, which may name files.
         mask: the option, which may hold the name of each source.
-        options: by their names, with `_` for `-`: files, folders of models, or names of other things.
+        options: by their names, with `_` for `-`: files, folders of models, or names of other things; what is in memory
+            is passed over.
     """
     from earthwords.geo.sources.inputs import Inputs
 
     sources, listed = tuple(map(str, sources)), tuple(map(str, listed))
-    others = {f"--{name.replace('_', '-')}": value for name, value in options.items()}
+    named = {name: value for name, value in options.items() if isinstance(value, (str, Path))}
+    others: dict[str, str | Path | None] = {f"--{name.replace('_', '-')}": value for name, value in named.items()}
     if mask is not None:
         masks = dict.fromkeys(with_stem(str(mask), source) for source in (*sources, *listed))
         others |= {f"--mask {value}": value for value in masks}

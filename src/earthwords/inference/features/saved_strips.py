@@ -87,7 +87,7 @@ class SavedStrips:
         window = Window(row=region.row + rows.row, col=region.col, height=height, width=region.width)
         rgb = np.empty((3, 0, 0), np.float32)
         if rows.tokens is not None:
-            rgb, _ = read_twice(scene.read_rgb, window, scene.native, policy)
+            rgb, _ = read_twice(scene.read_wanted, window, scene.native, policy)
         return FeatureStrip(
             row=rows.row, values=rows.values, tokens=rows.tokens, rgb=rgb, valid=~np.isnan(rows.values[0])
         )

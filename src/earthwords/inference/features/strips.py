@@ -159,7 +159,7 @@ class SceneFeatures:
     def _strip(self, row: int, values: Tensor, policy: FailurePolicy) -> FeatureStrip:
         scene, region = self.scene, self.scene.region
         window = Window(row=row, col=region.col, height=values.shape[1], width=region.width)
-        rgb, valid = read_twice(scene.read_rgb, window, scene.native, policy)
+        rgb, valid = read_twice(scene.read_wanted, window, scene.native, policy)
         unseen = (values == 0).all(dim=0).cpu().numpy()  # too small a spot for any pixel of the working grid
         found = values.float().cpu().numpy().copy()
         found[:, ~valid | unseen] = np.nan

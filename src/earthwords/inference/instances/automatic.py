@@ -162,14 +162,15 @@ def tile_masks(scene: Scene, tile: View, find: FindMasks, policy: FailurePolicy)
     pixels, valid = tile.read(scene, policy)
     window, grid = tile.window, scene.grid.window(tile.window)
     empty = MaskSet.pack(scene.grid, [], [])
-    if not valid.any():
+    wanted = valid if scene.aoi is None else valid & scene.aoi.inside(window, scene.grid.shape)
+    if not wanted.any():
         return TileMasks(masks=empty, cut=np.zeros(0, bool), failures=tuple(policy.failures))
     image = np.rint(np.where(valid, pixels, 0).clip(0, 1) * 255).astype(np.uint8)
     image[:, ~valid] = np.rint(image[:, valid].mean(axis=1))[:, None].astype(np.uint8)
     masks = find(np.ascontiguousarray(image.transpose(1, 2, 0)), grid)
     core, places, kept, which = tile.core, [], [], []
     for i, (row, col, mask) in enumerate(masks):
-        mask = mask & valid[row : row + mask.shape[0], col : col + mask.shape[1]]
+        mask = mask & wanted[row : row + mask.shape[0], col : col + mask.shape[1]]
         own = Window(row=window.row + row, col=window.col + col, height=mask.shape[0], width=mask.shape[1])
         common = own.intersect(core)
         if common is not None and mask[common.slices_in(own)].any():

@@ -92,7 +92,7 @@ class CountJob(SceneJob):
         for row in range(0, region.height, PICTURE_ROWS):
             tall = min(PICTURE_ROWS, region.height - row)
             window = Window(row=region.row + row, col=region.col, height=tall, width=region.width)
-            seen.add(row, *read_twice(self.scene.read_rgb, window, self.scene.native, policy))
+            seen.add(row, *read_twice(self.scene.read_wanted, window, self.scene.native, policy))
         size, metres = f"{seen.width} x {seen.height} pixels", self.grid.gsd_m
         shown = size if metres is None else f"{size} of {metres * self.grid.width / seen.width:.3g} m"
         return Image.fromarray(to_bytes(seen.means)), shown

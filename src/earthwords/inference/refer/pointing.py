@@ -102,7 +102,9 @@ class Pointer:
     def _look(self, view: View, part: Window, which: Sequence[int], policy: FailurePolicy) -> list[Match]:
         """What some sentences find in a part of a view."""
         pixels, valid = view.read(self.scene, policy)
-        if not valid.any():
+        aoi = self.scene.aoi
+        wanted = valid if aoi is None else valid & aoi.inside(view.window, view.shape)
+        if not wanted.any():
             return []
         device = self.model.device
         observed = torch.from_numpy(valid).to(device)
@@ -112,7 +114,7 @@ class Pointer:
         for start in range(0, len(which), SENTENCES):
             some = list(which[start : start + SENTENCES])
             probability, similarity = self._point(image_features, some, view)
-            probability = probability * observed
+            probability = probability * torch.from_numpy(wanted).to(device)
             found += [self._match(s, view, part, probability[i], similarity[i]) for i, s in enumerate(some)]
         return found
 

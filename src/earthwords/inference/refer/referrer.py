@@ -230,7 +230,9 @@ class Referrer:
         """The views of a scene, the finest first."""
         wanted = levels(scene, self.side)
         chosen = [next(wanted)] if every else wanted
-        return [view for i, level in enumerate(chosen) for view in views(level, self.side, self.overlap, level=i)]
+        found = [view for i, level in enumerate(chosen) for view in views(level, self.side, self.overlap, level=i)]
+        aoi = scene.aoi
+        return found if aoi is None else [view for view in found if aoi.inside(view.core, view.shape).any()]
 
     def predict(
         self,
@@ -248,6 +250,7 @@ class Referrer:
         mask: str | Path | ArrayLike | None = None,
         transform: Affine | Sequence[float] | None = None,
         crs: Any = None,
+        aoi: Any = None,
         probabilities: bool = False,
         strict: bool = False,
     ) -> SegmentationResult:
@@ -259,7 +262,7 @@ class Referrer:
             every: all places instead of the best.
             threshold: probability above which a pixel belongs to a mask.
             min_score: mean probability that a mask must exceed.
-            bands, gsd, bounds, nodata, stretch, mask, transform, crs: as for `open_scene`.
+            bands, gsd, bounds, nodata, stretch, mask, transform, crs, aoi: as for `open_scene`.
             probabilities: keep those of all sentences, which may overlap.
             strict: what is known to make the result worth less is an error, not a note.
 
@@ -272,7 +275,7 @@ class Referrer:
         """
         vocabulary = parse_sentences([sentences] if isinstance(sentences, str) else list(sentences))
         how: dict[str, Any] = {"bands": bands, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}
-        how |= {"mask": mask, "transform": transform, "crs": crs}
+        how |= {"mask": mask, "transform": transform, "crs": crs, "aoi": aoi}
         with open_scene(source, **how, **self.network.as_options()) as scene:
             before = (*scene.notes, *self.request_notes(scene, vocabulary))
             enforce(before, strict=strict)
@@ -304,7 +307,7 @@ class Referrer:
         for row in range(0, region.height, _ROWS):
             height = min(_ROWS, region.height - row)
             window = Window(row=region.row + row, col=region.col, height=height, width=region.width)
-            rgb, valid = read_twice(scene.read_rgb, window, scene.native, policy)
+            rgb, valid = read_twice(scene.read_wanted, window, scene.native, policy)
             labels = np.full(valid.shape, vocabulary.nodata, vocabulary.label_dtype)
             score = np.zeros(valid.shape, np.float32)
             sure = np.zeros((len(vocabulary), *valid.shape), np.float32) if probabilities else None

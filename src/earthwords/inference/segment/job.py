@@ -160,7 +160,7 @@ class SceneJob(MapJob[Strip, SceneReport]):
         work = self.work(BlockJob, store.blocks)
         compute = self._in_columns if self.executor is None else self.executor.compute
         for rows in store.rows_from(lambda wanted: compute(work, wanted, tick), policy):
-            rgb, valid = read_twice(self.scene.read_rgb, rows.window, self.scene.native, policy)
+            rgb, valid = read_twice(self.scene.read_wanted, rows.window, self.scene.native, policy)
             yield Strip(
                 row=rows.row,
                 labels=rows.arrays["labels"],

@@ -294,6 +294,7 @@ class Segmenter(Teachable):
         mask: str | Path | ArrayLike | None = None,
         transform: Affine | Sequence[float] | None = None,
         crs: Any = None,
+        aoi: Any = None,
         threshold: float | None = None,
         background: str | int | None = None,
         against: str | Sequence[str] | None = None,
@@ -307,7 +308,7 @@ class Segmenter(Teachable):
             source: a path, a URL, an open rasterio dataset, an xarray object, an array `(row, col, 3)` (uint8, or any
                 other dtype, stretched), or what numpy makes one of, such as a PIL image.
             words: one string a class, commas between synonyms; or a vocabulary. None: the classes that it was taught.
-            bands, gsd, bounds, nodata, stretch, mask, transform, crs: as for `open_scene`.
+            bands, gsd, bounds, nodata, stretch, mask, transform, crs, aoi: as for `open_scene`.
             threshold: least probability, instead of the preset's.
             background: title or index of the class that takes the pixels below it, as for `parse_classes`.
             against: words that compete as background: `auto`, words, or `none`; by default `auto` for a single class,
@@ -326,7 +327,7 @@ class Segmenter(Teachable):
         """
         vocabulary = self._vocabulary(words, background, against)
         how: dict[str, Any] = {"bands": bands, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}
-        how |= {"mask": mask, "transform": transform, "crs": crs}
+        how |= {"mask": mask, "transform": transform, "crs": crs, "aoi": aoi}
         with self.open(source, **how) as scene:
             return SceneView(self, scene, parts=None).predict(
                 vocabulary, threshold=threshold, joint=joint, strict=strict, probabilities=probabilities
@@ -407,7 +408,7 @@ class Segmenter(Teachable):
         """Labels of a few rows, cell by cell."""
         vocabulary = bank.vocabulary
         window = Window(row=row, col=part.col, height=logits.shape[1], width=logits.shape[2])
-        rgb, valid = read_twice(scene.read_rgb, window, scene.native, policy)
+        rgb, valid = read_twice(scene.read_wanted, window, scene.native, policy)
         below = vocabulary.nodata if vocabulary.background is None else vocabulary.background
         labels = np.empty(valid.shape, vocabulary.label_dtype)
         score = np.empty(valid.shape, np.float32)

@@ -93,6 +93,7 @@ class WindowedPredictor:
         mask: str | Path | ArrayLike | None = None,
         transform: Affine | Sequence[float] | None = None,
         crs: Any = None,
+        aoi: Any = None,
     ) -> Scene:
         """A scene at the resolution this preset works at; the arguments are those of `open_scene`.
 
@@ -100,7 +101,7 @@ class WindowedPredictor:
         """
         bands, nodata, stretch = self.preset.reading(bands=bands, nodata=nodata, stretch=stretch)
         how: dict[str, Any] = {"bands": bands, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}
-        how |= {"mask": mask, "transform": transform, "crs": crs}
+        how |= {"mask": mask, "transform": transform, "crs": crs, "aoi": aoi}
         scene = open_scene(source, **how, **self.network.as_options())
         return self.at_working_gsd(scene) if scene.asked_gsd is None else scene
 
@@ -135,13 +136,19 @@ class WindowedPredictor:
         return RowResizer(source=scene.grid.shape, target=scene.native.shape, region=region, most_rows=most_rows)
 
     def read(self, scene: Scene, window: Window, policy: FailurePolicy) -> tuple[Tensor, Tensor]:
-        """Normalised pixels, 0 (the mean colour) where nothing was observed, and the valid mask."""
+        """Normalised pixels, 0 (the mean colour) where nothing was observed, and the mask of those that are valid and
+        near to what is wanted."""
         backbone = self.backbone
+        wanted = None if scene.aoi is None else scene.aoi.near(window, scene.grid.shape)
+        if wanted is not None and not wanted.any():
+            nothing = torch.zeros((window.height, window.width), dtype=torch.bool, device=backbone.device)
+            return torch.zeros((3, *nothing.shape), device=backbone.device), nothing
         data, mask = read_twice(scene.read, window, scene.grid, policy)
         pixels = torch.from_numpy(np.ascontiguousarray(data)).to(backbone.device)
         valid = torch.from_numpy(mask).to(backbone.device)
         mean, std = (pixels.new_tensor(v)[:, None, None] for v in (backbone.mean, backbone.std))
-        return (pixels - mean).div_(std).mul_(valid), valid
+        shown = (pixels - mean).div_(std).mul_(valid)
+        return shown, valid if wanted is None else valid & torch.from_numpy(wanted).to(valid.device)
 
     def attempt(
         self,

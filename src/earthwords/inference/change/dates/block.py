@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from earthwords.inference.change.dates.pair import DatePair
 from earthwords.inference.change.dates.request import ChangeRequest
 from earthwords.inference.change.dates.windows import ChangeMethod, PairWindow, resolutions
@@ -28,21 +31,27 @@ class ChangeBlockJob(BlockWork):
         request = self.request
         key = (self.preset, request.method, request.threshold, request.network, request.by_masks, request.vocabulary)
         method = worker.keep("method", key, lambda: self.request.comparison(segmenter, offline=self.offline))
-        windows = planned(segmenter, pair, around(self.blocks.window(index), pair, method), self.request.asked_scales)
+        windows = planned(segmenter, pair, self.blocks.window(index), method, self.request.asked_scales)
         return windows, self.run(segmenter, pair, method, index, lambda done: None)
 
     def run(self, segmenter: Segmenter, pair: DatePair, method: ChangeMethod, index: int, tick: Tick) -> BlockResult:
         """One block."""
         window = self.blocks.window(index)
         wide = around(window, pair, method)
+        wanted = wanted_of(pair, window)
+        if not wanted.any():
+            nothing = np.zeros(wanted.shape, np.int64)
+            pairs = self.request.transitions.pair(nothing, nothing, wanted)
+            return BlockResult(labels=pairs, score=np.zeros(wanted.shape, np.float32))
         policy = FailurePolicy(on_error=self.request.on_error)
         part = PairWindow(
             pair=pair, facts=self.request.facts, window=wide, segmenter=segmenter, bank=self.bank,
             scales=self.request.asked_scales, policy=policy, tick=tick,
         )  # fmt: skip
         found, inner = method(part), window.slices_in(wide)
-        pairs = self.request.transitions.pair(found.before[inner], found.after[inner], found.seen[inner])
-        return BlockResult(labels=pairs, score=found.score[inner], failures=list(policy.failures), ranks=policy.ranks)
+        pairs = self.request.transitions.pair(found.before[inner], found.after[inner], found.seen[inner] & wanted)
+        score = np.where(wanted, found.score[inner], np.float32(0))
+        return BlockResult(labels=pairs, score=score, failures=list(policy.failures), ranks=policy.ranks)
 
 
 def around(window: Window, pair: DatePair, method: ChangeMethod) -> Window:
@@ -57,7 +66,15 @@ def around(window: Window, pair: DatePair, method: ChangeMethod) -> Window:
     return found
 
 
-def planned(segmenter: Segmenter, pair: DatePair, window: Window, scales: int) -> int:
-    """Windows that both dates take for a part of them, at so many resolutions."""
-    pairs = resolutions(segmenter, pair.within(window), scales)
+def wanted_of(pair: DatePair, window: Window) -> NDArray[np.bool_]:
+    """`(row, col)`: which pixels of a part are asked for."""
+    aoi = pair.before.aoi
+    return np.ones((window.height, window.width), bool) if aoi is None else aoi.inside(window)
+
+
+def planned(segmenter: Segmenter, pair: DatePair, window: Window, method: ChangeMethod, scales: int) -> int:
+    """Windows that both dates take for a block and its margin, at so many resolutions."""
+    if not wanted_of(pair, window).any():
+        return 0
+    pairs = resolutions(segmenter, pair.within(around(window, pair, method)), scales)
     return sum(len(segmenter.plan(scene)) for each in pairs for scene in each.scenes)

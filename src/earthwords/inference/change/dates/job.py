@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
-from earthwords.inference.change.dates.block import ChangeBlockJob, around, planned
+from earthwords.inference.change.dates.block import ChangeBlockJob, planned
 from earthwords.inference.change.dates.memory import ChangeMemory
 from earthwords.inference.change.dates.outputs import AboutChange, ChangeStrip, write_changes
 from earthwords.inference.change.dates.pair import DatePair
@@ -60,12 +60,7 @@ class ChangeJob(MapJob[ChangeStrip, ChangeReport]):
         return sum(self._windows(index) for index in range(len(self.blocks)))
 
     def _windows(self, index: int) -> int:
-        return planned(
-            self.segmenter,
-            self.pair,
-            around(self.blocks.window(index), self.pair, self.method),
-            self.request.asked_scales,
-        )
+        return planned(self.segmenter, self.pair, self.blocks.window(index), self.method, self.request.asked_scales)
 
     def settings(self) -> dict[str, str]:
         """Everything that the outputs depend on, as text."""
@@ -120,7 +115,7 @@ class ChangeJob(MapJob[ChangeStrip, ChangeReport]):
         work, transitions = self.work(ChangeBlockJob, store.blocks), self.request.transitions
         compute = self._here if self.executor is None else self.executor.compute
         for rows in store.rows_from(lambda wanted: compute(work, wanted, tick), policy):
-            read = [read_twice(scene.read_rgb, rows.window, scene.native, policy) for scene in self.pair.scenes]
+            read = [read_twice(scene.read_wanted, rows.window, scene.native, policy) for scene in self.pair.scenes]
             pairs = rows.arrays["labels"]
             yield ChangeStrip(
                 row=rows.row,

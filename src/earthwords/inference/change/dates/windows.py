@@ -70,7 +70,8 @@ class PairWindow:
         return [read_twice(scene.read_rgb, self.window, scene.native, self.policy) for scene in scenes]
 
     def _segmented(self, scene: Scene) -> NDArray[np.float32]:
-        strips = self.segmenter.strips(scene, self.bank, probabilities=True, policy=self.policy, tick=self.tick)
+        whole = scene.everywhere()  # around what is asked for, too
+        strips = self.segmenter.strips(whole, self.bank, probabilities=True, policy=self.policy, tick=self.tick)
         found = [strip.probabilities for strip in strips]
         return np.concatenate([part for part in found if part is not None], axis=1)
 

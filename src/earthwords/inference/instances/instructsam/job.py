@@ -81,7 +81,7 @@ class MaskCountJob(CountJob):
         for row in range(0, region.height, _ROWS):
             tall = min(_ROWS, region.height - row)
             window = Window(row=region.row + row, col=region.col, height=tall, width=region.width)
-            rgb, valid = read_twice(self.scene.read_rgb, window, self.scene.native, policy)
+            rgb, valid = read_twice(self.scene.read_wanted, window, self.scene.native, policy)
             nodata = self.request.vocabulary.nodata
             labels = np.where(valid, 0, nodata).astype(self.request.vocabulary.label_dtype)
             yield Strip(row=row, labels=labels, score=np.zeros(valid.shape, np.float32), rgb=rgb, valid=valid)
