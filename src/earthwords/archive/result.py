@@ -91,8 +91,8 @@ class SearchResult:
         """Write what the suffix says; a folder or none gets everything.
 
         Args:
-            path: `.gpkg .geojson .fgb .parquet` footprints; `.csv` table; `.png` contact sheet; a folder or no suffix:
-                results.gpkg, results.csv, sheet.png and report.json.
+            path: `.gpkg .geojson .fgb .parquet .shp .pmtiles` footprints; `.csv` table; `.png` contact sheet; a folder
+                or no suffix: results.gpkg, results.csv, sheet.png and report.json.
             overwrite: replace existing files.
 
         Returns:
@@ -198,9 +198,10 @@ class SearchResult:
     def _write_places(self, path: Path) -> None:
         kinds = {shape.geom_type for shape in self.layer.geometries if shape is not None}
         schema = {"rank": "int32", "score": "float64", **SCHEMA}
-        kind = "Polygon" if kinds <= {"Polygon"} else "Unknown"
+        suffix = path.suffix.lower()
+        kind = "Polygon" if kinds <= {"Polygon"} else "MultiPolygon" if suffix == ".shp" else "Unknown"
         places = self.places()
-        if path.suffix.lower() == ".fgb":  # has no features without a place
+        if suffix in (".fgb", ".pmtiles"):  # has no features without a place
             known = np.array([shape is not None for shape in places.geometries], bool)
             columns = {name: values[known] for name, values in places.columns.items()}
             places = VectorLayer(geometries=places.geometries[known], columns=columns, crs=places.crs)

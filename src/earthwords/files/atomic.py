@@ -24,6 +24,11 @@ except ImportError:  # Windows
 SIDECARS = (".aux.xml", ".ovr", ".msk")
 """What GDAL reads beside a raster; left over from an older file they would spoil the new one."""
 
+SHAPE_PARTS = (".shx", ".dbf", ".prj", ".cpg")
+"""What a shapefile is made of beside its .shp."""
+_SHAPE_INDICES = (".qix", ".sbn", ".sbx", ".fbn", ".fbx", ".idm", ".ind", ".atx", ".qpj", ".shp.xml")
+"""What other programs make of it; left over from an older file they would spoil the new one."""
+
 HIDDEN = ".part"
 """Suffix of the hidden folders beside a target, `.NAME.ANYTHING.part`; those of dead processes are removed."""
 
@@ -255,12 +260,25 @@ def writing(target: str | Path) -> Iterator[None]:
 
 def _commit(folder: Path, target: Path) -> None:
     check_written(folder / target.name)
-    for sidecar in (target.name + suffix for suffix in SIDECARS):
+    for sidecar in (path.name for path in beside(target)):
         if (folder / sidecar).exists():
             os.replace(folder / sidecar, target.with_name(sidecar))
         else:
             target.with_name(sidecar).unlink(missing_ok=True)
     os.replace(folder / target.name, target)
+
+
+def shape_parts(target: Path) -> list[Path]:
+    """The other files of a shapefile; none of another file."""
+    return [target.with_suffix(suffix) for suffix in SHAPE_PARTS] if target.suffix.lower() == ".shp" else []
+
+
+def beside(target: Path) -> list[Path]:
+    """What belongs to a file that is written, beside it."""
+    found = [target.with_name(target.name + suffix) for suffix in SIDECARS]
+    if target.suffix.lower() != ".shp":
+        return found
+    return [*found, *shape_parts(target), *(target.with_suffix(suffix) for suffix in _SHAPE_INDICES)]
 
 
 def check_written(staged: Path) -> None:

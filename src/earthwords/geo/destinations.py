@@ -9,15 +9,18 @@ from contextlib import closing
 from pathlib import Path
 
 from earthwords.errors import OutputError, UsageError
-from earthwords.files.atomic import check_local, check_name, exists
+from earthwords.files.atomic import check_local, check_name, exists, shape_parts
 from earthwords.files.output_sets import half_set
 from earthwords.files.output_tags import wrote
 from earthwords.files.reading import read_json
 from earthwords.geo.sources.inputs import Inputs
 
 RASTERS = (".tif", ".tiff")
-VECTORS = (".gpkg", ".geojson", ".fgb", ".parquet")
+VECTORS = (".gpkg", ".geojson", ".fgb", ".parquet", ".shp", ".pmtiles")
+EDITABLE = VECTORS[:-1]
+"""Those that a person can fill in; tiles are for looking at."""
 PICTURES = (".png",)
+PAGES = (".html",)
 RESULTS = (*VECTORS, ".csv", *PICTURES)
 
 PCA = ".pca.safetensors"
@@ -120,8 +123,10 @@ def plan_counts(
         kinds = {"instances": dst}
     elif suffix in PICTURES:
         kinds = {"preview": dst}
+    elif suffix in PAGES:
+        kinds = {"page": dst}
     else:
-        raise unknown_suffix(dst, (*VECTORS, *PICTURES))
+        raise unknown_suffix(dst, (*VECTORS, *PICTURES, *PAGES))
     return checked(_with_zones(kinds, dst) if zones else kinds, dst, overwrite=overwrite, inputs=inputs)
 
 
@@ -196,8 +201,8 @@ def plan_suggestions(dst: Path, *, overwrite: bool, inputs: Inputs | None = None
     Raises:
         UsageError, OutputError: as `plan_outputs`.
     """
-    if os.path.isdir(dst) or dst.suffix.lower() not in VECTORS:
-        raise UsageError(f"Suggestions are one file of features, not {dst.name}: one of {', '.join(VECTORS)}.")
+    if os.path.isdir(dst) or dst.suffix.lower() not in EDITABLE:
+        raise UsageError(f"Suggestions are one file of features, not {dst.name}: one of {', '.join(EDITABLE)}.")
     return checked({"suggestions": dst}, dst, overwrite=overwrite, inputs=inputs)
 
 
@@ -233,6 +238,8 @@ def checked(kinds: dict[str, Path], dst: Path, *, overwrite: bool, inputs: Input
         inputs.check([*kinds.values(), *(left_over(kinds) if overwrite else ())])
     half = half_set(kinds.values())
     there = next((path for path in kinds.values() if os.path.lexists(path) and not half.owns(path)), None)
+    if there is None and not half.files:
+        there = next((part for path in kinds.values() for part in shape_parts(path) if os.path.lexists(part)), None)
     if there is not None and not overwrite:
         raise exists(there)
     _check_place(next(iter(kinds.values())).parent)
@@ -289,10 +296,10 @@ def _of_map(dst: Path) -> dict[str, Path]:
     suffix = dst.suffix.lower()
     if os.path.isdir(dst) or not suffix:
         return {kind: dst / name for kind, name in MAP_FILES.items()}
-    for kind, suffixes in (("labels", RASTERS), ("polygons", VECTORS), ("preview", PICTURES)):
+    for kind, suffixes in (("labels", RASTERS), ("polygons", VECTORS), ("preview", PICTURES), ("page", PAGES)):
         if suffix in suffixes:
             return {kind: dst}
-    raise unknown_suffix(dst, (".tif", *VECTORS, *PICTURES))
+    raise unknown_suffix(dst, (".tif", *VECTORS, *PICTURES, *PAGES))
 
 
 def _check_place(folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from earthwords.errors import UsageError
 from earthwords.evaluation.accuracy.allocation import RARE, Allocation, SampleSpec
 from earthwords.files.atomic import check_local, exists
-from earthwords.geo.destinations import VECTORS, plan_assessment
+from earthwords.geo.destinations import EDITABLE, plan_assessment
 from earthwords.inference.checks import check_file, check_path, check_raster
 from earthwords.jobs.progress import Console
 from earthwords.presets import load_preset
@@ -157,8 +157,8 @@ def _points_file(out: Path | None, *, overwrite: bool) -> Path:
         raise UsageError("Name the file for the points: --out points.gpkg.")
     place = Path(out)
     check_local(out)
-    if place.suffix.lower() not in VECTORS:
-        raise UsageError(f"Points go into one file, {', '.join(VECTORS)}, not to {place.name}.")
+    if place.suffix.lower() not in EDITABLE:
+        raise UsageError(f"Points go into one file, {', '.join(EDITABLE)}, not to {place.name}.")
     if os.path.lexists(place) and not overwrite:
         raise exists(place)
     return place

@@ -100,9 +100,10 @@ def change(
 
     Args:
         dates_and_dst: BEFORE and AFTER, rasters by path, URL or /vsi path, and last DST. DST: .tif: map of changes
-            (COG with colour table); .gpkg .geojson .fgb .parquet: polygons; .png: picture; a folder or no suffix:
-            change.tif, changes.gpkg, their styles (.qml), preview.png and report.json. More than two dates are compared
-            each with the next one, into a folder of DST for each pair, with a table changes.json.
+            (COG with colour table); .gpkg .geojson .fgb .parquet .shp .pmtiles: polygons; .png: picture; .html: page
+            with a map; a folder or no suffix: change.tif, changes.gpkg, their styles (.qml), preview.png and
+            report.json. More than two dates are compared each with the next one, into a folder of DST for each pair,
+            with a table changes.json.
         threshold: Least score (0..1) of a changed pixel; default: the method's.
         background: Class that takes what fits no other; default: a class named background, if any.
         method: How the dates are compared: dense (the difference of what the words say of every pixel; default),

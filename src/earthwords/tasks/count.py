@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.geo.destinations import plan_counts
+from earthwords.geo.sources.find import inputs_of
 from earthwords.inference.checks import check_raster
 from earthwords.inference.instances.options import counting_of
 from earthwords.inference.options import (
@@ -89,8 +90,9 @@ def count(
     the same command is given again.
 
     Args:
-        dst: .gpkg .geojson .fgb .parquet: instances; .png: picture; a folder or no suffix: instances.gpkg, its style
-            (.qml), preview.png and report.json. For many scenes a folder, or a pattern such as found/{stem}.gpkg.
+        dst: .gpkg .geojson .fgb .parquet .shp .pmtiles: instances; .png: picture; .html: page with a map; a
+            folder or no suffix: instances.gpkg, its style (.qml), preview.png and report.json. For many scenes a
+            folder, or a pattern such as found/{stem}.gpkg.
         against: Words that compete with what is counted: auto (what most scenes consist of, and other things), words
             with commas between, or none.
         expect: How many there are of a class, such as ship=12 (in Python also {"ship": 12}); repeat for more classes:
@@ -134,10 +136,8 @@ def count(
         words, counted, expect=expect, counts_from=counts_from, counts_model=counts_model, offline=offline,
         method=method, split=split, distance=distance, min_area=min_area, shapes=shapes or "", masks=masks or "",
     )  # fmt: skip
-    sources = sources_of(
-        src, dst, console, overwrite=overwrite, plan=partial(plan_counts, dst, zones=zones is not None)
-    )
-    from earthwords.geo.sources.find import inputs_of
+    plan = partial(plan_counts, dst, zones=zones is not None)
+    sources = sources_of(src, dst, console, overwrite=overwrite, plan=plan)
     from earthwords.inference.batch import run_many
     from earthwords.inference.execution import ExecutionOptions
     from earthwords.inference.instances.request import CountRequest
@@ -155,6 +155,6 @@ def count(
     )  # fmt: skip
     execution = ExecutionOptions.parse(memory=memory, workers=workers, cluster=cluster, resume=resume, offline=offline)
     run, load = CountRun(request=request, inputs=inputs, execution=execution), partial(model_spec.load, console)
-    if sources is not None:
-        return run_many(run, sources, dst, str(src), console, load, doing="counting")
-    return count_scene(run, load, str(src), dst, console)
+    if sources is None:
+        return count_scene(run, load, str(src), dst, console)
+    return run_many(run, sources, dst, str(src), console, load, doing="counting")

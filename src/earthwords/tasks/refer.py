@@ -71,9 +71,10 @@ def refer(
     look at the scene. A run that was killed goes on where it stopped when the same command is given again.
 
     Args:
-        dst: .tif: labels, 0 for the first sentence (COG with colour table); .gpkg .geojson .fgb .parquet: polygons
-            with sentence and score; .png: picture; a folder or no suffix: labels.tif, polygons.gpkg, their styles
-            (.qml), preview.png and report.json. For many scenes a folder, or a pattern such as maps/{stem}.gpkg.
+        dst: .tif: labels, 0 for the first sentence (COG with colour table); .gpkg .geojson .fgb .parquet .shp .pmtiles:
+            polygons with sentence and score; .png: picture; .html: page with a map; a folder or no suffix: labels.tif,
+            polygons.gpkg, their styles (.qml), preview.png and report.json. For many scenes a folder, or a
+            pattern such as maps/{stem}.gpkg.
         sentences: Text file with more sentences, one a line.
         all: All places that a sentence fits, at the finest resolution, instead of the surest.
         threshold: Probability (0..1) above which a pixel belongs to a mask.

@@ -59,8 +59,8 @@ def search(
     Args:
         index: Folder that `earthwords index` made.
         words: What to look for, such as "harbour with many ships".
-        dst: .gpkg .geojson .fgb .parquet: footprints with score, source and rank; .csv: table; .png: contact sheet; a
-            folder or no suffix: results.gpkg, results.csv, sheet.png and report.json.
+        dst: .gpkg .geojson .fgb .parquet .shp .pmtiles: footprints with score, source and rank; .csv: table; .png:
+            contact sheet; a folder or no suffix: results.gpkg, results.csv, sheet.png and report.json.
         text: The words as an option: `search INDEX DST -t "harbour"`.
         like: An image or raster to be similar to, instead of words or beside them; repeat for more.
         unlike: An image or raster to be unlike; repeat for more.

@@ -83,9 +83,9 @@ def segment(
     killed goes on where it stopped when the same command is given again.
 
     Args:
-        dst: .tif: labels (COG with colour table); .gpkg .geojson .fgb .parquet: polygons; .png: picture; a folder
-            or no suffix: labels.tif, polygons.gpkg, their styles (.qml), preview.png and report.json. For many
-            scenes a folder, or a pattern such as maps/{stem}.gpkg.
+        dst: .tif: labels (COG with colour table); .gpkg .geojson .fgb .parquet .shp .pmtiles: polygons; .png: picture;
+            .html: page with a map; a folder or no suffix: labels.tif, polygons.gpkg, their styles (.qml), preview.png
+            and report.json. For many scenes a folder, or a pattern such as maps/{stem}.gpkg.
         attention: Other attention of the last block.
         energy: Share of the energy of a window's tokens that jbu and simfeatup keep; 1 is exact, 0.9999 faster.
         joint: Let all tokens of a scene decide together (ConInfer): a mixture is fitted to them first, drawn to what

@@ -189,7 +189,7 @@ def test_an_existing_file_needs_overwrite(tmp_path: Path) -> None:
     ("name", "words"),
     [
         ("a.geojsn", r"Unknown vector format '.geojsn'. Did you mean '.geojson'\?"),
-        ("a.xyz", r"Unknown vector format '.xyz'. Known: .fgb, .geojson, .gpkg, .parquet."),
+        ("a.xyz", r"Unknown vector format '.xyz'. Known: .fgb, .geojson, .gpkg, .parquet, .pmtiles, .shp."),
         ("polygons", r"Unknown vector format 'polygons'"),
     ],
 )
@@ -345,3 +345,89 @@ def test_a_source_date_that_is_none_is_refused(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("SOURCE_DATE_EPOCH", given)
     with pytest.raises(UsageError, match="SOURCE_DATE_EPOCH is a number of seconds since 1970, not"):
         VectorWriter(tmp_path / "a.gpkg", crs=UTM, schema=SCHEMA)
+
+
+# ---- shapefiles and tiles
+
+
+LONG = {"class": "str", "uncertainty": "float64", "uncertainty_of_it": "float64", "größe_in_m": "int32"}
+
+
+def long_layer() -> VectorLayer:
+    frame = layer(0, 3)
+    columns = {
+        "class": np.array(["straße", "x" * 300, None], object), "uncertainty": np.array([0.25, 0.5, 0.75]),
+        "uncertainty_of_it": np.array([1.5, 2.5, 3.5]), "größe_in_m": np.array([7, 8, 9], np.int32),
+    }  # fmt: skip
+    return VectorLayer(geometries=frame.geometries, columns=columns, crs=UTM)
+
+
+@pytest.mark.parametrize("name", ["found.shp", "FOUND.SHP"])
+def test_a_shapefile(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    for index in (".qix", ".sbn"):
+        path.with_suffix(index).write_bytes(b"of an older one")
+    made = datetime(2024, 3, 5, tzinfo=UTC)
+    with VectorWriter(path, crs=UTM, schema=LONG, made=made) as writer:
+        writer.write(long_layer())
+    assert {p.name for p in tmp_path.iterdir()} == {
+        name,
+        *(f"{path.stem}{s}" for s in (".shx", ".dbf", ".prj", ".cpg")),
+    }
+    assert path.with_suffix(".cpg").read_text() == "UTF-8"
+    assert path.with_suffix(".dbf").read_bytes()[1:4] == bytes([124, 3, 5])
+    found = geopandas.read_file(path)
+    assert list(found.columns) == ["class", "uncertaint", "uncertai_1", "größe_in", "geometry"]
+    assert found["class"].tolist()[:2] == ["straße", "x" * 254] and found["class"].isna().tolist()[2]
+    assert found["uncertai_1"].tolist() == [1.5, 2.5, 3.5] and found["größe_in"].tolist() == [7, 8, 9]
+    assert found.crs.to_epsg() == 32617
+    assert all(found.geometry.geom_equals(geopandas.GeoSeries(long_layer().geometries, crs=UTM)))
+    assert writer.notes == (
+        "A shapefile has names of 10 letters at most: uncertainty is uncertaint, uncertainty_of_it is uncertai_1, "
+        "größe_in_m is größe_in.",
+        "A shapefile has texts of 254 bytes at most: 1 of class are cut.",
+    )
+
+
+def test_a_shapefile_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "found.shp"
+    write_vectors(path, [layer(0, 4)], crs=UTM, schema=SCHEMA)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    monkeypatch.setattr("earthwords.geo.vectors.write.MOST_SHAPEFILE_BYTES", 1000)
+    with pytest.raises(OutputError, match=r"found.shp would be larger than the 2 GB of a shapefile; write a .gpkg"):
+        write_vectors(path, [layer(0, 40)], crs=UTM, schema=SCHEMA, overwrite=True)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+    with pytest.raises(UsageError, match="one kind of geometry"):
+        write_vectors(tmp_path / "other.shp", [], crs=UTM, schema=SCHEMA, geometry_type="Unknown")
+    monkeypatch.undo()
+    write_vectors(path, [layer(5, 2)], crs=None, schema=SCHEMA, overwrite=True)
+    assert not path.with_suffix(".prj").exists()  # no CRS of an older file
+    assert geopandas.read_file(path)["id"].tolist() == [5, 6]
+
+
+@pytest.mark.parametrize("gsd, most", [(0.5, 19), (4.0, 16), (None, 22)])
+def test_tiles(tmp_path: Path, gsd: float | None, most: int) -> None:
+    path = tmp_path / "found.pmtiles"
+    wanted = to_geodataframe(layer(0, 30)).to_crs(4326)
+    write_vectors(path, [layer(0, 30)], crs=UTM, schema=SCHEMA, gsd=gsd)
+    assert [p.name for p in tmp_path.iterdir()] == ["found.pmtiles"]
+    assert path.read_bytes()[:8] == b"PMTiles\x03"
+    head = path.read_bytes()[:127]
+    west, south, east, north = (
+        int.from_bytes(head[i : i + 4], "little", signed=True) / 1e7 for i in range(102, 118, 4)
+    )
+    np.testing.assert_allclose([west, south, east, north], wanted.total_bounds, atol=2e-5)
+    assert head[101] == most and head[100] == 15  # 600 m here are less than a 2**15th of the way around
+    found = geopandas.read_file(path, layer="polygons").to_crs(UTM)
+    if gsd == 0.5:
+        by_class = found.dissolve("id").area
+        np.testing.assert_allclose(by_class.to_numpy(), layer(0, 30).columns["area_m2"] - 0 * by_class, rtol=0.06)
+        assert set(found["class"]) == {"straße", 'a "b", c'}
+
+
+def test_tiles_need_a_place_on_earth(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"PMTiles lie on a map of the world.*write a \.gpkg"):
+        write_vectors(tmp_path / "found.pmtiles", [layer(0, 3, crs=None)], crs=None, schema=SCHEMA)
+    with pytest.raises(OutputError, match=r"none.pmtiles would hold nothing, and PMTiles cannot be empty"):
+        write_vectors(tmp_path / "none.pmtiles", [], crs=UTM, schema=SCHEMA)
+    assert not any(tmp_path.iterdir())

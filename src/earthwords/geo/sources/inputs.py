@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from earthwords.errors import EarthwordsError, UsageError
-from earthwords.files.atomic import SIDECARS
+from earthwords.files.atomic import SIDECARS, beside
 from earthwords.files.reading import MOST_SETTINGS, parse_json, read_bytes
 from earthwords.geo.sources.gdal_names import places_in
 from earthwords.geo.sources.vrt import HEAD, MOST_BYTES, describes_service, is_tile_index, is_vrt, texts_of
@@ -104,7 +104,7 @@ def identity_of(path: str | Path) -> Identity | None:
 def _replaced(outputs: Iterable[str | Path]) -> Iterator[Path]:
     """What is there now and will not be."""
     for path in map(Path, outputs):
-        for place in (path, *(path.with_name(path.name + suffix) for suffix in SIDECARS)):
+        for place in (path, *beside(path)):
             if os.path.lexists(place):
                 yield place
 

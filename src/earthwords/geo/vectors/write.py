@@ -1,4 +1,4 @@
-"""Vector layers to GeoPackage, GeoJSON, FlatGeobuf or GeoParquet, batch by batch."""
+"""Vector layers to GeoPackage, GeoJSON, FlatGeobuf, GeoParquet, shapefile or PMTiles, batch by batch."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import os
 import sqlite3
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,6 +24,7 @@ from earthwords.errors import EarthwordsError, OutputError, UsageError, unknown
 from earthwords.files.atomic import StagedWriter, shown, staging, without_hidden
 from earthwords.files.paths import utf8_name
 from earthwords.geo.grids.crs import ogr_crs
+from earthwords.geo.vectors.limits import MOST_SHAPEFILE_BYTES, MOST_TEXT, shapefile_notes, short_names, zoom_levels
 from earthwords.types import SourceCrs, VectorLayer
 
 if TYPE_CHECKING:
@@ -47,9 +48,9 @@ def to_geodataframe(layer: VectorLayer) -> geopandas.GeoDataFrame:
 class VectorWriter(StagedWriter):
     """Writes batches of features; a context manager.
 
-    The suffix decides: `.gpkg`, `.geojson` (in longitude and latitude, as RFC 7946 has it), `.fgb` or
-    `.parquet`. The file appears when the block ends; after an exception nothing is left and an older file
-    stays as it was. Without any feature the file still has its columns (GeoJSON has no place for them).
+    The suffix decides: `.gpkg`, `.geojson` (in longitude and latitude, as RFC 7946 has it), `.fgb`, `.parquet`,
+    `.shp` (names of columns cut to 10 letters) or `.pmtiles` (tiles for maps). The file appears when the block ends;
+    after an exception nothing is left and an older file stays as it was.
     Equal features at an equal time make equal bytes, however many come at once.
     """
 
@@ -66,6 +67,7 @@ class VectorWriter(StagedWriter):
         layer_name: str = "polygons",
         geometry_type: str = "Polygon",
         made: datetime | None = None,
+        gsd: float | None = None,
         overwrite: bool = False,
     ) -> None:
         """
@@ -78,11 +80,12 @@ class VectorWriter(StagedWriter):
             geometry_type: such as `"Polygon"` or `"Point"`, of all features; `"Unknown"` for several.
             made: the time a GeoPackage tells; by default that of the environment's SOURCE_DATE_EPOCH
                 (https://reproducible-builds.org/specs/source-date-epoch/), or else now.
+            gsd: ground sample distance of what the features were drawn from, metres: the zoom levels of PMTiles.
             overwrite: replace an existing file.
 
         Raises:
-            UsageError: the suffix or SOURCE_DATE_EPOCH makes no sense, or the file exists. `with` adds: a GeoJSON
-                cannot be in this CRS.
+            UsageError: the suffix or SOURCE_DATE_EPOCH makes no sense, or the file exists. `with` adds: a GeoJSON or
+                PMTiles cannot be in this CRS, a shapefile not of this geometry.
         """
         self.path = Path(path)
         self.count = 0
@@ -94,6 +97,7 @@ class VectorWriter(StagedWriter):
             layer=layer_name,
             geometry_type=geometry_type,
             made=made or _source_date(),
+            gsd=gsd,
         )
         self._overwrite = overwrite
         self._pending: list[pa.Table] = []
@@ -106,6 +110,11 @@ class VectorWriter(StagedWriter):
             stack.callback(self._file.abandon)
             self._stack = stack.pop_all()
         return self
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the format could not keep, known when the features are written."""
+        return tuple(self._file.notes) if hasattr(self, "_file") else ()
 
     def write(self, layer: VectorLayer) -> None:
         """Add features.
@@ -146,10 +155,15 @@ class _How:
     layer: str
     geometry_type: str
     made: datetime | None
+    gsd: float | None
 
 
 class _Sink(Protocol):
     """A file under construction."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the format cannot keep."""
 
     def append(self, table: pa.Table) -> None: ...
 
@@ -162,6 +176,8 @@ class _Sink(Protocol):
 
 class _GeoPackage:
     """Appends to a GeoPackage, the one vector format that streams well."""
+
+    notes: Sequence[str] = ()
 
     def __init__(self, path: Path, how: _How) -> None:
         self.path = path
@@ -182,6 +198,10 @@ class _Converted:
     """Collects in a GeoPackage and streams it into a format that is written in one go."""
 
     driver: str
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return ()
 
     def __init__(self, path: Path, how: _How) -> None:
         self.path = path
@@ -226,8 +246,69 @@ class _GeoJson(_Converted):
         return {"COORDINATE_PRECISION": "9", **({"RFC7946": "YES"} if self.how.crs else {})}
 
 
+class _Shapefile(_Converted):
+    """https://gdal.org/en/stable/drivers/vector/shapefile.html"""
+
+    driver = "ESRI Shapefile"
+
+    def __init__(self, path: Path, how: _How) -> None:
+        if how.geometry_type == "Unknown":
+            raise UsageError("A shapefile holds one kind of geometry, and here are several; write a .gpkg.")
+        names = [name for name in how.schema.names if name != GEOMETRY]
+        short = dict(zip(names, short_names(names), strict=True))
+        fields = [field.with_name(short.get(field.name, GEOMETRY)) for field in how.schema]
+        super().__init__(path, replace(how, schema=pa.schema(fields)))
+        self._bytes, self._short = 0, short
+        self._long: dict[str, int] = {}
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return shapefile_notes(self._short, self._long)
+
+    def append(self, table: pa.Table) -> None:
+        self._bytes += table.column(GEOMETRY).nbytes
+        if self._bytes > MOST_SHAPEFILE_BYTES:
+            raise OutputError(f"{shown(self.path)} would be larger than the 2 GB of a shapefile; write a .gpkg.")
+        for name in self._short:
+            if pa.types.is_string(table.schema.field(name).type):
+                cut = sum(len((value or "").encode()) > MOST_TEXT for value in table.column(name).to_pylist())
+                self._long[name] = self._long.get(name, 0) + cut
+        super().append(table.rename_columns(self.how.schema.names))
+
+    def finish(self) -> None:
+        super().finish()
+        if self.path.suffix != ".shp":
+            os.replace(self.path.with_suffix(".shp"), self.path)
+
+    def options(self) -> dict[str, str]:
+        day = {"DBF_DATE_LAST_UPDATE": f"{self.how.made.astimezone(UTC):%Y-%m-%d}"} if self.how.made else {}
+        return {"ENCODING": "UTF-8", "2GB_LIMIT": "YES", **day}
+
+
+class _PmTiles(_Converted):
+    """https://github.com/protomaps/PMTiles/blob/main/spec/v3/spec.md"""
+
+    driver = "PMTiles"
+
+    def __init__(self, path: Path, how: _How) -> None:
+        if how.crs is None or how.crs.geodetic_crs is None:
+            raise UsageError("PMTiles lie on a map of the world, and no CRS leads there from here; write a .gpkg.")
+        super().__init__(path, how)
+
+    def options(self) -> dict[str, str]:
+        """Zoom levels: from the one that shows everything in a tile to the one that shows every pixel."""
+        assert self.how.crs is not None
+        found = pyogrio.read_info(utf8_name(self.scratch.path), layer=self.how.layer, force_total_bounds=True)
+        if not found["features"]:
+            raise OutputError(f"{shown(self.path)} would hold nothing, and PMTiles cannot be empty; write a .gpkg.")
+        least, most = zoom_levels(found["total_bounds"], self.how.crs, self.how.gsd)
+        return {"MINZOOM": str(least), "MAXZOOM": str(most), "NAME": self.how.layer}
+
+
 class _GeoParquet:
     """https://geoparquet.org/releases/v1.0.0/"""
+
+    notes: Sequence[str] = ()
 
     def __init__(self, path: Path, how: _How) -> None:
         crs = how.crs if how.crs or not how.source_crs else CRS.from_wkt(how.source_crs.wkt)
@@ -259,6 +340,8 @@ FORMATS: dict[str, Callable[[Path, _How], _Sink]] = {
     ".geojson": _GeoJson,
     ".fgb": _FlatGeobuf,
     ".parquet": _GeoParquet,
+    ".shp": _Shapefile,
+    ".pmtiles": _PmTiles,
 }
 
 
@@ -315,7 +398,7 @@ def _write_arrow(
     options: Mapping[str, str] | None = None,
 ) -> None:
     with _one_at_a_time, _dated(how.made), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*(crs|SRS|projection).*")
+        warnings.filterwarnings("ignore", message=".*(crs|SRS|projection|has been truncated).*")
         pyogrio.write_arrow(
             stream,
             utf8_name(path),

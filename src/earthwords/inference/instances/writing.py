@@ -35,10 +35,12 @@ from earthwords.inference.segment.postprocess import MARGIN
 from earthwords.inference.windows.class_statistics import Figures
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.outputs import About, OutputOptions, of_grid, save_report, settings_of
+from earthwords.inference.windows.pages import facts_of, page_notes, save_page, shown_area
 from earthwords.inference.windows.strip import Strip
 from earthwords.text.usual_sizes import UsualSize
 from earthwords.types import Grid, VectorLayer, Vocabulary
 from earthwords.viz.count_preview import CountPreview
+from earthwords.viz.map_page import MapPage, PageRow, PageText, draw_things
 
 Array: TypeAlias = NDArray[Any]
 
@@ -85,12 +87,15 @@ def write_counts(
         remove_files(old)
         moved(report)
 
+    page = MapPage(about.grid) if "page" in paths else None
     with staging_all(paths, settings=settings, overwrite=options.overwrite, moved=done_moving) as places:
         for strip in strips:
             figures.add(strip)
             work.finder.add(strip)
             if "preview" in places:
                 preview.add(strip.row, strip.rgb, strip.valid)
+            if page is not None:
+                page.add(strip.row, [strip.rgb], strip.valid)
             if zones is not None:
                 zones.add(strip)
         found = chosen(work.finder.finish(), work.counting)
@@ -99,7 +104,7 @@ def write_counts(
         if zones is not None:
             zones.count(found)
         doubted = _doubted(found, about.grid, work)
-        notes = _notes(found, figures, zones, about, work, doubted)
+        notes = (*_notes(found, figures, zones, about, work, doubted), *page_notes(page))
         enforce(notes, strict=about.strict)
         write_files(places, found, about=about, counting=work.counting, preview=preview, zones=zones)
         done = time.perf_counter()
@@ -123,7 +128,26 @@ def write_counts(
             seconds={name: round(value, 3) for name, value in seconds.items()},
         )
         save_report(report, places)
+        save_page(page, places, lambda: _page_text(report, found, page, about, work.counting))
     return report
+
+
+def _page_text(
+    report: CountReport, found: InstanceCandidates, page: MapPage | None, about: About, counting: CountOptions
+) -> PageText:
+    """How many of each class; draws them on the page first."""
+    assert page is not None
+    draw_things(page, found.masks, found.centres, points=counting.shapes == "points")
+    rows = [
+        PageRow(
+            title=entry.name, label=entry.label, colour=about.vocabulary.classes[counting.counted[entry.label]].colour,
+            cells=(f"{entry.count:,}", "" if entry.area_m2 is None else shown_area(entry.area_m2, entry.pixels)),
+        )
+        for entry in report.classes
+    ]  # fmt: skip
+    facts = facts_of(report.settings, ("method", "preset", "weights", "gsd", "aoi", "version"))
+    columns = ("class", "number", "area")
+    return PageText(title=report.source, columns=columns, rows=tuple(rows), notes=report.notes, facts=facts)
 
 
 def _doubted(found: InstanceCandidates, grid: Grid, work: CountWork) -> tuple[str | None, ...]:
@@ -197,7 +221,7 @@ def _write_instances(path: Path, found: InstanceCandidates, about: About, counti
         columns[name], schema[name] = areas_of(found, grid), "float64"
     with VectorWriter(
         path, crs=grid.crs, source_crs=grid.coordinate_crs, schema=schema, layer_name="instances",
-        geometry_type=kind, made=about.made,
+        geometry_type=kind, made=about.made, gsd=grid.gsd_m,
     ) as writer:  # fmt: skip
         writer.write(VectorLayer(geometries=geometries, columns=columns, crs=grid.crs))
 

@@ -66,8 +66,8 @@ class SegmentationResult(Segmentation):
         """Write the same files as the command `segment`; the suffix decides.
 
         Args:
-            path: `.tif` labels; `.gpkg .geojson .fgb .parquet` polygons; `.png` picture; a folder or no suffix:
-                all of them with styles and a report.
+            path: `.tif` labels; `.gpkg .geojson .fgb .parquet .shp .pmtiles` polygons; `.png` picture;
+                `.html` page with a map; a folder or no suffix: all but the page, with styles and a report.
             probabilities: also write those: `uint8` or `float32`; `predict` must have kept them.
             min_area: smallest polygon kept, m2 (pixels without a CRS).
             simplify: tolerance of outlines, metres (pixels without a CRS).

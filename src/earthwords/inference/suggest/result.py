@@ -122,8 +122,8 @@ class Suggestions:
         """The features for geopandas."""
         return to_geodataframe(self.layer()[0])
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Write `.gpkg`, `.geojson`, `.fgb` or `.parquet`."""
+    def save(self, path: str | Path, *, overwrite: bool = False) -> tuple[str, ...]:
+        """Write `.gpkg`, `.geojson`, `.fgb`, `.parquet` or `.shp`; what the format could not keep is given back."""
         layer, source_crs = self.layer()
         kind = "Point" if self.options.tiles is None else "Polygon"
         with VectorWriter(
@@ -131,6 +131,7 @@ class Suggestions:
             overwrite=overwrite,
         ) as writer:  # fmt: skip
             writer.write(layer)
+        return writer.notes
 
     def summary(self) -> str:
         """What was looked at, in one line."""

@@ -34,10 +34,12 @@ from earthwords.inference.cautions import enforce, is_radar
 from earthwords.inference.segment.postprocess import MARGIN
 from earthwords.inference.windows.class_statistics import Figures
 from earthwords.inference.windows.failures import FailurePolicy
+from earthwords.inference.windows.pages import known_labels, page_notes, save_page, segmentation_text
 from earthwords.inference.windows.strip import Strip
 from earthwords.inference.windows.zone_figures import ZoneFigures
 from earthwords.reports import SceneReport
 from earthwords.types import Grid, VectorLayer, Vocabulary
+from earthwords.viz.map_page import MapPage
 from earthwords.viz.preview import PreviewBuilder
 
 UINT8_STEPS = 250
@@ -115,8 +117,8 @@ def write_outputs(
     """Write all of a segmentation in one pass.
 
     Args:
-        paths: kinds `labels`, `polygons`, `preview`, `style`, `polygons_style`, `probabilities`, `report`, `zones`,
-            each with its path.
+        paths: kinds `labels`, `polygons`, `preview`, `page`, `style`, `polygons_style`, `probabilities`, `report`,
+            `zones`, each with its path.
         strips: from top to bottom, with probabilities if those are asked for.
         account: for the report, complete when the strips have ended.
         zones: of which figures are wanted too.
@@ -142,6 +144,7 @@ def write_outputs(
         figures = outputs.figures
         by_zone = outputs.zones
         notes = tuple(dict.fromkeys((*about.notes, *figures.notes(), *(by_zone.notes() if by_zone else ()))))
+        notes = (*notes, *outputs.vector_notes, *page_notes(outputs.page))
         enforce(notes, strict=about.strict)
         seconds = {
             "loading": about.loading_s,
@@ -165,6 +168,7 @@ def write_outputs(
             seconds={name: round(value, 3) for name, value in seconds.items()},
         )
         save_report(report, places)
+        save_page(outputs.page, places, lambda: segmentation_text(report, about.vocabulary))
     return report
 
 
@@ -227,6 +231,7 @@ class MapFiles(ABC, Generic[S]):
     """What the raster of labels says it is."""
     BAND: ClassVar[str] = "class"
     LAYER: ClassVar[str] = "polygons"
+    PICTURES: ClassVar[tuple[str, ...]] = ("picture",)
 
     def __init__(
         self, places: Mapping[str, Path], about: AboutMap, options: OutputOptions, vocabulary: Vocabulary
@@ -236,6 +241,9 @@ class MapFiles(ABC, Generic[S]):
         self.about = about
         self.options = options
         self.vocabulary = vocabulary
+        self.vector_notes: list[str] = []
+        """What the format of the polygons could not keep."""
+        self.page: MapPage | None = None
 
     @abstractmethod
     def count(self, strip: S) -> None:
@@ -248,6 +256,10 @@ class MapFiles(ABC, Generic[S]):
     @abstractmethod
     def picture(self) -> tuple[Sink[S], Callable[[], Image.Image]]:
         """What takes strips, and makes the picture of them."""
+
+    @abstractmethod
+    def on_page(self, strip: S) -> None:
+        """Put a strip on the page."""
 
     def drawn(self, strip: S) -> NDArray[np.unsignedinteger]:
         """Labels that become polygons, `vocabulary.nodata` elsewhere."""
@@ -286,6 +298,9 @@ class MapFiles(ABC, Generic[S]):
             write_polygons_qml(places["polygons_style"], self.vocabulary)
         if "preview" in places:
             sinks.append(self._preview_sink(stack, places["preview"]))
+        if "page" in places:
+            self.page = MapPage(self.about.grid, pictures=self.PICTURES)
+            sinks.append(self.on_page)
         if "labels" in places:
             labels = stack.enter_context(self._labels_writer(places["labels"]))
             sinks.append(lambda strip: labels.write(strip.row, strip.labels))
@@ -322,9 +337,10 @@ class MapFiles(ABC, Generic[S]):
         writer = stack.enter_context(
             VectorWriter(
                 path, crs=grid.crs, source_crs=grid.coordinate_crs, schema=self.columns(), layer_name=self.LAYER,
-                made=self.about.made,
+                made=self.about.made, gsd=grid.gsd_m,
             )
         )  # fmt: skip
+        on_success(stack, lambda: self.vector_notes.extend(writer.notes))
         collector = PolygonCollector(
             grid=grid, vocabulary=self.vocabulary, min_area=self.options.min_area, simplify=self.options.simplify
         )
@@ -364,6 +380,11 @@ class _SegmentationFiles(MapFiles[Strip]):
         """See `MapFiles`."""
         preview = PreviewBuilder(self.about.grid, self.vocabulary)
         return lambda strip: preview.add(strip.row, strip.rgb, strip.labels, strip.valid), preview.image
+
+    def on_page(self, strip: Strip) -> None:
+        """See `MapFiles`."""
+        assert self.page is not None
+        self.page.add(strip.row, [strip.rgb], strip.valid, known_labels(strip.labels, self.vocabulary))
 
     def open(self, stack: ExitStack) -> list[Sink[Strip]]:
         """See `MapFiles`."""

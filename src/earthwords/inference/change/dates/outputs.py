@@ -28,8 +28,10 @@ from earthwords.inference.windows.outputs import (
     settings_of,
     settings_with,
 )
+from earthwords.inference.windows.pages import facts_of, known_labels, page_notes, save_page
 from earthwords.types import Grid, VectorLayer
 from earthwords.viz.change_preview import ChangePreview
+from earthwords.viz.map_page import PageRow, PageText
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +91,29 @@ def write_changes(
     with staging_all(paths, settings=settings, overwrite=options.overwrite, moved=lambda: moved(report)) as places:
         outputs = _ChangeFiles(places, about, options)
         compared, done = outputs.fill(strips, writing_begins)
-        about = replace(about, notes=(*about.notes, *outputs.figures.notes))
+        more = (*outputs.figures.notes, *outputs.vector_notes, *page_notes(outputs.page))
+        about = replace(about, notes=(*about.notes, *more))
         enforce(about.notes, strict=about.strict)
         seconds = {"loading": about.loading_s, "comparing": compared - began, "finishing": done - compared}
         report = _report(paths, outputs.figures, about, options, policy, seconds)
         save_report(report, places)
+        save_page(outputs.page, places, lambda: _page_text(report, about.transitions))
     return report
+
+
+def _page_text(report: ChangeReport, transitions: Transitions) -> PageText:
+    """From which class to which."""
+    classes = transitions.map_vocabulary.classes
+    rows = [
+        PageRow(title=classes[label].title, label=label, colour=classes[label].colour, cells=(f"{area:,.4g}",))
+        for label, (first, second) in enumerate(transitions.changes, 1)
+        if (area := report.matrix[first][second])
+    ]
+    rows.append(PageRow(title="changed", cells=(f"{report.changed_share:.1%}",)))
+    return PageText(
+        title=f"{report.before} → {report.after}", columns=("change", report.unit), rows=tuple(rows),
+        notes=report.notes, facts=facts_of(report.settings, ("method", "preset", "weights", "gsd", "aoi", "version")),
+    )  # fmt: skip
 
 
 def _report(
@@ -138,6 +157,7 @@ class _ChangeFiles(MapFiles[ChangeStrip]):
     """Those of a map of changes; what did not change is no polygon."""
 
     KIND, BAND, LAYER = "changes", "change", "changes"
+    PICTURES = ("after", "before")
 
     def __init__(self, places: Mapping[str, Path], about: AboutChange, options: OutputOptions) -> None:
         self.names, self.transitions = (about.before, about.after), about.transitions
@@ -168,6 +188,12 @@ class _ChangeFiles(MapFiles[ChangeStrip]):
             preview.add(strip.row, *strip.rgb, strip.labels, strip.valid & (strip.pairs != NOTHING))
 
         return add, preview.image
+
+    def on_page(self, strip: ChangeStrip) -> None:
+        """See `MapFiles`."""
+        assert self.page is not None
+        labels = known_labels(self.drawn(strip), self.vocabulary)
+        self.page.add(strip.row, strip.rgb[::-1], strip.valid & (strip.pairs != NOTHING), labels)
 
     def drawn(self, strip: ChangeStrip) -> NDArray[np.unsignedinteger]:
         """See `MapFiles`."""
