@@ -118,13 +118,9 @@ class Segmenter(Teachable):
         row = found.row
         method = DenseMethod(attention=row.attention, keep_residual=row.keep_residual, last_n=row.last_n)
         encoder = Encoder(
-            backbone=backbone,
-            method=method,
-            upsampler=upsampler,
-            cls_weight=row.cls_weight,
-            energy=row.energy,
+            backbone=backbone, method=method, upsampler=upsampler, cls_weight=row.cls_weight, energy=row.energy,
             head=head,
-        )
+        )  # fmt: skip
         taught, notes = found.load_taught(backbone), [] if found.note is None else [found.note]
         if row.precision != "fp32":
             if computes(row.precision, backbone.device):
