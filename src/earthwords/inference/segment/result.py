@@ -27,6 +27,7 @@ from earthwords.viz.preview import PreviewBuilder
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
     from PIL.Image import Image
+    from xarray import Dataset
 
     from earthwords.geo.scene import Scene
 
@@ -114,6 +115,17 @@ class SegmentationResult(Segmentation):
     def to_geodataframe(self, *, min_area: float = 0.0, simplify: float = 0.0) -> GeoDataFrame:
         """`polygons` for geopandas."""
         return to_geodataframe(self.polygons(min_area=min_area, simplify=simplify))
+
+    def to_xarray(self) -> Dataset:
+        """Labels, scores and, if `predict` kept them, probabilities `(class, y, x)` as an xarray Dataset; rioxarray
+        finds CRS, transform and nodata in it.
+
+        Raises:
+            UsageError: xarray is not installed.
+        """
+        from earthwords.inference.segment.labelled_result import to_dataset
+
+        return to_dataset(self)
 
     def plot(self, *, max_side: int = 1024) -> Image:
         """The image, the classes over it and a legend, as a PIL image: `.show()` or `.save(...)` it.
