@@ -1,0 +1,124 @@
+"""The child process of a job: the installed command, what it tells, and its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+GRACE_S = 5.0
+"""From the wish to end to the end by force."""
+
+
+@dataclass(kw_only=True)
+class JobChild:
+    """A running command."""
+
+    process: subprocess.Popen[str]
+    last: list[str] = field(default_factory=list)
+    """The last lines that were no events."""
+
+    @classmethod
+    def begin(cls, argv: Sequence[str]) -> JobChild:
+        """Start a command, in a group of its own so that it can be ended whole."""
+        process = subprocess.Popen(
+            list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            encoding="utf-8", errors="replace", start_new_session=True, env=_environment(),
+        )  # fmt: skip
+        return cls(process=process)
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self.process.pid
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """What it tells, until it ends; other lines are kept as `last`."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            event = _event(line)
+            if event is not None:
+                yield event
+            elif line.strip():
+                self.last = [*self.last[-4:], line.strip()]
+        self.process.wait()
+
+    def end(self, *, grace: float = GRACE_S) -> None:
+        """Ask it to end, and end it if it does not."""
+        end_group(self.process.pid, gone=lambda: self.process.poll() is not None, grace=grace)
+
+
+def end_group(pid: int, *, gone: Callable[[], bool], grace: float = GRACE_S) -> None:
+    """SIGTERM to a process group, and SIGKILL when it is still there after `grace` seconds."""
+    _signal(pid, signal.SIGTERM)
+    deadline, wait = time.monotonic() + grace, threading.Event()
+    while not gone() and time.monotonic() < deadline:
+        wait.wait(0.05)
+    if not gone():
+        _signal(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+
+
+def began(pid: int) -> str | None:
+    """When a process began, as the system tells it; None: there is none. A number used again begins anew."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return None if fields[0] in ("Z", "X") else fields[19]
+    except FileNotFoundError:
+        if os.path.isdir("/proc/self"):
+            return None
+    except (OSError, IndexError):
+        return None
+    told = subprocess.run(
+        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, encoding="utf-8", check=False
+    )
+    return told.stdout.strip() or None
+
+
+def end_left_over(pid: int | None, its_begin: str | None) -> bool:
+    """End a child whose server has died, if it is still that one; whether there was one."""
+    if pid is None or its_begin is None or began(pid) != its_begin:
+        return False
+    end_group(pid, gone=lambda: began(pid) != its_begin)
+    return True
+
+
+def program(module: str, *words: str) -> list[str]:
+    """A module of ours as a program; `-P`: a file of its name in the current folder is none of ours."""
+    return [sys.executable, "-P", "-m", module, *words]
+
+
+def command(*words: str) -> list[str]:
+    """The installed command."""
+    return program("earthwords", *words)
+
+
+def _signal(pid: int, number: int) -> None:
+    with suppress(OSError):
+        if hasattr(os, "killpg"):
+            os.killpg(pid, number)
+        else:
+            os.kill(pid, number)
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("event"), str) else None
+
+
+def _environment() -> dict[str, str]:
+    """As the server's, without what makes the server itself small."""
+    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    own = {name: value for name, value in os.environ.items() if name != "GDAL_CACHEMAX"}
+    return {**own, "PYTHONPATH": paths}

@@ -1,0 +1,1 @@
+"""Parts of the map that are looked at: computed by one warm process, kept for the next words."""
