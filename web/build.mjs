@@ -18,7 +18,30 @@ const BUNDLES = [
     copy: { "src/page/index.html": "index.html", "src/page/favicon.svg": "favicon.svg", [WORKER]: "maplibre-gl-worker.mjs" },
     options: {},
   },
+  {
+    entry: "src/widget/widget.ts",
+    out: "viz/widget",
+    copy: {},
+    options: { plugins: [asText("worker-text")] },
+  },
 ];
+
+/** A file of a package as a string: `import text from "PREFIX:package/file"`. */
+function asText(prefix) {
+  return {
+    name: prefix,
+    setup(bundler) {
+      bundler.onResolve({ filter: new RegExp(`^${prefix}:`) }, ({ path }) => ({
+        namespace: prefix,
+        path: join("node_modules", path.slice(prefix.length + 1)),
+      }));
+      bundler.onLoad({ filter: /.*/, namespace: prefix }, ({ path }) => ({
+        contents: readFileSync(join(HERE, path), "utf-8"),
+        loader: "text",
+      }));
+    },
+  };
+}
 
 const OURS = ["package.json", "package-lock.json", "tsconfig.json", "build.mjs"];
 

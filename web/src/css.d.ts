@@ -1,1 +1,6 @@
 declare module "*.css";
+
+declare module "worker-text:*" {
+  const text: string;
+  export default text;
+}

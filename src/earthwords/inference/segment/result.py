@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,6 +137,33 @@ class SegmentationResult(Segmentation):
         for strip in self._strips():
             preview.add(strip.row, strip.rgb, strip.labels, strip.valid)
         return preview.image()
+
+    def map(self, *, height: int = 480, max_side: int = 2048) -> Any:
+        """A map for a notebook: classes over the image with sliders for thresholds, and marks that come back.
+
+        It is a widget (`anywidget`, in the extra `notebook`) that asks no server, so it works in JupyterLab, VS Code,
+        Colab and behind a hub; where widgets are not shown, the picture of `plot` is.
+
+        Args:
+            height: of the map, screen pixels.
+            max_side: longest side of the pictures in pixels; larger results are shown smaller.
+
+        Returns:
+            The widget: `.thresholds`, `.opacity`, `.marks` (GeoJSON in degrees) and `.clicked` follow what is done on
+            the map; `.to_geodataframe()` has the marks for `teach`.
+
+        Raises:
+            UsageError: anywidget is not installed.
+
+        Example:
+            >>> shown = result.map()
+            >>> shown
+            >>> taught = segmenter.teach(shown.to_geodataframe(), ["water", "trees"], scenes="ortho.tif")
+        """
+        from earthwords.inference.segment.on_map import content_of
+        from earthwords.viz.notebook import notebook_map
+
+        return notebook_map(content_of(self, max_side=max_side), height=height)
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
