@@ -34,7 +34,7 @@ def test_first_map(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("anywidget", reason="the map of a notebook needs anywidget")
     monkeypatch.chdir(tmp_path)
     found = executed("first-map.ipynb")
-    assert found["shown"].thresholds["building"] == 0.4
+    assert found["shown"].thresholds["building"] == 0.2
     observed = found["result"].valid.sum()
     assert 0 < found["areas"].sum() <= observed, "square metres of pixels of a metre"
     assert (tmp_path / "town-map/polygons.gpkg").is_file()

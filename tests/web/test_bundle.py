@@ -16,26 +16,28 @@ from tests.conftest import ROOT
 
 WEB = ROOT / "web"
 STATIC = Path(earthwords.__file__).parent / "serve" / "static"
+WIDGET = Path(earthwords.__file__).parent / "viz" / "widget"
 MESSAGES = WEB / "src" / "page" / "messages"
 
 pytestmark = pytest.mark.skipif(not WEB.is_dir(), reason="web/, the sources of the page, is not beside these tests")
 
 
-def listed() -> dict[str, str]:
-    """Path to SHA-256 of the sources that the bundle was made from."""
-    rows = (line.split("  ") for line in (STATIC / "sources.sha256").read_text(encoding="utf-8").splitlines())
+def listed(bundle: Path) -> dict[str, str]:
+    """Path to SHA-256 of the sources that a bundle was made from."""
+    rows = (line.split("  ") for line in (bundle / "sources.sha256").read_text(encoding="utf-8").splitlines())
     return {path: digest for digest, path in rows}
 
 
-def test_the_bundle_is_of_these_sources() -> None:
-    found = {name: hashlib.sha256((ROOT / name).read_bytes()).hexdigest() for name in listed()}
-    assert found == listed(), "the page is older than its sources: run `make web` and commit what it writes"
+@pytest.mark.parametrize("bundle", [STATIC, WIDGET], ids=["page", "widget"])
+def test_the_bundle_is_of_these_sources(bundle: Path) -> None:
+    found = {name: hashlib.sha256((ROOT / name).read_bytes()).hexdigest() for name in listed(bundle)}
+    assert found == listed(bundle), "the bundle is older than its sources: run `make web` and commit what it writes"
 
 
 def test_every_source_of_the_page_is_in_the_bundle() -> None:
     names = {path.relative_to(ROOT).as_posix() for path in (WEB / "src" / "page").rglob("*.*")}
     typed_only = {"web/src/page/types.ts"}  # nothing of it is left in the bundle
-    assert names - listed().keys() <= typed_only
+    assert names - listed(STATIC).keys() <= typed_only
 
 
 def test_the_bundle_is_whole_and_small() -> None:
