@@ -48,11 +48,14 @@ class Hub:
 
 
 @contextmanager
-def served(folders: dict[str, Path], cache: Path, patch: pytest.MonkeyPatch, *, mute: bool = False) -> Iterator[Hub]:
+def served(
+    folders: dict[str, Path], cache: Path, patch: pytest.MonkeyPatch, *, mute: bool = False, token: str | None = None
+) -> Iterator[Hub]:
     """The hub, while the block runs; `huggingface_hub` asks it and keeps what comes in `cache`.
 
     Args:
         mute: it tells which files it has and sends none.
+        token: what it asks for before it sends a file: its repositories are gated.
     """
     from huggingface_hub import constants
 
@@ -82,6 +85,9 @@ def served(folders: dict[str, Path], cache: Path, patch: pytest.MonkeyPatch, *, 
             hub.reached.set()
             if mute:
                 hub.over.wait(60)
+            if token is not None and self.headers.get("Authorization") != f"Bearer {token}":
+                self._send(b"", {"X-Error-Code": "GatedRepo"}, code=401, body=body)
+                return
             path = hub.folders["/".join(parts[:2])] / "/".join(parts[4:])
             if not path.is_file():
                 self._send(b"", {"X-Error-Code": "EntryNotFound"}, code=404, body=body)

@@ -130,6 +130,17 @@ SIGLIP2_QQ = replace(
 )
 SIGLIP2_L = replace(SIGLIP2, name="siglip2-l", weights="siglip2-large-patch16-256", tile_size=256, overlap=128)
 SIGLIP2_SO400M = replace(SIGLIP2_L, name="siglip2-so400m", weights="siglip2-so400m-patch16-256")
+METACLIP2 = replace(
+    SIGLIP2,
+    name="metaclip2",
+    weights="metaclip-2-worldwide-b16",
+    attention="segearth",
+    keep_residual=False,
+    cls_weight=-0.3,
+    paper="https://arxiv.org/abs/2507.22062",
+    note="SegEarth-OV's attention and bias on MetaCLIP 2: Chinese words are read as they are; logits interpolated",
+)
+METACLIP2_L = replace(METACLIP2, name="metaclip2-l", weights="metaclip-2-worldwide-l14")
 TINY = SegmentPreset(
     name="tiny",
     weights="tiny",
@@ -164,6 +175,8 @@ SEGMENT_PRESETS: dict[str, SegmentPreset] = {
         SIGLIP2_QQ,
         SIGLIP2_L,
         SIGLIP2_SO400M,
+        METACLIP2,
+        METACLIP2_L,
     )
 }
 DEFAULT_PRESET = "tiny"

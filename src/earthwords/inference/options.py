@@ -252,8 +252,15 @@ def loading(row: SegmentPreset, model: str | None, console: Console) -> Iterator
         yield report
 
 
-def make_vocabulary(text: Sequence[str], classes: Path | None, background: str | None) -> Vocabulary:
-    """The classes from options or from a file, not both."""
+def make_vocabulary(
+    text: Sequence[str], classes: Path | None, background: str | None, *, weights: str = ""
+) -> Vocabulary:
+    """The classes from options or from a file, not both.
+
+    Args:
+        weights: of the model that reads them: to one of any language Chinese words go as they are.
+    """
+    from earthwords.models.weights.languages import reads_any_language
     from earthwords.text.vocabulary import parse_classes, read_class_file
 
     if classes is not None and not isinstance(classes, (str, Path)):
@@ -261,14 +268,21 @@ def make_vocabulary(text: Sequence[str], classes: Path | None, background: str |
     if text and classes is not None:
         raise UsageError("Give the words either by -t or by --classes, not both.")
     if classes is not None:
-        return read_class_file(classes, background=background)
-    return parse_classes(text, background=background)
+        return read_class_file(classes, background=background, translate=not reads_any_language(weights))
+    return parse_classes(text, background=background, translate=not reads_any_language(weights))
 
 
-def words_of(row: SegmentPreset, text: Sequence[str], classes: Path | None, background: str | None) -> Vocabulary:
+def words_of(
+    row: SegmentPreset,
+    text: Sequence[str],
+    classes: Path | None,
+    background: str | None,
+    *,
+    model: str | Path | None = None,
+) -> Vocabulary:
     """As `make_vocabulary`; of a taught preset what it was taught, where nothing is asked for."""
     if row.taught is None or text or classes is not None:
-        return make_vocabulary(text, classes, background)
+        return make_vocabulary(text, classes, background, weights=str(model or row.weights))
     from earthwords.models.taught import taught_vocabulary
 
     if background is not None:
@@ -277,7 +291,13 @@ def words_of(row: SegmentPreset, text: Sequence[str], classes: Path | None, back
 
 
 def counted_words(
-    row: SegmentPreset, text: Sequence[str], classes: Path | None, against: str, mask: Any
+    row: SegmentPreset,
+    text: Sequence[str],
+    classes: Path | None,
+    against: str,
+    mask: Any,
+    *,
+    model: str | Path | None = None,
 ) -> tuple[Vocabulary, tuple[int, ...]]:
     """The classes that compete for the pixels, and the labels of those that are counted: the ones asked for.
 
@@ -288,7 +308,7 @@ def counted_words(
     """
     from earthwords.types import Vocabulary
 
-    words = words_of(row, text, classes, None)
+    words = words_of(row, text, classes, None, model=model)
     counted = tuple(label for label in range(len(words)) if label != words.background)
     if row.taught is None:
         if against == AUTO:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 CLIP = "earthwords.models.clip.folder"
 FAMILIES = {
     "clip": CLIP,
+    "metaclip_2": "earthwords.models.metaclip2.folder",
     "siglip": "earthwords.models.siglip.folder",
     "siglip2": "earthwords.models.siglip.folder",
 }
@@ -37,3 +38,7 @@ def kind_of(path: Path) -> str:
     with suppress(OSError, ValueError, AttributeError):
         return str(read_json(path / CONFIG).get("model_type"))
     return ""
+
+
+ANY_LANGUAGE = ("metaclip_2",)
+"""Those whose tower was trained to read words of any language as they are typed."""

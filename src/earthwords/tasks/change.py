@@ -151,7 +151,7 @@ def change(
     row, method = model_spec.row, _method(method, network)
     masks: dict[str, Any] = {"segmenter": segmenter, "comparer": comparer, "theta": theta, "instances": instances}
     by_masks = MaskOptions(clicks=clicks_of(click), **masks).checked(method)
-    words = check_can_change(with_rivals(words_of(row, text, classes, background), against, mask))
+    words = check_can_change(with_rivals(words_of(row, text, classes, background, model=model), against, mask))
     from earthwords.geo.sources.find import inputs_of
     from earthwords.inference.change.dates.request import ChangeRequest
     from earthwords.inference.change.dates.run import ChangeRun

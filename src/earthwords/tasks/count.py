@@ -131,7 +131,7 @@ def count(
     )  # fmt: skip
     dst, row, network = Path(dst), model_spec.row, reach(offline, allow_remote_parts)
     check_limits(model_spec.threshold(threshold), batch_size, memory, workers, (), zones=zones, aoi=aoi)
-    words, counted = counted_words(row, text, classes, against, mask)
+    words, counted = counted_words(row, text, classes, against, mask, model=model)
     counting = counting_of(
         words, counted, expect=expect, counts_from=counts_from, counts_model=counts_model, offline=offline,
         method=method, split=split, distance=distance, min_area=min_area, shapes=shapes or "", masks=masks or "",

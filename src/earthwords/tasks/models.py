@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from earthwords.jobs.progress import Console
 from earthwords.models.weights.card import ModelCard, card
 from earthwords.tasks import _options as opt
+
+if TYPE_CHECKING:
+    from earthwords.models.weights.spec import WeightSpec
+    from earthwords.presets import SegmentPreset
+    from earthwords.refer_presets import ReferPreset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +29,12 @@ class ModelList:
 
     def table(self) -> tuple[str, Sequence[str], list[list[str]]]:
         """Title, columns, rows."""
-        columns = ["name", "kind", "weights or size", "licence", "source or note"]
-        rows = [[p["name"], "preset", p["weights"], "", p["note"]] for p in self.presets]
-        rows += [[w["name"], w["kind"], w["size"], w["licence"], w["source"]] for w in self.weights]
+        columns = ["name", "kind", "size", "licence", "gated", "weights, source and note"]
+        rows = [
+            [p["name"], "preset", p["size"], p["licence"], p["gated"], f"{p['weights']}: {p['note']}"]
+            for p in self.presets
+        ]
+        rows += [[w["name"], w["kind"], w["size"], w["licence"], w["gated"], w["source"]] for w in self.weights]
         return "Presets and weights", columns, rows
 
 
@@ -47,25 +55,29 @@ class Pulled:
 
 
 def models() -> ModelList:
-    """List presets and weights with size, licence and source."""
+    """List presets and weights with size, licence, whether the hub asks to accept it first (gated), and source."""
     from earthwords.models.weights.table import WEIGHTS
     from earthwords.presets import SEGMENT_PRESETS
     from earthwords.refer_presets import REFER_PRESETS
 
-    rows = [(p.name, p.weights, p.note, p.paper) for p in SEGMENT_PRESETS.values()]
-    rows += [
-        (p.name, " + ".join(filter(None, (p.segmenter, p.words))), p.note, p.paper) for p in REFER_PRESETS.values()
+    rows: list[tuple[SegmentPreset | ReferPreset, str, list[str]]] = [
+        (p, p.weights, [n for n in (p.weights, p.upsampler_weights, p.head) if n]) for p in SEGMENT_PRESETS.values()
     ]
+    for row in REFER_PRESETS.values():
+        bases = [n for n in (row.segmenter, row.words) if n]
+        rows.append((row, " + ".join(bases), [*bases, *([row.weights] if row.weights else [])]))
     return ModelList(
         presets=tuple(
-            {"name": name, "weights": weights, "note": note, "paper": paper} for name, weights, note, paper in rows
+            {"name": p.name, "weights": weights, "note": p.note, "paper": p.paper, **_together(parts)}
+            for p, weights, parts in rows
         ),
         weights=tuple(
             {
                 "name": w.name,
                 "kind": w.kind,
-                "size": f"{w.megabytes:,} MB" if w.megabytes else "small" if w.kind == "upsampler" else "-",
+                "size": _megabytes(w),
                 "licence": w.licence,
+                "gated": w.gate,
                 "source": w.source,
                 "sha256": w.sha256 or "",
                 "paper": w.paper,
@@ -74,6 +86,24 @@ def models() -> ModelList:
             for w in WEIGHTS.values()
         ),
     )
+
+
+def _megabytes(spec: WeightSpec) -> str:
+    return f"{spec.megabytes:,} MB" if spec.megabytes else "small" if spec.kind == "upsampler" else "-"
+
+
+def _together(names: Sequence[str]) -> dict[str, str]:
+    """Size, licence and gate of all weights that a preset needs."""
+    from earthwords.models.weights.table import find
+
+    parts = [find(name) for name in dict.fromkeys(names)]
+    size = sum(part.megabytes for part in parts)
+    gates = {part.gate for part in parts}
+    return {
+        "size": f"{size:,} MB" if size else "-",
+        "licence": "; ".join(dict.fromkeys(part.licence for part in parts)),
+        "gated": "yes" if "yes" in gates else "not known" if "not known" in gates else "no",
+    }
 
 
 @opt.documented
@@ -112,6 +142,7 @@ def pull(name: Annotated[str, opt.ARGUMENTS], *, quiet: opt.Quiet = False) -> Pu
     Example:
         >>> earthwords.pull("segearth-ov").path
     """
+    from earthwords.models.weights.soup_name import is_soup, parse_soup
     from earthwords.models.weights.table import fetch, find
     from earthwords.presets import SEGMENT_PRESETS
     from earthwords.refer_presets import REFER_PRESETS
@@ -124,6 +155,7 @@ def pull(name: Annotated[str, opt.ARGUMENTS], *, quiet: opt.Quiet = False) -> Pu
     elif name in REFER_PRESETS:
         row = REFER_PRESETS[name]
         needed = [n for n in (row.segmenter, row.words, row.weights) if n]
+    needed = [part for each in needed for part in ([p for p, _ in parse_soup(each)] if is_soup(each) else [each])]
     paths = []
     for each in needed:
         with console.download(f"loading {each}") as report:

@@ -114,7 +114,7 @@ def segment(
     check_joint(model_spec.row, joint=joint, upsampler=upsampler)
     row, network = model_spec.row, reach(offline, allow_remote_parts)
     check_limits(model_spec.threshold(threshold), batch_size, memory, workers, co, zones=zones, aoi=aoi)
-    words = words_of(row, text, classes, background)
+    words = words_of(row, text, classes, background, model=model)
     plan = partial(plan_outputs, Path(dst), probabilities=probabilities != "no", zones=zones is not None)
     sources = sources_of(src, Path(dst), console, overwrite=overwrite, plan=plan)
     words = with_rivals(words, against, mask)

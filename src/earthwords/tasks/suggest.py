@@ -117,7 +117,7 @@ def suggest(
         raise UsageError(f"{what} is too small: at least one place, and tiles of 8 pixels a side.")
     if worded:
         _check_no_map(src)
-    words = with_rivals(words_of(row, text, classes, background), against, mask) if worded else None
+    words = with_rivals(words_of(row, text, classes, background, model=model), against, mask) if worded else None
     listed: Sequence[str] = (find_sources(src, say=console.say) or [src]) if worded else _maps(
         src, against=against, threshold=threshold, background=background, preset=preset, model=model, bands=bands,
         gsd=gsd, upsampler_weights=upsampler_weights, nodata=nodata, aoi=aoi, mask=mask,

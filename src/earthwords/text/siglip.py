@@ -90,7 +90,7 @@ class SiglipTokenizer:
             WeightsError: there is none, or it is damaged.
         """
         try:
-            settings = _settings(folder)
+            settings = folder_settings(folder)
             lower = settings.get("do_lower_case", True) is not False
             if (folder / PIECES).exists():
                 return _of_pieces(read_pieces(read_bytes(folder / PIECES, most=_MOST_BYTES)), settings, lower=lower)
@@ -197,7 +197,7 @@ def _varint(data: bytes, place: int) -> tuple[int, int]:
     raise ValueError("a number in it has no end")
 
 
-def _settings(folder: Path) -> dict[str, Any]:
+def folder_settings(folder: Path) -> dict[str, Any]:
     """What the folder says of the tokenizer; nothing where it says nothing."""
     found: dict[str, Any] = {}
     for name in ("special_tokens_map.json", SETTINGS):
@@ -220,14 +220,7 @@ def _of_json(text: str, settings: dict[str, Any], *, lower: bool) -> SiglipToken
     table = parse_json(text)
     model = table["model"]
     if model["type"] == "Unigram":  # SigLIP's: only its pieces are taken
-        vocabulary = [(str(piece), float(score)) for piece, score in model["vocab"]]
-        pieces = Unigrams(
-            vocabulary=vocabulary,
-            unknown=int(model["unk_id"]),
-            charsmap=_charsmap(table.get("normalizer")),
-            byte_fallback=bool(model.get("byte_fallback", False)),
-        )
-        return _of_pieces(pieces, settings, lower=lower)
+        return _of_pieces(unigrams(table), settings, lower=lower)
     if '"Regex"' in text:  # may take the age of the world for a sentence
         raise ValueError("it has a regular expression, which SigLIP 2 does not need")
     own = Tokenizer.from_str(text)
@@ -239,6 +232,23 @@ def _of_json(text: str, settings: dict[str, Any], *, lower: bool) -> SiglipToken
     end = "<eos>" if "<eos>" in known else "</s>"
     return SiglipTokenizer(
         own, **_ends(own, settings, end=end, pad="<pad>" if "<pad>" in known else end), canonical=False, lower=False
+    )
+
+
+def unigrams(table: dict[str, Any]) -> Unigrams:
+    """What a `tokenizer.json` of a unigram model holds; how it splits and normalises beyond that is left.
+
+    Raises:
+        ValueError, LookupError, TypeError: it is of another model, or damaged.
+    """
+    model = table["model"]
+    if model["type"] != "Unigram":
+        raise ValueError("it is no unigram model")
+    return Unigrams(
+        vocabulary=[(str(piece), float(score)) for piece, score in model["vocab"]],
+        unknown=int(model["unk_id"]),
+        charsmap=_charsmap(table.get("normalizer")),
+        byte_fallback=bool(model.get("byte_fallback", False)),
     )
 
 

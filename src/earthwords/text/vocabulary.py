@@ -75,13 +75,14 @@ COLOURS: dict[str, Colour] = {
 """Colours that a reader of maps expects; other words get well separated hues."""
 
 
-def parse_classes(classes: Sequence[str], *, background: str | int | None = None) -> Vocabulary:
+def parse_classes(classes: Sequence[str], *, background: str | int | None = None, translate: bool = True) -> Vocabulary:
     """A vocabulary from one string a class, such as `["building,roof,house", "road"]`.
 
     Args:
         classes: comma-separated synonyms of one class each; white space is trimmed.
         background: title or index of the class that takes the pixels below the threshold; by default
             the class one of whose names is "background", "clutter" or "other", if there is one.
+        translate: Chinese words are read as English ones; False for a model of any language.
 
     Raises:
         UsageError: one string instead of a list, no class, an empty class, a word given twice or of more than 1,000
@@ -91,7 +92,7 @@ def parse_classes(classes: Sequence[str], *, background: str | int | None = None
         raise UsageError(f'Give a list of classes, such as ["building,roof", "road"], not one string: {classes!r}.')
     names = [split_words(text) for text in classes]
     _check(classes, names)
-    english = [tuple(dict.fromkeys(map(in_english, words))) for words in names]
+    english = [tuple(dict.fromkeys(map(in_english, words))) if translate else words for words in names]
     _check_twice(names, english)
     palette = _palette([words[0] for words in english])
     return Vocabulary(
@@ -199,13 +200,13 @@ def read_sentences(path: str | Path) -> list[str]:
     return found
 
 
-def read_class_file(path: str | Path, *, background: str | int | None = None) -> Vocabulary:
-    """A vocabulary from a SegEarth-OV class file: one class a line, commas between synonyms."""
+def read_class_file(path: str | Path, *, background: str | int | None = None, translate: bool = True) -> Vocabulary:
+    """A vocabulary from a SegEarth-OV class file: one class a line, commas between synonyms; see `parse_classes`."""
     try:
         lines = read_text(path).splitlines()
     except Unreadable as error:
         raise UsageError(f"Cannot read the class file {path}: {error}.") from error
-    return parse_classes([line for line in lines if line.strip()], background=background)
+    return parse_classes([line for line in lines if line.strip()], background=background, translate=translate)
 
 
 def _tidy(word: str) -> str:

@@ -87,6 +87,21 @@ def test_rows(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     agrees(found, model)
 
 
+def test_gated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence says where to accept the licence and how to give a token; with the token it comes."""
+    write(tmp_path / "repository", "siglip2")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with hub.served({"some/gated": tmp_path / "repository"}, tmp_path / "hub", monkeypatch, token="hf_abc") as asked:
+        with pytest.raises(WeightsError) as error:
+            load_clip("some/gated")
+        told = str(error.value)
+        assert told.startswith("some/gated is gated: accept its licence at https://huggingface.co/some/gated, make a")
+        assert "HF_TOKEN" in told and "\n" not in told
+        monkeypatch.setenv("HF_TOKEN", "hf_abc")
+        load_clip("some/gated")
+        assert asked.files >= FETCHED
+
+
 def test_towers_of_different_widths() -> None:
     """The giant's text tower is narrower than its image tower, and ends in the joint space."""
     text = {**_TOWER, "hidden_size": 48, "num_attention_heads": 3, "vocab_size": 99, "projection_size": 32}

@@ -91,11 +91,13 @@ SAM2S = ("sam2.1-hiera-tiny", "sam2.1-hiera-small", "sam2.1-hiera-base-plus", "s
 
 SIGLIPS = tuple(name for name in WEIGHTS if name.startswith("siglip2-"))
 """Those of `test_siglip2`."""
+METACLIPS = tuple(name for name in WEIGHTS if name.startswith("metaclip-2-"))
+"""Those of `test_metaclip2`."""
 
 
 def test_no_row_is_forgotten() -> None:
     sams = {*SAMS, *SAMS_OF_AUTHORS, *SAM2S}
-    assert {*FOLDERS, *FILES, *ZIPPED, *UPSAMPLERS, *VISION, *PACKAGED, *SIGLIPS, *sams} == WEIGHTS.keys()
+    assert {*FOLDERS, *FILES, *ZIPPED, *UPSAMPLERS, *VISION, *PACKAGED, *SIGLIPS, *METACLIPS, *sams} == WEIGHTS.keys()
     bases = {preset.segmenter for preset in REFER_PRESETS.values()} | {p.words for p in REFER_PRESETS.values()}
     assert bases == {*BASES, None, "tiny"}
 
@@ -343,7 +345,17 @@ def test_offline_without_a_cache_asks_nobody(how: str, monkeypatch: pytest.Monke
         monkeypatch.setenv("EARTHWORDS_OFFLINE", "1")
     with no_sockets(monkeypatch):
         sams = (*SAMS, *SAMS_OF_AUTHORS, *SAM2S)
-        for name in (*FOLDERS, *FILES, *ZIPPED, *SIGLIPS, *UPSAMPLERS, *VISION, *sams, *filter(None, BASES)):
+        for name in (
+            *FOLDERS,
+            *FILES,
+            *ZIPPED,
+            *SIGLIPS,
+            *METACLIPS,
+            *UPSAMPLERS,
+            *VISION,
+            *sams,
+            *filter(None, BASES),
+        ):
             with pytest.raises(WeightsError, match="without --offline"):
                 fetch(find(name), offline=how == "option")
         with pytest.raises(WeightsError, match="without --offline"):

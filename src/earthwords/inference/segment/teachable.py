@@ -154,4 +154,5 @@ class Teachable(WindowedPredictor):
             return self.taught.vocabulary
         if isinstance(words, Vocabulary):
             return words
-        return compete(parse_classes(words or (), background=background), against)
+        translate = not self.encoder.backbone.any_language
+        return compete(parse_classes(words or (), background=background, translate=translate), against)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from torch import Tensor
@@ -15,7 +15,7 @@ from earthwords.models.clip.config import CONFIG, ClipConfig, read_config
 from earthwords.models.clip.conv_trunk import trunk_stride
 from earthwords.models.clip.convert import filled
 from earthwords.models.clip.model import CLIP_MEAN, CLIP_STD, ClipBackbone
-from earthwords.models.clip.towers import LARGEST
+from earthwords.models.clip.towers import LARGEST, Clip
 from earthwords.models.weights.checkpoint import read_state
 from earthwords.text.known_words import read_words
 from earthwords.text.tokenizer import ClipTokenizer
@@ -25,20 +25,7 @@ _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 def load_folder(path: Path, *, weights_id: str) -> ClipBackbone:
     """A CLIP in transformers' layout: `config.json`, weights, tokenizer files, image statistics."""
-    if not os.path.lexists(path / CONFIG):
-        raise WeightsError(f"{path} is not a CLIP folder of transformers: it holds no {CONFIG}.")
-    try:
-        config = read_config(path)
-    except (OSError, ValueError, TypeError) as error:
-        raise WeightsError(f"{path} is not a CLIP folder of transformers: {brief(error)}.") from error
-    state = {name: value.float() for name, value in folder_state(path).items()}
-    _check_sizes(path, config, state)
-    try:
-        model = filled(config, state)
-    except (EarthwordsError, MemoryError):
-        raise
-    except Exception as error:  # any value of config.json may be wrong in a way of its own
-        raise WeightsError(f"{path / 'config.json'} does not describe a CLIP: {brief(error)}.") from error
+    model = read_towers(path)
     text = model.text_model.config
     tokenizer = ClipTokenizer.from_folder(path, context=text.max_position_embeddings)
     if tokenizer.highest >= text.vocab_size:
@@ -50,6 +37,31 @@ def load_folder(path: Path, *, weights_id: str) -> ClipBackbone:
     mean, std = image_statistics(path)
     words = read_words(path)
     return ClipBackbone(model, tokenizer=tokenizer, weights_id=weights_id, mean=mean, std=std, words=words)
+
+
+def read_towers(path: Path, *, build: Callable[[ClipConfig], Clip] = Clip) -> Clip:
+    """The towers of a folder, without tokenizer and image statistics.
+
+    Args:
+        build: makes them of their settings, without weights.
+
+    Raises:
+        WeightsError: something is missing, damaged, or does not fit.
+    """
+    if not os.path.lexists(path / CONFIG):
+        raise WeightsError(f"{path} is not a CLIP folder of transformers: it holds no {CONFIG}.")
+    try:
+        config = read_config(path)
+    except (OSError, ValueError, TypeError) as error:
+        raise WeightsError(f"{path} is not a CLIP folder of transformers: {brief(error)}.") from error
+    state = {name: value.float() for name, value in folder_state(path).items()}
+    _check_sizes(path, config, state)
+    try:
+        return filled(config, state, build=build)
+    except (EarthwordsError, MemoryError):
+        raise
+    except Exception as error:  # any value of config.json may be wrong in a way of its own
+        raise WeightsError(f"{path / 'config.json'} does not describe a CLIP: {brief(error)}.") from error
 
 
 def _check_sizes(path: Path, config: ClipConfig, state: dict[str, Tensor]) -> None:

@@ -60,6 +60,9 @@ class DenseMethod:
 class ClipBackbone(nn.Module):
     """A CLIP dual encoder, or its vision tower alone."""
 
+    any_language = False
+    """Whether words go to it as they are typed, Chinese ones too."""
+
     def __init__(
         self,
         model: Clip,

@@ -170,9 +170,12 @@ class TextTower(nn.Module):
         for layer in self.encoder.layers:
             x = layer(x)
         x = self.final_layer_norm(x)
+        return TextStates(x, x[torch.arange(len(x), device=x.device), self.end_of(ids)])
+
+    def end_of(self, ids: Tensor) -> Tensor:
+        """`(text,)`: the place at which each is read."""
         end = self.config.eos_token_id
-        place = (ids if end == LARGEST else (ids == end).int()).argmax(dim=-1)
-        return TextStates(x, x[torch.arange(len(x), device=x.device), place])
+        return (ids if end == LARGEST else (ids == end).int()).argmax(dim=-1)
 
 
 class Clip(nn.Module):

@@ -42,6 +42,7 @@ def card(name: str) -> ModelCard:
         UsageError: there is no such name.
         WeightsError: there is nothing at the path.
     """
+    from earthwords.models.weights.soup_name import is_soup
     from earthwords.models.weights.table import WEIGHTS, find
     from earthwords.presets import SEGMENT_PRESETS, load_preset
     from earthwords.refer_presets import REFER_PRESETS
@@ -51,7 +52,7 @@ def card(name: str) -> ModelCard:
         return ModelCard(name=row.name, kind="segmentation preset", facts=_known(_segmenting(row)))
     if name in REFER_PRESETS:
         return ModelCard(name=name, kind="referring preset", facts=_known(_referring(REFER_PRESETS[name])))
-    if name not in WEIGHTS and "/" not in name and not Path(name).exists():
+    if name not in WEIGHTS and not is_soup(name) and "/" not in name and not Path(name).exists():
         near = did_you_mean(name, {*SEGMENT_PRESETS, *REFER_PRESETS, *WEIGHTS})
         hint = near if near.startswith("Did") else "`earthwords models` lists all."
         raise UsageError(f"Unknown model {name!r}. {hint}")
@@ -113,6 +114,7 @@ def _origin(spec: WeightSpec) -> Facts:
     return {
         "source": spec.source if spec.file is None else f"{spec.source}, {spec.file}",
         "licence": spec.licence,
+        "gated": spec.gate,
         "size": _size(spec),
         "here": _place(spec),
     }

@@ -122,12 +122,19 @@ def _snapshot(spec: WeightSpec, patterns: tuple[str, ...], *, offline: bool) -> 
 @contextmanager
 def _hub_errors(spec: WeightSpec, *, offline: bool) -> Iterator[None]:
     """The hub's errors in our words; it is not waited for without end."""
+    from huggingface_hub.errors import GatedRepoError
+
     if not offline:
         _bound_waiting()
     try:
         yield
     except MemoryError:
         raise
+    except GatedRepoError as error:
+        raise WeightsError(
+            f"{spec.name} is gated: accept its licence at https://huggingface.co/{spec.source}, make a token at "
+            "https://huggingface.co/settings/tokens and give it as the environment variable HF_TOKEN, then run again."
+        ) from error
     except Exception as error:  # those of whatever HTTP library it uses
         raise _missing(spec, offline=offline, why=brief(error)) from error
 

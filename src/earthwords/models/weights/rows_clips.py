@@ -7,9 +7,13 @@ from typing import Any
 from earthwords.models.weights.spec import WeightSpec
 
 _SKY = "https://opendatasharing.s3.us-west-2.amazonaws.com/SkyScript/ckpt"
-_REMOTECLIP = {"source": "chendelong/RemoteCLIP", "paper": "https://arxiv.org/abs/2306.11029"}
-_GEORSCLIP = {"source": "Zilun/GeoRSCLIP", "paper": "https://arxiv.org/abs/2306.11300", "licence": "CC BY 4.0"}
-_OPENAI = {"paper": "https://arxiv.org/abs/2103.00020", "licence": "MIT"}
+_REMOTECLIP: dict[str, Any] = {"source": "chendelong/RemoteCLIP", "paper": "https://arxiv.org/abs/2306.11029"}
+_GEORSCLIP: dict[str, Any] = {
+    "source": "Zilun/GeoRSCLIP",
+    "paper": "https://arxiv.org/abs/2306.11300",
+    "licence": "CC BY 4.0",
+}
+_OPENAI: dict[str, Any] = {"paper": "https://arxiv.org/abs/2103.00020", "licence": "MIT"}
 
 _SIGLIP2: dict[str, Any] = {
     "licence": "Apache-2.0",
@@ -27,6 +31,22 @@ _SIGLIP2_SIZES = {
     "so400m-patch16-naflex": 4544,
 }
 """Names at the hub, with megabytes."""
+
+_METACLIP2: dict[str, Any] = {
+    "licence": "CC BY-NC 4.0 (that of MetaCLIP; see its model card)",
+    "paper": "https://arxiv.org/abs/2507.22062",
+    "any_language": True,
+    "note": "300 languages: Chinese words are read as they are; the file was never seen here",
+}
+_METACLIP2_SIZES = {
+    "worldwide-s16": 1560,
+    "worldwide-m16": 2150,
+    "worldwide-b16": 2345,
+    "worldwide-b32": 2350,
+    "worldwide-l14": 4330,
+    "worldwide-huge-quickgelu": 7430,
+}
+"""Names at the hub, with megabytes (roughly)."""
 
 CLIPS: tuple[WeightSpec, ...] = (
     WeightSpec(
@@ -166,5 +186,9 @@ CLIPS: tuple[WeightSpec, ...] = (
     *(
         WeightSpec(name=f"siglip2-{size}", source=f"google/siglip2-{size}", megabytes=megabytes, **_SIGLIP2)
         for size, megabytes in _SIGLIP2_SIZES.items()
+    ),
+    *(
+        WeightSpec(name=f"metaclip-2-{size}", source=f"facebook/metaclip-2-{size}", megabytes=megabytes, **_METACLIP2)
+        for size, megabytes in _METACLIP2_SIZES.items()
     ),
 )

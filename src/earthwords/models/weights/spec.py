@@ -30,4 +30,13 @@ class WeightSpec:
     """Of an upsampler: the file of `models.upsamplers` that takes it when no weights are named; None: none does."""
     backbone: str | None = None
     """Of an upsampler: the row whose features it was trained on and is the default for; None: any backbone's."""
+    gated: bool | None = False
+    """Whether the hub gives them only to whom has accepted their licence there; None: nobody knows."""
+    any_language: bool = False
+    """Words go to the model as they are typed, Chinese ones too; else Chinese is translated first."""
     note: str = ""
+
+    @property
+    def gate(self) -> str:
+        """`yes`, `no` or `not known`."""
+        return "not known" if self.gated is None else "yes" if self.gated else "no"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from earthwords.errors import WeightsError, unknown
 from earthwords.files.paths import trouble
@@ -13,6 +13,7 @@ from earthwords.models.weights.fetch import cache_folder, fetch, fetch_tokenizer
 from earthwords.models.weights.rows_clips import CLIPS
 from earthwords.models.weights.rows_others import OTHERS
 from earthwords.models.weights.rows_upsamplers import UPSAMPLERS
+from earthwords.models.weights.soup_name import is_soup, parse_soup
 from earthwords.models.weights.spec import WeightSpec
 from earthwords.refer_presets import REFER_PRESETS
 
@@ -39,15 +40,33 @@ def find(name: str) -> WeightSpec:
     """The row of a known name; else a row for a local path or a Hugging Face id."""
     if name in WEIGHTS:
         return WEIGHTS[name]
+    if is_soup(name):
+        return _soup_spec(name)
     if os.path.lexists(name) and not os.path.isfile(name) and not os.path.isdir(name):  # a link to nothing, a pipe
         raise WeightsError(f"Cannot read weights from {name}: it {trouble(name)}.")
     if Path(name).exists():
         return WeightSpec(name=name, source=str(Path(name).resolve()), licence="yours", paper="")
     if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.lower().endswith(_SUFFIXES):
-        return WeightSpec(name=name, source=name, licence="see its model card", paper="")
+        return WeightSpec(name=name, source=name, licence="see its model card", paper="", gated=None)
     if "/" in name or Path(name).suffix:
         raise WeightsError(f"No checkpoint at {name}: give a folder, a file, a Hugging Face id or a name of `models`.")
     raise unknown("model", name, WEIGHTS)
+
+
+def _soup_spec(name: str) -> WeightSpec:
+    """Of a mean of checkpoints: what is known of all of them."""
+    parts = [find(part) for part, _ in parse_soup(name)]
+    licences = dict.fromkeys(part.licence for part in parts)
+    gates = {part.gated for part in parts}
+    return WeightSpec(
+        name=name,
+        source=name,
+        licence="; ".join(licences),
+        paper="https://arxiv.org/abs/2203.05482",
+        megabytes=max(part.megabytes for part in parts),
+        gated=True if True in gates else None if None in gates else False,
+        note=f"a mean of {len(parts)} checkpoints",
+    )
 
 
 def no_referrer(name: str) -> WeightsError:
@@ -77,7 +96,7 @@ def load_clip(
     device: str | torch.device = "cpu",
     report: Report = lambda done, total: None,
 ) -> ClipBackbone:
-    """A CLIP from a name of the table, a Hugging Face id, a folder, or a checkpoint file.
+    """A CLIP from a name of the table, a Hugging Face id, a folder, a checkpoint file, or a mean of such (`soup:A,B`).
 
     Args:
         activation: of an OpenAI / open_clip state dict outside the table; QuickGELU by default.
@@ -86,6 +105,12 @@ def load_clip(
         WeightsError, UsageError: unknown, unreachable, unreadable or unfitting weights.
     """
     # a name is looked up without any of this
+    if is_soup(name):
+        from earthwords.models.weights.soup import mixed
+
+        find(name)
+        share: dict[str, Any] = {"activation": activation, "offline": offline, "device": device, "report": report}
+        return mixed(name, [(load_clip(part, **share), weight) for part, weight in parse_soup(name)])
     from earthwords.models.clip.convert import from_openai, is_openai, listed
     from earthwords.models.clip.model import ClipBackbone
     from earthwords.models.families import load_folder

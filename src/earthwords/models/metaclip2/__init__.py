@@ -1,0 +1,1 @@
+"""MetaCLIP 2: a CLIP that reads any language."""
