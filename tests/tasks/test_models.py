@@ -25,12 +25,18 @@ def test_every_preset_and_all_weights_are_listed(command: Command) -> None:
     assert [row["name"] for row in listed["presets"]] == [*SEGMENT_PRESETS, *REFER_PRESETS]
     assert [row["name"] for row in listed["weights"]] == list(WEIGHTS)
     assert all(row["licence"] and row["source"] for row in listed["weights"])
+    assert {row["gated"] for row in listed["weights"]} <= {"yes", "no"}
+    presets = {row["name"]: row for row in listed["presets"]}
+    assert all(row["licence"] and row["size"] and row["gated"] for row in presets.values())
+    parts = {"size": "605 MB", "licence": "MIT; none stated for the weights", "gated": "no"}
+    assert parts.items() <= presets["segearth-ov"].items()
+    assert presets["siglip2"]["licence"] == "Apache-2.0"
 
 
 def test_the_table_names_them_too(command: Command) -> None:
     done = command("models")
     assert done.code == 0
-    assert "segearth-ov" in "".join(done.out.split()) and "licence" in done.out
+    assert "segearth-ov" in "".join(done.out.split()) and "licence" in done.out and "gated" in done.out
 
 
 def test_pulling_what_is_here_already(command: Command, micro: Path) -> None:

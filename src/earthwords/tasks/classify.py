@@ -109,7 +109,9 @@ def classify(
         check_raster(str(src[0]))
     check_mask(mask)
     network = reach(offline, allow_remote_parts)
-    vocabulary, examples = _words(text, classes, shots, method, transductive=transductive)
+    vocabulary, examples = _words(
+        text, classes, shots, method, transductive=transductive, weights=str(model or row.weights)
+    )
     sources = all_sources(map(str, src), say=console.say)
     if not sources:
         raise UsageError("Nothing of what was named is an image to classify.")
@@ -149,7 +151,13 @@ def classify(
 
 
 def _words(
-    text: Sequence[str], classes: Path | None, shots: Path | None, method: str | None, *, transductive: bool
+    text: Sequence[str],
+    classes: Path | None,
+    shots: Path | None,
+    method: str | None,
+    *,
+    transductive: bool,
+    weights: str,
 ) -> tuple[Vocabulary, ShotFolder | None]:
     """The words, and examples if there are any."""
     from earthwords.inference.options import make_vocabulary
@@ -159,12 +167,12 @@ def _words(
     if method is not None and method not in METHODS:
         raise UsageError(f"There is no method {method!r} to learn from examples. {did_you_mean(method, METHODS)}")
     if shots is None:
-        return make_vocabulary(text, classes, None), None
+        return make_vocabulary(text, classes, None, weights=weights), None
     from earthwords.data.classification.shots import read_shots
 
     named = bool(text) or classes is not None
     folder = Path(check_path(shots, what="The folder of --shots"))
-    examples = read_shots(folder, make_vocabulary(text, classes, None) if named else None)
+    examples = read_shots(folder, make_vocabulary(text, classes, None, weights=weights) if named else None)
     if transductive and method is not None and examples.worded == len(examples.titles):
         raise UsageError("--transductive learns from examples itself: leave --method out, or --transductive.")
     if method in TRAINED and examples.worded < len(examples.titles):
