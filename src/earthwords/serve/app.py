@@ -131,7 +131,11 @@ def _page(app: FastAPI) -> None:
         return
     from starlette.staticfiles import StaticFiles
 
-    app.mount("/", StaticFiles(directory=STATIC, html=True), name="page")
+    files = StaticFiles(directory=STATIC, html=True)
+
+    @app.get("/{path:path}", include_in_schema=False, name="page")
+    async def page(request: Request, path: str) -> Response:
+        return await files.get_response(files.get_path({**request.scope, "root_path": ""}), request.scope)
 
 
 def _describe(app: FastAPI) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -112,11 +113,15 @@ def install(app: FastAPI) -> None:
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        headers = dict(error.headers or {})
-        detail = str(error.detail)
-        if error.status_code == 404 and detail == "Not Found":
+        headers, detail, status = dict(error.headers or {}), str(error.detail), error.status_code
+        if status == 404 and detail == "Not Found":
             detail = f"There is nothing at {brief(request.url.path)}."
-        return Problem(error.status_code, detail, headers=headers).response()
+        if status == 405:
+            headers = {"Allow": ", ".join(sorted(_methods(request)))}
+            detail = f"{brief(request.method)} is nothing that can be done there; {headers['Allow']} is."
+        if status == 400 and "parsing the body" in detail:  # FastAPI's word for what is no text at all
+            status, detail = 422, "The body is no JSON."
+        return Problem(status, detail, headers=headers).response()
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -130,6 +135,16 @@ def install(app: FastAPI) -> None:
         (Exception, known),
     ):
         app.add_exception_handler(kind, handler)
+
+
+def _methods(request: Request) -> set[str]:
+    """What can be done at the path of a request, as `/openapi.json` tells."""
+    described: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
+    found: set[str] = set()
+    for template, methods in described.items():
+        if re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template)), request.url.path):
+            found |= {name.upper() for name in methods}
+    return found or {"GET"}
 
 
 def _invalid(errors: Any) -> Problem:
