@@ -101,7 +101,7 @@ class Running:
         sent = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json", **headers}
         request = urllib.request.Request(self.address + path, data=data, headers=sent)
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=120) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()
@@ -121,7 +121,7 @@ def start(folder: Path, *options: str) -> Running:
     )
     assert process.stdout is not None
     address, _, token = process.stdout.readline().strip().partition("/#token=")
-    return Running(process, address, token)
+    return Running(process, address.rstrip("/"), token)
 
 
 def finish(running: Running) -> str:

@@ -232,3 +232,40 @@ def test_where_no_word_fits_stays_empty(client: TestClient, made: Made, state: S
     assert (rows.top[:, 200:260] == -1).all() and rows.valid[:, 200:260].all()
     after = labels_of(io.BytesIO(exported(client, "unfit-map", "geotiff", thresholds={"road": 0.01})))
     assert (after[100:140, 200:260] == 255).all() and (after[150:, 100:] != 255).all()
+
+
+def test_while_a_job_runs_the_blocks_that_are_done_are_shown(
+    client: TestClient, made: Made, state: ServerState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import earthwords.inference.windows.blocks as blocks
+    from earthwords.inference.segment.block_store import BlockStore
+
+    monkeypatch.setattr(blocks, "PIXELS", 2**13)  # small blocks: many of them
+    kept = BlockStore.save
+    seen: list[tuple[Any, Any]] = []
+
+    def save(self: BlockStore, index: int, result: Any) -> None:
+        kept(self, index, result)
+        if len(self.done) == 2:
+            at = {"lng": west + 0.3 * (east - west), "lat": north - 0.02 * (north - south)}
+            tile = GRID.tile(at["lng"], at["lat"], 19)
+            seen.append((client.get("/api/results/half-done/point", params=at).json(),
+                         client.get(f"/api/results/half-done/scores/19/{tile.x}/{tile.y}.png")))  # fmt: skip
+
+    monkeypatch.setattr(BlockStore, "save", save)
+    source = next(s for s in client.get("/api/sources").json()["sources"] if s["name"] == "town.tif")
+    west, south, east, north = source["bounds"]
+    made("half-done", "--threshold", 0, "--probabilities", "uint8")
+    assert len(seen) == 1
+    point, tile = seen[0]
+    whole = client.get("/api/results/half-done/point", params={"lng": point["lng"], "lat": point["lat"]}).json()
+    assert point["class"] == whole["class"] is not None and point["score"] == pytest.approx(whole["score"], abs=1e-3)
+    assert tile.status_code == 200 and tile.headers["cache-control"] == "no-store"
+    place = GRID.tile(point["lng"], point["lat"], 19)
+    end = np.asarray(
+        Image.open(io.BytesIO(client.get(f"/api/results/half-done/scores/19/{place.x}/{place.y}.png").content))
+    )
+    then = np.asarray(Image.open(io.BytesIO(tile.content)))
+    done = then[..., 0] > 0
+    assert 0.01 < done.mean() < 1 and (end[..., 0] > 0).sum() > done.sum(), "some rows are there, not all"
+    assert (then[done] == end[done]).all(axis=-1).mean() > 0.97

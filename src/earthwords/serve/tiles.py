@@ -84,6 +84,7 @@ def router(state: ServerState) -> APIRouter:
         """A raster, with what is known of its bands and numbers."""
 
         def tell() -> dict[str, Any]:
+            state.library.preparing = set(preparing(state))
             raster = state.library.get(id)
             state.library.look(raster)
             return state.library.about(raster)
@@ -102,9 +103,9 @@ def router(state: ServerState) -> APIRouter:
             return JSONResponse({"job": None})
         if state.jobs is None:
             raise busy("There is no queue of jobs in this installation.", seconds=60)
-        job = await state.run(
-            state.jobs.submit, "prepare", {"source": id}, label=raster.name, key=f"prepare-{id}-{raster.stamp}"
-        )
+        job: Any = (await state.run(preparing, state)).get(id)
+        if job is None:
+            job = await state.run(state.jobs.submit, "prepare", {"source": id}, label=raster.name)
         return JSONResponse({"job": job.body()}, status_code=202)
 
     @routes.get(
@@ -149,6 +150,7 @@ def sources_of(state: ServerState) -> dict[str, Any]:
     from earthwords.presets import SEGMENT_PRESETS
 
     settings = state.settings
+    state.library.preparing = set(preparing(state))
     return {
         "folder": str(settings.folder),
         "workspace": str(settings.workspace),
@@ -156,6 +158,16 @@ def sources_of(state: ServerState) -> dict[str, Any]:
         "indexes": indexes_of(state),
         "presets": list(SEGMENT_PRESETS),
         "preset": settings.preset,
+    }
+
+
+def preparing(state: ServerState) -> dict[str, Any]:
+    """Id of a source to the job that makes its overviews, now or soon."""
+    if state.jobs is None:
+        return {}
+    jobs = state.jobs.queue.newest(limit=200)
+    return {
+        job.arguments["source"]: job for job in jobs if job.kind == "prepare" and job.state in ("queued", "running")
     }
 
 
