@@ -220,7 +220,7 @@ def undisturbed(folder: Path, into: Path) -> dict[str, bytes]:
     """What the command makes by itself."""
     words = [part for word in WORDS for part in ("-t", word)]
     argv = program("earthwords", "segment", str(folder / "town.tif"), str(into), *words, "--threshold", "0.3",
-                   "--probabilities", "uint8", "--device", "cpu", "--quiet")  # fmt: skip
+                   "--probabilities", "uint8", "--against", "auto", "--device", "cpu", "--quiet")  # fmt: skip
     subprocess.run(argv, check=True, env={**os.environ, "PYTHONPATH": str(ROOT / "src")})
     return {name: (into / name).read_bytes() for name in ("labels.tif", "probabilities.tif", "polygons.gpkg")}
 

@@ -56,7 +56,8 @@ def test_words_are_judged_as_segment_does(client: TestClient) -> None:
     assert "Read as English" in texts and "'zebra crossing quux'" in texts and "No CRS" in texts
     assert any(note["kind"] == "caution" for note in found["notes"])
     alone = client.post("/api/words/check", json={"words": ["road"]}).json()
-    assert [one["title"] for one in alone["classes"]] == ["road", "background"], "a single class gets rivals"
+    assert [one["title"] for one in alone["classes"]] == ["road", "background"], "what is asked for gets rivals"
+    assert [one["background"] for one in alone["classes"]] == [False, True]
     unknown = client.post("/api/words/check", json={"words": ["咕咕鸟窝窝"]})
     assert unknown.status_code == 422 and "glossary" in unknown.json()["detail"]
 

@@ -52,6 +52,8 @@ class ClassBody(BaseModel):
     title: str
     queries: list[str]
     colour: str
+    background: bool
+    """Whether it takes the pixels that nothing else fits."""
 
 
 class CheckBody(BaseModel):
@@ -109,7 +111,7 @@ def checked(state: ServerState, asked: CheckAsked) -> tuple[Vocabulary, tuple[st
     from earthwords.text.competing import compete
     from earthwords.text.vocabulary import parse_classes
 
-    vocabulary = compete(parse_classes(asked.words))
+    vocabulary = compete(parse_classes(asked.words), "auto")
     row = load_preset(state.settings.preset)
     notes: tuple[str, ...] = vocabulary_notes(vocabulary, lexicon=lexicon_of(row.name), model=row.name)
     if asked.source is None:
@@ -123,8 +125,13 @@ def checked(state: ServerState, asked: CheckAsked) -> tuple[Vocabulary, tuple[st
 def classes_of(vocabulary: Vocabulary) -> list[ClassBody]:
     """As the API tells them."""
     return [
-        ClassBody(title=c.title, queries=list(c.queries), colour="#{:02x}{:02x}{:02x}".format(*c.colour))
-        for c in vocabulary.classes
+        ClassBody(
+            title=c.title,
+            queries=list(c.queries),
+            colour="#{:02x}{:02x}{:02x}".format(*c.colour),
+            background=number == vocabulary.background,
+        )
+        for number, c in enumerate(vocabulary.classes)
     ]
 
 

@@ -13,9 +13,7 @@ import * as state from "./state";
 function paintWhatIsChosen(): void {
   let frame = 0;
   effect(() => {
-    const inks = state.classes.value.map(({ title, colour }) =>
-      ink(colour, state.thresholds.value[title] ?? 0, state.hidden.value.has(title)),
-    );
+    const inks = state.classes.value.map((one) => ink(one.colour, state.thresholds.value[one.title] ?? 0, state.isHidden(one)));
     const hatch = state.unsure.value;
     cancelAnimationFrame(frame);
     frame = requestAnimationFrame(() => map.repaint({ inks, hatch }));

@@ -17,10 +17,7 @@ function typing(target: EventTarget | null): boolean {
 
 function hide(at: number): void {
   const title = state.classes.value[at]?.title;
-  if (!title) return;
-  const next = new Set(state.hidden.value);
-  if (!next.delete(title)) next.add(title);
-  state.hidden.value = next;
+  if (title) state.toggle(title);
 }
 
 const KEYS: Record<string, () => void> = {

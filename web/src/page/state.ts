@@ -55,6 +55,16 @@ export function choose(wanted: Theme): void {
   remember("theme", wanted);
 }
 
+/** Whether a class is not painted; the background is painted only if one asks for it. */
+export const isHidden = ({ title, background }: SceneClass): boolean => hidden.value.has(title) !== (background ?? false);
+
+/** Hides a class, or shows it again. */
+export function toggle(title: string): void {
+  const next = new Set(hidden.value);
+  if (!next.delete(title)) next.add(title);
+  hidden.value = next;
+}
+
 /** What the map shows: the whole scene once there is one, else the view. */
 export const showing = computed<"result" | "view" | null>(() => (result.value ? "result" : view.value ? "view" : null));
 
@@ -62,8 +72,8 @@ export const classes = computed<SceneClass[]>(() => result.value?.classes ?? vie
 
 /** Titles of the classes that the words make, before any run too. */
 export const titles = computed<string[]>(() =>
-  checked.value && checked.value.classes.length === words.value.length
-    ? checked.value.classes.map(({ title }) => title)
+  checked.value && checked.value.classes.length >= words.value.length
+    ? checked.value.classes.slice(0, words.value.length).map(({ title }) => title)
     : words.value.map((chip) => chip.split(",")[0]!),
 );
 
@@ -98,7 +108,8 @@ export const notes = computed<Note[]>(() => {
     ...(result.value?.notes ?? view.value?.notes ?? []),
     ...extraNotes.value,
   ];
-  return all.filter((note, i) => all.findIndex((other) => other.text === note.text) === i);
+  const told = new Set(checked.value?.notes.map(({ text }) => text));
+  return all.filter((note, i) => !told.has(note.text) && all.findIndex((other) => other.text === note.text) === i);
 });
 
 export function overlap(a: Bounds, b: Bounds): Bounds | null {

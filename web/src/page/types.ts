@@ -39,6 +39,8 @@ export interface SceneClass {
   title: string;
   colour: string;
   queries?: string[];
+  /** Whether it takes the pixels that nothing else fits. */
+  background?: boolean;
 }
 
 export interface Histogram {
@@ -66,9 +68,10 @@ export interface View {
 }
 
 export interface Progress {
-  done: number;
+  what?: string | null;
+  done: number | null;
   total: number | null;
-  unit: string;
+  unit: string | null;
   rate: number | null;
   left_s: number | null;
 }

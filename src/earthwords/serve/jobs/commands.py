@@ -105,9 +105,10 @@ def _map(state: ServerState, arguments: Arguments, dst: str) -> list[str]:
 
 
 def _segment(state: ServerState, arguments: Arguments, dst: str) -> list[str]:
+    rivals = [] if arguments.get("taught") else ["--against", "auto"]  # as views have them
     return [
         *_map(state, arguments, dst), *_given(arguments, threshold="--threshold", min_area="--min-area"),
-        "--probabilities", "uint8",
+        "--probabilities", "uint8", *rivals,
     ]  # fmt: skip
 
 

@@ -45,7 +45,7 @@ export async function count(): Promise<void> {
 export async function similar(index: string, point: { lng: number; lat: number } | null): Promise<void> {
   const source = state.source.value;
   await run("similar", async (signal) => {
-    const what = point && source ? { point: { source: source.id, ...point } } : { words: state.words.value };
+    const what = point && source ? { point: { source: source.id, ...point } } : { words: state.words.value.join(", ") };
     keep("similar", await json<Features>("/api/similar", { body: { index, ...what, limit: 20 }, signal }));
   });
 }

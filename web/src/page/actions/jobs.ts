@@ -65,6 +65,7 @@ export const cancel = (id: string): Promise<void> => act(`/api/jobs/${id}/cancel
 
 export async function resume(id: string): Promise<void> {
   followed.value = id;
+  begun = null;
   await act(`/api/jobs/${id}/resume`, "POST");
 }
 
@@ -93,8 +94,9 @@ export async function openResult(id: string, fit = false): Promise<void> {
 }
 
 async function loadHistogram(): Promise<void> {
-  const id = state.result.value?.id;
-  if (!id) return;
+  const id = state.result.value?.complete ? state.result.value.id : null;
+  state.resultHistogram.value = null;
+  if (!id) return; // before the end there is none
   const histogram = await json<Histogram>(`/api/results/${id}/histogram`);
   if (state.result.value?.id === id) state.resultHistogram.value = histogram;
 }
@@ -107,10 +109,10 @@ async function loadFeatures(result: Result): Promise<void> {
   state.found.value = { kind, features };
 }
 
-const grown = seldom(700, () => {
-  map.freshTiles();
-  loadHistogram().catch(fail);
-});
+const grown = seldom(700, map.freshTiles);
+
+/** The result that was opened when its job began; it is opened once more at the end. */
+let begun: string | null = null;
 
 function heard(job: Job): void {
   put(job);
@@ -119,8 +121,10 @@ function heard(job: Job): void {
     return;
   }
   if (job.id !== followed.value) return;
-  const open = state.result.value?.id === job.result;
-  if (job.result && (!open || END.has(job.state))) openResult(job.result).then(map.freshTiles).catch(fail);
+  if (job.result && (job.result !== begun || END.has(job.state))) {
+    begun = job.result;
+    openResult(job.result).then(map.freshTiles).catch(fail);
+  }
   if (END.has(job.state)) {
     say(t("job.ended_said", { label: job.label, state: one("state", job.state) }));
     if (job.state === "failed" && job.error) state.failure.value = job.error;

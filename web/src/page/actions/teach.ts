@@ -23,14 +23,19 @@ export function saveMarks(marks: Features): void {
     .catch(fail);
 }
 
+/** Marks of the classes that are asked for. */
+function marksToSend(): Features {
+  const features = state.marks.value.features.filter(({ properties }) => state.titles.value.includes(String(properties.class)));
+  return { type: "FeatureCollection", features };
+}
+
 export async function teach(): Promise<void> {
   const source = state.source.value;
   const bounds = viewBounds();
   if (!source || !bounds) return;
   await run("teach", async (signal) => {
     await saving;
-    const onto = state.taught.value?.taught ?? null;
-    const body = { source: source.id, bounds, words: state.words.value, marks: state.marks.value, onto };
+    const body = { source: source.id, bounds, words: state.words.value, marks: marksToSend(), onto: null };
     const taught = await json<Taught>("/api/teach", { body, signal });
     batch(() => {
       state.taught.value = taught;
@@ -56,7 +61,7 @@ export async function saveTaught(name: string): Promise<void> {
     const answer = await ask(`/api/taught/${taught.taught}/save`, { body: { name }, signal });
     const text = answer.status === 204 ? "" : await answer.text();
     const kept = text ? (JSON.parse(text) as Record<string, unknown>) : {};
-    say(t("teach.kept", { name: String(kept.folder ?? kept.path ?? kept.name ?? name) }));
+    say(t("teach.kept", { name: String(kept.folder ?? name) }));
   });
 }
 
@@ -65,7 +70,7 @@ export async function suggest(): Promise<void> {
   const bounds = viewBounds();
   if (!source || !bounds) return;
   await run("suggest", async (signal) => {
-    const body = { source: source.id, bounds, words: state.words.value, taught: state.taught.value?.taught ?? null, n: 10 };
+    const body = { source: source.id, bounds, words: state.words.value, taught: state.taught.value?.taught ?? null, marks: marksToSend(), n: 10 };
     const features = await json<Features>("/api/suggest", { body, signal });
     state.found.value = { kind: "suggest", features };
   });

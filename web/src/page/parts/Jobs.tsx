@@ -10,17 +10,17 @@ import { IconButton } from "./kit";
 const away = signal<ReadonlySet<string>>(new Set());
 
 function told({ progress, state }: Job): string {
-  if (!progress) return one("state", state);
+  if (!progress || progress.done === null) return progress?.what ?? one("state", state);
   const total = progress.total === null ? number(progress.done) : t("job.of", { done: number(progress.done), total: number(progress.total) });
-  const parts = [`${total} ${progress.unit}`];
+  const parts = [`${total} ${progress.unit ?? ""}`.trim()];
   if (progress.rate) parts.push(t("job.rate", { rate: number(progress.rate, 1) }));
-  if (progress.left_s !== null && state === "running") parts.push(t("job.left", { time: duration(progress.left_s) }));
+  if (progress.left_s !== null && progress.left_s !== undefined && state === "running") parts.push(t("job.left", { time: duration(progress.left_s) }));
   return parts.join(" · ");
 }
 
 export function Meter({ job }: { job: Job }): JSX.Element {
   const { progress } = job;
-  const part = progress?.total ? progress.done / progress.total : undefined;
+  const part = progress?.total && progress.done !== null ? progress.done / progress.total : undefined;
   const value = part === undefined ? {} : { value: part };
   return (
     <div class="meter">

@@ -26,12 +26,6 @@ function Scores({ areas, colour, from }: { areas: number[]; colour: string; from
   );
 }
 
-function hide(title: string): void {
-  const next = new Set(state.hidden.value);
-  if (!next.delete(title)) next.add(title);
-  state.hidden.value = next;
-}
-
 export function set(title: string, value: number): void {
   const kept = Math.round(Math.min(1, Math.max(0, value)) * 1000) / 1000;
   if (Number.isFinite(kept)) state.chosen.value = { ...state.chosen.value, [title]: kept };
@@ -40,7 +34,7 @@ export function set(title: string, value: number): void {
 function Row({ one, histogram }: { one: SceneClass; histogram: Histogram | null }): JSX.Element {
   const { title, colour } = one;
   const threshold = state.thresholds.value[title] ?? 0;
-  const off = state.hidden.value.has(title);
+  const off = state.isHidden(one);
   const areas = histogram?.classes.find((each) => each.title === title)?.areas;
   const size = areas && histogram ? area(state.areaAbove(areas, threshold), histogram.unit) : "–";
   const slider = `least-${title}`;
@@ -48,9 +42,13 @@ function Row({ one, histogram }: { one: SceneClass; histogram: Histogram | null 
     <li class={off ? "class off" : "class"} data-class={title}>
       <div class="row tight">
         <Swatch colour={colour} />
-        <label class="grow name" for={slider}>
-          {title}
-        </label>
+        {one.background ? (
+          <span class="grow name">{t("legend.background", { word: title })}</span>
+        ) : (
+          <label class="grow name" for={slider}>
+            {title}
+          </label>
+        )}
         <output class="area" for={slider}>
           {size}
         </output>
@@ -58,14 +56,23 @@ function Row({ one, histogram }: { one: SceneClass; histogram: Histogram | null 
           icon={off ? "eyeOff" : "eye"}
           label={t(off ? "legend.show" : "legend.hide", { word: title })}
           pressed={off}
-          onClick={() => hide(title)}
+          onClick={() => state.toggle(title)}
         />
       </div>
+      {!one.background && <Least one={one} areas={areas} size={size} />}
+    </li>
+  );
+}
+
+function Least({ one, areas, size }: { one: SceneClass; areas: number[] | undefined; size: string }): JSX.Element {
+  const { title, colour } = one;
+  const threshold = state.thresholds.value[title] ?? 0;
+  return (
       <div class="row tight">
         <div class="threshold grow">
           {areas && <Scores areas={areas} colour={colour} from={threshold} />}
           <input
-            id={slider}
+            id={`least-${title}`}
             type="range"
             min="0"
             max="1"
@@ -85,7 +92,6 @@ function Row({ one, histogram }: { one: SceneClass; histogram: Histogram | null 
           onChange={(event) => set(title, event.currentTarget.valueAsNumber)}
         />
       </div>
-    </li>
   );
 }
 

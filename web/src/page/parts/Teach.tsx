@@ -108,7 +108,7 @@ function Report(): JSX.Element | null {
           if (name.trim()) void saveTaught(name.trim());
         }}
       >
-        <input class="grow" type="text" value={name} aria-label={t("teach.name")} placeholder={t("teach.name")} onInput={(event) => write(event.currentTarget.value)} />
+        <input class="grow" type="text" value={name} required pattern="[A-Za-z0-9][A-Za-z0-9_\-]*" title={t("teach.name_hint")} aria-label={t("teach.name")} placeholder={t("teach.name")} onInput={(event) => write(event.currentTarget.value)} />
         <button type="submit" disabled={!name.trim()}>
           {t("teach.save")}
         </button>
