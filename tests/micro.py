@@ -28,7 +28,7 @@ WORDS = ("building", "roof", "road", "water", "trees", "bare land")
 def micro_clip(*, seed: int = 35, spread: float = 0.2) -> ClipBackbone:
     """Architecture `micro` with random weights, centred so that neither tower prefers one direction."""
     prompts = [prompt for word in WORDS for prompt in fill(TEMPLATES["aerial"], word)]
-    tokenizer = _tokenizer(prompts)
+    tokenizer = tokenizer_of(prompts)
     torch.manual_seed(seed)
     clip = _drawn(clip_config("micro", vocab_size=tokenizer.vocab_size))
     with torch.no_grad():
@@ -66,7 +66,7 @@ def patchwork(height: int, width: int, *, seed: int = 4) -> NDArray[np.uint8]:
     return np.clip(image + rng.integers(-20, 21, image.shape), 1, 255).astype(np.uint8)
 
 
-def _tokenizer(texts: Sequence[str]) -> ClipTokenizer:
+def tokenizer_of(texts: Sequence[str], *, context: int = 24) -> ClipTokenizer:
     """Each word of the texts in one piece, any other ASCII text in letters; the same in every run."""
     letters = [chr(code) for code in range(ord("!"), ord("~") + 1)]
     merges: dict[tuple[str, str], None] = {}
@@ -76,7 +76,7 @@ def _tokenizer(texts: Sequence[str]) -> ClipTokenizer:
             merges[first, part] = None
             first += part
     symbols = dict.fromkeys([*letters, *(s + WORD_END for s in letters), *map("".join, merges), START, END])
-    return ClipTokenizer({symbol: i for i, symbol in enumerate(symbols)}, list(merges), context=24)
+    return ClipTokenizer({symbol: i for i, symbol in enumerate(symbols)}, list(merges), context=context)
 
 
 def _centre(norm: nn.Module, run: object) -> None:

@@ -141,6 +141,27 @@ METACLIP2 = replace(
     note="SegEarth-OV's attention and bias on MetaCLIP 2: Chinese words are read as they are; logits interpolated",
 )
 METACLIP2_L = replace(METACLIP2, name="metaclip2-l", weights="metaclip-2-worldwide-l14")
+SEGEARTH_OV3 = SegmentPreset(
+    name="segearth-ov3",
+    weights="sam3",
+    fusion="max",
+    confidence=0.4,
+    threshold=0.3,
+    templates="none",
+    tile_size=1008,
+    overlap=252,
+    paper="https://arxiv.org/abs/2512.08730",
+    note="SAM 3: the larger of semantic map and instances, times presence; untested with the real weights",
+)
+PROC_SAM3 = replace(
+    SEGEARTH_OV3,
+    name="procsam3",
+    fusion="pgrf",
+    threshold=0.1,
+    prompts="general",
+    paper="https://github.com/YanghuiSong/ProC-SAM3",
+    note="SAM 3: more words for each class, instances gated by agreement and presence; untested with the real weights",
+)
 TINY = SegmentPreset(
     name="tiny",
     weights="tiny",
@@ -177,13 +198,15 @@ SEGMENT_PRESETS: dict[str, SegmentPreset] = {
         SIGLIP2_SO400M,
         METACLIP2,
         METACLIP2_L,
+        SEGEARTH_OV3,
+        PROC_SAM3,
     )
 }
 DEFAULT_PRESET = "tiny"
 
 
 _MOST_BASES = 16
-_PATHS = ("weights", "upsampler_weights", "head", "taught", "templates")
+_PATHS = ("weights", "upsampler_weights", "head", "taught", "templates", "prompts")
 PRESET_FILE = "preset.toml"
 """Of the folders that trainings leave: such a folder is a preset, too."""
 _LISTS = {"taught_bands": (int, str)}
@@ -194,6 +217,7 @@ _WORDS = {
 }
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "last_n": (lambda value: value >= 1, "at least 1"),
+    "confidence": (lambda value: 0 <= value <= 1, "between 0 and 1"),
     "energy": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
     "cls_weight": (lambda value: abs(value) <= 100, "between -100 and 100"),
     "logit_scale": (lambda value: 0 < value <= 1e4, "above 0 and at most 10,000"),

@@ -52,6 +52,13 @@ class SegmentPreset:
     """Share of the energy of a window's tokens that `jbu` and `simfeatup` keep, 0..1; 1 is exact, 0.9999 faster."""
     cls_weight: float = 0.0
     """Weight of the class token's cosine added to every pixel; negative takes the global bias away."""
+    fusion: str | None = None
+    """Of a SAM 3, which takes the place of a CLIP: a rule of `models.sam3.fusion.RULES` that makes one map of the
+    semantic map and the instances of a prompt. Probabilities are those of each word by itself then."""
+    confidence: float = 0.5
+    """Of a SAM 3: instances that are not more probable are left out."""
+    prompts: str | None = None
+    """Of a SAM 3: more words for classes, `general` or a file; see `text.prompt_bank`."""
     logit_scale: float = 50.0
     sum_to_one: bool = False
     """Probabilities of classes are shares of the sum of their best words', so that synonyms take nothing away, as
@@ -97,6 +104,10 @@ class SegmentPreset:
             self.taught_nodata if nodata is None else nodata,
             self.taught_stretch if stretch == "auto" and self.taught_stretch is not None else stretch,
         )
+
+    def rivals(self, against: Any) -> Any:
+        """Words that compete: those asked for; by default none where no word takes from another (SAM 3)."""
+        return "none" if against is None and self.fusion is not None else against
 
     @property
     def taught_options(self) -> str:

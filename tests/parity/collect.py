@@ -62,6 +62,7 @@ ELSEWHERE = (
     *("sam_amg_functions", "sam_amg_functions_2"),
     *("naf_basic", "naf_big_image", "naf_full_defaults", "naf_kernel5", "naf_outsize", "naf_ratio14"),
     *("coninfer_gmm", "siglip2_dense", "siglip2_naflex"),
+    *("sam3_tiny_text", "segearthov3_fusion", "segearthov3_slide", "procsam3_fusion", "procsam3_prompts"),
 )
 """Cases whose inputs do not lie in this repository, and those that others cover."""
 

@@ -44,9 +44,11 @@ from . import (
     instructsam,
     naf,
     peftcd,
+    prompts,
     radar,
     refseg,
     sam,
+    sam3,
     scene_metrics,
     siglip,
 )
@@ -321,6 +323,8 @@ CHECKS: dict[str, Callable[[Case], None]] = {
     **naf.CHECKS,
     **coninfer.CHECKS,
     **siglip.CHECKS,
+    **sam3.CHECKS,
+    "procsam3_prompts": prompts.check_procsam3_prompts,
 }
 
 
@@ -331,6 +335,8 @@ UNREAD: dict[str, tuple[str, ...]] = {
     "mask_to_box": ("external.",),  # what another mode of OpenCV would leave out
     "refseg_metrics": ("main.intersect", "main.union", "nan.intersect", "nan.union"),  # their quotients are compared
     "siglip2_dense": ("out.dense.qq_mlp_declip",),  # its residual is taken behind the norm, unlike the head's
+    "procsam3_fusion": ("out.topk_mean2.", "out.default.instance_"),  # a rule over whole images; maxima of maps
+    "sam3_tiny_text": ("out.hf_text_only.", "out.pred_boxes"),  # transformers without the geometry token; no boxes here
     "refseg_step": ("bn_train.out.loss_if_averaged", "bn_eval.out.loss_if_averaged"),  # what the authors do not do
 }
 """Kinds whose cases hold more than what is computed here: beginnings of names, and why."""
@@ -339,8 +345,7 @@ UNREAD: dict[str, tuple[str, ...]] = {
 NOT_YET = (
     "d2ls_decoder",
     *("geosa_basa", "holi_tracer_head", "holi_vectorise"),
-    *("mfnet_mm_blocks", "procsam3_fusion", "procsam3_prompts"),
-    *("sam3_tiny_text", "segearthov3_change", "segearthov3_fusion", "segearthov3_slide"),
+    *("mfnet_mm_blocks", "segearthov3_change"),
 )
 """Cases of systems that nothing here computes yet, by name: any other unknown case is a failure."""
 
@@ -356,6 +361,8 @@ ELSEWHERE_KINDS = (
         *naf.CHECKS,
         *coninfer.CHECKS,
         *siglip.CHECKS,
+        *sam3.CHECKS,
+        "procsam3_prompts",
     ),
 )
 """Kinds whose cases, or their inputs, do not lie in this repository."""

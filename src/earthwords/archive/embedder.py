@@ -40,7 +40,7 @@ T = TypeVar("T")
 Vector = NDArray[np.float32]
 
 
-class Embedder(WindowedPredictor):
+class Embedder(WindowedPredictor[ClipBackbone]):
     """A CLIP whose image and text towers meet in one space; of the preset, weights and templates count.
 
     Example:

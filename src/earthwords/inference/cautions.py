@@ -149,6 +149,28 @@ def image_notes(vocabulary: Vocabulary, *, lexicon: Lexicon | None, model: str) 
     return tuple(notes)
 
 
+PRESENT = 0.5
+"""A network that says of a window how probable it is that a thing is there at all, means no below this."""
+
+
+def presence_notes(presence: Mapping[int, float], vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Which classes are nowhere, by a network that says so.
+
+    Args:
+        presence: of classes by label, the largest of all windows; the background's is not looked at.
+    """
+    absent = [
+        f"{vocabulary.titles[label]} ({value:.2f})"
+        for label, value in presence.items()
+        if value < PRESENT and label != vocabulary.background
+    ]
+    if not absent:
+        return ()
+    return (
+        Caution(f"The model says of every window that it shows none of: {some_of(absent)}; by its presence, 0..1."),
+    )
+
+
 def is_radar(tags: Mapping[str, str]) -> bool:
     """Whether the tags of a result say that its model learned radar images."""
     return tags.get(SENSOR) == RADAR

@@ -152,8 +152,13 @@ def check_replaceable(path: Path, *, overwrite: bool) -> None:
         raise exists(path)
 
 
-def check_parts(row: SegmentPreset, *, model: str | None = None, upsampler_weights: str | None = None) -> None:
+def check_parts(
+    row: SegmentPreset, *, model: str | None = None, upsampler_weights: str | None = None, maps: bool = False
+) -> None:
     """Refuse a preset that names what there is not.
+
+    Args:
+        maps: only maps are wanted, which a SAM 3 gives too; else features of a CLIP.
 
     Raises:
         UsageError: an unknown name.
@@ -166,9 +171,13 @@ def check_parts(row: SegmentPreset, *, model: str | None = None, upsampler_weigh
     ):
         if name is not None and name not in known:
             raise unknown(kind, name, known)
+    from earthwords.models.sam3.refusals import check_clip, check_fusion
     from earthwords.text.templates import load_templates
 
     load_templates(row.templates)
+    check_fusion(row)
+    if not maps:
+        check_clip(row)
     check_weights(row.weights if model is None else model, upsampler_weights, row.head)
 
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from earthwords.errors import UsageError
+from earthwords.models.sam3.refusals import check_clip
 from earthwords.presets import SegmentPreset
 
 ABOUT, WORK = "index.json", ".work"
@@ -80,6 +81,7 @@ def check_joint(row: SegmentPreset, *, joint: bool, upsampler: str | None) -> No
         return
     if upsampler not in (None, "none"):
         raise UsageError(f"--joint shares out tokens, which are not upsampled: leave --upsampler {upsampler} out.")
+    check_clip(row)
     if row.head is not None or row.taught is not None:
         why = f"has the head {row.head}" if row.head is not None else "was taught by marks"
         raise UsageError(f"--joint takes cosines of words, and the preset {row.name} {why}: leave one of them out.")

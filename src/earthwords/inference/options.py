@@ -203,18 +203,20 @@ class SegmenterSpec:
         upsampler: str | None = None,
         upsampler_weights: str | None = None,
         templates: str | None = None,
+        maps: bool = False,
         **changes: Any,
     ) -> SegmenterSpec:
         """Nothing is loaded yet, but all that is named is there.
 
         Args:
+            maps: as of `check_parts`.
             changes: fields of the preset, see `adapt_preset`.
 
         Raises:
             UsageError, WeightsError: an unknown name, or a file that is not there.
         """
         row = adapt_preset(load_preset(preset), upsampler=upsampler, templates=templates, **changes)
-        check_parts(row, model=model, upsampler_weights=upsampler_weights)
+        check_parts(row, model=model, upsampler_weights=upsampler_weights, maps=maps)
         return cls(
             preset=preset, row=row, model=model, upsampler_weights=upsampler_weights, templates=templates,
             device=device, batch=batch, offline=offline,

@@ -121,7 +121,7 @@ def demo(
     console = Console(quiet=quiet)
     began = time.perf_counter()
     folder = Path(folder)
-    check_parts(load_preset(preset))  # a wrong name is told before anything is rendered
+    check_parts(load_preset(preset), maps=True)  # a wrong name is told before anything is rendered
     plan_outputs(folder, probabilities=False, overwrite=overwrite)
 
     import numpy as np
@@ -169,7 +169,7 @@ def _change_demo(
     from earthwords.geo.destinations import plan_changes
 
     console, began = Console(quiet=quiet), time.perf_counter()
-    check_parts(load_preset(preset))
+    check_parts(load_preset(preset), maps=True)
     plan_changes(folder, overwrite=overwrite)
 
     import numpy as np

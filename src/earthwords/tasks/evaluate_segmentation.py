@@ -92,7 +92,7 @@ def evaluate_segmentation(
 
     console = Console(quiet=quiet)
     for row in map(load_preset, _split(preset)):
-        check_parts(row if templates is None else replace(row, templates=templates), model=model)
+        check_parts(row if templates is None else replace(row, templates=templates), model=model, maps=True)
     check_numbers(threshold=threshold or 0.0, batch=batch_size)
     for name, value, least in (("most", most, 1), ("image-size", image_size, 0), ("workers", workers, 1)):
         if value is not None and value < least:

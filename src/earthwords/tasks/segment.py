@@ -109,7 +109,7 @@ def segment(
     model_spec = SegmenterSpec.of(
         preset, model=model, attention=attention, upsampler=upsampler, upsampler_weights=upsampler_weights,
         energy=energy, templates=templates, tile_size=tile_size, overlap=overlap, blend=blend_mode,
-        precision=precision, batch=batch_size, device=device, offline=offline,
+        precision=precision, batch=batch_size, device=device, offline=offline, maps=True,
     )  # fmt: skip
     check_joint(model_spec.row, joint=joint, upsampler=upsampler)
     row, network = model_spec.row, reach(offline, allow_remote_parts)
@@ -117,7 +117,7 @@ def segment(
     words = words_of(row, text, classes, background, model=model)
     plan = partial(plan_outputs, Path(dst), probabilities=probabilities != "no", zones=zones is not None)
     sources = sources_of(src, Path(dst), console, overwrite=overwrite, plan=plan)
-    words = with_rivals(words, against, mask)
+    words = with_rivals(words, row.rivals(against), mask)
     from earthwords.geo.sources.find import inputs_of
     from earthwords.inference.batch import run_many
     from earthwords.inference.execution import ExecutionOptions

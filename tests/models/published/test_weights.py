@@ -96,7 +96,7 @@ METACLIPS = tuple(name for name in WEIGHTS if name.startswith("metaclip-2-"))
 
 
 def test_no_row_is_forgotten() -> None:
-    sams = {*SAMS, *SAMS_OF_AUTHORS, *SAM2S}
+    sams = {*SAMS, *SAMS_OF_AUTHORS, *SAM2S, "sam3"}  # whose test is tests/models/sam3/test_load.py
     assert {*FOLDERS, *FILES, *ZIPPED, *UPSAMPLERS, *VISION, *PACKAGED, *SIGLIPS, *METACLIPS, *sams} == WEIGHTS.keys()
     bases = {preset.segmenter for preset in REFER_PRESETS.values()} | {p.words for p in REFER_PRESETS.values()}
     assert bases == {*BASES, None, "tiny"}

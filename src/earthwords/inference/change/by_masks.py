@@ -207,7 +207,7 @@ def _generator(method: str, segmenter: Segmenter, told: MaskOptions, *, offline:
 
 def _features(segmenter: Segmenter, told: MaskOptions, *, offline: bool) -> Features:
     assert told.comparer is not None
-    encoder = segmenter.encoder
+    encoder = segmenter.clip
     if told.comparer == CLIP:
         return ClipFeatures(backbone=encoder.backbone, method=encoder.method, side=segmenter.preset.tile_size)
     with _named("--comparer"):

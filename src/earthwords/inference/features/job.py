@@ -30,6 +30,7 @@ from earthwords.inference.features.window_job import SharedWindows, WindowJob
 from earthwords.inference.features.window_store import WindowStore
 from earthwords.inference.segment.memory import FIXED, computing, shown, walking
 from earthwords.inference.windows.failures import FailurePolicy
+from earthwords.inference.windows.held import clip_bytes
 from earthwords.inference.windows.outputs import settings_of
 from earthwords.inference.windows.resize import CELL_ROWS
 from earthwords.inference.windows.sliding import pad
@@ -276,7 +277,8 @@ class FeatureJob:
             max(WRITER_BYTES, 16 * cols * 4 * self._bands) + 8 * 4 * self._bands * block_side(self._bands) ** 2
         )
         writing = 3 * row_of_tiles if "features" in self.outputs and self._bands > COLOURS else 0
-        windows = walking(model, self.scene, cols=cols, given=given) + computing(model, upsampled=channels, given=given)
+        window = clip_bytes(model.backbone, model.preset.tile_size, upsampled=channels)
+        windows = walking(model, self.scene, cols=cols, given=given) + computing(model, window=window, given=given)
         saving = 3 * (rows_held(model, self.scene, strip // CELL_ROWS) + strip) if self.execution.resume else 0
         return FIXED + windows + fitting + strips + writing + saving + self._need_of_workers(given, fitting)
 

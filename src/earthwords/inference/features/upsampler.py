@@ -26,7 +26,7 @@ from earthwords.models.weights.resolve import IMPLICIT, resolve_method
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset
 
 
-class Upsampler(WindowedPredictor):
+class Upsampler(WindowedPredictor[ClipBackbone]):
     """A backbone and a way to bring its features to pixel resolution.
 
     Three steps, the same for every method: `image` gives pixels `(batch, 3, H, W)` as the backbone wants them,

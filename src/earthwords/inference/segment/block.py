@@ -14,7 +14,7 @@ from earthwords.inference.segment.block_store import BlockResult
 from earthwords.inference.segment.request import MapRequest, SegmentRequest
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.blocks import Blocks
-from earthwords.inference.windows.failures import FailurePolicy
+from earthwords.inference.windows.failures import FailurePolicy, largest
 from earthwords.inference.windows.outputs import packed
 from earthwords.inference.windows.strip import Strip
 from earthwords.jobs.job import Tick, Worker
@@ -75,7 +75,8 @@ class BlockJob(BlockWork):
             result = _filled(strips, height, self.request.options.probabilities)
             failures, policy.failures[:] = list(policy.failures), []
             ranks, policy.ranks[:] = list(policy.ranks), []
-            yield replace(result, failures=failures, ranks=ranks)
+            presence, policy.presence[:] = largest(policy.presence), []
+            yield replace(result, failures=failures, ranks=ranks, presence=presence)
 
 
 def kept_segmenter(

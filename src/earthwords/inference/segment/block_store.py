@@ -38,7 +38,8 @@ class BlockResult:
     failures: list[str] = field(default_factory=list)
     """What was left out."""
     ranks: list[int] = field(default_factory=list)
-    """See `FailurePolicy`."""
+    presence: dict[int, float] = field(default_factory=dict)
+    """See `FailurePolicy`; the largest of all windows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,11 @@ class BlockStore:
         for name in ("probabilities", "undecided", "rounding"):
             if (values := getattr(result, name)) is not None:
                 arrays[name] = values
-        about = {"failures": json.dumps(result.failures), "ranks": json.dumps(result.ranks)}
+        about = {
+            "failures": json.dumps(result.failures),
+            "ranks": json.dumps(result.ranks),
+            "presence": json.dumps(list(result.presence.items())),
+        }
         save_arrays(self._path(index), arrays, about=about)
         self.done.add(index)
 
@@ -97,7 +102,7 @@ class BlockStore:
             while not self.done.issuperset(blocks.band(band)):
                 self.save(*next(results))
             yield from self._band(band)
-        failures, policy.ranks[:] = self._failures_and_ranks()
+        failures, policy.ranks[:], policy.presence[:] = self._told()
         policy.failures[:] = dict.fromkeys([*failures, *policy.failures])
 
     def _band(self, band: int) -> Iterator[BlockRows]:
@@ -113,16 +118,18 @@ class BlockStore:
                 arrays={name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]},
             )
 
-    def _failures_and_ranks(self) -> tuple[list[str], list[int]]:
-        """Failures and ranks of all blocks."""
+    def _told(self) -> tuple[list[str], list[int], list[dict[int, float]]]:
+        """Failures, ranks and presences of all blocks."""
         failures: dict[str, None] = {}
         ranks: list[int] = []
+        presence: list[dict[int, float]] = []
         for index in sorted(self.done):
             with safe_open(self._path(index), framework="np") as file:
                 about = file.metadata()
             failures |= dict.fromkeys(parse_json(about["failures"]))
             ranks += parse_json(about["ranks"])
-        return list(failures), ranks
+            presence.append(dict(parse_json(about.get("presence", "[]"))))
+        return list(failures), ranks, presence
 
     def _path(self, index: int) -> Path:
         return self.journal.folder / f"block-{index:06}.safetensors"

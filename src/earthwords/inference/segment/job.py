@@ -62,7 +62,7 @@ class SceneJob(MapJob[Strip, SceneReport]):
         if not self.request.joint:
             return words
         enforce(self._notes_before_fitting, strict=self.request.strict)
-        return joined(self.segmenter, self.segmenter.encoder, self.scene, words, on_error=self.request.on_error)
+        return joined(self.segmenter, self.segmenter.clip, self.scene, words, on_error=self.request.on_error)
 
     @cached_property
     def zones(self) -> ZonesOnGrid | None:

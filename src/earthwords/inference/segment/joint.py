@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ CHUNK = 8192
 
 
 def joined(
-    segmenter: WindowedPredictor, encoder: Encoder, scene: Scene, bank: TextBank, *, on_error: str = "stop"
+    segmenter: WindowedPredictor[Any], encoder: Encoder, scene: Scene, bank: TextBank, *, on_error: str = "stop"
 ) -> TextBank:
     """The words with the mixture of a scene's tokens, each place once: from windows side by side.
 
@@ -56,7 +57,7 @@ def joined(
 
 
 def _tokens(
-    segmenter: WindowedPredictor, encoder: Encoder, scene: Scene, queries: Tensor, policy: FailurePolicy
+    segmenter: WindowedPredictor[Any], encoder: Encoder, scene: Scene, queries: Tensor, policy: FailurePolicy
 ) -> Iterator[Tensor]:
     """Of every window, from left to right and from top to bottom, `(token, dim + query)` of those observed."""
     tile = segmenter.preset.tile_size

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from earthwords.errors import UsageError
 from earthwords.geo.scene import Scene
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.inference.windows.blocks import Blocks, cut
-from earthwords.inference.windows.lowrank import LinearUpsampler
 from earthwords.inference.windows.predictor import WindowedPredictor
 from earthwords.inference.windows.resize import CELL_COLS, CELL_ROWS
 from earthwords.types import Vocabulary
@@ -33,10 +33,15 @@ class MemoryEstimate:
         rows = min(blocks.rows, blocks.region.height)
         return (
             FIXED
-            + walking(self.segmenter, self.scene, cols=cols, given=len(self.vocabulary.queries))
+            + walking(self.segmenter, self.scene, cols=cols, given=self._queries)
             + self._windows()
             + (self._block(rows * cols) if len(blocks) > 1 else 0)
         )
+
+    @property
+    def _queries(self) -> int:
+        """Of all classes, those that an encoder adds among them."""
+        return len(self.segmenter.text_bank(self.vocabulary).query_class)
 
     def _block(self, pixels: int) -> int:
         """Labels and more of a block, twice: being filled, being written."""
@@ -45,15 +50,9 @@ class MemoryEstimate:
 
     def _windows(self) -> int:
         """Windows being computed, and their logits waiting."""
-        encoder, queries = self.segmenter.encoder, len(self.vocabulary.queries)
-        channels = 0
-        if encoder.upsampler is not None:
-            reduced = isinstance(encoder.upsampler, LinearUpsampler) and encoder.energy is not None
-            tokens, dim = tokens_of(self.segmenter), encoder.backbone.dim
-            channels = (min(tokens + 32, dim) if reduced else 3 * dim) + getattr(encoder.upsampler, "held", 0)
-        if encoder.head is not None:
-            channels = encoder.head.held(queries, patch=encoder.backbone.patch)
-        return computing(self.segmenter, upsampled=channels, given=queries)
+        queries = self._queries
+        window = self.segmenter.encoder.window_bytes(self.segmenter.preset.tile_size, queries)
+        return computing(self.segmenter, window=window, given=queries)
 
     def fit(self, memory: int, *, workers: int = 1, shared: bool = True) -> Blocks:
         """The widest blocks that fit.
@@ -74,7 +73,7 @@ class MemoryEstimate:
             if need <= share:
                 return blocks
             if cols <= CELL_COLS:
-                words, tile = len(self.vocabulary.queries), self.segmenter.preset.tile_size
+                words, tile = self._queries, self.segmenter.preset.tile_size
                 raise UsageError(
                     f"{words} words in windows of {tile} pixels need {shown(need * (memory // share))} of memory, "
                     f"{shown(memory)} were given; give more by --memory, ask for fewer words, or use a smaller "
@@ -83,28 +82,18 @@ class MemoryEstimate:
             cols = max(CELL_COLS, min(cols - CELL_COLS, cols * 3 // 4) // CELL_COLS * CELL_COLS)
 
 
-def tokens_of(model: WindowedPredictor) -> int:
-    """Of a window, the class token among them."""
-    return (model.preset.tile_size // model.backbone.patch + 1) ** 2
-
-
-def computing(model: WindowedPredictor, *, upsampled: int, given: int) -> int:
+def computing(model: WindowedPredictor[Any], *, window: int, given: int) -> int:
     """Bytes of the windows in work.
 
     Args:
-        upsampled: channels at the window's resolution that the upsampler holds.
+        window: of one, see `WindowEncoder.window_bytes`.
         given: channels that come out, some of which wait.
     """
-    tile, tokens = model.preset.tile_size, tokens_of(model)
-    vision = model.backbone.model.vision_model.config
-    layers = 4 * tokens * (4 * vision.hidden_size + 2 * vision.intermediate_size)
-    attention = 3 * 4 * vision.num_attention_heads * tokens**2
-    fine = 4 * upsampled * int((tile + 16) ** 2 * 1.5)
     at_once = model.threads if model.backbone.device.type == "cpu" else model.batch
-    return int(at_once * (layers + attention + fine + 8 * given * tile**2) + 12 * given * tile**2 * at_once)
+    return at_once * (window + 20 * given * model.preset.tile_size**2)
 
 
-def walking(model: WindowedPredictor, scene: Scene, *, cols: int, given: int) -> int:
+def walking(model: WindowedPredictor[Any], scene: Scene, *, cols: int, given: int) -> int:
     """Bytes of a row of windows that gives `cols` pixels of `given` channels: their sums, and the windows' pixels."""
     tile = model.preset.tile_size
     zoom = scene.grid.width / scene.native.width

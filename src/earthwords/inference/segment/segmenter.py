@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,17 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthwords.errors import UsageError
 from earthwords.geo.bands import Bands
 from earthwords.geo.scene import Scene
 from earthwords.geo.sources.network import Network
-from earthwords.inference.cautions import RADAR, SENSOR, taught_notes, vocabulary_notes
+from earthwords.inference.cautions import taught_notes
 from earthwords.inference.limits import check_numbers
+from earthwords.inference.segment.load_encoder import load_encoder
 from earthwords.inference.segment.postprocess import (
     class_maxima,
     class_probabilities,
     decide,
     rounded,
-    scale_and_bias,
     undecided,
     unfit,
 )
@@ -36,22 +34,19 @@ from earthwords.inference.segment.result import SegmentationResult
 from earthwords.inference.segment.teachable import Teachable
 from earthwords.inference.segment.view import SceneView
 from earthwords.inference.windows.cues import Cues, with_cues
+from earthwords.inference.windows.encoder import WindowEncoder
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.kept import KeptWindows
 from earthwords.inference.windows.mixture import SCALE
 from earthwords.inference.windows.reading import read_twice
 from earthwords.inference.windows.resize import CELL_COLS, CELL_ROWS, in_cells
-from earthwords.inference.windows.sliding import Encoder, Slide
+from earthwords.inference.windows.sliding import Slide
 from earthwords.inference.windows.strip import Strip
-from earthwords.inference.windows.text_bank import build_text_bank
 from earthwords.jobs.job import Tick
 from earthwords.jobs.progress import Report
 from earthwords.jobs.threads import Pool, on_one_core, one_core
-from earthwords.kernels.linear import computes
-from earthwords.models.clip.model import DenseMethod
 from earthwords.models.device import choose_device
 from earthwords.models.taught import TaughtHead
-from earthwords.models.weights.fingerprint import tower_hash, weights_hash
 from earthwords.models.weights.resolve import resolve
 from earthwords.presets import DEFAULT_PRESET, SegmentPreset
 from earthwords.text.templates import load_templates
@@ -68,7 +63,12 @@ class Segmenter(Teachable):
     """
 
     def __init__(
-        self, preset: SegmentPreset, encoder: Encoder, *, taught: TaughtHead | None = None, batch: int | None = None
+        self,
+        preset: SegmentPreset,
+        encoder: WindowEncoder,
+        *,
+        taught: TaughtHead | None = None,
+        batch: int | None = None,
     ) -> None:
         check_numbers(threshold=preset.threshold, batch=batch)
         super().__init__(preset, encoder, taught=taught, batch=batch)
@@ -111,32 +111,15 @@ class Segmenter(Teachable):
         """
         network = Network.allowed(offline=offline, allow_remote_parts=allow_remote_parts)
         found = resolve(preset, model=model, upsampler_weights=upsampler_weights)
-        backbone, upsampler = found.load(device=choose_device(device), offline=offline, report=report)
-        if found.row.sigmoid and backbone.pair_bias is None:
-            raise UsageError(f"{backbone.weights_id} learned no scale and bias of pairs, so leave `sigmoid` out.")
-        head = found.load_head(backbone, offline=offline, report=report)
-        row = found.row
-        method = DenseMethod(attention=row.attention, keep_residual=row.keep_residual, last_n=row.last_n)
-        encoder = Encoder(
-            backbone=backbone, method=method, upsampler=upsampler, cls_weight=row.cls_weight, energy=row.energy,
-            head=head,
-        )  # fmt: skip
-        taught, notes = found.load_taught(backbone), [] if found.note is None else [found.note]
-        if row.precision != "fp32":
-            if computes(row.precision, backbone.device):
-                backbone.reduce()
-            else:
-                notes.append(f"This {backbone.device.type} has no instructions for {row.precision}: computed in fp32.")
-                row = replace(row, precision="fp32")
-        made = cls(row, encoder, taught=taught, batch=batch)
+        loaded = load_encoder(found, device=choose_device(device), offline=offline, report=report)
+        made = cls(loaded.row, loaded.encoder, taught=loaded.taught, batch=batch)
         made.network = network
-        made.notes = tuple(notes)
+        made.notes = loaded.notes
         return made
 
     def __repr__(self) -> str:
         row, device = self.preset, self.encoder.backbone.device
-        finer = f"upsampler {row.upsampler or 'none'}" if row.head is None else f"head {row.head}"
-        parts = f"weights {row.weights}, attention {row.attention}, {finer}"
+        parts = f"weights {row.weights}, {self.encoder.described(row)}"
         windows = f"windows of {row.tile_size} px overlapping by {row.overlap}"
         return f"Segmenter({row.name!r}: {parts}, {windows}, on {device})"
 
@@ -147,24 +130,22 @@ class Segmenter(Teachable):
         return self._banks[vocabulary]
 
     def _text_bank(self, vocabulary: Vocabulary) -> TextBank:
-        backbone, taught = self.encoder.backbone, self.taught
+        taught = self.taught
         others = vocabulary if taught is None else taught.lacking(vocabulary)
-        words = None if others is None else build_text_bank(backbone, others, self.templates)
+        words = None if others is None else self.encoder.text_bank(others, self.templates)
         if taught is None:
             assert words is not None
             return words
         scale = self.preset.logit_scale
-        return taught.bank(vocabulary, words=words, logit_scale=scale, weights_id=backbone.weights_id)
+        return taught.bank(vocabulary, words=words, logit_scale=scale, weights_id=self.backbone.weights_id)
 
     def request_notes(self, scene: Scene, vocabulary: Vocabulary) -> tuple[str, ...]:
         """What is known of the worth of a map of these words in this scene, before it is made; see `cautions`."""
-        lexicon = self.encoder.backbone.lexicon
         if self.taught is None:
-            words = vocabulary_notes(vocabulary, lexicon=lexicon, model=self.model_name)
+            words = self.encoder.word_notes(vocabulary, model=self.model_name)
         else:
-            words = taught_notes(
-                self.taught, vocabulary, lexicon=lexicon, model=self.model_name, options=self.preset.taught_options
-            )
+            lexicon, options = self.backbone.lexicon, self.preset.taught_options
+            words = taught_notes(self.taught, vocabulary, lexicon=lexicon, model=self.model_name, options=options)
         idle = [title for title, _ in self.preset.thresholds if title not in vocabulary.titles]
         idle_note = f"Thresholds of the preset for {', '.join(idle)} do not apply: no such class is asked for."
         return (*self.scene_notes(scene), *words, *([idle_note] if idle else []))
@@ -172,9 +153,7 @@ class Segmenter(Teachable):
     @cached_property
     def weights_hash(self) -> str:
         """Of everything that pixels are multiplied with: vision tower, and upsampler or head."""
-        module = self.encoder.upsampler if self.encoder.head is None else self.encoder.head
-        state = {} if module is None else module.state_dict()
-        return weights_hash(state, tower_hash(self.encoder.backbone, "vision"))
+        return self.encoder.fingerprint
 
     @property
     def arithmetic(self) -> str:
@@ -185,7 +164,7 @@ class Segmenter(Teachable):
     @property
     def rounds(self) -> bool:
         """Whether a precision may decide about labels, and how much is known (of heads it is not)."""
-        return self.preset.precision != "fp32" and self.encoder.head is None
+        return self.preset.precision != "fp32" and not self.encoder.gives_probabilities
 
     def window_seconds(self, queries: int) -> float:
         """How long a window takes, measured on noise; of a GPU's batch, its share."""
@@ -259,8 +238,10 @@ class Segmenter(Teachable):
             device=queries.device,
         )
 
+        noted = self.encoder.noted_in(policy, bank.query_class)
+
         def cosines(windows: Tensor) -> Tensor:
-            return self.encoder.logits(windows, queries, note=policy.ranks.append, mixture=bank.mixture)
+            return self.encoder.logits(windows, queries, note=noted, mixture=bank.mixture)
 
         def run(windows: Tensor, places: list[Window]) -> list[Tensor | None]:
             if kept is not None:
@@ -340,19 +321,7 @@ class Segmenter(Teachable):
             "EARTHWORDS_VERSION": __version__,
             "EARTHWORDS_PRESET": preset.name,
             "EARTHWORDS_WEIGHTS": preset.weights,
-            "EARTHWORDS_ATTENTION": preset.attention,
-            "EARTHWORDS_UPSAMPLER": " ".join(filter(None, (preset.upsampler or "none", preset.upsampler_weights))),
-            **({SENSOR: RADAR} if preset.radar else {}),
-            **({} if preset.head is None else {"EARTHWORDS_HEAD": preset.head}),
-            **({} if self.taught is None else {"EARTHWORDS_TAUGHT": self.taught.method}),
-            "EARTHWORDS_ENERGY": f"{preset.energy:g}",
-            "EARTHWORDS_LAST_BLOCK": f"last {preset.last_n}, residual {'kept' if preset.keep_residual else 'dropped'}",
-            "EARTHWORDS_CLS_WEIGHT": f"{preset.cls_weight:g}",
-            "EARTHWORDS_LOGIT_SCALE": f"{self._scale_and_bias[0]:g}",
-            **({"EARTHWORDS_PROBABILITIES": "sum to 1"} if preset.sum_to_one else {}),
-            **({"EARTHWORDS_PROBABILITIES": "sigmoid"} if preset.sigmoid else {}),
-            **({} if preset.nothing is None else {"EARTHWORDS_NOTHING": f"{preset.nothing:g}"}),
-            "EARTHWORDS_TEMPLATES": preset.templates,
+            **self.encoder.tags(preset, taught=None if self.taught is None else self.taught.method),
             "EARTHWORDS_TILE": f"{preset.tile_size} overlap {preset.overlap}",
             "EARTHWORDS_BLEND": preset.blend,
             **({} if preset.precision == "fp32" else {"EARTHWORDS_PRECISION": preset.precision}),
@@ -362,12 +331,12 @@ class Segmenter(Teachable):
 
     @cached_property
     def _scale_and_bias(self) -> tuple[float, float | None]:
-        return scale_and_bias(self.preset, self.encoder.backbone)
+        return self.encoder.scale_and_bias(self.preset)
 
     def _probabilities(self, logits: Tensor, bank: TextBank) -> Tensor:
-        """Of classes, `(class, row, col)`: a head has given those of queries already."""
+        """Of classes, `(class, row, col)`: some encoders have given those of queries already."""
         query_class = torch.from_numpy(bank.query_class).to(logits.device)
-        if self.encoder.head is not None:
+        if self.encoder.gives_probabilities:
             return class_maxima(logits, query_class)
         if bank.bias is not None:
             logits = logits + torch.from_numpy(bank.bias).to(logits.device)[:, None, None]
@@ -386,7 +355,7 @@ class Segmenter(Teachable):
     def _unfit(self, logits: Tensor, bank: TextBank) -> Tensor | None:
         """Pixels that no word fits, if the preset's weights can tell; a head's threshold says it, a mixture nothing."""
         nothing = self.preset.nothing
-        if nothing is None or self.encoder.head is not None or bank.mixture is not None:
+        if nothing is None or self.encoder.gives_probabilities or bank.mixture is not None:
             return None
         return unfit(logits, nothing)
 

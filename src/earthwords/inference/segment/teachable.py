@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from earthwords.inference.windows.encoder import WindowEncoder
 from earthwords.inference.windows.kept import KeptParts
 from earthwords.inference.windows.predictor import WindowedPredictor
 from earthwords.inference.windows.sliding import Encoder
+from earthwords.models.backbone import Backbone
+from earthwords.models.sam3.refusals import no_clip
 from earthwords.models.taught import TaughtHead
 from earthwords.presets import SegmentPreset
 from earthwords.text.competing import compete
@@ -22,15 +25,20 @@ if TYPE_CHECKING:
     from earthwords.inference.teach.teaching import Teaching
 
 
-class Teachable(WindowedPredictor):
+class Teachable(WindowedPredictor[Backbone]):
     """An encoder, and classes that marks have taught."""
 
     def __init__(
-        self, preset: SegmentPreset, encoder: Encoder, *, taught: TaughtHead | None = None, batch: int | None = None
+        self,
+        preset: SegmentPreset,
+        encoder: WindowEncoder,
+        *,
+        taught: TaughtHead | None = None,
+        batch: int | None = None,
     ) -> None:
         super().__init__(preset, encoder.backbone, batch=batch)
         self.encoder = encoder
-        self.least = getattr(encoder.upsampler, "least", 1)
+        self.least = encoder.least
         self.taught = taught
         """Classes that marks have taught."""
         self.teaching: Teaching | None = None
@@ -57,6 +65,17 @@ class Teachable(WindowedPredictor):
 
         made = cast("Segmenter", self)
         return SceneView(made, self.open(source, **reading), parts=self.parts, reading=reading)
+
+    @property
+    def clip(self) -> Encoder:
+        """The encoder, for what needs the features of a CLIP.
+
+        Raises:
+            UsageError: it is none.
+        """
+        if not isinstance(self.encoder, Encoder):
+            raise no_clip(self.preset)
+        return self.encoder
 
     def teach(
         self,
@@ -155,4 +174,5 @@ class Teachable(WindowedPredictor):
         if isinstance(words, Vocabulary):
             return words
         translate = not self.encoder.backbone.any_language
-        return compete(parse_classes(words or (), background=background, translate=translate), against)
+        vocabulary = parse_classes(words or (), background=background, translate=translate)
+        return compete(vocabulary, self.preset.rivals(against))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from earthwords.errors import UsageError
 from earthwords.files.paths import is_local_path
 from earthwords.geo.scene import Scene
-from earthwords.inference.cautions import enforce
+from earthwords.inference.cautions import enforce, presence_notes
 from earthwords.inference.segment.joint import joined, joint_cautions, joint_notes
 from earthwords.inference.segment.result import SegmentationResult, gathered
+from earthwords.inference.windows.failures import FailurePolicy, largest
 from earthwords.inference.windows.kept import KeptParts, KeptWindows
 from earthwords.inference.windows.strip import observed
 from earthwords.jobs.job import Tick
@@ -109,9 +111,12 @@ class SceneView:
         notes = (*scene.notes, *segmenter.request_notes(scene, vocabulary), *of_joint, *of_view)
         enforce(notes, strict=strict)
         if joint:
-            bank = joined(segmenter, segmenter.encoder, scene, bank)
+            bank = joined(segmenter, segmenter.clip, scene, bank)
             notes += joint_notes(bank)
-        strips = segmenter.strips(scene, bank, threshold=threshold, probabilities=probabilities, kept=kept, tick=tick)
+        policy = FailurePolicy()
+        strips = segmenter.strips(
+            scene, bank, threshold=threshold, probabilities=probabilities, policy=policy, kept=kept, tick=tick
+        )
         result = gathered(
             observed(strips, scene.source),
             scene=scene,
@@ -120,6 +125,7 @@ class SceneView:
             probabilities=probabilities,
             notes=notes,
         )
+        result = replace(result, notes=(*result.notes, *presence_notes(largest(policy.presence), vocabulary)))
         enforce(result.notes, strict=strict)
         return result
 
@@ -176,11 +182,12 @@ class SceneView:
         """What is known of windows, and what is to be said about it."""
         if self._parts is None:
             return None, ()
-        if joint or segmenter.encoder.head is not None:
-            why = "a joint map" if joint else f"the head of the preset {segmenter.preset.name}"
+        if joint or segmenter.encoder.gives_probabilities:
+            of_head = "" if segmenter.preset.head is None else "the head of "
+            why = "a joint map" if joint else f"{of_head}the preset {segmenter.preset.name}"
             return None, (f"Nothing is kept for {why}: it is computed anew for all words.",)
         count = len(segmenter.plan(self.scene))
-        kept = KeptWindows(parts=self._parts, encoder=segmenter.encoder, scene=self._name, windows=count, coarse=coarse)
+        kept = KeptWindows(parts=self._parts, encoder=segmenter.clip, scene=self._name, windows=count, coarse=coarse)
         return kept, (COARSE,) if coarse else ()
 
     def _named(self) -> Hashable:

@@ -60,7 +60,7 @@ def tokens_at(
         WindowError: a window cannot be read or computed, in two attempts.
     """
     policy = policy or FailurePolicy()
-    encoder, working = segmenter.encoder, _working(scene, pixels)
+    encoder, working = segmenter.clip, _working(scene, pixels)
     out = np.zeros((len(pixels), encoder.backbone.dim), np.float32)
 
     def encode(windows: torch.Tensor) -> torch.Tensor:

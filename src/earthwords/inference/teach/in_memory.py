@@ -81,7 +81,7 @@ def _check(segmenter: Segmenter, words: Sequence[str], *, head: str, seed: int) 
     Raises:
         UsageError: what.
     """
-    if segmenter.encoder.head is not None:
+    if segmenter.clip.head is not None:
         raise UsageError(f"The preset {segmenter.preset.name} has a head, which marks cannot teach.")
     if head not in ("auto", *HEADS):
         raise UsageError(f"There is no head {head!r}; there are: auto, {', '.join(HEADS)}.")

@@ -234,7 +234,7 @@ def _words(
     segmenter: Segmenter, vocabulary: Vocabulary, wordless: NDArray[np.bool_]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Vectors `(query, dim)` of all words, one of zeros for a class without, and the class of each."""
-    backbone = segmenter.encoder.backbone
+    backbone = segmenter.clip.backbone
     with_words = tuple(c for c, none in zip(vocabulary.classes, wordless, strict=True) if not none)
     owner = np.flatnonzero(~wordless)
     vectors = [np.zeros((int(wordless.sum()), backbone.dim), np.float32)]
@@ -274,13 +274,14 @@ def _head(
     vocabulary: Vocabulary,
     standard: tuple[NDArray[np.float32], NDArray[np.float32]] | None,
 ) -> TaughtHead:
-    dim, found = segmenter.encoder.backbone.dim, choice.head
+    backbone, found = segmenter.clip.backbone, choice.head
+    dim = backbone.dim
     weight = (found.weight / choice.temperature).numpy().astype(np.float32)
     bias = (found.bias / choice.temperature).numpy().astype(np.float32)
     cues = weight[:, dim:] if weight.shape[1] > dim else None
     return TaughtHead(
         vocabulary=vocabulary, weight=weight[:, :dim], bias=bias, query_class=found.query_class.numpy(),
-        base=tower_hash(segmenter.encoder.backbone, "vision"), method=choice.candidate.title, cue_weight=cues,
+        base=tower_hash(backbone, "vision"), method=choice.candidate.title, cue_weight=cues,
         cue_mean=None if cues is None or standard is None else standard[0].astype(np.float32),
         cue_std=None if cues is None or standard is None else standard[1].astype(np.float32),
     )  # fmt: skip

@@ -200,7 +200,7 @@ def read_earlier(folder: Path, segmenter: Segmenter) -> Earlier:
         WeightsError: it is none, is damaged, or was made with other weights.
     """
     head, pixels = load_taught(folder), read_examples(folder)
-    if head.base != tower_hash(segmenter.encoder.backbone, "vision"):
+    if head.base != tower_hash(segmenter.clip.backbone, "vision"):
         raise WeightsError(f"{folder} was taught with other weights than {segmenter.model_name}; teach anew.")
     try:
         card = read_json(folder / CARD)

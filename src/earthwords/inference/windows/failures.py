@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -25,6 +25,8 @@ class FailurePolicy:
     """A sentence for every part that was left out."""
     ranks: list[int] = field(default_factory=list)
     """Channels that were upsampled, for every window of a linear upsampler that does not keep all energy."""
+    presence: list[dict[int, float]] = field(default_factory=list)
+    """For every window the probability that a class is there at all, by its label, where a network tells it."""
 
     def __post_init__(self) -> None:
         if self.on_error not in ON_ERROR:
@@ -65,6 +67,15 @@ class FailurePolicy:
     def add(self, sentences: Iterable[str]) -> None:
         """What was left out elsewhere, such as by a worker; each sentence is kept once."""
         self.failures.extend(sentence for sentence in dict.fromkeys(sentences) if sentence not in self.failures)
+
+
+def largest(presence: Iterable[Mapping[int, float]]) -> dict[int, float]:
+    """Of every class over all windows."""
+    found: dict[int, float] = {}
+    for window in presence:
+        for label, value in window.items():
+            found[label] = max(value, found.get(label, 0.0))
+    return dict(sorted(found.items()))
 
 
 def from_the_top(failures: Iterable[str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -30,10 +30,10 @@ from earthwords.geo.styles import write_polygons_qml, write_qml
 from earthwords.geo.vectors.vectorize import PolygonCollector, polygon_schema
 from earthwords.geo.vectors.write import VectorWriter
 from earthwords.geo.vectors.zones import ZonesOnGrid
-from earthwords.inference.cautions import enforce, is_radar
+from earthwords.inference.cautions import enforce, is_radar, presence_notes
 from earthwords.inference.segment.postprocess import MARGIN
 from earthwords.inference.windows.class_statistics import Figures
-from earthwords.inference.windows.failures import FailurePolicy
+from earthwords.inference.windows.failures import FailurePolicy, largest
 from earthwords.inference.windows.pages import known_labels, page_notes, save_page, segmentation_text
 from earthwords.inference.windows.strip import Strip
 from earthwords.inference.windows.zone_figures import ZoneFigures
@@ -143,7 +143,9 @@ def write_outputs(
         segmented, done = outputs.fill(strips, writing_begins)
         figures = outputs.figures
         by_zone = outputs.zones
-        notes = tuple(dict.fromkeys((*about.notes, *figures.notes(), *(by_zone.notes() if by_zone else ()))))
+        present = largest(policy.presence) if policy else {}
+        own = (*figures.notes(), *presence_notes(present, about.vocabulary))
+        notes = tuple(dict.fromkeys((*about.notes, *own, *(by_zone.notes() if by_zone else ()))))
         notes = (*notes, *outputs.vector_notes, *page_notes(outputs.page))
         enforce(notes, strict=about.strict)
         seconds = {
@@ -161,7 +163,7 @@ def write_outputs(
             undecided_share=figures.undecided_share,
             undecided_margin=None if figures.undecided_share is None else MARGIN,
             rounding_share=figures.rounding_share,
-            settings=settings_of(about.tags) | _more(options, policy),
+            settings=settings_of(about.tags) | _more(options, policy, about.vocabulary.titles),
             notes=notes,
             failures=tuple(policy.failures) if policy else (),
             zones=by_zone.reports() if by_zone else (),
@@ -201,11 +203,14 @@ def of_grid(grid: Grid) -> dict[str, str]:
     return {"region": f"{grid.height} x {grid.width} pixels at {grid.transform.c:.12g}, {grid.transform.f:.12g}"}
 
 
-def _more(options: OutputOptions, policy: FailurePolicy | None) -> dict[str, str]:
+def _more(options: OutputOptions, policy: FailurePolicy | None, titles: Sequence[str]) -> dict[str, str]:
     """Settings that are not in the tags of rasters."""
     found = {"min_area": f"{options.min_area:g}", "simplify": f"{options.simplify:g}"}
     if policy and policy.ranks:
         found["ranks"] = f"{min(policy.ranks)} to {max(policy.ranks)}"
+    if policy and policy.presence:
+        shown = (f"{titles[label]} {value:.2f}" for label, value in largest(policy.presence).items())
+        found["presence"] = "; ".join(shown)
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -24,18 +24,20 @@ from earthwords.inference.windows.reading import read_twice
 from earthwords.inference.windows.resize import RowResizer
 from earthwords.inference.windows.sliding import WindowPlan
 from earthwords.kernels.blend import window_weights
-from earthwords.models.clip.model import ClipBackbone
+from earthwords.models.backbone import Backbone
 from earthwords.presets import SEGMENT_PRESETS, SegmentPreset
 from earthwords.types import Grid, Window
 
 GPU_BATCH = 8
 """Windows of a call on a GPU, unless told otherwise."""
 
+B = TypeVar("B", bound=Backbone)
 
-class WindowedPredictor:
+
+class WindowedPredictor(Generic[B]):
     """A backbone, and a preset that says in which windows it sees a scene."""
 
-    def __init__(self, preset: SegmentPreset, backbone: ClipBackbone, *, batch: int | None = None) -> None:
+    def __init__(self, preset: SegmentPreset, backbone: B, *, batch: int | None = None) -> None:
         check_batch(batch)
         window_weights(preset.blend, (1, 1))
         self.preset = preset

@@ -16,6 +16,7 @@ from earthwords.kernels.blend import window_weights
 from earthwords.kernels.linear import PRECISIONS
 from earthwords.models.aggregation.head import CostHead, load_head
 from earthwords.models.clip.model import ClipBackbone, DenseMethod
+from earthwords.models.sam3.refusals import check_fusion, no_clip
 from earthwords.models.taught import TaughtHead, load_taught
 from earthwords.models.weights.download import Report
 from earthwords.models.weights.fingerprint import tower_hash
@@ -62,6 +63,8 @@ class ResolvedPreset:
             WeightsError, UsageError: unknown, unreachable or unfitting weights.
         """
         row = self.row
+        if row.fusion is not None:
+            raise no_clip(row)
         return load_clip(row.weights, activation=row.activation, offline=offline, device=device, report=report).eval()
 
     def load(
@@ -146,6 +149,7 @@ def resolve(
     _check(row)
     if row.head is not None:
         _check_head(row)
+    check_fusion(row)
     if row.attention == "gem" and row.cls_weight != 0:
         raise UsageError("Attention 'gem' has no class token, so its cls_weight must be 0.")
     if not 0 < row.energy <= 1:

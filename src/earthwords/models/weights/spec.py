@@ -24,8 +24,8 @@ class WeightSpec:
     """In a folder: the file that `sha256` is of."""
     megabytes: int = 0
     kind: str = "clip"
-    """`clip`, `upsampler`, `head` (of `models.aggregation`), `referring`, `vision` (`models.dino`) or `masks`
-    (`models.sam`)."""
+    """`clip`, `upsampler`, `head` (of `models.aggregation`), `referring`, `vision` (`models.dino`), `masks`
+    (`models.sam`) or `prompted` (`models.sam3`)."""
     method: str | None = None
     """Of an upsampler: the file of `models.upsamplers` that takes it when no weights are named; None: none does."""
     backbone: str | None = None

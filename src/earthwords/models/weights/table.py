@@ -12,6 +12,7 @@ from earthwords.models.weights.download import Report
 from earthwords.models.weights.fetch import cache_folder, fetch, fetch_tokenizer
 from earthwords.models.weights.rows_clips import CLIPS
 from earthwords.models.weights.rows_others import OTHERS
+from earthwords.models.weights.rows_sam3 import PROMPTED
 from earthwords.models.weights.rows_upsamplers import UPSAMPLERS
 from earthwords.models.weights.soup_name import is_soup, parse_soup
 from earthwords.models.weights.spec import WeightSpec
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WEIGHTS", "WeightSpec", "cache_folder", "fetch", "fetch_tokenizer", "find", "load_clip"]
 
-WEIGHTS: dict[str, WeightSpec] = {spec.name: spec for spec in (*CLIPS, *UPSAMPLERS, *OTHERS)}
+WEIGHTS: dict[str, WeightSpec] = {spec.name: spec for spec in (*CLIPS, *UPSAMPLERS, *OTHERS, *PROMPTED)}
 
 UPSAMPLER = "upsampler.safetensors"
 """The file that the training of an upsampler leaves in its folder."""

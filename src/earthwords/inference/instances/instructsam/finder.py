@@ -76,7 +76,7 @@ class MaskFinder:
     @torch.inference_mode()
     def _fits(self) -> NDArray[np.float32]:
         """`(mask, class)`: cosines, or probabilities where no counts are given."""
-        backbone, words = self._segmenter.encoder.backbone, self._vocabulary
+        backbone, words = self._segmenter.clip.backbone, self._vocabulary
         text = backbone.encode_text([similarity.prompt(query) for query in words.queries])
         side = int(backbone.model.vision_model.config.image_size)
         parts = [
@@ -91,7 +91,7 @@ class MaskFinder:
 
     def _crops(self, first: int, side: int) -> list[torch.Tensor]:
         """Some regions with their surroundings, ready for CLIP."""
-        backbone, region = self._segmenter.encoder.backbone, self._scene.region
+        backbone, region = self._segmenter.clip.backbone, self._scene.region
         rows, cols, heights, widths = self._masks.boxes[first : first + _BATCH].T
         boxes = np.stack([cols, rows, widths, heights], axis=1)
         found = []
