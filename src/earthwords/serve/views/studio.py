@@ -222,7 +222,7 @@ class Studio:
             if not folder.is_dir():
                 raise not_found("teaching", taught)
             head = load_taught(folder)
-            if head.base != tower_hash(self.base.backbone, "vision"):
+            if head.base != tower_hash(self.base.clip.backbone, "vision"):
                 raise UsageError(f"The teaching {taught} belongs to another preset than {self.settings.preset}.")
             made = Segmenter(load_preset(str(folder)), self.base.encoder, taught=head, batch=self.base.batch)
             made.network, made.parts = self.base.network, self.base.parts
