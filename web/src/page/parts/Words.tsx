@@ -49,6 +49,8 @@ export function Words(): JSX.Element {
       }
       json<{ suggestions: Suggestion[] }>(`/api/words?q=${encodeURIComponent(part)}&limit=8`)
         .then(({ suggestions }) => {
+          const input = document.activeElement;
+          if (!(input instanceof HTMLInputElement) || tail(input.value) !== part) return; // one has typed on, or is done
           offer(suggestions);
           activate(-1);
         })
