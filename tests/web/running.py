@@ -1,0 +1,208 @@
+"""A real server as a child process, and what a browser shows of it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("playwright.sync_api", reason="the page is not tested without playwright (pip install playwright)")
+
+from playwright.sync_api import Locator, Page, expect
+
+DEADLINE_S = 240.0
+"""Only what never happens takes so long; a loaded machine is slow."""
+expect.set_options(timeout=1000 * DEADLINE_S)
+
+
+@dataclass
+class Server:
+    """`earthwords serve`, ready to answer."""
+
+    process: subprocess.Popen[str]
+    address: str
+    """As it was printed, with the token if there is one."""
+
+    @property
+    def base(self) -> str:
+        parts = urlsplit(self.address)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @property
+    def port(self) -> int:
+        port = urlsplit(self.address).port
+        assert port is not None
+        return port
+
+    def ask(self, path: str, body: Any = None) -> Any:
+        """JSON of the API, as a client beside the browser gets it."""
+        request = urllib.request.Request(self.base + path)
+        if token := urlsplit(self.address).fragment.removeprefix("token="):
+            request.add_header("Authorization", f"Bearer {token}")
+        if body is not None:
+            request.data = json.dumps(body).encode()
+            request.add_header("Content-Type", "application/json")
+        with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
+            data = answer.read()
+        return json.loads(data) if "json" in answer.headers["Content-Type"] else data
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+        finally:
+            if self.process.stdout is not None:
+                self.process.stdout.close()
+
+
+def start(folder: Path, *options: str, port: int = 0) -> Server:
+    """Serve a folder and wait until the model is loaded."""
+    command = [sys.executable, "-m", "earthwords", "serve", str(folder), "--port", str(port), "--no-open", "--offline"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with (folder / "log.txt").open("a") as log:
+        process = subprocess.Popen(
+            [*command, *options], stdout=subprocess.PIPE, stderr=log, text=True, env=environment
+        )  # fmt: skip
+    assert process.stdout is not None
+    address = process.stdout.readline().strip()
+    assert address.startswith("http://127.0.0.1:"), (folder / "log.txt").read_text()
+    server = Server(process, address)
+    until(lambda: ready(server), "the server is ready")
+    return server
+
+
+def ready(server: Server) -> bool:
+    try:
+        with urllib.request.urlopen(f"{server.base}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def until(true: Callable[[], bool], what: str, *, page: Page | None = None, seconds: float = DEADLINE_S) -> None:
+    """Ask again until it is so; with a page, its events are handled meanwhile."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"never: {what}"
+        if page is None:
+            time.sleep(0.05)
+        else:
+            page.wait_for_timeout(50)
+
+
+@dataclass
+class Shown:
+    """The page in a browser, and all that it asked for and complained about."""
+
+    page: Page
+    server: Server
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", lambda message: self._heard(message.type, message.text))
+
+    def _heard(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning") and "GPU stall" not in text:  # of reading pixels in software
+            self.complaints.append(text)
+
+    def go(self, link: str = "") -> Shown:
+        """The address that was printed, or a link to something shown."""
+        self.page.goto(link or self.server.address)
+        expect(self.page.get_by_role("heading", name="earthwords")).to_be_visible()
+        return self
+
+    def open(self, name: str) -> Shown:
+        self.page.get_by_role("button", name=name).click()
+        expect(self.page.get_by_role("heading", name=name)).to_be_visible()
+        self.settle()
+        return self
+
+    def say(self, words: str) -> Shown:
+        self.page.locator("#words-input").fill(words)
+        self.page.locator("#words-input").press("Enter")
+        return self
+
+    def look(self) -> dict[str, Any]:
+        """Look at the view; what the server answered last."""
+        with self.page.expect_response(exact, timeout=1000 * DEADLINE_S) as answer:
+            self.page.locator("#look").click()
+        expect(self.page.get_by_role("heading", name="In this view", exact=True)).to_be_visible()
+        self.settle()
+        view: dict[str, Any] = answer.value.json()
+        return view
+
+    def settle(self) -> None:
+        """Until the map shows all that it asked for: nothing is asked and two pictures are equal."""
+        before = self.picture()
+        for _ in range(1000):
+            count = len(self.requests)
+            self.page.wait_for_timeout(120)
+            after = self.picture()
+            if count == len(self.requests) and np.array_equal(before, after):
+                return
+            before = after
+        raise AssertionError("the map never comes to rest")
+
+    @property
+    def map(self) -> Locator:
+        return self.page.locator(".gl canvas").first
+
+    def picture(self) -> np.ndarray:
+        """`(row, col, 3)` of the map as it is seen, without what lies over it."""
+        box = self.page.locator(".gl").bounding_box()
+        assert box is not None and box["height"] > 100
+        shot = self.page.screenshot(clip={**box}, animations="disabled")
+        return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"))
+
+    def threshold(self, title: str, value: float) -> None:
+        """Move the slider of a class as a person does who types a number."""
+        box = self.page.get_by_label(f"Least score of {title}")
+        box.fill(str(value))
+        box.press("Tab")
+
+    def row(self, title: str) -> Locator:
+        return self.page.locator(f"[data-class='{title}'].class")
+
+    def tab(self, name: str) -> Shown:
+        self.page.get_by_role("tab", name=name).click()
+        return self
+
+    def job_strip(self, state: str) -> Locator:
+        return self.page.locator(f".strip[data-state='{state}']")
+
+    def strangers(self) -> list[str]:
+        """Requests that went elsewhere."""
+        own = (self.server.base, "blob:", "data:")
+        return [url for url in self.requests if not url.startswith(own)]
+
+
+def exact(response: Any) -> bool:
+    """Whether it is the answer that is not the coarse one."""
+    if not response.url.endswith("/api/views") or response.status != 200:
+        return False
+    return not response.json()["fast"]
