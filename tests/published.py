@@ -26,6 +26,8 @@ from transformers import (
     CLIPModel,
     Dinov2Config,
     Dinov2Model,
+    DINOv3ViTConfig,
+    DINOv3ViTModel,
     Sam2Config,
     Sam2Model,
     SamConfig,
@@ -260,15 +262,16 @@ _VIT = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "qk
 _ATTENTION = {"q_proj": "attention.query", "k_proj": "attention.key", "v_proj": "attention.value"}
 
 
-def write_dino(folder: Path, *, second: bool = False) -> ViTModel | Dinov2Model:
+def write_dino(folder: Path, *, second: bool = False, layers: int = 2) -> ViTModel | Dinov2Model:
     """DINO, or DINOv2, whose parts are named as transformers named them first."""
     folder.mkdir(parents=True)
     model: ViTModel | Dinov2Model
+    sizes = {**_VIT, "num_hidden_layers": layers}
     if second:
-        table: dict[str, Any] = {**_VIT, "patch_size": 14, "image_size": 70, "mlp_ratio": 2, "model_type": "dinov2"}
+        table: dict[str, Any] = {**sizes, "patch_size": 14, "image_size": 70, "mlp_ratio": 2, "model_type": "dinov2"}
         model = spread(Dinov2Model(Dinov2Config(**table)))
     else:
-        table = {**_VIT, "patch_size": 16, "image_size": 64, "intermediate_size": 48, "model_type": "vit"}
+        table = {**sizes, "patch_size": 16, "image_size": 64, "intermediate_size": 48, "model_type": "vit"}
         model = spread(ViTModel(ViTConfig(**table), add_pooling_layer=False))
     table |= {"architectures": [type(model).__name__], "torch_dtype": "float32", "transformers_version": "4.11.0.dev0"}
     _json(folder / "config.json", {**table, "initializer_range": 0.02, "layer_norm_eps": 1e-6 if second else 1e-12})
@@ -278,6 +281,23 @@ def write_dino(folder: Path, *, second: bool = False) -> ViTModel | Dinov2Model:
     picture = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], "do_normalize": True}
     _json(folder / "preprocessor_config.json", {**picture, "crop_size": {"height": 224, "width": 224}})
     _others(folder, "README.md", ".gitattributes")
+    return model
+
+
+def write_dinov3(folder: Path, *, layers: int = 4) -> DINOv3ViTModel:
+    """DINOv3 of satellite images: four registers, blocks named `layer.0` on, colours of its own."""
+    folder.mkdir(parents=True)
+    sizes = {name: value for name, value in _VIT.items() if name != "qkv_bias"}
+    table: dict[str, Any] = {**sizes, "num_hidden_layers": layers, "patch_size": 16, "image_size": 64}
+    table |= {"intermediate_size": 48, "num_register_tokens": 4, "num_attention_heads": 3, "hidden_size": 24}
+    model = spread(DINOv3ViTModel(DINOv3ViTConfig(**table)))
+    table |= {"architectures": ["DINOv3ViTModel"], "model_type": "dinov3_vit", "pos_embed_rescale": 2.0}
+    _json(folder / "config.json", table)
+    state = {name.removeprefix("model."): value for name, value in model.state_dict().items()}
+    _weights(folder / "model.safetensors", state)
+    picture = {"image_mean": [0.43, 0.411, 0.296], "image_std": [0.213, 0.156, 0.143], "do_normalize": True}
+    _json(folder / "preprocessor_config.json", picture)
+    _others(folder, "README.md", "LICENSE.md", ".gitattributes")
     return model
 
 

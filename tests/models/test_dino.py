@@ -64,7 +64,7 @@ def test_folders_that_do_not_fit(tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match=words):
             load_dino(str(folder))
 
-    refused("of the kind 'clip'; DINO is vit or dinov2", model_type="clip")
+    refused("of the kind 'clip'; DINO is vit, dinov2 or dinov3_vit", model_type="clip")
     refused("does not describe a DINO: 100000 layers", num_hidden_layers=100_000)
     refused("does not fit: [0-9]+ names missing", num_hidden_layers=3)
     refused("of another shape", hidden_size=48)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError
 from earthwords.geo.sources.find import check_apart
-from earthwords.inference.checks import check_parts, check_positive
+from earthwords.inference.checks import check_positive
 from earthwords.jobs.progress import Console
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import torch
 
     from earthwords.data.change.pairs import ChangePairs
+    from earthwords.models.change.encoders import Encoder
     from earthwords.models.change.network import ChangeNetwork, ChangeSettings
-    from earthwords.models.clip.model import ClipBackbone
     from earthwords.training.loop import Schedule, TrainingTask
 
 RATES = {"lora": 1e-3, "adapter": 1e-3, "ia3": 1e-3, "frozen": 1e-3, "all": 3e-4}
@@ -27,6 +27,8 @@ RATES = {"lora": 1e-3, "adapter": 1e-3, "ia3": 1e-3, "frozen": 1e-3, "all": 3e-4
 WARMUP = 3 / 40
 """Share of the steps, the authors'."""
 F1, IOU = "heldout_F1", "heldout_IoU"
+SIDE = 128
+"""Of the crops, pixels, where whole patches have it."""
 THRESHOLDS = tuple(i / 20 for i in range(1, 20))
 HELD_OUT_PAIRS = 64
 
@@ -41,7 +43,7 @@ def train_change(
     width: Annotated[int, opt.option(opt.MODEL, metavar="N")] = 64,
     layout: Annotated[str | None, opt.option(opt.READING, metavar="NAME")] = None,
     val_data: Annotated[Path | None, opt.option(opt.READING, metavar="DIR")] = None,
-    image_size: Annotated[int, opt.option(opt.READING, metavar="PIXELS")] = 128,
+    image_size: Annotated[int | None, opt.option(opt.READING, metavar="PIXELS")] = None,
     zoom: Annotated[tuple[float, float], opt.option(opt.READING, metavar="LEAST LARGEST")] = (0.75, 1.5),
     steps: Annotated[int, opt.option(opt.TRAINING, metavar="N")] = 1000,
     batch_size: Annotated[int, opt.option(opt.TRAINING, metavar="N")] = 8,
@@ -71,14 +73,16 @@ def train_change(
         train_data: Folder of a set for change, see `earthwords data list`, or with folders A, B and label; of a set
             with parts its part train.
         out: Folder of the checkpoint, the log and the network (change.safetensors, change.json).
-        model: Weights of the encoder; default: those of the default preset.
+        model: Weights of the encoder: a CLIP, a SAM 2.1 (sam2.1-hiera-tiny ...), a DINOv2 (dinov2-vit-b-14 ...) or
+            a DINOv3, by a name, a Hugging Face id, a folder or a file; default: those of the default preset.
         tuning: What of the encoder learns: lora (rank 8 beside queries, keys and values), adapter (small networks
             before its blocks), ia3 (rescaling vectors), frozen (nothing) or all (the image tower).
         width: Channels of the decoder; the authors' have 256.
         layout: Name of the set whose layout TRAIN_DATA and --val-data have; default: found.
         val_data: Folder of held-out pairs; default: the part val of TRAIN_DATA, if it has one. The best weights by
             them are delivered, and the threshold that is best there.
-        image_size: Side of the crops in pixels, whole patches.
+        image_size: Side of the crops in pixels, whole patches (of SAM 2 multiples of 32); default: 128, or the next
+            smaller size of whole patches.
         zoom: Least and largest number of source pixels a training pixel.
         steps: Number of steps.
         batch_size: Crops a step and process.
@@ -108,28 +112,30 @@ def train_change(
     check_positive(batch_size=batch_size, steps=steps, lr=lr, save_frequency=save_frequency, width=width)
     check_positive(grad_clip_norm=grad_clip_norm, val_frequency=val_frequency, image_size=image_size)
     _check_least_zero(coral=coral, patience=patience)
-    check_parts(load_preset(DEFAULT_PRESET), model=model)
+    from earthwords.models.change.card import check_encoder
+
+    check_encoder(model or load_preset(DEFAULT_PRESET).weights)
     from earthwords.data.change.pairs import find_pairs
 
     pairs = find_pairs(Path(train_data), split=_train_part(Path(train_data), layout), name=layout)
     held_out = _held_out(pairs, val_data, layout)
     check_apart(out, _results(), {"TRAIN_DATA": train_data, "--val-data": val_data, "--model": model})
+    from earthwords.models.change.encoders import load_encoder
     from earthwords.models.change.network import ChangeSettings
     from earthwords.models.device import choose_device
-    from earthwords.models.weights.table import load_clip
     from earthwords.training.distributed import process_device
     from earthwords.training.heads.change import ChangeObjective, ChangeTask, CubicSchedule
 
     began, place = time.process_time(), choose_device(process_device(device))
     encoder = model or load_preset(DEFAULT_PRESET).weights
-    backbone = load_clip(encoder, offline=offline, device=place)
-    _check_side(image_size, backbone.patch)
+    backbone = load_encoder(encoder, offline=offline, device=place)
+    side = _side(image_size, backbone.patch)
     work = _Work(Path(out), encoder, backbone, ChangeSettings(tuning=tuning, width=width), pairs, held_out, seed)
     schedule = CubicSchedule(
         steps=steps, lr=lr or RATES[tuning], warmup=int(steps * WARMUP) if warmup is None else warmup,
         weight_decay=wd, clip_norm=grad_clip_norm, ema=ema, precision=precision, seed=seed,
     )  # fmt: skip
-    aim = ChangeObjective(batch_size=batch_size, side=image_size, zoom=zoom, coral=coral)
+    aim = ChangeObjective(batch_size=batch_size, side=side, zoom=zoom, coral=coral)
     task = ChangeTask(pairs.pairs, aim, settings={**work.told, "patience": str(patience)})
     values = work.run(
         task, schedule, place=place, patience=patience, quiet=quiet, resume=resume, validate_every=val_frequency,
@@ -142,14 +148,16 @@ class _Work:
     """A network and what it learns from."""
 
     def __init__(
-        self, out: Path, encoder: str, backbone: ClipBackbone, settings: ChangeSettings, pairs: ChangePairs,
+        self, out: Path, encoder: str, backbone: Encoder, settings: ChangeSettings, pairs: ChangePairs,
         held_out: ChangePairs | None, seed: int,
     ) -> None:  # fmt: skip
+        from earthwords.models.change.card import encoder_facts
+        from earthwords.models.change.encoders import encoder_hash
         from earthwords.models.change.folder import make_network
-        from earthwords.models.weights.fingerprint import tower_hash
 
         self.out, self.encoder, self.pairs = out, encoder, pairs
-        self.base = tower_hash(backbone, "vision")
+        self.base = encoder_hash(backbone)
+        self.facts = encoder_facts(encoder, words=getattr(backbone, "reads", False))
         self.measure = None if held_out is None else HeldOutPairs(held_out)
         self.told = {"encoder": f"{encoder} ({self.base})", "tuning": settings.tuning, "width": str(settings.width)}
         self.net = make_network(settings, backbone, seed=seed)
@@ -166,8 +174,8 @@ class _Work:
         values = run(
             net, lambda group: task, schedule, folder=self.out, place=place, kept=net.learned, best=best, quiet=quiet,
             finish=lambda: self.deliver(schedule.steps if best is None else best.step), validate=measure,
-            notice=f"{_told(self.pairs)}, {learning:,} parameters over {self.encoder} learn "
-            f"({net.settings.tuning}); on {place}.",
+            notice=f"{_told(self.pairs)}, {learning:,} parameters over {self.encoder} (licence: "
+            f"{self.facts['licence']}) learn ({net.settings.tuning}); on {place}.",
             **options,
         )  # fmt: skip
         console = Console(quiet=quiet)
@@ -189,7 +197,7 @@ class _Work:
             threshold, figures = self.measure.best(self.net.eval())
             rounded = {"f1": round(figures[F1], 2), "iou": round(figures[IOU], 2)}
             held_out = {"pairs": len(self.measure.pairs), **rounded}
-        notes = {"steps": step, "pairs": len(self.pairs), "set": self.pairs.spec.name, HELD_OUT: held_out}
+        notes = {**self.facts, "steps": step, "pairs": len(self.pairs), "set": self.pairs.spec.name, HELD_OUT: held_out}
         encoder = from_anywhere(self.encoder, WEIGHTS)
         store_network(self.net, self.out, encoder=encoder, base=self.base, threshold=threshold, notes=notes)
 
@@ -284,9 +292,17 @@ def _results() -> list[str]:
     return [CHECKPOINT, LOG, CARD, WEIGHTS_FILE]
 
 
-def _check_side(side: int, patch: int) -> None:
+def _side(side: int | None, patch: int) -> int:
+    """Of the crops, in pixels.
+
+    Raises:
+        UsageError: it is not whole patches.
+    """
+    if side is None:
+        return max(1, SIDE // patch) * patch
     if side % patch:
         raise UsageError(f"--image-size must be whole patches of {patch} pixels, got {side}.")
+    return side
 
 
 def _check_least_zero(**numbers: float) -> None:

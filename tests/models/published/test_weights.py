@@ -74,7 +74,7 @@ UPSAMPLERS: dict[str, tuple[str, Callable[..., Any]]] = {
 }
 
 
-VISION = {"dino-vit-b-16": "pytorch_model.bin", "dinov2-vit-b-14": "model.safetensors"}
+VISION = {"dino-vit-b-16": "pytorch_model.bin"} | {f"dinov2-vit-{size}-14": "model.safetensors" for size in "sbl"}
 
 
 PACKAGED = ("tiny", "tiny-simfeatup", "tiny-jbu", "tiny-anyup", "refseg-tiny")

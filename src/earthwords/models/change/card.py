@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from earthwords.errors import Caution, UsageError, WeightsError, brief, number_of
 from earthwords.files.reading import read_json
@@ -11,6 +12,8 @@ from earthwords.files.reading import read_json
 CARD, WEIGHTS_FILE = "change.json", "change.safetensors"
 HELD_OUT = "held_out"
 """In the card: number of `pairs` that the training held out, and `f1` and `iou` on them in percent, or null."""
+ENCODERS = ("clip", "vision", "masks")
+"""Kinds of weights (`models.weights.table`) that a network may stand on."""
 POOR = 50.0
 """F1 in percent below which a network misses, or makes up, more than it finds."""
 
@@ -26,6 +29,30 @@ def network_digest(folder: str) -> str:
     except OSError as error:
         raise WeightsError(f"{folder} is not a network of `train change`: {brief(error)}.") from error
     return f"{folder} ({digest.hexdigest()[:12]})"
+
+
+def check_encoder(name: str) -> None:
+    """Refuse weights of the table that are no encoder, before anything is fetched.
+
+    Raises:
+        UsageError: such a name, or an unknown one.
+        WeightsError: a path where nothing is.
+    """
+    from earthwords.models.weights.table import find
+
+    spec = find(name)
+    if spec.kind not in ENCODERS or spec.name.startswith("sam-vit"):
+        raise UsageError(
+            f"A network for change does not stand on {name}: take a CLIP, a SAM 2.1 such as sam2.1-hiera-tiny, or a "
+            "DINOv2 such as dinov2-vit-b-14."
+        )
+
+
+def encoder_facts(name: str, *, words: bool) -> dict[str, Any]:
+    """What the card tells of an encoder besides its name."""
+    from earthwords.models.weights.table import find
+
+    return {"licence": find(name).licence, "words": words}
 
 
 def network_note(folder: str) -> str:

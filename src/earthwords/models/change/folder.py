@@ -15,16 +15,14 @@ from earthwords.files.atomic import atomic_path
 from earthwords.files.plaintext import write_json
 from earthwords.files.reading import read_json
 from earthwords.models.change.card import CARD, WEIGHTS_FILE
+from earthwords.models.change.encoders import Encoder, encoder_hash, load_encoder
 from earthwords.models.change.network import ChangeNetwork, ChangeSettings
 from earthwords.models.clip.convert import check_finite, listed
-from earthwords.models.clip.model import ClipBackbone
 from earthwords.models.weights.checkpoint import read_state
-from earthwords.models.weights.fingerprint import tower_hash
 from earthwords.models.weights.store import write_safetensors
-from earthwords.models.weights.table import load_clip
 
 
-def make_network(settings: ChangeSettings, backbone: ClipBackbone, *, seed: int = 0) -> ChangeNetwork:
+def make_network(settings: ChangeSettings, backbone: Encoder, *, seed: int = 0) -> ChangeNetwork:
     """A fresh network over an encoder, on its device."""
     torch.manual_seed(seed)
     return ChangeNetwork(backbone, settings).to(backbone.device)
@@ -37,7 +35,7 @@ def store_network(
 
     Args:
         encoder: name or path of the encoder's weights.
-        base: `tower_hash` of its image tower before anything was learned.
+        base: `encoder_hash` of it before anything was learned.
         threshold: least probability of a change.
         notes: more for the card, such as the number of steps.
     """
@@ -69,8 +67,8 @@ def load_network(
         raise WeightsError(f"{folder} is not a network of `train change`: {brief(error)}.") from error
     if not (folder / WEIGHTS_FILE).exists():
         raise WeightsError(f"There is no {WEIGHTS_FILE} in {folder}: the training did not finish.")
-    backbone = load_clip(encoder, offline=offline, device=device, report=report)
-    if tower_hash(backbone, "vision") != base:
+    backbone = load_encoder(encoder, offline=offline, device=device, report=report)
+    if encoder_hash(backbone) != base:
         raise WeightsError(f"The network in {folder} was trained on other weights than {encoder} has now.")
     network = ChangeNetwork(backbone, settings)
     state = read_state(folder / WEIGHTS_FILE)

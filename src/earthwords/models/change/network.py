@@ -15,18 +15,19 @@ from torch import Tensor, nn
 
 from earthwords.errors import UsageError, unknown
 from earthwords.models.change.adapter import adapt_blocks
+from earthwords.models.change.encoders import Encoder, blocks_of, tower_of
 from earthwords.models.change.exchange import exchange_layers
 from earthwords.models.change.fusion_decoder import FusionDecoder
 from earthwords.models.change.stack_decoder import FeaturePyramid, StackDecoder
-from earthwords.models.clip.model import ClipBackbone
 
 TUNINGS = ("lora", "adapter", "ia3", "frozen", "all")
 """What of the encoder learns: low-rank additions, small networks before the blocks, three rescaling vectors a block
 (https://arxiv.org/abs/2205.05638), nothing, or all of the image tower."""
 LORA: dict[str, Any] = {"r": 8, "lora_alpha": 32, "lora_dropout": 0.1}
 """The authors'."""
-TARGETS = ("q_proj", "k_proj", "v_proj")
-"""Queries, keys and values, which the authors' encoders have in one layer `qkv`."""
+TARGETS = ("q_proj", "k_proj", "v_proj", "qkv", "query", "key", "value")
+"""Queries, keys and values, by the names that encoders and versions of transformers have for their layers; the authors'
+encoders, and SAM 2's here, have them in one layer `qkv`."""
 _MOST = 4096
 
 
@@ -49,7 +50,7 @@ class ChangeSettings:
 class ChangeNetwork(nn.Module):
     """Images of two dates to logits of two classes, unchanged and changed, once from each date."""
 
-    def __init__(self, backbone: ClipBackbone, settings: ChangeSettings) -> None:
+    def __init__(self, backbone: Encoder, settings: ChangeSettings) -> None:
         """The encoder is changed in place as `settings.tuning` asks.
 
         Raises:
@@ -109,21 +110,23 @@ class ChangeNetwork(nn.Module):
         return self.decoder(self.pyramid(levels), size)
 
 
-def _tune(backbone: ClipBackbone, tuning: str) -> None:
+def _tune(backbone: Encoder, tuning: str) -> None:
     """Freeze the encoder but for what learns, which is added in place."""
-    vision = backbone.model.vision_model
+    tower = tower_of(backbone)
     backbone.requires_grad_(False)
     if tuning == "all":
-        vision.requires_grad_(True)
+        for name, parameter in tower.named_parameters():
+            parameter.requires_grad_("mask_token" not in name)  # which nothing here asks
     elif tuning == "adapter":
-        adapt_blocks(vision.encoder.layers)
+        adapt_blocks(blocks_of(backbone))
     elif tuning in ("lora", "ia3"):
         from peft import IA3Config, LoraConfig, inject_adapter_in_model
 
-        names = list(TARGETS)
+        own = {name.rpartition(".")[2] for name, module in tower.named_modules() if isinstance(module, nn.Linear)}
+        names = [name for name in TARGETS if name in own]
         config = (
             LoraConfig(**LORA, target_modules=names)
             if tuning == "lora"
             else IA3Config(target_modules=names, feedforward_modules=[])
         )
-        inject_adapter_in_model(config, vision)
+        inject_adapter_in_model(config, tower)

@@ -23,7 +23,7 @@ from earthwords.models.weights.download import Report
 from earthwords.models.weights.table import fetch, find
 
 Model = TypeVar("Model", SamModel, Sam2Model)
-_SECOND = ("sam2", "sam2_video")
+SECOND = ("sam2", "sam2_video")
 """What the configurations of SAM 2.1 call themselves."""
 
 
@@ -107,7 +107,7 @@ def _from_folder(path: Path) -> SamPredictor:
         kind = read_json(path / "config.json").get("model_type")
     except (OSError, ValueError, AttributeError) as error:
         raise WeightsError(f"{path} is no folder of transformers' SAM: {brief(error)}.") from error
-    if kind in _SECOND:
+    if kind in SECOND:
         return Sam2Predictor(sam2_of_folder(path))
     if kind != "sam":
         raise WeightsError(f"{path} holds a {kind}, not a SAM or SAM 2.1.")

@@ -29,14 +29,17 @@ OTHERS: tuple[WeightSpec, ...] = (
         kind="vision",
         note="no words: `change` compares dates with it",
     ),
-    WeightSpec(
-        name="dinov2-vit-b-14",
-        source="facebook/dinov2-base",
-        licence="Apache-2.0",
-        paper="https://arxiv.org/abs/2304.07193",
-        megabytes=346,
-        kind="vision",
-        note="no words: `change` compares dates with it",
+    *(
+        WeightSpec(
+            name=f"dinov2-vit-{size[0]}-14",
+            source=f"facebook/dinov2-{size}",
+            licence="Apache-2.0",
+            paper="https://arxiv.org/abs/2304.07193",
+            megabytes=megabytes,
+            kind="vision",
+            note="no words: `change` compares dates with it, `train change` takes it",
+        )
+        for size, megabytes in (("small", 88), ("base", 346), ("large", 1218))
     ),
     *(
         WeightSpec(name=f"sam-vit-{size[0]}", source=f"facebook/sam-vit-{size}", megabytes=megabytes, **_SAM)

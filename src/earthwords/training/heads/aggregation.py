@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -32,6 +33,17 @@ UNLOCKED = ("q_proj", "v_proj", "position_embedding")
 """Parts of the image tower that learn when it is unlocked."""
 SLOW = "backbone."
 """Beginning of the names that learn at a share of the rate."""
+
+
+class Sees(Protocol):
+    """Whatever looks at normalised pixels."""
+
+    @property
+    def mean(self) -> Sequence[float]: ...
+    @property
+    def std(self) -> Sequence[float]: ...
+    @property
+    def device(self) -> torch.device: ...
 
 
 class HeadedEncoder(nn.Module):
@@ -143,7 +155,7 @@ def renumbered(target: Tensor, classes: Tensor) -> Tensor:
     return table[target]
 
 
-def normalised(pixels: Tensor, backbone: ClipBackbone) -> Tensor:
+def normalised(pixels: Tensor, backbone: Sees) -> Tensor:
     """Pixels `(image, 3, H, W)` of 0..1 as the encoder takes them."""
     mean, std = (torch.tensor(v)[None, :, None, None] for v in (backbone.mean, backbone.std))
     return ((pixels - mean) / std).to(backbone.device)
