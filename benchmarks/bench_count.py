@@ -1,14 +1,15 @@
 """How well things are counted: rendered scenes with known things, and a map of 20,000 pixels with 5,000 of them.
 
-    python benchmarks/bench_count.py [--scenes N] [--only tiny|worth|crowns|large] [--picture FILE] [--json FILE]
+    python benchmarks/bench_count.py [--scenes N] [--only tiny|worth|merged|crowns|large] [--picture FILE] [--json FILE]
         [--crowns FOLDER]
 
 `tiny`: ships, planes, cars and houses of rendered scenes that no choice was made on, counted by the embedded model: the
 mean absolute error of the count of an image, F1 of the counts (the smaller number of each image is right), and F1 of
 the places (a middle lies in the box of a thing of its own). `worth`: which counts `count` says mean little, on scenes
-that the rule was chosen on and on others. `crowns`: trees of NEON's pictures (a folder with OSBS_029.tif and the like,
-and their boxes), and cars where there are none. `large`: a map given as it is, strip by strip, so that what is measured
-is everything after the model: time, memory, and whether every thing is found once.
+that the rule was chosen on and on others. `merged`: how large things are beside how many were counted as one, at three
+resolutions, on the same two lots of scenes. `crowns`: trees of NEON's pictures (a folder with OSBS_029.tif and the
+like, and their boxes), and cars where there are none. `large`: a map given as it is, strip by strip, so that what is
+measured is everything after the model: time, memory, and whether every thing is found once.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from earthwords.evaluation.metrics.count_scores import CountScores
 from earthwords.inference.instances.candidates import Finder, InstanceCandidates
-from earthwords.inference.instances.choose import FEWEST, doubts
+from earthwords.inference.instances.choose import FEWEST, doubts, several_as_one
 from earthwords.inference.instances.finders import PeakFinder, RegionFinder
 from earthwords.inference.instances.options import CountOptions
 from earthwords.inference.instances.writing import CountWork, write_counts
@@ -63,6 +64,10 @@ MORE_CASES = (
     ("harbour", "ship", 0.3), ("storage-tanks", "storage tank", 1.0), ("commercial", "building", 0.5),
     ("arid-suburb", "swimming pool", 0.3), ("parking", "car", 0.15),
 )  # fmt: skip
+MERGING = (
+    ("village", "building", 0.5), ("town", "building", 0.5), ("village", "building", 1.0),
+    ("commercial", "building", 0.5), ("storage-tanks", "storage tank", 0.5),
+)  # fmt: skip
 FINEST = 0.25
 """What `tiny` works at, finer scenes too, metres."""
 LEAST = 3
@@ -75,7 +80,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=4)
-    parser.add_argument("--only", choices=("tiny", "worth", "crowns", "large"))
+    parser.add_argument("--only", choices=("tiny", "worth", "merged", "crowns", "large"))
     parser.add_argument("--crowns", type=Path)
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--json", type=Path)
@@ -85,6 +90,8 @@ def main() -> None:
         told["tiny"] = quality(given.scenes, given.picture)
     if given.only in (None, "worth"):
         told["worth"] = worth(given.scenes)
+    if given.only in (None, "merged"):
+        told["merged"] = merged(given.scenes)
     if given.crowns:
         told["crowns"] = crowns(given.crowns, given.picture)
     if given.only in (None, "large"):
@@ -135,6 +142,35 @@ def worth(scenes: int) -> list[dict[str, object]]:
             f"{first}: told of {said[0]} of {len(bad)} bad counts and of {said[1]} of {len(good)} good ones; "
             f"a bad count has the lower mean score in {lower(bad, good, 'score'):.0%} of pairs"
         )
+    return rows
+
+
+def merged(scenes: int) -> list[dict[str, object]]:
+    """Whether it is told that several are counted as one: where at least twice as many are there as were found."""
+    segmenter, rows = Segmenter.from_preset("tiny"), []
+    print(f"{'scenes':9}{'theme':16}{'things':14}{'pixel':>6}{'seen':>6}{'there':>6}{'found':>6}{'times':>8}  told")
+    for first in (CHOSEN_ON, CHOSEN_ON + 1000):
+        for theme, title, gsd in MERGING:
+            for seen in (gsd, 2 * gsd, 4 * gsd):
+                for scene in rendered(theme, title, gsd, scenes, first=first, side=320):
+                    mapped = mapped_by(segmenter, scene, title, seen)
+                    found = counted_by(finders(mapped, seen)["distance"], mapped)
+                    size, areas = usual_size(CLASSES[LABEL[title]].names), found.masks.areas * gsd**2
+                    if size is None or not len(areas):
+                        continue
+                    told = several_as_one(found, CountOptions(counted=(0,)), sizes=(size,), areas=areas)
+                    there = compared(found, scene, title)[1]
+                    times = float(np.median(areas)) / size.usual
+                    rows.append({"first": first, "theme": theme, "things": title, "there": there, "found": len(found),
+                                 "times": times, "told": bool(told)})  # fmt: skip
+                    print(
+                        f"{first:<9}{theme:16}{title:14}{gsd:6.2f}{seen:6.2f}{there:6}{len(found):6}{times:8.2f}  "
+                        f"{'several' if told else ''}",
+                        flush=True,
+                    )
+        own = [row for row in rows if row["first"] == first]
+        bad, good = ([r["told"] for r in own if (r["there"] >= 2 * r["found"]) is kind] for kind in (True, False))
+        print(f"{first}: told of {sum(bad)} of {len(bad)} merged counts, of {sum(good)} of {len(good)} others")
     return rows
 
 

@@ -107,7 +107,8 @@ class MaskSet:
     def take(self, which: ArrayLike) -> MaskSet:
         """Some of them: indices in the order wanted, or True for those that stay."""
         wanted = np.asarray(which)
-        index = np.arange(len(self))[wanted if wanted.size else wanted.astype(np.int64)]
+        # not by way of all indices: masks are taken one by one too
+        index = np.flatnonzero(wanted) if wanted.dtype == bool else wanted.astype(np.int64)
         return MaskSet(
             grid=self.grid,
             boxes=self.boxes[index],

@@ -56,3 +56,17 @@ def test_a_quotient_that_is_the_threshold() -> None:
     assert nms([(0, 0, 2, 1), (0, 0, 1, 1)], [1, 0], 0.5).tolist() == [0, 1]
     assert nms([(0, 0, 5, 1), (0, 0, 3, 1)], [1, 0], 0.6).tolist() == [0]
     assert nms([(0, 0, 10, 1), (0, 0, 7, 1)], [1, 0], 0.7).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.6])
+def test_many_boxes_are_suppressed_as_few_are(threshold: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a tree: ties, boxes without an area, and one that covers all."""
+    rng = np.random.default_rng(3)
+    corner, side = rng.integers(0, 150, (1500, 2)), rng.integers(0, 9, (1500, 2))
+    boxes = np.concatenate([corner, corner + side], axis=1).astype(np.float32)
+    boxes[700] = 0, 0, 160, 160
+    scores = rng.integers(0, 40, 1500).astype(np.float32) / 40
+    found = nms(boxes, scores, threshold).tolist()
+    assert found == oracle(boxes, scores, threshold) and 100 < len(found) < 1500
+    monkeypatch.setattr("earthwords.kernels.masks.nms.MANY", 2000)
+    assert nms(boxes, scores, threshold).tolist() == found

@@ -10,8 +10,9 @@ from pyproj import CRS
 
 from earthwords.errors import UsageError
 from earthwords.types import ClassName, Grid, Vocabulary
+from earthwords.viz import preview
 from earthwords.viz.panels import EMPTY, GAP, MARGIN, round_length
-from earthwords.viz.preview import PreviewBuilder, overlay
+from earthwords.viz.preview import LegendEntry, PreviewBuilder, overlay
 
 
 def scene(grid: Grid, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -154,3 +155,25 @@ def test_a_picture_needs_some_pixels(vocabulary: Vocabulary) -> None:
     grid = Grid(height=9, width=7, transform=Affine.identity(), crs=None)
     with pytest.raises(UsageError, match="at least 16 pixels, got 3"):
         PreviewBuilder(grid, vocabulary, max_side=3)
+
+
+def test_the_legend_tells_of_pixels_without_a_class(vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Observed ones alone: nodata is none of them."""
+    shown: list[tuple[str, str]] = []
+
+    def drawn(panels: object, entries: list[LegendEntry]) -> Image.Image:
+        shown.extend((entry.title, entry.share) for entry in entries)
+        return compose(panels, entries)
+
+    compose = preview.compose
+    monkeypatch.setattr(preview, "compose", drawn)
+    grid = Grid(height=20, width=50, transform=Affine.identity(), crs=None)
+    for without in (300, 0):
+        labels, valid = np.zeros(1000, np.uint8), np.ones(1000, bool)
+        labels[:without], valid[800:] = vocabulary.nodata, False
+        builder = PreviewBuilder(grid, vocabulary)
+        builder.add(0, np.full((3, 20, 50), 0.5), labels.reshape(20, 50), valid.reshape(20, 50))
+        shown.clear()
+        builder.image()
+        assert [title for title, _ in shown[: len(vocabulary)]] == list(vocabulary.titles)
+        assert shown[len(vocabulary) :] == ([("no class", "37.5 %")] if without else [])

@@ -32,6 +32,8 @@ OPACITY = 0.55
 SWATCH = 15
 MOST_CLASSES = 24
 """Longer legends end with the number of classes left out."""
+NO_CLASS: Colour = (224, 224, 224)
+"""In the legend; in the picture the muted image shows through."""
 LONGEST_TITLE = 40
 """Letters of a class shown in the legend."""
 
@@ -104,7 +106,11 @@ class PreviewBuilder:
         sides = self.grid.ground_pixel_m
         if sides is not None:
             draw_scale(panels[0], sides[0] * self.grid.width / (self.width * zoom))
-        return compose(panels, legend(self.vocabulary, self.shares))
+        entries = legend(self.vocabulary, self.shares)
+        without = self._observed - int(self._pixels.sum())
+        if without:
+            entries.append(LegendEntry(title="no class", share=_percent(without / self._observed), colour=NO_CLASS))
+        return compose(panels, entries)
 
     def _sample(self, row: int, labels: Array) -> None:
         """Keep the label in the middle of each pixel of the picture."""

@@ -149,3 +149,20 @@ def test_figures_are_written_with_the_zones(tmp_path: Path) -> None:
     before = zones_identity(path)
     path.write_bytes(path.read_bytes() + b" ")
     assert zones_identity(path) != before
+
+
+def test_what_zones_are_called_by(tmp_path: Path) -> None:
+    """A usual column; else the first with text, or the first with another number in each row; and it is said."""
+    count, said = len(PIXELS), "are called by its column 'bezirk'; one called name would come first"
+    text, numbers = [f"B{i}" for i in range(count)], [10 * i for i in range(count)]
+    cases: tuple[tuple[dict[str, list[object]], list[str], str | None], ...] = (
+        ({"bezirk": text, "Name": numbers}, [str(n) for n in numbers], None),
+        ({"pop": [5] * count, "bezirk": text, "other": text[::-1]}, text, said),
+        ({"area": [0.5] * count, "pop": [5] * count, "gid": numbers}, [str(n) for n in numbers], "its column 'gid'"),
+        ({"pop": [5] * count}, [str(i + 1) for i in range(count)], "they are called by their rows"),
+    )
+    for columns, names, words in cases:
+        zones = read_zones(write(tmp_path / "z.gpkg", PIXELS, **columns))
+        assert list(zones.names) == names
+        told = [note for note in zone_notes(zones.on(GRID)) if "called by" in note]
+        assert (not told) if words is None else len(told) == 1 and words in told[0]

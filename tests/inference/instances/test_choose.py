@@ -8,7 +8,7 @@ from affine import Affine
 from pyproj import CRS
 
 from earthwords.inference.instances.candidates import InstanceCandidates
-from earthwords.inference.instances.choose import doubts, worth
+from earthwords.inference.instances.choose import doubts, several_as_one, worth
 from earthwords.inference.instances.options import CountOptions
 from earthwords.mask_set import MaskSet
 from earthwords.text.usual_sizes import usual_size
@@ -53,6 +53,24 @@ def test_doubts(method: str, token: float, sides: list[int], said: list[str | No
     assert [note for note in notes if "means little" in note] == [
         f"{title}: {text}" for title, text in zip(things.masks.titles, told, strict=True) if text
     ]
+
+
+@pytest.mark.parametrize(
+    ("method", "sides", "said"),
+    [
+        ("regions", [11, 11, 11, 4, 4], "half of them cover 30 m2 or more, 3.4 times what one usually covers (9 m2)"),
+        ("regions", [10, 10, 10, 10, 20], None),  # 2.8 times, and one of 11 times
+        ("regions", [20, 20], None),  # two may be large
+        ("peaks", [20, 20, 20], None),
+        ("instructsam", [20, 20, 20], "11.1 times"),
+    ],
+)
+def test_several_that_count_as_one(method: str, sides: list[int], said: str | None) -> None:
+    """Cars of 9 m2; nothing is known of how large the other class is."""
+    things = found([*sides, 40, 40, 40], [0] * len(sides) + [1] * 3)
+    counting = CountOptions(counted=(0, 1), method=method)
+    told = several_as_one(things, counting, sizes=[usual_size(["cars"]), None], areas=things.masks.areas * 0.25)
+    assert (told == ()) if said is None else (len(told) == 1 and said in told[0] and told[0].startswith("car: ")), told
 
 
 def test_sizes_of_words() -> None:

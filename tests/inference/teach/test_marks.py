@@ -184,3 +184,22 @@ def test_scenes_of_the_same_ground_are_left_out_together() -> None:
     moved = [replace(day, mark=day.mark + 15 * i) for i, day in enumerate(days)]
     tiles = moved[0].joined(moved[1], same_marks=True).joined(moved[2], same_marks=True)
     assert tiles.by_scene() and len(np.unique(tiles.places())) == 3 and tiles.several() == 0
+
+
+def test_a_scene_without_a_crs_takes_coordinates_as_its_own(make_scene: Make, tmp_path: Path) -> None:
+    """Marks that say a CRS, or a label raster that does: pixels are found, and it is said."""
+    image = np.random.default_rng(1).integers(1, 255, (3, 60, 90)).astype(np.uint8)
+    path = make_scene(image, name="bare.tif", crs=None)
+    labels = make_scene(np.where(image[:1] > 128, 1, 2).astype(np.uint8), name="labels.tif", crs="EPSG:32633")
+    with open_scene(path) as scene:
+        points = [shapely.Point(scene.native.transform @ (col + 0.5, row + 0.5)) for row, col in ((7, 3), (50, 80))]
+        marks = _write(tmp_path / "m.gpkg", points, ["a", "b"], crs="EPSG:32633")
+        drawn = VectorLabels(marks, column=None, seed=0)
+        assert drawn.on(scene).pixels.tolist() == [[7, 3], [50, 80]]
+        raster = RasterLabels(labels, names=None, titles=["-", "a", "b"], seed=0)
+        found = raster.on(scene)
+    for row, col in found.pixels[:50]:
+        assert (image[0, row, col] > 128) == (found.titles[(found.pixels == (row, col)).all(axis=1)][0] == "a")
+    for told, name in ((drawn.finish(1), "m.gpkg"), (raster.finish(1), "labels.tif")):
+        words = f"bare.tif has no CRS: coordinates of the marks of {name} (CRS WGS 84 / UTM zone 33N)"
+        assert any(note.startswith(words) for note in told)

@@ -50,6 +50,8 @@ class Zones:
     """Rows without a shape."""
     columns: dict[str, Array] = field(default_factory=dict)
     """Of the file, name to `(zone,)`."""
+    named_by: str | None = None
+    """The column that `names` are from; None: none is fit for it."""
 
     def __post_init__(self) -> None:
         if not self.numbers:
@@ -99,14 +101,30 @@ def read_zones(path: str | Path) -> Zones:
     """
     found = read_features(path, kinds="polygons", what="zones")
     shapes = shapely.make_valid(found.geometries)
-    lower = {name.lower(): name for name in found.columns}
-    column = next((lower[name] for name in NAME_COLUMNS if name in lower), None)
+    column = _name_column(found.columns)
     given = [""] * len(shapes) if column is None else [as_text(value) for value in found.columns[column]]
     numbers = tuple((found.rows + 1).tolist())
     return Zones(
         source=str(path), names=tuple(name or str(number) for name, number in zip(given, numbers, strict=True)),
         shapes=np.asarray(shapes), crs=found.crs, numbers=numbers, left_out=found.left_out, columns=found.columns,
+        named_by=column,
     )  # fmt: skip
+
+
+def _name_column(columns: dict[str, Array]) -> str | None:
+    """One of `NAME_COLUMNS`; else the first column with text, or the first with another whole number in each row."""
+    lower = {name.lower(): name for name in columns}
+    usual = next((lower[name] for name in NAME_COLUMNS if name in lower), None)
+    if usual is not None:
+        return usual
+    for name, values in columns.items():
+        if any(isinstance(value, str) and value.strip() for value in values.tolist()):
+            return name
+    for name, values in columns.items():
+        numbers = {value for value in values.tolist() if isinstance(value, int) and not isinstance(value, bool)}
+        if len(numbers) == len(values):
+            return name
+    return None
 
 
 def zones_identity(path: str | Path) -> str:

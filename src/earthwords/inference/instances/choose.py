@@ -23,8 +23,12 @@ FEWEST = 2.5
 """So many times what the model sees as one, a thing must usually cover for its number to mean something."""
 ODD = 0.3
 """Of the things of a class: where more are smaller or larger than such things are, the number means little."""
+SEVERAL = 3.0
+"""So many times the usual area of such things, half of those of a class probably are several each."""
 _ENOUGH = 5
 """Things of a class that tell what is usual."""
+_FEW = 3
+"""Fewer things may all be large ones."""
 
 
 def chosen(found: InstanceCandidates, counting: CountOptions) -> InstanceCandidates:
@@ -84,6 +88,34 @@ def _doubt(areas: NDArray[np.float64], size: UsualSize, token: float, counting: 
         )
         advice.append("look at the picture, and name what else is there (--against)")
     return f"the number means little: {' and '.join(reasons)}; {', '.join(advice)}." if reasons else None
+
+
+def several_as_one(
+    found: InstanceCandidates,
+    counting: CountOptions,
+    *,
+    sizes: Sequence[UsualSize | None],
+    areas: NDArray[np.float64],
+) -> tuple[Caution, ...]:
+    """Class by class whether several are probably counted as one, such as houses of a block.
+
+    The bound was chosen on rendered scenes (`benchmarks/bench_count.py --only merged`). Arguments as of `doubts`.
+    """
+    said = []
+    for place, (title, size) in enumerate(zip(found.masks.titles, sizes, strict=False)):
+        own = areas[found.masks.classes == place]
+        if counting.method == "peaks" or size is None or len(own) < _FEW:
+            continue
+        times = float(np.median(own)) / size.usual
+        if times > SEVERAL:
+            said.append(
+                Caution(
+                    f"{title}: half of them cover {np.median(own):,.0f} m2 or more, {times:.1f} times what one usually "
+                    f"covers ({size.usual:g} m2): several are probably counted as one, unless these are large ones; "
+                    "look at the picture, and see finer (a smaller --gsd)."
+                )
+            )
+    return tuple(said)
 
 
 def worth(

@@ -27,7 +27,7 @@ from earthwords.geo.vectors.write import VectorWriter
 from earthwords.geo.vectors.zones import ZonesOnGrid
 from earthwords.inference.cautions import enforce
 from earthwords.inference.instances.candidates import Finder, InstanceCandidates
-from earthwords.inference.instances.choose import chosen, doubts, worth
+from earthwords.inference.instances.choose import chosen, doubts, several_as_one, worth
 from earthwords.inference.instances.options import CountOptions
 from earthwords.inference.instances.report import CountedClass, CountReport
 from earthwords.inference.instances.zones import InstanceZones
@@ -170,7 +170,15 @@ def _notes(
     of_map = [note for note in figures.notes() if isinstance(note, Caution)]
     of_zones = () if zones is None else zones.notes()
     of_things = worth(found, work.counting, seen=work.seen, doubted=doubted)
-    return tuple(dict.fromkeys((*about.notes, *work.notes, *of_map, *found.notes, *of_things, *of_zones)))
+    merged = _merged(found, about.grid, work)
+    return tuple(dict.fromkeys((*about.notes, *work.notes, *of_map, *found.notes, *of_things, *merged, *of_zones)))
+
+
+def _merged(found: InstanceCandidates, grid: Grid, work: CountWork) -> tuple[str, ...]:
+    """See `several_as_one`; without a CRS nothing is known of sizes."""
+    if grid.crs is None or grid.gsd_m is None:
+        return ()
+    return several_as_one(found, work.counting, sizes=work.sizes, areas=areas_of(found, grid))
 
 
 def write_files(

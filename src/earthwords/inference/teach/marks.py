@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pyproj import CRS
 
 from earthwords.errors import Caution, UsageError, number_of, some_of
 from earthwords.geo.class_raster import ClassRaster, open_classes
@@ -61,8 +62,11 @@ class Marks:
 
 
 def _moved(source: str, crs: Any, scene: Scene) -> list[str]:
-    """A word about marks in another CRS than their scene, which they are reprojected to."""
+    """A word about marks in another CRS than their scene: they are reprojected, or taken as they are."""
     own = scene.native.crs
+    if own is None and crs:
+        name = f"{Path(source).name} (CRS {CRS.from_user_input(crs).name})"
+        return [f"{Path(scene.source).name} has no CRS: coordinates of the marks of {name} are taken as its own."]
     if own is None or not IntoPixels(crs, scene.native, source=source).moved:
         return []
     return [f"Marks were reprojected to the CRS of their scenes, {own.name}."]
@@ -180,6 +184,7 @@ class RasterLabels:
         else:
             way = IntoPixels(own.crs, scene.native, source=self.source, onto=scene.source)
             places, inside = way.pixels(np.stack(pixel_to_crs(own, cols + 0.5, rows + 0.5), axis=1))
+            self.notes += _moved(self.source, own.crs, scene) if inside.any() and own.crs is not None else []
         self.found += int(inside.sum())
         piece = rows // BLOCK * (own.width // BLOCK + 1) + cols // BLOCK
         mark = np.unique(np.stack([piece, values], axis=1), axis=0, return_inverse=True)[1].reshape(-1)
@@ -230,7 +235,7 @@ class RasterLabels:
         if not self.found:
             where = number_of(scenes, "scene")
             raise UsageError(f"No labelled pixel of {self.source} lies in {where}; look at both on a map.")
-        return self.notes
+        return list(dict.fromkeys(self.notes))
 
 
 class MaskFolder:

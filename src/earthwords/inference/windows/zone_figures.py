@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from earthwords.errors import Caution, UsageError
 from earthwords.geo.grids.area import PixelAreas
-from earthwords.geo.vectors.zones import ZonesOnGrid, write_zones
+from earthwords.geo.vectors.zones import NAME_COLUMNS, Zones, ZonesOnGrid, write_zones
 from earthwords.inference.windows.strip import Strip
 from earthwords.reports import ZoneReport
 from earthwords.types import Vocabulary
@@ -134,6 +134,7 @@ def zone_notes(zones: ZonesOnGrid) -> tuple[str, ...]:
     without = zones.grid.crs is None and own.says_degrees
     found = [
         f"The scene has no CRS: coordinates of {own.shown} are taken as the scene's own." if without else "",
+        _naming(own),
         f"{own.left_out:,} of {total + own.left_out:,} rows of {own.shown} have no polygon and are left out."
         if own.left_out
         else "",
@@ -143,6 +144,15 @@ def zone_notes(zones: ZonesOnGrid) -> tuple[str, ...]:
         else "",
     ]
     return tuple(note for note in found if note)
+
+
+def _naming(zones: Zones) -> str:
+    """What zones are called by, where that is not plain."""
+    if zones.named_by is None:
+        return f"{zones.shown} has no column that names its zones: they are called by their rows."
+    if zones.named_by.lower() in NAME_COLUMNS:
+        return ""
+    return f"Zones of {zones.shown} are called by its column {zones.named_by!r}; one called name would come first."
 
 
 def _verb(number: int, verb: str) -> str:
