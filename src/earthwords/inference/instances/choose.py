@@ -24,7 +24,7 @@ FEWEST = 2.5
 ODD = 0.3
 """Of the things of a class: where more are smaller or larger than such things are, the number means little."""
 SEVERAL = 3.0
-"""So many times the usual area of such things, half of those of a class probably are several each."""
+"""So many times the usual area of such things, half of those of a class may be several each."""
 _ENOUGH = 5
 """Things of a class that tell what is usual."""
 _FEW = 3
@@ -96,10 +96,11 @@ def several_as_one(
     *,
     sizes: Sequence[UsualSize | None],
     areas: NDArray[np.float64],
-) -> tuple[Caution, ...]:
-    """Class by class whether several are probably counted as one, such as houses of a block.
+) -> tuple[str, ...]:
+    """Class by class whether several may be counted as one, such as houses of a block.
 
-    The bound was chosen on rendered scenes (`benchmarks/bench_count.py --only merged`). Arguments as of `doubts`.
+    The bound is a rule of thumb: where things really are large it speaks without need, and it misses blocks of which
+    few were found (`benchmarks/bench_count.py --only merged` counts both). Arguments as of `doubts`.
     """
     said = []
     for place, (title, size) in enumerate(zip(found.masks.titles, sizes, strict=False)):
@@ -109,11 +110,9 @@ def several_as_one(
         times = float(np.median(own)) / size.usual
         if times > SEVERAL:
             said.append(
-                Caution(
-                    f"{title}: half of them cover {np.median(own):,.0f} m2 or more, {times:.1f} times what one usually "
-                    f"covers ({size.usual:g} m2): several are probably counted as one, unless these are large ones; "
-                    "look at the picture, and see finer (a smaller --gsd)."
-                )
+                f"{title}: half of them cover {np.median(own):,.0f} m2 or more, {times:.1f} times what one usually "
+                f"covers ({size.usual:g} m2): several may be counted as one, unless these are large ones; look at the "
+                "picture, and see finer (a smaller --gsd)."
             )
     return tuple(said)
 
