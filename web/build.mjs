@@ -71,6 +71,14 @@ function manifest(inputs) {
   return `${rows.join("\n")}\n`;
 }
 
+/** The icon into the page: Chromium asks for one with an address of its own again at every change of the link. */
+function inlineIcon(out) {
+  const [page, icon] = [join(out, "index.html"), join(out, "favicon.svg")];
+  if (!existsSync(icon)) return;
+  const data = `data:image/svg+xml;base64,${readFileSync(icon).toString("base64")}`;
+  writeFileSync(page, readFileSync(page, "utf-8").replace(/(?<=rel="icon"[^>]*href=")[^"]*/, data));
+}
+
 for (const bundle of BUNDLES) {
   const out = join(PACKAGE, bundle.out);
   rmSync(out, { recursive: true, force: true });
@@ -91,6 +99,7 @@ for (const bundle of BUNDLES) {
     ...bundle.options,
   });
   for (const [from, to] of Object.entries(bundle.copy)) cpSync(join(HERE, from), join(out, to));
+  inlineIcon(out);
   const inputs = [...Object.keys(result.metafile.inputs), ...Object.keys(bundle.copy)];
   const packages = [...new Set(inputs.map(packageOf).filter(Boolean))].sort();
   writeFileSync(join(out, "LICENSES.txt"), packages.map(licenceOf).join("\n\n"));

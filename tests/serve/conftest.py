@@ -77,12 +77,14 @@ def state(folder: Path) -> ServerState:
 
 
 @pytest.fixture
-def client(state: ServerState) -> Iterator[TestClient]:
-    """Knows the token."""
+def client(state: ServerState, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    """Knows the token; without views, whose process loads a model at every start."""
     from fastapi.testclient import TestClient
 
+    from earthwords.serve import app
     from earthwords.serve.app import create_app
 
+    monkeypatch.setattr(app, "ROUTERS", tuple(name for name in app.ROUTERS if ".views." not in name))
     with TestClient(create_app(state), headers={"Authorization": f"Bearer {TOKEN}"}) as client:
         yield client
 

@@ -122,9 +122,13 @@ class Shown:
     complaints: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("request", lambda request: self._asked(request.url))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", lambda message: self._heard(message.type, message.text))
+
+    def _asked(self, url: str) -> None:
+        if not url.startswith("data:"):  # its icon, which nobody is asked for
+            self.requests.append(url)
 
     def _heard(self, kind: str, text: str) -> None:
         if kind in ("error", "warning") and "GPU stall" not in text:  # of reading pixels in software
@@ -197,7 +201,7 @@ class Shown:
 
     def strangers(self) -> list[str]:
         """Requests that went elsewhere."""
-        own = (self.server.base, "blob:", "data:")
+        own = (self.server.base, "blob:")
         return [url for url in self.requests if not url.startswith(own)]
 
 

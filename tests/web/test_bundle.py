@@ -43,9 +43,10 @@ def test_every_source_of_the_page_is_in_the_bundle() -> None:
 def test_the_bundle_is_whole_and_small() -> None:
     page = (STATIC / "index.html").read_text(encoding="utf-8")
     named = set(re.findall(r'(?:src|href)="([\w.-]+)"', page))
-    assert named == {"favicon.svg", "main.css", "main.js"}
+    assert named == {"main.css", "main.js"}
+    assert 'rel="icon" type="image/svg+xml" href="data:image/svg+xml;base64,' in page, "asked for at every new link"
     assert {path.name for path in STATIC.iterdir()} == named | {
-        "index.html", "maplibre-gl-worker.mjs", "LICENSES.txt", "sources.sha256"
+        "index.html", "favicon.svg", "maplibre-gl-worker.mjs", "LICENSES.txt", "sources.sha256"
     }  # fmt: skip
     assert sum(path.stat().st_size for path in STATIC.iterdir()) < 2_500_000
 
