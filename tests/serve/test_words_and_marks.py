@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +159,20 @@ def test_what_leads_out_of_the_folder_is_not_there(client: TestClient, folder: P
     (folder / "inside.tif").unlink()
     (folder / "inside.tif").symlink_to(outside)
     assert client.get(f"/api/sources/{id}").status_code == 404, "a link that leads elsewhere since"
+
+
+def test_a_job_makes_the_overviews_once(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_library, "SMALL", 200)
+    id = source_id(client)
+    asked = client.post(f"/api/sources/{id}/prepare")
+    assert asked.status_code == 202 and asked.json()["job"]["kind"] == "prepare"
+    job = asked.json()["job"]["id"]
+    again = client.post(f"/api/sources/{id}/prepare").json()["job"]
+    assert again is None or again["id"] == job, "not twice"
+    deadline = time.monotonic() + 120
+    while client.get(f"/api/jobs/{job}").json()["state"] in ("queued", "running"):
+        assert time.monotonic() < deadline
+    done = client.get(f"/api/jobs/{job}").json()
+    assert done["state"] == "succeeded", done
+    source = client.get(f"/api/sources/{id}").json()
+    assert source["ready"] is True and source["preparing"] is False
