@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sqlite3
 from collections.abc import Iterable, Mapping
@@ -58,6 +59,8 @@ FEATURE_FILES = {
     "report": "report.json",
 }
 """What a folder gets of features."""
+ITEM_FILE = "item.json"
+"""What a folder gets of a map as a STAC Item."""
 ZONES_FILE = "zones.gpkg"
 """What a folder gets of the zones that figures are asked of."""
 RESULT_FILES = {"places": "results.gpkg", "table": "results.csv", "sheet": "sheet.png", "report": "report.json"}
@@ -82,6 +85,7 @@ def plan_outputs(
     inputs: Inputs | None = None,
     folder: bool = False,
     zones: bool = False,
+    stac: bool = False,
 ) -> dict[str, Path]:
     """Kind of output of a map to path; the suffix of `dst` decides, a folder or no suffix gets the `MAP_FILES`.
 
@@ -89,6 +93,7 @@ def plan_outputs(
         inputs: what the command reads.
         folder: `dst` is a folder whatever its name.
         zones: figures of zones are written too.
+        stac: the STAC Item of a folder is written too.
 
     Raises:
         UsageError: unknown suffix, a URL, a file that the command reads, or one is there and may not be
@@ -99,7 +104,8 @@ def plan_outputs(
     if probabilities:
         bundle = "report" in kinds
         kinds["probabilities"] = dst / "probabilities.tif" if bundle else dst.with_name(f"{dst.stem}_probabilities.tif")
-    return checked(_with_zones(kinds, dst) if zones else kinds, dst, overwrite=overwrite, inputs=inputs)
+    kinds = _with_zones(kinds, dst) if zones else kinds
+    return checked(_with_item(kinds, dst) if stac else kinds, dst, overwrite=overwrite, inputs=inputs)
 
 
 def plan_counts(
@@ -134,6 +140,15 @@ def _with_zones(kinds: dict[str, Path], dst: Path) -> dict[str, Path]:
     """The same, and the file of zones."""
     bundle = "report" in kinds
     return {**kinds, "zones": dst / ZONES_FILE if bundle else dst.with_name(f"{dst.stem}_zones.gpkg")}
+
+
+def _with_item(kinds: dict[str, Path], dst: Path) -> dict[str, Path]:
+    """The same, and the STAC Item."""
+    if "report" not in kinds:
+        raise UsageError(f"--stac describes the files of a folder, and {dst.name} is one file; give DST no suffix.")
+    if importlib.util.find_spec("pystac") is None:
+        raise UsageError('--stac needs the package pystac: pip install "earthwords[stac]".')
+    return {**kinds, "item": dst / ITEM_FILE}
 
 
 def plan_changes(dst: Path, *, overwrite: bool, inputs: Inputs | None = None, folder: bool = False) -> dict[str, Path]:
@@ -283,7 +298,7 @@ def _holds_figures(path: Path) -> bool:
     return layers == [("zones",)] and {"zone", "name"} < columns and any(c.startswith("area_") for c in columns)
 
 
-_OPTIONAL = "zones", "probabilities"
+_OPTIONAL = "zones", "probabilities", "item"
 """Kinds that a run has or has not."""
 
 

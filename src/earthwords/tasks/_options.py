@@ -300,6 +300,9 @@ Zones = Annotated[
         metavar="FILE",
     ),
 ]
+Stac = Annotated[
+    bool, option(OUTPUTS, "Also write item.json into the folder: the map as a STAC Item, for catalogues.", negative="")
+]
 Simplify = Annotated[
     float,
     option(

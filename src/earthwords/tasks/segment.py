@@ -63,6 +63,7 @@ def segment(
     batch_size: opt.BatchSize = None,
     probabilities: opt.Probabilities = "no",
     zones: opt.Zones = None,
+    stac: opt.Stac = False,
     min_area: opt.MinArea = 0.0,
     simplify: opt.Simplify = 0.0,
     co: opt.Co = (),
@@ -106,16 +107,16 @@ def segment(
     """
     check_raster(src)
     console = Console(quiet=quiet, verbose=verbose)
-    model_spec = SegmenterSpec.of(
+    spec = SegmenterSpec.of(
         preset, model=model, attention=attention, upsampler=upsampler, upsampler_weights=upsampler_weights,
         energy=energy, templates=templates, tile_size=tile_size, overlap=overlap, blend=blend_mode,
         precision=precision, batch=batch_size, device=device, offline=offline, maps=True,
     )  # fmt: skip
-    check_joint(model_spec.row, joint=joint, upsampler=upsampler)
-    row, network = model_spec.row, reach(offline, allow_remote_parts)
-    check_limits(model_spec.threshold(threshold), batch_size, memory, workers, co, zones=zones, aoi=aoi)
+    check_joint(spec.row, joint=joint, upsampler=upsampler)
+    row, network = spec.row, reach(offline, allow_remote_parts)
+    check_limits(spec.threshold(threshold), batch_size, memory, workers, co, zones=zones, aoi=aoi)
     words = words_of(row, text, classes, background, model=model)
-    plan = partial(plan_outputs, Path(dst), probabilities=probabilities != "no", zones=zones is not None)
+    plan = partial(plan_outputs, Path(dst), probabilities=probabilities != "no", zones=zones is not None, stac=stac)
     sources = sources_of(src, Path(dst), console, overwrite=overwrite, plan=plan)
     words = with_rivals(words, row.rivals(against), mask)
     from earthwords.geo.sources.find import inputs_of
@@ -127,13 +128,12 @@ def segment(
     request = SegmentRequest(
         vocabulary=words, spec=scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, network, row=row, aoi=aoi),
         options=output_options(probabilities, min_area, simplify, co, overwrite), threshold=threshold,
-        on_error=on_error, joint=joint, strict=strict, zones=None if zones is None else str(zones),
+        on_error=on_error, joint=joint, strict=strict, zones=None if zones is None else str(zones), stac=stac,
     )  # fmt: skip
     request.check(preset=row, batch=batch_size)
-    listed = sources or [str(src)]
-    inputs = inputs_of(listed, lists=[str(src)], classes=classes, mask=mask, zones=zones, aoi=aoi, **model_spec.read)
+    inputs = inputs_of(sources or [src], lists=[src], classes=classes, mask=mask, zones=zones, aoi=aoi, **spec.read)
     execution = ExecutionOptions.parse(memory=memory, workers=workers, cluster=cluster, resume=resume, offline=offline)
-    run, load = SegmentRun(request=request, inputs=inputs, execution=execution), partial(model_spec.load, console)
+    run, load = SegmentRun(request=request, inputs=inputs, execution=execution), partial(spec.load, console)
     if sources is not None:
         return run_many(run, sources, Path(dst), str(src), console, load, doing="segmenting")
     return segment_scene(run, load, str(src), Path(dst), console)

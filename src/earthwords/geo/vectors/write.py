@@ -23,6 +23,7 @@ from pyproj import CRS
 from earthwords.errors import EarthwordsError, OutputError, UsageError, unknown
 from earthwords.files.atomic import StagedWriter, shown, staging, without_hidden
 from earthwords.files.paths import utf8_name
+from earthwords.files.source_date import source_date
 from earthwords.geo.grids.crs import ogr_crs
 from earthwords.geo.vectors.limits import MOST_SHAPEFILE_BYTES, MOST_TEXT, shapefile_notes, short_names, zoom_levels
 from earthwords.types import SourceCrs, VectorLayer
@@ -96,7 +97,7 @@ class VectorWriter(StagedWriter):
             schema=_arrow_schema(schema),
             layer=layer_name,
             geometry_type=geometry_type,
-            made=made or _source_date(),
+            made=made or source_date(),
             gsd=gsd,
         )
         self._overwrite = overwrite
@@ -410,14 +411,6 @@ def _write_arrow(
             append=append,
             **(options or {}),
         )
-
-
-def _source_date() -> datetime | None:
-    given = os.environ.get("SOURCE_DATE_EPOCH")
-    try:
-        return datetime.fromtimestamp(int(given), UTC) if given else None
-    except (ValueError, OverflowError, OSError) as error:
-        raise UsageError(f"SOURCE_DATE_EPOCH is a number of seconds since 1970, not {given!r}.") from error
 
 
 _one_at_a_time = threading.Lock()

@@ -153,7 +153,7 @@ class ReferJob:
         )  # fmt: skip
         return observed(strips, self.scene.source)
 
-    def _about(self, matches: list[Match], made: datetime | None, **seconds: float) -> About:
+    def _about(self, matches: list[Match], made: datetime | None, *, loading_s: float, searching_s: float) -> About:
         tags = self.scene.tags()
         found = self.referrer.notes(
             self.request.vocabulary.titles, matches, self.scene, threshold=self.request.pointing.threshold
@@ -165,7 +165,8 @@ class ReferJob:
             tags={**tags, **self.request.tags(self.referrer)},
             notes=(*self.notes, *found),
             strict=self.request.strict,
-            **seconds,
+            loading_s=loading_s,
+            searching_s=searching_s,
             made=made,
         )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from earthwords.geo.scene import Scene
+from earthwords.geo.stac_item import UNKNOWN_DAY, day_of
 from earthwords.geo.vectors.zones import ZonesOnGrid, read_zones
 from earthwords.inference.cautions import enforce
 from earthwords.inference.segment.block import BlockJob
@@ -49,7 +50,8 @@ class SceneJob(MapJob[Strip, SceneReport]):
         of_zones = () if self.zones is None else zone_notes(self.zones)
         of_words = self.segmenter.request_notes(self.scene, self.request.vocabulary)
         of_joint = joint_cautions(self.segmenter.preset) if self.request.joint else ()
-        return (*self.scene.notes, *of_words, *of_zones, *of_joint)
+        of_day = (UNKNOWN_DAY,) if self.request.stac and day_of(self.scene.date()) is None else ()
+        return (*self.scene.notes, *of_words, *of_zones, *of_joint, *of_day)
 
     @cached_property
     def bank(self) -> TextBank:
@@ -126,6 +128,7 @@ class SceneJob(MapJob[Strip, SceneReport]):
             strict=self.request.strict,
             loading_s=how.loading_s,
             made=how.made,
+            taken=day_of(self.scene.date()) if self.request.stac else None,
         )
 
     def write(self, strips: Iterable[Strip], how: Writing) -> SceneReport:

@@ -53,6 +53,8 @@ class SegmentRequest(MapRequest):
     """Whether all tokens of a scene decide together, see `windows.mixture`."""
     zones: str | None = None
     """A file of polygons of each of which figures are wanted."""
+    stac: bool = False
+    """Whether the map is described as a STAC Item, too."""
 
     @property
     def wants_probabilities(self) -> bool:
@@ -92,4 +94,5 @@ class SegmentRequest(MapRequest):
             **({} if self.threshold is None else {"threshold": f"{self.threshold:g}"}),
             **({"joint": "yes"} if self.joint else {}),
             **({} if self.zones is None else {"zones": zones_identity(self.zones)}),
+            **({"stac": "yes"} if self.stac else {}),
         }

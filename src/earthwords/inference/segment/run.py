@@ -39,7 +39,7 @@ class SegmentRun(SceneRun[SegmentRequest, Segmenter]):
         """See `plan_outputs`."""
         return plan_outputs(
             dst, probabilities=self.request.wants_probabilities, zones=self.request.zones is not None,
-            overwrite=overwrite, inputs=inputs, folder=folder,
+            overwrite=overwrite, inputs=inputs, folder=folder, stac=self.request.stac,
         )  # fmt: skip
 
     @property

@@ -26,6 +26,7 @@ from earthwords.files.output_tags import TAG, save_png
 from earthwords.files.plaintext import write_json
 from earthwords.geo.destinations import left_over
 from earthwords.geo.geotiff import RasterWriter, cog_options
+from earthwords.geo.stac_item import save_item
 from earthwords.geo.styles import write_polygons_qml, write_qml
 from earthwords.geo.vectors.vectorize import PolygonCollector, polygon_schema
 from earthwords.geo.vectors.write import VectorWriter
@@ -91,6 +92,8 @@ class AboutMap:
     """Time already spent."""
     made: datetime | None = None
     """Time that outputs tell, see `VectorWriter`."""
+    taken: datetime | None = None
+    """When the day of the scene begins, where an output tells it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +121,7 @@ def write_outputs(
 
     Args:
         paths: kinds `labels`, `polygons`, `preview`, `page`, `style`, `polygons_style`, `probabilities`, `report`,
-            `zones`, each with its path.
+            `zones`, `item`, each with its path.
         strips: from top to bottom, with probabilities if those are asked for.
         account: for the report, complete when the strips have ended.
         zones: of which figures are wanted too.
@@ -170,6 +173,11 @@ def write_outputs(
             seconds={name: round(value, 3) for name, value in seconds.items()},
         )
         save_report(report, places)
+        if "item" in places:
+            save_item(
+                places["item"], grid=about.grid, outputs=paths, vocabulary=about.vocabulary, tags=about.tags,
+                taken=about.taken, made=about.made,
+            )  # fmt: skip
         save_page(outputs.page, places, lambda: segmentation_text(report, about.vocabulary))
     return report
 
