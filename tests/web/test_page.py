@@ -157,6 +157,26 @@ def test_a_class_can_be_hidden_and_the_place_under_the_pointer_is_read(shown: Sh
     assert len(shown.requests) == before
 
 
+def test_a_link_brings_back_what_was_shown(shown: Shown) -> None:
+    shown.go().open("harbour.tif").say("water; road")
+    shown.map.focus()
+    shown.page.keyboard.press("+")
+    shown.settle()
+    shown.look()
+    shown.threshold("water", 0.61)
+    until(lambda: "at_least=water%3A0.61" in shown.page.url, "the link has the threshold", page=shown.page)
+    shown.settle()
+    link, picture = shown.page.url, shown.picture()
+    shown.page.goto("about:blank")
+    shown.go(link)
+    expect(shown.page.get_by_role("heading", name="In this view", exact=True)).to_be_visible()
+    shown.settle()
+    expect(shown.page.locator(".chip")).to_have_count(2)
+    expect(shown.page.get_by_label("Least score of water")).to_have_value("0.61")
+    changed = float((np.abs(shown.picture().astype(int) - picture.astype(int)).max(axis=-1) > 12).mean())
+    assert changed < 0.02
+
+
 def test_the_page_speaks_chinese_and_so_do_the_words(shown: Shown) -> None:
     shown.go().open("harbour.tif")
     shown.page.get_by_role("button", name="中文 (Chinese)").click()
