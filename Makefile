@@ -16,7 +16,7 @@ QUICK ?= tests/test_architecture.py tests/test_packaging.py tests/test_errors.py
 	tests/data/classification tests/parity tests/inference/windows/test_blocks.py tests/inference/windows/test_text_bank.py \
 	tests/training/test_losses.py tests/archive/test_nearest.py tests/evaluation/metrics tests/tasks/test_segment_refusals.py
 
-.PHONY: demo quick test test-slow test-triton minimum coverage web qgis lint bench clean
+.PHONY: demo quick test test-slow test-qgis test-triton minimum coverage web qgis docs lint bench clean
 
 $(VENV)/.core: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -40,6 +40,11 @@ test: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
+
+# The plugin in a QGIS without a window; as root on Debian it installs QGIS first (140 MB)
+test-qgis: $(VENV)/.dev
+	tools/apt-test-packages.sh qgis python3-qgis
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow" tests/qgis
 
 # Triton's kernels on a CPU, in its interpreter (with a GPU: TRITON_INTERPRET=0)
 test-triton: $(VENV)/.dev

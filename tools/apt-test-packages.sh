@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Programs that some tests need and pip does not bring, on Debian or Ubuntu and as root: a browser, letters for Chinese, QGIS.
-# About 250 MB are downloaded. Without them these tests are skipped with the reason; so this never fails.
+# Programs that some tests need and pip does not bring, on Debian or Ubuntu and as root: a browser and letters for Chinese
+# (100 MB), or the packages that are named. Without them these tests are skipped with the reason; so this never fails.
 set -u
-packages=(chromium fonts-wqy-microhei qgis python3-qgis)
+packages=("${@:-chromium}")
+[ $# -gt 0 ] || packages+=(fonts-wqy-microhei)
 
 missing=()
 for package in "${packages[@]}"; do
@@ -17,7 +18,7 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 timeout 90 apt-get update -qq >/dev/null 2>&1
-if ! timeout 600 apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null 2>&1; then
+if ! timeout 240 apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null 2>&1; then
     echo "apt-get could not install: ${missing[*]}. Tests that need them are skipped."
 fi
 exit 0

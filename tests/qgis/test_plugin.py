@@ -27,9 +27,10 @@ SESSION = Path(__file__).with_name("session.py")
 WORDS = "building,roof\nwater;trees\ngrass"
 TITLES = ["building", "water", "trees", "grass"]
 
-pytestmark = pytest.mark.skipif(
-    not PROCESS.exists(), reason="no QGIS here (apt-get install qgis python3-qgis; see tools/apt-test-packages.sh)"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not PROCESS.exists(), reason="no QGIS here: `make test-qgis` installs it as root on Debian"),
+]
 
 
 @pytest.fixture(scope="module")
