@@ -161,6 +161,8 @@ def test_in_a_browser(browser: Any, tmp_path: Path) -> None:
     assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()] and not said
 
     view = tab.locator("#view")
+    shown = tab.locator("#stage img:visible")
+    assert [shown.nth(i).get_attribute("alt") for i in range(shown.count())] == ["after"]  # no codes over the picture
     tab.locator("#opacity").fill("100")
     full = shot(view)
     assert 0.05 < share(full, RED) < 0.2 and 0.05 < share(full, BLUE) < 0.2

@@ -129,12 +129,18 @@ def _page(app: FastAPI) -> None:
             raise Problem(404, NO_PAGE)
 
         return
+    from starlette.routing import Match
     from starlette.staticfiles import StaticFiles
 
     files = StaticFiles(directory=STATIC, html=True)
 
     @app.get("/{path:path}", include_in_schema=False, name="page")
     async def page(request: Request, path: str) -> Response:
+        others = [route for route in app.routes if route.matches(request.scope)[0] is Match.PARTIAL]
+        if others:  # of ours, with other methods than the page's
+            scopes = ({**request.scope, "method": method} for method in ("DELETE", "PATCH", "POST", "PUT"))
+            takes = [s["method"] for s in scopes if any(route.matches(s)[0] is Match.FULL for route in others)]
+            raise Problem(405, f"{request.method} is nothing that /{path} takes.", headers={"Allow": ", ".join(takes)})
         return await files.get_response(files.get_path({**request.scope, "root_path": ""}), request.scope)
 
 

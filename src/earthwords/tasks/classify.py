@@ -109,9 +109,8 @@ def classify(
         check_raster(str(src[0]))
     check_mask(mask)
     network = reach(offline, allow_remote_parts)
-    vocabulary, examples = _words(
-        text, classes, shots, method, transductive=transductive, weights=str(model or row.weights)
-    )
+    named = str(model or row.weights)
+    vocabulary, examples = _words(text, classes, shots, method, transductive=transductive, weights=named)
     sources = all_sources(map(str, src), say=console.say)
     if not sources:
         raise UsageError("Nothing of what was named is an image to classify.")
@@ -128,7 +127,7 @@ def classify(
     from earthwords.models.weights.table import load_clip
     from earthwords.text.templates import load_templates
 
-    prompts, weights, place = load_templates(templates or row.templates), model or row.weights, choose_device(device)
+    prompts, weights, place = load_templates(templates or row.templates), named, choose_device(device)
     if row.name == DEFAULT_PRESET and model is None:
         console.say(TINY_NOTICE)
     with console.download(f"loading {weights}") as report:

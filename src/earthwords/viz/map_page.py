@@ -53,6 +53,11 @@ class PageText:
     """Lines below: how it was made."""
 
 
+def file_name(source: str) -> str:
+    """Of a path or a URL the last part: a page is sent to people whom folders do not concern."""
+    return source.rstrip("/\\").replace("\\", "/").rpartition("/")[2] or source
+
+
 class MapPage:
     """Takes full-width rows of one or more pictures and of labels, and makes the page."""
 

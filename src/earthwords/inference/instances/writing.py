@@ -40,7 +40,7 @@ from earthwords.inference.windows.strip import Strip
 from earthwords.text.usual_sizes import UsualSize
 from earthwords.types import Grid, VectorLayer, Vocabulary
 from earthwords.viz.count_preview import CountPreview
-from earthwords.viz.map_page import MapPage, PageRow, PageText, draw_things
+from earthwords.viz.map_page import MapPage, PageRow, PageText, draw_things, file_name
 
 Array: TypeAlias = NDArray[Any]
 
@@ -147,7 +147,7 @@ def _page_text(
     ]  # fmt: skip
     facts = facts_of(report.settings, ("method", "preset", "weights", "gsd", "aoi", "version"))
     columns = ("class", "number", "area")
-    return PageText(title=report.source, columns=columns, rows=tuple(rows), notes=report.notes, facts=facts)
+    return PageText(title=file_name(report.source), columns=columns, rows=tuple(rows), notes=report.notes, facts=facts)
 
 
 def _doubted(found: InstanceCandidates, grid: Grid, work: CountWork) -> tuple[str | None, ...]:

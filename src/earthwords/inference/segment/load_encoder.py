@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from earthwords.errors import UsageError
-from earthwords.inference.windows.encoder import WindowEncoder
-from earthwords.inference.windows.prompted import Sam3Encoder
+from earthwords.inference.windows.encoders.encoder import WindowEncoder
+from earthwords.inference.windows.encoders.prompted import Sam3Encoder
 from earthwords.inference.windows.sliding import Encoder
 from earthwords.jobs.progress import Report
 from earthwords.kernels.linear import computes

@@ -34,7 +34,7 @@ from earthwords.inference.segment.result import SegmentationResult
 from earthwords.inference.segment.teachable import Teachable
 from earthwords.inference.segment.view import SceneView
 from earthwords.inference.windows.cues import Cues, with_cues
-from earthwords.inference.windows.encoder import WindowEncoder
+from earthwords.inference.windows.encoders.encoder import WindowEncoder
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.kept import KeptWindows
 from earthwords.inference.windows.mixture import SCALE

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from earthwords.inference.windows.encoder import WindowEncoder
+from earthwords.inference.windows.encoders.encoder import WindowEncoder
 from earthwords.inference.windows.kept import KeptParts
 from earthwords.inference.windows.predictor import WindowedPredictor
 from earthwords.inference.windows.sliding import Encoder

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from earthwords.files.atomic import writing
 from earthwords.reports import ClassReport, SceneReport
 from earthwords.types import Vocabulary
-from earthwords.viz.map_page import NONE, MapPage, PageRow, PageText
+from earthwords.viz.map_page import NONE, MapPage, PageRow, PageText, file_name
 
 _TOLD = ("preset", "weights", "threshold", "gsd", "bands", "stretch", "aoi", "version")
 """Settings of a report that a page shows."""
@@ -49,7 +49,11 @@ def segmentation_text(report: SceneReport, vocabulary: Vocabulary) -> PageText:
         rows.append(PageRow(title="without a class", cells=(f"{report.unlabelled_share:.1%}", "", "")))
     columns = ("class", "share", "area", "score")
     return PageText(
-        title=report.source, columns=columns, rows=tuple(rows), notes=report.notes, facts=facts_of(report.settings)
+        title=file_name(report.source),
+        columns=columns,
+        rows=tuple(rows),
+        notes=report.notes,
+        facts=facts_of(report.settings),
     )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from earthwords.geo.grids.tiling import axis_starts
-from earthwords.inference.windows.clip_encoder import ClipEncoder
+from earthwords.inference.windows.encoders.clip_encoder import ClipWindows
 from earthwords.inference.windows.lowrank import VECTOR, Coordinates, LinearUpsampler, coordinates, reduced_cosines
 from earthwords.inference.windows.mixture import shares
 from earthwords.jobs.threads import Pool
@@ -28,7 +28,7 @@ from earthwords.types import FeatureMap, Mixture, Window
 
 
 @dataclass(frozen=True, kw_only=True)
-class Encoder(ClipEncoder):
+class Encoder(ClipWindows):
     """Pixels of windows to logits of queries."""
 
     backbone: ClipBackbone

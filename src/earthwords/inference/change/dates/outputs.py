@@ -31,7 +31,7 @@ from earthwords.inference.windows.outputs import (
 from earthwords.inference.windows.pages import facts_of, known_labels, page_notes, save_page
 from earthwords.types import Grid, VectorLayer
 from earthwords.viz.change_preview import ChangePreview
-from earthwords.viz.map_page import PageRow, PageText
+from earthwords.viz.map_page import PageRow, PageText, file_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +111,9 @@ def _page_text(report: ChangeReport, transitions: Transitions) -> PageText:
     ]
     rows.append(PageRow(title="changed", cells=(f"{report.changed_share:.1%}",)))
     return PageText(
-        title=f"{report.before} → {report.after}", columns=("change", report.unit), rows=tuple(rows),
-        notes=report.notes, facts=facts_of(report.settings, ("method", "preset", "weights", "gsd", "aoi", "version")),
+        title=f"{file_name(report.before)} → {file_name(report.after)}",
+        columns=("change", report.unit), rows=tuple(rows), notes=report.notes,
+        facts=facts_of(report.settings, ("method", "preset", "weights", "gsd", "aoi", "version")),
     )  # fmt: skip
 
 

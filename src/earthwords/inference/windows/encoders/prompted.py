@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from earthwords.inference.cautions import translation_notes
-from earthwords.inference.windows.encoder import WindowEncoder
+from earthwords.inference.windows.encoders.encoder import WindowEncoder
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.jobs.progress import Report
 from earthwords.jobs.threads import one_core

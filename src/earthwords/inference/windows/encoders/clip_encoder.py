@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from earthwords.inference.cautions import RADAR, SENSOR, vocabulary_notes
 from earthwords.inference.segment.postprocess import scale_and_bias
-from earthwords.inference.windows.encoder import WindowEncoder
+from earthwords.inference.windows.encoders.encoder import WindowEncoder
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.inference.windows.held import clip_bytes, tokens_of
 from earthwords.inference.windows.lowrank import LinearUpsampler
@@ -22,7 +22,7 @@ from earthwords.presets import SegmentPreset
 from earthwords.types import TextBank, Vocabulary
 
 
-class ClipEncoder(WindowEncoder):
+class ClipWindows(WindowEncoder):
     """A CLIP and what makes its tokens finer."""
 
     backbone: ClipBackbone

@@ -1,0 +1,1 @@
+"""What turns windows and words into maps: CLIP, SAM 3."""
