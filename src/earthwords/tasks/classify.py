@@ -118,7 +118,6 @@ def classify(
         read = {"classes": classes, "preset": preset, "model": model, "templates": templates, "mask": mask}
         shown = () if examples is None else map(str, examples.paths)
         inputs_of((), row=row, listed=[*sources, *shown], lists=src, **read).check([out])
-
     from earthwords.archive.embed import preprocess_for
     from earthwords.inference.cautions import enforce
     from earthwords.inference.execution import ExecutionOptions
