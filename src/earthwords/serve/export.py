@@ -117,7 +117,7 @@ def _decided(state: ServerState, result: ServedResult, asked: ExportAsked, path:
     with open_stored(result.folder) as map:
         if asked.format == "pmtiles":
             write_decided(map, {"polygons": path.with_suffix(".gpkg")}, asked, None)
-            write_pmtiles(path.with_suffix(".gpkg"), path)
+            write_pmtiles(path.with_suffix(".gpkg"), path, gsd=map.grid.gsd_m)
             return
         scene = _scene(state, result, map) if asked.format == "png" else None
         try:

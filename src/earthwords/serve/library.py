@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from earthwords.errors import Caution, EarthwordsError, SourceError
+from earthwords.errors import Caution, EarthwordsError, SourceError, brief
 from earthwords.files.output_tags import wrote
 from earthwords.files.paths import trouble
-from earthwords.serve.errors import Problem, not_found
+from earthwords.serve.errors import LOG, Problem, not_found
 
 if TYPE_CHECKING:
     from earthwords.geo.scene import Scene
@@ -184,13 +184,15 @@ class Library:
 
     def about(self, raster: ServedRaster) -> dict[str, Any]:
         """What the API tells of a source."""
+        from earthwords.geo.sources.served import NOWHERE
+
         facts = raster.facts
         notes: tuple[str, ...] = facts.notes
         day = None
         with self._lock:
             look = self._looks.get((raster.id, raster.stamp))
         if look is not None:
-            notes, day = look.notes, look.day
+            notes, day = (*look.notes, *(text for text in notes if text is NOWHERE)), look.day
         gsd = facts.grid.gsd_m if facts.georeferenced else None
         return {
             "id": raster.id,
@@ -262,6 +264,10 @@ class Library:
             facts = facts_of(real)
         except EarthwordsError as error:
             self._refused[(name, stamp)] = str(error)
+            return None
+        except Exception as error:  # one file must not hide the others
+            LOG.warning("%s is left out (%s).", name, brief(f"{type(error).__name__}: {error}"))
+            self._refused[(name, stamp)] = "It cannot be described; see the server's log."
             return None
         return ServedRaster(id=id, path=path, real=real, name=name, size_bytes=about.st_size, stamp=stamp, facts=facts)
 

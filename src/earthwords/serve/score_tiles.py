@@ -100,15 +100,18 @@ def score_tile(raster: Path, facts: RasterFacts, z: int, x: int, y: int) -> byte
     from rio_tiler.errors import TileOutsideBounds
     from rio_tiler.io import Reader
 
+    from earthwords.geo.sources.gdal_dataset import reading
+    from earthwords.geo.sources.network import Network
     from earthwords.geo.sources.served import on_the_map, open_served
 
     if x >= 2**z or y >= 2**z:
         return None
     with open_served(raster) as dataset, on_the_map(dataset, facts) as placed, Reader(None, dataset=placed) as reader:
         try:
-            image = reader.tile(
-                x, y, z, tilesize=SIDE, indexes=(1, 2, 3), resampling_method="nearest", reproject_method="nearest"
-            )
+            with reading(raster.name, "the tile", Network.NONE):
+                image = reader.tile(
+                    x, y, z, tilesize=SIDE, indexes=(1, 2, 3), resampling_method="nearest", reproject_method="nearest"
+                )
         except TileOutsideBounds:
             return None
     planes = np.where(np.ma.getmaskarray(image.array).any(axis=0), 0, np.asarray(image.array.data)).astype(np.uint8)

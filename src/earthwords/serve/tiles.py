@@ -182,6 +182,8 @@ def image_tile(state: ServerState, raster: ServedRaster, z: int, x: int, y: int)
     """A tile as WebP; None where the raster shows nothing."""
     from rio_tiler.errors import TileOutsideBounds
 
+    from earthwords.geo.sources.gdal_dataset import reading
+    from earthwords.geo.sources.network import Network
     from earthwords.geo.sources.served import on_the_map, open_served
 
     if x >= 2**z or y >= 2**z:
@@ -192,7 +194,8 @@ def image_tile(state: ServerState, raster: ServedRaster, z: int, x: int, y: int)
         if not raster.ready and _native_pixels(raster, z) > NATIVE_SIDE:
             raise busy(f"{raster.name} has no overviews yet; prepare it first.", seconds=5)
         try:
-            data, valid = _read(placed, z, x, y, look)
+            with reading(raster.name, "the tile", Network.NONE):
+                data, valid = _read(placed, z, x, y, look)
         except TileOutsideBounds:
             return None
         if not valid.any():

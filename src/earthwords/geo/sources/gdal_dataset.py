@@ -25,7 +25,7 @@ from rasterio.io import DatasetReader
 from earthwords.errors import ServerError, SourceError, brief, printable
 from earthwords.files.paths import is_local_path, unreadable, utf8_name
 from earthwords.geo.sources.network import OFF, Network, is_remote, public, was_blocked
-from earthwords.geo.sources.plain_files import only_plain_files, plain_driver
+from earthwords.geo.sources.plain_files import check_opened, only_plain_files, plain_driver
 from earthwords.geo.sources.vrt import Inspector
 
 LOCAL_OPTIONS: dict[str, str | int] = {"GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE", "GDAL_CACHEMAX": 2**28}
@@ -126,6 +126,8 @@ def open_dataset(source: str, *, network: Network) -> DatasetReader:
         with gdal_environment(source, network), warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             dataset = rasterio.open(utf8_name(source), driver=_driver(source))
+            if only_plain_files():
+                check_opened(source, dataset)
             if dataset.driver == "VRT" and not is_local_path(source):
                 inspector.text(_vrt_text(dataset), dataset.name)
     except UnicodeError as error:

@@ -21,17 +21,20 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 
-from earthwords.errors import SourceError
+from earthwords.errors import Caution, SourceError, UsageError
 from earthwords.files.paths import utf8_name
 from earthwords.geo.grids.crs import name_of, wkt_of
 from earthwords.geo.grids.georeference import Bounds, grid_of, window_of_bounds
 from earthwords.geo.sources.gdal_dataset import GDAL_ERRORS, gdal_environment, one_line
 from earthwords.geo.sources.network import Network
-from earthwords.geo.sources.plain_files import plain_driver
+from earthwords.geo.sources.plain_files import check_opened, plain_driver
 from earthwords.types import Grid, Window
 
 MERCATOR = 3857
 _MOST_LATITUDE = 85.0511287798066
+NOWHERE = Caution(
+    "The web map cannot show where it lies, as of a raster at a pole: it is shown around longitude 0, latitude 0."
+)
 _EDGE_STEPS = 21
 """Points a side of a rectangle that is carried to another CRS."""
 
@@ -72,6 +75,7 @@ def open_served(path: Path) -> Iterator[DatasetReader]:
         except (*GDAL_ERRORS, OSError, UnicodeError) as error:
             raise SourceError(f"{path.name} is not a raster that is served ({one_line(error)}).") from error
         with dataset:
+            check_opened(path.name, dataset)
             yield dataset
 
 
@@ -97,7 +101,7 @@ def facts_of(path: Path) -> RasterFacts:
             crs=_crs_name(dataset),
             bounds=bounds or lonlat_bounds(placed) or (0.0, 0.0, 0.0, 0.0),
             smallest=math.ceil(max(dataset.shape) / max(levels, default=1)),
-            notes=notes,
+            notes=notes if bounds is not None or grid.crs is None else (*notes, NOWHERE),
         )
 
 
@@ -142,7 +146,7 @@ def palette_of(dataset: DatasetReader) -> NDArray[np.uint8]:
 
 
 def lonlat_bounds(grid: Grid) -> Bounds | None:
-    """Bounds of a grid in degrees; None if its CRS does not lead to the earth."""
+    """Bounds of a grid in degrees, cut where the web map ends; None if they cannot be told."""
     if grid.crs is None:
         return None
     across, down = np.meshgrid(np.linspace(0, grid.width, _EDGE_STEPS), np.linspace(0, grid.height, _EDGE_STEPS))
@@ -154,7 +158,9 @@ def lonlat_bounds(grid: Grid) -> Bounds | None:
         return None
     if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
         return None
-    lat = np.clip(lat, -_MOST_LATITUDE, _MOST_LATITUDE)
+    if lon.min() >= 180:  # of a grid from 0 to 360 degrees
+        lon = lon - 360
+    lon, lat = np.clip(lon, -180, 180), np.clip(lat, -_MOST_LATITUDE, _MOST_LATITUDE)
     found = float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max())
     return found if found[0] < found[2] and found[1] < found[3] else None
 
@@ -166,6 +172,18 @@ def window_of_lonlat(grid: Grid, bounds: Bounds) -> Window:
         UsageError: the bounds are none, or do not touch the grid.
     """
     west, south, east, north = bounds
+    if west >= east or south >= north:
+        shown = " ".join(f"{value:g}" for value in bounds)
+        raise UsageError(f"Bounds {shown} are not WEST SOUTH EAST NORTH with west < east, south < north.")
+    own = lonlat_bounds(grid)
+    if own is not None:
+        if west <= own[0] and south <= own[1] and east >= own[2] and north >= own[3]:
+            return Window(row=0, col=0, height=grid.height, width=grid.width)
+        if grid.crs is None or not grid.crs.is_geographic:  # far from its place a projection has no numbers
+            west, south, east, north = max(west, own[0]), max(south, own[1]), min(east, own[2]), min(north, own[3])
+        if west >= east or south >= north:
+            shown, there = (" ".join(f"{value:g}" for value in four) for four in (bounds, own))
+            raise UsageError(f"Bounds {shown} do not touch the scene, whose bounds are {there} in degrees.")
     lon, lat = np.meshgrid(np.linspace(west, east, _EDGE_STEPS), np.linspace(south, north, _EDGE_STEPS))
     x, y = _to_grid(grid, lon, lat)
     return window_of_bounds(grid, (float(x.min()), float(y.min()), float(x.max()), float(y.max())))

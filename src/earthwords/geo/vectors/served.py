@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,13 +13,24 @@ import pyogrio
 from affine import Affine
 from pyproj import Transformer
 
-from earthwords.errors import OutputError, SourceError, brief
+from earthwords.errors import OutputError, SourceError, UsageError, brief
 from earthwords.files.atomic import staging
 from earthwords.geo.grids.georeference import Bounds
+from earthwords.geo.vectors.limits import zoom_levels
 
 DEGREES, MERCATOR = 4326, 3857
-ZOOMS = (8, 17)
-"""Of tiles of polygons."""
+MOST_SECONDS = 300.0
+"""That tiles of polygons may take; GDAL makes them in a process of its own, since it lets no other thread work."""
+_PROGRAM = """
+import sys
+import pyogrio
+source, target, least, most = sys.argv[1:]
+meta, table = pyogrio.read_arrow(source)
+pyogrio.write_arrow(
+    table, target, driver="PMTiles", layer="polygons", geometry_name=meta["geometry_name"] or "wkb_geometry",
+    geometry_type=meta["geometry_type"], crs=meta["crs"], MINZOOM=least, MAXZOOM=most,
+)
+"""
 
 
 def read_frame(path: Path, *, bounds: Bounds | None = None, most: int | None = None, move: Affine | None = None) -> Any:
@@ -68,22 +82,40 @@ def as_geojson(
     return text.encode()
 
 
-def write_pmtiles(source: Path, target: Path) -> None:
-    """Polygons as PMTiles, in a layer `polygons`.
+def write_pmtiles(source: Path, target: Path, *, gsd: float | None = None) -> None:
+    """Polygons as PMTiles, in a layer `polygons`, at the zoom levels of `zoom_levels`.
+
+    Args:
+        gsd: metres of a pixel of what they were drawn from.
 
     Raises:
         SourceError: the source is damaged.
-        OutputError: the tiles cannot be written, or the polygons have no CRS.
+        UsageError: there are no polygons, or they have no CRS.
+        OutputError: the tiles cannot be written, or take longer than `MOST_SECONDS`.
     """
     frame = read_frame(source)
     if frame.crs is None:
-        raise OutputError(f"{source.name} has no CRS, so its polygons have no place in tiles; take GeoJSON.")
+        raise UsageError(f"{source.name} has no CRS, so its polygons have no place in tiles; take GeoJSON.")
+    if frame.empty:
+        raise UsageError(f"{target.name} would hold nothing, and PMTiles cannot be empty; write a .gpkg.")
+    levels = zoom_levels(frame.total_bounds, frame.crs, gsd)
     with staging(target, overwrite=True) as folder:
         try:
-            frame.to_file(
-                folder / target.name, driver="PMTiles", layer="polygons", engine="pyogrio", MINZOOM=ZOOMS[0],
-                MAXZOOM=ZOOMS[1],
+            lonlat = folder / "polygons.fgb"
+            frame.to_file(lonlat, driver="FlatGeobuf", engine="pyogrio")
+            argv = [str(lonlat), str(folder / target.name), *map(str, levels)]
+            subprocess.run(
+                [sys.executable, "-P", "-c", _PROGRAM, *argv], check=True, capture_output=True, text=True,
+                timeout=MOST_SECONDS, env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )  # fmt: skip
+            lonlat.unlink()
+        except subprocess.TimeoutExpired as error:
+            raise OutputError(
+                f"{target.name} takes longer than {MOST_SECONDS:g} s to write; write a .gpkg, or take a part."
+            ) from error
+        except subprocess.CalledProcessError as error:
+            told = (error.stderr or "").strip().splitlines() or [f"exit status {error.returncode}"]
+            raise OutputError(f"{target.name} cannot be written ({brief(told[-1])}).") from error
         except Exception as error:  # pyogrio and GDAL have many
             raise OutputError(f"{target.name} cannot be written ({brief(error)}).") from error
 

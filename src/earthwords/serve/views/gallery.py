@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from earthwords.geo.grids.area import PixelAreas
 from earthwords.geo.sources.served import lonlat_bounds, pixel_of_lonlat
 from earthwords.serve.errors import not_found
 from earthwords.serve.views.parts import SeenView, ViewPart
@@ -110,15 +113,16 @@ def view_id(part: ViewPart, asked: Mapping[str, Any]) -> str:
 def held(id: str, part: ViewPart, seen: SeenView, *, fast: bool, taught: str | None) -> HeldView:
     """A view as the API tells it; made once."""
     vocabulary, georeferenced = seen.vocabulary, part.raster.facts.georeferenced
-    picture, corners, (width, height) = score_picture(seen.scores, seen.placed)
-    sides = seen.grid.ground_pixel_m if georeferenced else None
-    pixel = 1.0 if sides is None else sides[0] * sides[1]
+    picture, corners, size = score_picture(seen.scores, seen.placed)
+    measured = PixelAreas(seen.grid) if georeferenced else None
+    height = seen.grid.height
+    pixels = np.ones((height, 1)) if measured is None else measured.block(0, height)
     colours = ["#{:02x}{:02x}{:02x}".format(*entry.colour) for entry in vocabulary.classes]
-    areas = seen.scores.areas(len(vocabulary), pixel)
+    areas = seen.scores.areas(len(vocabulary), pixels)
     body = {
         "id": id, "source": part.raster.id, "fast": fast, "taught": taught,
         "bounds": list(lonlat_bounds(seen.placed) or part.raster.facts.bounds), "corners": corners,
-        "width": width, "height": height, "gsd_m": seen.grid.gsd_m if georeferenced else None,
+        "width": size[0], "height": size[1], "gsd_m": seen.grid.gsd_m if georeferenced else None,
         "classes": [
             {"title": entry.title, "colour": colour, "queries": list(entry.queries),
              "background": number == vocabulary.background}
@@ -126,7 +130,8 @@ def held(id: str, part: ViewPart, seen: SeenView, *, fast: bool, taught: str | N
         ],
         "thresholds": seen.thresholds, "scores_url": f"/api/views/{id}/scores.png",
         "histogram": {
-            "unit": "px" if sides is None else "m2", "observed": float((seen.scores.top > 0).sum() * pixel),
+            "unit": "px" if measured is None else measured.unit,
+            "observed": float(np.broadcast_to(pixels, seen.scores.top.shape)[seen.scores.top > 0].sum()),
             "classes": [
                 {"title": entry.title, "colour": colour, "areas": [round(float(area), 3) for area in row]}
                 for entry, colour, row in zip(vocabulary.classes, colours, areas, strict=True)

@@ -67,12 +67,18 @@ class TopScores:
         top, score, second, below = numbers
         return top - 1, score / STEPS, second - 1, below / STEPS
 
-    def areas(self, classes: int, pixel: float) -> NDArray[np.float64]:
-        """`(class, 251)`: area whose most probable class this is, by its score."""
+    def areas(self, classes: int, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+        """`(class, 251)`: area whose most probable class this is, by its score.
+
+        Args:
+            classes: how many there are.
+            pixels: areas of pixels, `(row, col)` or `(row, 1)`.
+        """
         seen = self.top > 0
         codes = (self.top[seen].astype(np.int64) - 1) * (STEPS + 1) + self.score[seen]
-        counted = np.bincount(codes, minlength=classes * (STEPS + 1))[: classes * (STEPS + 1)]
-        return np.asarray(counted.reshape(classes, STEPS + 1) * pixel, np.float64)
+        weights = np.broadcast_to(pixels, seen.shape)[seen]
+        summed = np.bincount(codes, weights, minlength=classes * (STEPS + 1))[: classes * (STEPS + 1)]
+        return np.asarray(summed.reshape(classes, STEPS + 1), np.float64)
 
 
 def score_picture(scores: TopScores, placed: Grid) -> tuple[bytes, list[list[float]], tuple[int, int]]:
