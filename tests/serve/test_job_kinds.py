@@ -53,7 +53,7 @@ def told(server: Running, path: str, body: Any = None) -> Any:
 @pytest.mark.parametrize(
     ("kind", "arguments", "kinds", "classes"),
     [
-        ("refer", {"sentences": ["the ship"]}, {"labels", "polygons", "report"}, {"the ship"}),
+        ("refer", {"sentences": ["the ship", "--debug"]}, {"labels", "polygons", "report"}, {"the ship", "--debug"}),
     ],
 )
 def test_a_job_leaves_a_result(

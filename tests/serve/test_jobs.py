@@ -26,6 +26,8 @@ from tests.serve.conftest import PLACE, Running, finish, start
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
+    from earthwords.serve.state import ServerState
+
 WORDS = ["building,roof", "road", "grass"]
 
 
@@ -174,11 +176,35 @@ def test_what_no_job_can_do_is_refused_before_it_is_queued(client: TestClient) -
         ("teach", {"source": source["id"], "words": ["a"]}, 422, "no marks"),
         ("segment", {"source": source["id"], "words": ["a"], "other": 1}, 422, "other"),
         ("dance", {"source": source["id"]}, 422, "kind"),
+        ("segment", {"source": source["id"], "words": ["   "]}, 422, "has no name"),
+        ("segment", {"source": source["id"], "words": [","]}, 422, "has no name"),
+        ("count", {"source": source["id"], "words": ["water", "water"]}, 422, "given twice"),
+        ("segment", {"source": source["id"], "words": ["--debug"]}, 422, "holds '--debug'"),
+        ("segment", {"source": source["id"], "words": ["a\0b"]}, 422, "match pattern"),
+        ("refer", {"source": source["id"], "sentences": ["the\0ship"]}, 422, "match pattern"),
+        ("refer", {"source": source["id"], "sentences": ["the ship", "the  ship"]}, 422, "given twice"),
     ):
         answer = client.post("/api/jobs", json={"kind": kind, "arguments": arguments})
         assert answer.status_code == status and said in answer.json()["detail"], answer.text
     assert client.get("/api/jobs").json() == {"jobs": []}
     assert client.get("/api/jobs/nothing-here").status_code == 404
+    assert client.get("/api/jobs", params={"before": "nothing-here"}).status_code == 404
+    west, south, _, _ = source["bounds"]
+    mark = {
+        "type": "Feature",
+        "geometry": {"type": "Point", "coordinates": [west, south]},
+        "properties": {"class": "a\0b"},
+    }
+    saved = client.put(f"/api/sources/{source['id']}/marks", json={"type": "FeatureCollection", "features": [mark]})
+    assert saved.status_code == 422 and "match pattern" in saved.json()["detail"]
+
+
+def test_a_job_whose_child_cannot_be_started_has_failed(client: TestClient, state: ServerState) -> None:
+    """A queue of an earlier version may hold what no command line can."""
+    source = next(s for s in client.get("/api/sources").json()["sources"] if s["name"] == "town.tif")
+    job = state.jobs.queue.submit("refer", {"source": source["id"], "sentences": ["the\0ship"]}, label="")
+    ended = until(lambda: found if (found := state.jobs.get(job.id)).state == "failed" else None, seconds=30)
+    assert "null byte" in ended.error and ended.attempts == 1
 
 
 @pytest.fixture

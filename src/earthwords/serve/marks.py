@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from earthwords.serve.errors import problems
-from earthwords.serve.schemas import MOST_LETTERS, Asked, Latitude, Longitude
+from earthwords.serve.schemas import MOST_LETTERS, PRINTABLE, Asked, Latitude, Longitude
 from earthwords.serve.tiles import Id
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class MarkProperties(BaseModel):
     """What a mark tells; others than the class are not kept."""
 
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
-    name: Annotated[str, Field(alias="class", min_length=1, max_length=MOST_LETTERS)]
+    name: Annotated[str, Field(alias="class", min_length=1, max_length=MOST_LETTERS, pattern=PRINTABLE)]
 
 
 class MarkAsked(BaseModel):

@@ -17,6 +17,7 @@ PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 Word = Annotated[str, Field(min_length=1, max_length=MOST_LETTERS, pattern=PRINTABLE)]
 Words = Annotated[list[Word], Field(min_length=1, max_length=MOST_WORDS)]
 """Classes, each with commas between synonyms."""
+Sentence = Annotated[str, Field(min_length=1, max_length=500, pattern=PRINTABLE)]
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{6,64}$")]
 
 

@@ -8,12 +8,13 @@ import secrets
 import socket
 import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
 from earthwords.errors import OutputError, SourceError, UsageError
+from earthwords.files.atomic import locked
 from earthwords.inference.checks import check_parts
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
@@ -64,7 +65,8 @@ def serve(
 
     Raises:
         SourceError: the folder is missing.
-        UsageError: an option is wrong, the port is taken, or a package of the extra is missing.
+        UsageError: an option is wrong, the port is taken, another server works in the workspace, or a package of the
+            extra is missing.
         OutputError: the workspace cannot be written.
 
     Example:
@@ -78,9 +80,10 @@ def serve(
     check_parts(load_preset(preset))
     _check_packages()
     _begin_anew()
-    with _bind(host, port) as listening:
+    with ExitStack() as stack:
+        listening = stack.enter_context(_bind(host, port))
         notes: list[str] = []
-        place = _workspace(folder, workspace, notes)
+        place = stack.enter_context(_alone(_workspace(folder, workspace, notes)))
         from earthwords.serve.running import render_demo, run_server
         from earthwords.serve.state import ServeSettings
 
@@ -165,6 +168,15 @@ def _workspace(folder: Path, asked: Path | None, notes: list[str]) -> Path:
         raise OutputError(f"Neither {own} nor {other} can be written; choose a --workspace.")
     notes.append(f"{folder} cannot be written, so everything is kept in {other}.")
     return other.resolve()
+
+
+@contextmanager
+def _alone(workspace: Path) -> Iterator[Path]:
+    """Have a workspace for oneself: a second server would end the jobs of the first; a dead server has none."""
+    with locked(workspace) as free:
+        if not free:
+            raise UsageError(f"Another server works in {workspace}; end it, or choose another --workspace.")
+        yield workspace
 
 
 def _writable(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -109,9 +110,8 @@ def checked(state: ServerState, asked: CheckAsked) -> tuple[Vocabulary, tuple[st
     from earthwords.inference.cautions import scene_notes, vocabulary_notes
     from earthwords.presets import load_preset
     from earthwords.text.competing import compete
-    from earthwords.text.vocabulary import parse_classes
 
-    vocabulary = compete(parse_classes(asked.words), "auto")
+    vocabulary = compete(vocabulary_of(state, asked.words), "auto")
     row = load_preset(state.settings.preset)
     notes: tuple[str, ...] = vocabulary_notes(vocabulary, lexicon=lexicon_of(row.name), model=row.name)
     if asked.source is None:
@@ -120,6 +120,19 @@ def checked(state: ServerState, asked: CheckAsked) -> tuple[Vocabulary, tuple[st
     with state.library.scene(raster) as scene:
         about = scene_notes(scene.at(_working_gsd(row, scene.native.gsd_m)), model=row.name, gsd=row.gsd)
         return vocabulary, (*scene.notes, *about, *notes)
+
+
+def vocabulary_of(state: ServerState, words: Sequence[str]) -> Vocabulary:
+    """The classes of words as the server's model reads them.
+
+    Raises:
+        UsageError: a class without a word, a word given twice, or a Chinese one that nobody can translate.
+    """
+    from earthwords.models.weights.languages import reads_any_language
+    from earthwords.presets import load_preset
+    from earthwords.text.vocabulary import parse_classes
+
+    return parse_classes(words, translate=not reads_any_language(load_preset(state.settings.preset).weights))
 
 
 def classes_of(vocabulary: Vocabulary) -> list[ClassBody]:

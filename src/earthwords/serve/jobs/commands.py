@@ -95,7 +95,23 @@ def check(state: ServerState, kind: str, arguments: Arguments) -> None:
         raise UsageError(f"Changes are between two sources, in order; got {len(arguments['sources'])}.")
     if kind == "index" and output_of(state, kind, "", arguments).exists():
         raise Problem(409, f"There is an index {arguments['name']!r} already; choose another name.")
+    _check_texts(state, arguments)
     argv_of(state, kind, "new", arguments)
+
+
+def _check_texts(state: ServerState, arguments: Arguments) -> None:
+    """As `/api/words/check` reads words, and the command sentences.
+
+    Raises:
+        UsageError: the sentence about one that says nothing, or is given twice.
+    """
+    from earthwords.serve.words import vocabulary_of
+    from earthwords.text.vocabulary import parse_sentences
+
+    if arguments.get("words"):
+        vocabulary_of(state, arguments["words"])
+    if arguments.get("sentences"):
+        parse_sentences(arguments["sentences"])
 
 
 def _map(state: ServerState, arguments: Arguments, dst: str) -> list[str]:
@@ -128,7 +144,7 @@ def _change(state: ServerState, arguments: Arguments, dst: str) -> list[str]:
 
 
 def _refer(state: ServerState, arguments: Arguments, dst: str) -> list[str]:
-    sentences = [part for sentence in arguments["sentences"] for part in ("-t", sentence)]
+    sentences = [f"-t={sentence}" for sentence in arguments["sentences"]]
     return [
         _source(state, arguments["source"]), dst, *sentences, *_bounds(state, arguments),
         *_given(arguments, threshold="--threshold", min_area="--min-area"),
@@ -155,7 +171,8 @@ def _source(state: ServerState, id: str) -> str:
 
 
 def _words(arguments: Arguments) -> list[str]:
-    return [part for word in arguments.get("words") or () for part in ("-t", word)]
+    """One argument each: a word that begins with a dash is no option."""
+    return [f"-t={word}" for word in arguments.get("words") or ()]
 
 
 def _preset(state: ServerState, arguments: Arguments) -> list[str]:

@@ -150,7 +150,13 @@ class JobQueue:
         return None if row is None else _job(row)
 
     def newest(self, *, limit: int = 50, before: str | None = None) -> list[JobRow]:
-        """The last ones, the newest first; `before` is the id of a job that is newer than all of them."""
+        """The last ones, the newest first; `before` is the id of a job that is newer than all of them.
+
+        Raises:
+            Problem: there is no job `before`.
+        """
+        if before is not None:
+            self.get(before)
         with self._lock:
             rows = self._db.execute(
                 "SELECT * FROM jobs WHERE number < coalesce((SELECT number FROM jobs WHERE id = ?), 1 << 62) "

@@ -39,7 +39,7 @@ def router(state: ServerState) -> APIRouter:
         response.headers["Location"] = f"/api/jobs/{job.id}"
         return JobBody(**job.body())
 
-    @routes.get("/jobs", responses=problems(422))
+    @routes.get("/jobs", responses=problems(404, 422))
     async def list_jobs(limit: Annotated[int, Query(ge=1, le=200)] = 50, before: Key | None = None) -> JobsBody:
         """Jobs, the newest first; `before` is the last id of the page before."""
         return JobsBody(jobs=[JobBody(**job.body()) for job in jobs.queue.newest(limit=limit, before=before)])

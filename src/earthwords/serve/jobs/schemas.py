@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from earthwords.serve.schemas import Asked, Bounds, Key, NoteBody, Words
+from earthwords.serve.schemas import Asked, Bounds, Key, NoteBody, Sentence, Words
 
 Kind = Literal["segment", "change", "count", "refer", "teach", "index", "prepare"]
 
@@ -17,7 +17,7 @@ class JobArguments(Asked):
     source: Key | None = None
     sources: Annotated[list[Key], Field(max_length=1000)] | None = None
     words: Words | None = None
-    sentences: Annotated[list[Annotated[str, Field(min_length=1, max_length=500)]], Field(max_length=64)] | None = None
+    sentences: Annotated[list[Sentence], Field(max_length=64)] | None = None
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     taught: Key | None = None
     bounds: Bounds | None = None

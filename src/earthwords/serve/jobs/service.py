@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from earthwords.errors import EarthwordsError, brief
-from earthwords.serve.errors import Problem, problem_of
+from earthwords.errors import brief
+from earthwords.serve.errors import problem_of
 from earthwords.serve.jobs import commands
 from earthwords.serve.jobs.child import JobChild, began, end_left_over
 from earthwords.serve.jobs.queue import MOST_ATTEMPTS, JobQueue, JobRow
@@ -136,7 +136,7 @@ class JobService:
             argv = commands.argv_of(self.state, job.kind, job.id, job.arguments)
             self.outputs(job).parent.mkdir(parents=True, exist_ok=True)
             child = JobChild.begin(argv)
-        except (Problem, EarthwordsError, OSError) as error:
+        except Exception as error:  # whatever it is, the job must not stay `running`
             self.queue.end(job.id, "failed", error=problem_of(error).detail)
             return
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from pyproj import CRS, Transformer
 
 from earthwords.errors import UsageError
 from earthwords.serve.library import note
+from earthwords.serve.schemas import PRINTABLE
 from earthwords.serve.views.picture import lonlat_of
 from earthwords.types import Grid
 
@@ -54,6 +56,8 @@ def marks_on(features: dict[str, Any], grid: Grid, placed: Grid) -> GeoDataFrame
         name = (feature.get("properties") or {}).get("class")
         if not isinstance(name, str) or not name.strip():
             raise UsageError(f"Mark {number} has no class; write its name into properties.class.")
+        if not re.fullmatch(PRINTABLE, name):
+            raise UsageError(f"The class of mark {number} holds a control character; write it without.")
         try:
             shapes.append(shapely.geometry.shape(feature["geometry"]))
         except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError) as error:

@@ -184,9 +184,11 @@ class ViewProcess:
     def _take(self, child: _Child, answer: tuple[int, bool, Any]) -> None:
         number, good, value = answer
         if number == 0:
-            child.ready, child.failure = good, None if good else _problem(value)
+            child.ready = good
             if not good:
-                self._refuse_all(_problem(value))
+                child.failure = busy(f"The model of {self.settings.preset} cannot be loaded: {value[1]}", seconds=60)
+                LOG.error("%s", child.failure.detail)
+                self._refuse_all(child.failure)
             return
         if not self._waiting or self._waiting[0].number != number:
             return

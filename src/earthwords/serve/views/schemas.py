@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from earthwords.serve.schemas import Asked, Bounds, Key, NoteBody, Words
+from earthwords.serve.schemas import Asked, Bounds, Key, NoteBody, Sentence, Word, Words
 
 MOST_SIDE = 1024
 """Pixels of a view."""
 MOST_MARKS = 5_000
-FewWords = Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=64)]
+FewWords = Annotated[list[Word], Field(max_length=64)]
 Against = Literal["auto", "none"] | FewWords
 
 
@@ -62,7 +62,7 @@ class TeachAsked(PartAsked):
 class ReferAsked(PartAsked):
     """A sentence."""
 
-    sentence: Annotated[str, Field(min_length=1, max_length=500)]
+    sentence: Sentence
     all: bool = False
     """All places that it fits."""
     max_side: Annotated[int, Field(ge=32, le=MOST_SIDE)] = MOST_SIDE
@@ -96,7 +96,7 @@ class SimilarAsked(Asked):
     """What to look for in an archive."""
 
     index: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-    words: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    words: Sentence | None = None
     point: PlaceAsked | None = None
     limit: Annotated[int, Field(ge=1, le=200)] = 20
 
