@@ -285,7 +285,8 @@ class TestDownloads:
 
 def test_rows_are_complete() -> None:
     for name, row in WEIGHTS.items():
-        assert row.name == name and row.licence and row.kind in ("clip", "upsampler", "referring", "vision", "masks")
+        assert row.name == name and row.licence
+        assert row.kind in ("clip", "upsampler", "referring", "vision", "masks", "prompted")
         if row.kind == "clip" and row.file and row.file.endswith((".pt", ".bin")):
             assert row.activation in ("quickgelu", "gelu"), f"{name}: a state dict does not say its activation"
     found = {name: row.activation for name, row in WEIGHTS.items() if row.activation}

@@ -216,8 +216,8 @@ def _more(options: OutputOptions, policy: FailurePolicy | None, titles: Sequence
     found = {"min_area": f"{options.min_area:g}", "simplify": f"{options.simplify:g}"}
     if policy and policy.ranks:
         found["ranks"] = f"{min(policy.ranks)} to {max(policy.ranks)}"
-    if policy and policy.presence:
-        shown = (f"{titles[label]} {value:.2f}" for label, value in largest(policy.presence).items())
+    if policy and (present := largest(policy.presence)):
+        shown = (f"{titles[label]} {value:.2f}" for label, value in present.items())
         found["presence"] = "; ".join(shown)
     return found
 

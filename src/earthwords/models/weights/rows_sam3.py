@@ -8,7 +8,8 @@ PROMPTED: tuple[WeightSpec, ...] = (
     WeightSpec(
         name="sam3",
         source="facebook/sam3",
-        licence="SAM License (gated: accept it on the hub first)",
+        licence="SAM License",
+        gated=True,
         paper="https://arxiv.org/abs/2511.16719",
         megabytes=3440,
         kind="prompted",
