@@ -105,7 +105,7 @@ def write_pmtiles(source: Path, target: Path, *, gsd: float | None = None) -> No
             frame.to_file(lonlat, driver="FlatGeobuf", engine="pyogrio")
             argv = [str(lonlat), str(folder / target.name), *map(str, levels)]
             subprocess.run(
-                [sys.executable, "-P", "-c", _PROGRAM, *argv], check=True, capture_output=True, text=True, encoding="utf-8",
+                [sys.executable, "-P", "-c", _PROGRAM, *argv], check=True, capture_output=True, encoding="utf-8",
                 timeout=MOST_SECONDS, env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )  # fmt: skip
             lonlat.unlink()
