@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from earthwords.inference.segment import segmenter as segmenters
+from earthwords.inference.segment import load_encoder
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.kernels.linear import computes, reduce_linears
 from earthwords.presets import load_preset
@@ -96,7 +96,7 @@ def test_the_report_tells_it(command: Command, tiny: Path, source: Path, tmp_pat
 
 
 def test_a_processor_without_the_instructions_computes_in_fp32_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segmenters, "computes", lambda precision, device: precision == "fp32")
+    monkeypatch.setattr(load_encoder, "computes", lambda precision, device: precision == "fp32")
     found = Segmenter.from_preset(replace(load_preset("tiny"), precision="bf16"))
     assert found.preset.precision == "fp32" and not found.rounds
     assert any("bf16" in note and "fp32" in note for note in found.notes)

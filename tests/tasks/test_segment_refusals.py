@@ -220,7 +220,7 @@ def test_an_output_that_exists(segment: Segment, scene_file: Path, tmp_path: Pat
 
 
 def test_an_unknown_suffix(segment: Segment, scene_file: Path, tmp_path: Path) -> None:
-    segment(scene_file, tmp_path / "a.shp").failed(2, "Cannot write a.shp: the suffix must be one of .tif, .gpkg")
+    segment(scene_file, tmp_path / "a.kml").failed(2, "Cannot write a.kml: the suffix must be one of .tif, .gpkg")
     assert names(tmp_path) == set()
 
 

@@ -83,7 +83,8 @@ def fit_components(tokens: Tensor, count: int) -> Components:
         "low": low,
         "high": high,
     }
-    return Components(**{name: value.float() for name, value in found.items()})
+    # Rows one behind the other, as a file gives them back: a product of matrices rounds by how they lie in memory.
+    return Components(**{name: value.float().contiguous() for name, value in found.items()})
 
 
 def load_components(path: Path, *, dim: int) -> Components:

@@ -108,5 +108,6 @@ def read_components(folder: Path) -> tuple[Components, int, list[str]] | None:
         return None
     with safe_open(folder / COMPONENTS, framework="pt") as file:
         about = file.metadata()
-        found = Components(**{name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        # Copies: MKL rounds by where numbers begin in memory, and those of a mapped file begin anywhere.
+        found = Components(**{name: file.get_tensor(name).clone() for name in file.keys()})  # noqa: SIM118
     return found, int(about["tokens"]), parse_json(about["failures"])
