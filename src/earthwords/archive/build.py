@@ -18,18 +18,19 @@ from earthwords.archive.build_log import IndexLog, Stamp
 from earthwords.archive.embedder import Embedder, tiles_notes
 from earthwords.archive.storage import AS_THE_FILE, COMMIT, NEXT, IndexedSource, Stored, commit, move
 from earthwords.archive.tiles import Block, Done, Tile, TileOptions, read_tile
-from earthwords.errors import EarthwordsError, OutputError, SourceError, UsageError, printable, unknown
+from earthwords.errors import EarthwordsError, OutputError, SourceError, UsageError, number_of, printable, unknown
 from earthwords.files.atomic import check_local, locked, parents_made_for, writing
 from earthwords.files.ownership import check_ours
 from earthwords.geo.masks import split_mask
 from earthwords.geo.scene import Scene, SceneSpec
+from earthwords.geo.vectors.aoi import OutsideError
 from earthwords.inference.cautions import Tally, enforce
 from earthwords.inference.limits import ABOUT, WORK
 from earthwords.jobs.job import Tick
 from earthwords.jobs.journal import open_journal
 from earthwords.jobs.threads import ahead
 from earthwords.reports import IndexReport
-from earthwords.types import Window
+from earthwords.types import Raster, Window
 from earthwords.waiting import waited
 
 BLOCK = 1024
@@ -61,6 +62,8 @@ class IndexJob:
     strict: bool = False
     """A source whose resolution or colours the model never learned is one that cannot be read."""
     failures: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+    """Sources that the area of interest does not touch."""
     _notes: Tally = field(default_factory=Tally)
     _notes_before: tuple[str, ...] = ()
     """About sources that were indexed before."""
@@ -84,6 +87,7 @@ class IndexJob:
             "nodata": AS_THE_FILE if spec.nodata is None else f"{spec.nodata:g}",
             "stretch": spec.stretch,
             **({} if spec.mask is None else _mask_settings(spec.mask)),
+            **({} if spec.aoi is None else {"aoi": str(spec.aoi)}),
         }
 
     def run(self, *, tick: Tick = lambda sources: None) -> IndexReport:
@@ -119,6 +123,7 @@ class IndexJob:
             if old is not None:
                 self._look_back(old, [e for s, e in before.items() if s in wanted and s not in todo])
             made = self._embed(todo, log, tick)
+            beside = self._beside(entries=len(before))
             gone = {s for s in before if s not in wanted and _vanished(s)}
             entries = {s: e for s, e in before.items() if s not in todo and not (self.prune and s in gone)}
             for source, stamp in todo.items():
@@ -143,7 +148,7 @@ class IndexJob:
                 pruned=self.prune,
                 failures=tuple(self.failures),
                 embedded=made,
-                notes=self._notes.lines(len(todo), what="sources") + self._notes_before,
+                notes=self._notes.lines(len(todo), what="sources") + self._notes_before + beside,
                 seconds=round(waited(began), 3),
             )
 
@@ -154,6 +159,22 @@ class IndexJob:
             sizes = old.tiles.rows(rows).columns["gsd"]
             self._notes_before = tiles_notes(self.embedder, sizes, what="sources indexed before")
             enforce(self._notes_before, strict=self.strict)
+
+    def _beside(self, *, entries: int) -> tuple[str, ...]:
+        """What to say of sources that the area of interest does not touch.
+
+        Raises:
+            UsageError: they are all that there is.
+        """
+        if self.spec.aoi is None or not self.outside:
+            return ()
+        count, every = len(self.outside), len(set(self.sources))
+        if count == every and not entries:
+            raise UsageError(
+                f"No polygon of {self.spec.aoi.name} lies in any of {number_of(every, 'source')}, such as "
+                f"{self.outside[0]}; is it of another place?"
+            )
+        return (f"{number_of(count, 'source')} beside the polygons of {self.spec.aoi.name} left out.",)
 
     def _about(self) -> dict[str, Any]:
         preset = self.embedder.preset
@@ -210,6 +231,9 @@ class IndexJob:
                     for step in self._tiles_of(scene, source, stamp, log):
                         left -= step.share
                         yield step
+            except OutsideError:
+                self.outside.append(source)
+                yield Done(share=left)
             except EarthwordsError as error:
                 words = str(error) if printable(source) in printable(str(error)) else f"{source}: {error}"
                 if self.on_error == "stop":
@@ -238,11 +262,19 @@ class IndexJob:
             block = Block(number=number, last=stop == total, **facts)
             for i in range(start, stop):
                 window = Window(row=rows[i // len(cols)], col=cols[i % len(cols)], height=height, width=width)
-                raster = read_tile(scene, window)
-                valid = float(raster.valid.mean())
-                enough = valid > 0 and valid >= self.tiling.min_valid
-                place = {"window": window, "raster": raster if enough else None}
+                raster, valid = self._looked_at(scene, window)
+                place = {"window": window, "raster": raster}
                 yield Tile(block=block, valid=valid, share=1 / total, final=i == stop - 1, **place)  # type: ignore[arg-type]
+
+    def _looked_at(self, scene: Scene, window: Window) -> tuple[Raster | None, float]:
+        """The pixels of a tile, None for too few, and how much of it is valid and inside the area of interest."""
+        least = max(self.tiling.min_valid, 1e-12)
+        inside = None if scene.aoi is None else scene.aoi.inside(window, scene.grid.shape)
+        if inside is not None and inside.mean() < least:
+            return None, 0.0
+        raster = read_tile(scene, window)
+        valid = float((raster.valid if inside is None else raster.valid & inside).mean())
+        return (raster if valid >= least else None), valid
 
 
 def _vanished(source: str) -> bool:

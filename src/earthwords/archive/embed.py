@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -30,14 +30,15 @@ from earthwords.files.atomic import atomic_path, sweep
 from earthwords.files.paths import PICTURES, trouble
 from earthwords.files.reading import check_file
 from earthwords.geo.masks import split_mask
-from earthwords.geo.scene import open_scene
+from earthwords.geo.scene import Scene, open_scene
 from earthwords.geo.sources.network import Network, is_remote
+from earthwords.geo.vectors.aoi import Aoi
 from earthwords.inference.cautions import GREY, Tally, colour_cautions, resolution_notes
 from earthwords.jobs.threads import Pool, one_core
 from earthwords.models.clip.model import ClipBackbone
 from earthwords.models.weights.fingerprint import tower_hash
 from earthwords.models.weights.table import cache_folder
-from earthwords.types import Window
+from earthwords.types import Raster, Window
 
 FITS = ("crop", "square")
 MOST_LOOKED_AT = 500
@@ -67,13 +68,15 @@ class ImagePreprocess:
     stretch: str = "auto"
     mask: str | None = field(default=None, repr=False)
     """As for `open_scene`."""
+    aoi: Aoi | None = field(default=None, repr=False)
+    """Outside of it nothing is observed; what its bounds leave of a raster is the picture."""
     network: Network = field(default=Network.NAMED, repr=False, compare=False)
     """What may be reached to read them."""
 
     @property
     def reading(self) -> dict[str, Any]:
         """How a raster is opened."""
-        how = {"bands": self.bands, "nodata": self.nodata, "stretch": self.stretch, "mask": self.mask}
+        how = {"bands": self.bands, "nodata": self.nodata, "stretch": self.stretch, "mask": self.mask, "aoi": self.aoi}
         return {**how, **self.network.as_options()}
 
     def settings(self) -> dict[str, str]:
@@ -81,7 +84,7 @@ class ImagePreprocess:
         bands = None if self.bands is None else ",".join(map(str, self.bands))
         values = {
             "image-size": self.side, "fit": self.fit, "bands": bands, "nodata": self.nodata, "stretch": self.stretch,
-            "mask": self.mask,
+            "mask": self.mask, "aoi": self.aoi,
         }  # fmt: skip
         return {name: str(value) for name, value in values.items() if value is not None}
 
@@ -99,6 +102,7 @@ def preprocess_for(
     nodata: float | None = None,
     stretch: str = "auto",
     mask: str | Path | None = None,
+    aoi: Aoi | None = None,
     network: Network = Network.NAMED,
 ) -> ImagePreprocess:
     """The model's own size unless told otherwise.
@@ -116,6 +120,7 @@ def preprocess_for(
         nodata=nodata,
         stretch=stretch,
         mask=None if mask is None else str(mask),
+        aoi=aoi,
         network=network,
     )
 
@@ -191,7 +196,9 @@ def embed_texts(
 
 
 def picture(source: str | Path, preprocess: ImagePreprocess, mean: Sequence[float]) -> Image.Image:
-    """A picture or raster as a whole; `mean` (0..1) stands where nothing was observed.
+    """A picture or raster as a whole, or what lies in the area of interest.
+
+    `mean` (0..1) stands where nothing was observed.
 
     Raises:
         SourceError: it cannot be read.
@@ -200,6 +207,7 @@ def picture(source: str | Path, preprocess: ImagePreprocess, mean: Sequence[floa
         preprocess.bands is None
         and preprocess.nodata is None
         and preprocess.mask is None
+        and preprocess.aoi is None
         and preprocess.stretch == "auto"
     )
     image = _plain(source) if plain else None
@@ -274,19 +282,39 @@ def _plain(source: str | Path) -> Image.Image | None:
 
 def _scene(source: str, preprocess: ImagePreprocess, mean: Sequence[float]) -> Image.Image:
     with open_scene(source, **preprocess.reading) as scene:
-        shrunk = scene.within(_MOST_SIDE)
-        height, width = shrunk.grid.shape
-        raster = shrunk.read(Window(row=0, col=0, height=height, width=width))
+        raster = _whole(scene)
     if not raster.valid.any():
         raise SourceError(f"{source} has no valid pixel.")
     data = np.where(raster.valid, raster.data, np.array(mean, np.float32)[:, None, None])
     return Image.fromarray(np.moveaxis(np.rint(255 * data).astype(np.uint8), 0, -1))
 
 
+def _whole(scene: Scene) -> Raster:
+    """All of a scene, or of what its area of interest touches, averaged to about `_MOST_SIDE`."""
+    shrunk, aoi = scene.within(_MOST_SIDE), scene.aoi
+    if aoi is None:
+        height, width = shrunk.grid.shape
+        return shrunk.read(Window(row=0, col=0, height=height, width=width))
+    longer = max(scene.native.shape) * _MOST_SIDE / max(aoi.window.height, aoi.window.width)
+    if longer < max(scene.native.shape):
+        shrunk = scene.within(round(longer))
+    else:
+        shrunk = scene.at(None)
+    tall, wide = (new / old for new, old in zip(shrunk.grid.shape, scene.native.shape, strict=True))
+    row, col = int(aoi.window.row * tall), int(aoi.window.col * wide)
+    window = Window(
+        row=row, col=col, height=max(1, round(aoi.window.row_stop * tall) - row),
+        width=max(1, round(aoi.window.col_stop * wide) - col),
+    )  # fmt: skip
+    raster = shrunk.read(window)
+    return replace(raster, valid=raster.valid & aoi.inside(window, shrunk.grid.shape))
+
+
 def images_id(backbone: ClipBackbone, preprocess: ImagePreprocess) -> str:
     """Hash of all that the vector of an image depends on beside the image."""
     how = [preprocess.side, preprocess.fit, preprocess.bands, preprocess.nodata, preprocess.stretch]
     mask = [] if preprocess.mask is None else [preprocess.mask, identity(split_mask(preprocess.mask)[0])]
+    mask += [] if preprocess.aoi is None else [preprocess.aoi.digest, preprocess.aoi.of_scene]
     text = json.dumps([tower_hash(backbone, "vision"), backbone.mean, backbone.std, *map(str, how + mask)])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 

@@ -21,7 +21,8 @@ from earthwords.archive.embed import (
     images_id,
     load_picture,
 )
-from earthwords.errors import SourceError
+from earthwords.errors import EarthwordsError, SourceError
+from earthwords.geo.vectors.aoi import OutsideError
 from earthwords.jobs.executor import Executor, Local
 from earthwords.jobs.job import Worker
 from earthwords.jobs.journal import Journal
@@ -75,10 +76,11 @@ class EmbedJob:
 
         Raises:
             SourceError: no image can be read.
+            OutsideError: the area of interest touches none.
         """
         try:
             return self._embedded(sources, tick), list(sources), ()
-        except SourceError:
+        except (OutsideError, SourceError):
             if len(sources) == 1:
                 raise
         executor, check = self.executor or Local(), partial(_damage, self.encode.preprocess, tuple(self.backbone.mean))
@@ -117,10 +119,10 @@ def remembered(journal: Journal, encode: Encode, how: str, batches: Sequence[Seq
         yield load(journal.read(name))["vectors"]
 
 
-def _damage(preprocess: ImagePreprocess, mean: Sequence[float], source: str) -> SourceError | None:
-    """Why an image cannot be read."""
+def _damage(preprocess: ImagePreprocess, mean: Sequence[float], source: str) -> EarthwordsError | None:
+    """Why an image cannot be read, or is not asked for."""
     try:
         load_picture(source, preprocess, mean)
-    except SourceError as error:
+    except (OutsideError, SourceError) as error:
         return error
     return None

@@ -22,7 +22,8 @@ from earthwords.geo.grids.crs import raster_crs
 from earthwords.geo.grids.georeference import grid_of
 from earthwords.geo.sources.gdal_dataset import aside, open_dataset, reading
 from earthwords.geo.sources.network import Network
-from earthwords.types import Grid
+from earthwords.geo.vectors.aoi import Aoi, AoiOnGrid
+from earthwords.types import Grid, Window
 
 MOST_CLASSES = 1000
 _STRIP_PIXELS = 2**22
@@ -46,6 +47,8 @@ class ClassRaster:
         self.tags: dict[str, str] = dataset.tags()
         self.asked = frozenset(names if VOCABULARY in self.tags else ())
         """Values of classes that were looked for, wherever they are; of maps of others nobody knows."""
+        self.aoi: AoiOnGrid | None = None
+        """Outside of it all is hidden."""
         self._dataset = dataset
         self._masked = MaskFlags.all_valid not in dataset.mask_flag_enums[0]
         self._warped: WarpedVRT | None = None
@@ -125,6 +128,9 @@ class ClassRaster:
 
     def _read(self, row: int, col: int, height: int, width: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         dataset = self._dataset if self._warped is None else self._warped
+        inside = None if self.aoi is None else self.aoi.inside(Window(row=row, col=col, height=height, width=width))
+        if inside is not None and not inside.any():
+            return np.zeros(inside.shape, np.int64 if dataset.dtypes[0][0] == "f" else dataset.dtypes[0]), inside
         window = RasterioWindow(col, row, width, height)
         values = np.asarray(dataset.read(1, window=window))
         if self._warped is not None and self._alpha is not None:
@@ -133,6 +139,7 @@ class ClassRaster:
             valid = np.asarray(dataset.read_masks(1, window=window)) != 0
         else:
             valid = np.ones(values.shape, bool)
+        valid = valid if inside is None else valid & inside
         if values.dtype.kind == "f":
             values, valid = self._whole(values, valid)
         return values, valid
@@ -157,16 +164,17 @@ class ClassRaster:
         return aside(run)
 
 
-def open_classes(source: str | Path, *, names: str | Path | None = None) -> ClassRaster:
+def open_classes(source: str | Path, *, names: str | Path | None = None, aoi: Aoi | None = None) -> ClassRaster:
     """Open a local raster of classes; of a folder that `segment` made, its labels.tif.
 
     Args:
         source: the raster.
         names: file with names of its values, see `read_value_names`; instead of what the raster tells.
+        aoi: polygons outside of which all is hidden.
 
     Raises:
         SourceError: missing, no raster, damaged, or of numbers that are no classes.
-        UsageError: it has several bands.
+        UsageError: it has several bands, or `aoi` is of another place.
     """
     path = Path(source)
     own = path / "labels.tif"
@@ -177,7 +185,7 @@ def open_classes(source: str | Path, *, names: str | Path | None = None) -> Clas
         dataset = open_dataset(source, network=Network.NONE)
         try:
             with reading(source, "the header", Network.NONE):
-                return _classes(source, dataset, given)
+                return _classes(source, dataset, given, aoi)
         except BaseException:
             dataset.close()
             raise
@@ -185,7 +193,7 @@ def open_classes(source: str | Path, *, names: str | Path | None = None) -> Clas
     return aside(opened)
 
 
-def _classes(source: str, dataset: DatasetReader, given: dict[int, ValueName] | None) -> ClassRaster:
+def _classes(source: str, dataset: DatasetReader, given: dict[int, ValueName] | None, aoi: Aoi | None) -> ClassRaster:
     if dataset.count > 1 and not (dataset.count == 2 and _has_alpha(dataset)):
         raise UsageError(
             f"{source} has {dataset.count} bands, and a map of classes has one: name a raster of classes, such as "
@@ -196,6 +204,9 @@ def _classes(source: str, dataset: DatasetReader, given: dict[int, ValueName] | 
     grid, notes = grid_of(dataset)
     found = ClassRaster(source, dataset, grid, _distinct(names_of(dataset) if given is None else given))
     found.notes = notes
+    if aoi is not None:
+        found.aoi = aoi.on(grid, Window(row=0, col=0, height=grid.height, width=grid.width), source)
+        found.notes = (*notes, found.aoi.counted_note)
     return found
 
 

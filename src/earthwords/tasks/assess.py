@@ -12,6 +12,7 @@ from earthwords.evaluation.accuracy.allocation import RARE, Allocation, SampleSp
 from earthwords.files.atomic import check_local, exists
 from earthwords.geo.destinations import EDITABLE, plan_assessment
 from earthwords.inference.checks import check_file, check_path, check_raster
+from earthwords.inference.options import check_aoi
 from earthwords.jobs.progress import Console
 from earthwords.presets import load_preset
 from earthwords.tasks import _options as opt
@@ -31,6 +32,7 @@ def assess(
     out: Annotated[Path | None, opt.option(opt.ARGUMENTS, name=["--out", "-o"], metavar="PATH")] = None,
     column: Annotated[str | None, opt.option(opt.WORDS, metavar="NAME")] = None,
     classes: Annotated[Path | None, opt.option(opt.WORDS, metavar="FILE")] = None,
+    aoi: opt.Aoi = None,
     truth_classes: Annotated[Path | None, opt.option(opt.WORDS, metavar="FILE")] = None,
     ignore: Annotated[Sequence[str], opt.option(opt.WORDS, metavar="CLASS", negative="", show_default=False)] = (),
     draw: Annotated[int | None, opt.option(opt.MEASURING, metavar="POINTS")] = None,
@@ -63,6 +65,7 @@ def assess(
         out: With --truth: .json report, .csv, .png chart, or a folder for all of them; with --draw: .gpkg .geojson .fgb
             .parquet, the points.
         column: Column of the truth that holds the class; default: class, label, name, ...
+        aoi: Polygons of any vector file and CRS: only what lies inside counts, or is drawn.
         classes: Names of the values of the map: a text file, one class a line from value 0, commas between synonyms; or
             JSON such as {"1": "ship,boat"}. Default: as the raster tells.
         truth_classes: The same for a raster as truth.
@@ -113,17 +116,20 @@ def assess(
             check_raster(chips)
         if not 8 <= chip_size <= 4096:
             raise UsageError(f"--chip-size is 8 to 4,096 pixels, got {chip_size}.")
+        check_aoi(aoi)
         from earthwords.evaluation.accuracy.draw_run import draw_sample
 
         return draw_sample(
-            map, place, spec, console, classes=classes, chips=chips, side=chip_size, overwrite=overwrite, strict=strict
-        )
+            map, place, spec, console, classes=classes, aoi=aoi, chips=chips, side=chip_size, overwrite=overwrite,
+            strict=strict,
+        )  # fmt: skip
     _refuse({"expected": list(expected) or None, "chips": chips}, "--draw")
     check_raster(check_path(truth, what="The truth"))
     read = {"--classes": classes, "--truth-classes": truth_classes, "--probabilities": probabilities}
     for name, path in read.items():
         if path is not None:
             check_file(path, what=f"a file for {name}")
+    check_aoi(aoi)
     if out is not None:
         plan_assessment(Path(out), reliability=False, overwrite=overwrite)
     if calibrate is not None:
@@ -135,8 +141,8 @@ def assess(
         probabilities=probabilities, out=calibrate, preset=preset, row=base, seed=seed, overwrite=overwrite
     )
     return assess_map(
-        map, str(truth), console, column=column, classes=classes, truth_classes=truth_classes, ignored=tuple(ignore),
-        calibration=calibration, out=out, overwrite=overwrite, strict=strict,
+        map, str(truth), console, column=column, classes=classes, aoi=aoi, truth_classes=truth_classes,
+        ignored=tuple(ignore), calibration=calibration, out=out, overwrite=overwrite, strict=strict,
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from earthwords.inference.execution import ExecutionOptions
     from earthwords.jobs.journal import Journal
     from earthwords.models.clip.model import ClipBackbone
+    from earthwords.presets import SegmentPreset
     from earthwords.types import TextBank, Vocabulary
 
 LP_PLUS = "lp++"
@@ -46,6 +47,7 @@ def classify(
     preset: opt.Preset = DEFAULT_PRESET,
     model: opt.Model = None,
     bands: opt.Bands = None,
+    aoi: opt.Aoi = None,
     nodata: opt.Nodata = None,
     mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
@@ -77,6 +79,8 @@ def classify(
             do not help.
         method: What learns from the examples: lp++ (default), tip, tip-f, taskres, linear, prototypes, coop; or
             clip-lora, which trains the towers, for hours without a GPU.
+        aoi: Polygons of any vector file and CRS: of a raster what lies inside is looked at, as a whole; those that no
+            polygon touches are left out.
         image_size: Side of what the model sees, pixels; default: the model's own.
         fit: crop: the shorter side is resized, the middle square kept (CLIP); square: both sides are resized.
         batch_size: Images encoded at once, on a CPU by one core.
@@ -94,8 +98,7 @@ def classify(
         >>> found = earthwords.classify("photos", text=["airport,airfield", "forest", "harbour"])
         >>> found.rows[0].name, found.rows[0].score
     """
-    from earthwords.geo.destinations import checked
-    from earthwords.geo.sources.find import all_sources, inputs_of
+    from earthwords.geo.sources.find import all_sources
     from earthwords.inference.options import TINY_NOTICE, reach, split_bands, taught_for_maps
 
     src, out = _sources_and_table(src, out)
@@ -103,11 +106,7 @@ def classify(
     console, row = Console(quiet=quiet), load_preset(preset)
     console.notes(taught_for_maps(row))
     check_parts(row if templates is None else replace(row, templates=templates), model=model)
-    if out is not None:
-        checked({"table": check_suffix(out)}, out, overwrite=overwrite)
-    if len(src) == 1:
-        check_raster(str(src[0]))
-    check_mask(mask)
+    _check_files(src, out, mask, aoi, overwrite=overwrite)
     network = reach(offline, allow_remote_parts)
     named = str(model or row.weights)
     vocabulary, examples = _words(text, classes, shots, method, transductive=transductive, weights=named)
@@ -115,10 +114,10 @@ def classify(
     if not sources:
         raise UsageError("Nothing of what was named is an image to classify.")
     if out is not None:
-        read = {"classes": classes, "preset": preset, "model": model, "templates": templates, "mask": mask}
-        shown = () if examples is None else map(str, examples.paths)
-        inputs_of((), row=row, listed=[*sources, *shown], lists=src, **read).check([out])
+        read = {"classes": classes, "preset": preset, "model": model, "templates": templates, "mask": mask, "aoi": aoi}
+        _check_apart(out, [*sources, *(() if examples is None else map(str, examples.paths))], src, row, read)
     from earthwords.archive.embed import preprocess_for
+    from earthwords.geo.vectors.aoi import aoi_of
     from earthwords.inference.cautions import enforce
     from earthwords.inference.execution import ExecutionOptions
     from earthwords.inference.windows.text_bank import build_text_bank
@@ -132,6 +131,7 @@ def classify(
     with console.download(f"loading {weights}") as report:
         backbone = load_clip(weights, offline=offline, device=place, report=report).eval()
     reading: dict[str, Any] = {"nodata": nodata, "stretch": stretch, "mask": mask, "network": network}
+    reading["aoi"] = None if aoi is None else aoi_of(aoi)
     preprocess = preprocess_for(backbone, side=image_size, fit=fit, bands=split_bands(bands), **reading)
     console.notes(notes := _notes(sources, vocabulary, backbone, preprocess, gsd=None if model else row.gsd))
     enforce(notes, strict=strict)
@@ -146,6 +146,28 @@ def classify(
         method=method or LP_PLUS, prompts=prompts,
     )  # fmt: skip
     return request.write(sources, out, console, settings=settings, overwrite=overwrite)
+
+
+def _check_files(src: Sequence[str], out: Path | None, mask: Any, aoi: Any, *, overwrite: bool) -> None:
+    """Refuse files that are not there, and a table that cannot be written."""
+    from earthwords.geo.destinations import checked
+    from earthwords.inference.options import check_aoi
+
+    if out is not None:
+        checked({"table": check_suffix(out)}, out, overwrite=overwrite)
+    if len(src) == 1:
+        check_raster(str(src[0]))
+    check_mask(mask)
+    check_aoi(aoi)
+
+
+def _check_apart(
+    out: Path, images: Sequence[str], src: Sequence[str], row: SegmentPreset, read: Mapping[str, Any]
+) -> None:
+    """Refuse a table that would replace what is read."""
+    from earthwords.geo.sources.find import inputs_of
+
+    inputs_of((), row=row, listed=images, lists=src, **read).check([out])
 
 
 def _words(
@@ -275,6 +297,7 @@ class _Request:
         encode = embed_job.EncodeImages(
             model=self.weights, preprocess=self.preprocess, device=self.device, offline=self.execution.offline
         )
+        shown = replace(encode, preprocess=replace(self.preprocess, aoi=None))
         with (
             self.execution.executor(self.device, preload=[embed_job.__name__]) as executor,
             console.bar("encoding", len(sources), unit="images") as tick,
@@ -282,7 +305,7 @@ class _Request:
             job = embed_job.EmbedJob(
                 backbone=self.backbone, encode=encode, batch=self.batch, executor=executor, journal=journal
             )
-            known, damaged = self._examples(embed_job.EmbedJob(backbone=self.backbone, encode=encode, batch=self.batch))
+            known, damaged = self._examples(embed_job.EmbedJob(backbone=self.backbone, encode=shown, batch=self.batch))
             vectors, kept, failures = job.run(sources, tick=tick, say=console.say)
         try:
             scores, report = self._scores(vectors, known, kept)

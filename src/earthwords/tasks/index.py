@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.errors import UsageError
 from earthwords.inference.checks import check_mask, check_named, check_parts, check_raster, sources_and_dst
-from earthwords.inference.options import TINY_NOTICE, reach, scene_spec, taught_for_maps
+from earthwords.inference.options import TINY_NOTICE, check_aoi, reach, scene_spec, taught_for_maps
 from earthwords.jobs.progress import Console
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
@@ -27,6 +27,7 @@ def index(
     model: opt.Model = None,
     bands: opt.Bands = None,
     gsd: opt.Gsd = None,
+    aoi: opt.Aoi = None,
     nodata: opt.Nodata = None,
     mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
@@ -52,6 +53,7 @@ def index(
     Args:
         archive_and_index: Rasters, and last the folder of the index. Rasters are paths, URLs, folders, quoted patterns
             such as "scenes/*.tif", or @FILE with one a line.
+        aoi: Polygons of any vector file and CRS: only tiles are taken of which enough lies inside (--min-valid).
         tile_size: Side of a tile, pixels of the working resolution; default: what the model was trained on. An image
             below twice that on both sides is one tile, whole.
         overlap: Pixels that neighbouring tiles share.
@@ -85,6 +87,7 @@ def index(
     for name in archive:
         check_raster(name)
     check_mask(mask)
+    check_aoi(aoi)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder for the index.")
     check_ours([folder / ABOUT])
@@ -95,7 +98,7 @@ def index(
 
     if tile_size is not None or overlap:
         TileOptions(size=tile_size or max(8, overlap + 1), overlap=overlap, min_valid=min_valid)
-    spec = scene_spec("", bands, gsd, None, nodata, stretch, mask, reach(offline, allow_remote_parts))
+    spec = scene_spec("", bands, gsd, None, nodata, stretch, mask, reach(offline, allow_remote_parts), aoi=aoi)
     sources = _sources(archive, console)
     if row.name == DEFAULT_PRESET and model is None:
         console.say(TINY_NOTICE)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.errors import UsageError
 from earthwords.inference.checks import check_mask, check_paths, check_raster
-from earthwords.inference.options import SegmenterSpec, reach, scene_spec
+from earthwords.inference.options import SegmenterSpec, check_aoi, reach, scene_spec
 from earthwords.inference.teach.folder import check_earlier, check_folder
 from earthwords.jobs.progress import Console
 from earthwords.presets import DEFAULT_PRESET
@@ -40,6 +40,7 @@ def teach(
     model: opt.Model = None,
     bands: opt.Bands = None,
     gsd: opt.Gsd = None,
+    aoi: opt.Aoi = None,
     nodata: opt.Nodata = None,
     mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
@@ -73,6 +74,7 @@ def teach(
             prototypes, lp++ (LP++), taskres (TaskRes) and linear (a linear probe) as published. One that is named is
             taken, even if the words are better, which is said.
         preset: Preset to begin from; default: that of `onto`, else tiny.
+        aoi: Polygons of any vector file and CRS: only marks that lie inside are learned from.
         seed: Of what is drawn: pixels of large marks, and which places are left out together.
 
     Returns:
@@ -104,6 +106,7 @@ def teach(
     for scene in scenes:
         check_raster(scene)
     check_mask(mask)
+    check_aoi(aoi)
     from earthwords.inference.teach.collect import collect
     from earthwords.inference.teach.marked_pixels import known_of
     from earthwords.inference.teach.opening import open_labels, scene_openers
@@ -112,7 +115,7 @@ def teach(
     marks, sources = open_labels(
         labels, column=column, names=names, text=text, seed=seed, scenes=scenes, console=console
     )  # fmt: skip
-    spec = scene_spec("", bands, gsd, None, nodata, stretch, mask, reach(offline, allow_remote_parts), row=row)
+    spec = scene_spec("", bands, gsd, None, nodata, stretch, mask, reach(offline, allow_remote_parts), row=row, aoi=aoi)
     segmenter = replace(model_spec, row=replace(row, taught=None)).load(console)
     before = None if onto is None else read_earlier(onto, segmenter)
     request = TeachRequest(

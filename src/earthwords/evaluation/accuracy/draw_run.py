@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from earthwords.errors import Caution
 from earthwords.evaluation.accuracy.allocation import SampleSpec
@@ -17,7 +18,8 @@ from earthwords.evaluation.accuracy.drawing import (
 )
 from earthwords.files.atomic import check_output, exists, parents_made_for
 from earthwords.geo.class_raster import open_classes
-from earthwords.geo.sources.inputs import Inputs
+from earthwords.geo.sources.find import inputs_of
+from earthwords.geo.vectors.aoi import aoi_of
 from earthwords.inference.cautions import enforce
 from earthwords.jobs.progress import Console
 from earthwords.types import Grid
@@ -30,6 +32,7 @@ def draw_sample(
     console: Console,
     *,
     classes: Path | None,
+    aoi: Any,
     chips: str | None,
     side: int,
     overwrite: bool,
@@ -42,8 +45,9 @@ def draw_sample(
         SourceError: the map or the image cannot be read.
         OutputError: an output cannot be written.
     """
-    with open_classes(source, names=classes) as raster:
-        inputs = Inputs([raster.source, *([] if chips is None else [chips])], others={"--classes": classes})
+    area = None if aoi is None else aoi_of(aoi)
+    with open_classes(source, names=classes, aoi=area) as raster:
+        inputs = inputs_of([raster.source, *([] if chips is None else [chips])], classes=classes, aoi=aoi)
         inputs.check([out])
         folder = out.with_name(f"{out.stem}_chips") if chips is not None else None
         if folder is not None and folder.exists() and not overwrite:

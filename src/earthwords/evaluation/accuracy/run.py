@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,8 @@ from earthwords.geo.class_names import VOCABULARY
 from earthwords.geo.class_raster import ClassRaster, open_classes
 from earthwords.geo.destinations import plan_assessment
 from earthwords.geo.probabilities import read_probabilities
-from earthwords.geo.sources.inputs import Inputs
+from earthwords.geo.sources.find import inputs_of
+from earthwords.geo.vectors.aoi import aoi_of
 from earthwords.geo.vectors.features import VectorFeatures, read_features
 from earthwords.inference.cautions import enforce
 from earthwords.jobs.progress import Console
@@ -57,6 +59,7 @@ def assess_map(
     *,
     column: str | None,
     classes: Path | None,
+    aoi: Any,
     truth_classes: Path | None,
     ignored: Sequence[str],
     calibration: CalibrationOptions,
@@ -71,9 +74,12 @@ def assess_map(
         SourceError: one of them cannot be read.
         OutputError: an output cannot be written.
     """
-    with open_classes(source, names=classes) as raster:
-        files = {"--classes": classes, "--truth-classes": truth_classes, "--probabilities": calibration.probabilities}
-        inputs = Inputs([raster.source, truth], others=files)
+    area = None if aoi is None else aoi_of(aoi)
+    with open_classes(source, names=classes, aoi=area) as raster:
+        inputs = inputs_of(
+            [raster.source, truth], classes=classes, truth_classes=truth_classes, aoi=aoi,
+            probabilities=calibration.probabilities,
+        )  # fmt: skip
         if out is not None:
             plan_assessment(Path(out), reliability=False, overwrite=overwrite, inputs=inputs)
         if calibration.out is not None:

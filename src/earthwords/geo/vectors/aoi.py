@@ -30,6 +30,10 @@ _BANDS = 64
 """Bands of rows of which each is measured with the size of the pixels in its middle."""
 
 
+class OutsideError(UsageError):
+    """No polygon touches the scene; of many scenes that one is left out."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Aoi:
     """Polygons as they were given; small enough to travel to other processes."""
@@ -61,7 +65,8 @@ class Aoi:
             source: the scene, for messages.
 
         Raises:
-            UsageError: it shares no ground with the region, or only one of both has a CRS.
+            OutsideError: it shares no ground with the region.
+            UsageError: only one of both has a CRS.
         """
         crs = native.crs.to_wkt() if self.of_scene and native.crs is not None else self.crs
         polygons = np.asarray(shapely.from_wkb(list(self.shapes)))
@@ -72,7 +77,7 @@ class Aoi:
         inside = shapely.intersection(placed, frame)
         touching = shapely.area(inside) > 0
         if not touching.any():
-            raise UsageError(
+            raise OutsideError(
                 f"No polygon of {self.name} lies in the part of {source} that is asked for; is it of another place?"
             )
         west, north, east, south = shapely.total_bounds(inside[touching])
@@ -120,6 +125,18 @@ class AoiOnGrid:
         square = np.ones((2 * REACH + 1, 2 * REACH + 1), bool)
         return np.asarray(binary_dilation(touched, square)[REACH:-REACH, REACH:-REACH])
 
+    def holds(self, pixels: NDArray[np.int64], shape: tuple[int, int] | None = None) -> NDArray[np.bool_]:
+        """`(n,)`: which of some pixels `(n, 2)`, row and column, have their middle in a polygon.
+
+        Args:
+            shape: of the grid over the same ground that they are of; default: the native one.
+        """
+        tall, wide = (own / other for own, other in zip(self.native.shape, shape or self.native.shape, strict=True))
+        points = shapely.points((pixels[:, 1] + 0.5) * wide, (pixels[:, 0] + 0.5) * tall)
+        found = np.zeros(len(pixels), bool)
+        found[self._tree.query(points, predicate="intersects")[0]] = True
+        return found
+
     @cached_property
     def area(self) -> float:
         """Square metres (pixels without a CRS) within the part that is asked for."""
@@ -144,6 +161,11 @@ class AoiOnGrid:
     def note(self) -> str:
         """What is to be said of it."""
         return f"Only what lies within {self.aoi.name} is computed: {self.shown_area}; the rest is nodata."
+
+    @property
+    def counted_note(self) -> str:
+        """The same where figures of a map are asked for."""
+        return f"Only what lies within {self.aoi.name} counts: {self.shown_area}; the rest is as nodata of the map."
 
     @property
     def tag(self) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from earthwords.errors import Caution, UsageError, number_of
 from earthwords.geo.scene import Scene
+from earthwords.geo.vectors.aoi import AoiOnGrid, OutsideError
 from earthwords.inference.teach.features import features_at, whole_plan, windows_of
 from earthwords.inference.teach.marked_pixels import MarkedPixels
 from earthwords.inference.teach.marks import Marks
@@ -77,6 +78,7 @@ class _Part:
     around: WindowPlan
     """Of those near the middles of which is looked how common the classes are."""
     identity: str
+    aoi: AoiOnGrid | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +98,47 @@ class _Known:
             return np.full(len(wanted), -1, np.int64)
         found = np.minimum(np.searchsorted(self.places, wanted), len(self.places) - 1)
         return np.where(self.places[found] == wanted, found, -1)
+
+
+@dataclass(kw_only=True)
+class _Outside:
+    """What an area of interest leaves out."""
+
+    name: str = ""
+    scenes: int = 0
+    pixels: int = 0
+    sentence: str = ""
+
+    @contextmanager
+    def seen(self) -> Iterator[None]:
+        """Count a scene that it does not touch, instead of failing."""
+        try:
+            yield
+        except OutsideError as error:
+            self.scenes, self.sentence = self.scenes + 1, str(error)
+
+    def without(self, marks: Marks, scene: Scene) -> Marks:
+        """The marks inside."""
+        if scene.aoi is None or not len(marks):
+            return marks
+        self.name, inside = scene.aoi.aoi.name, scene.aoi.holds(marks.pixels)
+        self.pixels += int((~inside).sum())
+        return marks.part(inside)
+
+    def notes(self, scenes: int, *, learned: bool) -> list[str]:
+        """What to say.
+
+        Raises:
+            UsageError: nothing is left.
+        """
+        if scenes == self.scenes:
+            raise UsageError(self.sentence)
+        if self.pixels and not learned:
+            raise UsageError(f"No mark lies within {self.name}; look at both on a map.")
+        told = [f"{number_of(self.scenes, 'scene')} beside the area of interest left out."] if self.scenes else []
+        return told + (
+            [f"{number_of(self.pixels, 'marked pixel')} outside of {self.name} left out."] if self.pixels else []
+        )
 
 
 def collect(
@@ -121,23 +164,24 @@ def collect(
         SourceError: a scene cannot be read.
     """
     notes: list[str] = []
+    outside = _Outside()
     parts: list[_Part] = []
     for source, opener in scenes.items():
-        with opener() as scene:
+        with outside.seen(), opener() as scene:
             notes += [*scene.notes, *segmenter.scene_notes(scene)]
-            marks = labels.on(scene)
+            marks = outside.without(labels.on(scene), scene)
             if len(marks):
                 shapes = scene.native.shape, scene.grid.shape
                 parts.append(
                     _Part(source=source, open=opener, marks=marks, shapes=shapes, plan=whole_plan(segmenter, scene),
-                          around=segmenter.plan(scene), identity=_identity(segmenter, scene))
+                          around=segmenter.plan(scene), identity=_identity(segmenter, scene), aoi=scene.aoi)
                 )  # fmt: skip
-    notes += labels.finish(len(scenes))
+    notes += [*outside.notes(len(scenes), learned=bool(parts)), *labels.finish(len(scenes))]
     if not parts:
         overlaps = " ".join(note for note in notes if isinstance(note, Caution))
         raise UsageError(f"No mark is left to learn from: all pixels are marked as several classes. {overlaps}")
     each = max(1, AROUND_WINDOWS // len(parts))
-    places = [(working(part.marks.pixels, *part.shapes), _around(part.around, each, seed)) for part in parts]
+    places = [(working(part.marks.pixels, *part.shapes), _around(part, each, seed)) for part in parts]
     tables = [_known(known, part) for part in parts]
     lacking = [_lacking(table, np.concatenate(pair)) for table, pair in zip(tables, places, strict=True)]
     windows = sum(windows_of(part.plan, pixels) for part, pixels in zip(parts, lacking, strict=True))
@@ -181,13 +225,18 @@ def _identity(segmenter: Segmenter, scene: Scene) -> str:
         for name, value in vars(segmenter.preset).items()
         if name not in _NOT_OF_FEATURES and not name.startswith("taught")
     }
-    told = {**files, **scene.tags(), **row, "weights": segmenter.weights_hash, "device": segmenter.arithmetic}
+    tags = {name: text for name, text in scene.tags().items() if name != "EARTHWORDS_AOI"}
+    told = {**files, **tags, **row, "weights": segmenter.weights_hash, "device": segmenter.arithmetic}
     told["grid"] = str(scene.grid.shape)
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _around(plan: WindowPlan, count: int, seed: int) -> NDArray[np.int64]:
-    """Pixels `(n, 2)` of the working grid near the middles of some windows: more windows keep those of fewer."""
+def _around(part: _Part, count: int, seed: int) -> NDArray[np.int64]:
+    """Pixels `(n, 2)` of the working grid near the middles of some windows: more windows keep those of fewer.
+
+    Of an area of interest those inside; of one that is too narrow for that, those around it.
+    """
+    plan = part.around
     rng = np.random.default_rng([seed, *plan.shape])
     found = []
     for _ in range(min(count, len(plan))):
@@ -197,7 +246,8 @@ def _around(plan: WindowPlan, count: int, seed: int) -> NDArray[np.int64]:
         found.append(middle + rng.integers(-half, half, size=(AROUND_PIXELS, 2)))
     pixels = np.concatenate(found)
     kept: NDArray[np.int64] = pixels[(pixels >= 0).all(axis=1) & (pixels < plan.shape).all(axis=1)]
-    return kept
+    inside = np.ones(len(kept), bool) if part.aoi is None else part.aoi.holds(kept, plan.shape)
+    return kept[inside] if inside.any() else kept
 
 
 def _known(known: MarkedPixels | None, part: _Part) -> _Known | None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from earthwords.inference.segment.segmenter import Segmenter
     from earthwords.inference.segment.view import SceneView
 
-READING = ("bands", "gsd", "nodata", "stretch", "mask", "transform", "crs")
+READING = ("bands", "gsd", "nodata", "stretch", "mask", "transform", "crs", "aoi")
 """Of the arguments of `open_scene` those that say how whole scenes are read."""
 
 
