@@ -28,6 +28,8 @@ Tensor: TypeAlias = Any
 
 Colour: TypeAlias = tuple[int, int, int]
 
+SCORE_STEPS = 250
+"""A score or probability of 1 as a byte: in rasters, in score pictures and in areas by score; 255 is nodata."""
 _TRUE_ENOUGH = 0.02
 _BASELINE_M = 1000.0
 

@@ -20,7 +20,7 @@ from earthwords.geo.grids.georeference import Bounds, grid_of, window_of_bounds
 from earthwords.geo.sources.find import find_sources, is_pattern
 from earthwords.geo.sources.gdal_dataset import aside, open_dataset, reading
 from earthwords.geo.sources.network import Network
-from earthwords.types import Grid
+from earthwords.types import SCORE_STEPS, Grid
 
 KIND = "probabilities"
 NAME = "probabilities.tif"
@@ -83,7 +83,7 @@ class ProbabilityMap:
     @property
     def _scale(self) -> float:
         text = self.tags.get("EARTHWORDS_SCALE", "").rpartition("/")[2].strip()
-        return float(text) if text else 250.0
+        return float(text) if text else float(SCORE_STEPS)
 
     @property
     def threshold(self) -> float:

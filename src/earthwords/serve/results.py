@@ -19,6 +19,7 @@ from earthwords.serve.result_store import ResultAbout, made_folder, read_result,
 from earthwords.serve.schemas import Latitude, Longitude, PlaceBody, ResultBody, ScoreHistogram
 from earthwords.serve.score_tiles import areas_of, sampled_tile, score_tile, scores_of
 from earthwords.serve.tiles import Id, Number, Zoom, answer_tile
+from earthwords.types import SCORE_STEPS
 
 if TYPE_CHECKING:
     from affine import Affine
@@ -32,7 +33,6 @@ RASTERS = ("labels.tif", "change.tif", "probabilities.tif")
 VECTORS = ("polygons.gpkg", "instances.gpkg", "changes.gpkg")
 """One of them holds what polygons are asked of."""
 MOST_FEATURES = 2_000
-STEPS = 250
 GEOJSON = "application/geo+json"
 _BINARY: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file.", "content": {"application/octet-stream": {}}}
@@ -291,7 +291,7 @@ def point_of(state: ServerState, result: ServedResult, lng: float, lat: float) -
     planes = map_now.sample(np.array([[at[0]]]), np.array([[at[1]]]))[:, 0, 0].tolist()
     if not planes[0]:
         return nothing
-    score = {"score": planes[1] / STEPS, "second_score": planes[2] / STEPS}
+    score = {"score": planes[1] / SCORE_STEPS, "second_score": planes[2] / SCORE_STEPS}
     return {**nothing, "class": map_now.vocabulary.titles[planes[0] - 1], **score}
 
 

@@ -106,8 +106,18 @@ class PlaceBody(BaseModel):
     lat: float
 
 
+class ClassBody(BaseModel):
+    """A class as the model reads it."""
+
+    title: str
+    queries: list[str]
+    colour: str
+    background: bool
+    """Whether it takes the pixels that nothing else fits."""
+
+
 class ClassAreas(BaseModel):
-    """Area of a class by score: entry g is of the score g / 250."""
+    """Area of a class by score: entry g is of the score g / 250; at threshold t it is the sum from `ceil(250 t)` on."""
 
     title: str
     colour: str

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from earthwords.files.atomic import atomic_path
 from earthwords.files.plaintext import write_json
 from earthwords.serve.tiles import SIDE
+from earthwords.types import SCORE_STEPS
 
 if TYPE_CHECKING:
     from earthwords.geo.sources.served import RasterFacts
 
-STEPS = 250
 _LOCKS: dict[Path, threading.Lock] = {}
 _LOCKS_LOCK = threading.Lock()
 
@@ -66,7 +66,7 @@ def _make(folder: Path, into: ScoreMap) -> None:
     with open_stored(folder) as map:
         grid, count = map.grid, len(map.vocabulary)
         areas = PixelAreas(grid) if grid.crs is not None else None
-        sums, observed = np.zeros(count * (STEPS + 1)), 0.0
+        sums, observed = np.zeros(count * (SCORE_STEPS + 1)), 0.0
         with RasterWriter(into.raster, grid=grid, count=3, dtype="uint8", overwrite=True) as writer:
             for row in range(0, grid.height, map.rows_at_once):
                 height = min(map.rows_at_once, grid.height - row)
@@ -77,9 +77,9 @@ def _make(folder: Path, into: ScoreMap) -> None:
                 weights = np.broadcast_to(area, rows.valid.shape)
                 observed += float(weights[rows.valid].sum())
                 known = planes[0] > 0
-                code = (planes[0][known].astype(np.int64) - 1) * (STEPS + 1) + planes[1][known]
+                code = (planes[0][known].astype(np.int64) - 1) * (SCORE_STEPS + 1) + planes[1][known]
                 sums += np.bincount(code, weights[known], minlength=len(sums))
-        by_class = sums.reshape(count, STEPS + 1)
+        by_class = sums.reshape(count, SCORE_STEPS + 1)
         classes = [
             {"title": c.title, "colour": c.colour, "areas": [round(float(v), 4) for v in by_class[i]]}
             for i, c in enumerate(classes_of(map.vocabulary))

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from earthwords.errors import UsageError
 from earthwords.serve.errors import problems
 from earthwords.serve.library import note
-from earthwords.serve.schemas import Asked, Key, NoteBody, Words
+from earthwords.serve.schemas import Asked, ClassBody, Key, NoteBody, Words
 from earthwords.text import glossary
 from earthwords.text.known_words import LEAST, KnownWords, read_words
 
@@ -45,16 +45,6 @@ class CheckAsked(Asked):
 
     source: Key | None = None
     words: Words
-
-
-class ClassBody(BaseModel):
-    """A class as the model reads it."""
-
-    title: str
-    queries: list[str]
-    colour: str
-    background: bool
-    """Whether it takes the pixels that nothing else fits."""
 
 
 class CheckBody(BaseModel):

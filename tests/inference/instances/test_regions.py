@@ -8,12 +8,12 @@ from affine import Affine
 from scipy import ndimage
 
 from earthwords.inference.instances import finders, regions
-from earthwords.inference.instances.regions import STEPS, ConnectedRegion, RegionCollector
+from earthwords.inference.instances.regions import ConnectedRegion, RegionCollector
 from earthwords.inference.instances.splitting import basins, height_of
 from earthwords.inference.windows.strip import Strip
 from earthwords.mask_set import MaskSet
 from earthwords.text.vocabulary import parse_classes
-from earthwords.types import Grid
+from earthwords.types import SCORE_STEPS, Grid
 
 
 def collected(
@@ -39,7 +39,7 @@ def blobs(seed: int, height: int = 83, width: int = 61) -> np.ndarray:
 @pytest.mark.parametrize("heights", [[83], [1] * 83, [32, 32, 19], [5, 1, 60, 17]])
 def test_regions_are_those_of_the_whole(heights: list[int]) -> None:
     labels = blobs(3)
-    values = np.rint(np.random.default_rng(1).random((2, *labels.shape)) * STEPS) / STEPS
+    values = np.rint(np.random.default_rng(1).random((2, *labels.shape)) * SCORE_STEPS) / SCORE_STEPS
     found = {}
     for region in collected(labels, values, heights, (1, 3)):
         top, left, height, width = region.box
@@ -52,7 +52,7 @@ def test_regions_are_those_of_the_whole(heights: list[int]) -> None:
         for value in (0, 1):
             picture = region.picture(value)
             assert picture is not None
-            np.testing.assert_array_equal(picture, np.where(mask, np.rint(values[value][place] * STEPS), 0))
+            np.testing.assert_array_equal(picture, np.where(mask, np.rint(values[value][place] * SCORE_STEPS), 0))
         rows, cols = np.nonzero(mask)
         np.testing.assert_allclose(region.centre, (rows.mean() + top + 0.5, cols.mean() + left + 0.5))
         whole = np.zeros(labels.shape, bool)

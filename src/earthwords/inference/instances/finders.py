@@ -12,12 +12,12 @@ from scipy.spatial import cKDTree
 from earthwords.geo.grids.area import PixelAreas
 from earthwords.inference.features.peaks import find_peaks
 from earthwords.inference.instances.candidates import Dropped, Found, InstanceCandidates, gathered_masks
-from earthwords.inference.instances.regions import STEPS, ConnectedRegion, RegionCollector
+from earthwords.inference.instances.regions import ConnectedRegion, RegionCollector
 from earthwords.inference.instances.splitting import basins, height_of
 from earthwords.inference.windows.outputs import packed
 from earthwords.inference.windows.strip import Strip
 from earthwords.mask_set import MaskSet
-from earthwords.types import Grid, Vocabulary
+from earthwords.types import SCORE_STEPS, Grid, Vocabulary
 
 Array: TypeAlias = NDArray[Any]
 
@@ -94,7 +94,7 @@ class RegionFinder:
         rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         inner = mask[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
         row, col = np.nonzero(mask)
-        means = pictures[:, row, col].mean(axis=1) / STEPS
+        means = pictures[:, row, col].mean(axis=1) / SCORE_STEPS
         box = top + int(rows[0]), left + int(cols[0]), *inner.shape
         centre = float(top + row.mean() + 0.5), float(left + col.mean() + 0.5)
         return _part(own, box, np.packbits(inner), centre, len(row), self._similar(own, means))
@@ -199,5 +199,5 @@ def _apart(places: Array, values: Array, distance: float) -> NDArray[np.int64]:
 def values_of(strip: Strip, labels: Sequence[int]) -> NDArray[np.float64]:
     """`(value, row, col)` 0..1 as bytes have them: probabilities of some classes, or of the best one."""
     values = strip.score[None] if not labels else packed(strip.probabilities, "uint8")[list(labels)]
-    steps = np.rint(values * STEPS) if values.dtype != np.uint8 else np.where(values == 255, 0, values)
-    return np.asarray(steps / STEPS)
+    steps = np.rint(values * SCORE_STEPS) if values.dtype != np.uint8 else np.where(values == 255, 0, values)
+    return np.asarray(steps / SCORE_STEPS)

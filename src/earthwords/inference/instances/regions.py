@@ -15,13 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthwords.geo.vectors.connected import connected
+from earthwords.types import SCORE_STEPS
 
 Array: TypeAlias = NDArray[Any]
 
 MOST_PIXELS = 2**22
 """Larger regions are stuff, not things: they are not cut apart."""
-STEPS = 250
-"""A probability of 1, as a byte."""
 
 
 @dataclass(kw_only=True)
@@ -30,7 +29,7 @@ class ConnectedRegion:
 
     label: int
     total: Array
-    """`(value,)` sums over the pixels, in `STEPS`."""
+    """`(value,)` sums over the pixels, in `SCORE_STEPS`."""
     rows: list[Array] = field(default_factory=list)
     starts: list[Array] = field(default_factory=list)
     stops: list[Array] = field(default_factory=list)
@@ -66,7 +65,7 @@ class ConnectedRegion:
     @property
     def means(self) -> NDArray[np.float64]:
         """`(value,)`, 0..1."""
-        return np.asarray(self.total / (STEPS * max(1, self.pixels)))
+        return np.asarray(self.total / (SCORE_STEPS * max(1, self.pixels)))
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -95,7 +94,7 @@ class ConnectedRegion:
         return filled(*self.runs(), top=top, left=left, height=height, width=width)
 
     def picture(self, value: int) -> NDArray[np.uint8] | None:
-        """`(row, col)` of the box: one of the values, in `STEPS`, 0 outside the mask; None: too large to be known."""
+        """`(row, col)` of the box: one of the values, in steps, 0 outside the mask; None: too large to be known."""
         if self.values is None:
             return None
         rows, starts, stops = self.runs()
@@ -207,7 +206,7 @@ class RegionCollector:
         rows, starts, stops = runs[:, order]
         lengths = stops - starts
         place = np.repeat(rows * self._width + starts, lengths) + _counted(lengths)
-        held = np.rint(values.reshape(self._values, -1)[:, place].T * STEPS).astype(np.uint8)
+        held = np.rint(values.reshape(self._values, -1)[:, place].T * SCORE_STEPS).astype(np.uint8)
         groups, first = np.unique(mine[order], return_index=True)
         ends = np.append(first[1:], len(order))
         pixel = np.concatenate([[0], np.cumsum(lengths)])

@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from earthwords.geo.web_mercator import on_web_mercator, to_scene
+from earthwords.types import SCORE_STEPS
 from earthwords.viz.notebook import MapContent
 
 if TYPE_CHECKING:
     from earthwords.inference.segment.result import SegmentationResult
-
-STEPS = 250
-"""Of a score from 0 to 1."""
 
 
 def content_of(result: SegmentationResult, *, max_side: int) -> MapContent:
@@ -48,7 +46,7 @@ def score_planes(result: SegmentationResult) -> NDArray[np.uint8]:
         others = np.nan_to_num(result.probabilities)
         np.put_along_axis(others, top[None], -1, axis=0)
         second = others.max(axis=0)
-    planes = (top + 1, np.rint(result.score * STEPS), np.rint(np.minimum(second, result.score) * STEPS))
+    planes = (top + 1, np.rint(result.score * SCORE_STEPS), np.rint(np.minimum(second, result.score) * SCORE_STEPS))
     return np.stack([np.where(known, plane, 0).astype(np.uint8) for plane in planes], axis=2)
 
 

@@ -24,10 +24,8 @@ from earthwords.geo.scene import Scene
 from earthwords.inference.segment.postprocess import MARGIN
 from earthwords.inference.windows.strip import Strip
 from earthwords.text.vocabulary import BACKGROUND_WORDS
-from earthwords.types import ClassName, Grid, Vocabulary, Window
+from earthwords.types import SCORE_STEPS, ClassName, Grid, Vocabulary, Window
 
-STEPS = 250
-"""Of a score from 0 to 1 in a score picture."""
 _PIXELS = 2**21
 
 
@@ -191,7 +189,7 @@ def top_two(
     inside = np.where(named < classes, named, 0)
     said = (named < classes) & (named != -1 if background is None else named != background)
     top = np.where(said, inside, order)
-    sure = best > thresholds[order] + 0.501 / STEPS if rounded else best >= thresholds[order]
+    sure = best > thresholds[order] + 0.501 / SCORE_STEPS if rounded else best >= thresholds[order]
     below = ~said & sure  # probable enough, and yet no label: no word fits
     unfit = below & (order != (-1 if background is None else background))
     top = np.where(unfit, -1 if background is None else background, top)
@@ -214,8 +212,8 @@ def top_two(
 
 def score_planes(rows: TopTwo) -> NDArray[np.uint8]:
     """`(3, row, col)`: top class + 1 (0: nothing), its score, the runner-up's, in steps of 1/250."""
-    score = np.rint(rows.score * STEPS)
-    second = np.minimum(np.rint(rows.second_score * STEPS), score)
+    score = np.rint(rows.score * SCORE_STEPS)
+    second = np.minimum(np.rint(rows.second_score * SCORE_STEPS), score)
     planes = np.stack([rows.top + 1, score, second])
     return np.where(rows.top >= 0, planes, 0).astype(np.uint8)
 

@@ -16,7 +16,7 @@ from earthwords.inference.segment.stored import score_planes, thresholds_of, top
 from earthwords.inference.windows.blocks import Blocks
 from earthwords.jobs.journal import ABOUT, journal_beside
 from earthwords.text.vocabulary import parse_classes
-from earthwords.types import Vocabulary, Window
+from earthwords.types import SCORE_STEPS, Vocabulary, Window
 
 SHRINK = 8
 """Of what is kept of a block for tiles that show much ground."""
@@ -82,7 +82,7 @@ class MapUnderway:
             values, labels = file.get_slice("probabilities")[:, first:stop], file.get_slice("labels")[first:stop]
             is_bytes = values.dtype == np.uint8
             if is_bytes:
-                values = np.where(values == 255, np.float32(np.nan), values.astype(np.float32) / 250)
+                values = np.where(values == 255, np.float32(np.nan), values.astype(np.float32) / SCORE_STEPS)
             return score_planes(top_two(values, labels, self.vocabulary, self.thresholds, rounded=is_bytes))
         return None
 

@@ -39,12 +39,10 @@ from earthwords.inference.windows.pages import known_labels, page_notes, save_pa
 from earthwords.inference.windows.strip import Strip
 from earthwords.inference.windows.zone_figures import ZoneFigures
 from earthwords.reports import SceneReport
-from earthwords.types import Grid, VectorLayer, Vocabulary
+from earthwords.types import SCORE_STEPS, Grid, VectorLayer, Vocabulary
 from earthwords.viz.map_page import MapPage
 from earthwords.viz.preview import PreviewBuilder
 
-UINT8_STEPS = 250
-"""A probability of 1 in a uint8 raster; 255 is nodata."""
 PROBABILITIES = ("no", "uint8", "float32")
 
 
@@ -413,7 +411,7 @@ class _SegmentationFiles(MapFiles[Strip]):
 
     def _probabilities_writer(self, path: Path) -> RasterWriter:
         as_bytes = self.options.probabilities == "uint8"
-        scale = {"EARTHWORDS_SCALE": f"probability = value / {UINT8_STEPS}"} if as_bytes else {}
+        scale = {"EARTHWORDS_SCALE": f"probability = value / {SCORE_STEPS}"} if as_bytes else {}
         return RasterWriter(
             path,
             grid=self.about.grid,
@@ -437,4 +435,4 @@ def packed(probabilities: NDArray[Any] | None, kind: str) -> NDArray[Any]:
     assert probabilities is not None
     if kind == "float32" or probabilities.dtype == np.uint8:
         return probabilities
-    return np.where(np.isnan(probabilities), 255, np.rint(probabilities * UINT8_STEPS)).astype(np.uint8)
+    return np.where(np.isnan(probabilities), 255, np.rint(probabilities * SCORE_STEPS)).astype(np.uint8)

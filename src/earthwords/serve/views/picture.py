@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from pyproj import CRS, Transformer
 
-from earthwords.types import Grid
+from earthwords.types import SCORE_STEPS, Grid
 
-STEPS = 250
-"""Of a score from 0 to 1."""
 _LATTICE = 33
 """Places a side at which coordinates are carried over; between them they are interpolated."""
 _MERCATOR, _DEGREES = CRS.from_epsg(3857), CRS.from_epsg(4326)
@@ -45,7 +43,7 @@ class TopScores:
             labels: `(row, col)` at a threshold of 0: where no word fits they are the background's, or nodata.
         """
         seen = np.nan_to_num(probabilities)
-        values = np.rint(seen * STEPS).astype(np.uint8)
+        values = np.rint(seen * SCORE_STEPS).astype(np.uint8)
         rows, cols = np.ogrid[: labels.shape[0], : labels.shape[1]]
         none = labels == nodata
         first = np.where(none, 0, labels).astype(np.intp)
@@ -65,7 +63,7 @@ class TopScores:
         """Class, score, runner-up (-1: none) and its score of a pixel; class -1: nothing observed."""
         numbers = (int(plane[row, col]) for plane in (self.top, self.score, self.second, self.second_score))
         top, score, second, below = numbers
-        return top - 1, score / STEPS, second - 1, below / STEPS
+        return top - 1, score / SCORE_STEPS, second - 1, below / SCORE_STEPS
 
     def areas(self, classes: int, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
         """`(class, 251)`: area whose most probable class this is, by its score.
@@ -75,10 +73,10 @@ class TopScores:
             pixels: areas of pixels, `(row, col)` or `(row, 1)`.
         """
         seen = self.top > 0
-        codes = (self.top[seen].astype(np.int64) - 1) * (STEPS + 1) + self.score[seen]
+        codes = (self.top[seen].astype(np.int64) - 1) * (SCORE_STEPS + 1) + self.score[seen]
         weights = np.broadcast_to(pixels, seen.shape)[seen]
-        summed = np.bincount(codes, weights, minlength=classes * (STEPS + 1))[: classes * (STEPS + 1)]
-        return np.asarray(summed.reshape(classes, STEPS + 1), np.float64)
+        summed = np.bincount(codes, weights, minlength=classes * (SCORE_STEPS + 1))[: classes * (SCORE_STEPS + 1)]
+        return np.asarray(summed.reshape(classes, SCORE_STEPS + 1), np.float64)
 
 
 def score_picture(scores: TopScores, placed: Grid) -> tuple[bytes, list[list[float]], tuple[int, int]]:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from earthwords.errors import UsageError
 from earthwords.serve.errors import Problem, not_found, problems
-from earthwords.serve.schemas import Latitude, Longitude
+from earthwords.serve.schemas import Latitude, Longitude, PlaceBody
 from earthwords.serve.tiles import Id
 from earthwords.serve.views.gallery import Gallery, HeldView, held, view_id
 from earthwords.serve.views.parts import SeenView, ViewPart
@@ -24,7 +24,6 @@ from earthwords.serve.views.schemas import (
     CountBody,
     PartAsked,
     PlaceAsked,
-    PointBody,
     ReferAsked,
     SaveAsked,
     SavedBody,
@@ -166,9 +165,9 @@ def _maps(routes: APIRouter, state: ServerState, views: Views) -> None:
         return Response(picture, media_type="image/png", headers=headers)
 
     @routes.get("/views/{id}/point", responses=problems(404, 422))
-    async def get_point(id: Id, lng: Annotated[Longitude, Query()], lat: Annotated[Latitude, Query()]) -> PointBody:
+    async def get_point(id: Id, lng: Annotated[Longitude, Query()], lat: Annotated[Latitude, Query()]) -> PlaceBody:
         """What is at a place."""
-        return PointBody(**views.gallery.get(id).at(lng, lat))
+        return PlaceBody(**views.gallery.get(id).at(lng, lat))
 
     @routes.post(
         "/views/{id}/export",

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from earthwords.serve.schemas import Asked, Bounds, Key, NoteBody, Sentence, Word, Words
+from earthwords.serve.schemas import Asked, Bounds, ClassBody, Key, NoteBody, ScoreHistogram, Sentence, Word, Words
 
 MOST_SIDE = 1024
 """Pixels of a view."""
@@ -117,32 +117,6 @@ class ViewExportAsked(Asked):
     simplify: Annotated[float, Field(ge=0, le=1e6)] = 0.0
 
 
-class ViewClass(Asked):
-    """A class."""
-
-    title: str
-    colour: str
-    queries: list[str]
-    background: bool
-    """Whether it takes the pixels that nothing else fits."""
-
-
-class ViewAreas(Asked):
-    """Areas of a class by score."""
-
-    title: str
-    colour: str
-    areas: list[float]
-
-
-class HistogramBody(Asked):
-    """At threshold t a class has the sum of `areas` from `ceil(250 t)` on."""
-
-    unit: Literal["m2", "px"]
-    classes: list[ViewAreas]
-    observed: float
-
-
 class ViewBody(Asked):
     """A map of a part."""
 
@@ -156,24 +130,13 @@ class ViewBody(Asked):
     width: int
     height: int
     gsd_m: float | None
-    classes: list[ViewClass]
+    classes: list[ClassBody]
     thresholds: dict[str, float]
     scores_url: str
-    histogram: HistogramBody
+    histogram: ScoreHistogram
     notes: list[NoteBody]
     seconds: float
     cached: bool
-
-
-class PointBody(Asked):
-    """What is at a place; `class` is null where nothing was observed."""
-
-    name: Annotated[str | None, Field(alias="class")]
-    score: float
-    second: str | None
-    second_score: float
-    lng: float
-    lat: float
 
 
 class CollectionBody(Asked):
