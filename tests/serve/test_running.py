@@ -15,7 +15,7 @@ from tests.conftest import write_raster
 from tests.serve.conftest import PLACE, finish, picture, start
 
 
-def test_what_the_threads_of_tiles_import_is_there_before_they_begin() -> None:
+def test_what_the_threads_of_tiles_import_is_there_before_they_begin(tmp_path: Path) -> None:
     """Threads that import a library at the same time may find half of it: the first tiles were errors."""
     script = (
         "import sys\n"
@@ -25,7 +25,7 @@ def test_what_the_threads_of_tiles_import_is_there_before_they_begin() -> None:
         "create_app(new_state(ServeSettings(folder=Path('.'), workspace=Path('.'))))\n"
         "sys.exit(0 if 'rio_tiler.io' in sys.modules else 1)\n"
     )
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", script], check=False, cwd=tmp_path).returncode == 0
 
 
 def test_a_workspace_has_one_server_and_a_dead_one_leaves_it(tmp_path: Path) -> None:

@@ -22,6 +22,11 @@ RADAR_COLOURS = (
 )
 FALSE_COLOURS = "The bands {} are no true colours, which the models learned: what they make of them means little."
 
+NO_BACKGROUND = (
+    "No mark names a background, so every pixel gets one of these classes, and what is none of them is mapped, too: "
+    "add the class background, and mark some of it."
+)
+
 SENSOR, RADAR = "EARTHWORDS_SENSOR", "radar"
 """The tag of results whose model learned radar images."""
 FEW, MANY = 2, 5
@@ -130,6 +135,8 @@ def taught_notes(
     if others:
         notes.append(f"Not taught, by words alone: {some_of(c.title for c in others)}.")
         notes += word_cautions([query for c in others for query in c.queries], lexicon, model)
+    if vocabulary.background is None and len(lacking(vocabulary)) > len(AGAINST) - MANY:
+        notes.append(Caution(NO_BACKGROUND))
     return tuple(notes)
 
 

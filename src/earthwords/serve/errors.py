@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earthwords.errors import EarthwordsError, OutputError, SourceError, WeightsError, brief, is_out_of_memory
@@ -94,6 +96,13 @@ def problem_of(error: Exception) -> Problem:
     return Problem(500, f"Unexpected failure ({brief(f'{type(error).__name__}: {error}')}); see the server's log.")
 
 
+def without_folders(text: str, *folders: Path) -> str:
+    """A sentence with paths below folders told relative to them: nobody learns from an answer where they lie."""
+    for folder in sorted(folders, key=lambda folder: -len(str(folder))):
+        text = text.replace(f"{folder}{os.sep}", "")
+    return text
+
+
 def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route: what may go wrong everywhere, and these."""
     schema = {"schema": {"$ref": "#/components/schemas/ProblemBody"}}
@@ -109,7 +118,9 @@ def install(app: FastAPI) -> None:
     from starlette.exceptions import HTTPException
 
     async def known(request: Request, error: Exception) -> Response:
-        return problem_of(error).response()
+        problem, settings = problem_of(error), request.app.state.server.settings
+        problem.detail = without_folders(problem.detail, settings.folder, settings.workspace)
+        return problem.response()
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from earthwords.errors import Caution, EarthwordsError, SourceError, brief
 from earthwords.files.output_tags import wrote
 from earthwords.files.paths import trouble
-from earthwords.serve.errors import LOG, Problem, not_found
+from earthwords.serve.errors import LOG, Problem, not_found, without_folders
 
 if TYPE_CHECKING:
     from earthwords.geo.scene import Scene
@@ -83,25 +83,29 @@ class Library:
         self.preparing: set[str] = set()
         """Ids of sources whose overviews are being made."""
         self._known: dict[str, ServedRaster] = {}
-        self._refused: dict[tuple[str, str], str] = {}
+        self._refused: dict[tuple[str, str | None], str] = {}
         """Name and stamp to why it is not served."""
+        self._left_out: dict[str, str] = {}
         self._looks: OrderedDict[tuple[str, str], Look] = OrderedDict()
         self._lock = threading.Lock()
 
     def all(self) -> list[ServedRaster]:
         """Every raster, by name; those that cannot be opened are left out."""
-        found = {}
+        found, left_out = {}, {}
         for path in self._files():
-            raster = self._at(path)
+            raster, name = self._at(path), path.relative_to(self.root).as_posix()
             if raster is not None:
                 found[raster.id] = raster
+            elif (why := self._refused.get((name, _stamp(path)))) is not None:
+                left_out[name] = why
         with self._lock:
-            self._known = found
+            self._known, self._left_out = found, left_out
         return sorted((self._now(raster) for raster in found.values()), key=lambda raster: raster.name)
 
     def refused(self) -> dict[str, str]:
-        """Names of files that are no rasters of a kind that is served, and why."""
-        return {name: why for (name, _), why in self._refused.items()}
+        """Names of files that `all` has left out last, and why."""
+        with self._lock:
+            return dict(self._left_out)
 
     def get(self, id: str) -> ServedRaster:
         """A raster as it is now.
@@ -246,11 +250,9 @@ class Library:
         if not real.is_relative_to(self.root) or trouble(real) is not None:
             return None
         name = path.relative_to(self.root).as_posix()
-        try:
-            about = real.stat()
-        except OSError:
+        stamp = _stamp(real)
+        if stamp is None:
             return None
-        stamp = f"{about.st_mtime_ns:x}-{about.st_size:x}"
         id = hashlib.blake2s(name.encode("utf-8", "surrogateescape"), digest_size=9).hexdigest()
         with self._lock:
             known = known or self._known.get(id)
@@ -263,13 +265,26 @@ class Library:
                 raise SourceError("It was written by earthwords itself.")
             facts = facts_of(real)
         except EarthwordsError as error:
-            self._refused[(name, stamp)] = str(error)
+            self._refused[(name, stamp)] = without_folders(str(error), self.root, self.workspace)
             return None
         except Exception as error:  # one file must not hide the others
             LOG.warning("%s is left out (%s).", name, brief(f"{type(error).__name__}: {error}"))
             self._refused[(name, stamp)] = "It cannot be described; see the server's log."
             return None
-        return ServedRaster(id=id, path=path, real=real, name=name, size_bytes=about.st_size, stamp=stamp, facts=facts)
+        return ServedRaster(id=id, path=path, real=real, name=name, size_bytes=_size(stamp), stamp=stamp, facts=facts)
+
+
+def _stamp(path: Path) -> str | None:
+    """Changes with a file: when it was written, and its bytes; None: there is none."""
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return f"{about.st_mtime_ns:x}-{about.st_size:x}"
+
+
+def _size(stamp: str) -> int:
+    return int(stamp.rpartition("-")[2], 16)
 
 
 def note(text: str) -> dict[str, str]:

@@ -13,8 +13,7 @@ from fastapi import Path as InPath
 from starlette.responses import FileResponse, Response
 
 from earthwords.errors import EarthwordsError
-from earthwords.serve.errors import Problem, not_found, problems
-from earthwords.serve.library import note
+from earthwords.serve.errors import Problem, not_found, problems, without_folders
 from earthwords.serve.result_store import ResultAbout, made_folder, read_result, result_folder
 from earthwords.serve.schemas import Latitude, Longitude, PlaceBody, ResultBody, ScoreHistogram
 from earthwords.serve.score_tiles import areas_of, sampled_tile, score_tile, scores_of
@@ -165,7 +164,6 @@ def open_result(state: ServerState, id: str) -> ServedResult:
 
 def body_of(state: ServerState, result: ServedResult) -> dict[str, Any]:
     """What the API tells of a result."""
-    report = result.report or {}
     facts = facts_of_result(state, result)
     classes, thresholds = classes_and_thresholds(result)
     gsd = None if facts is None or not facts.georeferenced else facts.grid.gsd_m
@@ -173,9 +171,20 @@ def body_of(state: ServerState, result: ServedResult) -> dict[str, Any]:
         "id": result.about.id, "job": result.about.job, "kind": result.about.kind,
         "source": result.about.sources[0] if result.about.sources else None, "sources": list(result.about.sources),
         "bounds": None if facts is None else facts.bounds, "classes": classes, "thresholds": thresholds,
-        "notes": [note(text) for text in report.get("notes", [])], "report": result.report,
+        "notes": _notes(state, result), "report": result.report,
         "files": files_of(result), "complete": result.complete, "gsd_m": gsd,
     }  # fmt: skip
+
+
+def _notes(state: ServerState, result: ServedResult) -> list[dict[str, str]]:
+    """Of the report; which of them are cautions the job has kept."""
+    kinds: dict[str, str] = {}
+    with suppress(Problem):
+        job = None if state.jobs is None else state.jobs.queue.get(result.about.job)
+        kinds = {} if job is None else {told["text"]: told["kind"] for told in job.notes}
+    folders = state.settings.folder, state.settings.workspace
+    texts = [without_folders(text, *folders) for text in (result.report or {}).get("notes", [])]
+    return [{"kind": kinds.get(text, "note"), "text": text} for text in texts]
 
 
 def files_of(result: ServedResult) -> list[dict[str, Any]]:

@@ -83,12 +83,20 @@ class IndexBody(BaseModel):
     name: str
 
 
+class LeftOutBody(BaseModel):
+    """A file of the folder that is not served."""
+
+    name: str
+    reason: str
+
+
 class SourcesBody(BaseModel):
     """The library."""
 
     folder: str
     workspace: str
     sources: list[SourceBody]
+    left_out: list[LeftOutBody]
     indexes: list[IndexBody]
     presets: list[str]
     preset: str

@@ -155,6 +155,7 @@ def sources_of(state: ServerState) -> dict[str, Any]:
         "folder": str(settings.folder),
         "workspace": str(settings.workspace),
         "sources": [state.library.about(raster) for raster in state.library.all()],
+        "left_out": [{"name": name, "reason": why} for name, why in sorted(state.library.refused().items())],
         "indexes": indexes_of(state),
         "presets": list(SEGMENT_PRESETS),
         "preset": settings.preset,

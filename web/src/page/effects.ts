@@ -1,11 +1,12 @@
 /** What the map does when the state changes. */
 
-import { effect } from "@preact/signals";
+import { computed, effect } from "@preact/signals";
 import { openMarks, recolour, startDrawing, takeTool } from "./map/draw";
 import * as map from "./map/map";
 import { showFound, showFrame, showOutlines } from "./map/overlay";
 import { findOver } from "./map/swipe";
 import { ink } from "./map/scores";
+import { loadLibrary } from "./actions/open";
 import { saveMarks } from "./actions/teach";
 import { fail } from "./actions/run";
 import * as state from "./state";
@@ -14,12 +15,15 @@ function paintWhatIsChosen(): void {
   let frame = 0;
   effect(() => {
     const inks = state.classes.value.map((one) => ink(one.colour, state.thresholds.value[one.title] ?? 0, state.isHidden(one)));
-    const hatch = state.unsure.value;
+    const background = state.classes.value.findIndex((one) => one.background && !state.isHidden(one));
+    const next = { inks, background, hatch: state.unsure.value, edges: state.moved.value };
     cancelAnimationFrame(frame);
-    frame = requestAnimationFrame(() => map.repaint({ inks, hatch }));
+    frame = requestAnimationFrame(() => map.repaint(next));
   });
   effect(() => map.veil(state.opacity.value));
 }
+
+const shownTitles = computed(() => state.classes.value.filter((one) => !state.isHidden(one)).map(({ title }) => title));
 
 function showWhatIsOpen(): void {
   effect(() => {
@@ -30,8 +34,13 @@ function showWhatIsOpen(): void {
     const result = state.result.value;
     const areas = result && (result.kind === "segment" || result.kind === "teach");
     map.showResult(areas ? result : null, state.opacity.peek());
+  });
+  effect(() => {
+    const result = state.result.value;
+    const areas = result && (result.kind === "segment" || result.kind === "teach");
     const polygons = result?.complete && areas && result.files.some(({ name }) => /\.(gpkg|geojson|pmtiles|parquet)$/.test(name));
-    showOutlines(polygons ? result.id : null);
+    // with other thresholds the outlines are those of the pixels, see `pixels`
+    showOutlines(polygons && !state.moved.value ? result.id : null, shownTitles.value);
   });
   effect(() => {
     const view = state.result.value ? null : state.view.value;
@@ -51,8 +60,8 @@ function drawMarks(): void {
     if (state.tab.value === "teach" && !begun) {
       begun = true;
       startDrawing({
-        current: () => state.markClass.value,
-        colour: (title) => state.colours.value[title],
+        current: () => state.nextMark.value,
+        colour: state.markColour,
         changed: saveMarks,
       });
       openMarks(state.marks.peek());
@@ -68,7 +77,14 @@ function drawMarks(): void {
   });
 }
 
+function readFolderAgain(): void {
+  effect(() => {
+    if (state.tab.value === "change") loadLibrary().catch(fail); // a later date may have come
+  });
+}
+
 export function connect(): void {
+  readFolderAgain();
   paintWhatIsChosen();
   showWhatIsOpen();
   drawMarks();

@@ -28,7 +28,7 @@ const KEYS: Record<string, () => void> = {
   h: () => (dialog.value = "history"),
   u: () => (state.unsure.value = !state.unsure.value),
   f: () => state.source.value && fit(state.source.value.bounds),
-  m: () => state.tab.value === "teach" && state.markClass.value && markCentre(state.markClass.value),
+  m: () => state.tab.value === "teach" && state.nextMark.value && markCentre(state.nextMark.value),
   "?": () => (dialog.value = "help"),
   Escape: () => state.working.value?.stop(),
 };

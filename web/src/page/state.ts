@@ -1,6 +1,10 @@
 import { computed, signal } from "@preact/signals";
+import { least } from "./map/scores";
 import { remember, remembered } from "./memory";
 import type { Bounds, Checked, Features, Histogram, Job, Note, Result, SceneClass, Source, Sources, Taught, View } from "./types";
+
+/** Before the class that a mark is not of. */
+export const NOT = "not ";
 
 export type Tab = "words" | "teach" | "refer" | "count" | "change" | "similar";
 export type Theme = "auto" | "light" | "dark";
@@ -29,6 +33,9 @@ export const unsure = signal(true);
 
 export const marks = signal<Features>({ type: "FeatureCollection", features: [] });
 export const markClass = signal<string | null>(null);
+/** Whether the next mark says what its class is not. */
+export const markNot = signal(false);
+export const nextMark = computed(() => (markClass.value === null ? null : markNot.value ? NOT + markClass.value : markClass.value));
 export const markTool = signal<"pan" | "point" | "box" | "polygon">("pan");
 export const taught = signal<Taught | null>(null);
 
@@ -41,8 +48,9 @@ export interface Working {
 }
 export const working = signal<Working | null>(null);
 export const failure = signal<string | null>(null);
+/** Name of the image that is being opened. */
+export const opening = signal<string | null>(null);
 export const said = signal("");
-export const extraNotes = signal<Note[]>([]);
 
 export const theme = signal<Theme>((remembered("theme") as Theme | null) ?? "auto");
 const prefersDark = matchMedia("(prefers-color-scheme: dark)");
@@ -81,20 +89,34 @@ export const colours = computed<Record<string, string>>(() =>
   Object.fromEntries([...(checked.value?.classes ?? []), ...classes.value].map(({ title, colour }) => [title, colour])),
 );
 
+export const markColour = (title: string): string | undefined => (title.startsWith(NOT) ? "#4b555d" : colours.value[title]);
+
 export const histogram = computed<Histogram | null>(() =>
   result.value ? resultHistogram.value : (view.value?.histogram ?? null),
 );
 
 export const thresholds = computed<Record<string, number>>(() => {
   const own = result.value?.thresholds ?? view.value?.thresholds ?? {};
-  return Object.fromEntries(classes.value.map(({ title }) => [title, chosen.value[title] ?? own[title] ?? 0]));
+  return Object.fromEntries(
+    classes.value.map(({ title, background }) => [title, background ? 0 : (chosen.value[title] ?? own[title] ?? 0)]),
+  );
 });
 
-/** Area whose top class is `title` with at least the threshold. */
-export function areaAbove(areas: number[], threshold: number): number {
-  let sum = 0;
-  for (let g = Math.ceil(250 * threshold - 1e-9); g < areas.length; g++) sum += areas[g] ?? 0;
-  return sum;
+/** Whether thresholds are others than those of the run. */
+export const moved = computed(() => {
+  const own = result.value?.thresholds ?? view.value?.thresholds ?? {};
+  return classes.value.some(({ title, background }) => !background && thresholds.value[title] !== (own[title] ?? 0));
+});
+
+const sum = (values: number[]): number => values.reduce((all, value) => all + value, 0);
+
+/** What a class covers: its pixels from the threshold on; of the background also what reaches no threshold, as exports have it. */
+export function areaOf({ title, background }: SceneClass): number | null {
+  const rows = histogram.value?.classes;
+  const own = rows?.find((row) => row.title === title);
+  if (!rows || !own) return null;
+  if (!background) return sum(own.areas.slice(least(thresholds.value[title] ?? 0)));
+  return sum(own.areas) + sum(rows.filter((row) => row !== own).map((row) => sum(row.areas.slice(0, least(thresholds.value[row.title] ?? 0)))));
 }
 
 /** Jobs that were at work while the page was open. */
@@ -102,12 +124,11 @@ export const watched = signal<ReadonlySet<string>>(new Set());
 
 export const running = computed(() => jobs.value.filter((job) => job.state === "queued" || job.state === "running"));
 
+/** Of the image, and of the map where one asks for maps; other tabs tell their own notes beside what they found. */
 export const notes = computed<Note[]>(() => {
-  const all = [
-    ...(source.value?.notes ?? []),
-    ...(result.value?.notes ?? view.value?.notes ?? []),
-    ...extraNotes.value,
-  ];
+  const maps = tab.value === "words" || tab.value === "teach";
+  const areas = !result.value || result.value.kind === "segment" || result.value.kind === "teach";
+  const all = [...(source.value?.notes ?? []), ...(maps && areas ? (result.value?.notes ?? view.value?.notes ?? []) : [])];
   const told = new Set(checked.value?.notes.map(({ text }) => text));
   return all.filter((note, i) => !told.has(note.text) && all.findIndex((other) => other.text === note.text) === i);
 });

@@ -30,6 +30,8 @@ export interface Sources {
   folder: string;
   workspace: string;
   sources: Source[];
+  /** Files of the folder that are not served. */
+  left_out: { name: string; reason: string }[];
   indexes: { id: string; name: string }[];
   presets: string[];
   preset: string;
@@ -53,6 +55,7 @@ export interface View {
   id: string;
   source: string;
   fast: boolean;
+  taught: string | null;
   bounds: Bounds;
   corners: [LngLat, LngLat, LngLat, LngLat];
   width: number;

@@ -103,7 +103,7 @@ class Overlay {
     const inks = this.model
       .get("classes")
       .map(({ title, colour }) => ink(colour, least[title] ?? 0, this.hidden.has(title)));
-    this.canvas.getContext("2d")!.putImageData(pixels(this.scores, { inks, hatch: false }), 0, 0);
+    this.canvas.getContext("2d")!.putImageData(pixels(this.scores, { inks, background: -1, hatch: false, edges: false }), 0, 0);
     const source = this.map.getSource("classes") as CanvasSource | undefined;
     if (!source) return;
     source.play(); // reads the canvas once more

@@ -144,7 +144,7 @@ def learn(
         UsageError: nothing to tell apart.
     """
     vocabulary = named.vocabulary
-    wordless, notes = _wordless(segmenter, vocabulary)
+    wordless, notes = _wordless(segmenter, vocabulary), []
     lessons, standard = _lessons(examples, segmenter, named, wordless, notes)
     options = [fixed] if fixed is not None else candidates(head, cues=lessons.cues is not None)
     if fixed is not None and fixed.head != "words":
@@ -153,7 +153,8 @@ def learn(
         choice = choose(lessons, options, named=fixed is not None or head != "auto", seed=seed, tick=tick)
     kept = lessons.labels.numpy()
     taught = _head(choice, segmenter, vocabulary, standard)
-    notes += _doubts(examples, vocabulary, choice, kept, head)
+    notes[:0] = _unknown(segmenter, vocabulary, wordless, kept)
+    notes += _doubts(examples, vocabulary, choice, kept, head, wordless)
     return Learned(
         head=taught, classes=_rows(examples, vocabulary, choice, kept, wordless), candidate=choice.candidate,
         tried=tuple(
@@ -163,7 +164,7 @@ def learn(
     )  # fmt: skip
 
 
-def _wordless(segmenter: Segmenter, vocabulary: Vocabulary) -> tuple[NDArray[np.bool_], list[str]]:
+def _wordless(segmenter: Segmenter, vocabulary: Vocabulary) -> NDArray[np.bool_]:
     """Classes whose words the model never learned."""
     lexicon, name = segmenter.encoder.backbone.lexicon, segmenter.model_name
     found = np.zeros(len(vocabulary), bool)
@@ -171,12 +172,25 @@ def _wordless(segmenter: Segmenter, vocabulary: Vocabulary) -> tuple[NDArray[np.
         found[i] = not all(map(_readable, c.queries))
         if lexicon is not None:
             found[i] |= all(lexicon.doubt(query, name) is not None for query in c.queries)
-    titles = [vocabulary.titles[i] for i in np.flatnonzero(found)]
-    if not titles:
-        return found, []
-    one = len(titles) == 1
-    shown, those = some_of(map(repr, titles)), "its marks" if one else "their marks"
-    return found, [f"Known by {those} alone: {shown}; {name} never learned the word{'' if one else 's'}."]
+    return found
+
+
+def _unknown(
+    segmenter: Segmenter, vocabulary: Vocabulary, wordless: NDArray[np.bool_], labels: NDArray[np.int64]
+) -> list[str]:
+    """What is known of classes whose words were never learned: their marks, or nothing."""
+    titles, marked, name = vocabulary.titles, set(labels.tolist()), segmenter.model_name
+    unread = np.flatnonzero(wordless).tolist()
+    notes = []
+    if by_marks := [titles[k] for k in unread if k in marked]:
+        those, words = ("its marks", "word") if len(by_marks) == 1 else ("their marks", "words")
+        notes.append(f"Known by {those} alone: {some_of(map(repr, by_marks))}; {name} never learned the {words}.")
+    if by_nothing := [titles[k] for k in unread if k not in marked]:
+        shown, them = some_of(map(repr, by_nothing)), "it" if len(by_nothing) == 1 else "them"
+        notes.append(
+            Caution(f"Known by nothing: {shown}; {name} never learned {them}, and there are no marks: mark some.")
+        )
+    return notes
 
 
 def labels_of(examples: MarkedPixels, named: NamedClasses) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -312,8 +326,9 @@ def _rows(
 
 
 def _doubts(
-    examples: MarkedPixels, vocabulary: Vocabulary, choice: Choice, labels: NDArray[np.int64], head: str
-) -> list[str]:
+    examples: MarkedPixels, vocabulary: Vocabulary, choice: Choice, labels: NDArray[np.int64], head: str,
+    wordless: NDArray[np.bool_],
+) -> list[str]:  # fmt: skip
     """What the figures do not tell."""
     notes: list[str] = []
     marked = np.unique(labels)
@@ -322,7 +337,8 @@ def _doubts(
         notes.append(Caution(f"No class has marks in two places, so nothing could be checked{_unchecked(choice)}."))
     elif unchecked:
         notes.append(Caution(f"Marks in one place alone, so not checked: {some_of(unchecked)}."))
-    unmarked = [t for k, t in enumerate(vocabulary.titles) if k not in marked and k != vocabulary.background]
+    read = [k for k in range(len(vocabulary)) if not wordless[k] and k != vocabulary.background]
+    unmarked = [vocabulary.titles[k] for k in read if k not in marked]
     if unmarked:
         notes.append(f"Without marks, by words alone: {some_of(unmarked)}.")
     if choice.candidate.head == "words" and head == "auto" and choice.tried:

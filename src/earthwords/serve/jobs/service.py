@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earthwords.errors import brief
-from earthwords.serve.errors import problem_of
+from earthwords.serve.errors import problem_of, without_folders
 from earthwords.serve.jobs import commands
 from earthwords.serve.jobs.child import JobChild, began, end_left_over
 from earthwords.serve.jobs.queue import MOST_ATTEMPTS, JobQueue, JobRow
@@ -137,7 +137,7 @@ class JobService:
             self.outputs(job).parent.mkdir(parents=True, exist_ok=True)
             child = JobChild.begin(argv)
         except Exception as error:  # whatever it is, the job must not stay `running`
-            self.queue.end(job.id, "failed", error=problem_of(error).detail)
+            self.queue.end(job.id, "failed", error=self._told(problem_of(error).detail))
             return
         with self._lock:
             self._child = job.id, child
@@ -152,6 +152,9 @@ class JobService:
         self.seconds[job.kind] = self.seconds.get(job.kind, 0.0) + time.monotonic() - began_at
         self._finish(job, child, told)
 
+    def _told(self, text: str) -> str:
+        return without_folders(text, self.state.settings.folder, self.state.settings.workspace)
+
     def _result(self, job: JobRow) -> str | None:
         return job.id if commands.has_result(job.kind) else None
 
@@ -164,12 +167,12 @@ class JobService:
                 shown = {name: event.get(name) for name in ("what", "done", "total", "unit", "rate", "left_s")}
                 self.queue.change(job.id, progress=shown)
             elif kind == "note":
-                note = {"kind": str(event.get("kind")), "text": str(event.get("text"))}
+                note = {"kind": str(event.get("kind")), "text": self._told(str(event.get("text")))}
                 if note not in notes and len(notes) < MOST_NOTES:
                     notes.append(note)
                     self.queue.change(job.id, notes=notes)
             elif kind == "error":
-                error = str(event.get("text"))
+                error = self._told(str(event.get("text")))
             if job.kind == "segment" and time.monotonic() - looked > LOOK_EVERY_S:
                 looked = time.monotonic()
                 if (count := len(list(self.outputs(job).glob(BLOCKS)))) > blocks:
@@ -188,7 +191,9 @@ class JobService:
         elif code < 0:
             self._died(job, f"it was ended by signal {-code}")
         else:
-            last = brief(child.last[-1].removeprefix("earthwords: ")) if child.last else f"exit status {code}"
+            last = (
+                brief(self._told(child.last[-1].removeprefix("earthwords: "))) if child.last else f"exit status {code}"
+            )
             self.queue.end(job.id, "failed", error=told or last)
 
     def _succeeded(self, job: JobRow) -> None:

@@ -6,6 +6,7 @@ import { one, t } from "../i18n";
 import * as map from "../map/map";
 import * as state from "../state";
 import type { Features, Histogram, Job, JobKind, Result } from "../types";
+import { byClass } from "./find";
 import { openSource, refreshSource } from "./open";
 import { fail, later, run, say, seldom } from "./run";
 
@@ -75,6 +76,8 @@ export async function forget(job: Job): Promise<void> {
   if (job.result && state.result.value?.id === job.result) state.result.value = null;
 }
 
+/** Where a result of the history is shown. */
+const TABS: Partial<Record<JobKind, state.Tab>> = { count: "count", change: "change", refer: "refer" };
 const AREAS = new Set<JobKind>(["segment", "teach"]);
 
 /** Shows what a job made, the image it is of included. */
@@ -87,6 +90,7 @@ export async function openResult(id: string, fit = false): Promise<void> {
     state.found.value = null;
     state.result.value = result;
     if (result.kind === "change" && result.sources) state.later.value = result.sources[1] ?? null;
+    if (fit) state.tab.value = TABS[result.kind] ?? "words";
   });
   if (fit) map.fit(result.bounds);
   if (AREAS.has(result.kind)) await loadHistogram();
@@ -106,7 +110,7 @@ async function loadFeatures(result: Result): Promise<void> {
   const features = await json<Features>(`/api/results/${result.id}/polygons.geojson`);
   if (state.result.value?.id !== result.id) return;
   const kind = result.kind === "count" ? "count" : result.kind === "change" ? "change" : "refer";
-  state.found.value = { kind, features };
+  state.found.value = { kind, features: kind === "count" ? byClass(features) : features };
 }
 
 const grown = seldom(700, map.freshTiles);

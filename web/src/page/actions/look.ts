@@ -65,17 +65,22 @@ async function check(): Promise<void> {
   }
 }
 
+/** Other words: what was counted by the earlier ones goes. */
+function change(words: string[]): void {
+  state.words.value = words;
+  if (state.found.value?.kind === "count") state.found.value = null;
+  checkWords();
+}
+
 export function addWords(text: string): void {
   const chips = text
     .split(/[;；\n]/)
     .map((chip) => chip.split(/[,，、]/).map((name) => name.trim()).filter(Boolean).join(","))
     .filter((chip) => chip && !state.words.value.includes(chip));
   if (!chips.length) return;
-  state.words.value = [...state.words.value, ...chips];
-  checkWords();
+  change([...state.words.value, ...chips]);
 }
 
 export function dropWord(at: number): void {
-  state.words.value = state.words.value.filter((_, i) => i !== at);
-  checkWords();
+  change(state.words.value.filter((_, i) => i !== at));
 }

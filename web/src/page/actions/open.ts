@@ -14,7 +14,8 @@ export async function loadLibrary(): Promise<void> {
 
 /** Opens an image; with `fit` the map goes there. */
 export async function openSource(id: string, fit = true): Promise<void> {
-  const source = await json<Source>(`/api/sources/${id}`);
+  state.opening.value = state.library.value?.sources.find((each) => each.id === id)?.name ?? "";
+  const source = await json<Source>(`/api/sources/${id}`).finally(() => (state.opening.value = null));
   batch(() => {
     state.source.value = source;
     state.view.value = null;
@@ -22,7 +23,6 @@ export async function openSource(id: string, fit = true): Promise<void> {
     state.resultHistogram.value = null;
     state.found.value = null;
     state.taught.value = null;
-    state.extraNotes.value = [];
     state.failure.value = null;
   });
   if (fit) map.fit(source.bounds, false);
@@ -36,8 +36,8 @@ export function closeSource(): void {
     state.result.value = null;
     state.found.value = null;
     state.taught.value = null;
-    state.extraNotes.value = [];
   });
+  loadLibrary().catch(fail);
 }
 
 async function loadMarks(id: string): Promise<void> {

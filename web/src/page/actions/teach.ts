@@ -25,7 +25,8 @@ export function saveMarks(marks: Features): void {
 
 /** Marks of the classes that are asked for. */
 function marksToSend(): Features {
-  const features = state.marks.value.features.filter(({ properties }) => state.titles.value.includes(String(properties.class)));
+  const asked = new Set(state.titles.value.flatMap((title) => [title, state.NOT + title]));
+  const features = state.marks.value.features.filter(({ properties }) => asked.has(String(properties.class)));
   return { type: "FeatureCollection", features };
 }
 
@@ -41,17 +42,20 @@ export async function teach(): Promise<void> {
       state.taught.value = taught;
       state.result.value = null;
       state.view.value = taught.view;
-      state.extraNotes.value = taught.report.notes;
     });
     say(t("teach.done", { n: number(taught.report.rows.length) }));
   });
 }
 
+/** Back to the words alone: what the marks had painted goes, too. */
 export async function forgetTaught(): Promise<void> {
   const taught = state.taught.value;
-  state.taught.value = null;
-  state.extraNotes.value = [];
-  if (taught) await ask(`/api/taught/${taught.taught}`, { method: "DELETE" }).catch(fail);
+  batch(() => {
+    state.taught.value = null;
+    if (taught && state.view.value?.taught === taught.taught) state.view.value = null;
+  });
+  const used = state.running.value.some((job) => job.arguments.taught === taught?.taught);
+  if (taught && !used) await ask(`/api/taught/${taught.taught}`, { method: "DELETE" }).catch(fail);
 }
 
 export async function saveTaught(name: string): Promise<void> {

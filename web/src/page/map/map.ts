@@ -29,7 +29,7 @@ const VIEW_SCALE = 2;
 const MOST_ZOOM = 24;
 
 let map: GlMap | null = null;
-let paint: Paint = { inks: [], hatch: true };
+let paint: Paint = { inks: [], background: -1, hatch: true, edges: false };
 let viewScores: { scores: Scores; view: View; canvas: HTMLCanvasElement } | null = null;
 let wanted: string | null = null;
 let tiles: { kept: Tiles; finest: number } | null = null;
@@ -148,10 +148,15 @@ export function imageTiles(source: Source): { type: "raster"; tiles: string[]; t
   return { type: "raster", tiles: [url], tileSize: 256, bounds: source.bounds, maxzoom };
 }
 
+/** Whether the image that was opened is not on the map yet. */
+export const drawing = signal(false);
+
 export function showSource(source: Source | null): void {
   remove("image");
+  drawing.value = source !== null;
   if (source === null) return;
   const here = theMap();
+  here.once("idle", () => (drawing.value = false));
   here.addSource("image", imageTiles(source));
   const calm = { "raster-fade-duration": 0 };
   here.addLayer({ id: "image", type: "raster", source: "image", paint: calm }, "over-ground");

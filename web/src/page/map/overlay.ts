@@ -1,6 +1,6 @@
 /** Outlines, points and frames over the scores. */
 
-import type { GeoJSONSource, Map as GlMap } from "maplibre-gl";
+import type { FilterSpecification, GeoJSONSource, Map as GlMap } from "maplibre-gl";
 import type { GeoJSON } from "geojson";
 import type { Bounds, Feature, Features } from "../types";
 import { remove, theMap } from "./map";
@@ -80,14 +80,23 @@ export function showFrame(bounds: Bounds | null): void {
   );
 }
 
-/** Outlines of the polygons of a finished scene, read by range from one file. */
-export function showOutlines(result: string | null): void {
-  remove("outlines");
-  if (result === null) return;
+let outlined: string | null = null;
+
+/** Outlines of the polygons of a finished scene that are of some classes, read by range from one file. */
+export function showOutlines(result: string | null, titles: string[]): void {
   const here = theMap();
-  here.addSource("outlines", { type: "vector", url: `pmtiles://${location.origin}/api/results/${result}/polygons.pmtiles` });
+  const filter: FilterSpecification = ["in", ["get", "class"], ["literal", titles]];
+  const url = `pmtiles://${location.origin}/api/results/${result}/polygons.pmtiles`;
+  if (result !== null && outlined === url && here.getLayer("outlines")) {
+    here.setFilter("outlines", filter);
+    return;
+  }
+  remove("outlines");
+  outlined = result === null ? null : url;
+  if (result === null) return;
+  here.addSource("outlines", { type: "vector", url });
   here.addLayer(
-    { id: "outlines", type: "line", source: "outlines", "source-layer": "polygons", paint: { "line-color": "#ffffff", "line-width": 1 } },
+    { id: "outlines", type: "line", source: "outlines", "source-layer": "polygons", filter, paint: { "line-color": "#ffffff", "line-width": 1 } },
     "over-scores",
   );
 }

@@ -13,35 +13,49 @@ export interface Scores {
 /** How one class is painted. */
 export interface Ink {
   colour: number; // 0xAABBGGRR
-  least: number; // 0..251, the lowest score shown
+  least: number; // 0..250, the lowest score that counts
+  hidden: boolean;
 }
 
 export interface Paint {
   inks: Ink[];
+  /** The class that takes what reaches no threshold, if it is painted; -1: none does. */
+  background: number;
   hatch: boolean;
+  /** Whether the classes have white edges. */
+  edges: boolean;
 }
 
-export const HIDDEN = 251;
+/** The lowest of the scores 0..250 that reaches a threshold. */
+export const least = (threshold: number): number => Math.ceil(250 * threshold - 1e-9);
+
+const WHITE = 0xffffffff;
 const UNSURE = 25;
 const HATCH = 6;
 
 export function ink(colour: string, threshold: number, hidden: boolean): Ink {
   const value = Number.parseInt(colour.slice(1), 16);
   const abgr = (0xff000000 | ((value & 0xff) << 16) | (value & 0xff00) | (value >> 16)) >>> 0;
-  return { colour: abgr, least: hidden ? HIDDEN : Math.ceil(250 * threshold - 1e-9) };
+  return { colour: abgr, least: least(threshold), hidden };
 }
 
 /** The pixels that `paint` shows, each `scale` x `scale` large; transparent where nothing is. */
-export function pixels({ width, height, data }: Scores, { inks, hatch }: Paint, scale = 1): ImageData {
+export function pixels(scores: Scores, { inks, background, hatch, edges }: Paint, scale = 1): ImageData {
+  const { width, height, data } = scores;
+  const shown = new Uint8Array(width * height); // class + 1
   const out = new ImageData(width * scale, height * scale);
   const flat = new Uint32Array(out.data.buffer);
   const stride = width * scale;
   for (let row = 0, from = 0; row < height; row++) {
     for (let col = 0; col < width; col++, from += 4) {
-      const one = inks[data[from]! - 1];
+      const own = inks[data[from]! - 1];
       const score = data[from + 1]!;
-      if (one === undefined || score < one.least) continue;
-      const open = hatch && score - data[from + 2]! <= UNSURE;
+      if (own === undefined) continue;
+      const reached = score >= own.least;
+      const one = reached ? own : inks[background];
+      if (one === undefined || one.hidden) continue;
+      shown[row * width + col] = reached ? data[from]! : background + 1;
+      const open = hatch && reached && score - data[from + 2]! <= UNSURE;
       for (let y = row * scale; y < (row + 1) * scale; y++) {
         for (let x = col * scale; x < (col + 1) * scale; x++) {
           if (!open || (x + y) % HATCH < HATCH / 2) flat[y * stride + x] = one.colour;
@@ -49,7 +63,19 @@ export function pixels({ width, height, data }: Scores, { inks, hatch }: Paint, 
       }
     }
   }
+  if (edges && scale === 1) whiten(flat, shown, width);
   return out;
+}
+
+/** The pixels of a class beside another one, or beside nothing. */
+function whiten(flat: Uint32Array, shown: Uint8Array, width: number): void {
+  for (let i = 0; i < shown.length; i++) {
+    const own = shown[i]!;
+    if (!own) continue;
+    const col = i % width;
+    const beside = [col > 0 ? shown[i - 1] : own, col < width - 1 ? shown[i + 1] : own, shown[i - width] ?? own, shown[i + width] ?? own];
+    if (beside.some((other) => other !== own)) flat[i] = WHITE;
+  }
 }
 
 export async function decode(blob: Blob): Promise<Scores> {

@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
 import { signal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { locked, reachable } from "../api";
 import { language, t } from "../i18n";
 import * as state from "../state";
@@ -77,8 +77,13 @@ function Asking(): JSX.Element {
 }
 
 function Alerts(): JSX.Element {
+  const box = useRef<HTMLDivElement>(null);
+  const said = !reachable.value || locked.value || state.failure.value;
+  useEffect(() => {
+    if (said) box.current?.scrollIntoView({ block: "nearest" });
+  }, [said]);
   return (
-    <div role="alert">
+    <div role="alert" ref={box}>
       {!reachable.value && <p class="alert">{t("error.away")}</p>}
       {locked.value && <p class="alert">{t("error.locked")}</p>}
       {state.failure.value && !locked.value && (

@@ -8,7 +8,7 @@ import { number, t } from "../i18n";
 import { picking } from "./MapBox";
 import * as state from "../state";
 import { Hint, Swatch } from "./kit";
-import { Places } from "./Places";
+import { FoundNotes, Places } from "./Places";
 import { Words } from "./Words";
 
 export function Refer(): JSX.Element {
@@ -43,6 +43,7 @@ export function Refer(): JSX.Element {
           {t("look.whole")}
         </button>
       </div>
+      <FoundNotes kind="refer" />
       <Places kind="refer" />
     </form>
   );
@@ -64,6 +65,7 @@ export function Count(): JSX.Element {
           {t("look.whole")}
         </button>
       </div>
+      <FoundNotes kind="count" />
       {tally && (
         <ul class="tally">
           {Object.entries(tally).map(([title, n]) => (
@@ -106,6 +108,7 @@ export function Change(): JSX.Element {
       >
         {t("change.button")}
       </button>
+      <FoundNotes kind="change" />
       <Places kind="change" />
     </div>
   );
@@ -133,6 +136,7 @@ export function Similar(): JSX.Element {
       <button type="button" disabled={!words.value.length} onClick={() => void similar(index, null)}>
         {t("similar.words")}
       </button>
+      <FoundNotes kind="similar" />
       <Places kind="similar" />
     </div>
   );

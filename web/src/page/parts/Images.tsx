@@ -3,8 +3,8 @@ import { closeSource, loadLibrary, openSource, prepare } from "../actions/open";
 import { fail } from "../actions/run";
 import { bytes, number, t } from "../i18n";
 import { fit } from "../map/map";
-import { library, running, source } from "../state";
-import type { Source } from "../types";
+import { library, opening, running, source } from "../state";
+import type { Source, Sources } from "../types";
 import { IconButton, Notes } from "./kit";
 import { Meter } from "./Jobs";
 
@@ -29,6 +29,11 @@ function List(): JSX.Element {
           </button>
         </p>
       )}
+      {opening.value !== null && (
+        <p class="working" role="status">
+          <span class="dots" aria-hidden="true" /> {t("image.opening", { name: opening.value })}
+        </p>
+      )}
       <ul class="cards">
         {here.sources.map((each) => (
           <li key={each.id}>
@@ -39,7 +44,24 @@ function List(): JSX.Element {
           </li>
         ))}
       </ul>
+      <LeftOut files={here.left_out} />
     </section>
+  );
+}
+
+function LeftOut({ files }: { files: Sources["left_out"] }): JSX.Element | null {
+  if (!files.length) return null;
+  return (
+    <details class="left-out">
+      <summary>{t("image.left_out", { n: number(files.length) })}</summary>
+      <ul>
+        {files.map(({ name, reason }) => (
+          <li key={name}>
+            <span class="name">{name}</span> <small lang="en">{reason}</small>
+          </li>
+        ))}
+      </ul>
+    </details>
   );
 }
 

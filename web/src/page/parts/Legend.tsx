@@ -33,10 +33,10 @@ export function set(title: string, value: number): void {
 
 function Row({ one, histogram }: { one: SceneClass; histogram: Histogram | null }): JSX.Element {
   const { title, colour } = one;
-  const threshold = state.thresholds.value[title] ?? 0;
   const off = state.isHidden(one);
   const areas = histogram?.classes.find((each) => each.title === title)?.areas;
-  const size = areas && histogram ? area(state.areaAbove(areas, threshold), histogram.unit) : "–";
+  const covered = state.areaOf(one);
+  const size = covered !== null && histogram ? area(covered, histogram.unit) : "–";
   const slider = `least-${title}`;
   return (
     <li class={off ? "class off" : "class"} data-class={title}>

@@ -1,11 +1,12 @@
 import type { JSX } from "preact";
-import { signal } from "@preact/signals";
+import { effect, signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { similar } from "../actions/find";
 import { fail } from "../actions/run";
 import { json } from "../api";
 import { number, t } from "../i18n";
 import * as map from "../map/map";
+import { least } from "../map/scores";
 import { cut, startSwipe, stopSwipe } from "../map/swipe";
 import * as state from "../state";
 import { Swatch } from "./kit";
@@ -25,6 +26,9 @@ interface Answer {
 
 /** What the server says of the place that was clicked. */
 const pinned = signal<Answer | null>(null);
+effect(() => {
+  if (state.source.value ?? state.view.value ?? state.result.value ?? true) pinned.value = null;
+});
 
 async function clicked({ lng, lat }: { lng: number; lat: number }): Promise<void> {
   if (picking.value) {
@@ -47,19 +51,32 @@ function Readout(): JSX.Element | null {
   if (!at) return null;
   const place = state.source.value?.georeferenced ? `${number(at.lat, 5)}, ${number(at.lng, 5)}` : "";
   const bytes = here?.bytes;
-  const one = bytes ? state.classes.value[bytes[0] - 1] : undefined;
+  const top = bytes ? state.classes.value[bytes[0] - 1] : undefined;
+  const reached = top && bytes![1] >= least(state.thresholds.value[top.title] ?? 0);
+  const one = reached ? top : state.classes.value.find(({ background }) => background);
   return (
-    <div class="readout" data-class={one?.title ?? ""}>
-      {one && bytes && (
+    <div class="readout" data-class={(top && one?.title) ?? ""}>
+      {top && bytes && (
         <span>
-          <Swatch colour={one.colour} /> <strong>{one.title}</strong> {scoreText(bytes[1])}
-          <small> {t("readout.second", { score: scoreText(bytes[2]) })}</small>
+          {one && (
+            <>
+              <Swatch colour={one.colour} /> <strong>{one.title}</strong>{" "}
+            </>
+          )}
+          {reached ? scoreText(bytes[1]) : <small>{t("readout.below", { word: top.title, score: scoreText(bytes[1]) })}</small>}
+          {reached && <small> {t("readout.second", { score: scoreText(bytes[2]) })}</small>}
         </span>
       )}
-      {bytes && !one && <span>{t("readout.nothing")}</span>}
+      {bytes && !top && <span>{t("readout.nothing")}</span>}
       {pin?.class && (
         <span class="pin">
-          {t("readout.clicked")} <strong>{pin.class}</strong> {number(pin.score, 2)}
+          {t("readout.clicked")} {pin.score < (state.thresholds.value[pin.class] ?? 0) ? (
+            <small>{t("readout.below", { word: pin.class, score: number(pin.score, 2) })}</small>
+          ) : (
+            <>
+              <strong>{pin.class}</strong> {number(pin.score, 2)}
+            </>
+          )}
           {pin.second && <small> · {pin.second} {number(pin.second_score, 2)}</small>}
         </span>
       )}
@@ -118,6 +135,11 @@ export function MapBox({ started }: { started: () => void }): JSX.Element {
       <div class="gl" ref={box} />
       <Swipe />
       <div class="cross" aria-hidden="true" />
+      {map.drawing.value && (
+        <p class="drawing" role="status">
+          <span class="dots" aria-hidden="true" /> {t("image.drawing")}
+        </p>
+      )}
       <Readout />
       {!state.source.value && <p class="empty">{t("map.empty")}</p>}
     </main>

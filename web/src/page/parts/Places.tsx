@@ -3,7 +3,8 @@ import { openSource } from "../actions/open";
 import { fail } from "../actions/run";
 import { area, number, t } from "../i18n";
 import { fit, theMap } from "../map/map";
-import { found, library, source } from "../state";
+import { found, library, result, source } from "../state";
+import { Notes } from "./kit";
 import type { Bounds, Feature } from "../types";
 
 type Numbers = number | Numbers[];
@@ -46,22 +47,45 @@ function told({ properties }: Feature, i: number): string {
 
 const MOST = 60;
 
-/** The found outlines and points as a list: each goes to its place on the map. */
-export function Places({ kind }: { kind: "refer" | "count" | "change" | "suggest" | "similar" }): JSX.Element | null {
+type Kind = "refer" | "count" | "change" | "suggest" | "similar";
+
+/** What is known of the worth of what was found, cautions first. */
+export function FoundNotes({ kind }: { kind: Kind }): JSX.Element | null {
+  const notes = [...(found.value?.kind === kind ? (found.value.features.notes ?? []) : []), ...(result.value?.kind === kind ? result.value.notes : [])];
+  return <Notes notes={[...notes.filter((one) => one.kind === "caution"), ...notes.filter((one) => one.kind !== "caution")]} />;
+}
+
+function Rows({ features, title, most }: { features: Feature[]; title: string | null; most: number }): JSX.Element {
+  return (
+    <>
+      {title !== null && <h3 class="group">{title}</h3>}
+      <ol class="places" aria-label={title ?? undefined}>
+        {features.slice(0, most).map((feature, i) => (
+          <li key={i}>
+            <button type="button" class="quiet" onClick={() => void go(feature).catch(fail)}>
+              <span class="rank">{i + 1}</span> {told(feature, i)}
+            </button>
+          </li>
+        ))}
+        {features.length > most && <li class="hint">{t("found.more", { n: number(features.length - most) })}</li>}
+      </ol>
+    </>
+  );
+}
+
+/** The found outlines and points as a list, of counts class by class: each goes to its place on the map. */
+export function Places({ kind }: { kind: Kind }): JSX.Element | null {
   const here = found.value;
   if (here?.kind !== kind) return null;
   const { features } = here.features;
   if (!features.length) return <p class="box">{t("found.nothing")}</p>;
+  const titles = kind === "count" ? [...new Set(features.map(({ properties }) => String(properties.class ?? "")))] : [];
+  if (titles.length < 2) return <Rows features={features} title={null} most={MOST} />;
   return (
-    <ol class="places">
-      {features.slice(0, MOST).map((feature, i) => (
-        <li key={i}>
-          <button type="button" class="quiet" onClick={() => void go(feature).catch(fail)}>
-            <span class="rank">{i + 1}</span> {told(feature, i)}
-          </button>
-        </li>
+    <>
+      {titles.map((title) => (
+        <Rows key={title} features={features.filter(({ properties }) => properties.class === title)} title={title} most={Math.ceil(MOST / titles.length)} />
       ))}
-      {features.length > MOST && <li class="hint">{t("found.more", { n: number(features.length - MOST) })}</li>}
-    </ol>
+    </>
   );
 }

@@ -5,15 +5,15 @@ import { number, t } from "../i18n";
 import { markCentre, redo, removeMark, steps, undo } from "../map/draw";
 import type { Tool } from "../map/draw";
 import * as state from "../state";
-import { Hint, Icon, IconButton, Swatch } from "./kit";
+import { Hint, Icon, IconButton, Notes, Swatch } from "./kit";
 import { Look } from "./Look";
-import { Places } from "./Places";
+import { FoundNotes, Places } from "./Places";
 import { Words } from "./Words";
 
 const TOOLS: Tool[] = ["pan", "point", "box", "polygon"];
 
 function Tools(): JSX.Element {
-  const { markClass, markTool, titles } = state;
+  const { markClass, markNot, markTool, nextMark, titles } = state;
   return (
     <div class="stack">
       <fieldset class="choice">
@@ -25,6 +25,12 @@ function Tools(): JSX.Element {
             {title}
           </label>
         ))}
+        {markClass.value && (
+          <label>
+            <input type="checkbox" id="mark-not" checked={markNot.value} onChange={(event) => (markNot.value = event.currentTarget.checked)} />
+            {t("teach.not", { word: markClass.value })}
+          </label>
+        )}
       </fieldset>
       <fieldset class="choice segmented">
         <legend>{t("teach.tool")}</legend>
@@ -36,7 +42,7 @@ function Tools(): JSX.Element {
         ))}
       </fieldset>
       <div class="row tight">
-        <button type="button" id="mark-centre" class="grow" disabled={!markClass.value} onClick={() => markClass.value && markCentre(markClass.value)}>
+        <button type="button" id="mark-centre" class="grow" disabled={!nextMark.value} onClick={() => nextMark.value && markCentre(nextMark.value)}>
           {t("teach.centre")}
         </button>
         <IconButton icon="undo" label={t("teach.undo")} disabled={!steps.value.back} onClick={undo} />
@@ -57,7 +63,7 @@ function Marks(): JSX.Element {
           const shape = t(geometry.type === "Point" ? "tool.point" : "tool.polygon");
           return (
             <li key={i} class="row tight">
-              <Swatch colour={state.colours.value[title]} />
+              <Swatch colour={state.markColour(title)} />
               <span class="grow">
                 {title} <small>{shape}</small>
               </span>
@@ -80,6 +86,7 @@ function Report(): JSX.Element | null {
   if (!learned) return null;
   return (
     <div class="stack">
+      <Notes notes={learned.report.notes} />
       <table>
         <caption>{t("teach.table")}</caption>
         <thead>
@@ -135,6 +142,7 @@ export function Teach(): JSX.Element {
               {t("teach.next")}
             </button>
           </div>
+          <FoundNotes kind="suggest" />
           <Places kind="suggest" />
           <Report />
           <Look />

@@ -4,6 +4,7 @@ import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { t } from "../i18n";
 import type { Key } from "../i18n";
+import { said } from "../notes";
 import type { Note } from "../types";
 
 const PATHS = {
@@ -78,11 +79,15 @@ export function Dialog({ title, open, close, children }: DialogProps): JSX.Eleme
 
 export function Notes({ notes }: { notes: Note[] }): JSX.Element | null {
   if (!notes.length) return null;
+  const rows = notes.map(({ kind, text }) => ({ kind, key: text, ...said(text) }));
+  const sorted = [...rows.filter(({ foreign }) => !foreign), ...rows.filter(({ foreign }) => foreign)];
+  const first = sorted.find(({ foreign }) => foreign);
   return (
     <ul class="notes">
-      {notes.map(({ kind, text }) => (
-        <li key={text} class={kind}>
-          <strong>{t(kind === "caution" ? "note.caution" : "note.note")}</strong> {text}
+      {sorted.map((row) => (
+        <li key={row.key} class={row.kind}>
+          {row === first && <small class="original">{t("note.original")}</small>}
+          <strong>{t(row.kind === "caution" ? "note.caution" : "note.note")}</strong> <span lang={row.foreign ? "en" : undefined}>{row.text}</span>
         </li>
       ))}
     </ul>
