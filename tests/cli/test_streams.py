@@ -47,8 +47,8 @@ def shell(micro: Path, scene_file: Path, tmp_path: Path) -> Shell:
     [
         ("--json | head -c 1", 0),
         (">&- 2>&- <&-", 0),
-        ("2>&1 | true", 0),
-        ("2> /dev/full", 0),
+        pytest.param("2>&1 | true", 0, marks=pytest.mark.slow),
+        pytest.param("2> /dev/full", 0, marks=pytest.mark.slow),
         ("> /dev/full", 1),
     ],
 )

@@ -269,6 +269,7 @@ def test_a_failure_in_a_process_comes_through(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes are killed another way there")
 def test_a_cluster_one_actor_killed(
     segmenter: Segmenter, wide_file: Path, wanted: dict[str, bytes], tmp_path: Path

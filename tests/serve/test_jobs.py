@@ -310,6 +310,7 @@ def replayed(server: Running, *, after: int) -> list[tuple[str, dict[str, Any]]]
     raise AssertionError("the stream ended")
 
 
+@pytest.mark.slow
 def test_what_is_cancelled_ends_at_once_and_goes_on(served: Path) -> None:
     server = start(served, "--device", "cpu")
     try:

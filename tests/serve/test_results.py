@@ -59,7 +59,7 @@ def exported(client: TestClient, id: str, format: str, **asked: Any) -> bytes:
     return answer.content
 
 
-@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.26])
+@pytest.mark.parametrize("threshold", [pytest.param(0.0, marks=pytest.mark.slow), 0.3, 0.26])
 def test_an_export_equals_what_segment_writes_with_that_threshold(
     client: TestClient, made: Made, state: ServerState, tmp_path: Path, threshold: float
 ) -> None:

@@ -72,7 +72,9 @@ def test_without_any_segmenter(method: str, change: Change) -> None:
     assert same["changed_share"] == 0 and same["settings"]["theta"] == "0"
 
 
-@pytest.mark.parametrize(("method", "theta"), [("dynamicearth-mci", 179), ("dynamicearth-imc", 179.9)])
+@pytest.mark.parametrize(
+    ("method", "theta"), [("dynamicearth-mci", 179), pytest.param("dynamicearth-imc", 179.9, marks=pytest.mark.slow)]
+)
 def test_a_change_across_a_seam(
     method: str, theta: float, make_scene: Callable[..., Path], micro: Path, command: Command, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

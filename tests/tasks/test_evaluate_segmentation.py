@@ -337,14 +337,22 @@ print(json.dumps(codes))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_killed_and_begun_again_the_same_bytes(run: Run, root: Path, toml: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "events",
+    [
+        pytest.param([4, 22, 18, 5], id="some"),
+        pytest.param([1, 3, 6, 4, 5, 7, 18, 21, 22, 3, 4, 5, 6], id="many", marks=pytest.mark.slow),
+    ],
+)
+def test_killed_and_begun_again_the_same_bytes(
+    run: Run, root: Path, toml: Path, tmp_path: Path, events: list[int]
+) -> None:
     run("dubai", out=tmp_path / "whole")
     wanted = contents(tmp_path / "whole")
     assert {"results.json", "results.md", "report.html"} <= wanted.keys() and len(wanted) == 4 + 3 * 3
     argv = ["evaluate", "segmentation", "dubai", "--data", root, "--preset", toml, "--quiet"]
     # An image is three: a torn line, before and after a line; a file is two. Five images, the file of times, nine
     # pictures, a plot, results.json, results.md and report.html; the last kills are of runs that find all done.
-    events = [1, 3, 6, 4, 5, 7, 18, 21, 22, 3, 4, 5, 6]
     told = json.dumps([events, str(tmp_path / "out"), *map(str, argv)])
     done = subprocess.run(
         [sys.executable, "-c", DRIVER, told], capture_output=True, text=True, timeout=300,

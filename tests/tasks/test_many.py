@@ -140,7 +140,14 @@ main()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are killed another way there")
-@pytest.mark.parametrize(("at", "by"), [("b/labels.tif", "death"), ("b/preview.png", "death"), ("b/preview.png", "no")])
+@pytest.mark.parametrize(
+    ("at", "by"),
+    [
+        pytest.param("b/labels.tif", "death", marks=pytest.mark.slow),
+        ("b/preview.png", "death"),
+        pytest.param("b/preview.png", "no", marks=pytest.mark.slow),
+    ],
+)
 def test_what_another_command_has_replaced_is_not_taken_for_done(
     segment: Segment, archive: Path, micro: Path, tmp_path: Path, at: str, by: str
 ) -> None:
@@ -357,6 +364,7 @@ print("PAGES", *seen)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
 def test_memory_does_not_grow(micro: Path, tmp_path: Path) -> None:
     """Over 32 scenes by less than 3 %, which are 20 MB."""

@@ -106,7 +106,9 @@ needs_signals = pytest.mark.skipif(not hasattr(os, "fork"), reason="signals are 
 
 
 @needs_signals
-@pytest.mark.parametrize("every", [[], ["--all"]], ids=["best", "all"])
+@pytest.mark.parametrize(
+    "every", [pytest.param([], id="best"), pytest.param(["--all"], id="all", marks=pytest.mark.slow)]
+)
 def test_killed_and_begun_again(model: Path, scene: Path, tmp_path: Path, every: list[str]) -> None:
     def argv(out: str, *options: str) -> list[str]:
         asked = [*SENTENCES, "--model", str(model), *COMMON, *THRESHOLD, "--probabilities", "uint8", *every]
@@ -195,6 +197,7 @@ def test_no_resume_leaves_nothing_behind(refer: Refer, tmp_path: Path, monkeypat
     assert [path.name for path in tmp_path.iterdir()] == ["town.tif"]
 
 
+@pytest.mark.slow
 def test_a_cluster_gives_the_same(refer: Refer, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     assert refer("--all").code == 0

@@ -60,9 +60,9 @@ def left(folder: Path) -> list[str]:
     ("number", "code", "manner", "after"),
     [
         (signal.SIGINT, 130, "silent", 0),  # while it is opened
-        (signal.SIGTERM, 143, "headers", 2),
+        pytest.param(signal.SIGTERM, 143, "headers", 2, marks=pytest.mark.slow),
         (signal.SIGTERM, 143, "silent", 8),  # while windows are computed
-        (signal.SIGINT, 130, "trickle", 8),
+        pytest.param(signal.SIGINT, 130, "trickle", 8, marks=pytest.mark.slow),
     ],
 )
 def test_a_run_that_waits_is_ended(
@@ -79,7 +79,7 @@ def test_a_run_that_waits_is_ended(
     assert left(tmp_path / "maps") == []
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_many_scenes_that_wait_are_ended(server: FileServer, tmp_path: Path, workers: int) -> None:
     server.silent = lambda method, path: path == "/b.tif"
     listed = tmp_path / "list.txt"

@@ -277,6 +277,7 @@ def test_what_is_left_out_is_the_same_whoever_computes(
         run(coarse, tmp_path / "stopped", source=damaged, executor=processes, execution=TWO)
 
 
+@pytest.mark.slow
 def test_a_cluster(bilinear: Upsampler, run: Run, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="Ray is not installed")
     from earthwords.jobs.ray_cluster import Cluster

@@ -67,7 +67,15 @@ sys.exit(main(sys.argv[2:]))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that kills")
-@pytest.mark.parametrize(("name", "workers"), [("out", 1), ("out.jsonl", 1), ("out.parquet", 1), ("out", 2)])
+@pytest.mark.parametrize(
+    ("name", "workers"),
+    [
+        ("out", 1),
+        pytest.param("out.jsonl", 1, marks=pytest.mark.slow),
+        pytest.param("out.parquet", 1, marks=pytest.mark.slow),
+        ("out", 2),
+    ],
+)
 def test_killed_and_started_again(source: Path, tmp_path: Path, name: str, workers: int) -> None:
     """After one part or renaming, before the next one, after two, ... until a run comes to its end."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
