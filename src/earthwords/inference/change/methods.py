@@ -8,10 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from earthwords.errors import UsageError
-from earthwords.inference.change.by_masks import make_by_masks
 from earthwords.inference.change.dates.windows import ChangeMethod
 from earthwords.inference.change.dense import PosteriorDifference
-from earthwords.inference.change.learned import LearnedChange
 from earthwords.inference.change.mask_options import BY_MASKS, MaskOptions
 from earthwords.inference.segment.segmenter import Segmenter
 
@@ -36,11 +34,15 @@ class MethodOptions:
 def _learned(options: MethodOptions) -> ChangeMethod:
     if options.network is None:
         raise UsageError("The method learned needs --network FOLDER, which `train change` makes.")
+    from earthwords.inference.change.learned import LearnedChange  # its encoders need transformers
+
     device = str(options.segmenter.encoder.backbone.device)
     return LearnedChange(options.network, options.threshold, device=device, offline=options.offline)
 
 
 def _by_masks(name: str, options: MethodOptions) -> ChangeMethod:
+    from earthwords.inference.change.by_masks import make_by_masks  # SAM needs transformers, which takes seconds
+
     return make_by_masks(
         name, options.segmenter, options.by_masks, background=options.background, threshold=options.threshold,
         offline=options.offline,

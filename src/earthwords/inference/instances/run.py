@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from earthwords.geo.destinations import plan_counts
 from earthwords.geo.sources.inputs import Inputs
-from earthwords.inference.instances.instructsam.job import MaskCountJob
 from earthwords.inference.instances.job import CountJob
 from earthwords.inference.instances.report import CountReport
 from earthwords.inference.instances.request import CountRequest
@@ -27,7 +26,11 @@ class CountRun(SegmentRun):
     def work_on(self) -> type[SceneJob]:
         """See `SegmentRun`."""
         assert isinstance(self.request, CountRequest)
-        return MaskCountJob if self.request.counting.method == "instructsam" else CountJob
+        if self.request.counting.method != "instructsam":
+            return CountJob
+        from earthwords.inference.instances.instructsam.job import MaskCountJob  # transformers takes seconds to load
+
+        return MaskCountJob
 
     def plan(self, dst: Path, *, overwrite: bool, inputs: Inputs | None, folder: bool) -> dict[str, Path]:
         """See `plan_counts`."""

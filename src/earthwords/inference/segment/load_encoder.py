@@ -8,7 +8,6 @@ import torch
 
 from earthwords.errors import UsageError
 from earthwords.inference.windows.encoders.encoder import WindowEncoder
-from earthwords.inference.windows.encoders.prompted import Sam3Encoder
 from earthwords.inference.windows.sliding import Encoder
 from earthwords.jobs.progress import Report
 from earthwords.kernels.linear import computes
@@ -38,6 +37,8 @@ def load_encoder(found: ResolvedPreset, *, device: torch.device, offline: bool, 
     """
     notes = () if found.note is None else (found.note,)
     if found.row.fusion is not None:
+        from earthwords.inference.windows.encoders.prompted import Sam3Encoder  # transformers takes seconds to load
+
         encoder = Sam3Encoder.load(found.row, device=device, offline=offline, report=report)
         return LoadedEncoder(row=found.row, encoder=encoder, notes=notes)
     return _clip(found, notes, device=device, offline=offline, report=report)
