@@ -7,7 +7,8 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -56,9 +57,24 @@ def files() -> list[Path]:
     return [p for p in sorted(SRC.rglob("*.py")) if p.parent != SRC or p.name not in ("__init__.py", "__main__.py")]
 
 
-def imports(path: Path) -> Iterator[str]:
+def broken(rule: Callable[[Path], Iterator[str]]) -> list[str]:
+    """What a rule finds wrong in all files."""
+    return [f"{path.relative_to(SRC)}: {wrong}" for path in files() for wrong in rule(path)]
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imports(path: Path) -> tuple[str, ...]:
     """Every imported module, at any depth of the file, except under `if TYPE_CHECKING`."""
-    stack: list[ast.AST] = [ast.parse(path.read_text())]
+    return tuple(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[str]:
+    stack: list[ast.AST] = [tree(path)]
     while stack:
         node = stack.pop()
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
@@ -74,24 +90,31 @@ def imports(path: Path) -> Iterator[str]:
         stack.extend(ast.iter_child_nodes(node))
 
 
-@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(SRC)))
-def test_imports_point_down(path: Path) -> None:
+def test_imports_point_down() -> None:
+    assert broken(points_up) == []
+
+
+def points_up(path: Path) -> Iterator[str]:
     here = room(path)
     for name in imports(path):
         parts = name.split(".")
         if parts[0] != "earthwords" or len(parts) < 2 or parts[1] not in LEVEL:
             continue
         there = parts[1]
-        assert there == here or LEVEL[there] < LEVEL[here], f"{here} imports {name}"
+        if there != here and LEVEL[there] >= LEVEL[here]:
+            yield f"{here} imports {name}"
 
 
-@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(SRC)))
-def test_heavy_libraries_stay_in_their_rooms(path: Path) -> None:
+def test_heavy_libraries_stay_in_their_rooms() -> None:
+    assert broken(is_heavy) == []
+
+
+def is_heavy(path: Path) -> Iterator[str]:
     roots = {name.split(".")[0] for name in imports(path)}
-    if room(path) not in TORCH_ALLOWED:
-        assert not roots & {"torch", "transformers"}, f"{path} imports torch"
-    if room(path) not in RASTER_ALLOWED:
-        assert not roots & RASTER_LIBRARIES, f"{path} imports {roots & RASTER_LIBRARIES}"
+    if room(path) not in TORCH_ALLOWED and roots & {"torch", "transformers"}:
+        yield "imports torch"
+    if room(path) not in RASTER_ALLOWED and roots & RASTER_LIBRARIES:
+        yield f"imports {roots & RASTER_LIBRARIES}"
 
 
 def graph() -> dict[str, set[str]]:
@@ -154,14 +177,18 @@ SECOND_THREAD = SRC / "geo" / "sources" / "gdal_dataset.py"
 """GDAL's settings belong to a thread: what must not change them is asked in another one."""
 
 
-@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(SRC)))
-def test_drawing_and_processes_stay_in_their_rooms(path: Path) -> None:
+def test_drawing_and_processes_stay_in_their_rooms() -> None:
+    assert broken(draws_or_starts) == []
+
+
+def draws_or_starts(path: Path) -> Iterator[str]:
     found = set(imports(path))
-    if room(path) not in DRAWING_ALLOWED:
-        assert not found & DRAWING, f"{path} draws"
+    if room(path) not in DRAWING_ALLOWED and found & DRAWING:
+        yield "draws"
     if room(path) not in EXECUTORS_ALLOWED and path != SECOND_THREAD:
         roots = {name for name in found for library in EXECUTORS if name == library or name.startswith(f"{library}.")}
-        assert not roots, f"{path} starts threads or processes"
+        if roots:
+            yield "starts threads or processes"
 
 
 def test_every_room_has_a_level_and_is_told() -> None:
@@ -185,20 +212,23 @@ def test_files_that_the_pages_name_are_there(page: str) -> None:
     assert len(named) > 5 and {name for name in missing if "NAME" not in name} == set()
 
 
-@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(SRC)))
-def test_no_function_is_longer_than_80_lines(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
+def test_no_function_is_longer_than_80_lines() -> None:
+    assert broken(long_functions) == []
+
+
+def long_functions(path: Path) -> Iterator[str]:
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.FunctionDef):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             docstring = ast.get_docstring(node, clean=False)
             length -= len(docstring.splitlines()) if docstring else 0
-            assert length <= 80, f"{path.name}:{node.name} has {length} lines"
+            if length > 80:
+                yield f"{node.name} has {length} lines"
 
 
 def test_no_two_classes_bear_the_same_name() -> None:
     """Private ones, which nobody imports, excepted."""
-    found = {path: ast.parse(path.read_text(encoding="utf-8")).body for path in files()}
-    names = Counter(node.name for body in found.values() for node in body if isinstance(node, ast.ClassDef))
+    names = Counter(node.name for path in files() for node in tree(path).body if isinstance(node, ast.ClassDef))
     assert names["Segmenter"] == 1
     assert [name for name, number in names.items() if number > 1 and not name.startswith("_")] == []
 
@@ -214,7 +244,7 @@ def test_looking_for_sources_loads_nothing_heavy() -> None:
 
 def calls_without_encoding(path: Path) -> Iterator[str]:
     """Calls that read or write text as the locale has it."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(path)):
         if not isinstance(node, ast.Call) or any(keyword.arg == "encoding" for keyword in node.keywords):
             continue
         owner, name = "", getattr(node.func, "id", "")
@@ -232,9 +262,22 @@ def calls_without_encoding(path: Path) -> Iterator[str]:
             yield f"{path.name}:{node.lineno}: {ast.unparse(node)[:80]}"
 
 
-@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(SRC)))
-def test_text_is_read_and_written_as_utf8(path: Path) -> None:
-    assert list(calls_without_encoding(path)) == []
+def test_text_is_read_and_written_as_utf8() -> None:
+    assert broken(calls_without_encoding) == []
+
+
+def test_the_rules_find_what_they_forbid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.test_architecture.SRC", tmp_path)
+    (tmp_path / "geo").mkdir()
+    path = tmp_path / "geo" / "code.py"
+    body = "".join(f"    x = {i}\n" for i in range(81))
+    path.write_text(
+        f"import torch\nfrom PIL import ImageDraw\nimport ray\nfrom earthwords.tasks import x\ndef f():\n{body}",
+        encoding="utf-8",
+    )
+    wrong = [*points_up(path), *is_heavy(path), *draws_or_starts(path), *long_functions(path)]
+    assert wrong == ["geo imports earthwords.tasks", "geo imports earthwords.tasks.x", "imports torch", "draws",
+                     "starts threads or processes", "f has 82 lines"]  # fmt: skip
 
 
 def test_what_the_rule_on_text_finds(tmp_path: Path) -> None:
