@@ -14,12 +14,14 @@ import rasterio
 from affine import Affine
 
 from earthwords.synthetic import render_scene
+from tests.web.serving import Server, start
 
 if TYPE_CHECKING:
-    from tests.web.running import Server, Shown
+    from tests.web.running import Shown
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PACKAGES = ("fastapi", "uvicorn", "rio_tiler", "sse_starlette", "playwright", "axe_playwright_python")
+SERVED = ("fastapi", "uvicorn", "rio_tiler", "sse_starlette")
+BROWSED = ("playwright", "axe_playwright_python")
 
 
 def write(
@@ -45,19 +47,16 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def check_parts() -> None:
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+def check_parts(names: tuple[str, ...], what: str) -> None:
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
-        pytest.skip(f"the page is not tested without the packages {', '.join(missing)}")
-    if CHROMIUM is None:
-        pytest.skip("the page is not tested without Chromium (apt-get install chromium)")
+        pytest.skip(f"{what} is not tested without the packages {', '.join(missing)}")
 
 
 @pytest.fixture(scope="package")
 def server(images: Path) -> Iterator[Server]:
-    check_parts()
-    from tests.web.running import start
-
+    """Of the folder of images; started once for all tests here."""
+    check_parts(SERVED, "the server")
     served = start(images)
     yield served
     served.stop()
@@ -65,7 +64,9 @@ def server(images: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Any]:
-    check_parts()
+    check_parts((*SERVED, *BROWSED), "the page")
+    if CHROMIUM is None:
+        pytest.skip("the page is not tested without Chromium (apt-get install chromium)")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

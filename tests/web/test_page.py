@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from tests.web.running import Shown, expect, until
+from tests.web.running import Shown, expect
+from tests.web.serving import until
 
 WORDS = "building,roof; road; water"
 

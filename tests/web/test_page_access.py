@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.web.running import Server, Shown, expect
+from tests.web.running import Shown, expect
+from tests.web.serving import Server
 
 
 def violations(shown: Shown) -> list[str]:

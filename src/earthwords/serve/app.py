@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from earthwords import __version__
 from earthwords.serve.errors import Problem, busy, install, problems
-from earthwords.serve.guard import COOKIE, Guard, cookie_of, headers_of, same
+from earthwords.serve.guard import COOKIE, OPEN, Guard, cookie_of, headers_of, same
 from earthwords.serve.library import Library
 from earthwords.serve.schemas import ProblemBody, SessionBody, TokenAsked
 from earthwords.serve.state import ServerState, ServeSettings
@@ -158,6 +158,9 @@ def _describe(app: FastAPI) -> None:
                 "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},
             }
             schema["security"] = [{"token": []}, {"cookie": []}]
+            for path in OPEN & schema["paths"].keys():
+                for route in schema["paths"][path].values():
+                    route["security"] = []
             app.openapi_schema = schema
         return app.openapi_schema
 

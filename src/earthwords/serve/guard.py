@@ -32,7 +32,8 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_OPEN = ("/healthz", "/readyz", "/openapi.json", "/api/session")
+OPEN = frozenset({"/healthz", "/readyz", "/openapi.json", "/api/session"})
+"""Answered to everybody."""
 _GUARDED = ("/api/", "/metrics")
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _MOST_CLIENTS = 1024
@@ -76,7 +77,7 @@ class Guard:
         wait = rate.take(client)
         if wait:
             raise busy("Too many requests at once; ask again later.", seconds=max(1, round(wait)), status=429)
-        guarded = path.startswith(_GUARDED) and path not in _OPEN
+        guarded = path.startswith(_GUARDED) and path not in OPEN
         if guarded and not self.authenticated(headers):
             raise Problem(
                 401, "The token is missing or wrong; it stands in the address that the server printed.",
