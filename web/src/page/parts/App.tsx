@@ -97,11 +97,12 @@ function Alerts(): JSX.Element {
 }
 
 export function App({ started }: { started: () => void }): JSX.Element {
+  const [spoken, theme, name] = [language.value, state.dark.value ? "dark" : "light", state.source.value?.name]; // read here, so that changes are seen
   useEffect(() => {
-    document.documentElement.lang = language.value === "zh" ? "zh-CN" : "en";
-    document.documentElement.dataset.theme = state.dark.value ? "dark" : "light";
-    document.title = state.source.value ? `${state.source.value.name} – earthwords` : "earthwords";
-  });
+    document.documentElement.lang = spoken === "zh" ? "zh-CN" : "en";
+    document.documentElement.dataset.theme = theme;
+    document.title = name ? `${name} – earthwords` : "earthwords";
+  }, [spoken, theme, name]);
   return (
     <div class={sheet.value ? "page" : "page low"}>
       <MapBox started={started} />
