@@ -151,11 +151,30 @@ def test_a_child_that_does_not_listen_is_ended_by_force(tmp_path: Path) -> None:
         "threading.Event().wait()\n"
     )
     child = JobChild.begin([sys.executable, str(tmp_path / "stubborn.py")])
+    child.go()
     events = child.events()
     assert next(events) == {"event": "note", "kind": "note", "text": "here"}
     child.end(grace=0.2)
     assert list(events) == [] and child.process.returncode == -signal.SIGKILL
     assert child.last == ["plain \ufffd line", "[1, 2]"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a process becomes no other one there")
+def test_a_child_whose_server_dies_before_its_number_is_written_down_does_nothing(tmp_path: Path) -> None:
+    written = tmp_path / "written"
+    argv = [
+        sys.executable,
+        "-c",
+        f"open({str(written)!r}, 'w').write(input.__name__ + repr(__import__('sys').stdin.read()))",
+    ]
+    lost, told = JobChild.begin(argv), JobChild.begin(argv)
+    assert lost.process.stdin is not None
+    lost.process.stdin.close()
+    assert list(lost.events()) == [] and lost.process.returncode == 0 and not written.exists()
+    number, its_begin = told.pid, began(told.pid)
+    told.go()
+    assert list(told.events()) == [] and (told.pid, told.process.returncode) == (number, 0) and its_begin is not None
+    assert written.read_text() == "input''", "its own input is empty"
 
 
 def test_the_command_is_the_installed_one() -> None:

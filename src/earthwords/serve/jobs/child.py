@@ -18,9 +18,18 @@ GRACE_S = 5.0
 """From the wish to end to the end by force."""
 
 
+_AFTER_A_WORD = """
+import os, sys
+if os.read(0, 1):
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""A program that becomes another once it is told to; if nobody is left to tell it, it ends."""
+
+
 @dataclass(kw_only=True)
 class JobChild:
-    """A running command."""
+    """A command that waits for `go`, or runs."""
 
     process: subprocess.Popen[str]
     last: list[str] = field(default_factory=list)
@@ -28,12 +37,23 @@ class JobChild:
 
     @classmethod
     def begin(cls, argv: Sequence[str]) -> JobChild:
-        """Start a command, in a group of its own so that it can be ended whole."""
+        """Start a process that will be a command, in a group of its own so that it can be ended whole.
+
+        It does nothing before `go`, so its number can be written down first: no command works that nobody knows of.
+        """
+        waiting = [sys.executable, "-I", "-S", "-c", _AFTER_A_WORD] if os.name == "posix" else []
         process = subprocess.Popen(
-            list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            [*waiting, *argv], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             encoding="utf-8", errors="replace", start_new_session=True, env=_environment(),
         )  # fmt: skip
         return cls(process=process)
+
+    def go(self) -> None:
+        """Let it work."""
+        assert self.process.stdin is not None
+        with suppress(OSError):  # it was ended
+            self.process.stdin.write(".")
+            self.process.stdin.close()
 
     @property
     def pid(self) -> int:

@@ -145,6 +145,7 @@ class JobService:
             self.queue.change(job.id, pid=child.pid, pid_began=began(child.pid), result=self._result(job))
             if self._stop.is_set() or self.queue.get(job.id).wish is not None:
                 threading.Thread(target=child.end, daemon=True).start()
+            child.go()
             told = self._follow(job, child)
         finally:
             with self._lock:
