@@ -12,7 +12,8 @@ one by the other. `read_ms` is what numpy takes to read the same bytes, `looked_
 took. Both ways must name the same ten rows.
 
 With `--queries`, so many random queries are asked one by one and at once (`Vectors.nearest_each`): milliseconds of one
-query either way. Both must find the same.
+query either way, and of NumPy's product of all float32 vectors and all queries alone, without any sorting
+(`ms_product`; `ratio` of the searches at once to it, in processor time). Both must find the same.
 
 Labels: DATA is a folder of folders, one a class, or @FILE with images of such folders, one a line; each class's name is
 searched for, and the share of its images among the first ten is printed (P@10). With `--records`, a JSON such as
@@ -133,6 +134,7 @@ def together(rows: int, dim: int, counts: list[int], times: int) -> list[dict[st
     queries = np.random.default_rng(5).standard_normal((max(counts), dim)).astype(np.float32)
     queries += 3 * vectors.values[:: max(1, rows // max(counts))][: len(queries)].astype(np.float32)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    full = vectors.values.astype(np.float32)
     vectors.nearest(queries[0], TOP)  # the loop is compiled
     found = []
     for count in counts:
@@ -140,9 +142,11 @@ def together(rows: int, dim: int, counts: list[int], times: int) -> list[dict[st
         singly, at_once = [vectors.nearest(query, TOP) for query in some], vectors.nearest_each(some, TOP)
         assert all((a[0] == b[0]).all() and (a[1] == b[1]).all() for a, b in zip(singly, at_once, strict=True))
         alone, _ = fastest(lambda some=some: [vectors.nearest(query, TOP) for query in some], times)
-        shared, _ = fastest(lambda some=some: vectors.nearest_each(some, TOP), times)
+        shared, shared_cpu = fastest(lambda some=some: vectors.nearest_each(some, TOP), times)
+        product, product_cpu = fastest(lambda some=some: full @ some.T, max(2, times // 4))
         found.append({"rows": rows, "dim": dim, "queries": count, "ms_alone": round(alone / count, 2),
-                      "ms_together": round(shared / count, 2)})  # fmt: skip
+                      "ms_together": round(shared / count, 2), "ms_product": round(product / count, 2),
+                      "ratio": round(shared_cpu / product_cpu, 2)})  # fmt: skip
     return found
 
 
