@@ -7,7 +7,8 @@ of paths, one component, over the whole scene (`smooth`), and the same with one 
 (`grainy`). Each way runs in a process of its own. `growth_mib` is the peak of memory over what was there before
 the first row, `seconds` is processor time without the rendering. `ours` keeps 4 bytes a corner of what is open;
 `union` keeps shapely parts of the strips (GDAL's `shapes`) and joins them at the end by `shapely.union_all`, which
-leaves a few vertices in straight sides. Both hand out geometries, which are counted and dropped.
+leaves a few vertices in straight sides. `shapes` is GDAL's `shapes` over all labels at once, as people write it: the
+labels, and all polygons, lie in memory. All hand out geometries, which are counted and dropped.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ from pyproj import CRS
 from rasterio.features import shapes
 from scipy import ndimage
 
-from earthwords.geo.vectors.vectorize import PolygonCollector, _components, _connected
+from earthwords.geo.vectors.connected import connected
+from earthwords.geo.vectors.vectorize import PolygonCollector, _components
 from earthwords.types import ClassName, Grid, Vocabulary
 
 CLASSES = Vocabulary(classes=tuple(ClassName(names=(name,), colour=(1, 2, 3)) for name in "abcde"))
 KINDS = ("smooth", "grainy")
-WAYS = ("ours", "union")
+WAYS = ("ours", "union", "shapes")
 PERIOD = 1024
 
 
@@ -79,7 +81,7 @@ def union(kind: str, side: int) -> Iterator[Any]:
         known = np.flatnonzero((border >= 0) & (above == labels[0]))
         number = {group: i for i, group in enumerate(parts)}
         older = np.array([number[group] for group in border[known].tolist()], np.int64)
-        _, group = _connected(np.stack([older, ids[0, known] + len(parts)]), len(parts) + len(table))
+        _, group = connected(older, ids[0, known] + len(parts), len(parts) + len(table))
         merged = defaultdict(list)
         for old, found in zip(parts.values(), group.tolist(), strict=False):
             merged[found] += old
@@ -100,16 +102,25 @@ def union(kind: str, side: int) -> Iterator[Any]:
         del done
 
 
+def plain(kind: str, side: int) -> Iterator[Any]:
+    """All polygons in pixels at once, by `rasterio.features.shapes`; no score, no area."""
+    labels = np.concatenate([part for _, part in strips(kind, side)])
+    yield np.array([shapely.geometry.shape(polygon) for polygon, _ in shapes(labels, connectivity=4)], object)
+
+
+MAKE = {"ours": ours, "union": union, "shapes": plain}
+
+
 def measure(way: str, kind: str, side: int) -> dict[str, Any]:
     """One row of the table, in this process."""
-    for _ in (ours if way == "ours" else union)(kind, 64):  # libraries loaded, loops compiled
+    for _ in MAKE[way](kind, 64):  # libraries loaded, loops compiled
         pass
     start = time.process_time()
     for _ in strips(kind, side):
         pass
     rendering, before, start = time.process_time() - start, memory("VmRSS"), time.process_time()
     count = largest = vertices = 0
-    for polygons in (ours if way == "ours" else union)(kind, side):
+    for polygons in MAKE[way](kind, side):
         sizes = shapely.get_num_coordinates(polygons)
         count += len(polygons)
         largest, vertices = max(largest, int(sizes.max(initial=0))), vertices + int(sizes.sum())
