@@ -2,12 +2,13 @@
 
     python benchmarks/bench_min_score.py LIST.jsonl ... [--model FOLDER] [--most 200] [--json FILE]
 
-LISTs are those of `recipes/refer_data.py`, at most `--most` images of each, evenly drawn. A score is the mean
-probability inside a mask, of the pixels above a half. For each least score: `refused`, percent of the sentences that
-mean nothing in their image and get no mask; `kept`, percent of the others that get one. `mean` is that of
-both; the least score with the best one comes last. Then what else the same output says of a sentence's presence
+LISTs are those of `recipes/refer_data.py`, at most `--most` images of each, evenly drawn, each one view. For each least
+score: `refused`, percent of the sentences that mean nothing in their image and get no mask, and, of these, of the ones
+whose class is not there at all (`no such class`); `kept`, percent of the others that get one. `mean` is that of refused
+and kept; the least score with the best one comes last. Then what else the same output says of a sentence's presence
 (`STATISTICS`), over all lists: `area under ROC`, how often a thing that is there has more of it than one that is not,
-of each list and their mean, and the one value that refuses and keeps best (the lesser of both is greatest).
+of each list and their mean, and the one value that refuses and keeps best (the lesser of both is greatest), chosen on
+all images and, as `halves`, on each half of them for the other one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +24,9 @@ import torch
 from numpy.typing import NDArray
 
 from earthwords.data.manifests.expressions import read_referring
-from earthwords.models.refseg.load import load_refseg
-from earthwords.models.refseg.model import RefSeg
+from earthwords.models.refseg.load import Loaded, load_refseg
 
-LEAST = (0.0, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
+LEAST = (0.0, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.9)
 
 
 RIVALS = (
@@ -36,6 +37,7 @@ RIVALS = (
 SUREST = 1024
 """Pixels."""
 STATISTICS = {
+    "presence": "what --min-score looks at",
     "score": "mean probability inside the mask",
     "share": "share of the image inside the mask",
     "surest": f"mean probability of the {SUREST:,} surest pixels",
@@ -45,22 +47,31 @@ STATISTICS = {
 
 
 @torch.inference_mode()
-def answers(model: RefSeg, path: Path, most: int) -> Iterator[dict[str, float | bool]]:
-    """Of each sentence whether it means something in its image (`present`), and the statistics of its mask."""
-    lines = read_referring(path).lines
+def answers(loaded: Loaded, path: Path, most: int) -> Iterator[dict[str, float | bool]]:
+    """Of each sentence whether it means something in its image (`present`), whether its class is there (`class`), the
+    number of the image, and the statistics of its mask."""
+    model, lines = loaded.model, read_referring(path).lines
+    told = path.read_text().splitlines()
     rivals = model.encode_texts(model.ids([f"the {name}" for name in RIVALS]))
-    for line in lines[:: max(1, -(-len(lines) // most))]:
+    for number, line in enumerate(lines[:: max(1, -(-len(lines) // most))]):
+        classes = set(json.loads(told[line.line - 1])["classes"].values())
         image, _ = line.load()
         features = model.encode_images(model.fit(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1))[None])
         texts = model.encode_texts(model.ids([one.text for one in line.expressions]))
         prediction = model.predict(features, texts, torch.zeros(len(line.expressions), dtype=torch.int64))
         found = model.restore(prediction.logits, image.shape[:2])[:, 0].sigmoid()
-        beside = model.similarity(model.predict(features, rivals, torch.zeros(len(RIVALS), dtype=torch.int64)), rivals)
-        for one, values, lit in zip(line.expressions, found, model.similarity(prediction, texts), strict=True):
+        places = replace(prediction, visual=features.visual)
+        similarity, beside = model.similarity(prediction, texts), model.similarity(places, rivals)
+        large = model.restore(similarity[:, None], image.shape[:2])[:, 0]
+        for one, values, lit, wide in zip(line.expressions, found, similarity, large, strict=True):
             inside = values > 0.5
+            score = float(values[inside].mean()) if inside.any() else 0.0
             yield {
                 "present": bool(one.ids),
-                "score": float(values[inside].mean()) if inside.any() else 0.0,
+                "class": one.category in classes,
+                "image": number,
+                "presence": loaded.presence(wide.flatten()) if score and loaded.presence else score,
+                "score": score,
                 "share": float(inside.float().mean()),
                 "surest": float(values.flatten().topk(min(SUREST, values.numel())).values.mean()),
                 "activation": float(lit.max()),
@@ -78,14 +89,35 @@ def area_under_roc(there: NDArray[np.float64], absent: NDArray[np.float64]) -> f
     return float((there[:, None] > absent).mean() + (there[:, None] == absent).mean() / 2)
 
 
-def separation(name: str, lists: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> str:
-    """A line: how well a statistic tells what is there (first of each pair) from what is not."""
-    areas = [area_under_roc(*pair) for pair in lists]
+Pairs = Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]
+"""Of each list a statistic of what is there, and of what is not."""
+
+
+def pairs(lists: Sequence[Sequence[dict[str, float | bool]]], name: str) -> Pairs:
+    """A statistic of each list."""
+    return [(values(found, name, True), values(found, name, False)) for found in lists]
+
+
+def at(step: float, lists: Pairs) -> tuple[float, float]:
+    """Percent that a least value refuses of what is not there, and keeps of what is: means of the lists."""
+    refused = np.mean([(absent <= step).mean() for _, absent in lists])
+    return 100 * float(refused), 100 * float(np.mean([(there > step).mean() for there, _ in lists]))
+
+
+def best(lists: Pairs) -> float:
+    """The value with which the lesser of refused and kept is greatest."""
     steps = np.unique(np.concatenate([value for pair in lists for value in pair]))
-    kept = np.mean([[(there > step).mean() for step in steps] for there, _ in lists], axis=0)
-    refused = np.mean([[(absent <= step).mean() for step in steps] for _, absent in lists], axis=0)
-    best = int(np.argmax(np.minimum(kept, refused)))
-    told = f"at {steps[best]:6.3f} refused {100 * refused[best]:3.0f} kept {100 * kept[best]:3.0f}"
+    return float(max(steps, key=lambda step: min(at(step, lists))))
+
+
+def separation(name: str, lists: Sequence[Sequence[dict[str, float | bool]]]) -> str:
+    """A line: how well a statistic tells what is there from what is not."""
+    split = [[[one for one in found if one["image"] % 2 == odd] for found in lists] for odd in (0, 1)]
+    whole, *halves = (pairs(part, name) for part in (lists, *split))
+    areas = [area_under_roc(*pair) for pair in whole]
+    others = np.mean([at(best(one), other) for one, other in (halves, halves[::-1])], axis=0)
+    step = best(whole)
+    told = "at {:6.3f} refused {:3.0f} kept {:3.0f}; halves {:3.0f} {:3.0f}".format(step, *at(step, whole), *others)
     return f"{name:<11}" + "".join(f"{area:7.2f}" for area in (*areas, np.mean(areas))) + f"   {told}"
 
 
@@ -96,26 +128,34 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=200)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    model = load_refseg(args.model).model
+    loaded = load_refseg(args.model)
     rows, lists = [], []
     for path in args.lists:
-        found = list(answers(model, path, args.most))
-        present, score = (np.array([one[name] for one in found]) for name in ("present", "score"))
+        found = list(answers(loaded, path, args.most))
+        present, score, known = (np.array([one[name] for one in found]) for name in ("present", "presence", "class"))
         lists.append(found)
+        nowhere = ~present & ~known
         print(f"{path.stem}: {present.sum()} sentences mean something, {(~present).sum()} nothing")
         for least in LEAST:
             refused, kept = 100 * (score[~present] <= least).mean(), 100 * (score[present] > least).mean()
+            bare = f"no such class {(score[nowhere] <= least).sum():3} of {nowhere.sum():3}"
             row = {"list": path.stem, "least": least, "refused": round(refused, 1), "kept": round(kept, 1)}
             rows.append({**row, "mean": round((refused + kept) / 2, 1)})
             print(
-                f"  {least:4.2f}  refused {refused:5.1f}  kept {kept:5.1f}  mean {(refused + kept) / 2:5.1f}",
+                f"  {least:4.2f}  refused {refused:5.1f} ({bare})  kept {kept:5.1f}  mean {(refused + kept) / 2:5.1f}",
                 flush=True,
             )
-        best = max((row for row in rows if row["list"] == path.stem), key=lambda row: row["mean"])
-        print(f"  best: {best['least']:g}")
+        most = max((row for row in rows if row["list"] == path.stem), key=lambda row: row["mean"])
+        print(f"  best: {most['least']:g}")
+    print("mean of lists (no such class: of all their sentences)")
+    for least in LEAST:
+        refused, kept = at(least, pairs(lists, "presence"))
+        nowhere = [one["presence"] <= least for found in lists for one in found if not (one["present"] or one["class"])]
+        bare = f"no such class {100 * np.mean(nowhere):3.0f} % of {len(nowhere)}"
+        print(f"  {least:4.2f}  refused {refused:5.1f} ({bare})  kept {kept:5.1f}")
     print(f"{'area under ROC':<11}" + "".join(f" {path.stem}" for path in args.lists) + " mean")
     for name in STATISTICS:
-        print(separation(name, [(values(found, name, True), values(found, name, False)) for found in lists]))
+        print(separation(name, lists))
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n")
 

@@ -78,8 +78,8 @@ def refer(
         sentences: Text file with more sentences, one a line.
         all: All places that a sentence fits, at the finest resolution, instead of the surest.
         threshold: Probability (0..1) above which a pixel belongs to a mask.
-        min_score: Mean probability (0..1) that a mask must exceed, else nothing is found: for things that may not be
-            there.
+        min_score: How sure (0..1) the model must be that the thing is there, else nothing is found: what refseg-tiny
+            learned of that (0.5 is even), of other models the mean probability of the mask.
         preset: Name of a referring preset (see `earthwords models`); with --model of a checkpoint of the authors, its
             architecture.
         model: Trained weights: a folder of `train refer`, or a checkpoint of RSRefSeg's authors.

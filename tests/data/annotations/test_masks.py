@@ -19,6 +19,7 @@ from earthwords.data.annotations.boxes._common import How
 from earthwords.data.annotations.instances import Instances
 from earthwords.data.annotations.masks._pickles import read_plain
 from earthwords.data.annotations.masks._rle import Box, Mask, area_of, mask_of
+from earthwords.data.expressions.generate import express
 from earthwords.data.expressions.lines import OUTLINES
 from earthwords.errors import EarthwordsError, SourceError
 from earthwords.kernels.masks.run_lengths import mask_of_runs, runs_of_mask, runs_of_text, text_of_runs
@@ -250,6 +251,20 @@ def test_class_masks_with_instances(tmp_path: Path) -> None:
     Image.fromarray(numbers[:-1]).save(tmp_path / "instances" / "a.png")
     with pytest.raises(SourceError, match=r"a\.png is 39 x 60 pixels, its image .* 40 x 60"):
         read(tmp_path)
+
+
+def test_a_class_of_the_table_that_a_mask_has_nowhere_is_known_to_be_absent(tmp_path: Path) -> None:
+    image(tmp_path / "images" / "a.jpg")
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(np.where(PLANE, 7, 0).astype(np.uint8)).save(tmp_path / "masks" / "a.png")
+    table = {"0": "", "3": "boat,ship", "7": "plane", "9": "plane", "201": "airport"}
+    (tmp_path / "classes.json").write_text(json.dumps(table))
+    (found,) = read(tmp_path)
+    assert isinstance(found, Instances) and found.classes == ("plane",)
+    assert found.known == ("plane", "boat,ship", "airport")
+    said = express(found, np.zeros((*PLANE.shape, 3), np.uint8), count=40, negatives=0.5)
+    absent = {each.category for each in said.expressions if not each.ids}
+    assert {"boat,ship", "airport"} <= absent
 
 
 def test_polygons_over_a_raster(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from earthwords.inference.refer.referrer import Referrer, lexicon_of
 from earthwords.inference.refer.scene_level import is_scenewide
 from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.models.refseg.encoders import TextFeatures
+from earthwords.models.refseg.presence import Presence
 from earthwords.refer_presets import REFER_PRESETS
 from earthwords.text.known_words import word_cautions
 from tests.conftest import write_raster
@@ -196,6 +197,32 @@ def test_a_least_score(referrer: Referrer) -> None:
         assert {m.score for m in some} == {m.score for m in every if m.score > between} != {m.score for m in every}
     told = referrer.predict(image, "red", min_score=between)
     assert (told.labels == 255).all() and "Nothing was found for 'red'." in told.notes
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_a_least_score_asks_what_the_model_learned_of_presence(every: bool) -> None:
+    image = canvas(SIDE, SIDE, red=(16, 24, 8, 12))
+    presence = Presence(peak=0.5, mean=1.5, bias=0.25)
+    referrer = Referrer(ColourModel(), REFER_PRESETS["refseg-tiny"], presence=presence)  # type: ignore[arg-type]
+    with open_scene(image) as scene:
+        (found,) = referrer.find(scene, ["red"], every=every)
+        lit = 6 / 256  # of the model's cells of 4 pixels
+        wanted = 1 / (1 + np.exp(-(0.5 * 2 + 1.5 * (4 * lit - 2) + 0.25)))
+        assert found.presence == pytest.approx(wanted, abs=0.01) and found.score > 0.6 > 0.2 > wanted
+        assert len(referrer.find(scene, ["red"], every=every, min_score=found.presence - 0.01)) == 1
+        assert referrer.find(scene, ["red"], every=every, min_score=found.presence + 0.01) == []
+        assert referrer.find(scene, ["green"], every=every, min_score=0.0) == [], "no mask, no thing"
+    valid = np.ones((SIDE, SIDE), np.uint8)
+    valid[40:] = 0
+    with open_scene(image, mask=valid) as scene:
+        (part,) = referrer.find(scene, ["red"], every=every)
+    assert part.presence > found.presence + 0.005, "pixels without a value say nothing"
+
+
+def test_without_it_the_score_decides(referrer: Referrer) -> None:
+    with open_scene(canvas(SIDE, SIDE, red=(16, 24, 8, 12))) as scene:
+        (found,) = referrer.find(scene, ["red"])
+    assert found.presence == found.score > 0.5
 
 
 def test_several_sentences_share_their_looks(referrer: Referrer) -> None:

@@ -25,7 +25,8 @@ def match(sentence: int, *, level: int = 0, score: float = 0.5, similarity: floa
     probability = np.random.default_rng(seed).random((7, 11)).astype(np.float16)
     view = View(shape=(90, 130), window=window, core=core, level=level)
     return Match(
-        sentence=sentence, view=view, part=core, probability=probability, score=score, similarity=similarity
+        sentence=sentence, view=view, part=core, probability=probability, score=score, similarity=similarity,
+        presence=score / 2,
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from earthwords.models.refseg.author_names import from_authors, to_authors
 from earthwords.models.refseg.encoders import ClipWords
 from earthwords.models.refseg.load import assemble, kept, load_refseg, store_refseg
 from earthwords.models.refseg.model import RefSeg, enlarge
+from earthwords.models.refseg.presence import Presence
 from earthwords.models.refseg.prompter import AttnPrompter, WordPrompts, activate, fourier_position
 from earthwords.models.weights.table import load_clip
 from earthwords.refer_presets import REFER_PRESETS, RSREFSEG_B, ReferPreset
@@ -163,6 +164,12 @@ def test_only_adapters_prompter_prompts_and_masks_learn(bases: ReferPreset) -> N
     assert not any("positional_embedding" in name or "logit_" in name for name in learning)
 
 
+def test_presence_is_a_logistic_regression() -> None:
+    lit = torch.tensor([0.25, -3.0, 2.0, -1.25])
+    value = Presence(peak=0.5, mean=2.0, bias=-1.5)(lit)
+    assert value == pytest.approx(1 / (1 + np.exp(-(0.5 * 2.0 + 2.0 * -0.5 - 1.5))))
+
+
 def test_a_folder_holds_what_was_learned_alone(bases: ReferPreset, tmp_path: Path) -> None:
     row = replace(bases, norm="batch")
     model = shaken(assemble(row), kept(assemble(row), row))
@@ -179,7 +186,19 @@ def test_a_folder_holds_what_was_learned_alone(bases: ReferPreset, tmp_path: Pat
         (tmp_path / "refseg.json").write_text(json.dumps({"preset": {**card["preset"], name: value}}))
         with pytest.raises(WeightsError, match=rf"is not a folder of `train refer`: .*{name}"):
             load_refseg(str(tmp_path))
+    for learned in (
+        {"peak": 1},
+        {"peak": 1, "mean": "much", "bias": 0},
+        {"peak": 1, "mean": float("nan"), "bias": 0},
+        [],
+    ):
+        (tmp_path / "refseg.json").write_text(json.dumps({**card, "presence": learned}))
+        with pytest.raises(WeightsError, match="is not a folder of `train refer`"):
+            load_refseg(str(tmp_path))
+    (tmp_path / "refseg.json").write_text(json.dumps({**card, "presence": {"peak": 1, "mean": 0.5, "bias": -2}}))
+    assert load_refseg(str(tmp_path)).presence == Presence(peak=1, mean=0.5, bias=-2)
     (tmp_path / "refseg.json").write_text(json.dumps(card))
+    assert load_refseg(str(tmp_path)).presence is None
     (tmp_path / "refseg.safetensors").unlink()
     with pytest.raises(WeightsError, match="the training did not finish"):
         load_refseg(str(tmp_path))

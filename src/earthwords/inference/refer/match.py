@@ -29,6 +29,9 @@ class Match:
     """Mean probability inside the mask, 0..1; 0 without one."""
     similarity: float
     """Mean sigmoid of the calibrated cosines of pixels and sentence inside the mask."""
+    presence: float
+    """How sure it is that the thing is in the view, 0..1: what the model learned of that, else the score; 0 without a
+    mask."""
 
     def mask(self, threshold: float) -> NDArray[np.bool_]:
         """`(row, col)` of `part`."""
@@ -148,7 +151,7 @@ def is_cut(match: Match, region: Window, threshold: float) -> bool:
 def _without_array(match: Match) -> dict[str, Any]:
     return {
         "sentence": match.sentence, "view": asdict(match.view), "part": asdict(match.part), "score": match.score,
-        "similarity": match.similarity,
+        "similarity": match.similarity, "presence": match.presence,
     }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from earthwords.inference.windows.failures import FailurePolicy
 from earthwords.jobs.threads import one_core
 from earthwords.models.refseg.encoders import TextFeatures
 from earthwords.models.refseg.model import ImageFeatures, RefSeg
+from earthwords.models.refseg.presence import Presence
 from earthwords.types import Window
 
 THRESHOLD = 0.5
@@ -43,7 +44,7 @@ class PointingOptions:
     threshold: float = THRESHOLD
     """Probability above which a pixel belongs to a mask."""
     min_score: float = 0.0
-    """Mean probability that a mask must exceed."""
+    """What the `presence` of a match must exceed."""
     on_error: str = "stop"
     """What a view does that cannot be read, see `FailurePolicy`."""
 
@@ -61,6 +62,8 @@ class Pointer:
     scene: Scene
     text_features: TextFeatures
     options: PointingOptions
+    presence: Presence | None = None
+    """How the model tells that a thing is there; None: by the score."""
 
     def __call__(self, task: Task) -> ViewMatches:
         """What is found in a view, or the refined match.
@@ -76,7 +79,7 @@ class Pointer:
     def _first(self, view: View, policy: FailurePolicy) -> list[Match]:
         part = view.core if self.options.every else view.window
         found = self._look(view, part, range(len(self.text_features.sentence)), policy)
-        return [match for match in found if match.score > self.options.min_score]
+        return [match for match in found if match.presence > self.options.min_score]
 
     def _refined(self, first: Match, policy: FailurePolicy) -> Match:
         """The mask as a view around it gives it, a wider one as long as the border cuts it; as it was, if the view
@@ -109,17 +112,18 @@ class Pointer:
         device = self.model.device
         observed = torch.from_numpy(valid).to(device)
         mean = torch.tensor(self.model.mean, device=device)
+        asked = torch.from_numpy(wanted).to(device)
         image = filled(torch.from_numpy(np.ascontiguousarray(pixels)).to(device), observed, view, self.model.side, mean)
         image_features, found = self.model.encode_images(self.model.fit(image)[None]), []
         for start in range(0, len(which), SENTENCES):
             some = list(which[start : start + SENTENCES])
             probability, similarity = self._point(image_features, some, view)
-            probability = probability * torch.from_numpy(wanted).to(device)
-            found += [self._match(s, view, part, probability[i], similarity[i]) for i, s in enumerate(some)]
+            probability = probability * asked
+            found += [self._match(s, view, part, probability[i], similarity[i], asked) for i, s in enumerate(some)]
         return found
 
     def _point(self, image_features: ImageFeatures, some: list[int], view: View) -> tuple[Tensor, Tensor]:
-        """Probabilities `(sentence, row, col)` and similarities of the same shape, on the view's window."""
+        """Probabilities `(sentence, row, col)` and scaled cosines of the same shape, on the view's window."""
         features, side = self.text_features, self.model.side
         index = torch.tensor(some, device=features.tokens.device)
         chosen = replace(
@@ -130,22 +134,26 @@ class Pointer:
         window = view.window
         shape = (window.height, window.width) if view.whole else (side, side)
         both = (prediction.logits, self.model.similarity(prediction, chosen)[:, None])
-        probability, similarity = (
-            self.model.restore(logits, shape)[:, 0, : window.height, : window.width].sigmoid() for logits in both
+        logits, similarity = (
+            self.model.restore(values, shape)[:, 0, : window.height, : window.width] for values in both
         )
-        return probability, similarity
+        return logits.sigmoid(), similarity
 
-    def _match(self, sentence: int, view: View, part: Window, probability: Tensor, similarity: Tensor) -> Match:
+    def _match(
+        self, sentence: int, view: View, part: Window, probability: Tensor, similarity: Tensor, wanted: Tensor
+    ) -> Match:
         rows = slice(part.row - view.window.row, part.row_stop - view.window.row)
         cols = slice(part.col - view.window.col, part.col_stop - view.window.col)
         probability = probability.half()
         whole = probability.float() > self.options.threshold
         inside = bool(whole[rows, cols].any())
+        score = float(probability[whole].float().mean()) if inside else 0.0
         return Match(
             sentence=sentence,
             view=view,
             part=part,
             probability=probability[rows, cols].cpu().numpy(),
-            score=float(probability[whole].float().mean()) if inside else 0.0,
-            similarity=float(similarity[whole].mean()) if inside else 0.0,
+            score=score,
+            similarity=float(similarity[whole].sigmoid().mean()) if inside else 0.0,
+            presence=self.presence(similarity[wanted]) if inside and self.presence else score,
         )

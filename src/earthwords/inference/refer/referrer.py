@@ -36,6 +36,7 @@ from earthwords.models.device import choose_device
 from earthwords.models.refseg.encoders import ClipWords, TextFeatures
 from earthwords.models.refseg.load import load_refseg
 from earthwords.models.refseg.model import RefSeg
+from earthwords.models.refseg.presence import Presence
 from earthwords.models.weights.fingerprint import weights_hash
 from earthwords.refer_presets import ReferPreset
 from earthwords.text.known_words import LEAST, KnownWords, Lexicon, Pieces, word_cautions
@@ -78,13 +79,15 @@ class Referrer:
         *,
         overlap: int | None = None,
         wide: Callable[[str], bool] = is_scenewide,
+        presence: Presence | None = None,
     ) -> None:
         """
         Args:
             overlap: pixels that neighbouring views share; half of a view by default.
             wide: which sentences are about the scene as a whole.
+            presence: how it tells that a thing is in a view; None: by the mean probability of its mask.
         """
-        self.model, self.preset, self.wide = model.eval(), preset, wide
+        self.model, self.preset, self.wide, self.presence = model.eval(), preset, wide, presence
         self.side = model.side
         self.network = Network.NAMED
         """What may be reached to read scenes."""
@@ -125,7 +128,7 @@ class Referrer:
         place = choose_device(device)
         name = preset if model is None else str(model)
         loaded = load_refseg(name, preset=None if model is None else preset, offline=offline, device=place)
-        made = cls(loaded.model, loaded.preset, overlap=overlap)
+        made = cls(loaded.model, loaded.preset, overlap=overlap, presence=loaded.presence)
         made.network = network
         named = None if model is None else str(model)
         made.spec = ReferrerSpec(preset=preset, model=named, device=str(place), overlap=overlap, offline=offline)
@@ -157,7 +160,7 @@ class Referrer:
         Args:
             every: all places at the finest resolution; else the best one of each sentence.
             threshold: probability above which a pixel belongs to a mask.
-            min_score: mean probability that a mask must exceed; a surer "nothing" for things that may be absent.
+            min_score: how sure it must be that the thing is there (`Match.presence`): for things that may be absent.
             tick: called with the number of views done.
 
         Raises:
@@ -197,11 +200,13 @@ class Referrer:
         if options.every:
             return search.every()
         best = search.best([self.wide(sentence) for sentence in sentences])
-        return [match for match in best if match.score > options.min_score]
+        return [match for match in best if match.presence > options.min_score]
 
     def pointer(self, scene: Scene, text_features: TextFeatures, options: PointingOptions) -> Pointer:
         """What looks at the views of a scene."""
-        return Pointer(model=self.model, scene=scene, text_features=text_features, options=options)
+        return Pointer(
+            model=self.model, scene=scene, text_features=text_features, options=options, presence=self.presence
+        )
 
     def _here(self, scene: Scene, sentences: Sequence[str], options: PointingOptions) -> Compute:
         pointer = self.pointer(scene, self.read(sentences), options)
@@ -223,8 +228,8 @@ class Referrer:
 
     @cached_property
     def weights_hash(self) -> str:
-        """Of all weights, and of the preset."""
-        return weights_hash(self.model.state_dict(), self.preset)
+        """Of all weights, of the preset, and of what tells that a thing is there."""
+        return weights_hash(self.model.state_dict(), self.preset, self.presence)
 
     def plan(self, scene: Scene, *, every: bool = False) -> list[View]:
         """The views of a scene, the finest first."""
@@ -261,7 +266,7 @@ class Referrer:
             sentences: one or several.
             every: all places instead of the best.
             threshold: probability above which a pixel belongs to a mask.
-            min_score: mean probability that a mask must exceed.
+            min_score: how sure it must be that the thing is there, see `refer`.
             bands, gsd, bounds, nodata, stretch, mask, transform, crs, aoi: as for `open_scene`.
             probabilities: keep those of all sentences, which may overlap.
             strict: what is known to make the result worth less is an error, not a note.

@@ -30,6 +30,7 @@ from earthwords.models.refseg.author_names import from_authors, is_authors
 from earthwords.models.refseg.cascaded_prompter import CascadedPrompter
 from earthwords.models.refseg.encoders import ClipWords, SiglipWords, Tokenize, Words
 from earthwords.models.refseg.model import SAM_MEAN, SAM_STD, RefSeg, RefSegOptions
+from earthwords.models.refseg.presence import Presence
 from earthwords.models.refseg.prompter import AttnPrompter
 from earthwords.models.refseg.rsrefseg2 import RefSeg2
 from earthwords.models.sam.load import sam2_of_folder, sam_of_folder
@@ -52,6 +53,8 @@ class Loaded:
 
     model: RefSeg
     preset: ReferPreset
+    presence: Presence | None = None
+    """How its folder tells that a thing is there; None: the mask alone tells it."""
 
 
 def refer_preset(name: str) -> ReferPreset:
@@ -155,7 +158,7 @@ def load_refseg(
 def _from_folder(path: Path, *, offline: bool) -> Loaded:
     try:
         card = read_json(path / CARD)
-        preset = _row_of(card["preset"])
+        preset, presence = _row_of(card["preset"]), Presence.of_card(card.get("presence"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path} is not a folder of `train refer`: {brief(error)}.") from error
     if not (path / WEIGHTS_FILE).exists():
@@ -165,7 +168,7 @@ def _from_folder(path: Path, *, offline: bool) -> Loaded:
     _load(model, state, kept(model, preset), path)
     if card.get("base") not in (None, base_hash(model, preset)):
         raise WeightsError(f"{path} was trained on other weights of {preset.words} than there are now; train it again.")
-    return Loaded(model=model, preset=preset)
+    return Loaded(model=model, preset=preset, presence=presence)
 
 
 def base_hash(model: RefSeg, preset: ReferPreset) -> str | None:

@@ -40,6 +40,7 @@ def load(item: Item, how: How) -> Iterator[Instances]:
     path, table, apart_path = item.note
     raw = masks.read_mask(path)
     mask, names = masks.indexed(raw, replace(how, classes=table))
+    names += dict.fromkeys(name for name in table.values() if name and name not in names)
     if raw.ndim == 2 and str(IGNORED) not in table:
         mask = np.where(raw == IGNORED, -1, mask)
     size = size_of(item.image)
