@@ -313,7 +313,7 @@ def _whole(scene: Scene) -> Raster:
 def images_id(backbone: ClipBackbone, preprocess: ImagePreprocess) -> str:
     """Hash of all that the vector of an image depends on beside the image."""
     how = [preprocess.side, preprocess.fit, preprocess.bands, preprocess.nodata, preprocess.stretch]
-    mask = [] if preprocess.mask is None else [preprocess.mask, identity(split_mask(preprocess.mask)[0])]
+    mask: list[Any] = [] if preprocess.mask is None else [preprocess.mask, identity(split_mask(preprocess.mask)[0])]
     mask += [] if preprocess.aoi is None else [preprocess.aoi.digest, preprocess.aoi.of_scene]
     text = json.dumps([tower_hash(backbone, "vision"), backbone.mean, backbone.std, *map(str, how + mask)])
     return hashlib.sha256(text.encode()).hexdigest()[:24]

@@ -144,7 +144,8 @@ def learn(
         UsageError: nothing to tell apart.
     """
     vocabulary = named.vocabulary
-    wordless, notes = _wordless(segmenter, vocabulary), []
+    notes: list[str] = []
+    wordless = _wordless(segmenter, vocabulary)
     lessons, standard = _lessons(examples, segmenter, named, wordless, notes)
     options = [fixed] if fixed is not None else candidates(head, cues=lessons.cues is not None)
     if fixed is not None and fixed.head != "words":
