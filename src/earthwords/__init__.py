@@ -33,6 +33,7 @@ _CONTENTS: dict[str, str] = {
     "demo": "earthwords.tasks.demo:demo",
     "doctor": "earthwords.tasks.doctor:doctor",
     "serve": "earthwords.serve.verb:serve",
+    "mcp": "earthwords.serve.mcp.verb:mcp",
     "list_models": "earthwords.tasks.models:models",
     "show_model": "earthwords.tasks.models:show_model",
     "pull": "earthwords.tasks.models:pull",

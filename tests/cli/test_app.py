@@ -27,6 +27,7 @@ from earthwords.cli.commands import COMMANDS, FIRST, command_of
 from earthwords.cli.commands import Command as Row
 from earthwords.cli.show import show
 from earthwords.presets import Attention
+from earthwords.serve.mcp.verb import mcp
 from earthwords.serve.verb import serve
 from earthwords.tasks import _options as opt
 from earthwords.tasks.assess import assess
@@ -97,7 +98,8 @@ def test_the_commands() -> None:
 
 
 VERBS = [
-    segment, change, suggest, refer, upsample, assess, classify, index, search, serve, evaluate, evaluate_scenes,
+    segment, change, suggest, refer, upsample, assess, classify, index, search, serve, mcp, evaluate,
+    evaluate_scenes,
     evaluate_segmentation, evaluate_referring, evaluate_change, pairs, expressions, demo, list_data, prepare_data,
     check_data, show_model, pull, train_clip, train_segment, train_upsampler, train_refer, train_change,
 ]  # fmt: skip

@@ -221,6 +221,8 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("demo there", 2, "there/labels.tif exists"),
     ("demo new --preset tinny", 2, "Did you mean 'tiny'?"),
     ("completion tcsh", 2, "Choose from"),
+    ("mcp nowhere", 1, "nowhere does not exist"),
+    ("mcp ortho.tif", 2, "ortho.tif is not a folder"),
     ("serve nowhere", 1, "nowhere does not exist"),
     ("serve ortho.tif", 2, "ortho.tif is not a folder"),
     ("serve scenes --port 70000", 2, "between 0 and 65535"),

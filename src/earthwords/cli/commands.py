@@ -146,6 +146,17 @@ COMMANDS = (
         ),
     ),
     Command(
+        name="mcp",
+        panel=MAPS,
+        target="earthwords.serve.mcp.verb:mcp",
+        help="The verbs as tools for an AI assistant.",
+        usage="[ROOT] [OPTIONS]",
+        examples=(
+            ("what an assistant starts, for the rasters of a folder", "mcp scenes"),
+            ("without the network", "mcp scenes --offline"),
+        ),
+    ),
+    Command(
         name="upsample",
         panel=MAPS,
         target="earthwords.tasks.upsample:upsample",

@@ -44,7 +44,7 @@ class JobChild:
         waiting = [sys.executable, "-I", "-S", "-c", _AFTER_A_WORD] if os.name == "posix" else []
         process = subprocess.Popen(
             [*waiting, *argv], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            encoding="utf-8", errors="replace", start_new_session=True, env=_environment(),
+            encoding="utf-8", errors="replace", start_new_session=True, env=environment(),
         )  # fmt: skip
         return cls(process=process)
 
@@ -64,7 +64,7 @@ class JobChild:
         """What it tells, until it ends; other lines are kept as `last`."""
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            event = _event(line)
+            event = event_of(line)
             if event is not None:
                 yield event
             elif line.strip():
@@ -129,7 +129,8 @@ def _signal(pid: int, number: int) -> None:
             os.kill(pid, number)
 
 
-def _event(line: str) -> dict[str, Any] | None:
+def event_of(line: str) -> dict[str, Any] | None:
+    """What a line of `--progress json` tells; None: it is no such line."""
     try:
         found = json.loads(line)
     except ValueError:
@@ -137,8 +138,8 @@ def _event(line: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and isinstance(found.get("event"), str) else None
 
 
-def _environment() -> dict[str, str]:
-    """As the server's, without what makes the server itself small."""
+def environment() -> dict[str, str]:
+    """Of a child: as the server's, without what makes the server itself small."""
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
     own = {name: value for name, value in os.environ.items() if name != "GDAL_CACHEMAX"}
     return {**own, "PYTHONPATH": paths}
