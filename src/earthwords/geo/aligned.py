@@ -50,6 +50,7 @@ class AlignedScene(Scene):
             asked_gsd=onto.asked_gsd,
         )  # fmt: skip
         self._onto, self.shift = onto, shift
+        self.taken = scene.taken
         self._inner = scene.gridded(_shape(scene.native, native.zoom))
         self._placement = Placement(target=onto.native, source=self._inner.grid, shift=shift)
         self.table: Table | None = None

@@ -27,6 +27,7 @@ from earthwords.geo.sources.network import Network, public
 from earthwords.geo.sources.opening import Opened, Pixels, is_path, needs_network, open_source
 from earthwords.geo.sources.pixels import PixelSource
 from earthwords.geo.sources.remote import RemotePixels
+from earthwords.geo.sources.stac import StacSource, single
 from earthwords.geo.stretch import Stretch, make_stretch
 from earthwords.geo.vectors.aoi import Aoi, AoiOnGrid, aoi_of
 from earthwords.types import Grid, Raster, Window
@@ -59,6 +60,8 @@ class Scene:
     """The ground sample distance that was asked for, if any."""
     aoi: AoiOnGrid | None = None
     """What lies outside of it is looked at where it decides about the inside, and not computed."""
+    taken: str | None = None
+    """The day, `YYYY-MM-DD`, if somebody else than the file tells it, such as a STAC Item."""
 
     def __init__(
         self,
@@ -259,6 +262,8 @@ class Scene:
 
     def date(self) -> str | None:
         """The day it was taken, `YYYY-MM-DD`, as far as the metadata tell."""
+        if self.taken is not None:
+            return self.taken
         with self._lock:
             return _apart(self._pixels, self._pixels.date)
 
@@ -303,10 +308,14 @@ class SceneSpec:
     aoi: Aoi | None = None
     offline: bool = False
     allow_remote_parts: bool = False
+    days: tuple[tuple[str, str], ...] = ()
+    """Sources and the days that they were taken, of which STAC Items tell."""
 
     def open(self) -> Scene:
         """The scene; see `open_scene`."""
-        return open_scene(**vars(self))
+        scene = open_scene(**{name: value for name, value in vars(self).items() if name != "days"})
+        scene.taken = dict(self.days).get(self.source, scene.taken)
+        return scene
 
     def settings(self) -> dict[str, str]:
         """How it is read, whichever the source: option -> value as text."""
@@ -314,7 +323,7 @@ class SceneSpec:
         return {name: str(value) for name, value in ways.items() if value is not None}
 
 
-_NOT_OF_THE_RESULT = ("source", "offline", "allow_remote_parts")
+_NOT_OF_THE_RESULT = ("source", "offline", "allow_remote_parts", "days")
 
 
 def open_scene(
@@ -329,6 +338,7 @@ def open_scene(
     transform: Affine | Sequence[float] | None = None,
     crs: Any = None,
     aoi: Any = None,
+    asset: str | None = None,
     offline: bool = False,
     allow_remote_parts: bool = False,
 ) -> Scene:
@@ -337,7 +347,7 @@ def open_scene(
     Args:
         source: the raster. Or an open rasterio dataset (which stays open), a rasterio `MemoryFile`, an xarray DataArray
             or Dataset (read in windows, so one that lies on disk or in dask stays there), or an array: see
-            `pixels_of_array` for its shapes.
+            `pixels_of_array` for its shapes. Or a STAC Item: a file, a URL or an object of pystac.
         bands: three numbers (1-based) or names (a band's description or colour), such as `[4, 3, 2]` or `"4,3,2"`; one
             may be repeated. Or a sensor of `SENSORS`, such as `"sentinel-2"`: by the names of the bands, else by their
             order, with that sensor's scale and fill where the source gives none. Default: red, green and blue as far
@@ -356,6 +366,7 @@ def open_scene(
         crs: of an array with a transform: what pyproj or rasterio makes a CRS of.
         aoi: polygons within which alone the scene is computed: a file of any CRS, a GeoDataFrame, or a shapely polygon
             in the scene's CRS; sets `Scene.aoi` and `Scene.region`, that within `bounds` where both are given.
+        asset: of a STAC Item; default: its one raster with data, else `visual`.
         offline: open no connection, and refuse what needs one.
         allow_remote_parts: let local files that point to servers (a VRT, a description of a service) read from there.
 
@@ -365,6 +376,7 @@ def open_scene(
         UsageError: an argument does not fit the raster.
     """
     network = Network.allowed(offline=offline, allow_remote_parts=allow_remote_parts)
+    source = single(source, asset=asset, network=network)
     how: dict[str, Any] = {"bands": bands, "nodata": nodata, "gsd": gsd, "mask": mask, "network": network}
     how |= {"transform": transform, "crs": crs}
     if needs_network(source, mask, network) and is_path(source):
@@ -376,6 +388,7 @@ def open_scene(
     else:
         opened = open_source(source, **how)
     scene = _scene(opened, stretch=stretch, gsd=gsd, bounds=bounds, aoi=None if aoi is None else aoi_of(aoi))
+    scene.taken = source.days.get(source) if isinstance(source, StacSource) else None
     if stretch.count(",") != 1:  # numbers given for red, green and blue mean nothing for other bands
         again: dict[str, Any] = {"nodata": nodata, "stretch": stretch, "mask": mask, "transform": transform, "crs": crs}
         again |= {"offline": offline, "allow_remote_parts": allow_remote_parts}
@@ -425,12 +438,6 @@ def _stretch(pixels: Pixels, how: str) -> Stretch:
 
 
 def _check_inside(window: Window, grid: Grid) -> None:
-    if (
-        window.row < 0
-        or window.col < 0
-        or window.row_stop > grid.height
-        or window.col_stop > grid.width
-        or window.height < 1
-        or window.width < 1
-    ):
+    least, most = min(window.row, window.col), (window.row_stop > grid.height or window.col_stop > grid.width)
+    if least < 0 or most or min(window.height, window.width) < 1:
         raise UsageError(f"{window} leaves the grid of {grid.height} x {grid.width} pixels.")

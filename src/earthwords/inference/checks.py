@@ -32,7 +32,7 @@ def sources_and_dst(paths: Sequence[str | Path], out: Path | None, *, usage: str
     Raises:
         UsageError: one of them is missing; `usage` shows how to say it.
     """
-    sources = [str(path) for path in paths]
+    sources = [os.fspath(path) for path in paths]
     if out is not None and sources:
         return sources, Path(out)
     if out is not None or len(sources) < 2:

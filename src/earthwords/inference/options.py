@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,7 +73,31 @@ def scene_spec(
     hidden = None if mask is None else str(check_named(mask, what="A mask", instead=arrays))
     where: dict[str, Any] = {"bands": chosen, "gsd": gsd, "bounds": bounds, "nodata": nodata, "stretch": stretch}
     area = None if aoi is None else aoi_of(aoi)
-    return SceneSpec(source=str(src), **where, mask=hidden, aoi=area, **network.as_options())
+    days = tuple(getattr(src, "days", {}).items())
+    return SceneSpec(source=str(src), **where, mask=hidden, aoi=area, days=days, **network.as_options())
+
+
+def source_of(src: Any, asset: str | None, item: str | None, offline: bool, allow_remote_parts: bool) -> Any:
+    """SRC, or what it names if it is STAC; see `geo.sources.stac.located`. It is looked at by `check_raster`.
+
+    Raises:
+        UsageError, SourceError: what is wrong with it.
+    """
+    from earthwords.geo.sources.stac import located
+
+    check_raster(src)
+    found = located(src, asset=asset, item=item, network=reach(offline, allow_remote_parts))
+    check_raster(found)
+    return found
+
+
+def sources_in(
+    named: Iterable[Any], asset: str | None, item: str | None, offline: bool, allow_remote_parts: bool
+) -> list[Any]:
+    """The same of several, one by one, those of a Collection by time."""
+    from earthwords.geo.sources.stac import located_all
+
+    return located_all(named, asset=asset, item=item, network=reach(offline, allow_remote_parts))
 
 
 def output_options(
@@ -119,7 +143,7 @@ def sources_of(
     from earthwords.files.ownership import check_ours
     from earthwords.geo.sources.find import find_sources, folder_of
 
-    sources = find_sources(str(check_named(src, what="A raster", instead=arrays)), say=console.say)
+    sources = find_sources(os.fspath(check_named(src, what="A raster", instead=arrays)), say=console.say)
     if sources is not None and not overwrite:
         check_ours([folder_of(dst) / "batch.json"])
     if sources is None:

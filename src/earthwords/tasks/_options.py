@@ -204,6 +204,18 @@ Aoi = Annotated[
         metavar="FILE",
     ),
 ]
+Asset = Annotated[
+    str | None,
+    option(
+        READING,
+        "Which asset is read where SRC is a STAC Item, Collection or ItemCollection (.json, a URL); default: its one "
+        "raster with data, else visual.",
+        metavar="NAME",
+    ),
+]
+Item = Annotated[
+    str | None, option(READING, "Which Item, by its id, where SRC is STAC with several; default: all.", metavar="ID")
+]
 Nodata = Annotated[
     float | None,
     option(READING, 'Value that means "no observation", instead of the file\'s own.', metavar="VALUE"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError
+from earthwords.geo.sources.find import inputs_of
 from earthwords.inference.change.dates.words import check_can_change
 from earthwords.inference.change.mask_options import MaskOptions, clicks_of
 from earthwords.inference.checks import (
@@ -23,6 +24,7 @@ from earthwords.inference.options import (
     output_options,
     reach,
     scene_spec,
+    sources_in,
     with_rivals,
     words_of,
 )
@@ -71,6 +73,8 @@ def change(
     gsd: opt.Gsd = None,
     bounds: opt.Bounds = None,
     aoi: opt.Aoi = None,
+    asset: opt.Asset = None,
+    item: opt.Item = None,
     nodata: opt.Nodata = None,
     mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
@@ -141,7 +145,8 @@ def change(
         >>> report = earthwords.change("2019.tif", "2024.tif", "out", text=["building,roof,house"])
         >>> report.classes[0].gained
     """
-    (dates, dst), console = _named(dates_and_dst, out, overwrite=overwrite), Console(quiet=quiet, verbose=verbose)
+    named = sources_in(dates_and_dst, asset, item, offline, allow_remote_parts)
+    (dates, dst), console = _named(named, out, overwrite=overwrite), Console(quiet=quiet, verbose=verbose)
     model_spec = SegmenterSpec.of(
         preset, model=model, upsampler=upsampler, upsampler_weights=upsampler_weights, templates=templates,
         tile_size=tile_size, overlap=overlap, batch=batch_size, device=device, offline=offline,
@@ -149,10 +154,8 @@ def change(
     check_limits(0.5 if threshold is None else threshold, batch_size, memory, workers, co, aoi=aoi)
     check_positive(search=search, scales=scales)
     row, method = model_spec.row, _method(method, network)
-    masks: dict[str, Any] = {"segmenter": segmenter, "comparer": comparer, "theta": theta, "instances": instances}
-    by_masks = MaskOptions(clicks=clicks_of(click), **masks).checked(method)
+    by_masks = _masks(method, click, segmenter=segmenter, comparer=comparer, theta=theta, instances=instances)
     words = check_can_change(with_rivals(words_of(row, text, classes, background, model=model), against, mask))
-    from earthwords.geo.sources.find import inputs_of
     from earthwords.inference.change.dates.request import ChangeRequest
     from earthwords.inference.change.dates.run import ChangeRun
     from earthwords.inference.change.dates.sequence import compare_all
@@ -169,6 +172,11 @@ def change(
     execution = ExecutionOptions.parse(memory=memory, workers=workers, cluster=cluster, resume=resume, offline=offline)
     run, load = ChangeRun(request=request, inputs=inputs, execution=execution), partial(model_spec.load, console)
     return compare_all(run, load, dates, dst, console)
+
+
+def _masks(method: Method, click: Sequence[str], **parts: Any) -> MaskOptions:
+    """How masks are made and compared, if `method` does that."""
+    return MaskOptions(clicks=clicks_of(click), **parts).checked(method)
 
 
 def _method(method: Method | None, network: Path | None) -> Method:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -48,6 +49,8 @@ def classify(
     model: opt.Model = None,
     bands: opt.Bands = None,
     aoi: opt.Aoi = None,
+    asset: opt.Asset = None,
+    item: opt.Item = None,
     nodata: opt.Nodata = None,
     mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
@@ -99,8 +102,9 @@ def classify(
         >>> found.rows[0].name, found.rows[0].score
     """
     from earthwords.geo.sources.find import all_sources
-    from earthwords.inference.options import TINY_NOTICE, reach, split_bands, taught_for_maps
+    from earthwords.inference.options import TINY_NOTICE, reach, sources_in, split_bands, taught_for_maps
 
+    src = tuple(sources_in(src, asset, item, offline, allow_remote_parts))
     src, out = _sources_and_table(src, out)
     check_numbers(src, batch_size, workers)
     console, row = Console(quiet=quiet), load_preset(preset)
@@ -110,7 +114,7 @@ def classify(
     network = reach(offline, allow_remote_parts)
     named = str(model or row.weights)
     vocabulary, examples = _words(text, classes, shots, method, transductive=transductive, weights=named)
-    sources = all_sources(map(str, src), say=console.say)
+    sources = all_sources(map(os.fspath, src), say=console.say)
     if not sources:
         raise UsageError("Nothing of what was named is an image to classify.")
     if out is not None:

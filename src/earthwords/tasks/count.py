@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.geo.destinations import plan_counts
 from earthwords.geo.sources.find import inputs_of
-from earthwords.inference.checks import check_raster
 from earthwords.inference.instances.options import counting_of
 from earthwords.inference.options import (
     SegmenterSpec,
@@ -18,6 +17,7 @@ from earthwords.inference.options import (
     output_options,
     reach,
     scene_spec,
+    source_of,
     sources_of,
 )
 from earthwords.jobs.progress import Console
@@ -63,6 +63,8 @@ def count(
     gsd: opt.Gsd = None,
     bounds: opt.Bounds = None,
     aoi: opt.Aoi = None,
+    asset: opt.Asset = None,
+    item: opt.Item = None,
     nodata: opt.Nodata = None,
     mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
@@ -123,7 +125,7 @@ def count(
         >>> report = earthwords.count("harbour.tif", "ships", text=["ship,boat"])
         >>> report.counts["ship"]
     """
-    check_raster(src)
+    src = source_of(src, asset, item, offline, allow_remote_parts)
     console = Console(quiet=quiet)
     model_spec = SegmenterSpec.of(
         preset, model=model, upsampler=upsampler, upsampler_weights=upsampler_weights, templates=templates,
@@ -138,10 +140,9 @@ def count(
     )  # fmt: skip
     plan = partial(plan_counts, dst, zones=zones is not None)
     sources = sources_of(src, dst, console, overwrite=overwrite, plan=plan)
-    from earthwords.inference.batch import run_many
     from earthwords.inference.execution import ExecutionOptions
     from earthwords.inference.instances.request import CountRequest
-    from earthwords.inference.instances.run import CountRun, count_scene
+    from earthwords.inference.instances.run import CountRun, count_all
 
     spec = scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, network, row=row, aoi=aoi)
     request = CountRequest(
@@ -155,6 +156,4 @@ def count(
     )  # fmt: skip
     execution = ExecutionOptions.parse(memory=memory, workers=workers, cluster=cluster, resume=resume, offline=offline)
     run, load = CountRun(request=request, inputs=inputs, execution=execution), partial(model_spec.load, console)
-    if sources is None:
-        return count_scene(run, load, str(src), dst, console)
-    return run_many(run, sources, dst, str(src), console, load, doing="counting")
+    return count_all(run, load, str(src), sources, dst, console)

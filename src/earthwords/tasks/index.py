@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.errors import UsageError
 from earthwords.inference.checks import check_mask, check_named, check_parts, check_raster, sources_and_dst
-from earthwords.inference.options import TINY_NOTICE, check_aoi, reach, scene_spec, taught_for_maps
+from earthwords.inference.options import TINY_NOTICE, check_aoi, reach, scene_spec, sources_in, taught_for_maps
 from earthwords.jobs.progress import Console
 from earthwords.presets import DEFAULT_PRESET, load_preset
 from earthwords.tasks import _options as opt
@@ -28,6 +28,8 @@ def index(
     bands: opt.Bands = None,
     gsd: opt.Gsd = None,
     aoi: opt.Aoi = None,
+    asset: opt.Asset = None,
+    item: opt.Item = None,
     nodata: opt.Nodata = None,
     mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
@@ -77,6 +79,7 @@ def index(
     from earthwords.files.ownership import check_ours
     from earthwords.inference.limits import ABOUT, check_batch
 
+    archive_and_index = tuple(sources_in(archive_and_index, asset, item, offline, allow_remote_parts))
     for source in archive_and_index:
         check_named(source, what="A raster", instead="Embedder.from_preset().image(array)")
     archive, folder = sources_and_dst(archive_and_index, out, usage="earthwords index ARCHIVE... INDEX.")
@@ -98,7 +101,7 @@ def index(
 
     if tile_size is not None or overlap:
         TileOptions(size=tile_size or max(8, overlap + 1), overlap=overlap, min_valid=min_valid)
-    spec = scene_spec("", bands, gsd, None, nodata, stretch, mask, reach(offline, allow_remote_parts), aoi=aoi)
+    spec = scene_spec(archive[0], bands, gsd, None, nodata, stretch, mask, reach(offline, allow_remote_parts), aoi=aoi)
     sources = _sources(archive, console)
     if row.name == DEFAULT_PRESET and model is None:
         console.say(TINY_NOTICE)
@@ -135,4 +138,4 @@ def _sources(archive: list[str], console: Console) -> list[str]:
     from earthwords.geo.sources.find import all_sources
 
     found = all_sources(archive, say=console.say)
-    return [os.path.abspath(source) if is_local_path(source) else source for source in found]
+    return [os.path.abspath(source) if is_local_path(source) else str(source) for source in found]

@@ -11,7 +11,7 @@ from earthwords.errors import UsageError, brief
 from earthwords.geo.destinations import plan_outputs
 from earthwords.geo.sources.find import inputs_of
 from earthwords.inference.checks import check_mask, check_referrer
-from earthwords.inference.options import check_aoi, output_options, reach, scene_spec, sources_of
+from earthwords.inference.options import check_aoi, output_options, reach, scene_spec, source_of, sources_of
 from earthwords.jobs.progress import Console
 from earthwords.tasks import _options as opt
 
@@ -46,6 +46,8 @@ def refer(
     gsd: opt.Gsd = None,
     bounds: opt.Bounds = None,
     aoi: opt.Aoi = None,
+    asset: opt.Asset = None,
+    item: opt.Item = None,
     nodata: opt.Nodata = None,
     mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
@@ -101,6 +103,7 @@ def refer(
         >>> report.classes[0].mean_score
     """
     console = Console(quiet=quiet)
+    src = source_of(src, asset, item, offline, allow_remote_parts)
     given = _sentences(text, sentences, src, Path(dst))
     plan = partial(plan_outputs, Path(dst), probabilities=probabilities != "no")
     sources = sources_of(src, Path(dst), console, overwrite=overwrite, plan=plan, arrays=ARRAYS)

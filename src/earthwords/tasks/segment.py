@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from earthwords.geo.destinations import plan_outputs
-from earthwords.inference.checks import check_raster
+from earthwords.geo.sources.find import inputs_of
 from earthwords.inference.limits import check_joint
 from earthwords.inference.options import (
     SegmenterSpec,
@@ -15,6 +15,7 @@ from earthwords.inference.options import (
     output_options,
     reach,
     scene_spec,
+    source_of,
     sources_of,
     with_rivals,
     words_of,
@@ -51,6 +52,8 @@ def segment(
     gsd: opt.Gsd = None,
     bounds: opt.Bounds = None,
     aoi: opt.Aoi = None,
+    asset: opt.Asset = None,
+    item: opt.Item = None,
     nodata: opt.Nodata = None,
     mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
@@ -105,7 +108,7 @@ def segment(
         >>> report = earthwords.segment("ortho.tif", "out", text=["building,roof,house", "road"])
         >>> report.classes[0].area_m2
     """
-    check_raster(src)
+    src = source_of(src, asset, item, offline, allow_remote_parts)
     console = Console(quiet=quiet, verbose=verbose)
     spec = SegmenterSpec.of(
         preset, model=model, attention=attention, upsampler=upsampler, upsampler_weights=upsampler_weights,
@@ -119,11 +122,9 @@ def segment(
     plan = partial(plan_outputs, Path(dst), probabilities=probabilities != "no", zones=zones is not None, stac=stac)
     sources = sources_of(src, Path(dst), console, overwrite=overwrite, plan=plan)
     words = with_rivals(words, row.rivals(against), mask)
-    from earthwords.geo.sources.find import inputs_of
-    from earthwords.inference.batch import run_many
     from earthwords.inference.execution import ExecutionOptions
     from earthwords.inference.segment.request import SegmentRequest
-    from earthwords.inference.segment.run import SegmentRun, segment_scene
+    from earthwords.inference.segment.run import SegmentRun, segment_all
 
     request = SegmentRequest(
         vocabulary=words, spec=scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, network, row=row, aoi=aoi),
@@ -134,6 +135,4 @@ def segment(
     inputs = inputs_of(sources or [src], lists=[src], classes=classes, mask=mask, zones=zones, aoi=aoi, **spec.read)
     execution = ExecutionOptions.parse(memory=memory, workers=workers, cluster=cluster, resume=resume, offline=offline)
     run, load = SegmentRun(request=request, inputs=inputs, execution=execution), partial(spec.load, console)
-    if sources is not None:
-        return run_many(run, sources, Path(dst), str(src), console, load, doing="segmenting")
-    return segment_scene(run, load, str(src), Path(dst), console)
+    return segment_all(run, load, str(src), sources, Path(dst), console)

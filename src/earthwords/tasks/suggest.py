@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from earthwords.errors import UsageError, some_of
-from earthwords.inference.checks import check_file, check_named, check_raster
+from earthwords.inference.checks import check_file, check_named
 from earthwords.inference.options import (
     ARRAYS,
     SegmenterSpec,
     check_limits,
     reach,
     scene_spec,
+    source_of,
     with_rivals,
     words_of,
 )
@@ -55,6 +57,8 @@ def suggest(
     gsd: opt.Gsd = None,
     bounds: opt.Bounds = None,
     aoi: opt.Aoi = None,
+    asset: opt.Asset = None,
+    item: opt.Item = None,
     nodata: opt.Nodata = None,
     mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
@@ -101,11 +105,10 @@ def suggest(
     from earthwords.geo.destinations import plan_suggestions
     from earthwords.geo.sources.find import find_sources, inputs_of
 
-    console, src = Console(quiet=quiet), str(check_named(src, what="A raster", instead=ARRAYS))
-    check_raster(src)
-    model_spec = SegmenterSpec.of(
-        preset, model=model, upsampler_weights=upsampler_weights, batch=batch_size, device=device, offline=offline
-    )
+    src, console = source_of(src, asset, item, offline, allow_remote_parts), Console(quiet=quiet)
+    src = os.fspath(check_named(src, what="A raster", instead=ARRAYS))
+    weights: dict[str, Any] = {"model": model, "upsampler_weights": upsampler_weights}
+    model_spec = SegmenterSpec.of(preset, **weights, batch=batch_size, device=device, offline=offline)
     row, network = model_spec.row, reach(offline, allow_remote_parts)
     check_limits(model_spec.threshold(threshold), batch_size, "2GiB", 1, (), aoi=aoi)
     if marks is not None:
@@ -120,8 +123,8 @@ def suggest(
     words = with_rivals(words_of(row, text, classes, background, model=model), against, mask) if worded else None
     listed: Sequence[str] = (find_sources(src, say=console.say) or [src]) if worded else _maps(
         src, against=against, threshold=threshold, background=background, preset=preset, model=model, bands=bands,
-        gsd=gsd, upsampler_weights=upsampler_weights, nodata=nodata, aoi=aoi, mask=mask,
-        stretch=stretch, batch_size=batch_size,
+        gsd=gsd, upsampler_weights=upsampler_weights, nodata=nodata, aoi=aoi, mask=mask, stretch=stretch,
+        batch_size=batch_size,
     )  # fmt: skip
     inputs = inputs_of(listed, lists=[src], classes=classes, marks=marks, mask=mask, aoi=aoi, **model_spec.read)
     plan_suggestions(Path(dst), overwrite=overwrite, inputs=inputs)
@@ -137,10 +140,8 @@ def suggest(
         opened = map_scenes(listed, console, bounds=bounds, on_bar=lambda: bars[0])
     else:
         spec = scene_spec(src, bands, gsd, bounds, nodata, stretch, mask, network, row=row, aoi=aoi)
-        opened = model_scenes(
-            listed, model_spec.load(console), words, spec, console, threshold=threshold, strict=strict,
-            on_bar=lambda: bars[0],
-        )  # fmt: skip
+        how: dict[str, Any] = {"threshold": threshold, "strict": strict, "on_bar": lambda: bars[0]}
+        opened = model_scenes(listed, model_spec.load(console), words, spec, console, **how)
     with _bar(console, len(listed)) as bar:
         bars.append(bar)
         found = suggest_places(opened, options, marked)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from earthwords.errors import UsageError
 from earthwords.inference.checks import check_mask, check_paths, check_raster
-from earthwords.inference.options import SegmenterSpec, check_aoi, reach, scene_spec
+from earthwords.inference.options import SegmenterSpec, check_aoi, reach, scene_spec, sources_in
 from earthwords.inference.teach.folder import check_earlier, check_folder
 from earthwords.jobs.progress import Console
 from earthwords.presets import DEFAULT_PRESET
@@ -41,6 +41,8 @@ def teach(
     bands: opt.Bands = None,
     gsd: opt.Gsd = None,
     aoi: opt.Aoi = None,
+    asset: opt.Asset = None,
+    item: opt.Item = None,
     nodata: opt.Nodata = None,
     mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
@@ -91,6 +93,7 @@ def teach(
     """
     began, console = time.perf_counter(), Console(quiet=quiet)
     labels, dst, scenes = Path(labels), Path(dst), [scenes] if isinstance(scenes, str) else scenes
+    scenes = sources_in(scenes, asset, item, offline, allow_remote_parts)
     check_paths([labels], what="points or polygons with a class, a label raster, or a folder of images and masks")
     if onto is not None:
         check_earlier(onto)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from earthwords.errors import UsageError
 from earthwords.geo.destinations import plan_features
 from earthwords.geo.sources.find import inputs_of
-from earthwords.inference.checks import check_file, check_mask, check_parts, check_raster
+from earthwords.inference.checks import check_file, check_mask, check_parts
 from earthwords.inference.options import (
     adapt_preset,
     check_aoi,
@@ -18,6 +18,7 @@ from earthwords.inference.options import (
     loading,
     reach,
     scene_spec,
+    source_of,
     sources_of,
 )
 from earthwords.jobs.progress import Console
@@ -50,6 +51,8 @@ def upsample(
     gsd: opt.Gsd = None,
     bounds: opt.Bounds = None,
     aoi: opt.Aoi = None,
+    asset: opt.Asset = None,
+    item: opt.Item = None,
     nodata: opt.Nodata = None,
     mask: opt.Mask = None,
     stretch: opt.Stretch = "auto",
@@ -104,7 +107,7 @@ def upsample(
         >>> report = earthwords.upsample("ortho.tif", "features.tif", method="jbu", components=8)
         >>> report.variance
     """
-    check_raster(src)
+    src = source_of(src, asset, item, offline, allow_remote_parts)
     console, dst = Console(quiet=quiet), Path(dst)
     row = adapt_preset(load_preset(preset), upsampler=None, blend=blend_mode, tile_size=tile_size, overlap=overlap)
     check_parts(row, model=model, upsampler_weights=upsampler_weights)

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit
 
 from earthwords.errors import UsageError
@@ -40,6 +40,8 @@ class Sources(list[str]):
     def __init__(self, found: Iterable[str] = (), left_out: dict[str, str] | None = None) -> None:
         super().__init__(found)
         self.left_out = left_out or {}
+        self.names: dict[str, str] = {}
+        """Of sources that have a name of their own, such as the ids of STAC Items."""
 
 
 def is_pattern(src: str) -> bool:
@@ -59,6 +61,8 @@ def find_sources(src: str, *, say: Say = lambda sentence: None) -> Sources | Non
     Raises:
         UsageError: there are none, or the list cannot be read.
     """
+    if (listed := getattr(src, "listed", None)) is not None:
+        return cast(Sources, listed)
     left_out: dict[str, str] = {}
     if src.startswith("@"):
         found = _listed(src[1:])
@@ -117,6 +121,8 @@ def inputs_of(
     """
     from earthwords.geo.sources.inputs import Inputs
 
+    lists = tuple(map(os.fspath, lists))
+    files = [getattr(name, "file", None) for name in (*sources, *listed, *lists)]
     sources, listed = tuple(map(str, sources)), tuple(map(str, listed))
     named = {name: value for name, value in options.items() if isinstance(value, (str, Path))}
     others: dict[str, str | Path | None] = {f"--{name.replace('_', '-')}": value for name, value in named.items()}
@@ -131,7 +137,8 @@ def inputs_of(
             "templates": row.templates,
         }
         others |= {f"the {name} of the preset": value for name, value in parts.items()}
-    others |= {f"the list {name}": name[1:] for name in map(str, lists) if name.startswith("@")}
+    others |= {f"STAC {name}": name for name in files if name is not None}
+    others |= {f"the list {name}": name[1:] for name in lists if name.startswith("@")}
     return Inputs(sources, listed=listed, others=others)
 
 
@@ -224,7 +231,7 @@ def places_of(sources: Sequence[str], dst: Path, root: str) -> dict[str, Path]:
             f"{len(sources)} scenes cannot go into the one file {dst}; name a folder, or a pattern such as "
             f"maps/{{stem}}{dst.suffix}."
         )
-    homes = _homes(sources, root)
+    homes = _homes(sources, root, getattr(sources, "names", {}))
     taken: dict[str, str] = {}
     places: dict[str, Path] = {}
     for source in sorted(sources, key=lambda source: (_rank(homes[source].suffix), source)):
@@ -275,8 +282,10 @@ def _candidates(home: _Home, dst: Path, *, named: bool) -> Iterator[Path]:
             yield Path(dst, *home.folder, name)
 
 
-def _homes(sources: Sequence[str], root: str) -> dict[str, _Home]:
-    """Every source with its folder below what it has in common with the others."""
+def _homes(sources: Sequence[str], root: str, names: Mapping[str, str]) -> dict[str, _Home]:
+    """Every source with its folder below what it has in common with the others; or its own name."""
+    if names:
+        return {source: _Home((), _safe(names[source]), Path(source.partition("?")[0]).suffix) for source in sources}
     homes = {source: _home(source) for source in sources}
     if root.startswith("@"):
         levels = zip(*(home.folder for home in homes.values()), strict=False)

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import ClassVar
 
 from earthwords.geo.destinations import plan_counts
+from earthwords.geo.sources.find import Sources
 from earthwords.geo.sources.inputs import Inputs
 from earthwords.inference.instances.job import CountJob
 from earthwords.inference.instances.report import CountReport
 from earthwords.inference.instances.request import CountRequest
 from earthwords.inference.segment.job import SceneJob
-from earthwords.inference.segment.run import SegmentRun, segment_scene
+from earthwords.inference.segment.run import SegmentRun, segment_all
 from earthwords.inference.segment.segmenter import Segmenter
 from earthwords.jobs.progress import Console
+from earthwords.reports import BatchReport
 
 
 class CountRun(SegmentRun):
@@ -38,8 +40,10 @@ class CountRun(SegmentRun):
         return plan_counts(dst, zones=zones, overwrite=overwrite, inputs=inputs, folder=folder)
 
 
-def count_scene(run: CountRun, load: Callable[[], Segmenter], source: str, dst: Path, console: Console) -> CountReport:
-    """Count in a single scene, as `segment_scene`."""
-    report = segment_scene(run, load, source, dst, console)
-    assert isinstance(report, CountReport)
+def count_all(
+    run: CountRun, load: Callable[[], Segmenter], source: str, many: Sources | None, dst: Path, console: Console
+) -> CountReport | BatchReport:
+    """Count in a single scene, or in `many`, as `segment_all`."""
+    report = segment_all(run, load, source, many, dst, console)
+    assert isinstance(report, (CountReport, BatchReport))
     return report

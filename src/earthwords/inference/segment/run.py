@@ -10,8 +10,10 @@ from typing import ClassVar
 
 from earthwords.geo.destinations import plan_outputs
 from earthwords.geo.scene import Scene
+from earthwords.geo.sources.find import Sources
 from earthwords.geo.sources.inputs import Inputs
 from earthwords.geo.vectors.zones import read_zones
+from earthwords.inference.batch import run_many
 from earthwords.inference.cautions import enforce
 from earthwords.inference.scene_run import SceneRun
 from earthwords.inference.segment.job import SceneJob
@@ -22,7 +24,7 @@ from earthwords.inference.windows.zone_figures import check_touching
 from earthwords.jobs.executor import Executor
 from earthwords.jobs.journal import check_unfinished, journal_beside
 from earthwords.jobs.progress import Console, duration
-from earthwords.reports import SceneReport
+from earthwords.reports import BatchReport, SceneReport
 from earthwords.waiting import waited
 
 LONG = 400
@@ -64,6 +66,15 @@ class SegmentRun(SceneRun[SegmentRequest, Segmenter]):
             execution=self.execution,
             executor=executor,
         )
+
+
+def segment_all(
+    run: SegmentRun, load: Callable[[], Segmenter], source: str, many: Sources | None, dst: Path, console: Console
+) -> SceneReport | BatchReport:
+    """Segment a single scene, or `many`, see `run_many`."""
+    if many is None:
+        return segment_scene(run, load, source, dst, console)
+    return run_many(run, many, dst, source, console, load, doing=run.DOING)
 
 
 def segment_scene(

@@ -69,7 +69,7 @@ def _listed(scenes: Sequence[Any], console: Console) -> list[Any]:
     """Each scene; folders and patterns opened."""
     found: list[Any] = []
     for scene in scenes:
-        found += all_sources([str(scene)], say=console.say) if isinstance(scene, (str, Path)) else [scene]
+        found += all_sources([os.fspath(scene)], say=console.say) if isinstance(scene, (str, Path)) else [scene]
     if not found:
         raise UsageError("Name the rasters that the marks lie in: --scenes ortho.tif, or a folder of them.")
     return found
