@@ -17,6 +17,7 @@ from earthwords.training.loop import Schedule, train
 from earthwords.training.losses import info_nce
 
 SCRIPT = """
+import os
 import sys
 from pathlib import Path
 import torch
@@ -33,6 +34,8 @@ with joined(torch.device("cpu")) as group:
             pass
         torch.save(net.state_dict(), out / f"{folder}-{group.rank}.pt")
     torch.save(gathered(group), out / f"gathered-{group.rank}.pt")
+# Without the end of the interpreter: a thread of torch that wants it then aborts the process, once in many runs.
+os._exit(0)
 """
 SCHEDULE = Schedule(steps=6, lr=0.05, warmup=0, ema=0, weight_decay=0, seed=2)
 

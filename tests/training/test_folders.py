@@ -17,6 +17,7 @@ from tests.conftest import Command
 from tests.verbs import TRAININGS, into, trainings
 
 TOGETHER = """
+import os
 import sys
 from pathlib import Path
 import torch
@@ -34,6 +35,8 @@ with joined(place) as group:
         (free.parent / f"refused-{group.rank}").write_text(str(error))
     with alone_in(free, group, place):
         (free / f"shared-{group.rank}").touch()
+sys.stdout.flush()
+os._exit(0)  # a thread of torch aborts the end of an interpreter now and then
 """
 ROOT = Path(__file__).parents[2]
 
